@@ -1,0 +1,88 @@
+"""Volume x group -> seconds: collectives over a hierarchy of network levels.
+
+A group of n ranks fills the inner levels first: 16 tensor-parallel ranks on nodes of 8 are 8 ranks inside the node times 2 between nodes.
+A collective runs level by level, each carrying the volume divided by the ranks inside it: reduce-scatter inside, all-reduce of the shards
+outside, all-gather inside, which telescopes to one all-reduce per level. At each level the fastest algorithm that its topology offers is
+taken, by a smooth minimum.
+"""
+
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from diffgenz.hardware import Level
+from diffgenz.smooth import SHARPNESS, Scalar, smooth_min
+from diffgenz.topology import Ranks, Schedule, Topology
+
+
+class Link(eqx.Module):
+    """A network level as collectives see it: its reciprocal rate, built once per configuration.
+
+    Arguments:
+        topology: the wiring. size: accelerators inside the level. per_byte: s/B, one direction. latency: s per hop.
+    """
+
+    topology: Topology
+    size: Scalar
+    per_byte: Scalar
+    latency: Scalar
+
+    @classmethod
+    def of(cls, level: Level) -> "Link":
+        """The link of one level."""
+        return cls(level.topology, jax.lax.stop_gradient(level.size), 1 / (level.bandwidth * level.efficiency), level.latency)
+
+    def send(self, volume: Scalar) -> Scalar:
+        """Seconds for one message of `volume` B to a neighbour."""
+        return self.latency + volume * self.per_byte
+
+
+class Rung(eqx.Module):
+    """A group's part in one level: its ranks there, and 1 / its ranks in all inner levels, the share of the volume that arrives."""
+
+    link: Link
+    ranks: Ranks
+    arriving: Scalar
+
+    def fastest(self, schedules: Sequence[Schedule], volume: Scalar, sharpness: float) -> Scalar:
+        """Seconds of the fastest of `schedules` for a tensor of `volume` B."""
+        transfer = volume * self.arriving * self.link.per_byte
+        times = [schedule.steps * self.link.latency + schedule.share * transfer for schedule in schedules]
+        fastest = times[0]
+        for time in times[1:]:
+            fastest = smooth_min(fastest, time, sharpness)
+        return fastest
+
+
+class Group(eqx.Module):
+    """Neighbouring ranks that communicate, spread over the network levels from the innermost outwards."""
+
+    rungs: tuple[Rung, ...]
+
+    @classmethod
+    def of(cls, count: Scalar, links: Sequence[Link]) -> "Group":
+        """`count` neighbouring ranks, at least 1. Their number is structure, not differentiated."""
+        count = jax.lax.stop_gradient(count)
+        rungs = []
+        inner_size, arriving = 1.0, jnp.ones(())
+        for index, link in enumerate(links):
+            size = link.size / inner_size
+            ranks = jnp.maximum(jnp.ceil(count / inner_size), 1.0)
+            if index < len(links) - 1:  # the outermost level holds all
+                ranks = jnp.minimum(ranks, size)
+            reciprocal = 1 / ranks
+            rungs.append(Rung(link, Ranks(ranks, reciprocal, size), arriving))
+            inner_size, arriving = link.size, arriving * reciprocal
+        return cls(tuple(rungs))
+
+    def all_reduce(self, volume: Scalar, sharpness: float = SHARPNESS) -> Scalar:
+        """Seconds to sum a tensor of `volume` B over the group; zero for one rank."""
+        times = (rung.fastest(rung.link.topology.all_reduce(rung.ranks), volume, sharpness) for rung in self.rungs)
+        return sum(times, start=jnp.zeros(()))
+
+    def all_gather(self, volume: Scalar, sharpness: float = SHARPNESS) -> Scalar:
+        """Seconds until every rank has the whole tensor of `volume` B, of which each had its part. Reduce-scatter costs the same."""
+        times = (rung.fastest(rung.link.topology.all_gather(rung.ranks), volume, sharpness) for rung in self.rungs)
+        return sum(times, start=jnp.zeros(()))

@@ -1,0 +1,66 @@
+"""Memory: what the fullest accelerator holds, summed over the records of the same operators that times come from."""
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from diffgenz.hardware import Accelerator
+from diffgenz.iteration import Iteration
+from diffgenz.models.model import Model
+from diffgenz.operators import Operator, Step
+from diffgenz.pipeline import Pipeline
+from diffgenz.smooth import Leaf, Scalar
+from diffgenz.workload import Parallelism, Workload
+
+
+class Memory(eqx.Module):
+    """B on the fullest accelerator.
+
+    Arguments:
+        weights: of its shard. kv_cache: of all requests in flight at full length. activations: of the largest step.
+        total: their sum, and what the runtime reserves. capacity: what the accelerator has.
+    """
+
+    weights: Leaf
+    kv_cache: Leaf
+    activations: Leaf
+    total: Leaf
+    capacity: Leaf
+
+    @property
+    def reserve(self) -> Leaf:
+        """B kept by the runtime."""
+        return self.total - (self.weights + self.kv_cache + self.activations)
+
+    @property
+    def margin(self) -> Leaf:
+        """B left; negative where it does not fit. Smooth, for optimizers."""
+        return self.capacity - self.total
+
+    @property
+    def fits(self) -> Leaf:
+        """Whether it fits."""
+        return self.margin >= 0
+
+
+def memory_use(model: Model, accelerator: Accelerator, workload: Workload, plan: Parallelism, pipeline: Pipeline, prompt: Step) -> Memory:
+    """The memory that serving `workload` takes; `prompt` is the prefill of one micro-batch.
+
+    Weights and KV cache are those of the stage with most layers. Embedding and LM head are both on the only stage, or on the first and the
+    last, whichever is larger (tied weights: the same, on both). Activations: the residual stream and the largest operator's inputs and outputs.
+    """
+    last = prompt.replace(sequences=pipeline.requests, queries=1.0, context=workload.input_tokens + workload.output_tokens - 1)
+    prefill, decode = Iteration.of(model, prompt), Iteration.of(model, last)
+    embedding, head = _stored(decode.embedding), _stored(decode.head)
+    ends = jnp.where(plan.pipeline > 1, jnp.maximum(embedding, head), embedding + head)
+    weights = _stored(decode.layers) * pipeline.widest + ends
+    kv_cache = sum((op.repeats * op.cached for op in decode.layers), start=jnp.zeros(())) * pipeline.widest
+    largest = jnp.zeros(())
+    for op in prefill.operators:
+        largest = jnp.maximum(largest, op.inputs + op.outputs)
+    activations = prefill.hidden_volume + largest
+    total = weights + kv_cache + activations + accelerator.memory_reserve
+    return Memory(weights, kv_cache, activations, total, accelerator.memory_capacity)
+
+
+def _stored(operators: tuple[Operator, ...]) -> Scalar:
+    return sum((op.repeats * op.parameters * op.parameter_size for op in operators), start=jnp.zeros(()))

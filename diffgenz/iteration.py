@@ -1,0 +1,115 @@
+"""One iteration of one micro-batch: its operators and collectives, part by part, and the seconds they take.
+
+Prefill is one `Step`. Decode is the mean over the generation, by Gauss-Legendre quadrature in the context length; only attention depends on
+it, so only attention is evaluated at every node.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from diffgenz.collectives import Group, Link
+from diffgenz.hardware import Platform
+from diffgenz.models.model import Model
+from diffgenz.operators import Kind, Operator, Step
+from diffgenz.pipeline import Parts, hop_time
+from diffgenz.precision import Precision
+from diffgenz.roofline import Rates, operators_time
+from diffgenz.smooth import SHARPNESS, Scalar, once, smooth_min
+from diffgenz.workload import Parallelism, Workload
+
+QUADRATURE = ((0.11270166537925831, 5 / 18), (0.5, 8 / 18), (0.8872983346207417, 5 / 18))
+"""Gauss-Legendre nodes on [0, 1] and their weights: exact for polynomials up to degree 5."""
+
+
+class Machine(eqx.Module):
+    """A platform under one plan and precision, in the form that times are computed from. The natural cut for hardware derivatives.
+
+    Arguments:
+        rates: of one accelerator. links: the network levels. group: the tensor-parallel ranks.
+        shard: 1 / tensor-parallel ranks.
+        collective_launch: s to launch a collective; zero where the group is one rank.
+    """
+
+    rates: Rates
+    links: tuple[Link, ...]
+    group: Group
+    shard: Scalar
+    collective_launch: Scalar
+
+    @classmethod
+    def of(cls, platform: Platform, plan: Parallelism, precision: Precision) -> "Machine":
+        """The machine that `plan` makes of `platform`."""
+        rates = Rates.of(platform.accelerator, precision)
+        links = tuple(Link.of(level) for level in platform.network)
+        shard = 1 / plan.tensor
+        return cls(rates, links, Group.of(plan.tensor, links), shard, jnp.where(shard < 1, rates.launch, 0.0))
+
+
+class Iteration(NamedTuple):
+    """What one device executes for one micro-batch, by part, and the bytes its collectives work on.
+
+    Arguments:
+        layers, embedding, head: operators of each part.
+        hidden_volume: B of the new tokens' hidden states: what each all-reduce sums and each stage passes on.
+        logits_volume: B of the logits, gathered over the tensor-parallel ranks.
+    """
+
+    layers: tuple[Operator, ...]
+    embedding: tuple[Operator, ...]
+    head: tuple[Operator, ...]
+    hidden_volume: Scalar
+    logits_volume: Scalar
+
+    @classmethod
+    def of(cls, model: Model, step: Step) -> "Iteration":
+        """The iteration that `step` is."""
+        return cls(
+            model.layer_operators(step),
+            model.embedding_operators(step),
+            model.head_operators(step),
+            step.tokens * model.hidden * step.precision.dtype_size,
+            step.sequences * model.vocabulary * step.precision.dtype_size,
+        )
+
+    @property
+    def operators(self) -> tuple[Operator, ...]:
+        """All of them, in order."""
+        return (*self.embedding, *self.layers, *self.head)
+
+
+def prefill_step(workload: Workload, plan: Parallelism, precision: Precision, sequences: Scalar) -> Step:
+    """The prompts of `sequences` requests at once."""
+    return Step(sequences, workload.input_tokens, 0.0, 1 / plan.tensor, precision)
+
+
+def mean_decode(model: Model, prompt: Step, workload: Workload) -> Iteration:
+    """One token for each of the requests of `prompt`, averaged over the generation: attention at every node of the quadrature, with its weight."""
+    nodes = [
+        (prompt.replace(queries=1.0, context=workload.input_tokens + workload.output_tokens * node), weight) for node, weight in QUADRATURE
+    ]
+    first = Iteration.of(model, nodes[0][0])
+    fixed = tuple(op for op in first.layers if op.kind is not Kind.ATTENTION)
+    varying = tuple(op.times(weight) for step, weight in nodes for op in model.layer_operators(step) if op.kind is Kind.ATTENTION)
+    return first._replace(layers=fixed + varying)
+
+
+def iteration_times(iteration: Iteration, model: Model, machine: Machine, plan: Parallelism, sharpness: float = SHARPNESS) -> Parts:
+    """Seconds of each part of an iteration on one tensor-parallel rank."""
+    rates, group = machine.rates, machine.group
+    all_reduce = group.all_reduce(iteration.hidden_volume, sharpness) + machine.collective_launch
+    gather = group.all_gather(iteration.logits_volume, sharpness) + machine.collective_launch
+    computing = once(operators_time(iteration.layers, rates, sharpness), machine.shard)
+    embedding = operators_time(iteration.embedding, rates, sharpness) + all_reduce
+    return Parts(
+        layers=computing + exposed(model.reductions * all_reduce, computing, plan, sharpness),
+        head=once(operators_time(iteration.head, rates, sharpness) + gather, machine.shard),
+        rest=embedding + hop_time(plan, machine.links, iteration.hidden_volume),
+    )
+
+
+def exposed(communication: Scalar, computing: Scalar, plan: Parallelism, sharpness: float) -> Scalar:
+    """Seconds of `communication` that do not hide behind `computing`: overlapped is `plan.overlap` of the shorter of the two."""
+    return communication - plan.overlap * smooth_min(communication, computing, sharpness)

@@ -1,0 +1,70 @@
+"""Self-attention: multi-head, grouped-query or multi-query, full or sliding-window, with its projections."""
+
+from typing import ClassVar
+
+import equinox as eqx
+
+from diffgenz.errors import check
+from diffgenz.models.block import Block
+from diffgenz.models.norms import Norm, norm
+from diffgenz.operators import Operator, Step, attention, elementwise, linear
+from diffgenz.smooth import Leaf, Scalar, as_leaf, ceil_share
+
+
+class Attention(Block):
+    """norm -> QKV projection -> rotary embedding and cache write -> attention -> output projection -> all-reduce.
+
+    Arguments:
+        heads, kv_heads, head_dim: of the whole model. Heads that do not divide over the ranks are padded, KV heads fewer than ranks replicated.
+        window: tokens a query sees, or None for all.
+        qkv_bias, out_bias: whether the projections have one.
+        norm: the norm, or None where the block shares another's (parallel blocks).
+        norms: how many (2 with a norm after the block, as in Gemma 2).
+        rotary: whether positions are rotary (a kernel of its own, fused with the cache write).
+        query_key_norm: parameters of the norms on queries and keys: None, "head" (one head_dim each) or "all" (every head's).
+        reduces: whether the block ends in an all-reduce of its own (parallel blocks share one).
+    """
+
+    mixes_tokens: ClassVar[bool] = True
+
+    heads: Leaf = eqx.field(converter=as_leaf)
+    kv_heads: Leaf = eqx.field(converter=as_leaf)
+    head_dim: Leaf = eqx.field(converter=as_leaf)
+    window: Leaf | None = eqx.field(converter=lambda window: None if window is None else as_leaf(window), default=None)
+    qkv_bias: bool = eqx.field(static=True, default=False)
+    out_bias: bool = eqx.field(static=True, default=False)
+    norm: Norm | None = eqx.field(static=True, default=Norm.RMS)
+    norms: int = eqx.field(static=True, default=1)
+    rotary: bool = eqx.field(static=True, default=True)
+    query_key_norm: str | None = eqx.field(static=True, default=None)
+    reduces: bool = eqx.field(static=True, default=True)
+
+    def __check_init__(self):
+        for field in ("heads", "kv_heads", "head_dim"):
+            check(field, getattr(self, field), exclusive=True)
+        if self.window is not None:
+            check("window", self.window, minimum=1, remedy="leave it out for full attention")
+
+    def operators(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
+        heads = ceil_share(self.heads, step.shard)
+        kv_heads = ceil_share(self.kv_heads, step.shard)
+        queries, keys = heads * self.head_dim, kv_heads * self.head_dim
+        precision = step.precision
+        operators = [
+            linear("qkv", step.tokens, queries + 2 * keys, hidden, precision, bias=self.qkv_bias),
+            self._rotary_and_cache(queries, keys, step),
+            attention(step, heads, kv_heads, self.head_dim, self.window),
+            linear("attention_out", step.tokens, hidden, queries, precision, bias=self.out_bias),
+        ]
+        if self.norm is not None:
+            operators.insert(0, norm(self.norm, hidden, step, count=self.norms))
+        return tuple(operators)
+
+    def _rotary_and_cache(self, queries: Scalar, keys: Scalar, step: Step) -> Operator:
+        """One kernel: rotate (and normalise) queries and keys in place, quantise keys and values into the cache."""
+        normalised = {None: 0.0, "head": 2 * self.head_dim, "all": queries + keys}[self.query_key_norm]
+        size = step.precision.dtype_size
+        rotated = (queries if self.rotary or self.query_key_norm else 0.0) + keys
+        stored = 2 * keys * step.precision.kv_cache_size
+        read, written = step.tokens * (rotated + keys) * size, step.tokens * (rotated * size + stored)
+        return elementwise("rotary_and_cache", read, written, parameters=normalised, size=size)

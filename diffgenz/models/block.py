@@ -1,0 +1,29 @@
+"""What a block of layers has to say of itself."""
+
+from abc import abstractmethod
+from typing import ClassVar
+
+import equinox as eqx
+
+from diffgenz.operators import Operator, Step
+from diffgenz.record import Record
+from diffgenz.smooth import Scalar
+
+
+class Block(Record):
+    """One sub-layer of a model (attention, MLP, ...), with the norms and the residual addition around it."""
+
+    mixes_tokens: ClassVar[bool]
+    """Whether it looks at other tokens; a layer has one such block."""
+
+    reduces: eqx.AbstractVar[bool]
+    """Whether it ends in an all-reduce of the hidden states over the tensor-parallel ranks."""
+
+    @abstractmethod
+    def operators(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
+        """The kernels of one execution on one device.
+
+        Arguments:
+            hidden: the model's width.
+            step: the iteration; the device holds `step.shard` of the block's heads or features, rounded up.
+        """

@@ -1,0 +1,42 @@
+"""Hugging Face's config.json -> `Model`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from diffgenz.errors import InputError, unknown
+from diffgenz.model_files import read_config
+from diffgenz.models.families import FAMILIES, Config
+from diffgenz.models.model import Model
+
+
+def model_from_config(config: Mapping[str, Any], name: str) -> Model:
+    """The model that a config.json describes.
+
+    Arguments:
+        config: its content; a language model nested under "text_config" (vision-language models) is taken, without the tower.
+        name: what to call the model.
+
+    Raises:
+        InputError: a `model_type` that is not known (the known ones are listed), or a field that is missing or out of range.
+    """
+    kind = config.get("model_type")
+    if isinstance(config.get("text_config"), Mapping):
+        kind = config["text_config"].get("model_type", kind)
+        config = {key: value for key, value in config.items() if key == "tie_word_embeddings"} | dict(config["text_config"])
+    if kind is None:
+        raise InputError(f"{name}: config.json lacks model_type; known are {', '.join(sorted(FAMILIES))}")
+    if kind not in FAMILIES:
+        error = unknown("model_type", kind, FAMILIES)
+        raise InputError(f"{name}: {error} (known are {', '.join(sorted(FAMILIES))})")
+    return FAMILIES[kind](Config(name, config))
+
+
+def load_model(model: str | Path) -> Model:
+    """A shipped model by its Hugging Face id (see `diffgenz list models`), or any config.json by path.
+
+    Raises:
+        InputError: as `model_from_config`, or no such model or file.
+    """
+    name, config = read_config(model)
+    return model_from_config(config, name)

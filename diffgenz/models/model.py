@@ -1,0 +1,98 @@
+"""A whole model: embedding, repeated blocks, final norm and LM head."""
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from diffgenz.errors import InputError, check
+from diffgenz.models.block import Block
+from diffgenz.models.norms import Norm, norm
+from diffgenz.operators import Operator, Step, elementwise, lm_head
+from diffgenz.precision import Precision
+from diffgenz.record import Record
+from diffgenz.smooth import Leaf, Scalar, as_leaf, ceil_share
+
+
+class Repeated(Record):
+    """A block that a model has `count` times."""
+
+    block: Block
+    count: Leaf = eqx.field(converter=as_leaf)
+
+    def __check_init__(self):
+        check("count", self.count)
+
+
+class Model(Record):
+    """An architecture: its sizes are leaves, its structure (which blocks, tied or not) is static.
+
+    Arguments:
+        name: Hugging Face id, or what a file calls it.
+        hidden: width of the residual stream.
+        vocabulary: tokens of the embedding and the LM head.
+        blocks: the repeated blocks. Patterns (Gemma's local and global layers) are several entries; what repeats equally is one.
+        tied: whether the LM head shares the embedding's weights.
+        positions: learned positions; 0 where positions are rotary.
+        norm: the final norm.
+        head_bias: whether the LM head has a bias.
+    """
+
+    name: str = eqx.field(static=True)
+    hidden: Leaf = eqx.field(converter=as_leaf)
+    vocabulary: Leaf = eqx.field(converter=as_leaf)
+    blocks: tuple[Repeated, ...]
+    tied: bool = eqx.field(static=True, default=False)
+    positions: int = eqx.field(static=True, default=0)
+    norm: Norm = eqx.field(static=True, default=Norm.RMS)
+    head_bias: bool = eqx.field(static=True, default=False)
+
+    def __check_init__(self):
+        check("hidden", self.hidden, exclusive=True)
+        check("vocabulary", self.vocabulary, exclusive=True)
+        if not any(repeated.block.mixes_tokens for repeated in self.blocks):
+            raise InputError("blocks: a model needs at least one block that mixes tokens, such as Attention")
+
+    @property
+    def layers(self) -> Scalar:
+        """Layers: blocks that mix tokens. What pipeline parallelism distributes."""
+        return sum((repeated.count for repeated in self.blocks if repeated.block.mixes_tokens), start=jnp.zeros(()))
+
+    @property
+    def reductions(self) -> Scalar:
+        """All-reduces of the hidden states in all layers."""
+        return sum((repeated.count for repeated in self.blocks if repeated.block.reduces), start=jnp.zeros(()))
+
+    def layer_operators(self, step: Step) -> tuple[Operator, ...]:
+        """The kernels of all layers."""
+        return tuple(op.times(repeated.count) for repeated in self.blocks for op in repeated.block.operators(self.hidden, step))
+
+    def embedding_operators(self, step: Step) -> tuple[Operator, ...]:
+        """A gather of one row per token from the device's share of the vocabulary."""
+        size = step.precision.dtype_size
+        row = step.tokens * self.hidden * size
+        parameters = (ceil_share(self.vocabulary, step.shard) + self.positions) * self.hidden
+        return (elementwise("embedding", row * (2 if self.positions else 1), row, parameters=parameters, size=size),)
+
+    def head_operators(self, step: Step) -> tuple[Operator, ...]:
+        """Final norm, LM head and sampling for one token per sequence: the last one of a prompt."""
+        last = step.replace(queries=1.0)
+        vocabulary = ceil_share(self.vocabulary, step.shard)
+        head = lm_head(step.sequences, vocabulary, self.hidden, step.precision, bias=self.head_bias, tied=self.tied)
+        sampling = elementwise("sampling", step.sequences * self.vocabulary * step.precision.dtype_size, step.sequences * 4.0)
+        return norm(self.norm, self.hidden, last), head, sampling
+
+    @property
+    def parameters(self) -> Scalar:
+        """Parameters: what the operators of a single device keep in memory."""
+        return _parameters(self)
+
+    @property
+    def active_parameters(self) -> Scalar:
+        """Parameters that take part in one token. All of them, in a dense model."""
+        return _parameters(self)
+
+
+@eqx.filter_jit
+def _parameters(model: Model) -> Scalar:
+    step = Step(sequences=1.0, queries=1.0, context=0.0, shard=1.0, precision=Precision())
+    operators = (*model.embedding_operators(step), *model.layer_operators(step), *model.head_operators(step))
+    return sum((op.parameters * op.repeats for op in operators), start=jnp.zeros(()))

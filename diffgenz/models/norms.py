@@ -1,0 +1,22 @@
+"""Normalisations: an elementwise operator each, the residual addition fused in."""
+
+import enum
+
+from diffgenz.operators import Operator, Step, elementwise
+from diffgenz.smooth import Scalar
+
+
+class Norm(enum.Enum):
+    """A normalisation and the parameters it keeps per feature."""
+
+    RMS = 1
+    LAYER = 2  # scale and bias
+    SCALE_ONLY = 1.0  # layer norm without bias
+    NONE = 0  # layer norm without parameters
+
+
+def norm(kind: Norm, hidden: Scalar, step: Step, *, count: int = 1) -> Operator:
+    """`count` norms of every token: read x and the residual, write the result and the new residual."""
+    size = step.precision.dtype_size
+    moved = 2 * step.tokens * hidden * size
+    return elementwise("norm", moved, moved, parameters=kind.value * hidden, size=size, repeats=float(count))

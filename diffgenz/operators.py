@@ -1,0 +1,218 @@
+"""Operators: one kernel's shape and bytes each, and the constructors that know them.
+
+An `Operator` says what a kernel does, not how long it takes: FLOP = 2 m n k groups, bytes by kind, elements it keeps in memory. Times (`roofline`),
+parameter counts, memory and energy are all sums over the same records. A new operator is one constructor here.
+"""
+
+import enum
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from diffgenz.precision import Precision
+from diffgenz.record import Record
+from diffgenz.smooth import Leaf, Scalar, as_leaf
+
+
+class Kind(enum.Enum):
+    """What binds an operator, and how a breakdown files it."""
+
+    LINEAR = "linear"  # a GEMM with weights, at the linear layers' peak
+    HEAD = "head"  # a GEMM kept in dtype
+    ATTENTION = "attention"  # scores and values, at dtype's peak
+    ELEMENTWISE = "elementwise"  # memory only: its arithmetic hides behind its bytes
+
+
+class Operator(eqx.Module):
+    """One kernel on one device, executed `repeats` times.
+
+    Arguments:
+        name: what it is called in a breakdown.
+        kind: see `Kind`.
+        m, n, k, groups: rows, columns, depth, and how many such products; FLOP = 2 m n k groups.
+        weights, inputs, outputs, kv_cache: B moved to or from memory in one execution.
+        parameters: elements that stay in memory (the shard's weights).
+        parameter_size: B of each.
+        cached: B of KV cache or state that stay in memory.
+        repeats: executions.
+    """
+
+    name: str = eqx.field(static=True)
+    kind: Kind = eqx.field(static=True)
+    m: Scalar | float = 0.0
+    n: Scalar | float = 0.0
+    k: Scalar | float = 0.0
+    groups: Scalar | float = 1.0
+    weights: Scalar | float = 0.0
+    inputs: Scalar | float = 0.0
+    outputs: Scalar | float = 0.0
+    kv_cache: Scalar | float = 0.0
+    parameters: Scalar | float = 0.0
+    parameter_size: Scalar | float = 0.0
+    cached: Scalar | float = 0.0
+    repeats: Scalar | float = 1.0
+
+    @property
+    def flops(self) -> Scalar | float:
+        """FLOP of one execution (a multiply and an add are 2)."""
+        return 2 * self.m * self.n * self.k * self.groups
+
+    @property
+    def traffic(self) -> Scalar | float:
+        """B moved to and from memory in one execution."""
+        return self.weights + self.inputs + self.outputs + self.kv_cache
+
+    def times(self, repeats: Scalar | float) -> "Operator":
+        """The same operator, `repeats` times as often."""
+        return eqx.tree_at(lambda op: op.repeats, self, self.repeats * repeats)
+
+
+class Step(Record):
+    """One iteration of a batch, as one device sees it.
+
+    Arguments:
+        sequences: requests in the (micro-)batch.
+        queries: new tokens per request: the prompt in prefill, 1 in decode.
+        context: tokens per request already in the KV cache.
+        shard: the device's share of every layer's heads and features, 1 / tensor-parallel ranks.
+        precision: the formats.
+    """
+
+    sequences: Leaf = eqx.field(converter=as_leaf)
+    queries: Leaf = eqx.field(converter=as_leaf)
+    context: Leaf = eqx.field(converter=as_leaf)
+    shard: Leaf = eqx.field(converter=as_leaf)
+    precision: Precision
+
+    @property
+    def tokens(self) -> Scalar:
+        """New tokens in the iteration."""
+        return self.sequences * self.queries
+
+
+def linear(name: str, rows: Scalar, outputs: Scalar, inputs: Scalar, precision: Precision, *, bias: bool = False) -> Operator:
+    """A linear layer: (rows, inputs) x (inputs, outputs).
+
+    Arguments:
+        rows: tokens. outputs, inputs: features of this device's shard. bias: whether it adds one.
+    """
+    parameters = outputs * (inputs + bias)
+    return Operator(
+        name,
+        Kind.LINEAR,
+        m=rows,
+        n=outputs,
+        k=inputs,
+        weights=parameters * precision.weight_size,
+        inputs=rows * inputs * precision.activation_size,
+        outputs=rows * outputs * precision.dtype_size,
+        parameters=parameters,
+        parameter_size=precision.weight_size,
+    )
+
+
+def lm_head(rows: Scalar, vocabulary: Scalar, hidden: Scalar, precision: Precision, *, bias: bool = False, tied: bool = False) -> Operator:
+    """The product with the vocabulary, in dtype.
+
+    Arguments:
+        rows: tokens that need logits. vocabulary: of this device. tied: whether the weights are the embedding's, which counts them.
+    """
+    read = vocabulary * (hidden + bias)
+    return Operator(
+        "lm_head",
+        Kind.HEAD,
+        m=rows,
+        n=vocabulary,
+        k=hidden,
+        weights=read * precision.dtype_size,
+        inputs=rows * hidden * precision.dtype_size,
+        outputs=rows * vocabulary * precision.dtype_size,
+        parameters=vocabulary * bias if tied else read,
+        parameter_size=precision.dtype_size,
+    )
+
+
+def elementwise(
+    name: str, read: Scalar, written: Scalar, *, parameters: Scalar | float = 0.0, size: Scalar | float = 0.0, repeats: Scalar | float = 1.0
+) -> Operator:
+    """A kernel bound by memory: norms, rotary embedding, activations, residuals, gathers.
+
+    Arguments:
+        read, written: B. parameters: elements it keeps, of `size` B each.
+    """
+    return Operator(name, Kind.ELEMENTWISE, inputs=read, outputs=written, parameters=parameters, parameter_size=size, repeats=repeats)
+
+
+def attention_keys(step: Step, window: Scalar | None) -> Scalar:
+    """Mean number of keys that a new token attends to, causally, itself included.
+
+    Query j of q sees min(context + j, window) keys. Written without differences of squares, which would cancel in float32:
+    of the q queries, `ramp` are still filling the window.
+    """
+    if window is None:
+        return step.context + 0.5 * (step.queries + 1)
+    start = jnp.minimum(step.context, window)
+    end = jnp.minimum(step.context + step.queries, window)
+    ramp = end - start
+    return (ramp * (0.5 * (start + end + 1)) + (step.queries - ramp) * window) / step.queries
+
+
+def attention(step: Step, heads: Scalar, kv_heads: Scalar, head_dim: Scalar, window: Scalar | None = None) -> Operator:
+    """Fused attention of the new tokens over their context (FlashAttention, arXiv 2205.14135: scores never reach memory).
+
+    Arguments:
+        heads, kv_heads: of this device. head_dim: of each. window: tokens a query can see, or None for all.
+
+    Keys and values are read once per KV head, at the KV cache's format; FLOP are 4 per (query, key) pair, head and head_dim.
+    """
+    precision = step.precision
+    length = step.context + step.queries
+    if window is not None:
+        held = jnp.minimum(length, window)
+        read = jnp.minimum(length, window + step.queries)
+    else:
+        held = read = length
+    per_token = 2 * kv_heads * head_dim * precision.kv_cache_size
+    return Operator(
+        "attention",
+        Kind.ATTENTION,
+        m=step.queries,
+        n=attention_keys(step, window),
+        k=head_dim,
+        groups=2 * step.sequences * heads,
+        inputs=step.tokens * heads * head_dim * precision.dtype_size,
+        outputs=step.tokens * heads * head_dim * precision.dtype_size,
+        kv_cache=step.sequences * read * per_token,
+        cached=step.sequences * held * per_token,
+    )
+
+
+def einsum(name: str, equation: str, sizes: dict[str, Scalar | float], *, sizes_of: tuple[Scalar | float, ...], kind: Kind = Kind.LINEAR) -> Operator:
+    """A product of two operands in Einstein notation, such as "bkgmd,bknd->bkgmn" (attention scores of g queries per KV head).
+
+    Arguments:
+        equation: two operands and the output, one letter per index.
+        sizes: the extent of each index.
+        sizes_of: B per element of the first operand, the second (filed as weights) and the output.
+
+    Multiply-adds are the product of the extents of all distinct indices.
+    """
+    operands, output = equation.split("->")
+    first, second = operands.split(",")
+
+    def elements(indices: str) -> Scalar | float:
+        product = 1.0
+        for index in dict.fromkeys(indices):
+            product = product * sizes[index]
+        return product
+
+    return Operator(
+        name,
+        kind,
+        m=elements(first),
+        n=elements("".join(index for index in second if index not in first)),
+        k=1.0,
+        inputs=elements(first) * sizes_of[0],
+        weights=elements(second) * sizes_of[1],
+        outputs=elements(output) * sizes_of[2],
+    )

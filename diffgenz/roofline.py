@@ -1,0 +1,125 @@
+"""Operators x rates -> seconds, under a smooth roofline.
+
+One operator takes repeats (launch + smooth_max(FLOP / peak, B / bandwidth)). A phase needs the sum over a dozen of them, and hardware
+gradients of that sum; `operators_time` therefore has a derivative rule of its own, which says the same in a form that compiles well:
+
+    C = sum of repeats c (c / t)**(p - 1)        the seconds that count as computing (c: FLOP / peak, t: smooth_max)
+    d time = C dln(s/FLOP) + (time - C) dln(s/B)
+
+The second term is Euler's theorem for a function homogeneous of degree 1. It costs one sum instead of one per rate and operator.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
+
+from diffgenz.hardware import Accelerator
+from diffgenz.operators import Kind, Operator
+from diffgenz.precision import Precision
+from diffgenz.smooth import SHARPNESS, Scalar, smooth_max, smooth_max_slopes
+
+
+class Rates(eqx.Module):
+    """An accelerator as the operators of one precision see it: reciprocals, so that no operator divides. Built once per configuration.
+
+    Arguments:
+        linear: s/FLOP of linear layers. wide: s/FLOP of what stays in dtype (attention, LM head).
+        memory: s/B. launch: s per kernel.
+    """
+
+    linear: Scalar
+    wide: Scalar
+    memory: Scalar
+    launch: Scalar
+
+    @classmethod
+    def of(cls, accelerator: Accelerator, precision: Precision) -> "Rates":
+        """The rates of `accelerator` in `precision`.
+
+        Raises:
+            InputError: the accelerator does not multiply one of the formats.
+        """
+        wide = 1 / (accelerator.peak(precision.attention_peak) * accelerator.compute_efficiency)
+        linear = wide
+        if precision.linear_peak != precision.attention_peak:
+            linear = 1 / (accelerator.peak(precision.linear_peak) * accelerator.compute_efficiency)
+        return cls(linear, wide, 1 / (accelerator.memory_bandwidth * accelerator.memory_efficiency), accelerator.launch_latency)
+
+    def per_flop(self, kind: Kind) -> Scalar:
+        """s/FLOP of an operator of `kind`."""
+        return self.linear if kind is Kind.LINEAR else self.wide
+
+
+def operators_time(operators: Sequence[Operator], rates: Rates, sharpness: float = SHARPNESS) -> Scalar:
+    """Seconds for all repeats of all `operators`, one after the other."""
+    launches = sum((op.repeats for op in operators), start=jnp.zeros(()))
+    light = sum((op.repeats * op.traffic for op in operators if op.kind is Kind.ELEMENTWISE), start=jnp.zeros(()))
+    total = launches * rates.launch + light * rates.memory
+    for kinds, per_flop in (((Kind.LINEAR,), rates.linear), ((Kind.ATTENTION, Kind.HEAD), rates.wide)):
+        heavy = [op for op in operators if op.kind in kinds]
+        if heavy:
+            shapes = [(as_array(op.repeats), as_array(op.flops), as_array(op.traffic)) for op in heavy]
+            total = total + _busy(per_flop, rates.memory, shapes, sharpness)
+    return total
+
+
+class Shares(NamedTuple):
+    """The seconds of an operator by what takes them; they sum to its time."""
+
+    compute: Scalar
+    memory: Scalar
+    launch: Scalar
+
+
+def operator_shares(op: Operator, rates: Rates, sharpness: float = SHARPNESS) -> Shares:
+    """The time of `op` by what takes it: compute and memory each times its own derivative, which is exact (Euler, see `smooth`)."""
+    memory, launch = op.traffic * rates.memory, op.repeats * rates.launch
+    if op.kind is Kind.ELEMENTWISE:
+        return Shares(0 * launch, op.repeats * memory, launch)
+    compute = op.flops * rates.per_flop(op.kind)
+    by_compute, by_memory = smooth_max_slopes(compute, memory, sharpness)
+    return Shares(op.repeats * compute * by_compute, op.repeats * memory * by_memory, launch)
+
+
+def as_array(x: Scalar | float) -> Scalar:
+    """`x` as an array: custom derivative rules take no Python numbers."""
+    return jnp.asarray(x, jnp.result_type(float) if isinstance(x, float | int) else None)
+
+
+Shape = tuple[Scalar, Scalar, Scalar]  # repeats, FLOP, B
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(3,))
+def _busy(per_flop: Scalar, per_byte: Scalar, shapes: list[Shape], sharpness: float) -> Scalar:
+    terms = (repeats * smooth_max(flops * per_flop, traffic * per_byte, sharpness) for repeats, flops, traffic in shapes)
+    return sum(terms, start=jnp.zeros_like(per_byte))
+
+
+def _busy_jvp(sharpness: float, primals: Any, tangents: Any) -> tuple[Scalar, Scalar]:
+    per_flop, per_byte, shapes = primals
+    d_per_flop, d_per_byte, d_shapes = tangents
+    busy = _busy(per_flop, per_byte, shapes, sharpness)
+    slopes = [smooth_max_slopes(flops * per_flop, traffic * per_byte, sharpness) for _, flops, traffic in shapes]
+    computing = sum((shape[0] * shape[1] * slope[0] for shape, slope in zip(shapes, slopes, strict=True)), start=jnp.zeros_like(busy)) * per_flop
+    tangent = jnp.zeros_like(busy)
+
+    def add(scale: Any, change: Any) -> None:
+        nonlocal tangent
+        if not isinstance(change, SymbolicZero):  # hardware gradients leave the shapes alone, and shape gradients the hardware
+            tangent = tangent + scale() * change
+
+    add(lambda: computing / per_flop, d_per_flop)
+    add(lambda: (busy - computing) / per_byte, d_per_byte)
+    for (repeats, flops, traffic), changes, (by_compute, by_memory) in zip(shapes, d_shapes, slopes, strict=True):
+        add(lambda f=flops, t=traffic: smooth_max(f * per_flop, t * per_byte, sharpness), changes[0])
+        add(lambda r=repeats, s=by_compute: r * s * per_flop, changes[1])
+        add(lambda r=repeats, s=by_memory: r * s * per_byte, changes[2])
+    return busy, tangent
+
+
+_busy.defjvp(_busy_jvp, symbolic_zeros=True)

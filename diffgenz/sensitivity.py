@@ -1,0 +1,76 @@
+"""What a metric depends on: elasticities with respect to every hardware number, in one call."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from diffgenz.errors import unknown
+from diffgenz.hardware import Platform
+from diffgenz.inference import Estimate, estimate
+from diffgenz.models.model import Model
+from diffgenz.precision import Precision
+from diffgenz.smooth import SHARPNESS, Scalar
+from diffgenz.workload import Parallelism, Workload
+
+METRICS = (
+    *(name for name in Estimate.__dataclass_fields__ if name != "memory"),
+    *(f"memory.{name}" for name in ("weights", "kv_cache", "activations", "total")),
+)
+"""Names of the numbers of an `Estimate`."""
+
+STRUCTURE = (".accelerators", ".size")
+"""Hardware numbers that are structure: estimates' derivatives with respect to them are zero by definition."""
+
+
+def metric_named(result: Estimate, metric: str) -> Scalar:
+    """The number called `metric` ("tpot", "memory.total", ...) of an estimate.
+
+    Raises:
+        InputError: there is none, or the accelerator has no price to make a cost of.
+    """
+    if metric not in METRICS:
+        raise unknown("metric", metric, METRICS)
+    value = result
+    for name in metric.split("."):
+        value = getattr(value, name)
+    if value is None:
+        raise unknown("metric", metric, [name for name in METRICS if "cost" not in name])
+    return value
+
+
+def elasticities(
+    model: Model,
+    platform: Platform,
+    workload: Workload,
+    plan: Parallelism | None = None,
+    metric: str = "tpot",
+    precision: Precision | None = None,
+    *,
+    sharpness: float = SHARPNESS,
+) -> dict[str, Scalar]:
+    """d ln metric / d ln x for every hardware number x: by how many percent the metric moves when x grows by one.
+
+    Arguments:
+        metric: one of `METRICS`. The others are those of `estimate`.
+
+    Returns:
+        elasticity by name of the number, such as "accelerator.memory_bandwidth" or "network[0].latency".
+
+    For a time, elasticities to latencies minus those to peaks and bandwidths sum to 1: twice as fast in all of them is twice as fast.
+    A number that is zero has elasticity 0.
+
+    Raises:
+        InputError: an unknown metric, and whatever `estimate` refuses.
+    """
+
+    def of(hardware: Platform) -> Scalar:
+        return metric_named(estimate(model, hardware, workload, plan, precision, sharpness=sharpness), metric)
+
+    @eqx.filter_jit
+    def scaled(hardware: Platform) -> Platform:
+        value, gradient = jax.value_and_grad(of)(hardware)
+        return jax.tree.map(lambda slope, x: slope * x / value, gradient, hardware)
+
+    named, _ = jax.tree_util.tree_flatten_with_path(scaled(platform))
+    values = {jax.tree_util.keystr(path).replace("['", "[").replace("']", "]").lstrip("."): value for path, value in named}
+    return {name: jnp.asarray(value) for name, value in values.items() if not name.endswith(STRUCTURE) and name != "accelerators"}

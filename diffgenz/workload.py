@@ -1,0 +1,68 @@
+"""What is asked of a platform, and how a model is laid out on it."""
+
+from typing import Self
+
+import equinox as eqx
+import jax
+
+from diffgenz.errors import check
+from diffgenz.record import Record
+from diffgenz.smooth import Leaf, as_leaf
+
+
+class Workload(Record):
+    """Requests that arrive together and are served together.
+
+    Arguments:
+        batch: requests in flight, over all replicas.
+        input_tokens: prompt tokens of each.
+        output_tokens: tokens generated for each; the first comes out of the prefill.
+
+    Raises:
+        InputError: a number below 1, infinite or NaN.
+    """
+
+    batch: Leaf = eqx.field(converter=as_leaf, default=1.0)
+    input_tokens: Leaf = eqx.field(converter=as_leaf, default=1024.0)
+    output_tokens: Leaf = eqx.field(converter=as_leaf, default=128.0)
+
+    def __check_init__(self):
+        for field in ("batch", "input_tokens", "output_tokens"):
+            check(field, getattr(self, field), minimum=1)
+
+
+class Parallelism(Record):
+    """How a model is laid out: tensor x pipeline x data ranks, tensor-parallel neighbours innermost.
+
+    Arguments:
+        tensor: ranks that share each layer's heads and features.
+        pipeline: stages that share the layers.
+        data: replicas that share the batch.
+        overlap: the share of tensor-parallel communication that hides behind computing, in [0, 1].
+
+    Ranks are structure, with kinks wherever a level of the network fills up: they can be vmapped over, but estimates' derivatives
+    with respect to them are zero by definition. `overlap` is an ordinary number.
+
+    Raises:
+        InputError: fewer than one rank, or an overlap outside [0, 1].
+    """
+
+    tensor: Leaf = eqx.field(converter=as_leaf, default=1.0)
+    pipeline: Leaf = eqx.field(converter=as_leaf, default=1.0)
+    data: Leaf = eqx.field(converter=as_leaf, default=1.0)
+    overlap: Leaf = eqx.field(converter=as_leaf, default=0.0)
+
+    def __check_init__(self):
+        for field in ("tensor", "pipeline", "data"):
+            check(field, getattr(self, field), minimum=1)
+        check("overlap", self.overlap, maximum=1.0)
+
+    def as_structure(self) -> Self:
+        """The same plan, its ranks constant under differentiation."""
+        fields = [jax.lax.stop_gradient(ranks) for ranks in (self.tensor, self.pipeline, self.data)]
+        return eqx.tree_at(lambda plan: (plan.tensor, plan.pipeline, plan.data), self, fields)
+
+    @property
+    def ranks(self) -> Leaf:
+        """Accelerators in use."""
+        return self.tensor * self.pipeline * self.data
