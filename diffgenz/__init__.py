@@ -4,40 +4,54 @@
     platform = diffgenz.load_platform("h100_sxm", accelerators=8)
     chat = diffgenz.Workload(batch=64, input_tokens=2048, output_tokens=256)
     now = diffgenz.estimate(model, platform, chat, diffgenz.Parallelism(tensor=8))
+
+Names are loaded when first used, so that `diffgenz --help` does not wait for JAX.
 """
 
-from diffgenz.breakdown import Breakdown, breakdown
-from diffgenz.errors import InputError
-from diffgenz.footprint import Memory
-from diffgenz.hardware import Accelerator, Level, Platform, load_platform
-from diffgenz.inference import Estimate, estimate
-from diffgenz.models.huggingface import load_model, model_from_config
-from diffgenz.models.model import Model
-from diffgenz.precision import FORMATS, Precision
-from diffgenz.sensitivity import METRICS, elasticities
-from diffgenz.smooth import HARD, SHARPNESS
-from diffgenz.workload import Parallelism, Workload
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "FORMATS",
-    "HARD",
-    "METRICS",
-    "SHARPNESS",
-    "Accelerator",
-    "Breakdown",
-    "Estimate",
-    "InputError",
-    "Level",
-    "Memory",
-    "Model",
-    "Parallelism",
-    "Platform",
-    "Precision",
-    "Workload",
-    "breakdown",
-    "elasticities",
-    "estimate",
-    "load_model",
-    "load_platform",
-    "model_from_config",
-]
+if TYPE_CHECKING:
+    from diffgenz.breakdown import Breakdown, breakdown
+    from diffgenz.errors import InputError
+    from diffgenz.footprint import Memory
+    from diffgenz.hardware import Accelerator, Level, Platform, load_platform
+    from diffgenz.inference import Estimate, estimate
+    from diffgenz.models.huggingface import load_model, model_from_config
+    from diffgenz.models.model import Model
+    from diffgenz.precision import FORMATS, Precision
+    from diffgenz.sensitivity import METRICS, elasticities
+    from diffgenz.smooth import HARD, SHARPNESS
+    from diffgenz.workload import Parallelism, Workload
+
+_HOMES = {
+    "breakdown": ("Breakdown", "breakdown"),
+    "errors": ("InputError",),
+    "footprint": ("Memory",),
+    "hardware": ("Accelerator", "Level", "Platform", "load_platform"),
+    "inference": ("Estimate", "estimate"),
+    "models.huggingface": ("load_model", "model_from_config"),
+    "models.model": ("Model",),
+    "precision": ("FORMATS", "Precision"),
+    "sensitivity": ("METRICS", "elasticities"),
+    "smooth": ("HARD", "SHARPNESS"),
+    "workload": ("Parallelism", "Workload"),
+}
+_MODULES = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [  # noqa: RUF022
+    "Breakdown", "breakdown", "InputError", "Memory", "Accelerator", "Level", "Platform", "load_platform", "Estimate", "estimate", "load_model",
+    "model_from_config", "Model", "FORMATS", "Precision", "METRICS", "elasticities", "HARD", "SHARPNESS", "Parallelism", "Workload",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'diffgenz' has no attribute {name!r}")
+    value = getattr(import_module(f"diffgenz.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -4,10 +4,10 @@ A function of its own, since in a sweep each of its outputs would cost as much a
 bubbles are counted with the operators of the stage that causes them.
 """
 
-from typing import NamedTuple
-
 import equinox as eqx
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
 
 from diffgenz.hardware import Platform
 from diffgenz.inference import Phases, check_layout
@@ -20,36 +20,36 @@ from diffgenz.roofline import operator_shares, operators_time
 from diffgenz.smooth import SHARPNESS, Scalar, check_sharpness
 from diffgenz.workload import Parallelism, Workload
 
+RESOURCES = ("compute", "memory", "communication", "launch")
+"""What takes time; the columns of a `Breakdown`."""
 
-class Row(NamedTuple):
-    """Seconds of one operator by what takes them."""
-
-    compute: Scalar
-    memory: Scalar
-    communication: Scalar
-    launch: Scalar
-
-    @property
-    def total(self) -> Scalar:
-        """Their sum."""
-        return self.compute + self.memory + self.communication + self.launch
+Seconds = Float[Array, "*batch operators 4"]
 
 
 class Breakdown(eqx.Module):
-    """The seconds of each operator, by name, in the time to first token and in the time per output token."""
+    """The seconds of each operator, by resource, in the time to first token and in the time per output token.
 
-    ttft: dict[str, Row]
-    tpot: dict[str, Row]
+    Arguments:
+        operators: their names, the rows. ttft, tpot: s, shape (operators, 4), columns as in `RESOURCES`; each sums to the estimate's time.
+    """
 
-    def by_resource(self, phase: str) -> Row:
-        """The sum over operators of `phase`, "ttft" or "tpot"."""
-        rows = list(getattr(self, phase).values())
-        return Row(*(sum((row[i] for row in rows), start=jnp.zeros(())) for i in range(4)))
+    operators: tuple[str, ...] = eqx.field(static=True)
+    ttft: Seconds
+    tpot: Seconds
+
+    def rows(self, phase: str) -> dict[str, dict[str, float]]:
+        """The seconds of `phase`, "ttft" or "tpot", by operator and resource. For one concrete configuration."""
+        seconds = np.asarray(getattr(self, phase), dtype=float)
+        return {name: dict(zip(RESOURCES, row.tolist(), strict=True)) for name, row in zip(self.operators, seconds, strict=True)}
+
+    def by_resource(self, phase: str) -> dict[str, float]:
+        """The seconds of `phase` by resource, over all operators. For one concrete configuration."""
+        return dict(zip(RESOURCES, np.asarray(getattr(self, phase), dtype=float).sum(axis=0).tolist(), strict=True))
 
     def bound_by(self, phase: str) -> str:
-        """What takes most of `phase`: compute, memory, communication or launch. For concrete numbers."""
+        """The resource that takes most of `phase`. For one concrete configuration."""
         resources = self.by_resource(phase)
-        return max(Row._fields, key=lambda field: float(getattr(resources, field)))
+        return max(resources, key=lambda resource: resources[resource])
 
 
 def breakdown(
@@ -73,38 +73,33 @@ def _breakdown(model: Model, platform: Platform, workload: Workload, plan: Paral
     phases = Phases.of(model, platform, workload, plan.as_structure(), precision)
     prefill = iteration_times(phases.prefill, model, phases.machine, plan, sharpness)
     decode = iteration_times(phases.decode, model, phases.machine, plan, sharpness)
-    return Breakdown(
-        _rows(phases, phases.prefill, phases.pipeline.first_pass(prefill), model, plan, sharpness),
-        _rows(phases, phases.decode, phases.pipeline.steady_state(decode), model, plan, sharpness),
-    )
+    ttft = _rows(phases, phases.prefill, phases.pipeline.first_pass(prefill), model, plan, sharpness)
+    tpot = _rows(phases, phases.decode, phases.pipeline.steady_state(decode), model, plan, sharpness)
+    return Breakdown(tuple(ttft), jnp.stack(list(ttft.values())), jnp.stack([tpot[name] for name in ttft]))
 
 
-def _rows(phases: Phases, iteration: Iteration, passes: Parts, model: Model, plan: Parallelism, sharpness: float) -> dict[str, Row]:
+def _rows(phases: Phases, iteration: Iteration, passes: Parts, model: Model, plan: Parallelism, sharpness: float) -> dict[str, Float[Array, "4"]]:
     machine = phases.machine
-    rows: dict[str, Row] = {}
+    rows: dict[str, Float[Array, 4]] = {}
 
-    def add(name: str, row: Row, times: Scalar) -> None:
-        before = rows.get(name, Row(*(jnp.zeros(()),) * 4))
-        rows[name] = Row(*(old + times * new for old, new in zip(before, row, strict=True)))
+    def add(name: str, times: Scalar, compute: Scalar | float, memory: Scalar | float, communication: Scalar | float, launch: Scalar) -> None:
+        rows[name] = rows.get(name, jnp.zeros(4)) + times * jnp.stack([jnp.asarray(x) for x in (compute, memory, communication, launch)])
 
     def add_operators(operators: tuple[Operator, ...], times: Scalar) -> None:
         for op in operators:
             shares = operator_shares(op, machine.rates, sharpness)
-            add(op.name, Row(shares.compute, shares.memory, jnp.zeros(()), shares.launch), times)
+            add(op.name, times, shares.compute, shares.memory, 0.0, shares.launch)
 
-    def add_collective(name: str, seconds: Scalar, launch: Scalar, times: Scalar) -> None:
-        add(name, Row(jnp.zeros(()), jnp.zeros(()), seconds - launch, launch), times)
-
-    all_reduce = machine.group.all_reduce(iteration.hidden_volume, sharpness) + machine.collective_launch
-    gather = machine.group.all_gather(iteration.logits_volume, sharpness) + machine.collective_launch
-    computing = operators_time(iteration.layers, machine.rates, sharpness)
+    launch = machine.collective_launch
+    all_reduce = machine.group.all_reduce(iteration.hidden_volume, sharpness) + launch
     total = model.reductions * all_reduce
-    visible = exposed(total, computing, plan, sharpness)
+    visible = exposed(total, operators_time(iteration.layers, machine.rates, sharpness), plan, sharpness)
+    launching = model.reductions * launch * visible / jnp.maximum(total, 1e-30)
     add_operators(iteration.embedding, passes.rest)
     add_operators(iteration.layers, passes.layers)
     add_operators(iteration.head, passes.head)
-    add_collective("all_reduce", visible, model.reductions * machine.collective_launch * visible / jnp.maximum(total, 1e-30), passes.layers)
-    add_collective("all_reduce", all_reduce, machine.collective_launch, passes.rest)
-    add_collective("all_gather", gather, machine.collective_launch, passes.head)
-    add_collective("send", hop_time(plan, machine.links, iteration.hidden_volume), jnp.zeros(()), passes.rest)
+    add("all_reduce", passes.layers, 0.0, 0.0, visible - launching, launching)
+    add("all_reduce", passes.rest, 0.0, 0.0, all_reduce - launch, launch)
+    add("all_gather", passes.head, 0.0, 0.0, machine.group.all_gather(iteration.logits_volume, sharpness), launch)
+    add("send", passes.rest, 0.0, 0.0, hop_time(plan, machine.links, iteration.hidden_volume), jnp.zeros(()))
     return rows

@@ -1,4 +1,4 @@
-"""Energy of an iteration: joules per FLOP and per byte, summed over the same operators that times come from. Idle power is added per second, outside."""
+"""Energy of an iteration: joules per FLOP and per byte, over the same operators that times come from. Idle power is added outside."""
 
 import jax.numpy as jnp
 

@@ -4,7 +4,6 @@
 """
 
 import equinox as eqx
-import jax.numpy as jnp
 
 from diffgenz.energy import iteration_energy
 from diffgenz.errors import check

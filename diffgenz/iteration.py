@@ -4,7 +4,6 @@ Prefill is one `Step`. Decode is the mean over the generation, by Gauss-Legendre
 it, so only attention is evaluated at every node.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import equinox as eqx
@@ -87,9 +86,7 @@ def prefill_step(workload: Workload, plan: Parallelism, precision: Precision, se
 
 def mean_decode(model: Model, prompt: Step, workload: Workload) -> Iteration:
     """One token for each of the requests of `prompt`, averaged over the generation: attention at every node of the quadrature, with its weight."""
-    nodes = [
-        (prompt.replace(queries=1.0, context=workload.input_tokens + workload.output_tokens * node), weight) for node, weight in QUADRATURE
-    ]
+    nodes = [(prompt.replace(queries=1.0, context=workload.input_tokens + workload.output_tokens * node), weight) for node, weight in QUADRATURE]
     first = Iteration.of(model, nodes[0][0])
     fixed = tuple(op for op in first.layers if op.kind is not Kind.ATTENTION)
     varying = tuple(op.times(weight) for step, weight in nodes for op in model.layer_operators(step) if op.kind is Kind.ATTENTION)

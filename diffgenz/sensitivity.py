@@ -1,5 +1,7 @@
 """What a metric depends on: elasticities with respect to every hardware number, in one call."""
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -30,7 +32,7 @@ def metric_named(result: Estimate, metric: str) -> Scalar:
     """
     if metric not in METRICS:
         raise unknown("metric", metric, METRICS)
-    value = result
+    value: Any = result
     for name in metric.split("."):
         value = getattr(value, name)
     if value is None:

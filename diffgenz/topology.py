@@ -75,7 +75,7 @@ class Topology(eqx.Module):
 
 
 class Switch(Topology):
-    """Any to any at full rate (NVSwitch, PCIe switch). Two-shot all-reduce is a direct reduce-scatter and all-gather, one-shot sends everything to everyone."""
+    """Any to any at full rate (NVSwitch, PCIe switch). All-reduce in two shots (reduce-scatter, all-gather) or one (everything to everyone)."""
 
     def all_reduce(self, ranks: Ranks) -> tuple[Schedule, ...]:
         one_shot = Schedule(ranks.several, ranks.count - 1)

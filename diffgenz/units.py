@@ -54,7 +54,19 @@ def show(value: float, unit: str, digits: int = 3) -> str:
     """`value` (SI) with a prefix that keeps it between 1 and 1000: show(3.35e12, "B/s") is "3.35 TB/s"."""
     if value == 0 or value != value or abs(value) == float("inf"):
         return f"{value:g} {unit}"
-    steps = [(1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n"), (1e-12, "p")]
+    steps = [
+        (1e18, "E"),
+        (1e15, "P"),
+        (1e12, "T"),
+        (1e9, "G"),
+        (1e6, "M"),
+        (1e3, "k"),
+        (1.0, ""),
+        (1e-3, "m"),
+        (1e-6, "u"),
+        (1e-9, "n"),
+        (1e-12, "p"),
+    ]
     scale, prefix = next((step for step in steps if abs(value) >= step[0]), steps[-1])
     if prefix == "k" and unit == "s":
         scale, prefix = 1.0, ""

@@ -93,7 +93,7 @@ def _windowed_layers(config: Config, default: int) -> int:
 def llama(config: Config) -> Model:
     """RMS norm, gated MLP, no biases: Llama 2 and 3, Yi, DeepSeek LLM, Granite, SmolLM2."""
     bias = config.flag("attention_bias", default=False)
-    mlp = MLP(config.number("intermediate_size"), bias=config.flag("mlp_bias", default=False))
+    mlp = MLP(intermediate=config.number("intermediate_size"), bias=config.flag("mlp_bias", default=False))
     return _model(config, _attention(config, qkv_bias=bias, out_bias=bias), mlp, tied=False)
 
 
@@ -101,7 +101,7 @@ def mistral(config: Config) -> Model:
     """Llama with, in some, a window on every layer: Mistral, Phi-3, Phi-4."""
     window = config.get("sliding_window")
     windowed = _windowed_layers(config, config.layers) if window else 0
-    return _model(config, _attention(config), MLP(config.number("intermediate_size")), tied=False, windowed=windowed, window=window)
+    return _model(config, _attention(config), MLP(intermediate=config.number("intermediate_size")), tied=False, windowed=windowed, window=window)
 
 
 def qwen2(config: Config) -> Model:
@@ -119,12 +119,12 @@ def _qwen(config: Config, attention: Attention) -> Model:
     window = config.get("sliding_window") if config.flag("use_sliding_window", default=False) else None
     first = int(config.get("max_window_layers", default=0))
     windowed = _windowed_layers(config, max(config.layers - first, 0)) if window else 0
-    return _model(config, attention, MLP(config.number("intermediate_size")), tied=False, windowed=windowed, window=window)
+    return _model(config, attention, MLP(intermediate=config.number("intermediate_size")), tied=False, windowed=windowed, window=window)
 
 
 def gemma(config: Config) -> Model:
     """Llama, tied, with wide heads."""
-    return _model(config, _attention(config), MLP(config.number("intermediate_size")), tied=True)
+    return _model(config, _attention(config), MLP(intermediate=config.number("intermediate_size")), tied=True)
 
 
 def gemma2(config: Config) -> Model:
@@ -140,32 +140,32 @@ def gemma3(config: Config) -> Model:
 
 
 def _gemma_pattern(config: Config, attention: Attention, windowed: int) -> Model:
-    mlp = MLP(config.number("intermediate_size"), norms=2)
+    mlp = MLP(intermediate=config.number("intermediate_size"), norms=2)
     return _model(config, attention, mlp, tied=True, windowed=windowed, window=config.number("sliding_window", default=4096))
 
 
 def olmo2(config: Config) -> Model:
     """Norms after the blocks only, and over all heads of queries and keys."""
-    return _model(config, _attention(config, query_key_norm="all"), MLP(config.number("intermediate_size")), tied=False)
+    return _model(config, _attention(config, query_key_norm="all"), MLP(intermediate=config.number("intermediate_size")), tied=False)
 
 
 def cohere(config: Config) -> Model:
     """Attention and MLP in parallel under one norm without bias; tied."""
     attention = _attention(config, norm=Norm.SCALE_ONLY, reduces=False, query_key_norm="all" if config.flag("use_qk_norm", default=False) else None)
-    return _model(config, attention, MLP(config.number("intermediate_size"), norm=None), tied=True, norm=Norm.SCALE_ONLY)
+    return _model(config, attention, MLP(intermediate=config.number("intermediate_size"), norm=None), tied=True, norm=Norm.SCALE_ONLY)
 
 
 def phi(config: Config) -> Model:
     """Attention and plain MLP in parallel under one layer norm, biases everywhere: Phi-1, Phi-2."""
     attention = _attention(config, norm=Norm.LAYER, qkv_bias=True, out_bias=True, reduces=False)
-    mlp = MLP(config.number("intermediate_size"), gated=False, bias=True, norm=None)
+    mlp = MLP(intermediate=config.number("intermediate_size"), gated=False, bias=True, norm=None)
     return _model(config, attention, mlp, tied=False, norm=Norm.LAYER, head_bias=True)
 
 
 def gpt2(config: Config) -> Model:
     """Layer norms, biases, plain MLP, learned positions: GPT-2 and GPT-3."""
     attention = _attention(config, norm=Norm.LAYER, qkv_bias=True, out_bias=True, rotary=False)
-    mlp = MLP(config.number("n_inner", "intermediate_size", default=4 * config.hidden), gated=False, bias=True, norm=Norm.LAYER)
+    mlp = MLP(intermediate=config.number("n_inner", "intermediate_size", default=4 * config.hidden), gated=False, bias=True, norm=Norm.LAYER)
     return _model(config, attention, mlp, tied=True, norm=Norm.LAYER, positions=int(config.number("n_positions", "n_ctx")))
 
 
@@ -175,7 +175,7 @@ def opt(config: Config) -> Model:
         raise InputError(f"{config.name}: word_embed_proj_dim differs from hidden_size (OPT-350m): such a projection is not modelled")
     bias = config.flag("enable_bias", default=True)
     attention = _attention(config, norm=Norm.LAYER, qkv_bias=bias, out_bias=bias, rotary=False)
-    mlp = MLP(config.number("ffn_dim"), gated=False, bias=bias, norm=Norm.LAYER)
+    mlp = MLP(intermediate=config.number("ffn_dim"), gated=False, bias=bias, norm=Norm.LAYER)
     return _model(config, attention, mlp, tied=True, norm=Norm.LAYER, positions=int(config.number("max_position_embeddings")) + 2)
 
 
@@ -192,13 +192,13 @@ def falcon(config: Config) -> Model:
     attention = _attention(
         config, kv_heads=kv_heads, norm=Norm.LAYER, norms=2 if two_norms else 1, qkv_bias=bias, out_bias=bias, rotary=rotary, reduces=not parallel
     )
-    mlp = MLP(config.number("ffn_hidden_size", default=4 * config.hidden), gated=False, bias=bias, norm=None)
+    mlp = MLP(intermediate=config.number("ffn_hidden_size", default=4 * config.hidden), gated=False, bias=bias, norm=None)
     return _model(config, attention, mlp, tied=True, norm=Norm.LAYER)
 
 
 def nemotron(config: Config) -> Model:
     """Layer norms with bias, plain MLP with squared ReLU, no other biases."""
-    mlp = MLP(config.number("intermediate_size"), gated=False, norm=Norm.LAYER)
+    mlp = MLP(intermediate=config.number("intermediate_size"), gated=False, norm=Norm.LAYER)
     return _model(config, _attention(config, norm=Norm.LAYER), mlp, tied=False, norm=Norm.LAYER)
 
 
@@ -206,7 +206,7 @@ def gpt_neox(config: Config) -> Model:
     """Biases, two layer norms, attention and plain MLP in parallel: GPT-NeoX, Pythia."""
     parallel = config.flag("use_parallel_residual", default=True)
     attention = _attention(config, norm=Norm.LAYER, qkv_bias=True, out_bias=True, reduces=not parallel)
-    mlp = MLP(config.number("intermediate_size"), gated=False, bias=True, norm=Norm.LAYER)
+    mlp = MLP(intermediate=config.number("intermediate_size"), gated=False, bias=True, norm=Norm.LAYER)
     return _model(config, attention, mlp, tied=False, norm=Norm.LAYER)
 
 
@@ -214,7 +214,7 @@ def starcoder2(config: Config) -> Model:
     """Biases, layer norms, plain MLP, a window on every layer."""
     bias, window = config.flag("use_bias", default=True), config.get("sliding_window")
     attention = _attention(config, norm=Norm.LAYER, qkv_bias=bias, out_bias=bias)
-    mlp = MLP(config.number("intermediate_size"), gated=False, bias=bias, norm=Norm.LAYER)
+    mlp = MLP(intermediate=config.number("intermediate_size"), gated=False, bias=bias, norm=Norm.LAYER)
     windowed = _windowed_layers(config, config.layers) if window else 0
     return _model(config, attention, mlp, tied=True, windowed=windowed, window=window, norm=Norm.LAYER)
 

@@ -95,4 +95,4 @@ class Model(Record):
 def _parameters(model: Model) -> Scalar:
     step = Step(sequences=1.0, queries=1.0, context=0.0, shard=1.0, precision=Precision())
     operators = (*model.embedding_operators(step), *model.layer_operators(step), *model.head_operators(step))
-    return sum((op.parameters * op.repeats for op in operators), start=jnp.zeros(()))
+    return sum((jnp.asarray(op.parameters * op.repeats) for op in operators), start=jnp.zeros(()))

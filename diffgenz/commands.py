@@ -1,0 +1,259 @@
+"""`diffgenz estimate` and `diffgenz sensitivity`: flags in, text and JSON out."""
+
+import argparse
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from diffgenz.breakdown import RESOURCES, Breakdown, breakdown
+from diffgenz.errors import InputError
+from diffgenz.hardware import Platform
+from diffgenz.inference import Estimate
+from diffgenz.inference import estimate as estimate_one
+from diffgenz.models.huggingface import load_model
+from diffgenz.models.model import Model
+from diffgenz.precision import Precision
+from diffgenz.sensitivity import elasticities, metric_named
+from diffgenz.smallest import Layout, smallest_layout
+from diffgenz.smooth import HARD
+from diffgenz.specs import read_spec
+from diffgenz.tables import bar, number, table
+from diffgenz.units import show
+from diffgenz.workload import Parallelism, Workload
+
+
+class Deployment:
+    """What the flags describe."""
+
+    def __init__(self, options: argparse.Namespace):
+        _cache_compilations()
+        for name in ("gpus", "tp", "pp", "dp"):
+            value = getattr(options, name)
+            if value is not None and value < 1:
+                raise InputError(f"--{name}: {value} is not allowed; it must be at least 1")
+        tensor = options.tp if options.tp is not None else _left_over(options)
+        accelerators = options.gpus if options.gpus is not None else tensor * options.pp * options.dp
+        self.layout = Layout(tensor, options.pp, tensor * options.pp * options.dp)
+        self.data = options.dp
+        if self.layout.accelerators > accelerators:
+            raise InputError(
+                f"--gpus: tp {tensor} x pp {options.pp} x dp {options.dp} = {self.layout.accelerators} ranks exceed {accelerators}; "
+                "give more, or fewer ranks"
+            )
+        self.model: Model = load_model(options.model)
+        self.spec = read_spec(options.system)
+        self.platform = Platform.from_spec(self.spec, accelerators)
+        self.plan = Parallelism(tensor, options.pp, options.dp, options.overlap)
+        self.precision = Precision(options.dtype, options.weights, options.activations, options.kv_cache)
+        self.sharpness = _sharpness(options.sharpness)
+        self.batches = [float(batch) for batch in np.atleast_1d(options.batch)]
+        self.input_tokens, self.output_tokens = options.isl, options.osl
+
+    def workload(self, batch: float) -> Workload:
+        """The workload at one batch size."""
+        return Workload(batch, self.input_tokens, self.output_tokens)
+
+    @property
+    def title(self) -> str:
+        """What is estimated, for people."""
+        precision = self.precision
+        unused = int(self.platform.accelerators) - self.layout.accelerators
+        formats = f"weights {precision.weights}, activations {precision.activations}, KV cache {precision.kv_cache}, else {precision.dtype}"
+        return (
+            f"{self.model.name} ({float(self.model.parameters) / 1e9:.3g}e9 parameters) on {self.layout.accelerators} x {self.spec.name}"
+            + (f" ({unused} more unused)" if unused else "")
+            + f"\ntp {self.layout.tensor}, pp {self.layout.pipeline}, dp {self.data}; {self.input_tokens:g} tokens in, {self.output_tokens:g} out"
+            + f"\n{formats}"
+            + "\nuncalibrated: smooth roofline with launch latency, peaks fully reached"
+        )
+
+
+def estimate(options: argparse.Namespace) -> tuple[str, Any]:
+    """The estimates of every batch size: text and JSON."""
+    deployment = Deployment(options)
+    points = [_point(deployment, batch) for batch in deployment.batches]
+    data = [_as_json(deployment, point) for point in points]
+    text = [deployment.title, "", _summary(deployment, points)]
+    text += [_misfit(deployment, point) for point in points if point.needed is not None]
+    if len(points) == 1 and points[0].breakdown is not None:
+        text += ["", _memory_line(points[0].result), "", _time_table(points[0].breakdown, "ttft"), "", _time_table(points[0].breakdown, "tpot")]
+    return "\n".join(text), data if len(data) > 1 else data[0]
+
+
+class Point(eqx.Module):
+    """One batch size's estimate; `needed` is set where it does not fit."""
+
+    batch: float
+    result: Estimate
+    breakdown: Breakdown | None
+    needed: Layout | str | None
+
+
+def _point(deployment: Deployment, batch: float) -> Point:
+    d, workload = deployment, deployment.workload(batch)
+    result = estimate_one(d.model, d.platform, workload, d.plan, d.precision, sharpness=d.sharpness)
+    if bool(result.memory.fits):
+        return Point(batch, result, breakdown(d.model, d.platform, workload, d.plan, d.precision, sharpness=d.sharpness), None)
+    heads = max(int(repeated.block.heads) for repeated in d.model.blocks if repeated.block.mixes_tokens)
+    connected = int(d.platform.network[-1].size) if d.platform.network else 1
+    needed = smallest_layout(d.model, d.platform.accelerator, workload, d.data, d.precision, min(heads, connected))
+    return Point(batch, result, None, needed or "no layout")
+
+
+def _as_json(deployment: Deployment, point: Point) -> dict[str, Any]:
+    result, memory = point.result, point.result.memory
+    fits = point.needed is None
+    names = [name for name in Estimate.__dataclass_fields__ if name != "memory"]
+    metrics = {name: _float(getattr(result, name)) if fits else None for name in names}
+    return {
+        "model": deployment.model.name,
+        "parameters": float(deployment.model.parameters),
+        "system": deployment.spec.id,
+        "accelerators": deployment.layout.accelerators,
+        "tensor": deployment.layout.tensor,
+        "pipeline": deployment.layout.pipeline,
+        "data": deployment.data,
+        "batch": point.batch,
+        "input_tokens": deployment.input_tokens,
+        "output_tokens": deployment.output_tokens,
+        "precision": {name: getattr(deployment.precision, name) for name in ("dtype", "weights", "activations", "kv_cache")},
+        "calibrated": False,
+        **metrics,
+        "memory": {name: _float(getattr(memory, name)) for name in ("weights", "kv_cache", "activations", "reserve", "total", "capacity")}
+        | {"fits": fits},
+        "accelerators_needed": point.needed.accelerators
+        if isinstance(point.needed, Layout)
+        else None
+        if point.needed
+        else deployment.layout.accelerators,
+        "bound_by": None if point.breakdown is None else {phase: point.breakdown.bound_by(phase) for phase in ("ttft", "tpot")},
+        "breakdown": None if point.breakdown is None else {phase: point.breakdown.rows(phase) for phase in ("ttft", "tpot")},
+    }
+
+
+def _float(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _summary(deployment: Deployment, points: list[Point]) -> str:
+    header = ("batch", "TTFT ms", "TPOT ms", "E2E s", "tok/s", "tok/s/user", "tok/s/GPU", "memory GB", "J/token", "USD/Mtok", "bound by")
+    rows = []
+    for point in points:
+        r = point.result
+        memory = f"{float(r.memory.total) / 1e9:.1f} of {float(r.memory.capacity) / 1e9:.1f}"
+        if point.breakdown is None:
+            rows.append((f"{point.batch:g}", *("-",) * 6, memory, "-", "-", "does not fit"))
+            continue
+        times = (float(r.ttft) * 1e3, float(r.tpot) * 1e3, float(r.end_to_end))
+        rates = (float(r.throughput), float(r.tokens_per_second_per_user), float(r.tokens_per_second_per_accelerator))
+        costs = (float(r.energy_per_output_token), _float(r.cost_per_million_output_tokens))
+        bounds = f"{point.breakdown.bound_by('ttft')}, {point.breakdown.bound_by('tpot')}"
+        rows.append((f"{point.batch:g}", *map(number, times), *map(number, rates), memory, *map(number, costs), bounds))
+    return table(header, rows, left=0)
+
+
+def _misfit(deployment: Deployment, point: Point) -> str:
+    start = f"\nbatch {point.batch:g} does not fit: {_memory_line(point.result)}."
+    if isinstance(point.needed, Layout):
+        layout = point.needed
+        return f"{start}\nIt fits on {layout.accelerators}: tp {layout.tensor}, pp {layout.pipeline}, dp {deployment.data}."
+    return f"{start}\nNo layout of it fits: reduce the batch, the lengths, or the bytes per weight or KV element."
+
+
+def _memory_line(result: Estimate) -> str:
+    memory = result.memory
+    parts = [f"{label} {float(value) / 1e9:.2f}" for label, value in _memory_parts(memory)]
+    return f"memory per accelerator, GB: {', '.join(parts)}; total {float(memory.total) / 1e9:.2f} of {float(memory.capacity) / 1e9:.2f}"
+
+
+def _memory_parts(memory: Any) -> list[tuple[str, Any]]:
+    return [("weights", memory.weights), ("KV cache", memory.kv_cache), ("activations", memory.activations), ("reserve", memory.reserve)]
+
+
+def _time_table(breakdown: Breakdown, phase: str) -> str:
+    """The operators of one phase, slowest first; what is below a millionth of the total shows as 0."""
+    rows = breakdown.rows(phase)
+    sums = breakdown.by_resource(phase)
+    total = sum(sums.values())
+    decimals = max(0, 3 - math.floor(math.log10(total * 1e3)))
+
+    def cells(name: str, seconds: dict[str, float]) -> tuple[str, ...]:
+        own = sum(seconds.values())
+        milliseconds = (f"{1e3 * value:,.{decimals}f}" if value > 1e-6 * total else "0" for value in (*seconds.values(), own))
+        return name, *milliseconds, f"{100 * own / total:.1f} %"
+
+    ordered = sorted((item for item in rows.items() if sum(item[1].values()) > 0), key=lambda item: -sum(item[1].values()))
+    body = [cells(name, seconds) for name, seconds in (*ordered, ("total", sums))]
+    return table((f"{phase.upper()}, ms", *RESOURCES, "total", "share"), body)
+
+
+def sensitivity(options: argparse.Namespace) -> tuple[str, Any]:
+    """The elasticities of one metric: text (a tornado) and JSON."""
+    d = Deployment(options)
+    workload = d.workload(d.batches[0])
+    result = estimate_one(d.model, d.platform, workload, d.plan, d.precision, sharpness=d.sharpness)
+    value = float(metric_named(result, options.metric))
+    card = {
+        name: float(e) for name, e in elasticities(d.model, d.platform, workload, d.plan, options.metric, d.precision, sharpness=d.sharpness).items()
+    }
+    data = {"metric": options.metric, "value": value, "fits": bool(result.memory.fits), "elasticities": card}
+    shown = sorted(((name, e) for name, e in card.items() if abs(e) >= 1e-4), key=lambda item: -abs(item[1]))
+    largest = max((abs(e) for _, e in shown), default=1.0)
+    values = _leaf_values(d.platform)
+    rows = [(_label(name, d.platform), values[name], f"{e:+.4f}", bar(abs(e) / largest)) for name, e in shown]
+    note = "" if bool(result.memory.fits) else "\nnote: this deployment does not fit in memory"
+    text = f"{d.title}; batch {d.batches[0]:g}\n\n{options.metric} = {value:.4g} (SI); 1 % more of each changes it by so many percent:\n\n"
+    return text + table(("hardware number", "now", "%", ""), rows, left=1) + note, data
+
+
+def _label(name: str, platform: Platform) -> str:
+    if name.startswith("network["):
+        level = platform.network[int(name[len("network[") : name.index("]")])]
+        return f"{level.name} {name.split('.')[1]}"
+    return name.removeprefix("accelerator.")
+
+
+def _leaf_values(platform: Platform) -> dict[str, str]:
+    named, _ = jax.tree_util.tree_flatten_with_path(platform)
+    values = {jax.tree_util.keystr(path).replace("['", "[").replace("']", "]").lstrip("."): float(leaf) for path, leaf in named}
+    return {name: _with_unit(name, value) for name, value in values.items()}
+
+
+def _with_unit(name: str, value: float) -> str:
+    units = {"peak_flops": "FLOP/s", "bandwidth": "B/s", "capacity": "B", "reserve": "B", "latency": "s", "power": "W"}
+    unit = next((unit for key, unit in units.items() if key in name), None)
+    if name.endswith("price"):
+        return f"{value * 3600:.3g} USD/h"
+    if "energy_per" in name:
+        return show(value, "J/FLOP" if "flop" in name else "J/B")
+    return f"{value:g}" if unit is None else show(value, unit)
+
+
+def _left_over(options: argparse.Namespace) -> int:
+    """Tensor-parallel ranks where none are given: the accelerators that pipeline stages and replicas leave."""
+    gpus = options.gpus if options.gpus is not None else options.pp * options.dp
+    others = options.pp * options.dp
+    if gpus % others:
+        raise InputError(f"--gpus: {gpus} accelerators do not divide over pp {options.pp} x dp {options.dp}; give --tp")
+    return gpus // others
+
+
+def _sharpness(text: str) -> float:
+    if text == "hard":
+        return HARD
+    if text not in ("1", "2", "4", "8"):
+        raise InputError(f"--sharpness: {text!r} is not available; use 1, 2, 4, 8 or hard")
+    return int(text)
+
+
+def _cache_compilations() -> None:
+    """Keep compiled programs between runs, which halves the time of a cold command."""
+    folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "diffgenz" / "xla"
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -1,0 +1,51 @@
+"""The fewest accelerators that hold a model and its requests."""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diffgenz.footprint import Memory, memory_use
+from diffgenz.hardware import Accelerator
+from diffgenz.iteration import prefill_step
+from diffgenz.models.model import Model
+from diffgenz.pipeline import Pipeline
+from diffgenz.precision import Precision
+from diffgenz.workload import Parallelism, Workload
+
+
+class Layout(NamedTuple):
+    """A layout that fits: tensor x pipeline ranks of each replica, and all accelerators."""
+
+    tensor: int
+    pipeline: int
+    accelerators: int
+
+
+def smallest_layout(model: Model, accelerator: Accelerator, workload: Workload, data: int, precision: Precision, most_tensor: int) -> Layout | None:
+    """The layout with fewest accelerators that fits, of tensor and pipeline ranks in powers of two, or None.
+
+    Arguments:
+        data: replicas. most_tensor: tensor-parallel ranks allowed: attention heads, or what the network connects.
+    """
+    layers = int(model.layers)
+    plans = [(2**t, 2**p) for t in range(most_tensor.bit_length()) for p in range(layers.bit_length()) if 2**t <= most_tensor and 2**p <= layers]
+    plans.sort(key=lambda plan: (plan[0] * plan[1], plan[1]))
+    tensor, pipeline = (jnp.asarray(np.array(column, dtype=float)) for column in zip(*plans, strict=True))
+    fits = np.asarray(_memories(model, accelerator, workload, Parallelism(tensor, pipeline, jnp.full_like(tensor, data)), precision).fits)
+    if not fits.any():
+        return None
+    first = plans[int(np.argmax(fits))]
+    return Layout(*first, first[0] * first[1] * data)
+
+
+@eqx.filter_jit
+def _memories(model: Model, accelerator: Accelerator, workload: Workload, plans: Parallelism, precision: Precision) -> Memory:
+    def one(tensor, pipeline, data):
+        plan = Parallelism(tensor, pipeline, data)
+        split = Pipeline.of(workload, plan, model.layers)
+        return memory_use(model, accelerator, workload, plan, split, prefill_step(workload, plan, precision, split.micro_batch))
+
+    return jax.vmap(one)(plans.tensor, plans.pipeline, plans.data)

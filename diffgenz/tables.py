@@ -1,0 +1,32 @@
+"""Text for people: aligned tables and bars. Times in ms, memory in GB, money in USD."""
+
+from collections.abc import Sequence
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
+    """Columns under a header, the first `left` of them aligned to the left."""
+    widths = [max(len(str(cell)) for cell in column) for column in zip(header, *rows, strict=True)]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = (cell.ljust(width) if i < left else cell.rjust(width) for i, (cell, width) in enumerate(zip(cells, widths, strict=True)))
+        return "  ".join(padded).rstrip()
+
+    return "\n".join([line(header), line(["-" * width for width in widths]), *map(line, rows)])
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """`value` with `digits` significant figures and no exponent where one can do without; "-" for None."""
+    if value is None:
+        return "-"
+    if value == 0:
+        return "0"
+    if abs(value) >= 10**digits:
+        return f"{value:,.0f}"
+    text = f"{value:.{digits}g}"
+    return f"{value:.{digits + 3}f}".rstrip("0").rstrip(".") if "e" in text and abs(value) >= 1e-6 else text
+
+
+def bar(share: float, width: int = 30) -> str:
+    """A bar of `share` (0 to 1) of `width` characters, to an eighth of one."""
+    eighths = round(share * width * 8)
+    return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
