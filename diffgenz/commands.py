@@ -99,9 +99,8 @@ def _point(deployment: Deployment, batch: float) -> Point:
     result = estimate_one(d.model, d.platform, workload, d.plan, d.precision, sharpness=d.sharpness)
     if bool(result.memory.fits):
         return Point(batch, result, breakdown(d.model, d.platform, workload, d.plan, d.precision, sharpness=d.sharpness), None)
-    heads = max(int(repeated.block.heads) for repeated in d.model.blocks if repeated.block.mixes_tokens)
-    connected = int(d.platform.network[-1].size) if d.platform.network else 1
-    needed = smallest_layout(d.model, d.platform.accelerator, workload, d.data, d.precision, min(heads, connected))
+    connected = float(d.platform.network[-1].size) if d.platform.network else 1.0
+    needed = smallest_layout(d.model, d.platform.accelerator, workload, d.data, d.precision, int(min(d.model.most_shards, connected)))
     return Point(batch, result, None, needed or "no layout")
 
 
@@ -154,7 +153,7 @@ def _summary(deployment: Deployment, points: list[Point]) -> str:
         costs = (float(r.energy_per_output_token), _float(r.cost_per_million_output_tokens))
         bounds = f"{point.breakdown.bound_by('ttft')}, {point.breakdown.bound_by('tpot')}"
         rows.append((f"{point.batch:g}", *map(number, times), *map(number, rates), memory, *map(number, costs), bounds))
-    return table(header, rows, left=0)
+    return table(header, rows)
 
 
 def _misfit(deployment: Deployment, point: Point) -> str:
@@ -189,7 +188,7 @@ def _time_table(breakdown: Breakdown, phase: str) -> str:
 
     ordered = sorted((item for item in rows.items() if sum(item[1].values()) > 0), key=lambda item: -sum(item[1].values()))
     body = [cells(name, seconds) for name, seconds in (*ordered, ("total", sums))]
-    return table((f"{phase.upper()}, ms", *RESOURCES, "total", "share"), body)
+    return table((f"{phase.upper()}, ms", *RESOURCES, "total", "share"), body, "l")
 
 
 def sensitivity(options: argparse.Namespace) -> tuple[str, Any]:
@@ -208,7 +207,7 @@ def sensitivity(options: argparse.Namespace) -> tuple[str, Any]:
     rows = [(_label(name, d.platform), values[name], f"{e:+.4f}", bar(abs(e) / largest)) for name, e in shown]
     note = "" if bool(result.memory.fits) else "\nnote: this deployment does not fit in memory"
     text = f"{d.title}; batch {d.batches[0]:g}\n\n{options.metric} = {value:.4g} (SI); 1 % more of each changes it by so many percent:\n\n"
-    return text + table(("hardware number", "now", "%", ""), rows, left=1) + note, data
+    return text + table(("hardware number", "now", "%", ""), rows, "lrrl") + note, data
 
 
 def _label(name: str, platform: Platform) -> str:

@@ -63,4 +63,4 @@ def memory_use(model: Model, accelerator: Accelerator, workload: Workload, plan:
 
 
 def _stored(operators: tuple[Operator, ...]) -> Scalar:
-    return sum((op.repeats * op.parameters * op.parameter_size for op in operators), start=jnp.zeros(()))
+    return sum((jnp.asarray(op.repeats * op.parameters * op.parameter_size) for op in operators), start=jnp.zeros(()))

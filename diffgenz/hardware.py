@@ -8,7 +8,8 @@ from typing import Self
 
 import equinox as eqx
 
-from diffgenz.errors import InputError, check
+from diffgenz.checks import check
+from diffgenz.errors import InputError
 from diffgenz.record import Record
 from diffgenz.smooth import Leaf, as_leaf
 from diffgenz.specs import Spec, read_spec

@@ -5,12 +5,11 @@
 
 import equinox as eqx
 
+from diffgenz.checks import check
 from diffgenz.energy import iteration_energy
-from diffgenz.errors import check
 from diffgenz.footprint import Memory, memory_use
 from diffgenz.hardware import Platform
 from diffgenz.iteration import Iteration, Machine, iteration_times, mean_decode, prefill_step
-from diffgenz.models.attention import Attention
 from diffgenz.models.model import Model
 from diffgenz.pipeline import Pipeline
 from diffgenz.precision import Precision
@@ -75,9 +74,7 @@ def estimate(
 def check_layout(model: Model, platform: Platform, plan: Parallelism) -> None:
     """Raise `InputError` where `plan` needs more accelerators, heads or layers than there are. Traced numbers pass."""
     check("accelerators", platform.accelerators - plan.ranks, remedy="tensor x pipeline x data ranks exceed the platform's accelerators")
-    heads = [repeated.block.heads for repeated in model.blocks if isinstance(repeated.block, Attention)]
-    for count in heads:
-        check("tensor", count - plan.tensor, remedy=f"more tensor-parallel ranks than {model.name} has attention heads")
+    check("tensor", model.most_shards - plan.tensor, finite=False, remedy=f"more tensor-parallel ranks than {model.name} has heads")
     check("pipeline", model.layers - plan.pipeline, remedy=f"more pipeline stages than {model.name} has layers")
 
 

@@ -16,7 +16,7 @@ def models() -> tuple[str, Any]:
         data.append({"id": name, "model_type": text["model_type"], "parameters": config["published_parameters"], "source": config["source"]})
     rows = [(entry["id"], entry["model_type"], f"{entry['parameters'] / 1e9:.3g}") for entry in data]
     footer = f"{len(rows)} models; any other config.json of these types loads by its path"
-    return table(("model", "type", "parameters, 1e9"), rows, left=2) + "\n" + footer, data
+    return table(("model", "type", "parameters, 1e9"), rows, "ll") + "\n" + footer, data
 
 
 def systems() -> tuple[str, Any]:
@@ -56,4 +56,4 @@ def systems() -> tuple[str, Any]:
         }
         for spec in specs
     ]
-    return table(header, rows, left=2) + f"\n{len(rows)} systems; any other TOML of hw_specs/README.md's schema loads by its path", data
+    return table(header, rows, "ll") + f"\n{len(rows)} systems; any other TOML of hw_specs/README.md's schema loads by its path", data

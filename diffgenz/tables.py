@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> str:
-    """Columns under a header, the first `left` of them aligned to the left."""
-    widths = [max(len(str(cell)) for cell in column) for column in zip(header, *rows, strict=True)]
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str = "") -> str:
+    """Columns under a header, aligned by `align`: a letter a column, "l" or "r"; those it does not name to the right."""
+    widths = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
 
     def line(cells: Sequence[str]) -> str:
-        padded = (cell.ljust(width) if i < left else cell.rjust(width) for i, (cell, width) in enumerate(zip(cells, widths, strict=True)))
-        return "  ".join(padded).rstrip()
+        sides = align.ljust(len(cells), "r")
+        return "  ".join(
+            cell.ljust(width) if side == "l" else cell.rjust(width) for cell, width, side in zip(cells, widths, sides, strict=True)
+        ).rstrip()
 
     return "\n".join([line(header), line(["-" * width for width in widths]), *map(line, rows)])
 

@@ -5,7 +5,7 @@ from typing import Self
 import equinox as eqx
 import jax
 
-from diffgenz.errors import check
+from diffgenz.checks import check
 from diffgenz.record import Record
 from diffgenz.smooth import Leaf, as_leaf
 

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import equinox as eqx
 
-from diffgenz.errors import check
+from diffgenz.checks import check
 from diffgenz.models.block import Block
 from diffgenz.models.norms import Norm, norm
 from diffgenz.operators import Operator, Step, attention, elementwise, linear
@@ -44,6 +44,11 @@ class Attention(Block):
             check(field, getattr(self, field), exclusive=True)
         if self.window is not None:
             check("window", self.window, minimum=1, remedy="leave it out for full attention")
+
+    @property
+    def most_shards(self) -> Scalar:
+        """One head each."""
+        return self.heads
 
     def operators(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
         heads = ceil_share(self.heads, step.shard)

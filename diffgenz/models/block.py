@@ -4,6 +4,7 @@ from abc import abstractmethod
 from typing import ClassVar
 
 import equinox as eqx
+import jax.numpy as jnp
 
 from diffgenz.operators import Operator, Step
 from diffgenz.record import Record
@@ -18,6 +19,11 @@ class Block(Record):
 
     reduces: eqx.AbstractVar[bool]
     """Whether it ends in an all-reduce of the hidden states over the tensor-parallel ranks."""
+
+    @property
+    def most_shards(self) -> Scalar:
+        """Tensor-parallel ranks that can share it; unlimited, unless it has heads to hand out."""
+        return jnp.asarray(jnp.inf)
 
     @abstractmethod
     def operators(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:

@@ -59,7 +59,11 @@ class Config:
 
 
 def _attention(config: Config, **differences: Any) -> Attention:
-    facts = {"heads": config.heads, "kv_heads": config.number("num_key_value_heads", default=config.heads), "head_dim": config.head_dim}
+    facts: dict[str, Any] = {
+        "heads": config.heads,
+        "kv_heads": config.number("num_key_value_heads", default=config.heads),
+        "head_dim": config.head_dim,
+    }
     return Attention(**(facts | differences))
 
 

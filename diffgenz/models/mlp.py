@@ -4,7 +4,7 @@ from typing import ClassVar
 
 import equinox as eqx
 
-from diffgenz.errors import check
+from diffgenz.checks import check
 from diffgenz.models.block import Block
 from diffgenz.models.norms import Norm, norm
 from diffgenz.operators import Operator, Step, elementwise, linear

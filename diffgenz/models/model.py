@@ -3,7 +3,8 @@
 import equinox as eqx
 import jax.numpy as jnp
 
-from diffgenz.errors import InputError, check
+from diffgenz.checks import check
+from diffgenz.errors import InputError
 from diffgenz.models.block import Block
 from diffgenz.models.norms import Norm, norm
 from diffgenz.operators import Operator, Step, elementwise, lm_head
@@ -60,6 +61,11 @@ class Model(Record):
     def reductions(self) -> Scalar:
         """All-reduces of the hidden states in all layers."""
         return sum((repeated.count for repeated in self.blocks if repeated.block.reduces), start=jnp.zeros(()))
+
+    @property
+    def most_shards(self) -> Scalar:
+        """Tensor-parallel ranks that can share it: the fewest heads of any block."""
+        return jnp.stack([repeated.block.most_shards for repeated in self.blocks]).min(axis=0)
 
     def layer_operators(self, step: Step) -> tuple[Operator, ...]:
         """The kernels of all layers."""

@@ -1,0 +1,28 @@
+"""Range checks at construction."""
+
+from typing import Any
+
+import numpy as np
+from jax.core import Tracer
+
+from diffgenz.errors import InputError
+
+
+def check(
+    field: str, value: Any, *, minimum: float = 0.0, maximum: float = np.inf, exclusive: bool = False, finite: bool = True, remedy: str = ""
+) -> None:
+    """Raise `InputError` unless every element of `value` lies in [minimum, maximum] (or above `minimum`, if `exclusive`).
+
+    Traced values pass: under `jit` and `vmap` the numbers are not there yet, and whoever built them checked them.
+    """
+    if isinstance(value, Tracer):
+        return
+    numbers = np.asarray(value, dtype=float)
+    good = (numbers > minimum if exclusive else numbers >= minimum) & (numbers <= maximum)
+    if finite:
+        good &= np.isfinite(numbers)
+    if good.all():
+        return
+    bad = numbers[~good].flat[0] if numbers.ndim else numbers
+    above = f"{'above' if exclusive else 'at least'} {minimum:g}" + ("" if np.isinf(maximum) else f" and at most {maximum:g}")
+    raise InputError(f"{field}: {bad:g} is not allowed; it must be {'finite, ' if finite else ''}{above}{'; ' + remedy if remedy else ''}")
