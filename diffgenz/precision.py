@@ -1,6 +1,6 @@
 """Number formats: what a value occupies in memory, and at which peak an accelerator multiplies it."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import equinox as eqx
 
@@ -75,6 +75,11 @@ class Precision(eqx.Module):
         self.weight_size = as_leaf(format_named(self.weights, "weights").size)
         self.activation_size = as_leaf(format_named(self.activations, "activations").size)
         self.kv_cache_size = as_leaf(format_named(self.kv_cache, "kv_cache").size)
+
+    def with_sizes(self, dtype: Leaf, weights: Leaf, activations: Leaf, kv_cache: Leaf) -> Self:
+        """The same formats, but of these B per element: what a sweep over sizes varies."""
+        sizes = [as_leaf(size) for size in (dtype, weights, activations, kv_cache)]
+        return eqx.tree_at(lambda p: [p.dtype_size, p.weight_size, p.activation_size, p.kv_cache_size], self, sizes)
 
     @property
     def linear_peak(self) -> str:

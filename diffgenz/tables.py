@@ -17,15 +17,12 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str = "")
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """`value` with `digits` significant figures and no exponent where one can do without; "-" for None."""
+    """`value` with `digits` significant figures: 12,345, 1.23, 0.00123, 1.2e-06; "-" for None."""
     if value is None:
         return "-"
-    if value == 0:
-        return "0"
     if abs(value) >= 10**digits:
         return f"{value:,.0f}"
-    text = f"{value:.{digits}g}"
-    return f"{value:.{digits + 3}f}".rstrip("0").rstrip(".") if "e" in text and abs(value) >= 1e-6 else text
+    return f"{value:.{digits}g}"
 
 
 def bar(share: float, width: int = 30) -> str:

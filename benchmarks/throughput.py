@@ -1,0 +1,283 @@
+"""Speed of dense estimates and of their hardware gradients, with the accuracy of the same run.
+
+    python benchmarks/throughput.py [--quick] [--json OUT]
+
+Every number of model, platform, workload, plan and precision varies from configuration to configuration; sizes are integers as in life. An
+estimate is every metric of `Estimate`. The baselines run in between: the same formulas in plain numpy (`numpy_baseline.py`, which is also the
+independent check) and, where installed, `genz-llm` (pip install "diffgenz[genz]").
+"""
+
+import argparse
+import contextlib
+import io
+import re
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy_baseline import estimate as numpy_estimate
+from report import Report, Timing, seconds_of, timed
+
+import diffgenz as dgz
+from diffgenz.hardware import Accelerator, Level, Platform
+from diffgenz.models.attention import Attention
+from diffgenz.models.mlp import MLP
+from diffgenz.models.model import Model, Repeated
+from diffgenz.tables import number, table
+from diffgenz.topology import Fabric, Switch
+
+REFERENCE = 100_000  # configurations a call, where the targets are set
+
+COLUMNS: dict[str, Any] = {
+    "layers": lambda r, n: r.integers(16, 130, n),
+    "hidden": lambda r, n: 128 * r.integers(8, 130, n),
+    "vocabulary": lambda r, n: r.integers(30_000, 260_000, n),
+    "heads": lambda r, n: r.integers(8, 130, n),
+    "kv_heads": lambda r, n: r.integers(1, 17, n),
+    "head_dim": lambda r, n: r.choice([64, 96, 128, 192, 256], n),
+    "intermediate": lambda r, n: 128 * r.integers(16, 400, n),
+    "peak": lambda r, n: 10 ** r.uniform(13.5, 16, n),
+    "bandwidth": lambda r, n: 10 ** r.uniform(11.5, 13.5, n),
+    "capacity": lambda r, n: r.uniform(16e9, 300e9, n),
+    "reserve": lambda r, n: r.uniform(0, 5e9, n),
+    "launch": lambda r, n: r.uniform(0.5e-6, 6e-6, n),
+    "idle_power": lambda r, n: r.uniform(50, 400, n),
+    "energy_per_flop": lambda r, n: r.uniform(1e-13, 1e-12, n),
+    "energy_per_byte": lambda r, n: r.uniform(1e-11, 1e-10, n),
+    "price": lambda r, n: r.uniform(1, 10, n) / 3600,
+    "compute_efficiency": lambda r, n: r.uniform(0.4, 1, n),
+    "memory_efficiency": lambda r, n: r.uniform(0.4, 1, n),
+    "node": lambda r, n: r.choice([4, 8, 16, 72], n),
+    "link": lambda r, n: 10 ** r.uniform(10.3, 12.3, n),
+    "link_latency": lambda r, n: r.uniform(0.2e-6, 3e-6, n),
+    "link_efficiency": lambda r, n: r.uniform(0.5, 1, n),
+    "energy_per_link_byte": lambda r, n: r.uniform(1e-11, 3e-10, n),
+    "nic": lambda r, n: 10 ** r.uniform(9.5, 11.3, n),
+    "nic_latency": lambda r, n: r.uniform(1e-6, 10e-6, n),
+    "nic_efficiency": lambda r, n: r.uniform(0.5, 1, n),
+    "batch": lambda r, n: r.integers(1, 513, n),
+    "input_tokens": lambda r, n: r.integers(1, 16_385, n),
+    "output_tokens": lambda r, n: r.integers(1, 2_049, n),
+    "tp": lambda r, n: r.choice([1, 2, 3, 4, 6, 8], n),
+    "pp": lambda r, n: r.choice([1, 2, 3, 4, 8], n),
+    "dp": lambda r, n: r.choice([1, 2, 4], n),
+    "overlap": lambda r, n: r.uniform(0, 1, n),
+    "dtype_size": lambda r, n: r.choice([2, 4], n),
+    "weight_size": lambda r, n: r.choice([0.5, 1, 2], n),
+    "activation_size": lambda r, n: r.choice([1, 2], n),
+    "kv_cache_size": lambda r, n: r.choice([0.5, 1, 2], n),
+}
+"""How each number is drawn."""
+
+Configuration = tuple[Model, Platform, dgz.Workload, dgz.Parallelism, dgz.Precision]
+
+
+def columns(count: int, seed: int) -> dict[str, np.ndarray]:
+    """`count` random configurations: an array per number, in float32 as the library gets them."""
+    rng = np.random.default_rng(seed)
+    drawn = {name: np.asarray(draw(rng, count), np.float32) for name, draw in COLUMNS.items()}
+    drawn["kv_heads"] = np.minimum(drawn["kv_heads"], drawn["heads"])
+    return drawn | {"mlps": drawn["layers"].copy()}
+
+
+def configuration(c: dict[str, Any]) -> Configuration:
+    """The library's records of one configuration."""
+    attention = Attention(heads=c["heads"], kv_heads=c["kv_heads"], head_dim=c["head_dim"])
+    mlp = MLP(intermediate=c["intermediate"])
+    model = Model("random", c["hidden"], c["vocabulary"], (Repeated(attention, c["layers"]), Repeated(mlp, c["mlps"])))
+    accelerator = Accelerator(
+        name="random",
+        peak_flops={"bf16": c["peak"]},
+        memory_bandwidth=c["bandwidth"],
+        memory_capacity=c["capacity"],
+        memory_reserve=c["reserve"],
+        launch_latency=c["launch"],
+        idle_power=c["idle_power"],
+        energy_per_flop={"bf16": c["energy_per_flop"]},
+        energy_per_byte=c["energy_per_byte"],
+        price=c["price"],
+        compute_efficiency=c["compute_efficiency"],
+        memory_efficiency=c["memory_efficiency"],
+    )
+    node = Level("node", Switch(), c["node"], c["link"], c["link_latency"], c["link_efficiency"], c["energy_per_link_byte"])
+    fabric = Level("fabric", Fabric(), 65536.0, c["nic"], c["nic_latency"], c["nic_efficiency"])
+    precision = dgz.Precision().with_sizes(c["dtype_size"], c["weight_size"], c["activation_size"], c["kv_cache_size"])
+    platform = Platform(accelerator, (node, fabric), 65536.0)
+    plan = dgz.Parallelism(c["tp"], c["pp"], c["dp"], c["overlap"])
+    return model, platform, dgz.Workload(c["batch"], c["input_tokens"], c["output_tokens"]), plan, precision
+
+
+def metrics(c: dict[str, Any]) -> dict[str, Any]:
+    """Every metric of the estimate of one configuration."""
+    e = dgz.estimate(*configuration(c))
+    times = {name: getattr(e, name) for name in ("ttft", "tpot", "end_to_end", "throughput", "tokens_per_second_per_user")}
+    shares = {name: getattr(e, name) for name in ("tokens_per_second_per_accelerator", "energy_per_output_token", "cost_per_million_output_tokens")}
+    return times | shares | {name: getattr(e.memory, name) for name in ("weights", "kv_cache", "activations", "total")}
+
+
+def objective(platform: Platform, model: Model, *rest: Any) -> Any:
+    """log TTFT + log TPOT."""
+    e = dgz.estimate(model, platform, *rest)
+    return jnp.log(e.ttft) + jnp.log(e.tpot)
+
+
+def gradient(c: dict[str, Any]) -> Platform:
+    """The derivatives of the objective with respect to every hardware number of one configuration."""
+    model, platform, *rest = configuration(c)
+    return jax.grad(objective)(platform, model, *rest)
+
+
+class Program:
+    """A compiled, batched function, with what it costs in counts that noise cannot blur."""
+
+    def __init__(self, function: Any, example: dict[str, Any]):
+        count = len(next(iter(example.values())))
+        start = time.perf_counter()
+        lowered = jax.jit(jax.vmap(function)).lower(example)
+        self.run = lowered.compile()
+        self.compile_seconds = time.perf_counter() - start
+        text = self.run.as_text()
+        self.fusions = len(re.findall(r"\) fusion\(|\} fusion\(|\] fusion\(", text[text.index("ENTRY") :]))
+        costs = self.run.cost_analysis()
+        self.bytes, self.flops = costs["bytes accessed"] / count, costs["flops"] / count
+
+    def __call__(self, example: dict[str, Any]) -> Any:
+        return jax.block_until_ready(self.run(example))
+
+
+def on_device(c: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+    """The columns as JAX arrays."""
+    return {name: jnp.asarray(values) for name, values in c.items()}
+
+
+def rate_row(name: str, count: int, timing: Timing) -> dict[str, Any]:
+    """A row of the table: configurations, and their rate per second with its spread."""
+    return {
+        "name": name,
+        "configurations": count,
+        "per_second": count / timing.median,
+        "per_second_fastest": count / timing.fastest,
+        "per_second_slowest": count / timing.slowest,
+    }
+
+
+def forward_error(count: int) -> float:
+    """The largest relative difference of any metric from the float64 numpy baseline, over `count` configurations."""
+    c = columns(count, seed=1)
+    ours = jax.jit(jax.vmap(metrics))(on_device(c))
+    reference = numpy_estimate({name: values.astype(np.float64) for name, values in c.items()})
+    return max(float(np.max(np.abs(np.asarray(ours[name], np.float64) / reference[name] - 1))) for name in reference)
+
+
+def gradient_error(count: int) -> float:
+    """The largest difference of an elasticity from central differences in float64, relative where it is above 0.01."""
+    c = columns(count, seed=2)
+    model, platform, *rest = jax.vmap(configuration)(on_device(c))
+    slopes = jax.jit(jax.vmap(jax.grad(objective)))(platform, model, *rest)
+    worst = 0.0
+    with jax.enable_x64(True):
+        wide = jax.tree.map(lambda x: jnp.asarray(np.asarray(x), jnp.float64), (platform, model, *rest))
+        leaves, structure = jax.tree.flatten(wide[0])
+        value = jax.jit(jax.vmap(objective))
+        step = 1e-5
+        for index, (leaf, slope) in enumerate(zip(leaves, jax.tree.leaves(slopes), strict=True)):
+            moved = [jax.tree.unflatten(structure, [*leaves[:index], leaf * np.exp(sign * step), *leaves[index + 1 :]]) for sign in (1, -1)]
+            name = jax.tree_util.keystr(jax.tree_util.tree_flatten_with_path(wide[0])[0][index][0])
+            if name.endswith((".size", ".accelerators")):
+                continue  # structure: derivatives are zero by definition
+            exact = np.asarray((value(moved[0], *wide[1:]) - value(moved[1], *wide[1:])) / (2 * step))
+            ours = np.asarray(slope, np.float64) * np.asarray(leaf)
+            worst = max(worst, float(np.max(np.abs(ours - exact) / np.maximum(np.abs(exact), 0.01))))
+    return worst
+
+
+def genz_seconds(runs: int) -> float | None:
+    """Seconds of one prefill and one decode estimate of genz-llm, or None where it is not installed."""
+    try:
+        from GenZ import decode_moddeling, prefill_moddeling
+    except ImportError:
+        return None
+    common = {"model": "meta-llama/Llama-3.1-70B", "batch_size": 8, "input_tokens": 2048, "system_name": "H100_GPU", "tensor_parallel": 8}
+
+    def both() -> None:
+        with contextlib.redirect_stdout(io.StringIO()):
+            prefill_moddeling(**common)
+            decode_moddeling(**common, output_tokens=256, Bb=1)
+
+    return timed(both, runs).median
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", metavar="OUT", help="write rows and checks there")
+    parser.add_argument("--quick", action="store_true", help="the same checks on less data, in under 45 s")
+    options = parser.parse_args()
+    report = Report()
+
+    reference = on_device(columns(REFERENCE, seed=0))
+    forward, backward = Program(metrics, reference), Program(gradient, reference)
+    repeats = 9 if options.quick else 25
+    # Interleaved, so that a machine whose speed drifts slows both.
+    estimates, slopes = [], []
+    forward(reference), backward(reference)
+    for _ in range(repeats):
+        estimates.append(seconds_of(lambda: forward(reference)))
+        slopes.append(seconds_of(lambda: backward(reference)))
+    estimate_timing, gradient_timing = _timing(estimates), _timing(slopes)
+
+    for count in (1_000, 10_000, REFERENCE, 1_000_000, 10_000_000)[: 3 if options.quick else 5]:
+        if count == REFERENCE:
+            report.rows.append(rate_row("estimate", count, estimate_timing))
+            report.rows.append(rate_row("gradient", count, gradient_timing))
+            continue
+        if count < REFERENCE:
+            report.rows.append(_measure("estimate", metrics, columns(count, seed=0), 50))
+        else:  # in calls of REFERENCE, each of other configurations
+            batches = [on_device(columns(REFERENCE, seed)) for seed in range(min(count // REFERENCE, 20))]
+            calls = count // REFERENCE
+            report.rows.append(rate_row("estimate", count, timed(lambda b=batches, k=calls: [forward(b[i % len(b)]) for i in range(k)], 3)))
+    wide = {name: values.astype(np.float64) for name, values in columns(REFERENCE, seed=0).items()}
+    numpy_timing = timed(lambda: numpy_estimate(wide), 1 if options.quick else 3)
+    report.rows.append(rate_row("numpy, the same formulas", REFERENCE, numpy_timing))
+    genz = genz_seconds(3 if options.quick else 10)
+    if genz is not None:
+        report.rows.append(rate_row("genz-llm, prefill + decode", 1, Timing(genz, genz, genz)))
+
+    finite = np.mean([np.isfinite(np.asarray(leaf)).mean() for leaf in jax.tree.leaves(backward(reference))])
+    report.check("full dense estimates at 1e5 a call", REFERENCE / estimate_timing.median / 1e6, "M/s", 20, at_least=True)
+    report.check("float32 against float64 (independent numpy)", forward_error(2_000 if options.quick else 100_000), "relative", 2e-6)
+    report.check("gradients at 1e5 a call", REFERENCE / gradient_timing.median / 1e6, "M/s", 5, at_least=True)
+    report.check("gradient over estimate", gradient_timing.median / estimate_timing.median, "x", 6)
+    report.check("finite gradients", 100 * finite, "%", 100, at_least=True)
+    report.check("gradient against float64 differences", gradient_error(50 if options.quick else 1_000), "relative", 1e-4)
+    report.check("estimate: fusions", forward.fusions, "", 40)
+    report.check("estimate: bytes a configuration", forward.bytes, "B", 1_000)
+    report.check("gradient: fusions", backward.fusions, "", 110)
+    report.check("gradient: bytes a configuration", backward.bytes, "B", 5_000)
+    report.check("estimate: trace and compile", forward.compile_seconds, "s", 2)
+    report.check("gradient: trace and compile", backward.compile_seconds, "s", 5)
+
+    cells = [
+        (r["name"], number(r["configurations"]), *(number(r[key]) for key in ("per_second", "per_second_slowest", "per_second_fastest")))
+        for r in report.rows
+    ]
+    print(table(("", "configurations", "per second", "slowest", "fastest"), cells, "l"))
+    print(f"\nestimate: {forward.flops:.0f} FLOP a configuration; gradient: {backward.flops:.0f}")
+    report.finish(options.json)
+
+
+def _measure(name: str, function: Any, c: dict[str, np.ndarray], repeats: int) -> dict[str, Any]:
+    example = on_device(c)
+    program = Program(function, example)
+    return rate_row(name, len(c["batch"]), timed(lambda: program(example), repeats))
+
+
+def _timing(seconds: list[float]) -> Timing:
+    return Timing(float(np.median(seconds)), min(seconds), max(seconds))
+
+
+if __name__ == "__main__":
+    main()
