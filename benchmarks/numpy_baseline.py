@@ -4,10 +4,13 @@ It is the baseline of `throughput.py` (what a careful user would write for a swe
 models, one operator after the other, the textbook p-norm, a node of switched links and a fabric of NICs outside it.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-Numbers = NDArray[np.floating]
+Numbers = NDArray[Any]
 
 
 def p_norm(a: Numbers, b: Numbers, p: int = 8) -> Numbers:
@@ -21,7 +24,7 @@ def p_minimum(a: Numbers, b: Numbers, p: int = 8) -> Numbers:
     return a * b / np.maximum(p_norm(a, b, p), 1e-30)
 
 
-def estimate(c: dict[str, Numbers]) -> dict[str, Numbers]:
+def estimate(c: Mapping[str, Numbers]) -> dict[str, Numbers]:
     """All metrics of dense models; `c` holds one array of configurations per number, named as in `throughput.COLUMNS`."""
     requests = np.ceil(c["batch"] / c["dp"])
     micro_batch = np.ceil(requests / c["pp"])

@@ -16,7 +16,22 @@ from report import Report, seconds_of
 
 from diffgenz.tables import number, table
 
-ESTIMATE = "estimate meta-llama/Llama-3.1-70B --system h100_sxm --gpus 8 --tp 8 --isl 2048 --osl 256 --batch 64".split()
+ESTIMATE = [
+    "estimate",
+    "meta-llama/Llama-3.1-70B",
+    "--system",
+    "h100_sxm",
+    "--gpus",
+    "8",
+    "--tp",
+    "8",
+    "--isl",
+    "2048",
+    "--osl",
+    "256",
+    "--batch",
+    "64",
+]
 
 
 def run(arguments: list[str], cache: str) -> float:

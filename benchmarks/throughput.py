@@ -138,9 +138,9 @@ class Program:
         lowered = jax.jit(jax.vmap(function)).lower(example)
         self.run = lowered.compile()
         self.compile_seconds = time.perf_counter() - start
-        text = self.run.as_text()
+        text = self.run.as_text() or ""
         self.fusions = len(re.findall(r"\) fusion\(|\} fusion\(|\] fusion\(", text[text.index("ENTRY") :]))
-        costs = self.run.cost_analysis()
+        costs: Any = self.run.cost_analysis()
         self.bytes, self.flops = costs["bytes accessed"] / count, costs["flops"] / count
 
     def __call__(self, example: dict[str, Any]) -> Any:
@@ -222,7 +222,8 @@ def main() -> None:
     repeats = 9 if options.quick else 25
     # Interleaved, so that a machine whose speed drifts slows both.
     estimates, slopes = [], []
-    forward(reference), backward(reference)
+    forward(reference)
+    backward(reference)
     for _ in range(repeats):
         estimates.append(seconds_of(lambda: forward(reference)))
         slopes.append(seconds_of(lambda: backward(reference)))
@@ -246,7 +247,7 @@ def main() -> None:
     if genz is not None:
         report.rows.append(rate_row("genz-llm, prefill + decode", 1, Timing(genz, genz, genz)))
 
-    finite = np.mean([np.isfinite(np.asarray(leaf)).mean() for leaf in jax.tree.leaves(backward(reference))])
+    finite = float(np.mean([np.isfinite(np.asarray(leaf)).mean() for leaf in jax.tree.leaves(backward(reference))]))
     report.check("full dense estimates at 1e5 a call", REFERENCE / estimate_timing.median / 1e6, "M/s", 20, at_least=True)
     report.check("float32 against float64 (independent numpy)", forward_error(2_000 if options.quick else 100_000), "relative", 2e-6)
     report.check("gradients at 1e5 a call", REFERENCE / gradient_timing.median / 1e6, "M/s", 5, at_least=True)

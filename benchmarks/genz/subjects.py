@@ -1,0 +1,341 @@
+"""One golden row each: the graphs it needs, where they are placed, and which of our numbers stands against which of GenZ's."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from genz.evaluation import Footprint, Timing
+from genz.graph import ATTENTION_LAWS, LAWS, RESIDENCY, Graph, Kernel, Message, Pattern, einsum_law
+from genz.layers import Decode, Prompt, Shape, Split
+from genz.memory import Placement, place
+from genz.phases import chunked, decode, expected_tokens, micro_batch, prefill
+from genz.system import System
+
+MIB, MILLI, MEGA = 2.0**20, 1e-3, 1e6
+
+Row = Mapping[str, Any]
+Pairs = dict[str, tuple[Any, Any]]
+"""Ours and GenZ's, by quantity. None stands for GenZ's NaN."""
+
+
+class NotCovered(Exception):
+    """The row is of a kind, or has values, that GENZ.md does not describe."""
+
+
+class Result(NamedTuple):
+    """One graph's numbers."""
+
+    footprint: Footprint
+    placement: Placement
+    timing: Timing
+
+
+class Subject(ABC):
+    """A golden row, to be compared."""
+
+    graphs: tuple[Graph, ...] = ()
+
+    def place(self, footprints: Sequence[Footprint]) -> list[Placement]:
+        """Where each graph's tensors are. Here: all off chip, memory unchecked."""
+        return [Placement(True, False, graph.system.memory_bandwidth) for graph in self.graphs]
+
+    @abstractmethod
+    def compare(self, results: Sequence[Result]) -> Pairs:
+        """Ours against GenZ's."""
+
+
+class Primitive(Subject):
+    """One operator or collective on one system."""
+
+    def __init__(self, row: Row):
+        args, kind = row["args"], row["op_type"]
+        self.out = row["out"]
+        if kind == "Sync":
+            entry = Message(kind, Pattern(args["collective"]), args["nodes"], args["B"] * args["M"] * args["N"])
+        elif kind == "Einsum":
+            entry = Kernel(kind, einsum_law(checked_equation(args["equation"], args["dims"])), args["dims"], RESIDENCY[row["residency"]])
+        elif kind in LAWS:
+            entry = Kernel(kind, LAWS[kind], args, RESIDENCY[row["residency"]])
+        else:
+            raise NotCovered(f"no operator {kind!r}")
+        self.graphs = (Graph(System.of_primitive_row(row["system"]), (entry,)),)
+
+    def compare(self, results: Sequence[Result]) -> Pairs:
+        ((footprint, _, timing),) = results
+        out = self.out
+        return {
+            "latency": (timing.latency, out["latency_s"]),
+            "compute": (timing.compute[0], out["compute_s"]),
+            "memory": (timing.memory[0], out["memory_s"]),
+            "communication": (timing.communication[0], out["comm_s"]),
+            "flops": (footprint.flops, out["flops"]),
+            "bytes": (footprint.traffic, out["input_a_bytes"] + out["input_w_bytes"] + out["output_bytes"]),
+        }
+
+
+def checked_equation(equation: str, dims: Mapping[str, Any]) -> str:
+    """`equation`, if it has two operands whose letters all have an extent."""
+    operands = equation.replace(" ", "").split("->")[0].split(",")
+    if len(operands) != 2 or equation.count("->") != 1:
+        raise NotCovered(f"einsum {equation!r} has not two operands and an output")
+    if not set(equation) - set(",-> ") <= set(dims):
+        raise NotCovered(f"einsum {equation!r} lacks an extent")
+    return equation.replace(" ", "")
+
+
+def model_graph(phase: str, row: Row, shape: Shape, split: Split, system: System) -> Graph:
+    """The graph of a prefill, decode or chunked row."""
+    work = row["workload"]
+    if phase == "prefill":
+        return Graph(system, prefill(shape, split, micro_batch(work["batch"], split), work["input_tokens"]))
+    if phase == "decode":
+        requests, beams = micro_batch(work["batch"], split), work.get("beams", 1)
+        return Graph(system, decode(shape, split, requests, beams, work["input_tokens"], work["output_tokens"]))
+    if phase == "chunked":
+        return Graph(system, chunked(shape, split, 1, work["prefill_kv_sizes"], work["decode_kv_sizes"]))
+    raise NotCovered(f"no phase {phase!r}")
+
+
+def checked_model(row: Row) -> Shape:
+    """The model, if GenZ describes its layers."""
+    if row["layer_type"] not in ("MHA-global", "Mamba"):
+        raise NotCovered(f"layers of type {row['layer_type']!r}")
+    if row["unique_layers"] != 1:
+        raise NotCovered("layers of more than one kind")
+    return Shape.of(row)
+
+
+def checked_split(row: Row) -> Split:
+    """The layout, if GenZ exposes it."""
+    if row["sp"] != 1:
+        raise NotCovered("sequence parallelism, which GenZ does not expose")
+    return Split.of(row)
+
+
+def summary_pairs(footprints: Sequence[Footprint], summary: Row) -> Pairs:
+    """What GenZ's memory summary holds, summed over graphs."""
+    total = Footprint(*map(sum, zip(*footprints, strict=True)))
+    return {
+        "weights": (total.weights / MIB, summary["weights_MB"]),
+        "kv": (total.cache / MIB, summary["kv_MB"]),
+        "idle_weights": (total.idle_weights / MIB, summary["unused_weights_MB"]),
+        "flops": (total.flops / MEGA, summary["num_ops_mflop"]),
+        "bytes": (total.traffic / MIB, summary["total_data_MB"]),
+        "largest": (total.largest / MIB, summary["max_op_tensors_MB"]),
+    }
+
+
+def time_pairs(graphs: Sequence[Graph], timings: Sequence[Timing], summary: Row) -> Pairs:
+    """How GenZ's summary splits the latency, summed over graphs."""
+    attention = communication = 0.0
+    for graph, timing in zip(graphs, timings, strict=True):
+        for entry, seconds in zip(graph.entries, timing.total * timing.repeats, strict=True):
+            if isinstance(entry, Message):
+                communication += float(seconds)
+            elif entry.law in ATTENTION_LAWS:
+                attention += float(seconds)
+    return {
+        "communication": (communication / MILLI, summary["comm_latency_ms"]),
+        "attention": (attention / MILLI, summary["attn_latency_ms"]),
+    }
+
+
+def outcome_pairs(placement: Placement, out: Row) -> Pairs:
+    """Whether it fits, and how."""
+    fits = {"fits": (placement.fits, out["status"] == "ok")}
+    return fits if out["status"] != "ok" else {**fits, "offloaded": (placement.offloaded, out["is_offload"])}
+
+
+class Estimate(Subject):
+    """A whole model: prefill, decode or chunked."""
+
+    def __init__(self, row: Row):
+        self.row, self.out, self.phase, self.work = row, row["out"], row["phase"], row["workload"]
+        self.split = checked_split(row["parallel"])
+        self.graphs = (model_graph(self.phase, row, checked_model(row["model"]), self.split, System.of_model_row(row["system"])),)
+
+    def place(self, footprints: Sequence[Footprint]) -> list[Placement]:
+        ((footprint,), (graph,)) = footprints, self.graphs
+        held = footprint.weights + footprint.cache
+        return [place(held, graph.system, self.split.pipeline, offload=self.row.get("offload_allowed", False))]
+
+    def compare(self, results: Sequence[Result]) -> Pairs:
+        ((footprint, placement, timing),) = results
+        pairs = outcome_pairs(placement, self.out)
+        if "summary" in self.out:
+            pairs |= summary_pairs([footprint], self.out["summary"])
+        if self.out["status"] == "ok":
+            pairs["latency"] = timing.latency / MILLI, self.out["latency_ms"]
+            pairs["throughput"] = self._served / timing.latency, self.out["throughput_per_s"]
+            pairs |= time_pairs(self.graphs, [timing], self.out["summary"])
+        return pairs
+
+    @property
+    def _served(self) -> float:
+        """Quirk throughput_batch_over_one_microbatch_latency: the whole batch. A chunk serves its new tokens, and one per decode entry."""
+        if self.phase == "chunked":
+            return sum(prompt[1] for prompt in self.work["prefill_kv_sizes"]) + len(self.work["decode_kv_sizes"])
+        return self.work["batch"]
+
+
+class Speculative(Subject):
+    """A target that verifies a draft's tokens as a chunk. Memory is that of both models' decode graphs; the draft runs without expert ranks."""
+
+    def __init__(self, row: Row):
+        self.row, self.out, self.work = row, row["out"], row["workload"]
+        self.split = split = checked_split(row["parallel"])
+        target, draft = checked_model(row["model"]), checked_model(row["draft_model"])
+        system = System.of_model_row(row["system"])
+        work, self.drafts = self.work, self.work["gamma"]
+        context, generated = work["input_tokens"], work["output_tokens"]
+        requests = micro_batch(work["batch"], split)
+        verification: tuple[list[Prompt], list[Decode]] = [(context + generated, self.drafts)], []
+        self.graphs = (
+            Graph(system, chunked(target, split, requests, *verification)),
+            Graph(system, decode(draft, split._replace(expert=1), requests, 1, context, generated)),
+            Graph(system, decode(target, split, requests, 1, context, generated)),
+            Graph(system, decode(draft, split, requests, 1, context, generated)),
+        )
+
+    def place(self, footprints: Sequence[Footprint]) -> list[Placement]:
+        held = sum(footprint.weights + footprint.cache for footprint in footprints[2:])
+        system, offload = self.graphs[0].system, self.row.get("offload_allowed", False)
+        return [place(held, system, self.split.pipeline, offload=offload, offloaded_together=True)] * len(self.graphs)
+
+    def compare(self, results: Sequence[Result]) -> Pairs:
+        verify, draft = results[:2]
+        pairs = outcome_pairs(verify.placement, self.out)
+        if self.out["status"] != "ok":
+            return pairs
+        latency = self.latency(verify.timing, draft.timing)
+        tokens = expected_tokens(self.drafts, self.work["acceptance"])
+        summary = self.out["summary"]
+        pairs["latency"] = latency / MILLI, self.out["latency_ms"]
+        pairs["throughput"] = self.work["batch"] * tokens / latency, self.out["throughput_per_s"]
+        pairs["expected_tokens"] = tokens, self.out["expected_tokens"]
+        pairs |= summary_pairs([verify.footprint, draft.footprint], summary)
+        pairs |= time_pairs(self.graphs[:2], [verify.timing, draft.timing], summary)
+        return pairs
+
+    def latency(self, verify: Timing, draft: Timing) -> float:
+        """Seconds of one round: with stages, of all micro-batches (quirk: only here)."""
+        once = verify.latency + self.drafts * draft.latency
+        if self.split.pipeline == 1:
+            return once
+        waits = self.work["batch"] // micro_batch(self.work["batch"], self.split) - 1
+        return once + waits * once / self.split.pipeline
+
+
+class Operators(Subject):
+    """Every operator of a model: of the verification, in speculative decoding."""
+
+    def __init__(self, row: Row):
+        self.row = row
+        if row["phase"] == "spec":
+            self.model: Subject = Speculative({**row, "out": {}, "offload_allowed": True})
+        else:
+            self.model = Estimate({**row, "out": {}, "offload_allowed": True})
+        self.graphs = self.model.graphs
+
+    def place(self, footprints: Sequence[Footprint]) -> list[Placement]:
+        return self.model.place(footprints)
+
+    def compare(self, results: Sequence[Result]) -> Pairs:
+        timing, graph = results[0].timing, self.graphs[0]
+        latency = timing.latency
+        if isinstance(self.model, Speculative):
+            latency = self.model.latency(results[0].timing, results[1].timing)
+        shown = [i for i, entry in enumerate(graph.entries) if isinstance(entry, Kernel) or timing.total[i] > 0]
+        theirs = [op for op in self.row["ops"] if op["op_type"] != "Sync" or op["latency_ms"] > 0]
+        names = [graph.entries[i].name for i in shown]
+        pairs: Pairs = {"total": (latency / MILLI, self.row["total_latency_ms"]), "names": (names == [op["layer_name"] for op in theirs], True)}
+        if len(shown) == len(theirs):
+            for i, op in zip(shown, theirs, strict=True):
+                label = f"{op['layer_name']} {i}"
+                pairs[f"{label} repeat"] = timing.repeats[i], op["repeat"]
+                for quantity in ("latency", "compute", "memory", "comm"):
+                    ours = {"latency": timing.total, "comm": timing.communication}.get(quantity, getattr(timing, quantity, None))
+                    assert ours is not None
+                    pairs[f"{label} {quantity}"] = ours[i] / MILLI, op[f"{quantity}_ms"]
+        if "energy_kwh_power1000W_30_40_20_10" in self.row:
+            pairs["energy"] = energy(timing, 1000.0) / 3.6e6, self.row["energy_kwh_power1000W_30_40_20_10"]
+        return pairs
+
+
+def energy(timing: Timing, power: float) -> float:
+    """J at `power` W: static, and in proportion to the use of compute, memory and network. Quirk: shares are counted as 30, not 30 %."""
+    busy = timing.total + 0.0
+    dynamic = 40 * timing.ideal_compute + 20 * timing.ideal_memory + 10 * timing.communication
+    return float(timing.repeats @ (power * (30 * busy + dynamic)))
+
+
+class Candidates(Subject):
+    """The tensor x pipeline layouts that GenZ's search considers."""
+
+    def __init__(self, row: Row):
+        self.expected = {tuple(pair) for pair in row["out"]}
+        self.found = set(candidates(checked_model(row["model"]), row["total_nodes"]))
+
+    def compare(self, results: Sequence[Result]) -> Pairs:
+        return {"candidates": (self.found == self.expected, True)}
+
+
+def candidates(shape: Shape, accelerators: int) -> list[tuple[int, int]]:
+    """(tensor, pipeline) ranks that divide heads and layers. Quirk: never all of the accelerators."""
+    if accelerators == 1:
+        return [(1, 1)]
+    tensors = [n for n in range(1, shape.heads + 1) if shape.heads % n == 0]
+    stages = [n for n in range(1, shape.layers + 1) if shape.layers % n == 0]
+    return [(tensor, stage) for tensor in tensors for stage in stages if accelerators // 2 <= tensor * stage < accelerators]
+
+
+class Best(Subject):
+    """The layout with most tokens/s. Quirk: the batch is divided by the stages before, and again within."""
+
+    def __init__(self, row: Row):
+        self.out, shape = row["out"], checked_model(row["model"])
+        batch = row["batch"]
+        self.layouts = [layout for layout in candidates(shape, row["total_nodes"]) if layout[1] <= batch]
+        if not self.layouts:
+            raise NotCovered("no layout to choose from")
+        system = System.of_search_row(row["system"], row["bits"])
+        self.batches = [batch // stages for _, stages in self.layouts]
+        work = {"input_tokens": row["input_tokens"], "output_tokens": row["output_tokens"], "beams": row["beam"]}
+        self.graphs = tuple(
+            model_graph(row["stage"], {"workload": {**work, "batch": part}}, shape, Split(tensor, 1, stages), system)
+            for (tensor, stages), part in zip(self.layouts, self.batches, strict=True)
+        )
+
+    def compare(self, results: Sequence[Result]) -> Pairs:
+        rates = [part / result.timing.latency for part, result in zip(self.batches, results, strict=True)]
+        theirs = self.layouts.index((self.out["TP"], self.out["PP"]))
+        return {
+            "best": (max(rates), self.out["Tokens/s"]),
+            "throughput": (rates[theirs], self.out["Tokens/s"]),
+            "latency": (results[theirs].timing.latency / MILLI, self.out["Latency(ms)"]),
+            "micro_batch": (self.batches[theirs], self.out["micro batch"]),
+        }
+
+
+def subject_of(row: Row) -> Subject:
+    """The subject of any golden row.
+
+    Raises:
+        NotCovered: there is none.
+    """
+    kind = row.get("kind", "estimate")
+    try:
+        if kind == "estimate":
+            return Speculative(row) if row["phase"] == "spec" else Estimate(row)
+        if kind == "search":
+            what = row["what"]
+            searches = {"parallel_candidates_TP_PP": Candidates, "best_parallelization": Best}
+            if what not in searches:
+                raise NotCovered(f"no search {what!r}")
+            return searches[what](row)
+        subjects = {"primitive": Primitive, "op_in_model": Operators}
+        if kind not in subjects:
+            raise NotCovered(f"no rows of kind {kind!r}")
+        return subjects[kind](row)
+    except (KeyError, TypeError, ValueError, IndexError, ArithmeticError, AttributeError) as error:
+        raise NotCovered(f"{type(error).__name__}: {error}") from error

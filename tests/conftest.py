@@ -1,0 +1,64 @@
+"""Runtime type checks for the package, float64 on demand, and the records that tests share."""
+
+import os
+import tempfile
+from typing import Self
+
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="diffgenz-tests-")  # the command line keeps compiled programs there
+
+import beartype
+import hypothesis
+import jax
+import pytest
+from jaxtyping import install_import_hook
+
+
+def checked(function):
+    """`function` with its annotations checked; an int is a float (PEP 484). `Self` is left out: beartype knows it in whole classes only."""
+    if function.__annotations__.get("return") is Self:
+        del function.__annotations__["return"]
+    return beartype.beartype(function, conf=beartype.BeartypeConf(is_pep484_tower=True))
+
+
+install_import_hook("diffgenz", f"{__name__}.checked")
+hypothesis.settings.register_profile("tests", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("tests")
+
+
+@pytest.fixture
+def double():
+    """Float64 in the whole test."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """64 accelerators in nodes of 8."""
+    from support import make_cluster
+
+    return make_cluster()
+
+
+@pytest.fixture(scope="session")
+def llama_8b():
+    """A small dense model, grouped-query."""
+    return _model("meta-llama/Llama-3.1-8B")
+
+
+@pytest.fixture(scope="session")
+def llama_70b():
+    """A large dense model, grouped-query."""
+    return _model("meta-llama/Llama-3.1-70B")
+
+
+@pytest.fixture(scope="session")
+def gemma_27b():
+    """A model that mixes sliding-window and full attention, and ties its embedding."""
+    return _model("google/gemma-3-27b-pt")
+
+
+def _model(name):
+    from diffgenz import load_model
+
+    return load_model(name)

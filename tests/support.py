@@ -1,0 +1,64 @@
+"""What tests share: a cluster built by hand, every leaf of a record by name, comparisons."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diffgenz.hardware import Accelerator, Level, Platform
+from diffgenz.smooth import HARD
+from diffgenz.topology import Fabric, Switch
+
+SHARPNESSES = (1, 2, 4, 8, HARD)
+
+CHIP = {
+    "name": "chip",
+    "peak_flops": {"bf16": 1e15, "fp8": 2e15},
+    "memory_bandwidth": 4e12,
+    "memory_capacity": 100e9,
+    "memory_reserve": 2e9,
+    "launch_latency": 2e-6,
+    "idle_power": 100.0,
+    "energy_per_flop": {"bf16": 4e-13, "fp8": 2e-13},
+    "energy_per_byte": 5e-11,
+    "price": 1e-3,
+}
+NODE = {"name": "node", "topology": Switch(), "size": 8, "bandwidth": 4e11, "latency": 1e-6, "energy_per_byte": 1e-10}
+FABRIC = {"name": "fabric", "topology": Fabric(), "size": 1024, "bandwidth": 5e10, "latency": 5e-6, "energy_per_byte": 1e-10}
+
+
+def make_cluster(accelerators: float = 64) -> Platform:
+    """Accelerators in nodes of 8, with round numbers."""
+    return Platform(Accelerator(**CHIP), (Level(**NODE), Level(**FABRIC)), accelerators)
+
+
+def as_double(tree):
+    """The same numbers in float64."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), tree)
+
+
+def named_leaves(tree) -> dict[str, float]:
+    """Every number of a record, by name, as `elasticities` calls it."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path).replace("['", "[").replace("']", "]").lstrip("."): leaf for path, leaf in leaves}
+
+
+def scaled_one_by_one(tree, factor: float):
+    """A batch of the record, one entry for each of its leaves, that leaf times `factor`."""
+    leaves, structure = jax.tree.flatten(tree)
+    rows = [jnp.full(len(leaves), leaf).at[index].multiply(factor) for index, leaf in enumerate(leaves)]
+    return jax.tree.unflatten(structure, rows)
+
+
+def stack(trees):
+    """A batch of records of one structure."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def assert_close(actual, expected, rtol: float, atol: float = 0.0) -> None:
+    """Equal, leaf by leaf, within a relative tolerance."""
+    jax.tree.map(lambda a, e: np.testing.assert_allclose(np.asarray(a, float), np.asarray(e, float), rtol=rtol, atol=atol), actual, expected)
+
+
+def assert_finite(tree) -> None:
+    """No NaN and no infinity in any leaf."""
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)), tree
