@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from diffgenz.breakdown import Breakdown, breakdown
+    from diffgenz.attribution import Breakdown, breakdown
     from diffgenz.errors import InputError
     from diffgenz.footprint import Memory
     from diffgenz.hardware import Accelerator, Level, Platform, load_platform
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from diffgenz.workload import Parallelism, Workload
 
 _HOMES = {
-    "breakdown": ("Breakdown", "breakdown"),
+    "attribution": ("Breakdown", "breakdown"),
     "errors": ("InputError",),
     "footprint": ("Memory",),
     "hardware": ("Accelerator", "Level", "Platform", "load_platform"),

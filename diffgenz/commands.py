@@ -10,7 +10,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from diffgenz.breakdown import RESOURCES, Breakdown, breakdown
+from diffgenz.attribution import RESOURCES, Breakdown, breakdown
 from diffgenz.errors import InputError
 from diffgenz.hardware import Platform
 from diffgenz.inference import Estimate

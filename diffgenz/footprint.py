@@ -2,6 +2,7 @@
 
 import equinox as eqx
 import jax.numpy as jnp
+from jaxtyping import Array, Bool
 
 from diffgenz.hardware import Accelerator
 from diffgenz.iteration import Iteration
@@ -37,7 +38,7 @@ class Memory(eqx.Module):
         return self.capacity - self.total
 
     @property
-    def fits(self) -> Leaf:
+    def fits(self) -> Bool[Array, "..."]:
         """Whether it fits."""
         return self.margin >= 0
 

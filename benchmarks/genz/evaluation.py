@@ -77,12 +77,12 @@ def measure(graphs: Sequence[Graph]) -> Measured:
     """Build all operators, and sum what the graphs hold."""
     entries = [entry for graph in graphs for entry in graph.entries]
     owner = np.repeat(np.arange(len(graphs)), [len(graph.entries) for graph in graphs])
-    kernels = np.array([i for i, entry in enumerate(entries) if isinstance(entry, Kernel)], dtype=int)
-    held_size = np.array([_held_size(entries[i], graphs[owner[i]].system) for i in kernels])
+    at = np.array([i for i, entry in enumerate(entries) if isinstance(entry, Kernel)], dtype=int)
+    kernels = [entry for entry in entries if isinstance(entry, Kernel)]
+    held_size = np.array([_held_size(kernel, graphs[i].system) for kernel, i in zip(kernels, owner[at], strict=True)])
     with jax.enable_x64(True):
-        operators = _operators([entries[i] for i in kernels], _per_entry(graphs, owner[kernels], "element_size"), held_size)
-    footprints = _footprints(graphs, [entries[i] for i in kernels], owner[kernels], operators)
-    return Measured(graphs, entries, owner, kernels, operators, held_size, footprints)
+        operators = _operators(kernels, _per_entry(graphs, owner[at], "element_size"), held_size)
+    return Measured(graphs, entries, owner, at, operators, held_size, _footprints(graphs, kernels, owner[at], operators))
 
 
 def run(measured: Measured, bandwidths: Sequence[float]) -> list[Timing]:
@@ -215,7 +215,7 @@ def _batched(law: Law) -> Any:
     return operators
 
 
-def _held_size(kernel: Any, system: System) -> float:
+def _held_size(kernel: Kernel, system: System) -> float:
     if kernel.law in ATTENTION_LAWS:
         return system.cache_size(kernel.extents["N"], kernel.extents["D"])
     return system.element_size
@@ -225,7 +225,7 @@ def _per_entry(graphs: Sequence[Graph], owner: Column, field: str) -> Column:
     return np.array([float(getattr(graph.system, field)) for graph in graphs])[owner]
 
 
-def _footprints(graphs: Sequence[Graph], kernels: Sequence[Any], owner: Column, operators: Operator) -> list[Footprint]:
+def _footprints(graphs: Sequence[Graph], kernels: Sequence[Kernel], owner: Column, operators: Operator) -> list[Footprint]:
     repeats, shares = (np.array([float(getattr(kernel, field)) for kernel in kernels]) for field in ("repeats", "held_share"))
     flops, traffic, held = (np.asarray(x) for x in (operators.flops, operators.traffic, operators.weights))
 

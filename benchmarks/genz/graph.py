@@ -126,25 +126,24 @@ def conv1d_law(n: Mapping[str, Scalar], size: Scalar, held_size: Scalar) -> Oper
 
 @cache
 def einsum_law(equation: str) -> Law:
-    """Einsum of two operands; extents by the equation's letters, in either case."""
+    """Einsum of two operands; extents by the equation's letters."""
 
     def law(n: Mapping[str, Scalar], size: Scalar, held_size: Scalar) -> Operator:
-        extents = {letter.lower(): extent for letter, extent in n.items()}
-        return einsum("Einsum", equation, extents, sizes_of=(size, held_size, size))
+        return einsum("Einsum", equation, dict(n), sizes_of=(size, held_size, size))
 
     return law
 
 
-LAWS: dict[str, Law] = {
-    "GEMM": matmul_law,
-    "FC": fully_connected_law,
-    "Logit": scores_law,
-    "Attend": values_law,
-    "CONV1D": conv1d_law,
-    "CONV2D": einsum_law("bcyx,kcrs->bkyx"),
-    "DWCONV": einsum_law("bcyx,crs->bcyx"),
+LAWS: dict[str, tuple[Law, tuple[str, ...]]] = {
+    "GEMM": (matmul_law, ("B", "M", "N", "K")),
+    "FC": (fully_connected_law, ("B", "O", "I")),
+    "Logit": (scores_law, ("B", "H", "M", "N", "D", "Hkv")),
+    "Attend": (values_law, ("B", "H", "M", "N", "D", "Hkv")),
+    "CONV1D": (conv1d_law, ("B", "OF", "IF", "N", "C")),
+    "CONV2D": (einsum_law("BCYX,KCRS->BKYX"), tuple("BKCYXRS")),
+    "DWCONV": (einsum_law("BCYX,CRS->BCYX"), tuple("BCYXRS")),
 }
-"""By the names of the goldens; Einsum is `einsum_law`."""
+"""Each law and its letters, by the names of the goldens; Einsum is `einsum_law`."""
 
 ATTENTION_LAWS = (scores_law, values_law)
 

@@ -141,13 +141,13 @@ def decode_attention(shape: Shape, split: Split, requests: float, beams: float, 
 Prompt = tuple[int, int]
 """Tokens done and tokens to do."""
 
-Decode = int | Sequence[int]
+Decode = int | float | Sequence[int]
 """A context; or (requests, context); or (prefix beams, beams, prefix, suffix)."""
 
 
 def decode_tokens(entry: Decode) -> int:
     """Tokens an entry adds to a chunk."""
-    if isinstance(entry, int):
+    if isinstance(entry, int | float):
         return 1
     return entry[0] if len(entry) == 2 else entry[1]
 
@@ -161,7 +161,7 @@ def chunked_attention(
     for past, new in prompts:
         inner += attend(" Pre", batch, heads, new, past + new, decoding=False)
     for entry in decodes:
-        if isinstance(entry, int):
+        if isinstance(entry, int | float):
             inner += attend(" Dec", batch, heads, 1, entry, decoding=True)
         elif len(entry) == 2:
             requests, context = entry
@@ -174,9 +174,7 @@ def chunked_attention(
     return projected(shape, split, batch, tokens, inner, ACTIVATIONS_ON_CHIP)
 
 
-def feed_forward(
-    name: str, hidden: int, width: int, branches: int, batch: float, tokens: float, on_chip: OnChip = OFF_CHIP
-) -> tuple[Kernel, Kernel]:
+def feed_forward(name: str, hidden: int, width: int, branches: int, batch: float, tokens: float, on_chip: OnChip = OFF_CHIP) -> tuple[Kernel, Kernel]:
     """Up (with gate) and down, of `width` on this device."""
     return (
         matmul(f"{name}up+gate", tokens, branches * width, hidden, batch, on_chip),
@@ -241,9 +239,7 @@ def _reduce(shape: Shape, split: Split, tokens: float) -> Message:
     return Message("FFN AR", Pattern.ALL_REDUCE, split.tensor, tokens * shape.hidden)
 
 
-def _routed(
-    shape: Shape, split: Split, batch: float, tokens: int, gate_reduced: int, experts: Sequence[Entry]
-) -> tuple[Entry, ...]:
+def _routed(shape: Shape, split: Split, batch: float, tokens: int, gate_reduced: int, experts: Sequence[Entry]) -> tuple[Entry, ...]:
     """Gate, dispatch, `experts`, combine. `gate_reduced`: elements per token in the gate's all-reduce."""
     moved = batch * tokens * shape.top_k * shape.hidden
     return (

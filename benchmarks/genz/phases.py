@@ -43,10 +43,8 @@ def prefill(shape: Shape, split: Split, batch: int, tokens: int) -> tuple[Entry,
 def decode(shape: Shape, split: Split, requests: int, beams: int, context: int, generated: int) -> tuple[Entry, ...]:
     """One token for every beam of one micro-batch."""
     batch = requests * beams
-    if shape.mamba:
-        mixer = mamba_mixer(shape, split, batch, 1)
-    else:
-        mixer = decode_attention(shape, split, requests, beams, context, generated)
+    attention = decode_attention(shape, split, requests, beams, context, generated)
+    mixer = mamba_mixer(shape, split, batch, 1) if shape.mamba else attention
     layer = (*mixer, *decode_ffn(shape, split, batch))
     return *_stages(layer, shape, split, batch), *_classifier(shape, split, batch, 1)
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from genz.evaluation import Footprint, Timing
-from genz.graph import ATTENTION_LAWS, LAWS, RESIDENCY, Graph, Kernel, Message, Pattern, einsum_law
+from genz.graph import ATTENTION_LAWS, LAWS, RESIDENCY, Graph, Kernel, Law, Message, Pattern, einsum_law
 from genz.layers import Decode, Prompt, Shape, Split
 from genz.memory import Placement, place
 from genz.phases import chunked, decode, expected_tokens, micro_batch, prefill
@@ -31,7 +31,10 @@ class Result(NamedTuple):
 
 
 class Subject(ABC):
-    """A golden row, to be compared."""
+    """A golden row, to be compared. Built from the row; whatever is missing there is an error then."""
+
+    @abstractmethod
+    def __init__(self, row: Row): ...
 
     graphs: tuple[Graph, ...] = ()
 
@@ -53,9 +56,11 @@ class Primitive(Subject):
         if kind == "Sync":
             entry = Message(kind, Pattern(args["collective"]), args["nodes"], args["B"] * args["M"] * args["N"])
         elif kind == "Einsum":
-            entry = Kernel(kind, einsum_law(checked_equation(args["equation"], args["dims"])), args["dims"], RESIDENCY[row["residency"]])
+            law, letters = checked_einsum(args["equation"])
+            entry = Kernel(kind, law, {letter: args["dims"][letter] for letter in letters}, RESIDENCY[row["residency"]])
         elif kind in LAWS:
-            entry = Kernel(kind, LAWS[kind], args, RESIDENCY[row["residency"]])
+            law, letters = LAWS[kind]
+            entry = Kernel(kind, law, {letter: args[letter] for letter in letters}, RESIDENCY[row["residency"]])
         else:
             raise NotCovered(f"no operator {kind!r}")
         self.graphs = (Graph(System.of_primitive_row(row["system"]), (entry,)),)
@@ -73,14 +78,13 @@ class Primitive(Subject):
         }
 
 
-def checked_equation(equation: str, dims: Mapping[str, Any]) -> str:
-    """`equation`, if it has two operands whose letters all have an extent."""
-    operands = equation.replace(" ", "").split("->")[0].split(",")
-    if len(operands) != 2 or equation.count("->") != 1:
-        raise NotCovered(f"einsum {equation!r} has not two operands and an output")
-    if not set(equation) - set(",-> ") <= set(dims):
-        raise NotCovered(f"einsum {equation!r} lacks an extent")
-    return equation.replace(" ", "")
+def checked_einsum(equation: str) -> tuple[Law, list[str]]:
+    """The law of `equation`, and its letters."""
+    equation = equation.replace(" ", "")
+    inputs, arrow, output = equation.partition("->")
+    if inputs.count(",") != 1 or not arrow or not set(output) <= set(inputs) - {","}:
+        raise NotCovered(f"einsum {equation!r} is not a product of two operands")
+    return einsum_law(equation), list(dict.fromkeys(inputs.replace(",", "")))
 
 
 def model_graph(phase: str, row: Row, shape: Shape, split: Split, system: System) -> Graph:
@@ -112,14 +116,15 @@ def checked_split(row: Row) -> Split:
     return Split.of(row)
 
 
-def summary_pairs(footprints: Sequence[Footprint], summary: Row) -> Pairs:
-    """What GenZ's memory summary holds, summed over graphs."""
-    total = Footprint(*map(sum, zip(*footprints, strict=True)))
+def summary_pairs(footprints: Sequence[Footprint], out: Row) -> Pairs:
+    """What GenZ's memory summary holds, summed over graphs. Quirk: where it does not fit, FLOP are multiply-adds."""
+    total, summary = Footprint(*map(sum, zip(*footprints, strict=True))), out["summary"]
+    operations = total.flops if out["status"] == "ok" else total.flops / 2
     return {
         "weights": (total.weights / MIB, summary["weights_MB"]),
         "kv": (total.cache / MIB, summary["kv_MB"]),
         "idle_weights": (total.idle_weights / MIB, summary["unused_weights_MB"]),
-        "flops": (total.flops / MEGA, summary["num_ops_mflop"]),
+        "flops": (operations / MEGA, summary["num_ops_mflop"]),
         "bytes": (total.traffic / MIB, summary["total_data_MB"]),
         "largest": (total.largest / MIB, summary["max_op_tensors_MB"]),
     }
@@ -163,7 +168,7 @@ class Estimate(Subject):
         ((footprint, placement, timing),) = results
         pairs = outcome_pairs(placement, self.out)
         if "summary" in self.out:
-            pairs |= summary_pairs([footprint], self.out["summary"])
+            pairs |= summary_pairs([footprint], self.out)
         if self.out["status"] == "ok":
             pairs["latency"] = timing.latency / MILLI, self.out["latency_ms"]
             pairs["throughput"] = self._served / timing.latency, self.out["throughput_per_s"]
@@ -209,12 +214,11 @@ class Speculative(Subject):
             return pairs
         latency = self.latency(verify.timing, draft.timing)
         tokens = expected_tokens(self.drafts, self.work["acceptance"])
-        summary = self.out["summary"]
         pairs["latency"] = latency / MILLI, self.out["latency_ms"]
         pairs["throughput"] = self.work["batch"] * tokens / latency, self.out["throughput_per_s"]
         pairs["expected_tokens"] = tokens, self.out["expected_tokens"]
-        pairs |= summary_pairs([verify.footprint, draft.footprint], summary)
-        pairs |= time_pairs(self.graphs[:2], [verify.timing, draft.timing], summary)
+        pairs |= summary_pairs([verify.footprint, draft.footprint], self.out)
+        pairs |= time_pairs(self.graphs[:2], [verify.timing, draft.timing], self.out["summary"])
         return pairs
 
     def latency(self, verify: Timing, draft: Timing) -> float:
@@ -308,9 +312,12 @@ class Best(Subject):
 
     def compare(self, results: Sequence[Result]) -> Pairs:
         rates = [part / result.timing.latency for part, result in zip(self.batches, results, strict=True)]
-        theirs = self.layouts.index((self.out["TP"], self.out["PP"]))
-        return {
-            "best": (max(rates), self.out["Tokens/s"]),
+        layout = (self.out["TP"], self.out["PP"])
+        pairs: Pairs = {"best": (max(rates), self.out["Tokens/s"]), "considered": (layout in self.layouts, True)}
+        if layout not in self.layouts:
+            return pairs
+        theirs = self.layouts.index(layout)
+        return pairs | {
             "throughput": (rates[theirs], self.out["Tokens/s"]),
             "latency": (results[theirs].timing.latency / MILLI, self.out["Latency(ms)"]),
             "micro_batch": (self.batches[theirs], self.out["micro batch"]),
@@ -323,19 +330,32 @@ def subject_of(row: Row) -> Subject:
     Raises:
         NotCovered: there is none.
     """
-    kind = row.get("kind", "estimate")
     try:
-        if kind == "estimate":
-            return Speculative(row) if row["phase"] == "spec" else Estimate(row)
-        if kind == "search":
-            what = row["what"]
-            searches = {"parallel_candidates_TP_PP": Candidates, "best_parallelization": Best}
-            if what not in searches:
-                raise NotCovered(f"no search {what!r}")
-            return searches[what](row)
-        subjects = {"primitive": Primitive, "op_in_model": Operators}
-        if kind not in subjects:
-            raise NotCovered(f"no rows of kind {kind!r}")
-        return subjects[kind](row)
+        subject = _subject_of(row)
+        for graph in subject.graphs:
+            _check(graph)
+        return subject
     except (KeyError, TypeError, ValueError, IndexError, ArithmeticError, AttributeError) as error:
         raise NotCovered(f"{type(error).__name__}: {error}") from error
+
+
+def _check(graph: Graph) -> None:
+    """All graphs are evaluated together, so that one bad number must not reach the others."""
+    for field, value in graph.system._asdict().items():
+        if field != "gear" and not (float(value) > 0 or (field == "link_latency" and value == 0)):
+            raise NotCovered(f"{field} of {value!r}")
+    for entry in graph.entries:
+        for extent in entry.extents.values() if isinstance(entry, Kernel) else (entry.nodes, entry.elements):
+            float(extent)
+
+
+def _subject_of(row: Row) -> Subject:
+    kind = row.get("kind", "estimate")
+    if kind == "estimate":
+        return Speculative(row) if row["phase"] == "spec" else Estimate(row)
+    kinds: dict[str, type[Subject]] = {"primitive": Primitive, "op_in_model": Operators}
+    if kind == "search":
+        kind, kinds = row["what"], {"parallel_candidates_TP_PP": Candidates, "best_parallelization": Best}
+    if kind not in kinds:
+        raise NotCovered(f"no rows of kind {kind!r}")
+    return kinds[kind](row)

@@ -87,6 +87,7 @@ class System(NamedTuple):
                 "mem_size_gb": row["off_chip_mem_size"] / 1024,
                 "icn_gbs": row["interchip_link_bw"],
                 "icn_latency_us": row["interchip_link_latency"],
+                "gear": row.get("gear_params"),
             }
         )
 

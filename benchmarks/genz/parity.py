@@ -1,0 +1,145 @@
+"""Golden rows -> outcomes: our numbers against GenZ's, all rows evaluated together."""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from genz.evaluation import measure, run
+from genz.layers import Shape
+from genz.subjects import NotCovered, Pairs, Result, Row, Subject, subject_of
+
+HEADLINE = ("latency", "throughput", "weights", "kv", "fits", "expected_tokens")
+"""The quantities that a whole-model row must match; the rest of its summary is compared too, and reported apart."""
+
+
+class Outcome(NamedTuple):
+    """What became of a row.
+
+    Arguments:
+        row: its id. kind: of golden. group: the primitive, combination, search or phase. family: of the model, or "".
+        status: ok, does_not_fit or error, as GenZ says. quirks: as the row lists them.
+        errors: relative, by quantity; empty where not covered.
+        reason: why it is not covered, or None.
+    """
+
+    row: str
+    kind: str
+    group: str
+    family: str
+    status: str
+    quirks: tuple[str, ...]
+    errors: dict[str, float]
+    reason: str | None = None
+
+    @property
+    def covered(self) -> bool:
+        """Whether there is anything to compare with GenZ, and it was."""
+        return self.reason is None
+
+    def worst(self, quantities: Iterable[str] | None = None) -> float:
+        """The largest of its relative errors, or of those in `quantities`."""
+        chosen = self.errors if quantities is None else [name for name in quantities if name in self.errors]
+        return max((self.errors[name] for name in chosen), default=0.0)
+
+    @property
+    def headline(self) -> float:
+        """The largest relative error that counts: of a whole-model row's headline quantities, of anything in the others."""
+        return self.worst(HEADLINE if self.kind == "estimate" else None)
+
+
+class Malformed(Exception):
+    """A file that holds no golden rows."""
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a file of JSON lines.
+
+    Raises:
+        Malformed: it cannot be read, or a line is not an object.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Malformed(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+    rows = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise Malformed(f"{path}:{number}: not JSON: {error}") from error
+        if not isinstance(row, dict):
+            raise Malformed(f"{path}:{number}: {type(row).__name__} where an object is expected")
+        rows.append(row)
+    if not rows:
+        raise Malformed(f"{path}: no rows")
+    return rows
+
+
+def relative_error(ours: Any, theirs: Any) -> float:
+    """|ours - theirs| / |theirs|. GenZ's None is NaN, which NaN matches; anything but 0 is infinitely far from 0."""
+    ours, theirs = float(ours), math.nan if theirs is None else float(theirs)
+    if ours == theirs or (math.isnan(ours) and math.isnan(theirs)):
+        return 0.0
+    error = abs(ours - theirs) / abs(theirs) if theirs else math.inf
+    return math.inf if math.isnan(error) else error
+
+
+def compare(rows: Sequence[Row]) -> list[Outcome]:
+    """The outcome of every row. Rows that GenZ crashed on are not covered, nor what GENZ.md does not describe; none is left out."""
+    subjects: list[Subject | str] = []
+    for row in rows:
+        try:
+            subjects.append(_subject(row))
+        except NotCovered as reason:
+            subjects.append(str(reason))
+    known = [subject for subject in subjects if isinstance(subject, Subject)]
+    graphs = [graph for subject in known for graph in subject.graphs]
+    measured = measure(graphs)
+    placements, start = [], 0
+    for subject in known:
+        placements += subject.place(measured.footprints[start : start + len(subject.graphs)])
+        start += len(subject.graphs)
+    timings = run(measured, [placement.bandwidth for placement in placements])
+    results = map(Result, measured.footprints, placements, timings)
+    return [_outcome(row, subject, [next(results) for _ in getattr(subject, "graphs", ())]) for row, subject in zip(rows, subjects, strict=True)]
+
+
+def _subject(row: Row) -> Subject:
+    out = row.get("out")
+    if isinstance(out, dict) and out.get("status") == "error":
+        raise NotCovered(f"GenZ crashed: {str(out.get('error', '')).partition(':')[0]}")
+    return subject_of(row)
+
+
+def _outcome(row: Row, subject: Subject | str, results: Sequence[Result]) -> Outcome:
+    outcome = _labelled(row)
+    if isinstance(subject, str):
+        return outcome._replace(reason=subject)
+    try:
+        pairs: Pairs = subject.compare(results)
+        return outcome._replace(errors={name: relative_error(*pair) for name, pair in pairs.items()})
+    except (KeyError, TypeError, ValueError, IndexError, ArithmeticError, AttributeError) as error:
+        return outcome._replace(reason=f"{type(error).__name__}: {error}")
+
+
+def _labelled(row: Row) -> Outcome:
+    kind = str(row.get("kind", "estimate"))
+    key = {"primitive": "op_type", "op_in_model": "combo", "search": "what", "estimate": "phase"}.get(kind, "")
+    out, quirks = row.get("out"), row.get("quirks", ())
+    try:
+        family = Shape.of(row["model"]).family if "model" in row else ""
+    except (KeyError, TypeError):
+        family = "?"
+    return Outcome(
+        row=str(row.get("id") or row.get("combo") or f"{row.get('what')} of {row.get('total_nodes')}"),
+        kind=kind,
+        group=str(row.get(key, "?")),
+        family=family,
+        status=str(out.get("status", "ok")) if isinstance(out, dict) else "ok",
+        quirks=tuple(map(str, quirks)) if isinstance(quirks, list) else (),
+        errors={},
+    )

@@ -1,0 +1,43 @@
+"""What README shows is what the code does: its commands print what stands there, its Python runs."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from diffgenz.cli import main
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+CONSOLE = re.findall(r"```console\n\$ diffgenz (.*?)\n(.*?)\n```", README, flags=re.S)
+PYTHON = re.findall(r"```python\n(.*?)```", README, flags=re.S)
+NUMBER = re.compile(r"[-+]?\d[\d,]*\.?\d*(?:e[-+]?\d+)?")
+
+
+@pytest.mark.parametrize(("command", "shown"), CONSOLE, ids=[command for command, _ in CONSOLE])
+def test_commands_print_what_readme_shows(command, shown, capsys):
+    assert main(shlex.split(command)) == 0
+    printed = capsys.readouterr().out.strip()
+    words = [re.sub(r"[-\s]+", " ", NUMBER.sub("#", text)) for text in (printed, shown)]
+    assert words[0] == words[1]
+    for now, then in zip(NUMBER.findall(printed), NUMBER.findall(shown), strict=True):
+        assert float(now.replace(",", "")) == pytest.approx(float(then.replace(",", "")), rel=0.011)  # one unit of the third digit
+
+
+def test_python_runs_and_says_what_it_promises():
+    names = {}
+    for block in PYTHON:
+        exec(compile(block, "README.md", "exec"), names)
+    assert bool(names["now"].memory.fits)
+    assert names["where"].rows("tpot")["gate_up"]["memory"] > 0
+    assert names["card"]["accelerator.memory_bandwidth"] < 0
+    assert names["surface"].shape == (1_000_000,)
+    assert names["slopes"].network[0].latency > 0
+    assert float(names["excess"](names["bandwidth"])) == pytest.approx(0, abs=1e-7)
+
+
+def test_both_setup_commands_are_whole():
+    lines = re.findall(r"```bash\n(.*?)\n```", README, flags=re.S)
+    assert len(lines) >= 2
+    assert all(line.startswith("python3 -m venv .venv && .venv/bin/pip install") for line in lines[:2])
+    assert lines[1] in (Path(__file__).parents[1] / ".ci" / "run").read_text()
