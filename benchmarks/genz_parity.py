@@ -8,74 +8,68 @@ whole models in every phase to 1e-5: the algebra is GenZ's. Where DiffGenZ's est
 """
 
 import argparse
-import importlib.metadata
-import json
-import math
-import os
-import platform
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from genz.parity import Malformed, Outcome, compare, read_rows
+from report import Report
+
+from diffgenz.tables import table
 
 PRIMITIVE_TOLERANCE, MODEL_TOLERANCE = 1e-6, 1e-5
+REQUIRED = ("primitives", "dense models", "all models")
+"""Groups of rows without which there is no parity to speak of; the others are checked where there are any."""
 
-Check = dict[str, Any]
-Line = Sequence[object]
+Line = tuple[object, ...]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    """Compare, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("operators", type=Path, help="genz_operators.jsonl, or others in its format")
     parser.add_argument("estimates", type=Path, help="genz_estimates.jsonl, or others in its format")
-    parser.add_argument("--json", type=Path, metavar="OUT", help="write rows and checks there")
+    parser.add_argument("--json", metavar="OUT", help="write rows and checks there")
     parser.add_argument("--quick", action="store_true", help="the same: all rows take seconds")
     options = parser.parse_args(arguments)
     started = time.perf_counter()
     try:
         outcomes = compare([*read_rows(options.operators), *read_rows(options.estimates)])
-        checks = all_checks(outcomes)
-        print(report(outcomes, checks))
+        print_tables(outcomes)
         print(f"\n{len(outcomes)} rows in {time.perf_counter() - started:.1f} s")
-        if options.json:
-            write_json(options.json, outcomes, checks)
+        report_of(outcomes).finish(options.json)
     except (Malformed, OSError) as error:
         sys.exit(f"genz_parity: {error}")
 
 
-REQUIRED = ("primitives", "dense models", "all models")
-"""Groups of rows without which there is no parity to speak of; the others are checked where there are any."""
-
-
-def all_checks(outcomes: Sequence[Outcome]) -> list[Check]:
-    """Two per group of rows: its largest relative error, and how many of it are covered."""
+def report_of(outcomes: Sequence[Outcome]) -> Report:
+    """All rows, and two checks per group of them: its largest relative error, and how many of it are covered."""
+    report = Report([as_row(outcome) for outcome in outcomes])
+    models = [o for o in outcomes if o.kind == "estimate"]
+    ok = [o for o in models if o.status == "ok"]
     groups: dict[str, tuple[list[Outcome], float]] = {
         "primitives": ([o for o in outcomes if o.kind == "primitive"], PRIMITIVE_TOLERANCE),
-        "dense models": ([o for o in outcomes if is_ok_model(o) and o.family == "dense"], MODEL_TOLERANCE),
-        "all models": ([o for o in outcomes if is_ok_model(o)], MODEL_TOLERANCE),
-        "models that do not fit": ([o for o in outcomes if o.kind == "estimate" and o.status == "does_not_fit"], MODEL_TOLERANCE),
+        "dense models": ([o for o in ok if o.family == "dense"], MODEL_TOLERANCE),
+        "all models": (ok, MODEL_TOLERANCE),
+        "models that do not fit": ([o for o in models if o.status == "does_not_fit"], MODEL_TOLERANCE),
         "operators in models": ([o for o in outcomes if o.kind == "op_in_model"], MODEL_TOLERANCE),
         "searches": ([o for o in outcomes if o.kind == "search"], MODEL_TOLERANCE),
     }
-    checks = []
     for name, (group, tolerance) in groups.items():
-        if not group and name not in REQUIRED:
-            continue
-        error, covered = largest(group), sum(o.covered for o in group)
-        ok = error is not None and error <= tolerance
-        checks.append({"name": f"{name}: largest relative error", "value": error, "unit": "1", "target": f"<= {tolerance:g}", "ok": ok})
-        ok = covered == len(group) > 0
-        checks.append({"name": f"{name}: rows covered", "value": covered, "unit": "rows", "target": f"== {len(group)}", "ok": ok})
-    return checks
+        error = largest(group)
+        if error is not None:
+            report.check(f"{name}: largest relative error", error, "", tolerance)
+        if group or name in REQUIRED:
+            report.check(f"{name}: rows covered", sum(o.covered for o in group), "rows", max(len(group), 1), at_least=True)
+    return report
 
 
-def is_ok_model(outcome: Outcome) -> bool:
-    """Whether it is a whole-model row that GenZ has an estimate for."""
-    return outcome.kind == "estimate" and outcome.status == "ok"
+def as_row(outcome: Outcome) -> dict[str, Any]:
+    """An outcome as JSON; of operators in models, which have a hundred quantities, the largest error only."""
+    row = outcome._asdict() | {"covered": outcome.covered, "error": outcome.headline if outcome.covered else None}
+    return row | ({"errors": {}} if outcome.kind == "op_in_model" else {})
 
 
 def largest(outcomes: Iterable[Outcome], error: Callable[[Outcome], float] = lambda o: o.headline) -> float | None:
@@ -83,127 +77,76 @@ def largest(outcomes: Iterable[Outcome], error: Callable[[Outcome], float] = lam
     return max((error(outcome) for outcome in outcomes if outcome.covered), default=None)
 
 
-def report(outcomes: Sequence[Outcome], checks: Sequence[Check]) -> str:
-    """All tables."""
+def print_tables(outcomes: Sequence[Outcome]) -> None:
+    """Everything but the checks."""
     models = [o for o in outcomes if o.kind == "estimate" and o.status != "error"]
-    parts = [
-        section("Primitives, and other rows of operators", by_group([o for o in outcomes if o.kind != "estimate"])),
-        section("Whole models: largest relative error", model_lines(models)),
-        section("Quirks: rows of whole models that have them", quirk_lines(models)),
-        section("Not covered", reason_lines(outcomes)),
-        section("Largest disagreements", disagreement_lines(outcomes)),
-        section("Checks", check_lines(checks)),
-    ]
-    return "\n\n".join(part for part in parts if part)
+    print_table("Primitives, and other rows of operators", "ll", by_kind([o for o in outcomes if o.kind != "estimate"]))
+    print_table("Whole models: largest relative error", "lll", by_phase(models))
+    print_table("Quirks: whole models that have them", "l", by_quirk(models))
+    print_table("Not covered", "llrl", by_reason(outcomes))
+    print_table("Largest disagreements beyond tolerance", "lllll", disagreements(outcomes))
 
 
-def by_group(outcomes: Sequence[Outcome]) -> list[Line]:
-    keys = sorted({(o.kind, o.group if o.kind != "op_in_model" else o.family) for o in outcomes}, key=lambda key: (key[0] != "primitive", key))
-    lines: list[Line] = [("kind", "of", "rows", "covered", "largest error")]
-    for kind, group in keys:
-        chosen = [o for o in outcomes if o.kind == kind and group in (o.group, o.family)]
-        lines.append((kind, group, len(chosen), sum(o.covered for o in chosen), shown(largest(chosen))))
-    return lines
+def print_table(title: str, align: str, lines: Sequence[Line]) -> None:
+    """A table under its title; nothing where it has no lines but the header."""
+    if len(lines) > 1:
+        header, *cells = [[str(cell) for cell in line] for line in lines]
+        print(f"\n{title}\n{table(header, cells, align)}")
 
 
-def model_lines(outcomes: Sequence[Outcome]) -> list[Line]:
+def by_kind(outcomes: Sequence[Outcome]) -> list[Line]:
+    """Rows of operators by what they are, those of whole models by family."""
+    groups: dict[tuple[str, str], list[Outcome]] = {}
+    for o in outcomes:
+        groups.setdefault((o.kind, o.family if o.kind == "op_in_model" else o.group), []).append(o)
+    lines = [(*key, *counts(group)) for key, group in sorted(groups.items(), key=lambda item: (item[0][0] != "primitive", item[0]))]
+    return [("kind", "of", "rows", "covered", "largest error"), *lines]
+
+
+def by_phase(outcomes: Sequence[Outcome]) -> list[Line]:
+    """Whole models, each headline quantity apart."""
     quantities = ("latency", "throughput", "weights", "kv")
-    lines: list[Line] = [("phase", "family", "status", "rows", "covered", *quantities, "rest of summary")]
     order = ("ok", "dense", "MoE", "Mamba", "prefill", "decode", "chunked", "spec")
-    groups = {(o.group, o.family, o.status) for o in outcomes}
-    for phase, family, status in sorted(groups, key=lambda key: [(order.index(part) if part in order else len(order), part) for part in key[::-1]]):
-        chosen = [o for o in outcomes if (o.group, o.family, o.status) == (phase, family, status)]
-        errors = [largest((o for o in chosen if quantity in o.errors), lambda o, q=quantity: o.worst((q,))) for quantity in quantities]
-        rest = largest(chosen, lambda o: o.worst(set(o.errors) - set(quantities)))
-        lines.append((phase, family, status, len(chosen), sum(o.covered for o in chosen), *map(shown, errors), shown(rest)))
+    groups: dict[tuple[str, str, str], list[Outcome]] = {}
+    for o in outcomes:
+        groups.setdefault((o.status, o.family, o.group), []).append(o)
+    lines: list[Line] = [("phase", "family", "status", "rows", "covered", *quantities, "rest of summary")]
+    for key in sorted(groups, key=lambda key: [(order.index(part) if part in order else len(order), part) for part in key]):
+        group = groups[key]
+        errors = [largest((o for o in group if quantity in o.errors), lambda o, q=quantity: o.errors[q]) for quantity in quantities]
+        rest = largest(group, lambda o: o.worst(set(o.errors) - set(quantities)))
+        lines.append((*key[::-1], len(group), sum(o.covered for o in group), *map(shown, errors), shown(rest)))
     return lines
 
 
-def quirk_lines(outcomes: Sequence[Outcome]) -> list[Line]:
-    lines: list[Line] = [("quirk", "rows", "covered", "largest error")]
-    for quirk in sorted({quirk for o in outcomes for quirk in o.quirks}):
-        chosen = [o for o in outcomes if quirk in o.quirks]
-        lines.append((quirk, len(chosen), sum(o.covered for o in chosen), shown(largest(chosen))))
-    return lines
+def by_quirk(outcomes: Sequence[Outcome]) -> list[Line]:
+    """Whole models by the quirks that their rows list."""
+    quirks = sorted({quirk for o in outcomes for quirk in o.quirks})
+    return [("quirk", "rows", "covered", "largest error"), *((quirk, *counts([o for o in outcomes if quirk in o.quirks])) for quirk in quirks)]
 
 
-def reason_lines(outcomes: Sequence[Outcome]) -> list[Line]:
-    reasons = [(o.kind, o.group, str(o.reason)) for o in outcomes if not o.covered]
-    return [("kind", "of", "rows", "why"), *((*reason[:2], reasons.count(reason), reason[2]) for reason in sorted(set(reasons)))]
+def by_reason(outcomes: Sequence[Outcome]) -> list[Line]:
+    """What is not covered, and why."""
+    reasons = [(o.kind, o.group, o.reason) for o in outcomes if o.reason is not None]
+    return [("kind", "of", "rows", "why"), *((kind, of, reasons.count((kind, of, why)), why) for kind, of, why in sorted(set(reasons)))]
 
 
-def disagreement_lines(outcomes: Sequence[Outcome], most: int = 10) -> list[Line]:
-    """The worst rows beyond tolerance, each with its worst quantity."""
+def disagreements(outcomes: Sequence[Outcome], most: int = 10) -> list[Line]:
+    """The worst rows, each with its worst quantity."""
     beyond = [o for o in outcomes if o.worst() > (PRIMITIVE_TOLERANCE if o.kind == "primitive" else MODEL_TOLERANCE)]
-    lines: list[Line] = [("row", "kind", "of", "family", "quantity", "error")]
-    for o in sorted(beyond, key=lambda o: (-o.headline, -o.worst()))[:most]:
-        quantity = max(o.errors, key=o.errors.__getitem__)
-        lines.append((o.row, o.kind, o.group, o.family, quantity, shown(o.errors[quantity])))
-    return lines
+    worst = [(max(o.errors, key=o.errors.__getitem__), o) for o in sorted(beyond, key=lambda o: (-o.headline, -o.worst()))[:most]]
+    header = ("row", "kind", "of", "family", "quantity", "error")
+    return [header, *((o.row, o.kind, o.group, o.family, quantity, shown(o.errors[quantity])) for quantity, o in worst)]
 
 
-def check_lines(checks: Sequence[Check]) -> list[Line]:
-    return [("check", "value", "target", ""), *((c["name"], shown(c["value"]), c["target"], "ok" if c["ok"] else "MISSED") for c in checks)]
+def counts(outcomes: Sequence[Outcome]) -> Line:
+    """Rows, those covered, and their largest error."""
+    return len(outcomes), sum(o.covered for o in outcomes), shown(largest(outcomes))
 
 
-def section(title: str, lines: Sequence[Line]) -> str:
-    """A table under its title; nothing where it has no lines but the head. Numbers are set to the right."""
-    if len(lines) < 2:
-        return ""
-    cells = [[str(cell) for cell in line] for line in lines]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    right = [not isinstance(cell, str) or cell[:1].isdigit() for cell in lines[1]]
-    rows = ("  ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(line, widths, right, strict=True)).rstrip() for line in cells)
-    return "\n".join([title, "-" * len(title), *rows])
-
-
-def shown(value: float | int | None) -> str:
-    if value is None:
-        return "-"
-    return str(value) if isinstance(value, int) else f"{value:.1e}"
-
-
-def write_json(out: Path, outcomes: Sequence[Outcome], checks: Sequence[Check]) -> None:
-    """The benchmarks' contract, written aside and renamed."""
-    content = {"machine": machine(), "versions": versions(), "rows": [as_row(o) for o in outcomes], "checks": [finite(check) for check in checks]}
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=out.parent, prefix=f".{out.name}.", delete=False) as aside:
-        json.dump(content, aside, indent=1, allow_nan=False)
-    os.chmod(aside.name, 0o644)
-    os.replace(aside.name, out)
-
-
-def as_row(outcome: Outcome) -> dict[str, Any]:
-    """An outcome as JSON; of operators in models, which have a hundred quantities, the largest error only."""
-    fields = outcome._asdict() | {"covered": outcome.covered, "error": outcome.headline if outcome.covered else None}
-    if outcome.kind == "op_in_model":
-        del fields["errors"]
-    else:
-        fields["errors"] = finite(outcome.errors)
-    return finite(fields)
-
-
-def finite(values: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no infinity: None instead."""
-    return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in values.items()}
-
-
-def machine() -> dict[str, Any]:
-    model = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        names = [line.partition(":")[2].strip() for line in cpuinfo.read_text(encoding="utf-8").splitlines() if line.startswith("model name")]
-        model = names[0] if names else model
-    return {"cpu": model, "cores": os.cpu_count(), "system": platform.platform()}
-
-
-def versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in ("diffgenz", "jax", "jaxlib", "equinox", "numpy"):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "source"
-    return found
+def shown(error: float | None) -> str:
+    """A relative error, or nothing."""
+    return "-" if error is None else f"{error:.1e}"
 
 
 if __name__ == "__main__":

@@ -26,3 +26,13 @@ def check(
     bad = numbers[~good].flat[0] if numbers.ndim else numbers
     above = f"{'above' if exclusive else 'at least'} {minimum:g}" + ("" if np.isinf(maximum) else f" and at most {maximum:g}")
     raise InputError(f"{field}: {bad:g} is not allowed; it must be {'finite, ' if finite else ''}{above}{'; ' + remedy if remedy else ''}")
+
+
+def check_at_most(field: str, value: Any, limit: Any, what: str) -> None:
+    """Raise `InputError` where an element of `value` exceeds `limit`; `what` says what the limit is, and the remedy. Traced values pass."""
+    if isinstance(value, Tracer) or isinstance(limit, Tracer):
+        return
+    numbers, limits = np.broadcast_arrays(np.asarray(value, dtype=float), np.asarray(limit, dtype=float))
+    over = numbers > limits
+    if over.any():
+        raise InputError(f"{field}: {numbers[over].flat[0]:g} exceeds {limits[over].flat[0]:g}, {what}")

@@ -8,7 +8,7 @@ from typing import Self
 
 import equinox as eqx
 
-from diffgenz.checks import check
+from diffgenz.checks import check, check_at_most
 from diffgenz.errors import InputError
 from diffgenz.record import Record
 from diffgenz.smooth import Leaf, as_leaf
@@ -150,8 +150,8 @@ class Platform(Record):
         if not self.network:
             check("accelerators", self.accelerators, minimum=1, maximum=1, remedy="give the platform a network to have more than one")
         else:
-            spare = self.network[-1].size - self.accelerators
-            check("accelerators", spare, remedy=f"more of them than {self.network[-1].name} connects")
+            outermost = self.network[-1]
+            check_at_most("accelerators", self.accelerators, outermost.size, f"what {outermost.name} connects; add an outer network level")
 
     @classmethod
     def from_spec(cls, spec: Spec, accelerators: float = 1) -> Self:

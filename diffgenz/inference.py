@@ -5,7 +5,7 @@
 
 import equinox as eqx
 
-from diffgenz.checks import check
+from diffgenz.checks import check_at_most
 from diffgenz.energy import iteration_energy
 from diffgenz.footprint import Memory, memory_use
 from diffgenz.hardware import Platform
@@ -42,6 +42,9 @@ class Estimate(eqx.Module):
     energy_per_output_token: Leaf
     cost_per_million_output_tokens: Leaf | None
 
+    def __repr__(self) -> str:
+        return eqx.tree_pformat(self, short_arrays=False)
+
 
 def estimate(
     model: Model,
@@ -73,9 +76,9 @@ def estimate(
 
 def check_layout(model: Model, platform: Platform, plan: Parallelism) -> None:
     """Raise `InputError` where `plan` needs more accelerators, heads or layers than there are. Traced numbers pass."""
-    check("accelerators", platform.accelerators - plan.ranks, remedy="tensor x pipeline x data ranks exceed the platform's accelerators")
-    check("tensor", model.most_shards - plan.tensor, finite=False, remedy=f"more tensor-parallel ranks than {model.name} has heads")
-    check("pipeline", model.layers - plan.pipeline, remedy=f"more pipeline stages than {model.name} has layers")
+    check_at_most("tensor x pipeline x data", plan.ranks, platform.accelerators, "the platform's accelerators; use fewer ranks or more accelerators")
+    check_at_most("tensor", plan.tensor, model.most_shards, f"the heads of {model.name}; use fewer tensor-parallel ranks")
+    check_at_most("pipeline", plan.pipeline, model.layers, f"the layers of {model.name}; use fewer stages")
 
 
 class Phases(eqx.Module):

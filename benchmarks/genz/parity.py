@@ -80,12 +80,12 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def relative_error(ours: Any, theirs: Any) -> float:
-    """|ours - theirs| / |theirs|. GenZ's None is NaN, which NaN matches; anything but 0 is infinitely far from 0."""
+    """|ours - theirs| / |theirs|. GenZ's None is NaN, which NaN matches; a mismatch of zero, NaN or infinity counts as 1."""
     ours, theirs = float(ours), math.nan if theirs is None else float(theirs)
     if ours == theirs or (math.isnan(ours) and math.isnan(theirs)):
         return 0.0
     error = abs(ours - theirs) / abs(theirs) if theirs else math.inf
-    return math.inf if math.isnan(error) else error
+    return error if math.isfinite(error) else 1.0
 
 
 def compare(rows: Sequence[Row]) -> list[Outcome]:

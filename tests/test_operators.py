@@ -1,0 +1,179 @@
+"""Operators and their times: FLOP and bytes by hand, the roofline by hand, and its own derivative rule against finite differences."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jax.test_util import check_grads
+from support import SHARPNESSES, assert_close, assert_finite
+
+from diffgenz.operators import Kind, Step, attention, attention_keys, einsum, elementwise, linear, lm_head
+from diffgenz.precision import Precision
+from diffgenz.roofline import Rates, operator_shares, operators_time
+from diffgenz.smooth import HARD
+
+MIXED = Precision("bf16", weights="int8", activations="fp8", kv_cache="fp8")
+BYTES = ("weights", "inputs", "outputs", "kv_cache")
+
+
+def step(sequences=3.0, queries=5.0, context=100.0, precision=MIXED):
+    return Step(sequences, queries, context, 1.0, precision)
+
+
+def x(value):
+    return jnp.asarray(float(value))
+
+
+HAND = {  # an operator, its FLOP, its bytes as in BYTES, its parameters, and what stays in the cache
+    "linear": (linear("l", x(7), x(20), x(10), MIXED), 2 * 7 * 20 * 10, (20 * 10, 7 * 10, 7 * 20 * 2, 0), 200, 0),
+    "linear with bias": (linear("l", x(7), x(20), x(10), MIXED, bias=True), 2 * 7 * 20 * 10, (20 * 11, 7 * 10, 7 * 20 * 2, 0), 220, 0),
+    "lm_head": (lm_head(x(3), x(1000), x(10), MIXED), 2 * 3 * 1000 * 10, (1000 * 10 * 2, 3 * 10 * 2, 3 * 1000 * 2, 0), 10_000, 0),
+    "lm_head, tied": (lm_head(x(3), x(1000), x(10), MIXED, tied=True), 2 * 3 * 1000 * 10, (1000 * 10 * 2, 3 * 10 * 2, 3 * 1000 * 2, 0), 0, 0),
+    "lm_head, tied, bias": (
+        lm_head(x(3), x(1000), x(10), MIXED, tied=True, bias=True), 2 * 3 * 1000 * 10, (1000 * 11 * 2, 3 * 10 * 2, 3 * 1000 * 2, 0), 1000, 0,
+    ),
+    "elementwise": (elementwise("e", x(100), x(50), parameters=10.0, size=2.0), 0, (0, 100, 50, 0), 10, 0),
+    "attention": (  # 101 + 102 + 103 + 104 + 105 keys, 8 heads of 16; 2 KV heads hold 105 tokens, keys and values
+        attention(step(), x(8), x(2), x(16)), 4 * 3 * 8 * 16 * 515, (0, 3 * 5 * 8 * 16 * 2, 3 * 5 * 8 * 16 * 2, 3 * 105 * 2 * 2 * 16), 0, 3 * 105 * 2 * 2 * 16,
+    ),
+    "attention, windowed": (  # every query sees 50; reads 50 + 5 tokens, keeps 50
+        attention(step(), x(8), x(2), x(16), x(50)), 4 * 3 * 8 * 16 * 5 * 50, (0, 3840, 3840, 3 * 55 * 2 * 2 * 16), 0, 3 * 50 * 2 * 2 * 16,
+    ),
+    "einsum": (  # scores of 4 queries in each of 2 groups
+        einsum("s", "bkgmd,bknd->bkgmn", {"b": 3, "k": 2, "g": 2, "m": 4, "d": 16, "n": 9}, sizes_of=(2, 1, 4)),
+        2 * 3 * 2 * 2 * 4 * 16 * 9, (3 * 2 * 9 * 16, 3 * 2 * 2 * 4 * 16 * 2, 3 * 2 * 2 * 4 * 9 * 4, 0), 0, 0,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HAND)
+def test_flop_and_bytes_by_hand(name):
+    op, flops, moved, parameters, cached = HAND[name]
+    assert float(op.flops) == flops
+    assert tuple(float(getattr(op, field)) for field in BYTES) == moved
+    assert float(op.traffic) == sum(moved)
+    assert (float(op.parameters), float(op.cached)) == (parameters, cached)
+
+
+def test_repeats_multiply():
+    assert float(linear("l", x(1), x(2), x(3), MIXED).times(4.0).times(x(2)).repeats) == 8
+
+
+# ---- attention
+
+
+@given(st.integers(0, 3000), st.integers(1, 300), st.integers(1, 3500))
+def test_causal_keys_equal_their_count_one_by_one(context, queries, window):
+    seen = np.minimum(context + np.arange(1, queries + 1), window)
+    at = step(queries=queries, context=context)
+    assert float(attention_keys(at, x(window))) == pytest.approx(seen.mean(), rel=3e-7)
+    assert float(attention_keys(at, None)) == pytest.approx((context + np.arange(1, queries + 1)).mean(), rel=3e-7)
+
+
+@given(st.integers(0, 100_000), st.integers(1, 100_000))
+def test_a_window_as_long_as_the_context_is_full_attention(context, queries):
+    at, heads = step(queries=queries, context=context), (x(8), x(2), x(64))
+    windowed, full = attention(at, *heads, x(context + queries)), attention(at, *heads)
+    assert_close(windowed.flops, full.flops, 3e-7)
+    assert (windowed.kv_cache, windowed.cached) == (full.kv_cache, full.cached)
+
+
+@pytest.mark.parametrize("heads", [8, 16, 64])
+def test_keys_and_values_are_read_once_per_kv_head(heads):
+    few, many = attention(step(), x(8), x(8), x(16)), attention(step(), x(heads), x(8), x(16))
+    assert few.kv_cache == many.kv_cache
+    assert float(many.flops) == heads / 8 * float(few.flops)
+
+
+def test_prefill_in_two_chunks_is_prefill_at_once():
+    whole = attention(step(queries=1000, context=0), x(8), x(2), x(16), x(300)).flops
+    parts = attention(step(queries=400, context=0), x(8), x(2), x(16), x(300)).flops
+    parts += attention(step(queries=600, context=400), x(8), x(2), x(16), x(300)).flops
+    assert_close(parts, whole, 1e-6)
+
+
+# ---- times
+
+
+def operators(scale):
+    """One of each kind on both sides of the ridge; `scale` multiplies tokens, features, hidden, context and repeats."""
+    tokens, features, hidden, context, repeats = scale * jnp.asarray([300.0, 4096.0, 4096.0, 2000.0, 32.0], scale.dtype)
+    precision = Precision("bf16", "int8", "int8")
+    at = Step(tokens, 1.0, context, 1.0, precision)
+    return (
+        linear("up", tokens, 4 * features, hidden, precision).times(repeats),
+        linear("down", tokens, hidden, features, precision, bias=True).times(repeats),
+        attention(at, features / 128, features / 1024, x(128)).times(repeats),
+        elementwise("norm", 4 * tokens * hidden, tokens * hidden).times(repeats),
+        lm_head(tokens, 8 * features, hidden, precision),
+    )
+
+
+def rates(scale):
+    linear, wide, memory, launch = scale * jnp.asarray([1 / 1e15, 1 / 5e14, 1 / 3e12, 2e-6], scale.dtype)
+    return Rates(linear, wide, memory, launch)
+
+
+def log_time(sharpness):
+    """ln of the time as a function of 9 logarithms: 4 rates, 5 shapes."""
+    return jax.jit(lambda u: jnp.log(operators_time(operators(jnp.exp(u[4:])), rates(jnp.exp(u[:4])), sharpness)))
+
+
+def hand(op, sharpness):
+    """Seconds of one operator in plain float64: compute, memory, launch, and the total."""
+    flops, moved, repeats = float(op.flops), float(op.traffic), float(op.repeats)
+    compute = {Kind.LINEAR: flops / 1e15, Kind.ELEMENTWISE: 0.0}.get(op.kind, flops / 5e14)
+    memory = moved / 3e12
+    busy = max(compute, memory) if sharpness == HARD else (compute**sharpness + memory**sharpness) ** (1 / sharpness)
+    return repeats * (busy + 2e-6)
+
+
+@pytest.mark.parametrize("sharpness", SHARPNESSES)
+def test_time_is_the_sum_of_single_rooflines_by_hand(sharpness):
+    ops = operators(jnp.ones(5))
+    assert {op.kind for op in ops} == set(Kind)
+    expected = [hand(op, sharpness) for op in ops]
+    assert_close(operators_time(ops, rates(jnp.ones(4)), sharpness), sum(expected), 1e-6)
+    for op, seconds in zip(ops, expected, strict=True):
+        assert_close(operators_time([op], rates(jnp.ones(4)), sharpness), seconds, 1e-6)
+
+
+@pytest.mark.parametrize("sharpness", SHARPNESSES)
+def test_shares_sum_to_the_time(sharpness):
+    machine = rates(jnp.ones(4))
+    for op in operators(jnp.ones(5)):
+        shares = operator_shares(op, machine, sharpness)
+        assert all(share >= 0 for share in shares)
+        assert_close(sum(shares), operators_time([op], machine, sharpness), 1e-6)
+    tie = linear("tie", x(3e12), x(1), x(1e3), Precision("int8"))  # compute and memory equal up to rounding
+    assert_close(sum(operator_shares(tie, machine, sharpness)), operators_time([tie], machine, sharpness), 1e-6)
+
+
+@pytest.mark.parametrize("sharpness", SHARPNESSES)
+@pytest.mark.parametrize("mode", ["fwd", "rev"])
+def test_derivatives_by_rates_and_shapes_equal_finite_differences_to_second_order(sharpness, mode, double):
+    check_grads(log_time(sharpness), (jnp.zeros(9),), order=2, modes=(mode,), eps=1e-5, atol=1e-8, rtol=1e-8)
+
+
+@pytest.mark.parametrize("sharpness", SHARPNESSES)
+def test_derivatives_by_rates_alone_and_by_shapes_alone_agree_with_those_by_both(sharpness, double):
+    time, zero = log_time(sharpness), jnp.zeros(9)
+    both = jax.grad(time)(zero)
+    assert_close(jax.grad(lambda r: time(jnp.concatenate([r, zero[4:]])))(zero[:4]), both[:4], 1e-12)
+    assert_close(jax.grad(lambda s: time(jnp.concatenate([zero[:4], s])))(zero[4:]), both[4:], 1e-12)
+
+
+@pytest.mark.parametrize("sharpness", SHARPNESSES)
+def test_derivatives_are_finite_with_nothing_to_do(sharpness):
+    def time(repeats, rows):
+        return operators_time([linear("idle", rows, x(8), x(8), MIXED).times(repeats)], rates(jnp.ones(4)), sharpness)
+
+    for repeats, rows in [(0.0, 1.0), (1.0, 0.0), (0.0, 0.0)]:
+        assert_finite(jax.grad(time, argnums=(0, 1))(x(repeats), x(rows)))
+
+
+@pytest.mark.parametrize("sharpness", SHARPNESSES)
+def test_elasticities_by_the_rates_sum_to_one(sharpness, double):
+    assert_close(jax.grad(log_time(sharpness))(jnp.zeros(9))[:4].sum(), 1.0, 1e-12)
