@@ -3,6 +3,7 @@
 Every number is a leaf in SI: any of them can be vmapped over, differentiated or replaced (`platform.replace(...)` checks, `eqx.tree_at` does not).
 """
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Self
 
@@ -25,6 +26,10 @@ class MemoryTier(Record):
     name: str = eqx.field(static=True)
     capacity: Leaf = eqx.field(converter=as_leaf)
     bandwidth: Leaf = eqx.field(converter=as_leaf)
+
+    def __check_init__(self):
+        check("capacity", self.capacity, exclusive=True)
+        check("bandwidth", self.bandwidth, exclusive=True)
 
 
 class Accelerator(Record):
@@ -147,6 +152,8 @@ class Platform(Record):
 
     def __check_init__(self):
         check("accelerators", self.accelerators, minimum=1)
+        for inner, outer in pairwise(self.network):
+            check_at_most("size", inner.size, outer.size, f"that of {outer.name}; network levels go outwards, and a size counts all inside")
         if not self.network:
             check("accelerators", self.accelerators, minimum=1, maximum=1, remedy="give the platform a network to have more than one")
         else:

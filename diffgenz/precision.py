@@ -15,6 +15,11 @@ class Format(NamedTuple):
     peak: str
     note: str
 
+    @property
+    def bits(self) -> int:
+        """Of one element, its share of the scales apart."""
+        return int(8 * self.size)
+
 
 FORMATS: dict[str, Format] = {
     "fp32": Format(4, "fp32", "IEEE 754 single precision"),
@@ -85,7 +90,7 @@ class Precision(eqx.Module):
     def linear_peak(self) -> str:
         """The peak at which linear layers multiply: that of the wider of weights and activations."""
         weights, activations = FORMATS[self.weights], FORMATS[self.activations]
-        return (weights if int(weights.size) > int(activations.size) else activations).peak
+        return (weights if weights.bits > activations.bits else activations).peak
 
     @property
     def attention_peak(self) -> str:

@@ -68,18 +68,19 @@ def _inverse_root(s: Scalar, p: int) -> Scalar:
 
 
 def _power(x: Scalar, p: int) -> Scalar:
-    """x**p for a small positive integer, by squaring."""
+    """x**p for a small non-negative integer, by squaring."""
     result = None
     while p:
         if p & 1:
             result = x if result is None else result * x
         x, p = x * x, p >> 1
-    assert result is not None
-    return result
+    return jnp.ones_like(x) if result is None else result
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
 def _inverse_norm(a: Scalar, b: Scalar, p: int) -> Scalar:
+    if p == 1:
+        return 1 / (a + b + 1e-18)
     scale = _power_of_two_below(jnp.maximum(jnp.maximum(a, b), _TINY))
     return scale * _inverse_root(_power(a * scale, p) + _power(b * scale, p) + _NEVER_ZERO, p)
 
@@ -148,7 +149,7 @@ def smooth_min(a: Scalar, b: Scalar, sharpness: float = SHARPNESS) -> Scalar:
     """
     if sharpness == HARD:
         return jnp.minimum(a, b)
-    return _harmonic(*_same_type(a, b), int(max(sharpness, 2)))
+    return _harmonic(*_same_type(a, b), int(sharpness))
 
 
 def _same_type(a, b):
@@ -170,7 +171,7 @@ def _straight_through_ceil_jvp(primals, tangents):
 def ceil_share(total: Scalar, reciprocal: Scalar) -> Scalar:
     """ceil(total / ranks), the largest share, given 1 / ranks.
 
-    Exact for integers up to 2.4e6: the guard of 4e-7 is above float32's rounding and below 1 / total.
+    Exact for integers up to 1e6: the guard of 4e-7 is above float32's rounding of the product and well below 1 / total.
     """
     return straight_through_ceil(total * reciprocal * (1 - 4e-7))
 

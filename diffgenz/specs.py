@@ -111,6 +111,9 @@ class _Reader:
         if not isinstance(network, list) or not network:
             raise self.fail("network", "at least one [[network]] level is needed")
         tiers = self.raw.get("memory_tier", [])
+        for key, levels in (("network", network), ("memory_tier", tiers)):
+            if not isinstance(levels, list) or not all(isinstance(level, dict) for level in levels):
+                raise self.fail(key, f"must be tables; write each under a line [[{key}]]")
         spec = Spec(
             id=self.path.stem,
             name=self.text("name", self.raw),
@@ -173,7 +176,7 @@ class _Reader:
         if not isinstance(pair, list) or len(pair) != 2:
             raise self.fail(where, f'has no source; write ["value with unit", "source"], not {pair!r}')
         titles = self.raw["sources"]
-        if pair[1] not in titles:
+        if not isinstance(pair[1], str) or pair[1] not in titles:
             raise self.fail(where, str(unknown("source", pair[1], titles)))
         value = parse(pair[0], unit, field=f"{self.path.name}: {where}")
         allow_zero = where.endswith((".reserve", ".idle", "latency"))

@@ -16,8 +16,33 @@ from diffgenz.topology import topology_named
 SYSTEMS = system_ids()
 
 EXPECTED = set(
-    "a100_sxm a100_sxm_40gb h100_sxm h100_pcie h200_sxm gh200 b200_sxm gb200 b300_sxm l40s l4 rtx_pro_6000 mi300x mi325x mi355x "
-    "tpu_v4 tpu_v5e tpu_v5p tpu_v6e tpu_v7 gaudi3 trainium2 groq_lpu cerebras_wse3 cpu_xeon_6980p".split()
+    [
+        "a100_sxm",
+        "a100_sxm_40gb",
+        "h100_sxm",
+        "h100_pcie",
+        "h200_sxm",
+        "gh200",
+        "b200_sxm",
+        "gb200",
+        "b300_sxm",
+        "l40s",
+        "l4",
+        "rtx_pro_6000",
+        "mi300x",
+        "mi325x",
+        "mi355x",
+        "tpu_v4",
+        "tpu_v5e",
+        "tpu_v5p",
+        "tpu_v6e",
+        "tpu_v7",
+        "gaudi3",
+        "trainium2",
+        "groq_lpu",
+        "cerebras_wse3",
+        "cpu_xeon_6980p",
+    ]
 )
 
 systems = pytest.mark.parametrize("system", SYSTEMS)
@@ -175,7 +200,12 @@ BROKEN = {  # what is replaced, by what, and what the error says
     "tier without name": ('name = "host"', "", "name: a text is needed"),
     "tier without capacity": ('capacity = ["256 GB", "datasheet"]', "", r"memory_tier\[0\].capacity: is missing"),
     "levels that are no tables": ("[sources]", "network = [1]\n[sources]", "network", GOOD[GOOD.index("[[network]]") :]),
-    "tiers that are no tables": ("[sources]", "memory_tier = [1]\n[sources]", "memory_tier", GOOD[GOOD.index("[[memory_tier]]") : GOOD.index("[[network]]")]),
+    "tiers that are no tables": (
+        "[sources]",
+        "memory_tier = [1]\n[sources]",
+        "memory_tier",
+        GOOD[GOOD.index("[[memory_tier]]") : GOOD.index("[[network]]")],
+    ),
     "not TOML": ("[power]", "[power", "not valid TOML"),
 }
 
@@ -235,7 +265,12 @@ def test_every_topology_of_the_files_has_a_class(topology):
 # ---- records
 
 RECORDS = {  # a record, how it is built, and the fields that must be above zero, may be zero, or are shares
-    "Accelerator": (Accelerator, CHIP, ("memory_bandwidth", "memory_capacity"), ("memory_reserve", "launch_latency", "idle_power", "energy_per_byte", "price")),
+    "Accelerator": (
+        Accelerator,
+        CHIP,
+        ("memory_bandwidth", "memory_capacity"),
+        ("memory_reserve", "launch_latency", "idle_power", "energy_per_byte", "price"),
+    ),
     "Level": (Level, NODE, ("bandwidth",), ("latency", "energy_per_byte")),
     "MemoryTier": (MemoryTier, {"name": "host", "capacity": 1e12, "bandwidth": 6e10}, ("capacity", "bandwidth"), ()),
 }

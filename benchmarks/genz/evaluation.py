@@ -82,7 +82,8 @@ def measure(graphs: Sequence[Graph]) -> Measured:
     held_size = np.array([_held_size(kernel, graphs[i].system) for kernel, i in zip(kernels, owner[at], strict=True)])
     with jax.enable_x64(True):
         operators = _operators(kernels, _per_entry(graphs, owner[at], "element_size"), held_size)
-    return Measured(graphs, entries, owner, at, operators, held_size, _footprints(graphs, kernels, owner[at], operators))
+        moved = [np.asarray(column) for column in _moved(operators)] if kernels else [np.zeros(0)] * 3
+    return Measured(graphs, entries, owner, at, operators, held_size, _footprints(len(graphs), kernels, owner[at], *moved))
 
 
 def run(measured: Measured, bandwidths: Sequence[float]) -> list[Timing]:
@@ -225,16 +226,22 @@ def _per_entry(graphs: Sequence[Graph], owner: Column, field: str) -> Column:
     return np.array([float(getattr(graph.system, field)) for graph in graphs])[owner]
 
 
-def _footprints(graphs: Sequence[Graph], kernels: Sequence[Kernel], owner: Column, operators: Operator) -> list[Footprint]:
+@jax.jit
+@jax.vmap
+def _moved(op: Operator) -> tuple[Scalar, Scalar, Scalar]:
+    """FLOP, B, and B of W."""
+    return jnp.asarray(op.flops), jnp.asarray(op.traffic), jnp.asarray(op.weights)
+
+
+def _footprints(graphs: int, kernels: Sequence[Kernel], owner: Column, flops: Column, traffic: Column, held: Column) -> list[Footprint]:
     repeats, shares = (np.array([float(getattr(kernel, field)) for kernel in kernels]) for field in ("repeats", "held_share"))
-    flops, traffic, held = (np.asarray(x) for x in (operators.flops, operators.traffic, operators.weights))
+    weights, cached = (np.array([kernel.holds is kind for kernel in kernels], dtype=bool) for kind in (Holds.WEIGHTS, Holds.CACHE))
+    idle, every = weights & (flops == 0), np.ones(len(kernels), dtype=bool)
 
-    def sums(values: Column, chosen: Column | bool = True) -> Column:
-        return np.bincount(owner, np.where(chosen, repeats * values, 0.0), len(graphs))
+    def total(values: Column, chosen: Column) -> Column:
+        return np.bincount(owner[chosen], (repeats * values)[chosen], graphs)
 
-    weights = np.array([kernel.holds is Holds.WEIGHTS for kernel in kernels], dtype=bool)
-    cached = np.array([kernel.holds is Holds.CACHE for kernel in kernels], dtype=bool)
-    largest = np.zeros(len(graphs))
+    largest = np.zeros(graphs)
     np.fmax.at(largest, owner, traffic)
-    columns = (sums(held, weights), sums(held * shares, cached), sums(held, weights & (flops == 0)), sums(flops), sums(traffic), largest)
+    columns = (total(held, weights), total(held * shares, cached), total(held, idle), total(flops, every), total(traffic, every), largest)
     return [Footprint(*map(float, values)) for values in zip(*columns, strict=True)]

@@ -50,7 +50,7 @@ def decode(shape: Shape, split: Split, requests: int, beams: int, context: int, 
 
 
 def chunked(shape: Shape, split: Split, batch: int, prompts: Sequence[Prompt], decodes: Sequence[Decode]) -> tuple[Entry, ...]:
-    """One iteration that mixes new prompt tokens with decoding requests. Quirk: a Mamba model's layers are attention here."""
+    """One iteration that mixes new prompt tokens with decoding requests. Quirk: all layers are attention here, Mamba's too."""
     new = sum(prompt[1] for prompt in prompts)
     tokens = new + sum(decode_tokens(entry) for entry in decodes)
     layer = (*chunked_attention(shape, split, batch, prompts, decodes, tokens), *chunked_ffn(shape, split, batch, tokens))

@@ -101,7 +101,7 @@ def model_graph(phase: str, row: Row, shape: Shape, split: Split, system: System
 
 
 def checked_model(row: Row) -> Shape:
-    """The model, if GenZ describes its layers."""
+    """The model, if its layers are alike and of a kind that prefill and decode know."""
     if row["layer_type"] not in ("MHA-global", "Mamba"):
         raise NotCovered(f"layers of type {row['layer_type']!r}")
     if row["unique_layers"] != 1:
@@ -157,7 +157,8 @@ class Estimate(Subject):
     def __init__(self, row: Row):
         self.row, self.out, self.phase, self.work = row, row["out"], row["phase"], row["workload"]
         self.split = checked_split(row["parallel"])
-        self.graphs = (model_graph(self.phase, row, checked_model(row["model"]), self.split, System.of_model_row(row["system"])),)
+        shape = (Shape.of if self.phase == "chunked" else checked_model)(row["model"])  # in chunks all layers are attention
+        self.graphs = (model_graph(self.phase, row, shape, self.split, System.of_model_row(row["system"])),)
 
     def place(self, footprints: Sequence[Footprint]) -> list[Placement]:
         ((footprint,), (graph,)) = footprints, self.graphs

@@ -4,6 +4,7 @@ Each says only in what the family differs: norms, biases, gating, windows, paral
 family is one function and one line there. Counts of parameters, which tests compare with the published ones, follow from the blocks.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -33,13 +34,17 @@ class Config:
         value = self.get(*keys, default=default)
         if value is None:
             raise InputError(f"{self.name}: config.json lacks {' (or '.join(keys)}{')' * (len(keys) - 1)}; add it, or take the complete file")
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
             raise InputError(f"{self.name}: {keys[0]}: {value!r} is not a positive number")
         return value
 
     def flag(self, *keys: str, default: bool) -> bool:
         """The first of `keys` as a truth value."""
         return bool(self.get(*keys, default=default))
+
+    def window(self) -> int | float | None:
+        """Tokens of the sliding window, or None where there is none."""
+        return None if self.get("sliding_window") is None else self.number("sliding_window")
 
     @property
     def hidden(self) -> int | float:
@@ -103,7 +108,7 @@ def llama(config: Config) -> Model:
 
 def mistral(config: Config) -> Model:
     """Llama with, in some, a window on every layer: Mistral, Phi-3, Phi-4."""
-    window = config.get("sliding_window")
+    window = config.window()
     windowed = _windowed_layers(config, config.layers) if window else 0
     return _model(config, _attention(config), MLP(intermediate=config.number("intermediate_size")), tied=False, windowed=windowed, window=window)
 
@@ -120,8 +125,8 @@ def qwen3(config: Config) -> Model:
 
 
 def _qwen(config: Config, attention: Attention) -> Model:
-    window = config.get("sliding_window") if config.flag("use_sliding_window", default=False) else None
-    first = int(config.get("max_window_layers", default=0))
+    window = config.window() if config.flag("use_sliding_window", default=False) else None
+    first = int(config.number("max_window_layers")) if config.get("max_window_layers") else 0
     windowed = _windowed_layers(config, max(config.layers - first, 0)) if window else 0
     return _model(config, attention, MLP(intermediate=config.number("intermediate_size")), tied=False, windowed=windowed, window=window)
 
@@ -216,7 +221,7 @@ def gpt_neox(config: Config) -> Model:
 
 def starcoder2(config: Config) -> Model:
     """Biases, layer norms, plain MLP, a window on every layer."""
-    bias, window = config.flag("use_bias", default=True), config.get("sliding_window")
+    bias, window = config.flag("use_bias", default=True), config.window()
     attention = _attention(config, norm=Norm.LAYER, qkv_bias=bias, out_bias=bias)
     mlp = MLP(intermediate=config.number("intermediate_size"), gated=False, bias=bias, norm=Norm.LAYER)
     windowed = _windowed_layers(config, config.layers) if window else 0

@@ -26,7 +26,7 @@ def model_from_config(config: Mapping[str, Any], name: str) -> Model:
         config = {key: value for key, value in config.items() if key == "tie_word_embeddings"} | dict(config["text_config"])
     if kind is None:
         raise InputError(f"{name}: config.json lacks model_type; known are {', '.join(sorted(FAMILIES))}")
-    if kind not in FAMILIES:
+    if not isinstance(kind, str) or kind not in FAMILIES:
         error = unknown("model_type", kind, FAMILIES)
         raise InputError(f"{name}: {error} (known are {', '.join(sorted(FAMILIES))})")
     return FAMILIES[kind](Config(name, config))
