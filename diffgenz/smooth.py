@@ -80,7 +80,7 @@ def _power(x: Scalar, p: int) -> Scalar:
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
 def _inverse_norm(a: Scalar, b: Scalar, p: int) -> Scalar:
     if p == 1:
-        return 1 / (a + b + 1e-18)
+        return 1 / jnp.maximum(a + b, 1e-18)
     scale = _power_of_two_below(jnp.maximum(jnp.maximum(a, b), _TINY))
     return scale * _inverse_root(_power(a * scale, p) + _power(b * scale, p) + _NEVER_ZERO, p)
 

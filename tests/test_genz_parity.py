@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
-
 import genz_parity
 from genz.evaluation import Footprint, Timing, measure, run
 from genz.graph import ACTIVATIONS_ON_CHIP, RESIDENCY, Graph, Heads, Kernel, Message, Pattern, attend, einsum_law, matmul
