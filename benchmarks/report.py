@@ -1,9 +1,11 @@
 """What every benchmark here prints and writes: machine, versions, rows and checks."""
 
+import datetime
 import json
 import os
 import platform
 import statistics
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -49,8 +51,9 @@ class Report:
         print(f"\n{machine()}; {', '.join(f'{name} {text}' for name, text in versions().items())}")
         if out:
             checks = [asdict(check) | {"ok": check.ok} for check in self.checks]
+            when = {"date": datetime.date.today().isoformat(), "commit": commit()}
             aside = Path(out + ".part")
-            aside.write_text(json.dumps({"machine": machine(), "versions": versions(), "rows": self.rows, "checks": checks}, indent=1) + "\n")
+            aside.write_text(json.dumps({"machine": machine(), "versions": versions(), **when, "rows": self.rows, "checks": checks}, indent=1) + "\n")
             aside.replace(out)
 
 
@@ -62,6 +65,15 @@ def machine() -> str:
     except (OSError, StopIteration):
         name = platform.processor() or platform.machine()
     return f"{name}, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"
+
+
+def commit() -> str | None:
+    """The commit that ran, marked where the tree differs from it; None outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def versions() -> dict[str, str]:

@@ -4,9 +4,10 @@ One operator takes repeats (launch + smooth_max(FLOP / peak, B / bandwidth)). A 
 gradients of that sum; `operators_time` therefore has a derivative rule of its own, which says the same in a form that compiles well:
 
     C = sum of repeats c (c / t)**(p - 1)        the seconds that count as computing (c: FLOP / peak, t: smooth_max)
-    d time = C dln(s/FLOP) + (time - C) dln(s/B)
+    M = sum of repeats m (m / t)**(p - 1)        the seconds that count as moving (m: B / bandwidth)
+    d time = C dln(s/FLOP) + M dln(s/B)
 
-The second term is Euler's theorem for a function homogeneous of degree 1. It costs one sum instead of one per rate and operator.
+Two sums for all operators instead of two factors for each. (C + M = time, by Euler, would save one sum, at the price of cancellation in float32.)
 """
 
 from collections.abc import Sequence
@@ -105,8 +106,10 @@ def _busy_jvp(sharpness: float, primals: Any, tangents: Any) -> tuple[Scalar, Sc
     d_per_flop, d_per_byte, d_shapes = tangents
     busy = _busy(per_flop, per_byte, shapes, sharpness)
     slopes = [smooth_max_slopes(flops * per_flop, traffic * per_byte, sharpness) for _, flops, traffic in shapes]
-    computing = sum((shape[0] * shape[1] * slope[0] for shape, slope in zip(shapes, slopes, strict=True)), start=jnp.zeros_like(busy)) * per_flop
-    tangent = jnp.zeros_like(busy)
+    zero = jnp.zeros_like(busy)
+    computing = sum((shape[0] * shape[1] * slope[0] for shape, slope in zip(shapes, slopes, strict=True)), start=zero) * per_flop
+    moving = sum((shape[0] * shape[2] * slope[1] for shape, slope in zip(shapes, slopes, strict=True)), start=zero) * per_byte
+    tangent = zero
 
     def add(scale: Any, change: Any) -> None:
         nonlocal tangent
@@ -114,7 +117,7 @@ def _busy_jvp(sharpness: float, primals: Any, tangents: Any) -> tuple[Scalar, Sc
             tangent = tangent + scale() * change
 
     add(lambda: computing / per_flop, d_per_flop)
-    add(lambda: (busy - computing) / per_byte, d_per_byte)
+    add(lambda: moving / per_byte, d_per_byte)
     for (repeats, flops, traffic), changes, (by_compute, by_memory) in zip(shapes, d_shapes, slopes, strict=True):
         add(lambda f=flops, t=traffic: smooth_max(f * per_flop, t * per_byte, sharpness), changes[0])
         add(lambda r=repeats, s=by_compute: r * s * per_flop, changes[1])

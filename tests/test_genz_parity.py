@@ -5,7 +5,6 @@
 # pyright: reportMissingImports=false
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
