@@ -356,7 +356,7 @@ def test_script_writes_the_contract(tmp_path, capsys):
     rows.write_text("\n".join(map(json.dumps, [PRIMITIVE, *STRANGE])))
     genz_parity.main([str(rows), str(rows), "--json", str(out), "--quick"])
     written = json.loads(out.read_text())
-    assert written.keys() == {"machine", "versions", "rows", "checks"}
+    assert written.keys() >= {"machine", "versions", "rows", "checks"}
     assert len(written["rows"]) == 2 * (1 + len(STRANGE))
     assert {"name", "value", "unit", "target", "ok"} <= written["checks"][0].keys()
     error, covered = written["checks"][:2]

@@ -1,0 +1,73 @@
+"""The house: which room may import which, what is documented, how long a file is."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import diffgenz
+
+PACKAGE = Path(diffgenz.__file__).parent
+FLOORS = [
+    {"errors", "tables"},
+    {"checks", "units", "smooth"},
+    {"record", "precision", "model_files"},
+    {"specs", "topology"},
+    {"hardware", "listing", "operators"},
+    {"models.norms", "models.block", "workload"},
+    {"models.attention", "models.mlp"},
+    {"models.model"},
+    {"models.families"},
+    {"models.huggingface", "models"},
+    {"roofline", "collectives"},
+    {"pipeline"},
+    {"iteration"},
+    {"footprint", "energy"},
+    {"smallest", "inference"},
+    {"attribution", "sensitivity"},
+    {"commands"},
+    {"cli", "__init__"},
+    {"__main__"},
+]
+"""From the ground up: a module imports only from floors below its own."""
+
+HEIGHT = {room: height for height, floor in enumerate(FLOORS) for room in floor}
+MODULES = {str(path.relative_to(PACKAGE).with_suffix("")).replace("/", ".").removesuffix(".__init__"): path for path in PACKAGE.rglob("*.py")}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_imports_from_below(name):
+    for node in ast.walk(ast.parse(MODULES[name].read_text())):
+        imported = []
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "diffgenz":
+            inside = (node.module or "").removeprefix("diffgenz").lstrip(".")
+            imported = [inside] if inside else [alias.name for alias in node.names]
+        for room in imported:
+            assert HEIGHT[room] < HEIGHT[name], f"{name} imports {room}"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_is_short_and_documented(name):
+    text = MODULES[name].read_text()
+    assert text.count("\n") <= 400
+    tree = ast.parse(text)
+    assert ast.get_docstring(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            assert ast.get_docstring(node), node.name
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_"):
+            assert ast.get_docstring(node), node.name
+
+
+def test_public_names_resolve_to_what_type_checkers_see():
+    declared = set()
+    for node in ast.walk(ast.parse(MODULES["__init__"].read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("diffgenz."):
+            declared |= {(node.module, alias.name) for alias in node.names}
+    assert declared == {(f"diffgenz.{module}", name) for name, module in diffgenz._MODULES.items()}
+    assert sorted(diffgenz.__all__) == sorted(diffgenz._MODULES)
+    for name in diffgenz.__all__:
+        assert getattr(diffgenz, name).__class__.__name__ != "module"
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = diffgenz.nothing

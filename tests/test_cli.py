@@ -1,0 +1,129 @@
+"""The command line as people and scripts use it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from diffgenz import METRICS
+from diffgenz.cli import main
+from diffgenz.model_files import model_ids
+from diffgenz.specs import system_ids
+
+LLAMA = ["meta-llama/Llama-3.1-8B", "--system", "h100_sxm"]
+KEYS = {
+    "ttft", "tpot", "end_to_end", "throughput", "tokens_per_second_per_user", "tokens_per_second_per_accelerator", "memory", "energy_per_output_token",
+    "cost_per_million_output_tokens", "bound_by", "breakdown",
+}  # fmt: skip
+
+
+def run(capsys, *arguments):
+    assert main(list(arguments)) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    return captured.out
+
+
+@pytest.mark.parametrize(("what", "ids"), [("models", model_ids()), ("systems", system_ids())])
+def test_list(what, ids, capsys):
+    text, data = run(capsys, "list", what), json.loads(run(capsys, "list", what, "--json"))
+    assert [entry["id"] for entry in data] == ids
+    assert all(any(line.startswith(f"{name} ") for line in text.splitlines()) for name in ids)
+
+
+def test_estimate_json_is_si_and_adds_up(capsys):
+    data = json.loads(run(capsys, "estimate", *LLAMA, "--gpus", "2", "--isl", "500", "--osl", "50", "--batch", "4", "--json"))
+    assert set(data) >= KEYS
+    assert data["tensor"] == data["accelerators"] == 2
+    assert data["end_to_end"] == pytest.approx(data["ttft"] + 49 * data["tpot"], rel=1e-6)
+    for phase in ("ttft", "tpot"):
+        assert sum(sum(row.values()) for row in data["breakdown"][phase].values()) == pytest.approx(data[phase], rel=1e-6)
+        assert data["bound_by"][phase] in ("compute", "memory", "communication", "launch")
+    memory = data["memory"]
+    assert memory["fits"] is True
+    assert memory["total"] == pytest.approx(sum(memory[name] for name in ("weights", "kv_cache", "activations", "reserve")), rel=1e-6)
+    assert memory["total"] < memory["capacity"]
+
+
+def test_several_batches_are_a_list_and_a_row_each(capsys):
+    arguments = ("estimate", *LLAMA, "--batch", "1", "8", "64")
+    assert [entry["batch"] for entry in json.loads(run(capsys, *arguments, "--json"))] == [1, 8, 64]
+    assert len([line for line in run(capsys, *arguments).splitlines() if line.lstrip().startswith(("1 ", "8 ", "64 "))]) == 3
+
+
+def test_what_does_not_fit_says_what_would(capsys):
+    arguments = ("estimate", "meta-llama/Llama-3.1-405B", "--system", "h100_sxm", "--gpus", "8", "--batch", "16")
+    data = json.loads(run(capsys, *arguments, "--json"))
+    assert data["memory"]["fits"] is False
+    assert data["ttft"] is data["tpot"] is data["breakdown"] is None
+    assert data["accelerators_needed"] == 16
+    text = run(capsys, *arguments)
+    assert "does not fit" in text
+    assert "fits on 16" in text
+    enough = ("estimate", "meta-llama/Llama-3.1-405B", "--system", "h100_sxm", "--gpus", "16", "--batch", "16", "--json")
+    assert json.loads(run(capsys, *enough))["memory"]["fits"] is True
+
+
+def test_narrow_formats_shrink_memory(capsys):
+    wide, narrow = (
+        json.loads(run(capsys, "estimate", *LLAMA, "--json", *formats))["memory"]
+        for formats in ([], ["--weights", "fp8", "--activations", "fp8", "--kv-cache", "fp8"])
+    )
+    assert narrow["kv_cache"] == pytest.approx(wide["kv_cache"] / 2)
+    assert narrow["weights"] < 0.6 * wide["weights"]
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_sensitivity(metric, capsys):
+    data = json.loads(run(capsys, "sensitivity", *LLAMA, "--batch", "4", "--metric", metric, "--json"))
+    assert data["metric"] == metric
+    assert data["value"] > 0
+    assert any(value != 0 for value in data["elasticities"].values()) or metric.startswith("memory.")
+
+
+def test_sensitivity_draws_the_largest_first(capsys):
+    bars = [line.count("█") for line in run(capsys, "sensitivity", *LLAMA, "--batch", "4").splitlines() if "█" in line]
+    assert bars == sorted(bars, reverse=True)
+    assert bars[0] == 30
+
+
+BAD = [
+    (["estimate", "meta-llama/Llama-3.1-9B", "--system", "h100_sxm"], "did you mean meta-llama/Llama-3.1-8B"),
+    (["estimate", "meta-llama/Llama-3.1-8B", "--system", "h100"], "did you mean h100_sxm"),
+    (["estimate", *LLAMA, "--gpus", "0"], "--gpus: 0 is not allowed"),
+    (["estimate", *LLAMA, "--gpus", "4", "--tp", "8"], "--gpus: tp 8 x pp 1 x dp 1 = 8 ranks exceed 4"),
+    (["estimate", *LLAMA, "--gpus", "8", "--dp", "3"], "8 accelerators do not divide"),
+    (["estimate", *LLAMA, "--tp", "64"], "tensor: 64 exceeds 32"),
+    (["estimate", *LLAMA, "--batch", "-2"], "batch: -2 is not allowed"),
+    (["estimate", *LLAMA, "--isl", "nan"], "input_tokens: nan is not allowed"),
+    (["estimate", *LLAMA, "--weights", "fp9"], "weights: 'fp9' is not known; did you mean fp8"),
+    (["estimate", *LLAMA, "--overlap", "2"], "overlap: 2 is not allowed"),
+    (["estimate", *LLAMA, "--sharpness", "3"], "--sharpness: '3' is not available"),
+    (["estimate", "meta-llama/Llama-3.1-8B", "--system", "a100_sxm", "--activations", "fp8", "--weights", "fp8"], "has no fp8 arithmetic"),
+    (["estimate", "missing/config.json", "--system", "h100_sxm"], "there is no file"),
+    (["sensitivity", *LLAMA, "--metric", "latency"], "metric: 'latency' is not known"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD, ids=[message for _, message in BAD])
+def test_bad_input_is_one_line_and_exit_2(arguments, message, capsys):
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert message in captured.err
+    assert captured.err.startswith("diffgenz: error: ")
+    assert captured.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["list", "models"], ["list", "systems", "--json"]], ids=" ".join)
+def test_quick_commands_do_not_import_jax(arguments):
+    run_main = f"try:\n    sys.exit(main({arguments!r}))\nexcept SystemExit:\n    pass" if arguments else "import diffgenz"
+    code = f"import sys\nfrom diffgenz.cli import main\n{run_main}\nassert not [m for m in sys.modules if m.split('.')[0] in ('jax', 'equinox', 'numpy')]"
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_a_closed_pipe_is_no_error():
+    process = subprocess.run(f"{sys.executable} -m diffgenz list systems --json | head -1", shell=True, capture_output=True, text=True, check=True)
+    assert process.stdout == "[\n"
+    assert process.stderr == ""
