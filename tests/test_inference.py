@@ -1,5 +1,7 @@
 """Estimates: laws that hold for any model and platform, and closed forms by hand."""
 
+from itertools import pairwise
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -57,7 +59,7 @@ def test_twice_as_fast_in_everything_is_twice_as_fast(system, sharpness, llama_8
 
 def test_sharpness_orders_the_times_and_ends_at_the_hard_roofline(llama_8b, cluster):
     results = [estimate(llama_8b, cluster, CHAT, sharpness=sharpness).ttft for sharpness in (1, 2, 4, 8, HARD)]
-    assert all(a > b for a, b in zip(results, results[1:], strict=False))
+    assert all(a > b for a, b in pairwise(results))
     assert results[-2] / results[-1] < 2 ** (1 / 8)
 
 
