@@ -196,7 +196,7 @@ def gradient_error(count: int) -> float:
 def genz_seconds(runs: int) -> float | None:
     """Seconds of one prefill and one decode estimate of genz-llm, or None where it is not installed."""
     try:
-        from GenZ import decode_moddeling, prefill_moddeling
+        from GenZ import decode_moddeling, prefill_moddeling  # pyright: ignore[reportMissingImports]
     except ImportError:
         return None
     common = {"model": "meta-llama/Llama-3.1-70B", "batch_size": 8, "input_tokens": 2048, "system_name": "H100_GPU", "tensor_parallel": 8}
