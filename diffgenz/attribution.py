@@ -75,7 +75,9 @@ def _breakdown(model: Model, platform: Platform, workload: Workload, plan: Paral
     decode = iteration_times(phases.decode, model, phases.machine, plan, sharpness)
     ttft = _rows(phases, phases.prefill, phases.pipeline.first_pass(prefill), model, plan, sharpness)
     tpot = _rows(phases, phases.decode, phases.pipeline.steady_state(decode), model, plan, sharpness)
-    return Breakdown(tuple(ttft), jnp.stack(list(ttft.values())), jnp.stack([tpot[name] for name in ttft]))
+    names = tuple(dict.fromkeys([*ttft, *tpot]))  # prefill and decode may differ: latent attention does
+    seconds = [jnp.stack([rows.get(name, jnp.zeros(4)) for name in names]) for rows in (ttft, tpot)]
+    return Breakdown(names, *seconds)
 
 
 def _rows(phases: Phases, iteration: Iteration, passes: Parts, model: Model, plan: Parallelism, sharpness: float) -> dict[str, Float[Array, "4"]]:

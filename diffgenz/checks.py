@@ -36,3 +36,13 @@ def check_at_most(field: str, value: Any, limit: Any, what: str) -> None:
     over = numbers > limits
     if over.any():
         raise InputError(f"{field}: {numbers[over].flat[0]:g} exceeds {limits[over].flat[0]:g}, {what}")
+
+
+def check_divides(field: str, value: Any, total: Any, what: str) -> None:
+    """Raise `InputError` unless every element of `value` divides `total`, the number of `what`. Traced values pass."""
+    if isinstance(value, Tracer) or isinstance(total, Tracer):
+        return
+    numbers, totals = np.broadcast_arrays(np.asarray(value, dtype=float), np.asarray(total, dtype=float))
+    uneven = totals % numbers != 0
+    if uneven.any():
+        raise InputError(f"{field}: {numbers[uneven].flat[0]:g} does not divide the {totals[uneven].flat[0]:g} {what}; choose a divisor")

@@ -32,7 +32,7 @@ class Deployment:
 
     def __init__(self, options: argparse.Namespace):
         _cache_compilations()
-        for name in ("gpus", "tp", "pp", "dp"):
+        for name in ("gpus", "tp", "pp", "dp", "ep"):
             value = getattr(options, name)
             if value is not None and value < 1:
                 raise InputError(f"--{name}: {value} is not allowed; it must be at least 1")
@@ -48,7 +48,7 @@ class Deployment:
         self.model: Model = load_model(options.model)
         self.spec = read_spec(options.system)
         self.platform = Platform.from_spec(self.spec, accelerators)
-        self.plan = Parallelism(tensor, options.pp, options.dp, options.overlap)
+        self.plan = Parallelism(tensor, options.pp, options.dp, options.overlap, options.ep)
         self.precision = Precision(options.dtype, options.weights, options.activations, options.kv_cache)
         self.sharpness = _sharpness(options.sharpness)
         self.batches = [float(batch) for batch in np.atleast_1d(options.batch)]
@@ -61,15 +61,20 @@ class Deployment:
     @property
     def title(self) -> str:
         """What is estimated, for people."""
-        precision = self.precision
-        unused = int(self.platform.accelerators) - self.layout.accelerators
-        formats = f"weights {precision.weights}, activations {precision.activations}, KV cache {precision.kv_cache}, else {precision.dtype}"
-        return (
-            f"{self.model.name} ({float(self.model.parameters) / 1e9:.3g}e9 parameters) on {self.layout.accelerators} x {self.spec.name}"
-            + (f" ({unused} more unused)" if unused else "")
-            + f"\ntp {self.layout.tensor}, pp {self.layout.pipeline}, dp {self.data}; {self.input_tokens:g} tokens in, {self.output_tokens:g} out"
-            + f"\n{formats}"
-            + "\nuncalibrated: smooth roofline with launch latency, peaks fully reached"
+        model, layout, precision = self.model, self.layout, self.precision
+        parameters, ranks = f"{float(model.parameters) / 1e9:.3g}e9 parameters", f"tp {layout.tensor}, pp {layout.pipeline}, dp {self.data}"
+        if model.experts:
+            parameters += f", {float(model.active_parameters) / 1e9:.3g}e9 active"
+            ranks += f", ep {int(self.plan.expert)}"
+        unused = int(self.platform.accelerators) - layout.accelerators
+        machine = f"{layout.accelerators} x {self.spec.name}" + (f" ({unused} more unused)" if unused else "")
+        return "\n".join(
+            [
+                f"{model.name} ({parameters}) on {machine}",
+                f"{ranks}; {self.input_tokens:g} tokens in, {self.output_tokens:g} out",
+                f"weights {precision.weights}, activations {precision.activations}, KV cache {precision.kv_cache}, else {precision.dtype}",
+                "uncalibrated: smooth roofline with launch latency, peaks fully reached",
+            ]
         )
 
 
@@ -112,11 +117,13 @@ def _as_json(deployment: Deployment, point: Point) -> dict[str, Any]:
     return {
         "model": deployment.model.name,
         "parameters": float(deployment.model.parameters),
+        "active_parameters": float(deployment.model.active_parameters),
         "system": deployment.spec.id,
         "accelerators": deployment.layout.accelerators,
         "tensor": deployment.layout.tensor,
         "pipeline": deployment.layout.pipeline,
         "data": deployment.data,
+        "expert": int(deployment.plan.expert),
         "batch": point.batch,
         "input_tokens": deployment.input_tokens,
         "output_tokens": deployment.output_tokens,

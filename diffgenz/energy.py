@@ -18,7 +18,7 @@ def iteration_energy(iteration: Iteration, model: Model, platform: Platform, pla
     """
     accelerator = platform.accelerator
     linear = sum((op.repeats * op.flops for op in iteration.operators if op.kind is Kind.LINEAR), start=jnp.zeros(()))
-    wide = sum((op.repeats * op.flops for op in iteration.operators if op.kind in (Kind.ATTENTION, Kind.HEAD)), start=jnp.zeros(()))
+    wide = sum((op.repeats * op.flops for op in iteration.operators if op.kind in (Kind.ATTENTION, Kind.WIDE)), start=jnp.zeros(()))
     traffic = sum((op.repeats * op.traffic for op in iteration.operators), start=jnp.zeros(()))
     computing = linear * accelerator.flop_energy(precision.linear_peak) + wide * accelerator.flop_energy(precision.attention_peak)
     if not platform.network:

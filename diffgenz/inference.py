@@ -5,7 +5,7 @@
 
 import equinox as eqx
 
-from diffgenz.checks import check_at_most
+from diffgenz.checks import check_at_most, check_divides
 from diffgenz.energy import iteration_energy
 from diffgenz.footprint import Memory, memory_use
 from diffgenz.hardware import Platform
@@ -79,6 +79,8 @@ def check_layout(model: Model, platform: Platform, plan: Parallelism) -> None:
     check_at_most("tensor x pipeline x data", plan.ranks, platform.accelerators, "the platform's accelerators; use fewer ranks or more accelerators")
     check_at_most("tensor", plan.tensor, model.most_shards, f"the heads of {model.name}; use fewer tensor-parallel ranks")
     check_at_most("pipeline", plan.pipeline, model.layers, f"the layers of {model.name}; use fewer stages")
+    for experts in model.experts:
+        check_divides("expert", plan.expert, experts, f"experts of {model.name}")
 
 
 class Phases(eqx.Module):

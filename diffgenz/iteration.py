@@ -81,12 +81,15 @@ class Iteration(NamedTuple):
 
 def prefill_step(workload: Workload, plan: Parallelism, precision: Precision, sequences: Scalar) -> Step:
     """The prompts of `sequences` requests at once."""
-    return Step(sequences, workload.input_tokens, 0.0, 1 / plan.tensor, precision)
+    return Step(sequences, workload.input_tokens, 0.0, 1 / plan.tensor, precision, 1 / plan.expert)
 
 
 def mean_decode(model: Model, prompt: Step, workload: Workload) -> Iteration:
     """One token for each of the requests of `prompt`, averaged over the generation: attention at every node of the quadrature, with its weight."""
-    nodes = [(prompt.replace(queries=1.0, context=workload.input_tokens + workload.output_tokens * node), weight) for node, weight in QUADRATURE]
+    nodes = [
+        (prompt.replace(queries=1.0, context=workload.input_tokens + workload.output_tokens * node, decoding=True), weight)
+        for node, weight in QUADRATURE
+    ]
     first = Iteration.of(model, nodes[0][0])
     fixed = tuple(op for op in first.layers if op.kind is not Kind.ATTENTION)
     varying = tuple(op.times(weight) for step, weight in nodes for op in model.layer_operators(step) if op.kind is Kind.ATTENTION)

@@ -18,7 +18,7 @@ class Kind(enum.Enum):
     """What binds an operator, and how a breakdown files it."""
 
     LINEAR = "linear"  # a GEMM with weights, at the linear layers' peak
-    HEAD = "head"  # a GEMM kept in dtype
+    WIDE = "wide"  # a GEMM kept in dtype: LM head, router
     ATTENTION = "attention"  # scores and values, at dtype's peak
     ELEMENTWISE = "elementwise"  # memory only: its arithmetic hides behind its bytes
 
@@ -33,6 +33,7 @@ class Operator(eqx.Module):
         weights, inputs, outputs, kv_cache: B moved to or from memory in one execution.
         parameters: elements that stay in memory (the shard's weights).
         parameter_size: B of each.
+        active: the share of them that one token is multiplied with (1, but for routed experts).
         cached: B of KV cache or state that stay in memory.
         repeats: executions.
     """
@@ -49,6 +50,7 @@ class Operator(eqx.Module):
     kv_cache: Scalar | float = 0.0
     parameters: Scalar | float = 0.0
     parameter_size: Scalar | float = 0.0
+    active: Scalar | float = 1.0
     cached: Scalar | float = 0.0
     repeats: Scalar | float = 1.0
 
@@ -76,6 +78,8 @@ class Step(Record):
         context: tokens per request already in the KV cache.
         shard: the device's share of every layer's heads and features, 1 / tensor-parallel ranks.
         precision: the formats.
+        expert_shard: the device's share of the routed experts, 1 / expert-parallel ranks.
+        decoding: whether this is decode, for blocks that compute it in another form (latent attention).
     """
 
     sequences: Leaf = eqx.field(converter=as_leaf)
@@ -83,6 +87,8 @@ class Step(Record):
     context: Leaf = eqx.field(converter=as_leaf)
     shard: Leaf = eqx.field(converter=as_leaf)
     precision: Precision
+    expert_shard: Leaf = eqx.field(converter=as_leaf, default=1.0)
+    decoding: bool = eqx.field(static=True, default=False)
 
     @property
     def tokens(self) -> Scalar:
@@ -111,24 +117,62 @@ def linear(name: str, rows: Scalar, outputs: Scalar, inputs: Scalar, precision: 
     )
 
 
-def lm_head(rows: Scalar, vocabulary: Scalar, hidden: Scalar, precision: Precision, *, bias: bool = False, tied: bool = False) -> Operator:
-    """The product with the vocabulary, in dtype.
+def wide_linear(
+    name: str, rows: Scalar, outputs: Scalar, inputs: Scalar, precision: Precision, *, bias: bool = False, tied: bool = False
+) -> Operator:
+    """A linear layer kept in dtype, such as the LM head or a router.
 
     Arguments:
-        rows: tokens that need logits. vocabulary: of this device. tied: whether the weights are the embedding's, which counts them.
+        rows, outputs, inputs, bias: as in `linear`. tied: whether the weights are another operator's (the embedding's), which counts them.
     """
-    read = vocabulary * (hidden + bias)
+    read = outputs * (inputs + bias)
     return Operator(
-        "lm_head",
-        Kind.HEAD,
+        name,
+        Kind.WIDE,
         m=rows,
-        n=vocabulary,
-        k=hidden,
+        n=outputs,
+        k=inputs,
         weights=read * precision.dtype_size,
-        inputs=rows * hidden * precision.dtype_size,
-        outputs=rows * vocabulary * precision.dtype_size,
-        parameters=vocabulary * bias if tied else read,
+        inputs=rows * inputs * precision.dtype_size,
+        outputs=rows * outputs * precision.dtype_size,
+        parameters=outputs * bias if tied else read,
         parameter_size=precision.dtype_size,
+    )
+
+
+def expert_linear(
+    name: str,
+    rows: Scalar,
+    outputs: Scalar,
+    inputs: Scalar,
+    precision: Precision,
+    *,
+    held: Scalar,
+    reached: Scalar,
+    used: Scalar,
+    padding: Scalar,
+    bias: bool,
+) -> Operator:
+    """A linear layer of routed experts, as one grouped GEMM: rows go to the weights of their own expert.
+
+    Arguments:
+        rows: (token, expert) pairs on this device. outputs, inputs: features of one expert's shard.
+        held, reached: experts of this device, and the expected number that any row goes to: only their weights are read.
+        used: the share of all experts that one token goes to. padding: rows added per reached expert by the kernel's tiles.
+    """
+    each = outputs * (inputs + bias)
+    return Operator(
+        name,
+        Kind.LINEAR,
+        m=rows + padding * reached,
+        n=outputs,
+        k=inputs,
+        weights=reached * each * precision.weight_size,
+        inputs=rows * inputs * precision.activation_size,
+        outputs=rows * outputs * precision.dtype_size,
+        parameters=held * each,
+        parameter_size=precision.weight_size,
+        active=used,
     )
 
 
@@ -165,25 +209,53 @@ def attention(step: Step, heads: Scalar, kv_heads: Scalar, head_dim: Scalar, win
 
     Keys and values are read once per KV head, at the KV cache's format; FLOP are 4 per (query, key) pair, head and head_dim.
     """
-    precision = step.precision
     length = step.context + step.queries
-    if window is not None:
-        held = jnp.minimum(length, window)
-        read = jnp.minimum(length, window + step.queries)
-    else:
-        held = read = length
-    per_token = 2 * kv_heads * head_dim * precision.kv_cache_size
+    held = length if window is None else jnp.minimum(length, window)
+    read = length if window is None else jnp.minimum(length, window + step.queries)
+    per_token = 2 * kv_heads * head_dim * step.precision.kv_cache_size
+    keys = attention_keys(step, window)
+    return attention_over(step, keys, heads, head_dim, head_dim, read=step.sequences * read * per_token, held=step.sequences * held * per_token)
+
+
+def attention_over(
+    step: Step, keys: Scalar, heads: Scalar, query_dim: Scalar, value_dim: Scalar, *, read: Scalar, held: Scalar | float, name: str = "attention"
+) -> Operator:
+    """Attention of each new token over `keys` others, whatever it reads them from.
+
+    Arguments:
+        keys: mean per new token. query_dim, value_dim: of a head's queries (and keys), and of its values (and outputs).
+        read, held: B of keys and values that it moves, and that stay cached.
+    """
+    size = step.precision.dtype_size
     return Operator(
-        "attention",
+        name,
         Kind.ATTENTION,
         m=step.queries,
-        n=attention_keys(step, window),
-        k=head_dim,
+        n=keys,
+        k=0.5 * (query_dim + value_dim),
         groups=2 * step.sequences * heads,
-        inputs=step.tokens * heads * head_dim * precision.dtype_size,
-        outputs=step.tokens * heads * head_dim * precision.dtype_size,
-        kv_cache=step.sequences * read * per_token,
-        cached=step.sequences * held * per_token,
+        inputs=step.tokens * heads * query_dim * size,
+        outputs=step.tokens * heads * value_dim * size,
+        kv_cache=read,
+        cached=held,
+    )
+
+
+def per_head_linear(name: str, rows: Scalar, heads: Scalar, outputs: Scalar, inputs: Scalar, precision: Precision) -> Operator:
+    """A product with a weight matrix for each head (the absorbed projections of latent attention)."""
+    parameters = heads * outputs * inputs
+    return Operator(
+        name,
+        Kind.LINEAR,
+        m=rows,
+        n=outputs,
+        k=inputs,
+        groups=heads,
+        weights=parameters * precision.weight_size,
+        inputs=rows * heads * inputs * precision.activation_size,
+        outputs=rows * heads * outputs * precision.dtype_size,
+        parameters=parameters,
+        parameter_size=precision.weight_size,
     )
 
 

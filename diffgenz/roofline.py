@@ -61,7 +61,7 @@ def operators_time(operators: Sequence[Operator], rates: Rates, sharpness: float
     launches = sum((op.repeats for op in operators), start=jnp.zeros(()))
     light = sum((op.repeats * op.traffic for op in operators if op.kind is Kind.ELEMENTWISE), start=jnp.zeros(()))
     total = launches * rates.launch + light * rates.memory
-    for kinds, per_flop in (((Kind.LINEAR,), rates.linear), ((Kind.ATTENTION, Kind.HEAD), rates.wide)):
+    for kinds, per_flop in (((Kind.LINEAR,), rates.linear), ((Kind.ATTENTION, Kind.WIDE), rates.wide)):
         heavy = [op for op in operators if op.kind in kinds]
         if heavy:
             shapes = [(as_array(op.repeats), as_array(op.flops), as_array(op.traffic)) for op in heavy]

@@ -5,7 +5,7 @@ from typing import Self
 import equinox as eqx
 import jax
 
-from diffgenz.checks import check
+from diffgenz.checks import check, check_divides
 from diffgenz.record import Record
 from diffgenz.smooth import Leaf, as_leaf
 
@@ -34,10 +34,14 @@ class Workload(Record):
 class Parallelism(Record):
     """How a model is laid out: tensor x pipeline x data ranks, tensor-parallel neighbours innermost.
 
+    Experts are spread over the tensor-parallel ranks: `expert` groups of them hold different experts, the ranks of a group share each
+    expert's features. Every rank sees all tokens, as attention leaves them, and the block ends in one all-reduce: no all-to-all.
+
     Arguments:
         tensor: ranks that share each layer's heads and features.
         pipeline: stages that share the layers.
         data: replicas that share the batch.
+        expert: expert-parallel ranks; must divide `tensor` and the model's experts.
         overlap: the share of tensor-parallel communication that hides behind computing, in [0, 1].
 
     Ranks are structure, with kinks wherever a level of the network fills up: they can be vmapped over, but estimates' derivatives
@@ -51,16 +55,18 @@ class Parallelism(Record):
     pipeline: Leaf = eqx.field(converter=as_leaf, default=1.0)
     data: Leaf = eqx.field(converter=as_leaf, default=1.0)
     overlap: Leaf = eqx.field(converter=as_leaf, default=0.0)
+    expert: Leaf = eqx.field(converter=as_leaf, default=1.0)
 
     def __check_init__(self):
-        for field in ("tensor", "pipeline", "data"):
+        for field in ("tensor", "pipeline", "data", "expert"):
             check(field, getattr(self, field), minimum=1)
+        check_divides("expert", self.expert, self.tensor, "tensor-parallel ranks")
         check("overlap", self.overlap, maximum=1.0)
 
     def as_structure(self) -> Self:
         """The same plan, its ranks constant under differentiation."""
-        fields = [jax.lax.stop_gradient(ranks) for ranks in (self.tensor, self.pipeline, self.data)]
-        return eqx.tree_at(lambda plan: (plan.tensor, plan.pipeline, plan.data), self, fields)
+        fields = [jax.lax.stop_gradient(ranks) for ranks in (self.tensor, self.pipeline, self.data, self.expert)]
+        return eqx.tree_at(lambda plan: (plan.tensor, plan.pipeline, plan.data, plan.expert), self, fields)
 
     @property
     def ranks(self) -> Leaf:

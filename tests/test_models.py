@@ -12,7 +12,7 @@ from diffgenz import load_model, model_from_config
 from diffgenz.errors import InputError
 from diffgenz.model_files import model_ids, read_config
 from diffgenz.models.attention import Attention
-from diffgenz.models.families import FAMILIES
+from diffgenz.models.huggingface import FAMILIES
 from diffgenz.models.mlp import MLP
 from diffgenz.models.model import Model, Repeated
 from diffgenz.operators import Step
@@ -76,7 +76,7 @@ def test_every_family_has_a_shipped_model(family):
 def test_layers_are_those_of_the_file(name):
     config = read_config(name)[1]
     config = config.get("text_config", config)
-    assert float(load_model(name).layers) == config.get("num_hidden_layers", config.get("n_layer"))
+    assert float(load_model(name).layers) == config.get("num_hidden_layers", config.get("n_layer", config.get("n_layers")))
 
 
 # ---- counts by hand

@@ -9,7 +9,20 @@ from hypothesis import strategies as st
 from jax.test_util import check_grads
 from support import SHARPNESSES, assert_close, assert_finite
 
-from diffgenz.operators import Kind, Operator, Step, attention, attention_keys, einsum, elementwise, linear, lm_head
+from diffgenz.operators import (
+    Kind,
+    Operator,
+    Step,
+    attention,
+    attention_keys,
+    attention_over,
+    einsum,
+    elementwise,
+    expert_linear,
+    linear,
+    per_head_linear,
+    wide_linear,
+)
 from diffgenz.precision import Precision
 from diffgenz.roofline import Rates, operator_shares, operators_time
 from diffgenz.smooth import HARD
@@ -29,10 +42,18 @@ def x(value):
 HAND = {  # an operator, its FLOP, its bytes as in BYTES, its parameters, and what stays in the cache
     "linear": (linear("l", x(7), x(20), x(10), MIXED), 2 * 7 * 20 * 10, (20 * 10, 7 * 10, 7 * 20 * 2, 0), 200, 0),
     "linear with bias": (linear("l", x(7), x(20), x(10), MIXED, bias=True), 2 * 7 * 20 * 10, (20 * 11, 7 * 10, 7 * 20 * 2, 0), 220, 0),
-    "lm_head": (lm_head(x(3), x(1000), x(10), MIXED), 2 * 3 * 1000 * 10, (1000 * 10 * 2, 3 * 10 * 2, 3 * 1000 * 2, 0), 10_000, 0),
-    "lm_head, tied": (lm_head(x(3), x(1000), x(10), MIXED, tied=True), 2 * 3 * 1000 * 10, (1000 * 10 * 2, 3 * 10 * 2, 3 * 1000 * 2, 0), 0, 0),
-    "lm_head, tied, bias": (
-        lm_head(x(3), x(1000), x(10), MIXED, tied=True, bias=True), 2 * 3 * 1000 * 10, (1000 * 11 * 2, 3 * 10 * 2, 3 * 1000 * 2, 0), 1000, 0,
+    "wide_linear": (wide_linear("w", x(3), x(1000), x(10), MIXED), 2 * 3 * 1000 * 10, (1000 * 10 * 2, 3 * 10 * 2, 3 * 1000 * 2, 0), 10_000, 0),
+    "wide_linear, tied": (wide_linear("w", x(3), x(1000), x(10), MIXED, tied=True), 2 * 3 * 1000 * 10, (1000 * 10 * 2, 3 * 10 * 2, 3 * 1000 * 2, 0), 0, 0),
+    "wide_linear, tied, bias": (
+        wide_linear("w", x(3), x(1000), x(10), MIXED, tied=True, bias=True), 2 * 3 * 1000 * 10, (1000 * 11 * 2, 3 * 10 * 2, 3 * 1000 * 2, 0), 1000, 0,
+    ),
+    "expert_linear": (  # 6 rows to 2 of the 4 experts held, half a row of padding each
+        expert_linear("e", x(6), x(20), x(10), MIXED, held=x(4), reached=x(2), used=x(0.25), padding=x(0.5), bias=False),
+        2 * 7 * 20 * 10, (2 * 20 * 10, 6 * 10, 6 * 20 * 2, 0), 4 * 20 * 10, 0,
+    ),
+    "per_head_linear": (per_head_linear("h", x(7), x(3), x(20), x(10), MIXED), 2 * 7 * 3 * 20 * 10, (600, 7 * 30, 7 * 60 * 2, 0), 600, 0),
+    "attention_over": (  # 9 keys of 24 with values of 8, two heads
+        attention_over(step(), x(9), x(2), x(24), x(8), read=x(77), held=x(55)), 2 * 3 * 5 * 9 * 2 * 32, (0, 15 * 48 * 2, 15 * 16 * 2, 77), 0, 55,
     ),
     "elementwise": (elementwise("e", x(100), x(50), parameters=10.0, size=2.0), 0, (0, 100, 50, 0), 10, 0),
     "attention": (  # 101 + 102 + 103 + 104 + 105 keys, 8 heads of 16; 2 KV heads hold 105 tokens, keys and values
@@ -107,7 +128,7 @@ def operators(scale):
         linear("down", tokens, hidden, features, precision, bias=True).times(repeats),
         attention(at, features / 128, features / 1024, x(128)).times(repeats),
         elementwise("norm", 4 * tokens * hidden, tokens * hidden).times(repeats),
-        lm_head(tokens, 8 * features, hidden, precision),
+        wide_linear("w", tokens, 8 * features, hidden, precision),
     )
 
 

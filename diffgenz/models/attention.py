@@ -22,6 +22,7 @@ class Attention(Block):
         norms: how many (2 with a norm after the block, as in Gemma 2).
         rotary: whether positions are rotary (a kernel of its own, fused with the cache write).
         query_key_norm: parameters of the norms on queries and keys: None, "head" (one head_dim each) or "all" (every head's).
+        sinks: whether each head has a learned logit that takes attention away from all keys (gpt-oss).
         reduces: whether the block ends in an all-reduce of its own (parallel blocks share one).
     """
 
@@ -37,6 +38,7 @@ class Attention(Block):
     norms: int = eqx.field(static=True, default=1)
     rotary: bool = eqx.field(static=True, default=True)
     query_key_norm: str | None = eqx.field(static=True, default=None)
+    sinks: bool = eqx.field(static=True, default=False)
     reduces: bool = eqx.field(static=True, default=True)
 
     def __check_init__(self):
@@ -68,6 +70,8 @@ class Attention(Block):
     def _rotary_and_cache(self, queries: Scalar, keys: Scalar, step: Step) -> Operator:
         """One kernel: rotate (and normalise) queries and keys in place, quantise keys and values into the cache."""
         normalised = {None: 0.0, "head": 2 * self.head_dim, "all": queries + keys}[self.query_key_norm]
+        if self.sinks:
+            normalised = normalised + queries / self.head_dim
         size = step.precision.dtype_size
         rotated = (queries if self.rotary or self.query_key_norm else 0.0) + keys
         stored = 2 * keys * step.precision.kv_cache_size

@@ -25,6 +25,11 @@ class Block(Record):
         """Tensor-parallel ranks that can share it; unlimited, unless it has heads to hand out."""
         return jnp.asarray(jnp.inf)
 
+    @property
+    def experts(self) -> Scalar | None:
+        """Routed experts, or None where there are none."""
+        return None
+
     @abstractmethod
     def operators(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
         """The kernels of one execution on one device.

@@ -6,8 +6,13 @@ from typing import Any
 
 from diffgenz.errors import InputError, unknown
 from diffgenz.model_files import read_config
-from diffgenz.models.families import FAMILIES, Config
+from diffgenz.models.config import Config
+from diffgenz.models.families import DENSE
+from diffgenz.models.families_moe import MOE
 from diffgenz.models.model import Model
+
+FAMILIES = DENSE | MOE
+"""`model_type` -> the function that reads its config.json."""
 
 
 def model_from_config(config: Mapping[str, Any], name: str) -> Model:

@@ -7,7 +7,7 @@ from diffgenz.checks import check
 from diffgenz.errors import InputError
 from diffgenz.models.block import Block
 from diffgenz.models.norms import Norm, norm
-from diffgenz.operators import Operator, Step, elementwise, lm_head
+from diffgenz.operators import Operator, Step, elementwise, wide_linear
 from diffgenz.precision import Precision
 from diffgenz.record import Record
 from diffgenz.smooth import Leaf, Scalar, as_leaf, ceil_share
@@ -82,7 +82,7 @@ class Model(Record):
         """Final norm, LM head and sampling for one token per sequence: the last one of a prompt."""
         last = step.replace(queries=1.0)
         vocabulary = ceil_share(self.vocabulary, step.shard)
-        head = lm_head(step.sequences, vocabulary, self.hidden, step.precision, bias=self.head_bias, tied=self.tied)
+        head = wide_linear("lm_head", step.sequences, vocabulary, self.hidden, step.precision, bias=self.head_bias, tied=self.tied)
         sampling = elementwise("sampling", step.sequences * self.vocabulary * step.precision.dtype_size, step.sequences * 4.0)
         return norm(self.norm, self.hidden, last), head, sampling
 
@@ -93,12 +93,25 @@ class Model(Record):
 
     @property
     def active_parameters(self) -> Scalar:
-        """Parameters that take part in one token. All of them, in a dense model."""
-        return _parameters(self)
+        """Parameters that take part in one token: all but the routed experts it does not go to. Embedding and LM head are counted."""
+        return _active_parameters(self)
+
+    @property
+    def experts(self) -> tuple[Scalar, ...]:
+        """Routed experts of each block that has any: what expert-parallel ranks must divide."""
+        return tuple(repeated.block.experts for repeated in self.blocks if repeated.block.experts is not None)
 
 
 @eqx.filter_jit
 def _parameters(model: Model) -> Scalar:
+    return sum((jnp.asarray(op.parameters * op.repeats) for op in _all_operators(model)), start=jnp.zeros(()))
+
+
+@eqx.filter_jit
+def _active_parameters(model: Model) -> Scalar:
+    return sum((jnp.asarray(op.parameters * op.active * op.repeats) for op in _all_operators(model)), start=jnp.zeros(()))
+
+
+def _all_operators(model: Model) -> tuple[Operator, ...]:
     step = Step(sequences=1.0, queries=1.0, context=0.0, shard=1.0, precision=Precision())
-    operators = (*model.embedding_operators(step), *model.layer_operators(step), *model.head_operators(step))
-    return sum((jnp.asarray(op.parameters * op.repeats) for op in operators), start=jnp.zeros(()))
+    return (*model.embedding_operators(step), *model.layer_operators(step), *model.head_operators(step))

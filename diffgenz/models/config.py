@@ -1,0 +1,111 @@
+"""The facts of a config.json, read with errors that name the field, and the parts that families share."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from diffgenz.errors import InputError
+from diffgenz.models.attention import Attention
+from diffgenz.models.block import Block
+from diffgenz.models.model import Model, Repeated
+
+
+class Config:
+    """A config.json whose missing or unusable fields are named; aliases are tried in order."""
+
+    def __init__(self, name: str, raw: Mapping[str, Any]):
+        self.name, self.raw = name, raw
+
+    def get(self, *keys: str, default: Any = None) -> Any:
+        """The first of `keys` that is present and not null."""
+        return next((self.raw[key] for key in keys if self.raw.get(key) is not None), default)
+
+    def number(self, *keys: str, default: float | None = None) -> int | float:
+        """The first of `keys` as a positive number.
+
+        Raises:
+            InputError: none is there (and there is no default), or it is not a positive number.
+        """
+        value = self.get(*keys, default=default)
+        if value is None:
+            raise InputError(f"{self.name}: config.json lacks {' (or '.join(keys)}{')' * (len(keys) - 1)}; add it, or take the complete file")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+            raise InputError(f"{self.name}: {keys[0]}: {value!r} is not a positive number")
+        return value
+
+    def flag(self, *keys: str, default: bool) -> bool:
+        """The first of `keys` as a truth value."""
+        return bool(self.get(*keys, default=default))
+
+    def section(self, key: str) -> "Config":
+        """A nested object.
+
+        Raises:
+            InputError: it is missing.
+        """
+        section = self.raw.get(key)
+        if not isinstance(section, Mapping):
+            raise InputError(f"{self.name}: config.json lacks {key}; add it, or take the complete file")
+        return Config(f"{self.name}: {key}", section)
+
+    def window(self) -> int | float | None:
+        """Tokens of the sliding window, or None where there is none."""
+        return None if self.get("sliding_window") is None else self.number("sliding_window")
+
+    @property
+    def hidden(self) -> int | float:
+        return self.number("hidden_size", "n_embd", "d_model")
+
+    @property
+    def layers(self) -> int:
+        return int(self.number("num_hidden_layers", "n_layer", "n_layers"))
+
+    @property
+    def heads(self) -> int | float:
+        return self.number("num_attention_heads", "n_head", "n_heads")
+
+    @property
+    def head_dim(self) -> int | float:
+        return self.number("head_dim", default=self.hidden / self.heads)
+
+
+def attention_of(config: Config, **differences: Any) -> Attention:
+    """Attention by the names that most families give its sizes, with what differs."""
+    facts: dict[str, Any] = {
+        "heads": config.heads,
+        "kv_heads": config.number("num_key_value_heads", default=config.heads),
+        "head_dim": config.head_dim,
+    }
+    return Attention(**(facts | differences))
+
+
+def model_of(
+    config: Config,
+    attention: Block,
+    *feed_forward: tuple[Block, int],
+    tied: bool,
+    windowed: int = 0,
+    window: float | None = None,
+    **differences: Any,
+) -> Model:
+    """`config.layers` times attention, of which `windowed` see `window` tokens only, and (block, count) for what follows it."""
+    full = config.layers - windowed
+    mixers = [(attention.replace(window=window), windowed), (attention, full)] if windowed else [(attention, full)]
+    return Model(
+        name=config.name,
+        hidden=config.hidden,
+        vocabulary=config.number("vocab_size"),
+        blocks=tuple(Repeated(block, count) for block, count in (*mixers, *feed_forward) if count),
+        tied=config.flag("tie_word_embeddings", default=tied),
+        **differences,
+    )
+
+
+def windowed_layers(config: Config, default: int) -> int:
+    """How many layers slide a window: as `layer_types` lists them, else `default`."""
+    types = config.get("layer_types")
+    if types is None:
+        return default
+    if not isinstance(types, list) or len(types) != config.layers:
+        raise InputError(f"{config.name}: layer_types must list {config.layers} layers (num_hidden_layers)")
+    return sum(kind == "sliding_attention" for kind in types)

@@ -1,0 +1,85 @@
+"""Mixture of experts: a router, routed experts of which each token uses a few, and shared experts that all tokens use."""
+
+from typing import ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from diffgenz.checks import check, check_at_most
+from diffgenz.models.block import Block
+from diffgenz.models.mlp import MLP
+from diffgenz.models.norms import Norm, norm
+from diffgenz.operators import Operator, Step, elementwise, expert_linear, wide_linear
+from diffgenz.smooth import Leaf, Scalar, as_leaf, ceil_share
+
+
+class MoE(Block):
+    """norm -> router -> dispatch -> grouped up (and gate) -> activation -> grouped down -> combine, beside the shared experts -> all-reduce.
+
+    FLOP follow tokens, weight traffic follows experts: n tokens that go to k of E experts each reach E (1 - (1 - k / E)**n) of them in
+    expectation, if all are equally popular. The kernel's tiles pad the rows of each reached expert by half a tile on average.
+
+    Arguments:
+        routed: experts E. used: k of them per token. intermediate: width of each.
+        shared: the shared experts as one MLP without a norm, or None. shared_gate: whether a gate weighs it (Qwen).
+        gated, bias: as in `MLP`. router_bias: whether the router keeps a bias per expert.
+        tile: rows of the grouped GEMM's smallest tile.
+        imbalance: rows on the busiest expert-parallel rank over the mean; at most the number of ranks counts.
+        norm, norms, reduces: as in `Attention`.
+    """
+
+    mixes_tokens: ClassVar[bool] = False
+
+    routed: Leaf = eqx.field(converter=as_leaf)
+    used: Leaf = eqx.field(converter=as_leaf)
+    intermediate: Leaf = eqx.field(converter=as_leaf)
+    shared: MLP | None = None
+    shared_gate: bool = eqx.field(static=True, default=False)
+    gated: bool = eqx.field(static=True, default=True)
+    bias: bool = eqx.field(static=True, default=False)
+    router_bias: bool = eqx.field(static=True, default=False)
+    tile: Leaf = eqx.field(converter=as_leaf, default=16.0)
+    imbalance: Leaf = eqx.field(converter=as_leaf, default=1.0)
+    norm: Norm | None = eqx.field(static=True, default=Norm.RMS)
+    norms: int = eqx.field(static=True, default=1)
+    reduces: bool = eqx.field(static=True, default=True)
+
+    def __check_init__(self):
+        for field in ("routed", "used", "intermediate", "tile", "imbalance"):
+            check(field, getattr(self, field), minimum=1)
+        check_at_most("used", self.used, self.routed, "the routed experts")
+
+    @property
+    def experts(self) -> Scalar:
+        """Routed experts."""
+        return self.routed
+
+    def reached(self, tokens: Scalar) -> Scalar:
+        """The expected number of routed experts that any of `tokens` tokens goes to."""
+        share = jnp.minimum(self.used / self.routed, 1 - 1e-6)  # all of them: log1p would be infinite
+        return -self.routed * jnp.expm1(tokens * jnp.log1p(-share))
+
+    def operators(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
+        precision, tokens = step.precision, step.tokens
+        held = self.routed * step.expert_shard
+        reached = self.reached(tokens) * step.expert_shard
+        rows = tokens * self.used * step.expert_shard * jnp.minimum(self.imbalance, 1 / step.expert_shard)
+        width = ceil_share(self.intermediate, step.shard / step.expert_shard)
+        up = width * (2 if self.gated else 1)
+        moved = rows * hidden
+        experts = {"held": held, "reached": reached, "used": self.used / self.routed, "padding": 0.5 * (self.tile - 1), "bias": self.bias}
+        operators = [
+            wide_linear("router", tokens, self.routed, hidden, precision, bias=self.router_bias),
+            elementwise("dispatch", moved * precision.dtype_size + tokens * self.routed * precision.dtype_size, moved * precision.activation_size),
+            expert_linear("expert_gate_up" if self.gated else "expert_up", rows, up, hidden, precision, **experts),
+            elementwise("expert_activation", rows * up * precision.dtype_size, rows * width * precision.dtype_size),
+            expert_linear("expert_down", rows, hidden, width, precision, **experts),
+            elementwise("combine", moved * precision.dtype_size, tokens * hidden * precision.dtype_size),
+        ]
+        if self.norm is not None:
+            operators.insert(0, norm(self.norm, hidden, step, count=self.norms))
+        if self.shared is not None:
+            operators += self.shared.operators(hidden, step)
+        if self.shared_gate:
+            operators.append(wide_linear("shared_gate", tokens, jnp.ones(()), hidden, precision))
+        return tuple(operators)

@@ -1,0 +1,138 @@
+"""Mixture of experts and latent attention: laws, counts by hand, and the published active parameters."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from support import assert_close, assert_finite
+
+from diffgenz import InputError, Parallelism, Precision, Workload, breakdown, estimate, load_model
+from diffgenz.model_files import model_ids, read_config
+from diffgenz.models.mla import Indexer, LatentAttention
+from diffgenz.models.mlp import MLP
+from diffgenz.models.moe import MoE
+from diffgenz.operators import Step
+
+CONFIGS = {name: read_config(name)[1] for name in model_ids()}
+SPARSE = [name for name, config in CONFIGS.items() if "published_active_parameters" in config]
+HIDDEN = jnp.asarray(512.0)
+
+
+def step(tokens=1.0, ranks=1.0, experts=1.0, context=0.0, queries=1.0, decoding=False):
+    return Step(tokens, queries, context, 1 / ranks, Precision(), 1 / experts, decoding)
+
+
+def named(block, at):
+    return {op.name: op for op in block.operators(HIDDEN, at)}
+
+
+@pytest.mark.parametrize("name", SPARSE)
+def test_active_parameters_equal_the_published_ones(name):
+    """Publishers differ in whether the embedding and the LM head count; the file says which."""
+    config, model = CONFIGS[name], load_model(name)
+    table = float(model.vocabulary * model.hidden)
+    tables = {"with_embedding_and_head": 0, "without_embedding": 0 if model.tied else 1, "without_embedding_and_head": 1 if model.tied else 2}
+    counted = float(model.active_parameters) - table * tables[config["active_parameters_convention"]]
+    assert counted == pytest.approx(config["published_active_parameters"], rel=0.01)
+    assert counted < float(model.parameters) / 2
+
+
+def test_all_experts_used_is_a_dense_mlp_of_their_width():
+    at = step(100)
+    moe, dense = named(MoE(routed=4, used=4, intermediate=256, tile=1), at), named(MLP(intermediate=1024), at)
+    for routed, plain in (("expert_gate_up", "gate_up"), ("expert_down", "down")):
+        assert_close(moe[routed].flops, dense[plain].flops, rtol=1e-6)
+        assert_close(moe[routed].weights, dense[plain].weights, rtol=1e-6)
+        assert_close(moe[routed].parameters, dense[plain].parameters, rtol=1e-6)
+
+
+def test_one_token_reads_k_experts_and_many_read_all():
+    moe = MoE(routed=64, used=6, intermediate=128)
+    tokens = np.array([1.0, 2.0, 10.0, 1e4])
+    reached = jax.vmap(moe.reached)(jnp.asarray(tokens))
+    assert_close(reached, 64 * (1 - (1 - 6 / 64) ** tokens), rtol=1e-5)
+    assert_close(reached[jnp.array([0, 3])], [6, 64], rtol=1e-5)
+    each = 2 * 128 * 512 * 2
+    assert_close(named(moe, step(1))["expert_gate_up"].weights, 6 * each, rtol=1e-5)
+    assert_close(named(moe, step(1e4))["expert_gate_up"].weights, 64 * each, rtol=1e-5)
+
+
+@pytest.mark.parametrize("experts", [1, 2, 8])
+def test_expert_parallel_ranks_share_experts_and_rows(experts):
+    moe = MoE(routed=64, used=6, intermediate=1024, tile=1)
+    alone, shared = named(moe, step(100)), named(moe, step(100, ranks=8, experts=experts))
+    for name in ("expert_gate_up", "expert_down"):
+        for quantity in ("flops", "weights", "parameters"):
+            assert_close(8 * getattr(shared[name], quantity), getattr(alone[name], quantity), rtol=1e-5)
+
+
+def test_imbalance_counts_up_to_all_rows_on_one_rank():
+    def rows(imbalance, experts):
+        block = MoE(routed=64, used=6, intermediate=1024, tile=1, imbalance=imbalance)
+        return float(named(block, step(100, ranks=8, experts=experts))["expert_down"].flops)
+
+    assert rows(3, 8) == pytest.approx(3 * rows(1, 8))
+    assert rows(100, 8) == pytest.approx(8 * rows(1, 8))
+    assert rows(3, 1) == pytest.approx(rows(1, 1))
+
+
+def test_latent_cache_and_weights_of_deepseek_v3_by_hand():
+    model = load_model("deepseek-ai/DeepSeek-V3")
+    mla = next(repeated.block for repeated in model.blocks if isinstance(repeated.block, LatentAttention))
+    expected = 7168 * 1536 + 1536 * 128 * 192 + 7168 * 576 + 512 * 128 * 256 + 128 * 128 * 7168 + 1536 + 512 + 7168
+    for decoding in (False, True):
+        operators = mla.operators(model.hidden, step(3, context=999, decoding=decoding))
+        assert_close(sum(op.parameters for op in operators), expected, rtol=1e-6)
+        assert_close(sum(op.cached for op in operators), 3 * 1000 * 576 * 2, rtol=1e-6)
+
+
+def test_absorbed_attention_reads_the_latent_once_for_all_heads():
+    mla = LatentAttention(heads=16, latent=512, nope_dim=128, rope_dim=64, value_dim=128)
+    decode = named(mla, step(2, context=999, decoding=True))["attention"]
+    assert_close(decode.kv_cache, 2 * 1000 * 576 * 2, rtol=1e-6)
+    assert_close(decode.flops, 2 * 2 * 16 * 1000 * (576 + 512), rtol=1e-6)
+    prefill = named(mla, step(2, queries=1000))["attention"]
+    assert_close(prefill.flops, 2 * 2 * 16 * (1000 * 1001 / 2) * (192 + 128), rtol=1e-6)
+
+
+def test_sparse_attention_reads_no_more_than_it_picks():
+    dense = LatentAttention(heads=16, latent=512, nope_dim=128, rope_dim=64, value_dim=128)
+    sparse = dense.replace(indexer=Indexer(4, 64, 2048))
+    for context, keys in ((999, 1000), (99_999, 2048)):
+        at = step(context=context, decoding=True)
+        assert_close(named(sparse, at)["attention"].kv_cache, keys * 576 * 2, rtol=1e-5)
+        assert_close(named(sparse, at)["indexer"].kv_cache, (context + 1) * 68, rtol=1e-6)
+    at = step(context=999, decoding=True)
+    assert_close(named(sparse, at)["attention"].flops, named(dense, at)["attention"].flops, rtol=1e-6)
+
+
+def test_chunks_sinks_and_patterns_of_families():
+    oss, scout = load_model("openai/gpt-oss-20b"), load_model("meta-llama/Llama-4-Scout-17B-16E")
+    assert [(float(r.count), r.block.window is None) for r in oss.blocks if r.block.mixes_tokens] == [(12, False), (12, True)]
+    assert [(float(r.count), r.block.window is None) for r in scout.blocks if r.block.mixes_tokens] == [(36, False), (12, True)]
+    assert [float(r.count) for r in load_model("deepseek-ai/DeepSeek-V3").blocks] == [61, 3, 58]
+
+
+@pytest.mark.parametrize("name", ["deepseek-ai/DeepSeek-V3.2", "openai/gpt-oss-120b", "Qwen/Qwen1.5-MoE-A2.7B"])
+def test_breakdowns_add_up_and_gradients_are_finite(name, cluster):
+    model, workload, plan = load_model(name), Workload(8, 300, 20), Parallelism(4, 2, expert=4)
+    result, rows = estimate(model, cluster, workload, plan), breakdown(model, cluster, workload, plan)
+    for phase in ("ttft", "tpot"):
+        assert_close(getattr(rows, phase).sum(), getattr(result, phase), rtol=1e-6)
+    assert_finite(jax.grad(lambda records: jnp.log(estimate(*records).end_to_end))((model, cluster, workload, plan)))
+
+
+def test_more_tokens_at_once_amortise_the_experts(cluster):
+    model = load_model("mistralai/Mixtral-8x7B-v0.1")
+    one, many = (estimate(model, cluster, Workload(batch, 500, 50), Parallelism(8)).tpot for batch in (1, 64))
+    assert one < many < 8 * one
+
+
+def test_bad_layouts_and_numbers_are_refused(cluster):
+    model = load_model("mistralai/Mixtral-8x7B-v0.1")
+    with pytest.raises(InputError, match="expert: 3 does not divide the 8 tensor-parallel ranks"):
+        Parallelism(8, expert=3)
+    with pytest.raises(InputError, match=r"expert: 16 does not divide the 8 experts of mistralai/Mixtral-8x7B-v0\.1"):
+        estimate(model, cluster, Workload(), Parallelism(16, expert=16))
+    with pytest.raises(InputError, match="used: 9 exceeds 8, the routed experts"):
+        MoE(routed=8, used=9, intermediate=64)
