@@ -98,7 +98,7 @@ def estimate(c: Mapping[str, Numbers]) -> dict[str, Numbers]:
         computing = layers * attend + mlps * feed
         reduction = all_reduce(tokens * hidden * dtype)
         communication = (layers + mlps) * reduction
-        exposed = communication - c["overlap"] * p_minimum(communication, computing)
+        exposed = communication - c["overlap"] * np.minimum(communication, computing)
         rest = moved(2 * tokens * hidden * dtype) + reduction + hops(tokens * hidden * dtype)
         linears = (heads + 2 * kv_heads) * d * hidden * layers + heads * d * hidden * layers + 3 * width * hidden * mlps
         flops = 2 * tokens * linears + 2 * micro_batch * vocabulary * hidden

@@ -95,7 +95,7 @@ def _rows(phases: Phases, iteration: Iteration, passes: Parts, model: Model, pla
     launch = machine.collective_launch
     all_reduce = machine.group.all_reduce(iteration.hidden_volume, sharpness) + launch
     total = model.reductions * all_reduce
-    visible = exposed(total, operators_time(iteration.layers, machine.rates, sharpness), plan, sharpness)
+    visible = exposed(total, operators_time(iteration.layers, machine.rates, sharpness), plan)
     launching = model.reductions * launch * visible / jnp.maximum(total, 1e-30)
     add_operators(iteration.embedding, passes.rest)
     add_operators(iteration.layers, passes.layers)

@@ -16,7 +16,7 @@ from diffgenz.operators import Kind, Operator, Step
 from diffgenz.pipeline import Parts, hop_time
 from diffgenz.precision import Precision
 from diffgenz.roofline import Rates, operators_time
-from diffgenz.smooth import SHARPNESS, Scalar, once, smooth_min
+from diffgenz.smooth import SHARPNESS, Scalar, once
 from diffgenz.workload import Parallelism, Workload
 
 QUADRATURE = ((0.11270166537925831, 5 / 18), (0.5, 8 / 18), (0.8872983346207417, 5 / 18))
@@ -104,12 +104,12 @@ def iteration_times(iteration: Iteration, model: Model, machine: Machine, plan: 
     computing = once(operators_time(iteration.layers, rates, sharpness), machine.shard)
     embedding = operators_time(iteration.embedding, rates, sharpness) + all_reduce
     return Parts(
-        layers=computing + exposed(model.reductions * all_reduce, computing, plan, sharpness),
+        layers=computing + exposed(model.reductions * all_reduce, computing, plan),
         head=once(operators_time(iteration.head, rates, sharpness) + gather, machine.shard),
         rest=embedding + hop_time(plan, machine.links, iteration.hidden_volume),
     )
 
 
-def exposed(communication: Scalar, computing: Scalar, plan: Parallelism, sharpness: float) -> Scalar:
-    """Seconds of `communication` that do not hide behind `computing`: overlapped is `plan.overlap` of the shorter of the two."""
-    return communication - plan.overlap * smooth_min(communication, computing, sharpness)
+def exposed(communication: Scalar, computing: Scalar, plan: Parallelism) -> Scalar:
+    """Seconds of `communication` that do not hide behind `computing`: overlapped is `plan.overlap` of the shorter of the two, whatever the sharpness."""
+    return communication - plan.overlap * jnp.minimum(communication, computing)
