@@ -128,7 +128,7 @@ def estimate(c: Mapping[str, Numbers]) -> dict[str, Numbers]:
     end_to_end = ttft + further * tpot
     produced = c["batch"] * c["output_tokens"]
     ranks = c["tp"] * c["pp"] * c["dp"]
-    joules = ranks * c["idle_power"] * end_to_end + c["tp"] * c["dp"] * micro_batches * (prompt_joules + further * token_joules)
+    joules = ranks * c["idle_power"] * end_to_end + c["tp"] * c["batch"] / micro_batch * (prompt_joules + further * token_joules)
 
     table = vocabulary * hidden * dtype
     norms = (layers + mlps) * hidden * dtype

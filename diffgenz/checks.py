@@ -46,3 +46,13 @@ def check_divides(field: str, value: Any, total: Any, what: str) -> None:
     uneven = totals % numbers != 0
     if uneven.any():
         raise InputError(f"{field}: {numbers[uneven].flat[0]:g} does not divide the {totals[uneven].flat[0]:g} {what}; choose a divisor")
+
+
+def check_whole(field: str, value: Any, what: str) -> None:
+    """Raise `InputError` unless every element of `value`, a number of `what`, is whole. Traced values pass."""
+    if isinstance(value, Tracer):
+        return
+    numbers = np.asarray(value, dtype=float)
+    broken = numbers != np.floor(numbers)
+    if broken.any():
+        raise InputError(f"{field}: {numbers[broken].flat[0]:g} is not a whole number of {what}")

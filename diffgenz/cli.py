@@ -71,12 +71,14 @@ def _add_deployment(parser: argparse.ArgumentParser, several_batches: bool) -> N
     parser.add_argument("--pp", type=int, default=1, help="pipeline stages (default: 1)")
     parser.add_argument("--dp", type=int, default=1, help="replicas that share the batch (default: 1)")
     parser.add_argument("--ep", type=int, default=1, help="expert-parallel ranks among the tensor-parallel ones (default: 1)")
-    parser.add_argument("--isl", type=float, default=1024, help="input sequence length, tokens (default: 1024)")
-    parser.add_argument("--osl", type=float, default=128, help="output sequence length, tokens (default: 128)")
+    parser.add_argument("--isl", type=int, default=1024, help="input sequence length, tokens (default: 1024)")
+    parser.add_argument("--osl", type=int, default=128, help="output sequence length, tokens (default: 128)")
     if several_batches:
-        parser.add_argument("--batch", type=float, nargs="+", default=[1.0], help="requests in flight; one or several (default: 1)")
+        parser.add_argument(
+            "--batch", type=int, nargs="+", default=[1], help="requests in flight, which arrive and are served together; one or several (default: 1)"
+        )
     else:
-        parser.add_argument("--batch", type=float, default=1.0, help="requests in flight (default: 1)")
+        parser.add_argument("--batch", type=int, default=1, help="requests in flight (default: 1)")
     formats = "fp32, bf16, fp16, fp8, fp8_block, int8, mxfp4, nvfp4, int4, ..."
     parser.add_argument("--dtype", default="bf16", help=f"format of hidden states and attention (default: bf16); one of {formats}")
     parser.add_argument("--weights", help="format of the linear layers' weights (default: dtype)")

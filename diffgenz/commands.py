@@ -86,7 +86,14 @@ def estimate(options: argparse.Namespace) -> tuple[str, Any]:
     text = [deployment.title, "", _summary(deployment, points)]
     text += [_misfit(deployment, point) for point in points if point.needed is not None]
     if len(points) == 1 and points[0].breakdown is not None:
-        text += ["", _memory_line(points[0].result), "", _time_table(points[0].breakdown, "ttft"), "", _time_table(points[0].breakdown, "tpot")]
+        text += [
+            "",
+            _memory_line(deployment, points[0].result),
+            "",
+            _time_table(points[0].breakdown, "ttft"),
+            "",
+            _time_table(points[0].breakdown, "tpot"),
+        ]
     return "\n".join(text), data if len(data) > 1 else data[0]
 
 
@@ -102,10 +109,11 @@ class Point(eqx.Module):
 def _point(deployment: Deployment, batch: float) -> Point:
     d, workload = deployment, deployment.workload(batch)
     result = estimate_one(d.model, d.platform, workload, d.plan, d.precision, sharpness=d.sharpness)
+    if not np.isfinite(float(result.end_to_end)):
+        raise InputError(f"batch: {batch:g} requests of {d.input_tokens:g} + {d.output_tokens:g} tokens overflow float32; use smaller numbers")
     if bool(result.memory.fits):
         return Point(batch, result, breakdown(d.model, d.platform, workload, d.plan, d.precision, sharpness=d.sharpness), None)
-    connected = float(d.platform.network[-1].size) if d.platform.network else 1.0
-    needed = smallest_layout(d.model, d.platform.accelerator, workload, d.data, d.precision, int(min(d.model.most_shards, connected)))
+    needed = smallest_layout(d.model, d.platform, workload, d.data, d.precision)
     return Point(batch, result, None, needed or "no layout")
 
 
@@ -130,8 +138,8 @@ def _as_json(deployment: Deployment, point: Point) -> dict[str, Any]:
         "precision": {name: getattr(deployment.precision, name) for name in ("dtype", "weights", "activations", "kv_cache")},
         "calibrated": False,
         **metrics,
-        "memory": {name: _float(getattr(memory, name)) for name in ("weights", "kv_cache", "activations", "reserve", "total", "capacity")}
-        | {"fits": fits},
+        "memory": {name: _float(getattr(memory, name)) for name in ("weights", "kv_cache", "activations", "total", "capacity")}
+        | {"reserve": float(deployment.platform.accelerator.memory_reserve), "fits": fits},
         "accelerators_needed": point.needed.accelerators
         if isinstance(point.needed, Layout)
         else None
@@ -164,21 +172,23 @@ def _summary(deployment: Deployment, points: list[Point]) -> str:
 
 
 def _misfit(deployment: Deployment, point: Point) -> str:
-    start = f"\nbatch {point.batch:g} does not fit: {_memory_line(point.result)}."
+    start = f"\nbatch {point.batch:g} does not fit: {_memory_line(deployment, point.result)}."
     if isinstance(point.needed, Layout):
         layout = point.needed
         return f"{start}\nIt fits on {layout.accelerators}: tp {layout.tensor}, pp {layout.pipeline}, dp {deployment.data}."
     return f"{start}\nNo layout of it fits: reduce the batch, the lengths, or the bytes per weight or KV element."
 
 
-def _memory_line(result: Estimate) -> str:
+def _memory_line(deployment: Deployment, result: Estimate) -> str:
     memory = result.memory
-    parts = [f"{label} {float(value) / 1e9:.2f}" for label, value in _memory_parts(memory)]
-    return f"memory per accelerator, GB: {', '.join(parts)}; total {float(memory.total) / 1e9:.2f} of {float(memory.capacity) / 1e9:.2f}"
-
-
-def _memory_parts(memory: Any) -> list[tuple[str, Any]]:
-    return [("weights", memory.weights), ("KV cache", memory.kv_cache), ("activations", memory.activations), ("reserve", memory.reserve)]
+    labelled = {
+        "weights": memory.weights,
+        "KV cache": memory.kv_cache,
+        "activations": memory.activations,
+        "reserve": deployment.platform.accelerator.memory_reserve,
+    }
+    parts = ", ".join(f"{label} {float(value) / 1e9:.2f}" for label, value in labelled.items())
+    return f"memory per accelerator, GB: {parts}; total {float(memory.total) / 1e9:.2f} of {float(memory.capacity) / 1e9:.2f}"
 
 
 def _time_table(breakdown: Breakdown, phase: str) -> str:

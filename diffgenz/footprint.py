@@ -28,11 +28,6 @@ class Memory(eqx.Module):
     capacity: Leaf
 
     @property
-    def reserve(self) -> Leaf:
-        """B kept by the runtime."""
-        return self.total - (self.weights + self.kv_cache + self.activations)
-
-    @property
     def margin(self) -> Leaf:
         """B left; negative where it does not fit. Smooth, for optimizers."""
         return self.capacity - self.total

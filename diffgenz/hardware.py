@@ -9,7 +9,7 @@ from typing import Self
 
 import equinox as eqx
 
-from diffgenz.checks import check, check_at_most
+from diffgenz.checks import check, check_at_most, check_whole
 from diffgenz.errors import InputError
 from diffgenz.record import Record
 from diffgenz.smooth import Leaf, as_leaf
@@ -17,7 +17,8 @@ from diffgenz.specs import Spec, read_spec
 from diffgenz.topology import Topology, topology_named
 
 STATIC_SHARE, COMPUTE_SHARE, MEMORY_SHARE, NETWORK_SHARE = 0.3, 0.4, 0.2, 0.1
-"""Shares of TDP drawn when idle, and added by fully used compute, memory and network (GenZ, arXiv 2406.01698, its power model)."""
+"""Shares of TDP drawn when idle, and added by fully used compute, memory and network (GenZ, arXiv 2406.01698, its power model).
+Where a file states idle power, the other three share the rest of TDP in these proportions."""
 
 
 class MemoryTier(Record):
@@ -128,6 +129,7 @@ class Level(Record):
 
     def __check_init__(self):
         check("size", self.size, minimum=1)
+        check_whole("size", self.size, "accelerators")
         check("bandwidth", self.bandwidth, exclusive=True)
         check("latency", self.latency)
         check("efficiency", self.efficiency, maximum=1.0, exclusive=True)
@@ -152,6 +154,7 @@ class Platform(Record):
 
     def __check_init__(self):
         check("accelerators", self.accelerators, minimum=1)
+        check_whole("accelerators", self.accelerators, "accelerators")
         for inner, outer in pairwise(self.network):
             check_at_most("size", inner.size, outer.size, f"that of {outer.name}; network levels go outwards, and a size counts all inside")
         if not self.network:
@@ -164,6 +167,8 @@ class Platform(Record):
     def from_spec(cls, spec: Spec, accelerators: float = 1) -> Self:
         """The platform of an accelerator file. Energies not stated there follow from TDP by the shares of this module."""
         tdp = spec.power["tdp"]
+        idle = spec.power.get("idle", STATIC_SHARE * tdp)
+        dynamic = (tdp - idle) / (1 - STATIC_SHARE)  # so that all of it at full use is TDP
         accelerator = Accelerator(
             name=spec.name,
             peak_flops=spec.peak_flops,
@@ -171,9 +176,9 @@ class Platform(Record):
             memory_capacity=spec.memory["capacity"],
             memory_reserve=spec.memory["reserve"],
             launch_latency=spec.execution["launch_latency"],
-            idle_power=spec.power.get("idle", STATIC_SHARE * tdp),
-            energy_per_flop={key: COMPUTE_SHARE * tdp / peak for key, peak in spec.peak_flops.items()},
-            energy_per_byte=MEMORY_SHARE * tdp / spec.memory["bandwidth"],
+            idle_power=idle,
+            energy_per_flop={key: COMPUTE_SHARE * dynamic / peak for key, peak in spec.peak_flops.items()},
+            energy_per_byte=MEMORY_SHARE * dynamic / spec.memory["bandwidth"],
             price=spec.price.get("per_hour"),
             tiers=tuple(MemoryTier(name, **figures) for name, figures in spec.memory_tiers),
         )
@@ -184,7 +189,7 @@ class Platform(Record):
                 size=level.figures["size"],
                 bandwidth=level.figures["bandwidth"],
                 latency=level.figures["latency"],
-                energy_per_byte=NETWORK_SHARE * tdp / spec.network[0].figures["bandwidth"],
+                energy_per_byte=NETWORK_SHARE * dynamic / spec.network[0].figures["bandwidth"],
             )
             for level in spec.network
         )

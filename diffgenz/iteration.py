@@ -111,5 +111,5 @@ def iteration_times(iteration: Iteration, model: Model, machine: Machine, plan: 
 
 
 def exposed(communication: Scalar, computing: Scalar, plan: Parallelism) -> Scalar:
-    """Seconds of `communication` that do not hide behind `computing`: overlapped is `plan.overlap` of the shorter of the two, whatever the sharpness."""
+    """Seconds of `communication` that do not hide behind `computing`: hidden is `plan.overlap` of the shorter of the two."""
     return communication - plan.overlap * jnp.minimum(communication, computing)

@@ -211,7 +211,7 @@ def attention(step: Step, heads: Scalar, kv_heads: Scalar, head_dim: Scalar, win
     """
     length = step.context + step.queries
     held = length if window is None else jnp.minimum(length, window)
-    read = length if window is None else jnp.minimum(length, window + step.queries)
+    read = length if window is None else jnp.minimum(length, window + step.queries - 1)
     per_token = 2 * kv_heads * head_dim * step.precision.kv_cache_size
     keys = attention_keys(step, window)
     return attention_over(step, keys, heads, head_dim, head_dim, read=step.sequences * read * per_token, held=step.sequences * held * per_token)

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from diffgenz.errors import unknown
+from diffgenz.errors import InputError, unknown
 from diffgenz.hardware import Platform
 from diffgenz.inference import Estimate, estimate
 from diffgenz.models.model import Model
@@ -36,7 +36,7 @@ def metric_named(result: Estimate, metric: str) -> Scalar:
     for name in metric.split("."):
         value = getattr(value, name)
     if value is None:
-        raise unknown("metric", metric, [name for name in METRICS if "cost" not in name])
+        raise InputError(f"metric: {metric} needs a price, which the accelerator does not state; add [price] to its file, or set Accelerator.price")
     return value
 
 

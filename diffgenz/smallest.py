@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffgenz.footprint import Memory, memory_use
-from diffgenz.hardware import Accelerator
+from diffgenz.hardware import Accelerator, Platform
 from diffgenz.iteration import prefill_step
 from diffgenz.models.model import Model
 from diffgenz.pipeline import Pipeline
@@ -24,17 +24,19 @@ class Layout(NamedTuple):
     accelerators: int
 
 
-def smallest_layout(model: Model, accelerator: Accelerator, workload: Workload, data: int, precision: Precision, most_tensor: int) -> Layout | None:
-    """The layout with fewest accelerators that fits, of tensor and pipeline ranks in powers of two, or None.
+def smallest_layout(model: Model, platform: Platform, workload: Workload, data: int, precision: Precision) -> Layout | None:
+    """The layout with fewest accelerators that fits, or None: tensor ranks inside the innermost network level, and stages, in powers of two.
 
     Arguments:
-        data: replicas. most_tensor: tensor-parallel ranks allowed: attention heads, or what the network connects.
+        platform: its accelerator and network; how many it has does not count. data: replicas.
     """
-    layers = int(model.layers)
-    plans = [(2**t, 2**p) for t in range(most_tensor.bit_length()) for p in range(layers.bit_length()) if 2**t <= most_tensor and 2**p <= layers]
+    inner, connected = (int(platform.network[0].size), int(platform.network[-1].size)) if platform.network else (1, 1)
+    most_tensor, layers = int(min(model.most_shards, inner)), int(model.layers)
+    powers = [(2**t, 2**p) for t in range(most_tensor.bit_length()) for p in range(layers.bit_length())]
+    plans = [(t, p) for t, p in powers if t <= most_tensor and p <= layers and (t * p * data <= connected or t * p == 1)]
     plans.sort(key=lambda plan: (plan[0] * plan[1], plan[1]))
     tensor, pipeline = (jnp.asarray(np.array(column, dtype=float)) for column in zip(*plans, strict=True))
-    fits = np.asarray(_memories(model, accelerator, workload, Parallelism(tensor, pipeline, jnp.full_like(tensor, data)), precision).fits)
+    fits = np.asarray(_memories(model, platform.accelerator, workload, Parallelism(tensor, pipeline, jnp.full_like(tensor, data)), precision).fits)
     if not fits.any():
         return None
     first = plans[int(np.argmax(fits))]

@@ -24,6 +24,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from diffgenz.errors import InputError
+
 Scalar = Float[Array, ""]
 """One number. Cost functions are written for one configuration; `jax.vmap` batches them."""
 
@@ -41,9 +43,9 @@ _NEVER_ZERO = 1e-20  # added to a sum that is at least 1 unless both terms vanis
 
 
 def check_sharpness(sharpness: float) -> None:
-    """Raise `ValueError` unless `sharpness` is 1, 2, 4, 8 or `HARD`."""
+    """Raise `InputError` unless `sharpness` is 1, 2, 4, 8 or `HARD`."""
     if sharpness not in (1, 2, 4, 8, HARD):
-        raise ValueError(f"sharpness: {sharpness!r} is not available; use 1, 2, 4, 8 or diffgenz.HARD (the exact roofline)")
+        raise InputError(f"sharpness: {sharpness!r} is not available; use 1, 2, 4, 8 or diffgenz.HARD (the exact roofline)")
 
 
 def _power_of_two_below(x: Scalar) -> Scalar:

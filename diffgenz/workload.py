@@ -5,7 +5,7 @@ from typing import Self
 import equinox as eqx
 import jax
 
-from diffgenz.checks import check, check_divides
+from diffgenz.checks import check, check_divides, check_whole
 from diffgenz.record import Record
 from diffgenz.smooth import Leaf, as_leaf
 
@@ -60,6 +60,7 @@ class Parallelism(Record):
     def __check_init__(self):
         for field in ("tensor", "pipeline", "data", "expert"):
             check(field, getattr(self, field), minimum=1)
+            check_whole(field, getattr(self, field), "ranks")
         check_divides("expert", self.expert, self.tensor, "tensor-parallel ranks")
         check("overlap", self.overlap, maximum=1.0)
 

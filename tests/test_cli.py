@@ -96,7 +96,7 @@ BAD = [
     (["estimate", *LLAMA, "--gpus", "8", "--dp", "3"], "8 accelerators do not divide"),
     (["estimate", *LLAMA, "--tp", "64"], "tensor: 64 exceeds 32"),
     (["estimate", *LLAMA, "--batch", "-2"], "batch: -2 is not allowed"),
-    (["estimate", *LLAMA, "--isl", "nan"], "input_tokens: nan is not allowed"),
+    (["estimate", *LLAMA, "--isl", "-7"], "input_tokens: -7 is not allowed"),
     (["estimate", *LLAMA, "--weights", "fp9"], "weights: 'fp9' is not known; did you mean fp8"),
     (["estimate", *LLAMA, "--overlap", "2"], "overlap: 2 is not allowed"),
     (["estimate", *LLAMA, "--sharpness", "3"], "--sharpness: '3' is not available"),

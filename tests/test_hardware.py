@@ -115,11 +115,14 @@ def test_a_platform_carries_the_figures_of_its_file(system):
 
 
 @systems
-def test_full_use_of_compute_and_memory_adds_their_shares_of_tdp(system):
-    chip, tdp = load_platform(system).accelerator, read_spec(system).power["tdp"]
+def test_full_use_draws_tdp(system):
+    """Idle power, and compute, memory and network at full use: together TDP, the last three as 4 : 2 : 1."""
+    platform, tdp = load_platform(system), read_spec(system).power["tdp"]
+    chip, link = platform.accelerator, platform.network[0]
+    memory = chip.energy_per_byte * chip.memory_bandwidth
     for key, peak in chip.peak_flops.items():
-        assert_close(chip.flop_energy(key) * peak, 0.4 * tdp, 1e-6)
-    assert_close(chip.energy_per_byte * chip.memory_bandwidth, 0.2 * tdp, 1e-6)
+        assert_close(chip.flop_energy(key) * peak, 2 * memory, 1e-6)
+        assert_close(chip.idle_power + chip.flop_energy(key) * peak + memory + link.energy_per_byte * link.bandwidth, tdp, 1e-6)
 
 
 # ---- a file of one's own

@@ -59,8 +59,8 @@ HAND = {  # an operator, its FLOP, its bytes as in BYTES, its parameters, and wh
     "attention": (  # 101 + 102 + 103 + 104 + 105 keys, 8 heads of 16; 2 KV heads hold 105 tokens, keys and values
         attention(step(), x(8), x(2), x(16)), 4 * 3 * 8 * 16 * 515, (0, 3 * 5 * 8 * 16 * 2, 3 * 5 * 8 * 16 * 2, 3 * 105 * 2 * 2 * 16), 0, 3 * 105 * 2 * 2 * 16,
     ),
-    "attention, windowed": (  # every query sees 50; reads 50 + 5 tokens, keeps 50
-        attention(step(), x(8), x(2), x(16), x(50)), 4 * 3 * 8 * 16 * 5 * 50, (0, 3840, 3840, 3 * 55 * 2 * 2 * 16), 0, 3 * 50 * 2 * 2 * 16,
+    "attention, windowed": (  # every query sees 50, the first one 49 before itself; reads 49 + 5 tokens, keeps 50
+        attention(step(), x(8), x(2), x(16), x(50)), 4 * 3 * 8 * 16 * 5 * 50, (0, 3840, 3840, 3 * 54 * 2 * 2 * 16), 0, 3 * 50 * 2 * 2 * 16,
     ),
     "einsum": (  # scores of 4 queries in each of 2 groups
         einsum("s", "bkgmd,bknd->bkgmn", {"b": 3, "k": 2, "g": 2, "m": 4, "d": 16, "n": 9}, sizes_of=(2, 1, 4)),

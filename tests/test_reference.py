@@ -88,13 +88,6 @@ def test_estimates_equal_an_independent_roofline(name, llama_8b, llama_70b, clus
             assert_close(now.tpot, reference.tpot(batch, prompt, output), rtol=2e-6)
 
 
-def test_the_default_is_a_little_above_the_hard_roofline(llama_8b, cluster):
-    now = estimate(llama_8b, cluster, Workload(64, 512, 100), Parallelism(8))
-    hard = Roofline("meta-llama/Llama-3.1-8B", 8)
-    assert 1 <= now.ttft / hard.ttft(64, 512) < 1.02
-    assert 1 <= now.tpot / hard.tpot(64, 512, 100) < 1.02
-
-
 # ---- pipelines
 
 
@@ -186,13 +179,11 @@ def random_numbers(count):
 @jax.vmap
 def estimates(x):
     """The estimate of a configuration of which every number is given."""
-    attention = Attention(x["heads"], x["kv_heads"], x["head_dim"])
+    attention = Attention(heads=x["heads"], kv_heads=x["kv_heads"], head_dim=x["head_dim"])
     blocks = (Repeated(attention.replace(window=x["window"]), x["local"]), Repeated(attention, x["layers"]))
-    feed_forward = Repeated(MLP(x["intermediate"]), x["layers"] + x["local"])
+    feed_forward = Repeated(MLP(intermediate=x["intermediate"]), x["layers"] + x["local"])
     model = Model("random", x["hidden"], x["vocabulary"], (*blocks, feed_forward))
-    chip = Accelerator(
-        **CHIP | {"peak_flops": {"bf16": x["peak"]}, "memory_bandwidth": x["bandwidth"], "launch_latency": x["launch"]},
-    )
+    chip = Accelerator(**CHIP | {"peak_flops": {"bf16": x["peak"]}, "memory_bandwidth": x["bandwidth"], "launch_latency": x["launch"]})
     node, fabric = make_cluster().network
     network = (node.replace(bandwidth=x["link"], latency=x["latency"]), fabric.replace(bandwidth=x["fabric"], latency=FABRIC["latency"]))
     plan = Parallelism(x["tensor"], x["pipeline"], x["data"], x["overlap"])

@@ -20,6 +20,10 @@ class Config:
         """The first of `keys` that is present and not null."""
         return next((self.raw[key] for key in keys if self.raw.get(key) is not None), default)
 
+    def with_defaults(self, **defaults: Any) -> "Config":
+        """The same with what published files leave to the defaults of transformers' configuration classes (5.x)."""
+        return Config(self.name, defaults | {key: value for key, value in self.raw.items() if value is not None})
+
     def number(self, *keys: str, default: float | None = None) -> int | float:
         """The first of `keys` as a positive number.
 
@@ -33,9 +37,30 @@ class Config:
             raise InputError(f"{self.name}: {keys[0]}: {value!r} is not a positive number")
         return value
 
+    def count(self, *keys: str, default: int | None = None, least: int = 1) -> int:
+        """The first of `keys` as a whole number, at least `least`.
+
+        Raises:
+            InputError: none is there (and there is no default), or it is not such a number.
+        """
+        value = self.get(*keys, default=default)
+        if value == 0 == least and not isinstance(value, bool):
+            return 0
+        value = self.number(*keys, default=default)
+        if value != int(value) or value >= 2**31:
+            raise InputError(f"{self.name}: {keys[0]}: {value!r} is not a whole number")
+        return int(value)
+
     def flag(self, *keys: str, default: bool) -> bool:
-        """The first of `keys` as a truth value."""
-        return bool(self.get(*keys, default=default))
+        """The first of `keys` as a truth value.
+
+        Raises:
+            InputError: it is neither true nor false.
+        """
+        value = self.get(*keys, default=default)
+        if not isinstance(value, bool):
+            raise InputError(f"{self.name}: {keys[0]}: {value!r} is neither true nor false")
+        return value
 
     def section(self, key: str) -> "Config":
         """A nested object.
@@ -58,7 +83,7 @@ class Config:
 
     @property
     def layers(self) -> int:
-        return int(self.number("num_hidden_layers", "n_layer", "n_layers"))
+        return self.count("num_hidden_layers", "n_layer", "n_layers")
 
     @property
     def heads(self) -> int | float:
@@ -71,9 +96,12 @@ class Config:
 
 def attention_of(config: Config, **differences: Any) -> Attention:
     """Attention by the names that most families give its sizes, with what differs."""
+    kv_heads = config.number("num_key_value_heads", default=config.heads)
+    if kv_heads > config.heads:
+        raise InputError(f"{config.name}: num_key_value_heads: {kv_heads!r} exceeds num_attention_heads, {config.heads!r}")
     facts: dict[str, Any] = {
         "heads": config.heads,
-        "kv_heads": config.number("num_key_value_heads", default=config.heads),
+        "kv_heads": kv_heads,
         "head_dim": config.head_dim,
     }
     return Attention(**(facts | differences))

@@ -48,7 +48,7 @@ def qwen3(config: Config) -> Model:
 
 def _qwen(config: Config, attention: Attention) -> Model:
     window = config.window() if config.flag("use_sliding_window", default=False) else None
-    first = int(config.number("max_window_layers")) if config.get("max_window_layers") else 0
+    first = config.count("max_window_layers", default=28, least=0)
     windowed = windowed_layers(config, max(config.layers - first, 0)) if window else 0
     return model_of(
         config, attention, (MLP(intermediate=config.number("intermediate_size")), config.layers), tied=False, windowed=windowed, window=window
@@ -57,17 +57,20 @@ def _qwen(config: Config, attention: Attention) -> Model:
 
 def gemma(config: Config) -> Model:
     """Llama, tied, with wide heads."""
+    config = config.with_defaults(head_dim=256)
     return model_of(config, attention_of(config), (MLP(intermediate=config.number("intermediate_size")), config.layers), tied=True)
 
 
 def gemma2(config: Config) -> Model:
     """Norms before and after each block; every other layer slides a window."""
+    config = config.with_defaults(head_dim=256, sliding_window=4096)
     return _gemma_pattern(config, attention_of(config, norms=2), windowed_layers(config, (config.layers + 1) // 2))
 
 
 def gemma3(config: Config) -> Model:
     """Gemma 2 with norms on queries and keys, five windowed layers to each full one."""
-    period = int(config.number("sliding_window_pattern", default=6))
+    config = config.with_defaults(head_dim=256, num_attention_heads=8, num_key_value_heads=4, vocab_size=262_208, sliding_window=4096)
+    period = config.count("sliding_window_pattern", default=6)
     windowed = windowed_layers(config, config.layers - config.layers // period)
     return _gemma_pattern(config, attention_of(config, norms=2, query_key_norm="head"), windowed)
 

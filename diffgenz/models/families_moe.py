@@ -23,13 +23,13 @@ def _experts(config: Config, **differences: object) -> MoE:
 
 def _shared(config: Config) -> MLP | None:
     """The shared experts of DeepSeek's kin: one MLP as wide as all of them."""
-    count = config.get("n_shared_experts", "num_shared_experts", default=0)
+    count = config.count("n_shared_experts", "num_shared_experts", default=0, least=0)
     return MLP(intermediate=count * config.number("moe_intermediate_size"), norm=None, reduces=False) if count else None
 
 
 def _first_dense(config: Config, moe: MoE) -> tuple[tuple[Block, int], ...]:
     """`first_k_dense_replace` dense layers, then experts."""
-    dense = int(config.get("first_k_dense_replace", default=0))
+    dense = config.count("first_k_dense_replace", default=0, least=0)
     if config.get("moe_layer_freq", default=1) != 1:
         raise InputError(f"{config.name}: moe_layer_freq: {config.get('moe_layer_freq')!r} is not modelled; 1 is")
     return (MLP(intermediate=config.number("intermediate_size")), dense), (moe, config.layers - dense)
@@ -75,7 +75,9 @@ def qwen2_moe(config: Config) -> Model:
 
 def qwen3_moe(config: Config) -> Model:
     """Qwen 3 with experts in every `decoder_sparse_step`-th layer but those of `mlp_only_layers`."""
-    step, dense_only = int(config.number("decoder_sparse_step", default=1)), set(config.get("mlp_only_layers", default=[]))
+    step, dense_only = config.count("decoder_sparse_step", default=1), config.get("mlp_only_layers", default=[])
+    if not isinstance(dense_only, list):
+        raise InputError(f"{config.name}: mlp_only_layers: {dense_only!r} is not a list of layers")
     sparse = sum((layer + 1) % step == 0 and layer not in dense_only for layer in range(config.layers))
     dense = MLP(intermediate=config.number("intermediate_size"))
     return model_of(config, attention_of(config, query_key_norm="head"), (dense, config.layers - sparse), (_experts(config), sparse), tied=False)
@@ -144,12 +146,12 @@ def llama4(config: Config) -> Model:
 
     A chunk is modelled as a window of its size: the same up to one chunk of context, an upper bound beyond.
     """
-    step = int(config.number("interleave_moe_layer_step", default=1))
+    step = config.count("interleave_moe_layer_step", default=1)
     sparse = config.layers // step
     width = config.number("intermediate_size")
     moe = _experts(config, shared=MLP(intermediate=width, norm=None, reduces=False))
     dense = MLP(intermediate=config.number("intermediate_size_mlp"))
-    period = int(config.number("no_rope_layer_interval", default=4))
+    period = config.count("no_rope_layer_interval", default=4)
     chunked = config.layers - config.layers // period
     chunk = config.number("attention_chunk_size", default=8192)
     return model_of(config, attention_of(config), (dense, config.layers - sparse), (moe, sparse), tied=False, windowed=chunked, window=chunk)
