@@ -5,15 +5,15 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from diffgenz.errors import InputError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `diffgenz`; returns the exit code: 0, or 2 for input that cannot be used."""
-    options = _parser().parse_args(arguments)
     try:
+        options = _parser().parse_args(arguments)
         text, data = _run(options)
         print(json.dumps(data, indent=2, allow_nan=False) if options.json else text)
         sys.stdout.flush()
@@ -35,10 +35,15 @@ def _run(options: argparse.Namespace) -> tuple[str, Any]:
     return commands.estimate(options) if options.command == "estimate" else commands.sensitivity(options)
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints are one line, like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see `{self.prog} --help`")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="diffgenz", description="What serving a large language model takes: latency, throughput, memory, energy, cost."
-    )
+    parser = _Parser(prog="diffgenz", description="What serving a large language model takes: latency, throughput, memory, energy, cost.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     listing = commands.add_parser("list", help="the models or systems that are shipped")

@@ -319,3 +319,20 @@ def test_sizes_batch():
     widths = jnp.array([64.0, 128.0, 256.0])
     counts = jax.vmap(lambda hidden: small().replace(hidden=hidden).parameters)(widths)
     assert_close(counts, [float(small(hidden_size=int(width), head_dim=16).parameters) for width in widths], 1e-7)
+
+
+def test_published_gemma_files_leave_sizes_to_defaults():
+    """The 27B file on the Hub has no vocab_size, the 12B no head_dim."""
+    facts = {"model_type": "gemma3_text", "hidden_size": 3840, "intermediate_size": 15360, "num_hidden_layers": 48, "num_attention_heads": 16}
+    bare = model_from_config(facts | {"num_key_value_heads": 8, "sliding_window": 1024}, "bare")
+    assert float(bare.parameters) == float(load_model("google/gemma-3-12b-pt").parameters)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"num_hidden_layers": 2.5}, {"num_key_value_heads": 8}, {"tie_word_embeddings": "false"}, {"num_hidden_layers": 10**20}],
+    ids=str,
+)
+def test_a_value_of_the_wrong_kind_is_named(change):
+    with pytest.raises(InputError, match=f"small: {next(iter(change))}: "):
+        small(num_attention_heads=4, **change)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support import as_double, assert_close, assert_finite, named_leaves, scaled_one_by_one, stack
 
-from diffgenz import METRICS, InputError, Parallelism, Platform, Workload, elasticities, estimate
+from diffgenz import InputError, Parallelism, Platform, Workload, elasticities, estimate
 from diffgenz.hardware import Accelerator
 from diffgenz.sensitivity import metric_named
 
@@ -15,7 +15,7 @@ PLAN = Parallelism(16, 2, 1, 0.2)
 STEP = 1e-5
 
 
-@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("metric", ["ttft", "end_to_end", "energy_per_output_token", "cost_per_million_output_tokens", "memory.total"])
 def test_elasticities_are_the_differences(metric, gemma_27b, cluster, double):
     model, platform, workload, plan = as_double((gemma_27b, cluster, CHAT, PLAN))
     card = elasticities(model, platform, workload, plan, metric)
