@@ -1,16 +1,10 @@
 """Parity with GenZ: the goldens, where they are at hand, and GenZ's rules worked by hand."""
 
-# Benchmarks are scripts: their folder has to be on the path first.
-# ruff: noqa: E402
-# pyright: reportMissingImports=false
-
 import json
 from pathlib import Path
 
-import pytest
-
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 import genz_parity
+import pytest
 from genz.evaluation import Footprint, Timing, measure, run
 from genz.graph import ACTIVATIONS_ON_CHIP, RESIDENCY, Graph, Heads, Kernel, Message, Pattern, attend, einsum_law, matmul
 from genz.layers import Shape, Split
@@ -20,6 +14,7 @@ from genz.phases import chunked, decode, expected_tokens, prefill
 from genz.subjects import candidates
 from genz.system import GIGA, Gear, System
 
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 GOLDENS = Path(__file__).parents[1].parent / "shared" / "goldens"
 FILES = [GOLDENS / "genz_operators.jsonl", GOLDENS / "genz_estimates.jsonl"]
 with_goldens = pytest.mark.skipif(not all(file.exists() for file in FILES), reason="no goldens here")
