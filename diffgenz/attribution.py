@@ -94,13 +94,19 @@ def _rows(phases: Phases, iteration: Iteration, passes: Parts, model: Model, pla
 
     launch = machine.collective_launch
     all_reduce = machine.group.all_reduce(iteration.hidden_volume, sharpness) + launch
-    total = model.reductions * all_reduce
-    visible = exposed(total, operators_time(iteration.layers, machine.rates, sharpness), plan)
-    launching = model.reductions * launch * visible / jnp.maximum(total, 1e-30)
+    exchanged = sum((exchange.repeats * machine.exchange_time(exchange, plan) for exchange in iteration.exchanges), start=jnp.zeros(()))
+    exchange_launches = sum((2 * exchange.repeats for exchange in iteration.exchanges), start=jnp.zeros(())) * machine.rates.launch
+    exchange_launches = jnp.where(plan.attention_data > 1, exchange_launches, 0.0)
+    reduced = model.reductions * all_reduce
+    total = reduced + exchanged
+    shown = exposed(total, operators_time(iteration.layers, machine.rates, sharpness), plan) / jnp.maximum(total, 1e-30)
     add_operators(iteration.embedding, passes.rest)
     add_operators(iteration.layers, passes.layers)
     add_operators(iteration.head, passes.head)
-    add("all_reduce", passes.layers, 0.0, 0.0, visible - launching, launching)
+    launching = model.reductions * launch
+    add("all_reduce", passes.layers, 0.0, 0.0, shown * (reduced - launching), shown * launching)
+    if iteration.exchanges:
+        add("all_to_all", passes.layers, 0.0, 0.0, shown * (exchanged - exchange_launches), shown * exchange_launches)
     add("all_reduce", passes.rest, 0.0, 0.0, all_reduce - launch, launch)
     add("all_gather", passes.head, 0.0, 0.0, machine.group.all_gather(iteration.logits_volume, sharpness), launch)
     add("send", passes.rest, 0.0, 0.0, hop_time(plan, machine.links, iteration.hidden_volume), jnp.zeros(()))

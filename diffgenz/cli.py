@@ -75,7 +75,8 @@ def _add_deployment(parser: argparse.ArgumentParser, several_batches: bool) -> N
     parser.add_argument("--tp", type=int, help="tensor-parallel ranks (default: the accelerators that pp and dp leave)")
     parser.add_argument("--pp", type=int, default=1, help="pipeline stages (default: 1)")
     parser.add_argument("--dp", type=int, default=1, help="replicas that share the batch (default: 1)")
-    parser.add_argument("--ep", type=int, default=1, help="expert-parallel ranks among the tensor-parallel ones (default: 1)")
+    parser.add_argument("--ep", type=int, default=1, help="groups that hold different experts, of the tp x attention-dp ranks (default: 1)")
+    parser.add_argument("--attention-dp", type=int, default=1, help="groups that share requests but for the experts: DP attention (default: 1)")
     parser.add_argument("--isl", type=int, default=1024, help="input sequence length, tokens (default: 1024)")
     parser.add_argument("--osl", type=int, default=128, help="output sequence length, tokens (default: 128)")
     if several_batches:

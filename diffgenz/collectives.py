@@ -4,6 +4,9 @@ A group of n ranks fills the inner levels first: 16 tensor-parallel ranks on nod
 A collective runs level by level, each carrying the volume divided by the ranks inside it: reduce-scatter inside, all-reduce of the shards
 outside, all-gather inside, which telescopes to one all-reduce per level. At each level the fastest algorithm that its topology offers is
 taken, by a smooth minimum.
+
+Tokens on their way to their experts cross each level once for each group of ranks behind it that holds any of them (node-level
+de-duplication, as in DeepEP); levels work at the same time, and the slowest sets the pace.
 """
 
 from collections.abc import Sequence
@@ -81,6 +84,25 @@ class Group(eqx.Module):
         """Seconds to sum a tensor of `volume` B over the group; zero for one rank."""
         times = (rung.fastest(rung.link.topology.all_reduce(rung.ranks), volume, sharpness) for rung in self.rungs)
         return sum(times, start=jnp.zeros(()))
+
+    def all_to_all(self, volume: Scalar, picks: Scalar, owners: Scalar) -> Scalar:
+        """Seconds until every rank has sent its `volume` B of tokens, each of them to `picks` random ones of `owners`; zero for one rank.
+
+        Arguments:
+            owners: the equal parts that the group's ranks form, each holding something else; ranks of a part all need its tokens.
+
+        Behind a level with u units, the expected number that a token goes to is u (1 - (1 - 1 / min(u, owners))**picks). The way back is as long.
+        """
+        units = jnp.ones(())
+        latency, slowest = jnp.zeros(()), jnp.zeros(())
+        for rung in reversed(self.rungs):
+            units = units * rung.ranks.count
+            missed = jnp.minimum(1 / jnp.minimum(units, owners), 1 - 1e-6)  # one unit: log1p would be infinite
+            copies = -units * jnp.expm1(picks * jnp.log1p(-missed))
+            schedule = rung.link.topology.all_to_all(rung.ranks)[0]
+            latency = latency + schedule.steps * rung.link.latency
+            slowest = jnp.maximum(slowest, schedule.share * copies * volume * rung.link.per_byte)
+        return latency + slowest
 
     def all_gather(self, volume: Scalar, sharpness: float = SHARPNESS) -> Scalar:
         """Seconds until every rank has the whole tensor of `volume` B, of which each had its part. Reduce-scatter costs the same."""

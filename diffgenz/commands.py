@@ -32,23 +32,22 @@ class Deployment:
 
     def __init__(self, options: argparse.Namespace):
         _cache_compilations()
-        for name in ("gpus", "tp", "pp", "dp", "ep"):
+        for name in ("gpus", "tp", "pp", "dp", "ep", "attention_dp"):
             value = getattr(options, name)
             if value is not None and value < 1:
-                raise InputError(f"--{name}: {value} is not allowed; it must be at least 1")
+                raise InputError(f"--{name.replace('_', '-')}: {value} is not allowed; it must be at least 1")
         tensor = options.tp if options.tp is not None else _left_over(options)
-        accelerators = options.gpus if options.gpus is not None else tensor * options.pp * options.dp
-        self.layout = Layout(tensor, options.pp, tensor * options.pp * options.dp)
+        used = tensor * options.attention_dp * options.pp * options.dp
+        accelerators = options.gpus if options.gpus is not None else used
+        self.layout = Layout(tensor, options.pp, used)
         self.data = options.dp
-        if self.layout.accelerators > accelerators:
-            raise InputError(
-                f"--gpus: tp {tensor} x pp {options.pp} x dp {options.dp} = {self.layout.accelerators} ranks exceed {accelerators}; "
-                "give more, or fewer ranks"
-            )
+        if used > accelerators:
+            layout = f"tp {tensor} x attention-dp {options.attention_dp} x pp {options.pp} x dp {options.dp}"
+            raise InputError(f"--gpus: {layout} = {used} ranks exceed {accelerators}; give more, or fewer ranks")
         self.model: Model = load_model(options.model)
         self.spec = read_spec(options.system)
         self.platform = Platform.from_spec(self.spec, accelerators)
-        self.plan = Parallelism(tensor, options.pp, options.dp, options.overlap, options.ep)
+        self.plan = Parallelism(tensor, options.pp, options.dp, options.overlap, options.ep, options.attention_dp)
         self.precision = Precision(options.dtype, options.weights, options.activations, options.kv_cache)
         self.sharpness = _sharpness(options.sharpness)
         self.batches = [float(batch) for batch in np.atleast_1d(options.batch)]
@@ -65,7 +64,7 @@ class Deployment:
         parameters, ranks = f"{float(model.parameters) / 1e9:.3g}e9 parameters", f"tp {layout.tensor}, pp {layout.pipeline}, dp {self.data}"
         if model.experts:
             parameters += f", {float(model.active_parameters) / 1e9:.3g}e9 active"
-            ranks += f", ep {int(self.plan.expert)}"
+            ranks += f", ep {int(self.plan.expert)}, attention dp {int(self.plan.attention_data)}"
         unused = int(self.platform.accelerators) - layout.accelerators
         machine = f"{layout.accelerators} x {self.spec.name}" + (f" ({unused} more unused)" if unused else "")
         return "\n".join(
@@ -132,6 +131,7 @@ def _as_json(deployment: Deployment, point: Point) -> dict[str, Any]:
         "pipeline": deployment.layout.pipeline,
         "data": deployment.data,
         "expert": int(deployment.plan.expert),
+        "attention_data": int(deployment.plan.attention_data),
         "batch": point.batch,
         "input_tokens": deployment.input_tokens,
         "output_tokens": deployment.output_tokens,
@@ -252,10 +252,10 @@ def _with_unit(name: str, value: float) -> str:
 
 def _left_over(options: argparse.Namespace) -> int:
     """Tensor-parallel ranks where none are given: the accelerators that pipeline stages and replicas leave."""
-    gpus = options.gpus if options.gpus is not None else options.pp * options.dp
-    others = options.pp * options.dp
+    others = options.attention_dp * options.pp * options.dp
+    gpus = options.gpus if options.gpus is not None else others
     if gpus % others:
-        raise InputError(f"--gpus: {gpus} accelerators do not divide over pp {options.pp} x dp {options.dp}; give --tp")
+        raise InputError(f"--gpus: {gpus} accelerators do not divide over the {others} of attention-dp, pp and dp; give --tp")
     return gpus // others
 
 

@@ -14,7 +14,8 @@ from diffgenz.workload import Parallelism
 def iteration_energy(iteration: Iteration, model: Model, platform: Platform, plan: Parallelism, precision: Precision) -> Scalar:
     """J that one tensor-parallel rank spends on one micro-batch over all stages, idle power apart.
 
-    Messages cost the innermost level's energy per byte: an all-reduce sends 2 (n - 1) / n of its volume from each rank.
+    Messages cost the innermost level's energy per byte: an all-reduce sends 2 (n - 1) / n of its volume from each rank, a token on its way
+    to experts and back one copy for each that another rank holds.
     """
     accelerator = platform.accelerator
     linear = sum((op.repeats * op.flops for op in iteration.operators if op.kind is Kind.LINEAR), start=jnp.zeros(()))
@@ -24,4 +25,7 @@ def iteration_energy(iteration: Iteration, model: Model, platform: Platform, pla
     if not platform.network:
         return computing + traffic * accelerator.energy_per_byte
     sent = 2 * (1 - 1 / plan.tensor) * (model.reductions + 1) * iteration.hidden_volume + (plan.pipeline - 1) * iteration.hidden_volume
+    for exchange in iteration.exchanges:
+        away = jnp.where(plan.attention_data > 1, exchange.picks * (1 - 1 / plan.expert), 0.0)
+        sent = sent + exchange.repeats * away * (exchange.dispatch + exchange.combine)
     return computing + traffic * accelerator.energy_per_byte + sent * platform.network[0].energy_per_byte

@@ -9,7 +9,7 @@ from diffgenz.iteration import Iteration
 from diffgenz.models.model import Model
 from diffgenz.operators import Operator, Step
 from diffgenz.pipeline import Pipeline
-from diffgenz.smooth import Leaf, Scalar
+from diffgenz.smooth import Leaf, Scalar, ceil_share
 from diffgenz.workload import Parallelism, Workload
 
 
@@ -44,7 +44,8 @@ def memory_use(model: Model, accelerator: Accelerator, workload: Workload, plan:
     Weights and KV cache are those of the stage with most layers. Embedding and LM head are both on the only stage, or on the first and the
     last, whichever is larger (tied weights: the same, on both). Activations: the residual stream and the largest operator's inputs and outputs.
     """
-    last = prompt.replace(sequences=pipeline.requests, queries=1.0, context=workload.input_tokens + workload.output_tokens - 1)
+    requests = ceil_share(pipeline.requests, 1 / plan.attention_data)
+    last = prompt.replace(sequences=requests, queries=1.0, context=workload.input_tokens + workload.output_tokens - 1)
     prefill, decode = Iteration.of(model, prompt), Iteration.of(model, last)
     embedding, head = _stored(decode.embedding), _stored(decode.head)
     ends = jnp.where(plan.pipeline > 1, jnp.maximum(embedding, head), embedding + head)

@@ -76,11 +76,17 @@ def estimate(
 
 def check_layout(model: Model, platform: Platform, plan: Parallelism) -> None:
     """Raise `InputError` where `plan` needs more accelerators, heads or layers than there are. Traced numbers pass."""
-    check_at_most("tensor x pipeline x data", plan.ranks, platform.accelerators, "the platform's accelerators; use fewer ranks or more accelerators")
+    check_at_most(
+        "tensor x attention_data x pipeline x data",
+        plan.ranks,
+        platform.accelerators,
+        "the platform's accelerators; use fewer ranks or more accelerators",
+    )
     check_at_most("tensor", plan.tensor, model.most_shards, f"the heads of {model.name}; use fewer tensor-parallel ranks")
     check_at_most("pipeline", plan.pipeline, model.layers, f"the layers of {model.name}; use fewer stages")
     if not model.experts:
         check_at_most("expert", plan.expert, 1, f"since {model.name} has no experts; leave it out")
+        check_at_most("attention_data", plan.attention_data, 1, f"since {model.name} has no experts; use data")
     for experts in model.experts:
         check_divides("expert", plan.expert, experts, f"experts of {model.name}")
 
@@ -115,10 +121,12 @@ def _estimate(model: Model, platform: Platform, workload: Workload, plan: Parall
 
     tokens = workload.batch * workload.output_tokens
     throughput = tokens / end_to_end
-    per_accelerator = throughput * phases.machine.shard * (1 / plan.pipeline) * (1 / plan.data)  # reciprocals that exist already
+    per_accelerator = (
+        throughput * phases.machine.shard * (1 / plan.attention_data) * (1 / plan.pipeline) * (1 / plan.data)
+    )  # reciprocals that exist already
     prefill_energy = iteration_energy(phases.prefill, model, platform, plan, precision)
     decode_energy = iteration_energy(phases.decode, model, platform, plan, precision)
-    busy = plan.tensor * workload.batch / pipeline.micro_batch  # passes of a micro-batch: rounded-up ones and idle replicas do no work
+    busy = plan.stage * workload.batch / pipeline.micro_batch  # passes of a micro-batch: rounded-up ones and idle replicas do no work
     energy = plan.ranks * accelerator.idle_power * end_to_end + busy * (prefill_energy + further * decode_energy)
     prompt = prefill_step(workload, plan, precision, pipeline.micro_batch)
     return Estimate(

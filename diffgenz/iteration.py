@@ -12,11 +12,11 @@ import jax.numpy as jnp
 from diffgenz.collectives import Group, Link
 from diffgenz.hardware import Platform
 from diffgenz.models.model import Model
-from diffgenz.operators import Kind, Operator, Step
+from diffgenz.operators import Exchange, Kind, Operator, Step
 from diffgenz.pipeline import Parts, hop_time
 from diffgenz.precision import Precision
 from diffgenz.roofline import Rates, operators_time
-from diffgenz.smooth import SHARPNESS, Scalar, once
+from diffgenz.smooth import SHARPNESS, Scalar, ceil_share, once
 from diffgenz.workload import Parallelism, Workload
 
 QUADRATURE = ((0.11270166537925831, 5 / 18), (0.5, 8 / 18), (0.8872983346207417, 5 / 18))
@@ -28,6 +28,7 @@ class Machine(eqx.Module):
 
     Arguments:
         rates: of one accelerator. links: the network levels. group: the tensor-parallel ranks.
+        stage: the ranks of a pipeline stage, over which experts are spread.
         shard: 1 / tensor-parallel ranks.
         collective_launch: s to launch a collective; zero where the group is one rank.
     """
@@ -35,6 +36,7 @@ class Machine(eqx.Module):
     rates: Rates
     links: tuple[Link, ...]
     group: Group
+    stage: Group
     shard: Scalar
     collective_launch: Scalar
 
@@ -44,7 +46,14 @@ class Machine(eqx.Module):
         rates = Rates.of(platform.accelerator, precision)
         links = tuple(Link.of(level) for level in platform.network)
         shard = 1 / plan.tensor
-        return cls(rates, links, Group.of(plan.tensor, links), shard, jnp.where(shard < 1, rates.launch, 0.0))
+        launch = jnp.where(shard < 1, rates.launch, 0.0)
+        return cls(rates, links, Group.of(plan.tensor, links), Group.of(plan.stage, links), shard, launch)
+
+    def exchange_time(self, exchange: Exchange, plan: Parallelism) -> Scalar:
+        """Seconds of one dispatch and combine; zero where all ranks see all tokens."""
+        there = self.stage.all_to_all(exchange.dispatch, exchange.picks, plan.expert)
+        back = self.stage.all_to_all(exchange.combine, exchange.picks, plan.expert)
+        return jnp.where(plan.attention_data > 1, there + back + 2 * self.rates.launch, 0.0)
 
 
 class Iteration(NamedTuple):
@@ -54,6 +63,7 @@ class Iteration(NamedTuple):
         layers, embedding, head: operators of each part.
         hidden_volume: B of the new tokens' hidden states: what each all-reduce sums and each stage passes on.
         logits_volume: B of the logits, gathered over the tensor-parallel ranks.
+        exchanges: what goes to experts on other ranks and back.
     """
 
     layers: tuple[Operator, ...]
@@ -61,6 +71,7 @@ class Iteration(NamedTuple):
     head: tuple[Operator, ...]
     hidden_volume: Scalar
     logits_volume: Scalar
+    exchanges: tuple[Exchange, ...]
 
     @classmethod
     def of(cls, model: Model, step: Step) -> "Iteration":
@@ -71,6 +82,7 @@ class Iteration(NamedTuple):
             model.head_operators(step),
             step.tokens * model.hidden * step.precision.dtype_size,
             step.sequences * model.vocabulary * step.precision.dtype_size,
+            model.exchanges(step),
         )
 
     @property
@@ -80,8 +92,9 @@ class Iteration(NamedTuple):
 
 
 def prefill_step(workload: Workload, plan: Parallelism, precision: Precision, sequences: Scalar) -> Step:
-    """The prompts of `sequences` requests at once."""
-    return Step(sequences, workload.input_tokens, 0.0, 1 / plan.tensor, precision, 1 / plan.expert)
+    """The prompts of `sequences` requests at once, on one of the attention groups that share them."""
+    mine = ceil_share(sequences, 1 / plan.attention_data)
+    return Step(mine, workload.input_tokens, 0.0, 1 / plan.tensor, precision, 1 / plan.expert, plan.attention_data)
 
 
 def mean_decode(model: Model, prompt: Step, workload: Workload) -> Iteration:
@@ -101,10 +114,13 @@ def iteration_times(iteration: Iteration, model: Model, machine: Machine, plan: 
     rates, group = machine.rates, machine.group
     all_reduce = group.all_reduce(iteration.hidden_volume, sharpness) + machine.collective_launch
     gather = group.all_gather(iteration.logits_volume, sharpness) + machine.collective_launch
+    communication = model.reductions * all_reduce
+    for exchange in iteration.exchanges:
+        communication = communication + exchange.repeats * machine.exchange_time(exchange, plan)
     computing = once(operators_time(iteration.layers, rates, sharpness), machine.shard)
     embedding = operators_time(iteration.embedding, rates, sharpness) + all_reduce
     return Parts(
-        layers=computing + exposed(model.reductions * all_reduce, computing, plan),
+        layers=computing + exposed(communication, computing, plan),
         head=once(operators_time(iteration.head, rates, sharpness) + gather, machine.shard),
         rest=embedding + hop_time(plan, machine.links, iteration.hidden_volume),
     )

@@ -5,6 +5,7 @@ parameter counts, memory and energy are all sums over the same records. A new op
 """
 
 import enum
+from typing import NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -78,7 +79,8 @@ class Step(Record):
         context: tokens per request already in the KV cache.
         shard: the device's share of every layer's heads and features, 1 / tensor-parallel ranks.
         precision: the formats.
-        expert_shard: the device's share of the routed experts, 1 / expert-parallel ranks.
+        expert_shard: the device's share of the routed experts, 1 / expert-parallel groups.
+        attention_data: groups of ranks with requests of their own, such as these, whose tokens meet at the experts.
         decoding: whether this is decode, for blocks that compute it in another form (latent attention).
     """
 
@@ -88,12 +90,27 @@ class Step(Record):
     shard: Leaf = eqx.field(converter=as_leaf)
     precision: Precision
     expert_shard: Leaf = eqx.field(converter=as_leaf, default=1.0)
+    attention_data: Leaf = eqx.field(converter=as_leaf, default=1.0)
     decoding: bool = eqx.field(static=True, default=False)
 
     @property
     def tokens(self) -> Scalar:
         """New tokens in the iteration."""
         return self.sequences * self.queries
+
+
+class Exchange(NamedTuple):
+    """Tokens on their way to experts and back, where attention groups have requests of their own.
+
+    Arguments:
+        picks: experts per token. dispatch, combine: B of one copy of this device's tokens, its share of those it sees, on the way there and back.
+        repeats: executions.
+    """
+
+    picks: Scalar
+    dispatch: Scalar
+    combine: Scalar
+    repeats: Scalar | float = 1.0
 
 
 def linear(name: str, rows: Scalar, outputs: Scalar, inputs: Scalar, precision: Precision, *, bias: bool = False) -> Operator:

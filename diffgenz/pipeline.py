@@ -88,12 +88,12 @@ class Pipeline(eqx.Module):
 def hop_time(plan: Parallelism, links: Sequence[Link], volume: Scalar) -> Scalar:
     """Seconds to pass `volume` B over all boundaries between stages, each boundary over the innermost level that spans it.
 
-    Stages are blocks of `plan.tensor` neighbours. The boundaries that leave a level of s accelerators are one fewer than such levels in use.
+    Stages are blocks of `plan.stage` neighbours. The boundaries that leave a level of s accelerators are one fewer than such levels in use.
     """
     total = jnp.zeros(())
     leaving_inner = plan.pipeline - 1
     for index, link in enumerate(links):
-        levels_in_use = jnp.ceil(jax.lax.stop_gradient(plan.tensor * plan.pipeline) / link.size)
+        levels_in_use = jnp.ceil(jax.lax.stop_gradient(plan.stage * plan.pipeline) / link.size)
         leaving = 0.0 if index == len(links) - 1 else jnp.minimum(plan.pipeline - 1, levels_in_use - 1)
         total = total + (leaving_inner - leaving) * link.send(volume)
         leaving_inner = leaving

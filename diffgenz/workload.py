@@ -32,16 +32,19 @@ class Workload(Record):
 
 
 class Parallelism(Record):
-    """How a model is laid out: tensor x pipeline x data ranks, tensor-parallel neighbours innermost.
+    """How a model is laid out: tensor x attention_data x pipeline x data ranks, tensor-parallel neighbours innermost.
 
-    Experts are spread over the tensor-parallel ranks: `expert` groups of them hold different experts, the ranks of a group share each
-    expert's features. Every rank sees all tokens, as attention leaves them, and the block ends in one all-reduce: no all-to-all.
+    The tensor x attention_data ranks of a stage are laid out twice. Attention and dense layers: `attention_data` groups of `tensor` ranks,
+    each with requests of its own. Experts: `expert` groups that hold different ones, whose ranks share each expert's features. With one
+    attention group every rank sees all tokens, and experts end in an all-reduce like any other block; with several, tokens travel to
+    their experts and back by all-to-all.
 
     Arguments:
         tensor: ranks that share each layer's heads and features.
         pipeline: stages that share the layers.
         data: replicas that share the batch.
-        expert: expert-parallel ranks; must divide `tensor` and the model's experts.
+        expert: expert-parallel groups; must divide tensor x attention_data and the model's experts.
+        attention_data: groups of a replica that share its requests, but for the experts (DP attention).
         overlap: the share of tensor-parallel communication that hides behind computing, in [0, 1].
 
     Ranks are structure, with kinks wherever a level of the network fills up: they can be vmapped over, but estimates' derivatives
@@ -56,20 +59,25 @@ class Parallelism(Record):
     data: Leaf = eqx.field(converter=as_leaf, default=1.0)
     overlap: Leaf = eqx.field(converter=as_leaf, default=0.0)
     expert: Leaf = eqx.field(converter=as_leaf, default=1.0)
+    attention_data: Leaf = eqx.field(converter=as_leaf, default=1.0)
 
     def __check_init__(self):
-        for field in ("tensor", "pipeline", "data", "expert"):
+        for field in ("tensor", "pipeline", "data", "expert", "attention_data"):
             check(field, getattr(self, field), minimum=1)
             check_whole(field, getattr(self, field), "ranks")
-        check_divides("expert", self.expert, self.tensor, "tensor-parallel ranks")
+        check_divides("expert", self.expert, self.stage, "tensor x attention_data ranks")
         check("overlap", self.overlap, maximum=1.0)
 
     def as_structure(self) -> Self:
         """The same plan, its ranks constant under differentiation."""
-        fields = [jax.lax.stop_gradient(ranks) for ranks in (self.tensor, self.pipeline, self.data, self.expert)]
-        return eqx.tree_at(lambda plan: (plan.tensor, plan.pipeline, plan.data, plan.expert), self, fields)
+        return eqx.tree_at(lambda plan: plan.overlap, jax.lax.stop_gradient(self), self.overlap)
+
+    @property
+    def stage(self) -> Leaf:
+        """Accelerators of one pipeline stage of one replica."""
+        return self.tensor * self.attention_data
 
     @property
     def ranks(self) -> Leaf:
         """Accelerators in use."""
-        return self.tensor * self.pipeline * self.data
+        return self.stage * self.pipeline * self.data

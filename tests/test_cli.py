@@ -91,7 +91,7 @@ BAD = [
     (["estimate", "meta-llama/Llama-3.1-9B", "--system", "h100_sxm"], "did you mean meta-llama/Llama-3.1-8B"),
     (["estimate", "meta-llama/Llama-3.1-8B", "--system", "h100"], "did you mean h100_sxm"),
     (["estimate", *LLAMA, "--gpus", "0"], "--gpus: 0 is not allowed"),
-    (["estimate", *LLAMA, "--gpus", "4", "--tp", "8"], "--gpus: tp 8 x pp 1 x dp 1 = 8 ranks exceed 4"),
+    (["estimate", *LLAMA, "--gpus", "4", "--tp", "8"], "--gpus: tp 8 x attention-dp 1 x pp 1 x dp 1 = 8 ranks exceed 4"),
     (["estimate", *LLAMA, "--gpus", "8", "--dp", "3"], "8 accelerators do not divide"),
     (["estimate", *LLAMA, "--tp", "64"], "tensor: 64 exceeds 32"),
     (["estimate", *LLAMA, "--batch", "1.5"], "argument --batch: invalid int value: '1.5'"),

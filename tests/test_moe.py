@@ -7,11 +7,13 @@ import pytest
 from support import assert_close, assert_finite
 
 from diffgenz import InputError, Parallelism, Precision, Workload, breakdown, estimate, load_model
+from diffgenz.collectives import Group, Link
 from diffgenz.model_files import model_ids, read_config
 from diffgenz.models.mla import Indexer, LatentAttention
 from diffgenz.models.mlp import MLP
 from diffgenz.models.moe import MoE
 from diffgenz.operators import Step
+from diffgenz.smooth import HARD
 
 CONFIGS = {name: read_config(name)[1] for name in model_ids()}
 SPARSE = [name for name, config in CONFIGS.items() if "published_active_parameters" in config]
@@ -19,7 +21,7 @@ HIDDEN = jnp.asarray(512.0)
 
 
 def step(tokens=1.0, ranks=1.0, experts=1.0, context=0.0, queries=1.0, decoding=False):
-    return Step(tokens, queries, context, 1 / ranks, Precision(), 1 / experts, decoding)
+    return Step(tokens, queries, context, 1 / ranks, Precision(), 1 / experts, decoding=decoding)
 
 
 def named(block, at):
@@ -128,11 +130,53 @@ def test_more_tokens_at_once_amortise_the_experts(cluster):
     assert one < many < 8 * one
 
 
+def test_a_token_crosses_to_a_node_once_however_many_experts_it_has_there(cluster):
+    """64 ranks in nodes of 8, 8 experts per token: 8 (1 - (7/8)^8) nodes over the fabric, 64 (1 - (63/64)^8) ranks inside."""
+    links = tuple(Link.of(level) for level in cluster.network)
+    volume, picks = jnp.asarray(1e6), jnp.asarray(8.0)
+    inside = 64 * (1 - (63 / 64) ** 8) * (7 / 8) * 1e6 / 4e11
+    outside = 8 * (1 - (7 / 8) ** 8) * (7 / 8) * 1e6 / 5e10
+    latencies = 1e-6 + 5e-6
+    assert_close(Group.of(jnp.asarray(64.0), links).all_to_all(volume, picks, jnp.asarray(64.0)), max(inside, outside) + latencies, rtol=1e-5)
+    assert_close(
+        Group.of(jnp.asarray(8.0), links).all_to_all(volume, picks, jnp.asarray(8.0)), 8 * (1 - (7 / 8) ** 8) * (7 / 8) * 2.5e-6 + 1e-6, rtol=1e-5
+    )
+    assert float(Group.of(jnp.asarray(1.0), links).all_to_all(volume, picks, jnp.asarray(1.0))) == 0
+
+
+def test_with_one_owner_everything_goes_everywhere(cluster):
+    group = Group.of(jnp.asarray(8.0), tuple(Link.of(level) for level in cluster.network))
+    whole = group.all_gather(jnp.asarray(8e6), HARD)
+    assert_close(group.all_to_all(jnp.asarray(1e6), jnp.asarray(3.0), jnp.asarray(1.0)), whole, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("plan", "exchanges"), [(Parallelism(8, expert=8), False), (Parallelism(2, expert=8, attention_data=4), True)])
+def test_only_attention_groups_of_their_own_exchange_tokens(plan, exchanges, cluster):
+    model, workload = load_model("mistralai/Mixtral-8x7B-v0.1"), Workload(64, 500, 50)
+    result, rows = estimate(model, cluster, workload, plan), breakdown(model, cluster, workload, plan)
+    for phase in ("ttft", "tpot"):
+        assert (sum(rows.rows(phase)["all_to_all"].values()) > 0) == exchanges
+        assert_close(getattr(rows, phase).sum(), getattr(result, phase), rtol=1e-6)
+
+
+def test_layouts_of_the_same_ranks_hold_the_same_experts_and_do_the_same_work():
+    """8 ranks: one attention group of 8, or 4 of 2, with 8, 4 or 1 expert groups: expert FLOP and weights are an eighth each."""
+    moe = MoE(routed=64, used=6, intermediate=1024, tile=1)
+    whole = named(moe, step(800))["expert_gate_up"]
+    for tensor, groups, experts in ((8, 1, 8), (2, 4, 8), (2, 4, 4), (8, 1, 1), (1, 8, 8)):
+        at = Step(800 / groups, 1.0, 0.0, 1 / tensor, Precision(), 1 / experts, groups)
+        mine = named(moe, at)["expert_gate_up"]
+        assert_close(mine.flops, whole.flops / 8, rtol=1e-5)
+        assert_close(mine.parameters, whole.parameters / 8, rtol=1e-6)
+
+
 def test_bad_layouts_and_numbers_are_refused(cluster):
     model = load_model("mistralai/Mixtral-8x7B-v0.1")
-    with pytest.raises(InputError, match="expert: 3 does not divide the 8 tensor-parallel ranks"):
+    with pytest.raises(InputError, match="expert: 3 does not divide the 8 tensor x attention_data ranks"):
         Parallelism(8, expert=3)
     with pytest.raises(InputError, match=r"expert: 16 does not divide the 8 experts of mistralai/Mixtral-8x7B-v0\.1"):
         estimate(model, cluster, Workload(), Parallelism(16, expert=16))
+    with pytest.raises(InputError, match="attention_data: 2 exceeds 1, since meta-llama/Llama-3.1-8B has no experts; use data"):
+        estimate(load_model("meta-llama/Llama-3.1-8B"), cluster, Workload(), Parallelism(attention_data=2))
     with pytest.raises(InputError, match="used: 9 exceeds 8, the routed experts"):
         MoE(routed=8, used=9, intermediate=64)

@@ -6,7 +6,7 @@ from typing import ClassVar
 import equinox as eqx
 import jax.numpy as jnp
 
-from diffgenz.operators import Operator, Step
+from diffgenz.operators import Exchange, Operator, Step
 from diffgenz.record import Record
 from diffgenz.smooth import Scalar
 
@@ -28,6 +28,10 @@ class Block(Record):
     @property
     def experts(self) -> Scalar | None:
         """Routed experts, or None where there are none."""
+        return None
+
+    def exchange(self, hidden: Scalar, step: Step) -> Exchange | None:
+        """What goes to experts on other ranks and back, where attention groups have requests of their own; None where there are no experts."""
         return None
 
     @abstractmethod

@@ -7,7 +7,7 @@ from diffgenz.checks import check
 from diffgenz.errors import InputError
 from diffgenz.models.block import Block
 from diffgenz.models.norms import Norm, norm
-from diffgenz.operators import Operator, Step, elementwise, wide_linear
+from diffgenz.operators import Exchange, Operator, Step, elementwise, wide_linear
 from diffgenz.precision import Precision
 from diffgenz.record import Record
 from diffgenz.smooth import Leaf, Scalar, as_leaf, ceil_share
@@ -61,6 +61,11 @@ class Model(Record):
     def reductions(self) -> Scalar:
         """All-reduces of the hidden states in all layers."""
         return sum((repeated.count for repeated in self.blocks if repeated.block.reduces), start=jnp.zeros(()))
+
+    def exchanges(self, step: Step) -> tuple[Exchange, ...]:
+        """What goes to experts and back in all layers, where attention groups have requests of their own."""
+        pairs = ((repeated.count, repeated.block.exchange(self.hidden, step)) for repeated in self.blocks)
+        return tuple(exchange._replace(repeats=count) for count, exchange in pairs if exchange is not None)
 
     @property
     def most_shards(self) -> Scalar:

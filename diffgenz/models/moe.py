@@ -9,12 +9,15 @@ from diffgenz.checks import check, check_at_most
 from diffgenz.models.block import Block
 from diffgenz.models.mlp import MLP
 from diffgenz.models.norms import Norm, norm
-from diffgenz.operators import Operator, Step, elementwise, expert_linear, wide_linear
+from diffgenz.operators import Exchange, Operator, Step, elementwise, expert_linear, wide_linear
 from diffgenz.smooth import Leaf, Scalar, as_leaf, ceil_share
 
 
 class MoE(Block):
-    """norm -> router -> dispatch -> grouped up (and gate) -> activation -> grouped down -> combine, beside the shared experts -> all-reduce.
+    """norm -> router -> dispatch -> grouped up (and gate) -> activation -> grouped down -> combine, beside the shared experts.
+
+    It ends in an all-reduce over the tensor-parallel ranks. Where attention groups have requests of their own, tokens also travel to their
+    experts and back: each rank sends its share of those it sees (`exchange`).
 
     FLOP follow tokens, weight traffic follows experts: n tokens that go to k of E experts each reach E (1 - (1 - k / E)**n) of them in
     expectation, if all are equally popular. The kernel's tiles pad the rows of each reached expert by half a tile on average.
@@ -24,7 +27,7 @@ class MoE(Block):
         shared: the shared experts as one MLP without a norm, or None. shared_gate: whether a gate weighs it (Qwen).
         gated, bias: as in `MLP`. router_bias: whether the router keeps a bias per expert.
         tile: rows of the grouped GEMM's smallest tile.
-        imbalance: rows on the busiest expert-parallel rank over the mean; at most the number of ranks counts.
+        imbalance: rows on the busiest expert-parallel group over the mean; at most the number of groups counts.
         norm, norms, reduces: as in `Attention`.
     """
 
@@ -59,12 +62,21 @@ class MoE(Block):
         share = jnp.minimum(self.used / self.routed, 1 - 1e-6)  # all of them: log1p would be infinite
         return -self.routed * jnp.expm1(tokens * jnp.log1p(-share))
 
+    def _excess(self, step: Step) -> Scalar:
+        return jnp.minimum(self.imbalance, 1 / step.expert_shard)
+
+    def exchange(self, hidden: Scalar, step: Step) -> Exchange:
+        """What its tokens send to the experts, and get back."""
+        sent = step.tokens * step.shard * hidden * self._excess(step)
+        return Exchange(self.used, sent * step.precision.activation_size, sent * step.precision.dtype_size)
+
     def operators(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
         precision, tokens = step.precision, step.tokens
         held = self.routed * step.expert_shard
-        reached = self.reached(tokens) * step.expert_shard
-        rows = tokens * self.used * step.expert_shard * jnp.minimum(self.imbalance, 1 / step.expert_shard)
-        width = ceil_share(self.intermediate, step.shard / step.expert_shard)
+        everyone = tokens * step.attention_data
+        reached = self.reached(everyone) * step.expert_shard
+        rows = everyone * self.used * step.expert_shard * self._excess(step)
+        width = ceil_share(self.intermediate, step.shard / (step.expert_shard * step.attention_data))
         up = width * (2 if self.gated else 1)
         moved = rows * hidden
         experts = {"held": held, "reached": reached, "used": self.used / self.routed, "padding": 0.5 * (self.tile - 1), "bias": self.bias}
