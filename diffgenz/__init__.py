@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from diffgenz.attribution import Breakdown, breakdown
-    from diffgenz.errors import InputError
+    from diffgenz.deployments import Deployment, Search, search
+    from diffgenz.errors import InputError, NoSolution
+    from diffgenz.export import ENGINES, launch_command
     from diffgenz.footprint import Memory
     from diffgenz.hardware import Accelerator, Level, Platform, load_platform
     from diffgenz.inference import Estimate, estimate
+    from diffgenz.layouts import plans
     from diffgenz.models.huggingface import load_model, model_from_config
     from diffgenz.models.model import Model
     from diffgenz.precision import FORMATS, Precision
@@ -26,13 +29,16 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "attribution": ("Breakdown", "breakdown"),
-    "errors": ("InputError",),
+    "errors": ("InputError", "NoSolution"),
+    "export": ("ENGINES", "launch_command"),
     "footprint": ("Memory",),
     "hardware": ("Accelerator", "Level", "Platform", "load_platform"),
     "inference": ("Estimate", "estimate"),
     "models.huggingface": ("load_model", "model_from_config"),
     "models.model": ("Model",),
+    "layouts": ("plans",),
     "precision": ("FORMATS", "Precision"),
+    "deployments": ("Deployment", "Search", "search"),
     "sensitivity": ("METRICS", "elasticities"),
     "smooth": ("HARD", "SHARPNESS"),
     "workload": ("Parallelism", "Workload"),
@@ -41,7 +47,8 @@ _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [  # noqa: RUF022
     "Breakdown", "breakdown", "InputError", "Memory", "Accelerator", "Level", "Platform", "load_platform", "Estimate", "estimate", "load_model",
-    "model_from_config", "Model", "FORMATS", "Precision", "METRICS", "elasticities", "HARD", "SHARPNESS", "Parallelism", "Workload",
+    "model_from_config", "Model", "FORMATS", "Precision", "METRICS", "elasticities", "HARD", "SHARPNESS", "Parallelism", "Workload", "plans",
+    "Deployment", "Search", "search", "NoSolution", "ENGINES", "launch_command",
 ]  # fmt: skip
 
 

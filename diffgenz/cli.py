@@ -7,11 +7,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from diffgenz.errors import InputError
+from diffgenz.errors import InputError, NoSolution
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run `diffgenz`; returns the exit code: 0, or 2 for input that cannot be used."""
+    """Run `diffgenz`; returns the exit code: 0, 2 for input that cannot be used, 3 where nothing qualifies."""
     try:
         options = _parser().parse_args(arguments)
         text, data = _run(options)
@@ -20,6 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"diffgenz: error: {error}", file=sys.stderr)
         return 2
+    except NoSolution as answer:
+        print(f"diffgenz: {answer}", file=sys.stderr)
+        return 3
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
@@ -30,6 +33,10 @@ def _run(options: argparse.Namespace) -> tuple[str, Any]:
         from diffgenz import listing
 
         return listing.models() if options.what == "models" else listing.systems()
+    if options.command in ("search", "export"):
+        from diffgenz import search_command
+
+        return search_command.find(options) if options.command == "search" else search_command.export(options)
     from diffgenz import commands
 
     return commands.estimate(options) if options.command == "estimate" else commands.sensitivity(options)
@@ -58,6 +65,16 @@ def _parser() -> argparse.ArgumentParser:
     _add_deployment(sensitivity, several_batches=False)
     sensitivity.add_argument("--metric", default="tpot", help="ttft, tpot, throughput, energy_per_output_token, memory.total, ... (default: tpot)")
     _add_json(sensitivity)
+
+    search = commands.add_parser("search", help="the best deployments on so many accelerators: all plans, batch sizes and formats")
+    _add_search(search)
+    _add_json(search)
+
+    export = commands.add_parser("export", help="the launch command of a deployment that a search found")
+    export.add_argument("engine", choices=("vllm", "sglang"))
+    export.add_argument("results", metavar="FILE", help="what `diffgenz search ... --out FILE.json` saved")
+    export.add_argument("--row", type=int, default=1, help="which of its rows (default: 1, the best)")
+    _add_json(export)
     return parser
 
 
@@ -66,6 +83,20 @@ _EPILOG = "Example: diffgenz estimate meta-llama/Llama-3.1-70B --system h100_sxm
 
 def _add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON, in SI units")
+
+
+def _add_search(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a Hugging Face id (see `diffgenz list models`), or a config.json or its folder")
+    parser.add_argument("--system", required=True, help="an accelerator (see `diffgenz list systems`), or a TOML file")
+    parser.add_argument("--gpus", type=int, required=True, help="accelerators; every plan uses all of them")
+    parser.add_argument("--isl", type=int, default=1024, help="input sequence length, tokens (default: 1024)")
+    parser.add_argument("--osl", type=int, default=128, help="output sequence length, tokens (default: 128)")
+    parser.add_argument("--ttft", type=float, metavar="MS", help="time to first token, at most")
+    parser.add_argument("--tpot", type=float, metavar="MS", help="time per output token, at most")
+    parser.add_argument("--batch", type=int, nargs="+", help="requests in flight to try (default: powers of two to 4096)")
+    parser.add_argument("--top", type=int, default=10, help="rows to show (default: 10)")
+    parser.add_argument("--out", metavar="FILE", help="save the rows as .json or .csv")
+    parser.add_argument("--plot", metavar="FILE", help="draw the Pareto front as .png, .svg or .pdf (needs diffgenz[plots])")
 
 
 def _add_deployment(parser: argparse.ArgumentParser, several_batches: bool) -> None:

@@ -85,13 +85,14 @@ class Group(eqx.Module):
         times = (rung.fastest(rung.link.topology.all_reduce(rung.ranks), volume, sharpness) for rung in self.rungs)
         return sum(times, start=jnp.zeros(()))
 
-    def all_to_all(self, volume: Scalar, picks: Scalar, owners: Scalar) -> Scalar:
-        """Seconds until every rank has sent its `volume` B of tokens, each of them to `picks` random ones of `owners`; zero for one rank.
+    def there_and_back(self, volume: Scalar, picks: Scalar, owners: Scalar) -> Scalar:
+        """Seconds of two all-to-alls: every rank sends each of its tokens to `picks` random ones of `owners`, and gets them back; zero for one rank.
 
         Arguments:
+            volume: B of one copy of a rank's tokens, on the way there plus on the way back.
             owners: the equal parts that the group's ranks form, each holding something else; ranks of a part all need its tokens.
 
-        Behind a level with u units, the expected number that a token goes to is u (1 - (1 - 1 / min(u, owners))**picks). The way back is as long.
+        Behind a level with u units, the expected number that a token goes to is u (1 - (1 - 1 / min(u, owners))**picks).
         """
         units = jnp.ones(())
         latency, slowest = jnp.zeros(()), jnp.zeros(())
@@ -100,7 +101,7 @@ class Group(eqx.Module):
             missed = jnp.minimum(1 / jnp.minimum(units, owners), 1 - 1e-6)  # one unit: log1p would be infinite
             copies = -units * jnp.expm1(picks * jnp.log1p(-missed))
             schedule = rung.link.topology.all_to_all(rung.ranks)[0]
-            latency = latency + schedule.steps * rung.link.latency
+            latency = latency + 2 * schedule.steps * rung.link.latency
             slowest = jnp.maximum(slowest, schedule.share * copies * volume * rung.link.per_byte)
         return latency + slowest
 

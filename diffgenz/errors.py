@@ -1,4 +1,4 @@
-"""The one exception for bad input."""
+"""The exceptions that people see: bad input, and questions without an answer."""
 
 import difflib
 from collections.abc import Iterable
@@ -6,6 +6,10 @@ from collections.abc import Iterable
 
 class InputError(ValueError):
     """Input that cannot be used. The message names the field, the value and the remedy; the command line prints it and exits 2."""
+
+
+class NoSolution(Exception):
+    """A search in which nothing qualifies. The message says what would; the command line prints it and exits 3."""
 
 
 def unknown(what: str, name: object, known: Iterable[str]) -> InputError:

@@ -51,9 +51,8 @@ class Machine(eqx.Module):
 
     def exchange_time(self, exchange: Exchange, plan: Parallelism) -> Scalar:
         """Seconds of one dispatch and combine; zero where all ranks see all tokens."""
-        there = self.stage.all_to_all(exchange.dispatch, exchange.picks, plan.expert)
-        back = self.stage.all_to_all(exchange.combine, exchange.picks, plan.expert)
-        return jnp.where(plan.attention_data > 1, there + back + 2 * self.rates.launch, 0.0)
+        moving = self.stage.there_and_back(exchange.dispatch + exchange.combine, exchange.picks, plan.expert)
+        return jnp.where(plan.attention_data > 1, moving + 2 * self.rates.launch, 0.0)
 
 
 class Iteration(NamedTuple):
@@ -116,7 +115,7 @@ def iteration_times(iteration: Iteration, model: Model, machine: Machine, plan: 
     gather = group.all_gather(iteration.logits_volume, sharpness) + machine.collective_launch
     communication = model.reductions * all_reduce
     for exchange in iteration.exchanges:
-        communication = communication + exchange.repeats * machine.exchange_time(exchange, plan)
+        communication = once(communication + exchange.repeats * machine.exchange_time(exchange, plan), machine.shard)
     computing = once(operators_time(iteration.layers, rates, sharpness), machine.shard)
     embedding = operators_time(iteration.embedding, rates, sharpness) + all_reduce
     return Parts(

@@ -25,9 +25,10 @@ FLOORS = [
     {"pipeline"},
     {"iteration"},
     {"footprint", "energy"},
-    {"smallest", "inference"},
-    {"attribution", "sensitivity"},
-    {"commands"},
+    {"smallest", "inference", "layouts"},
+    {"attribution", "sensitivity", "deployments"},
+    {"commands", "export", "plots"},
+    {"search_command"},
     {"cli", "__init__"},
     {"__main__"},
 ]

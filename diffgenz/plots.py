@@ -1,0 +1,54 @@
+"""Pictures. matplotlib is an extra, imported when one is asked for."""
+
+from pathlib import Path
+from typing import Any
+
+from diffgenz.deployments import Search
+from diffgenz.errors import InputError
+
+
+def pareto_plot(found: Search, path: Path, title: str) -> None:
+    """Draw every deployment of `found` and the Pareto front of speed for the user against throughput per accelerator.
+
+    Raises:
+        InputError: matplotlib is not installed, or the file's format is not one it writes.
+    """
+    figure, axes = _figure(path)
+    every, front = found.deployments, found.pareto()
+    axes.scatter(
+        [d.tokens_per_second_per_user for d in every],
+        [d.tokens_per_second_per_accelerator for d in every],
+        s=6,
+        color="0.75",
+        label=f"{len(every):,} deployments",
+    )
+    axes.plot(
+        [d.tokens_per_second_per_user for d in front],
+        [d.tokens_per_second_per_accelerator for d in front],
+        "o-",
+        color="tab:blue",
+        label="Pareto front",
+    )
+    axes.set(xlabel="tokens/s per user", ylabel="tokens/s per accelerator", title=title, xscale="log", yscale="log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("{x:g}" if axis is axes.xaxis else "")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend()
+    aside = path.with_name(f".{path.name}.part{path.suffix}")
+    try:
+        figure.savefig(aside, dpi=150, bbox_inches="tight")
+        aside.replace(path)
+    except ValueError as error:
+        raise InputError(f"plot: {path.name!r} cannot be written: {error}; use .png, .svg or .pdf") from None
+    except OSError as error:
+        raise InputError(f"plot: {path} cannot be written: {error.strerror}; choose another place") from None
+
+
+def _figure(path: Path) -> tuple[Any, Any]:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise InputError(f"plot: {path.name!r} needs matplotlib; install it with: pip install 'diffgenz[plots]'") from None
+    figure = Figure(figsize=(8, 5))
+    return figure, figure.subplots()

@@ -1,0 +1,117 @@
+"""`diffgenz search` and `diffgenz export`: flags in, a ranked table, a Pareto front and files out."""
+
+import argparse
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from diffgenz.commands import cache_compilations
+from diffgenz.deployments import BATCHES, Deployment, Search, search
+from diffgenz.errors import InputError
+from diffgenz.export import launch_command
+from diffgenz.hardware import Platform
+from diffgenz.models.huggingface import load_model
+from diffgenz.plots import pareto_plot
+from diffgenz.specs import read_spec
+from diffgenz.tables import bar, number, table
+from diffgenz.workload import Workload
+
+
+def find(options: argparse.Namespace) -> tuple[str, Any]:
+    """The best deployments and the Pareto front: text and JSON."""
+    cache_compilations()
+    if options.top < 1:
+        raise InputError(f"--top: {options.top} is not allowed; it must be at least 1")
+    model, spec = load_model(options.model), read_spec(options.system)
+    platform = Platform.from_spec(spec, options.gpus)
+    ttft, tpot = (None if milliseconds is None else milliseconds / 1e3 for milliseconds in (options.ttft, options.tpot))
+    batches = [float(batch) for batch in options.batch] if options.batch else BATCHES
+    found = search(model, platform, Workload(1, options.isl, options.osl), ttft=ttft, tpot=tpot, batches=batches)
+    best, front = found.best(options.top), found.pareto()
+    title = f"{model.name} on {options.gpus} x {spec.name}; {options.isl} tokens in, {options.osl} out"
+    data = {
+        "model": model.name,
+        "system": spec.id,
+        "accelerators": options.gpus,
+        "input_tokens": options.isl,
+        "output_tokens": options.osl,
+        "targets": {"ttft": ttft, "tpot": tpot},
+        "calibrated": False,
+        "tried": found.tried,
+        "fitting": found.fitting,
+        "meeting": len(found.deployments),
+        "best": [deployment._asdict() for deployment in best],
+        "pareto": [deployment._asdict() for deployment in front],
+    }
+    text = [title, _targets(found, options), "", _ranked(best), "", "Pareto front:", "", _front(front)]
+    if options.out is not None:
+        _save(Path(options.out), data, best)
+        text.append(f"\nwrote {options.out}")
+    if options.plot is not None:
+        pareto_plot(found, Path(options.plot), title)
+        text.append(f"\nwrote {options.plot}")
+    return "\n".join(text), data
+
+
+def export(options: argparse.Namespace) -> tuple[str, Any]:
+    """The launch command of a row of a saved search: text and JSON."""
+    path = Path(options.results)
+    try:
+        data = json.loads(path.read_text())
+        rows = [Deployment(**row) for row in data["best"]]
+        model, tokens = data["model"], data["input_tokens"] + data["output_tokens"]
+    except OSError as error:
+        raise InputError(f"results: {path} cannot be read: {error.strerror}; save them with: diffgenz search ... --out FILE.json") from None
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"results: {path} is not what `diffgenz search ... --out FILE.json` saves") from None
+    if not 1 <= options.row <= len(rows):
+        raise InputError(f"--row: {options.row} is not there; the file has rows 1 to {len(rows)}")
+    command = launch_command(options.engine, model, rows[options.row - 1], tokens)
+    return command, {"engine": options.engine, "row": options.row, "command": command}
+
+
+def _targets(found: Search, options: argparse.Namespace) -> str:
+    wanted = " and ".join(f"{name.upper()} <= {getattr(options, name):g} ms" for name in ("ttft", "tpot") if getattr(options, name) is not None)
+    meeting = f", {len(found.deployments):,} with {wanted}" if wanted else ""
+    return f"{found.tried:,} deployments tried, {found.fitting:,} fit{meeting}; uncalibrated: smooth roofline with launch latency"
+
+
+_HEADER = ("tok/s/GPU", "tok/s/user", "TTFT ms", "TPOT ms", "batch", "GB", "USD/Mtok", "tp", "adp", "pp", "dp", "ep", "weights", "act.", "KV")
+
+
+def _cells(d: Deployment) -> tuple[str, ...]:
+    rates = (d.tokens_per_second_per_accelerator, d.tokens_per_second_per_user, d.ttft * 1e3, d.tpot * 1e3)
+    plan = (d.tensor, d.attention_data, d.pipeline, d.data, d.expert)
+    sizes = (str(d.batch), f"{d.memory / 1e9:.1f}", number(d.cost_per_million_output_tokens))
+    return (*map(number, rates), *sizes, *map(str, plan), d.weights, d.activations, d.kv_cache)
+
+
+def _ranked(best: list[Deployment]) -> str:
+    return table(("row", *_HEADER), [(str(row), *_cells(d)) for row, d in enumerate(best, 1)])
+
+
+def _front(front: list[Deployment]) -> str:
+    most = max(d.tokens_per_second_per_accelerator for d in front)
+    rows = [(*_cells(d), bar(d.tokens_per_second_per_accelerator / most, 20)) for d in front]
+    return table((*_HEADER, "tok/s/GPU"), rows, "r" * len(_HEADER) + "l")
+
+
+def _save(path: Path, data: dict[str, Any], best: list[Deployment]) -> None:
+    if path.suffix == ".json":
+        text = json.dumps(data, indent=2, allow_nan=False)
+    elif path.suffix == ".csv":
+        lines = io.StringIO()
+        writer = csv.writer(lines, lineterminator="\n")
+        writer.writerow(Deployment._fields)
+        writer.writerows(best)
+        text = lines.getvalue()
+    else:
+        raise InputError(f"--out: {path.name!r} is neither .json nor .csv")
+    aside = path.with_name(f".{path.name}.part")
+    try:
+        aside.write_text(text)
+        aside.replace(path)
+    except OSError as error:
+        raise InputError(f"--out: {path} cannot be written: {error.strerror}; choose another place") from None
