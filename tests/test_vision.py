@@ -178,6 +178,12 @@ def test_gradients_are_finite_and_those_of_differences(qwen, h100, double):
     assert_finite(jax.grad(lambda model: estimate(model, h100, Workload(images=1.0)).ttft)(qwen))
 
 
+def test_a_batch_of_workloads_is_each_of_them(qwen, h100):
+    images = jnp.array([0.0, 0.5, 1.0, 4.0])
+    together = jax.vmap(lambda n: estimate(qwen, h100, Workload(2.0, 512.0, 64.0, images=n)).ttft)(images)
+    assert_close(together, [float(estimate(qwen, h100, Workload(2, 512, 64, images=n)).ttft) for n in images.tolist()], 1e-6)
+
+
 def test_elasticities_of_a_time_sum_to_one(qwen, h100):
     card = elasticities(qwen, h100, Workload(4, 256, 32, images=2), Parallelism(tensor=4), "ttft")
     rates = ("bandwidth", "peak_flops", "efficiency")
