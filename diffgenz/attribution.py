@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from diffgenz.encoding import Encoding, check_images, encoding_communication
 from diffgenz.hardware import Platform
 from diffgenz.inference import Phases, check_layout
 from diffgenz.iteration import Iteration, exposed, iteration_times
@@ -64,6 +65,7 @@ def breakdown(
     """TTFT and TPOT by operator and resource. Arguments and errors are those of `estimate`."""
     plan, precision = plan or Parallelism(), precision or Precision()
     check_layout(model, platform, plan)
+    check_images(model, workload)
     check_sharpness(sharpness)
     return _breakdown(model, platform, workload, plan, precision, sharpness)
 
@@ -74,6 +76,8 @@ def _breakdown(model: Model, platform: Platform, workload: Workload, plan: Paral
     prefill = iteration_times(phases.prefill, model, phases.machine, plan, sharpness)
     decode = iteration_times(phases.decode, model, phases.machine, plan, sharpness)
     ttft = _rows(phases, phases.prefill, phases.pipeline.first_pass(prefill), model, plan, sharpness)
+    if phases.encoding is not None:
+        ttft = _encoding_rows(phases, phases.encoding, plan, sharpness) | ttft
     tpot = _rows(phases, phases.decode, phases.pipeline.steady_state(decode), model, plan, sharpness)
     names = tuple(dict.fromkeys([*ttft, *tpot]))  # prefill and decode may differ: latent attention does
     seconds = [jnp.stack([rows.get(name, jnp.zeros(4)) for name in names]) for rows in (ttft, tpot)]
@@ -110,4 +114,15 @@ def _rows(phases: Phases, iteration: Iteration, passes: Parts, model: Model, pla
     add("all_reduce", passes.rest, 0.0, 0.0, all_reduce - launch, launch)
     add("all_gather", passes.head, 0.0, 0.0, machine.group.all_gather(iteration.logits_volume, sharpness), launch)
     add("send", passes.rest, 0.0, 0.0, hop_time(plan, machine.links, iteration.hidden_volume), jnp.zeros(()))
+    return rows
+
+
+def _encoding_rows(phases: Phases, encoding: Encoding, plan: Parallelism, sharpness: float) -> dict[str, Float[Array, "4"]]:
+    rows: dict[str, Float[Array, 4]] = {}
+    for op in encoding.operators:
+        shares = operator_shares(op, phases.machine.rates, sharpness)
+        seconds = jnp.stack([jnp.asarray(x) for x in (shares.compute, shares.memory, 0.0, shares.launch)])
+        rows[op.name] = rows.get(op.name, jnp.zeros(4)) + encoding.passes * seconds
+    visible, launching = encoding_communication(encoding, phases.machine, plan, sharpness)
+    rows["vision_all_reduce"] = visible * jnp.stack([jnp.zeros(()), jnp.zeros(()), 1 - launching, launching])
     return rows

@@ -110,6 +110,7 @@ def _add_deployment(parser: argparse.ArgumentParser, several_batches: bool) -> N
     parser.add_argument("--attention-dp", type=int, default=1, help="groups that share requests but for the experts: DP attention (default: 1)")
     parser.add_argument("--isl", type=int, default=1024, help="input sequence length, tokens (default: 1024)")
     parser.add_argument("--osl", type=int, default=128, help="output sequence length, tokens (default: 128)")
+    parser.add_argument("--images", type=int, default=0, help="images in each prompt, on top of isl; for models with a vision tower (default: 0)")
     if several_batches:
         parser.add_argument(
             "--batch", type=int, nargs="+", default=[1], help="requests in flight, which arrive and are served together; one or several (default: 1)"

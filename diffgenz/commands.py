@@ -51,11 +51,11 @@ class Deployment:
         self.precision = Precision(options.dtype, options.weights, options.activations, options.kv_cache)
         self.sharpness = _sharpness(options.sharpness)
         self.batches = [float(batch) for batch in np.atleast_1d(options.batch)]
-        self.input_tokens, self.output_tokens = options.isl, options.osl
+        self.input_tokens, self.output_tokens, self.images = options.isl, options.osl, options.images
 
     def workload(self, batch: float) -> Workload:
         """The workload at one batch size."""
-        return Workload(batch, self.input_tokens, self.output_tokens)
+        return Workload(batch, self.input_tokens, self.output_tokens, images=self.images)
 
     @property
     def title(self) -> str:
@@ -65,12 +65,15 @@ class Deployment:
         if model.experts:
             parameters += f", {float(model.active_parameters) / 1e9:.3g}e9 active"
             ranks += f", ep {int(self.plan.expert)}, attention dp {int(self.plan.attention_data)}"
+        prompt = f"{self.input_tokens:g} tokens"
+        if self.images and model.vision is not None:
+            prompt += f" and {self.images} x {float(model.vision.tokens):g} of images"
         unused = int(self.platform.accelerators) - layout.accelerators
         machine = f"{layout.accelerators} x {self.spec.name}" + (f" ({unused} more unused)" if unused else "")
         return "\n".join(
             [
                 f"{model.name} ({parameters}) on {machine}",
-                f"{ranks}; {self.input_tokens:g} tokens in, {self.output_tokens:g} out",
+                f"{ranks}; {prompt} in, {self.output_tokens:g} out",
                 f"weights {precision.weights}, activations {precision.activations}, KV cache {precision.kv_cache}, else {precision.dtype}",
                 "uncalibrated: smooth roofline with launch latency, peaks fully reached",
             ]
@@ -135,6 +138,7 @@ def _as_json(deployment: Deployment, point: Point) -> dict[str, Any]:
         "batch": point.batch,
         "input_tokens": deployment.input_tokens,
         "output_tokens": deployment.output_tokens,
+        "images": deployment.images,
         "precision": {name: getattr(deployment.precision, name) for name in ("dtype", "weights", "activations", "kv_cache")},
         "calibrated": False,
         **metrics,

@@ -1,11 +1,14 @@
 """Energy of an iteration: joules per FLOP and per byte, over the same operators that times come from. Idle power is added outside."""
 
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 
-from diffgenz.hardware import Platform
+from diffgenz.encoding import Encoding
+from diffgenz.hardware import Accelerator, Platform
 from diffgenz.iteration import Iteration
 from diffgenz.models.model import Model
-from diffgenz.operators import Kind
+from diffgenz.operators import Kind, Operator
 from diffgenz.precision import Precision
 from diffgenz.smooth import Scalar
 from diffgenz.workload import Parallelism
@@ -17,15 +20,28 @@ def iteration_energy(iteration: Iteration, model: Model, platform: Platform, pla
     Messages cost the innermost level's energy per byte: an all-reduce sends 2 (n - 1) / n of its volume from each rank, a token on its way
     to experts and back one copy for each that another rank holds.
     """
-    accelerator = platform.accelerator
-    linear = sum((op.repeats * op.flops for op in iteration.operators if op.kind is Kind.LINEAR), start=jnp.zeros(()))
-    wide = sum((op.repeats * op.flops for op in iteration.operators if op.kind in (Kind.ATTENTION, Kind.WIDE)), start=jnp.zeros(()))
-    traffic = sum((op.repeats * op.traffic for op in iteration.operators), start=jnp.zeros(()))
-    computing = linear * accelerator.flop_energy(precision.linear_peak) + wide * accelerator.flop_energy(precision.attention_peak)
+    computing = _operators_energy(iteration.operators, platform.accelerator, precision)
     if not platform.network:
-        return computing + traffic * accelerator.energy_per_byte
+        return computing
     sent = 2 * (1 - 1 / plan.tensor) * (model.reductions + 1) * iteration.hidden_volume + (plan.pipeline - 1) * iteration.hidden_volume
     for exchange in iteration.exchanges:
         away = jnp.where(plan.attention_data > 1, exchange.picks * (1 - 1 / plan.expert), 0.0)
         sent = sent + exchange.repeats * away * (exchange.dispatch + exchange.combine)
-    return computing + traffic * accelerator.energy_per_byte + sent * platform.network[0].energy_per_byte
+    return computing + sent * platform.network[0].energy_per_byte
+
+
+def encoding_energy(encoding: Encoding, platform: Platform, plan: Parallelism, precision: Precision) -> Scalar:
+    """J that one tensor-parallel rank spends on the images of one replica, idle power apart."""
+    computing = _operators_energy(encoding.operators, platform.accelerator, precision)
+    if platform.network:
+        volume = sum((count * volume for count, volume in encoding.reductions), start=jnp.zeros(()))
+        computing = computing + 2 * (1 - 1 / plan.tensor) * volume * platform.network[0].energy_per_byte
+    return encoding.passes * computing
+
+
+def _operators_energy(operators: Sequence[Operator], accelerator: Accelerator, precision: Precision) -> Scalar:
+    linear = sum((op.repeats * op.flops for op in operators if op.kind is Kind.LINEAR), start=jnp.zeros(()))
+    wide = sum((op.repeats * op.flops for op in operators if op.kind in (Kind.ATTENTION, Kind.WIDE)), start=jnp.zeros(()))
+    traffic = sum((op.repeats * op.traffic for op in operators), start=jnp.zeros(()))
+    computing = linear * accelerator.flop_energy(precision.linear_peak) + wide * accelerator.flop_energy(precision.attention_peak)
+    return computing + traffic * accelerator.energy_per_byte

@@ -6,7 +6,8 @@
 import equinox as eqx
 
 from diffgenz.checks import check_at_most, check_divides
-from diffgenz.energy import iteration_energy
+from diffgenz.encoding import Encoding, check_images, encoding_time, prompted
+from diffgenz.energy import encoding_energy, iteration_energy
 from diffgenz.footprint import Memory, memory_use
 from diffgenz.hardware import Platform
 from diffgenz.iteration import Iteration, Machine, iteration_times, mean_decode, prefill_step
@@ -21,7 +22,7 @@ class Estimate(eqx.Module):
     """What serving a workload takes. Times in s, energy in J, cost in USD.
 
     Arguments:
-        ttft: until the first token of the last request of the batch, all having arrived together.
+        ttft: until the first token of the last request of the batch, all having arrived together; images are encoded first.
         tpot: between tokens of one request, averaged over the generation.
         end_to_end: until the last token: ttft + (output_tokens - 1) tpot.
         throughput: output tokens/s of all requests, prefill included.
@@ -66,10 +67,11 @@ def estimate(
         sharpness: 1, 2, 4, 8 or `HARD`, see `smooth`.
 
     Raises:
-        InputError: more ranks than accelerators, heads or layers, or a format the accelerator does not multiply.
+        InputError: more ranks than accelerators, heads or layers, a format the accelerator does not multiply, or images for a model without a tower.
     """
     plan, precision = plan or Parallelism(), precision or Precision()
     check_layout(model, platform, plan)
+    check_images(model, workload)
     check_sharpness(sharpness)
     return _estimate(model, platform, workload, plan, precision, sharpness)
 
@@ -92,29 +94,35 @@ def check_layout(model: Model, platform: Platform, plan: Parallelism) -> None:
 
 
 class Phases(eqx.Module):
-    """The two iterations of a request, what they run on, and how micro-batches share it. What estimates and breakdowns start from."""
+    """The two iterations of a request and the encoding of its images, what they run on, and how micro-batches share it."""
 
     pipeline: Pipeline
     machine: Machine
     prefill: Iteration
     decode: Iteration
+    encoding: Encoding | None
 
     @classmethod
     def of(cls, model: Model, platform: Platform, workload: Workload, plan: Parallelism, precision: Precision) -> "Phases":
         """The phases of `workload`."""
         pipeline = Pipeline.of(workload, plan, model.layers)
+        encoding = Encoding.of(model, workload, plan, precision, pipeline.requests)
+        workload = prompted(model, workload)
         prompt = prefill_step(workload, plan, precision, pipeline.micro_batch)
-        return cls(pipeline, Machine.of(platform, plan, precision), Iteration.of(model, prompt), mean_decode(model, prompt, workload))
+        return cls(pipeline, Machine.of(platform, plan, precision), Iteration.of(model, prompt), mean_decode(model, prompt, workload), encoding)
 
 
 @eqx.filter_jit
 def _estimate(model: Model, platform: Platform, workload: Workload, plan: Parallelism, precision: Precision, sharpness: float) -> Estimate:
     plan = plan.as_structure()
     phases = Phases.of(model, platform, workload, plan, precision)
-    pipeline, accelerator = phases.pipeline, platform.accelerator
+    pipeline, accelerator, encoding = phases.pipeline, platform.accelerator, phases.encoding
+    workload = prompted(model, workload)
     prefill = iteration_times(phases.prefill, model, phases.machine, plan, sharpness)
     decode = iteration_times(phases.decode, model, phases.machine, plan, sharpness)
     ttft = prefill.total(pipeline.first_pass(prefill))
+    if encoding is not None:
+        ttft = ttft + encoding_time(encoding, phases.machine, plan, sharpness)
     tpot = decode.total(pipeline.steady_state(decode))
     further = workload.output_tokens - 1
     end_to_end = ttft + further * tpot
@@ -128,6 +136,9 @@ def _estimate(model: Model, platform: Platform, workload: Workload, plan: Parall
     decode_energy = iteration_energy(phases.decode, model, platform, plan, precision)
     busy = plan.stage * workload.batch / pipeline.micro_batch  # passes of a micro-batch: rounded-up ones and idle replicas do no work
     energy = plan.ranks * accelerator.idle_power * end_to_end + busy * (prefill_energy + further * decode_energy)
+    if encoding is not None:
+        encoding_passes = plan.tensor * workload.batch / pipeline.requests
+        energy = energy + encoding_passes * encoding_energy(encoding, platform, plan, precision)
     prompt = prefill_step(workload, plan, precision, pipeline.micro_batch)
     return Estimate(
         ttft=ttft,
@@ -136,7 +147,7 @@ def _estimate(model: Model, platform: Platform, workload: Workload, plan: Parall
         throughput=throughput,
         tokens_per_second_per_user=1 / tpot,
         tokens_per_second_per_accelerator=per_accelerator,
-        memory=memory_use(model, accelerator, workload, plan, pipeline, prompt),
+        memory=memory_use(model, accelerator, workload, plan, pipeline, prompt, encoding),
         energy_per_output_token=energy / tokens,
         cost_per_million_output_tokens=None if accelerator.price is None else 1e6 * accelerator.price / per_accelerator,
     )

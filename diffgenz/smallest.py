@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffgenz.encoding import Encoding, prompted
 from diffgenz.footprint import Memory, memory_use
 from diffgenz.hardware import Accelerator, Platform
 from diffgenz.iteration import prefill_step
@@ -48,6 +49,7 @@ def _memories(model: Model, accelerator: Accelerator, workload: Workload, plans:
     def one(tensor, pipeline, data):
         plan = Parallelism(tensor, pipeline, data)
         split = Pipeline.of(workload, plan, model.layers)
-        return memory_use(model, accelerator, workload, plan, split, prefill_step(workload, plan, precision, split.micro_batch))
+        encoding, seen = Encoding.of(model, workload, plan, precision, split.requests), prompted(model, workload)
+        return memory_use(model, accelerator, seen, plan, split, prefill_step(seen, plan, precision, split.micro_batch), encoding)
 
     return jax.vmap(one)(plans.tensor, plans.pipeline, plans.data)

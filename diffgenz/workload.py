@@ -17,18 +17,21 @@ class Workload(Record):
         batch: requests in flight, over all replicas.
         input_tokens: prompt tokens of each.
         output_tokens: tokens generated for each; the first comes out of the prefill.
+        images: images in the prompt of each, on top of `input_tokens`; for models with a vision tower.
 
     Raises:
-        InputError: a number below 1, infinite or NaN.
+        InputError: a number below 1 (images: below 0), infinite or NaN.
     """
 
     batch: Leaf = eqx.field(converter=as_leaf, default=1.0)
     input_tokens: Leaf = eqx.field(converter=as_leaf, default=1024.0)
     output_tokens: Leaf = eqx.field(converter=as_leaf, default=128.0)
+    images: Leaf = eqx.field(converter=as_leaf, default=0.0)
 
     def __check_init__(self):
         for field in ("batch", "input_tokens", "output_tokens"):
             check(field, getattr(self, field), minimum=1)
+        check("images", self.images)
 
 
 class Parallelism(Record):

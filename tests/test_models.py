@@ -187,7 +187,7 @@ def test_key_value_heads_default_to_all():
 
 
 def test_the_language_model_of_a_nested_config_is_taken():
-    config = {"model_type": "gemma3", "vision_config": {"hidden_size": 1152}, "text_config": SMALL | {"model_type": "gemma3_text"}}
+    config = {"model_type": "mistral3", "vision_config": {"hidden_size": 1152}, "text_config": SMALL | {"model_type": "gemma3_text"}}
     nested, flat = model_from_config(config, "small"), small(model_type="gemma3_text")
     assert float(nested.parameters) == float(flat.parameters)
     assert float(model_from_config(config | {"tie_word_embeddings": False}, "small").parameters) == float(flat.parameters) + 64_000

@@ -164,6 +164,7 @@ MOE: dict[str, Callable[[Config], Model]] = {
     "phimoe": phimoe,
     "qwen2_moe": qwen2_moe,
     "qwen3_moe": qwen3_moe,
+    "qwen3_vl_moe": qwen3_moe,
     "olmoe": olmoe,
     "minimax_m2": minimax_m2,
     "deepseek": deepseek,

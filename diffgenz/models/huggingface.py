@@ -9,6 +9,7 @@ from diffgenz.model_files import read_config
 from diffgenz.models.config import Config
 from diffgenz.models.families import DENSE
 from diffgenz.models.families_moe import MOE
+from diffgenz.models.families_vision import tower_of
 from diffgenz.models.model import Model
 
 FAMILIES = DENSE | MOE
@@ -19,22 +20,27 @@ def model_from_config(config: Mapping[str, Any], name: str) -> Model:
     """The model that a config.json describes.
 
     Arguments:
-        config: its content; a language model nested under "text_config" (vision-language models) is taken, without the tower.
+        config: its content. Of vision-language models, the language model (nested under "text_config", or not) and the tower under "vision_config",
+            where it is one of those in `families_vision`; other towers are left out.
         name: what to call the model.
 
     Raises:
         InputError: a `model_type` that is not known (the known ones are listed), or a field that is missing or out of range.
     """
-    kind = config.get("model_type")
+    whole, kind = Config(name, config), config.get("model_type")
     if isinstance(config.get("text_config"), Mapping):
         kind = config["text_config"].get("model_type", kind)
         config = {key: value for key, value in config.items() if key == "tie_word_embeddings"} | dict(config["text_config"])
     if kind is None:
         raise InputError(f"{name}: config.json lacks model_type; known are {', '.join(sorted(FAMILIES))}")
+    if isinstance(kind, str) and kind not in FAMILIES:
+        kind = kind.removesuffix("_text")  # what newer files call the language model of the family
     if not isinstance(kind, str) or kind not in FAMILIES:
         error = unknown("model_type", kind, FAMILIES)
         raise InputError(f"{name}: {error} (known are {', '.join(sorted(FAMILIES))})")
-    return FAMILIES[kind](Config(name, config))
+    model = FAMILIES[kind](Config(name, config))
+    tower = tower_of(whole, float(model.hidden))
+    return model if tower is None else model.replace(vision=tower)
 
 
 def load_model(model: str | Path) -> Model:

@@ -7,6 +7,7 @@ from diffgenz.checks import check
 from diffgenz.errors import InputError
 from diffgenz.models.block import Block
 from diffgenz.models.norms import Norm, norm
+from diffgenz.models.vision import Tower
 from diffgenz.operators import Exchange, Operator, Step, elementwise, wide_linear
 from diffgenz.precision import Precision
 from diffgenz.record import Record
@@ -35,6 +36,7 @@ class Model(Record):
         positions: learned positions; 0 where positions are rotary.
         norm: the final norm.
         head_bias: whether the LM head has a bias.
+        vision: the tower in front of it, or None.
     """
 
     name: str = eqx.field(static=True)
@@ -45,6 +47,7 @@ class Model(Record):
     positions: int = eqx.field(static=True, default=0)
     norm: Norm = eqx.field(static=True, default=Norm.RMS)
     head_bias: bool = eqx.field(static=True, default=False)
+    vision: Tower | None = None
 
     def __check_init__(self):
         check("hidden", self.hidden, exclusive=True)
@@ -93,12 +96,15 @@ class Model(Record):
 
     @property
     def parameters(self) -> Scalar:
-        """Parameters: what the operators of a single device keep in memory."""
+        """Parameters: what the operators of a single device keep in memory, a vision tower's included."""
         return _parameters(self)
 
     @property
     def active_parameters(self) -> Scalar:
-        """Parameters that take part in one token: all but the routed experts it does not go to. Embedding and LM head are counted."""
+        """Parameters that take part in one token: all but the vision tower and the routed experts it does not go to.
+
+        Embedding and LM head are counted.
+        """
         return _active_parameters(self)
 
     @property
@@ -109,7 +115,8 @@ class Model(Record):
 
 @eqx.filter_jit
 def _parameters(model: Model) -> Scalar:
-    return sum((jnp.asarray(op.parameters * op.repeats) for op in _all_operators(model)), start=jnp.zeros(()))
+    tower = () if model.vision is None else model.vision.operators(1.0, Precision(), 1.0)
+    return sum((jnp.asarray(op.parameters * op.repeats) for op in (*_all_operators(model), *tower)), start=jnp.zeros(()))
 
 
 @eqx.filter_jit

@@ -1,0 +1,189 @@
+"""Vision towers: patches of an image -> transformer blocks that see the whole image -> tokens for a language model.
+
+A tower is kept in dtype, whatever the language model is quantised to, as serving engines keep it. It is sharded over the tensor-parallel ranks
+like the language model (vLLM's `--mm-encoder-tp-mode weights`, the default); patch embedding and positions are whole on every rank.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from diffgenz.checks import check, check_at_most
+from diffgenz.models.block import Block
+from diffgenz.models.mlp import MLP
+from diffgenz.models.norms import Norm, norm
+from diffgenz.operators import Kind, Operator, Step, attention_over, elementwise, linear
+from diffgenz.precision import Precision
+from diffgenz.record import Record
+from diffgenz.smooth import Leaf, Scalar, as_leaf, ceil_share, straight_through_ceil
+
+
+class PatchAttention(Block):
+    """norm -> QKV projection -> rotary embedding -> attention -> output projection -> all-reduce; nothing is cached.
+
+    Arguments:
+        heads, head_dim: of the whole tower. window: patches that see each other, or None for the whole image.
+        norm: the norm before it. rotary: whether positions are rotary (a kernel of its own).
+    """
+
+    mixes_tokens: ClassVar[bool] = True
+
+    heads: Leaf = eqx.field(converter=as_leaf)
+    head_dim: Leaf = eqx.field(converter=as_leaf)
+    window: Leaf | None = eqx.field(converter=lambda window: None if window is None else as_leaf(window), default=None)
+    norm: Norm = eqx.field(static=True, default=Norm.LAYER)
+    rotary: bool = eqx.field(static=True, default=False)
+    reduces: bool = eqx.field(static=True, default=True)
+
+    def __check_init__(self):
+        check("heads", self.heads, exclusive=True)
+        check("head_dim", self.head_dim, exclusive=True)
+        if self.window is not None:
+            check("window", self.window, minimum=1, remedy="leave it out for full attention")
+
+    def operators(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
+        heads = ceil_share(self.heads, step.shard)
+        width, size = heads * self.head_dim, step.precision.dtype_size
+        keys = step.queries if self.window is None else jnp.minimum(self.window, step.queries)
+        read = 2 * step.tokens * width * size  # by each window, its own
+        operators = [
+            norm(self.norm, hidden, step),
+            linear("qkv", step.tokens, 3 * width, hidden, step.precision, bias=True),
+            attention_over(step, keys, heads, self.head_dim, self.head_dim, read=read, held=0.0),
+            linear("attention_out", step.tokens, hidden, width, step.precision, bias=True),
+        ]
+        if self.rotary:
+            operators.insert(2, elementwise("rotary", read, read))
+        return tuple(operators)
+
+
+class Projector(Record):
+    """norm -> linear -> activation -> linear ...: what turns patches into the language model's tokens.
+
+    Arguments:
+        widths: features in, between, and out (the language model's width).
+        bias: whether the linear layers have one.
+        norm: the norm before them, or None. norm_width: features that it has parameters for.
+        count: projectors; more than one where some layers of the tower are handed on, too (DeepStack, Qwen3-VL).
+
+    Of every two linear layers the first is sharded by outputs, the second by inputs, with an all-reduce; a last odd one is whole on every rank.
+    """
+
+    widths: tuple[Leaf, ...] = eqx.field(converter=lambda widths: tuple(as_leaf(width) for width in widths))
+    bias: bool = eqx.field(static=True, default=True)
+    norm: Norm | None = eqx.field(static=True, default=None)
+    norm_width: Leaf = eqx.field(converter=as_leaf, default=0.0)
+    count: Leaf = eqx.field(converter=as_leaf, default=1.0)
+
+    def __check_init__(self):
+        for width in self.widths:
+            check("widths", width, exclusive=True)
+
+    @property
+    def pairs(self) -> int:
+        """All-reduces of each."""
+        return (len(self.widths) - 1) // 2
+
+    def operators(self, step: Step) -> Iterator[Operator]:
+        """The kernels of all `count`, for tokens (not patches)."""
+        precision = step.precision
+        if self.norm is not None:
+            plain = norm(self.norm, self.widths[0], step)
+            yield dataclasses.replace(plain, name="projector_norm", parameters=self.norm.value * self.norm_width).times(self.count)
+        for index, (inputs, outputs) in enumerate(pairwise(self.widths)):
+            paired = index < 2 * self.pairs
+            here = ceil_share(outputs, step.shard) if paired and index % 2 == 0 else outputs
+            seen = ceil_share(inputs, step.shard) if paired and index % 2 == 1 else inputs
+            if index:
+                moved = step.tokens * seen * precision.dtype_size
+                yield elementwise("projector_activation", moved, moved).times(self.count)
+            yield linear("projector", step.tokens, here, seen, precision, bias=self.bias).times(self.count)
+
+
+class Tower(Record):
+    """A vision transformer and its projectors. Operators are called vision_...
+
+    Arguments:
+        hidden: its width. layers: of attention and MLP. windowed: how many of them see `window` patches only.
+        attention, mlp: the blocks of a layer.
+        projectors: what follows them.
+        image_size: pixels of an image's side; what a tower sees at its native resolution, or of each tile where it cuts images into such.
+        patch: pixels of a patch's side. merge: patches, in each direction, that become one token.
+        inputs: numbers per pixel: 3 colours, times 2 where a still image fills two frames.
+        positions: learned positions; 0 where positions are rotary only.
+        class_token: whether one more token goes through the layers, and is dropped.
+        patch_bias: whether the patch embedding has a bias. norms: layer norms around the layers. window: patches of a window, or None.
+    """
+
+    hidden: Leaf = eqx.field(converter=as_leaf)
+    layers: Leaf = eqx.field(converter=as_leaf)
+    attention: PatchAttention
+    mlp: MLP
+    projectors: tuple[Projector, ...]
+    image_size: Leaf = eqx.field(converter=as_leaf)
+    patch: Leaf = eqx.field(converter=as_leaf)
+    merge: Leaf = eqx.field(converter=as_leaf, default=1.0)
+    inputs: Leaf = eqx.field(converter=as_leaf, default=3.0)
+    positions: int = eqx.field(static=True, default=0)
+    class_token: bool = eqx.field(static=True, default=False)
+    patch_bias: bool = eqx.field(static=True, default=False)
+    norms: int = eqx.field(static=True, default=0)
+    windowed: Leaf = eqx.field(converter=as_leaf, default=0.0)
+    window: Leaf | None = eqx.field(converter=lambda window: None if window is None else as_leaf(window), default=None)
+
+    def __check_init__(self):
+        for field in ("hidden", "image_size", "patch", "merge", "inputs"):
+            check(field, getattr(self, field), exclusive=True)
+        check("layers", self.layers)
+        check("windowed", self.windowed)
+        check_at_most("windowed", self.windowed, self.layers, "the layers of the tower")
+        check_at_most("patch x merge", self.patch * self.merge, self.image_size, "image_size; use larger images")
+
+    @property
+    def tokens(self) -> Scalar:
+        """Tokens of an image in the language model's prompt: (pixels / (patch merge), rounded)^2. The derivative is that of the unrounded."""
+        side = straight_through_ceil(self.image_size / (self.patch * self.merge) - 0.5)
+        return side * side
+
+    @property
+    def patches(self) -> Scalar:
+        """Patches of an image."""
+        return self.tokens * self.merge * self.merge
+
+    def operators(self, images: Scalar | float, precision: Precision, shard: Scalar | float) -> tuple[Operator, ...]:
+        """The kernels of one pass over `images` on a device that holds `shard` of every layer's heads and features."""
+        plain = Precision(precision.dtype).with_sizes(*[precision.dtype_size] * 4)
+        step = Step(images, self.patches + self.class_token, 0.0, shard, plain)
+        handed_on = step.replace(queries=self.tokens)
+        operators = [*self._embedding(step), *self._layers(step)]
+        if self.norms:
+            operators.append(norm(Norm.LAYER, self.hidden, step, count=self.norms))
+        for projector in self.projectors:
+            operators += projector.operators(handed_on)
+        return tuple(dataclasses.replace(op, name=f"vision_{op.name}", kind=Kind.WIDE if op.kind is Kind.LINEAR else op.kind) for op in operators)
+
+    def _embedding(self, step: Step) -> Iterator[Operator]:
+        pixels = self.inputs * self.patch * self.patch
+        yield linear("patches", step.sequences * self.patches, self.hidden, pixels, step.precision, bias=self.patch_bias)
+        if self.positions or self.class_token:
+            size = step.precision.dtype_size
+            moved = step.tokens * self.hidden * size
+            yield elementwise("positions", 2 * moved, moved, parameters=(self.positions + self.class_token) * self.hidden, size=size)
+
+    def _layers(self, step: Step) -> Iterator[Operator]:
+        mixers = [(self.attention, self.layers)]
+        if self.window is not None:
+            mixers = [(self.attention.replace(window=self.window), self.windowed), (self.attention, self.layers - self.windowed)]
+        for block, count in (*mixers, (self.mlp, self.layers)):
+            yield from (op.times(count) for op in block.operators(self.hidden, step))
+
+    def reductions(self, images: Scalar | float, precision: Precision) -> tuple[tuple[Scalar, Scalar], ...]:
+        """All-reduces over the tensor-parallel ranks: how many of how many B, in the layers and in the projectors."""
+        size = precision.dtype_size
+        layers = (2 * self.layers, images * (self.patches + self.class_token) * self.hidden * size)
+        projectors = ((p.pairs * p.count, images * self.tokens * p.widths[2] * size) for p in self.projectors if p.pairs)
+        return (layers, *projectors)
