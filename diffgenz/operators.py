@@ -13,7 +13,6 @@ from diffgenz.precision import Precision
 from diffgenz.record import Record
 from diffgenz.smooth import Leaf, Scalar, as_leaf
 
-
 STATE_SIZE = 4.0
 """B of an element of a recurrent state, which is kept in fp32."""
 

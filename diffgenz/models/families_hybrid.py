@@ -93,7 +93,9 @@ def nemotron_h(config: Config) -> Model:
     if pattern is None:
         raise InputError(f"{config.name}: config.json lacks hybrid_override_pattern; add it, or take the complete file")
     if not isinstance(pattern, str) or len(pattern) != config.layers or set(pattern) - set("M*-E"):
-        raise InputError(f"{config.name}: hybrid_override_pattern: {pattern!r} must spell {config.layers} layers (num_hidden_layers) in M, *, - and E")
+        raise InputError(
+            f"{config.name}: hybrid_override_pattern: {pattern!r} must spell {config.layers} layers (num_hidden_layers) in M, *, - and E"
+        )
     bias = config.flag("attention_bias", default=False)
     kinds: dict[str, Callable[[], Block]] = {
         "M": lambda: Mamba2(
@@ -170,9 +172,7 @@ def zamba2(config: Config) -> Model:
         conv_bias=config.flag("use_conv_bias", default=True),
     )
     width, uses, own = config.number("intermediate_size"), len(depths), config.count("num_mem_blocks", default=1)
-    attention = attention_of(
-        config, head_dim=config.number("attention_head_dim"), streams=2, rotary=config.flag("use_mem_rope", default=False)
-    )
+    attention = attention_of(config, head_dim=config.number("attention_head_dim"), streams=2, rotary=config.flag("use_mem_rope", default=False))
     model = model_with(config, (mixer, config.layers), (Adapter(rank=config.number("adapter_rank"), intermediate=width), uses), tied=True)
     shared = tuple(Repeated(block, uses, min(own, uses)) for block in (attention, MLP(intermediate=width)))
     return model.replace(blocks=(*model.blocks, *shared))
