@@ -18,7 +18,7 @@ class Memory(eqx.Module):
     """B on the fullest accelerator.
 
     Arguments:
-        weights: of its shard. kv_cache: of all requests in flight at full length. activations: of the largest step.
+        weights: of its shard. kv_cache: and states, of all requests in flight at full length. activations: of the largest step.
         total: their sum, and what the runtime reserves. capacity: what the accelerator has.
     """
 

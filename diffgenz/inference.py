@@ -137,7 +137,7 @@ def _estimate(model: Model, platform: Platform, workload: Workload, plan: Parall
     busy = plan.stage * workload.batch / pipeline.micro_batch  # passes of a micro-batch: rounded-up ones and idle replicas do no work
     energy = plan.ranks * accelerator.idle_power * end_to_end + busy * (prefill_energy + further * decode_energy)
     if encoding is not None:
-        encoding_passes = plan.tensor * workload.batch / pipeline.requests
+        encoding_passes = plan.stage * workload.batch / pipeline.requests
         energy = energy + encoding_passes * encoding_energy(encoding, platform, plan, precision)
     prompt = prefill_step(workload, plan, precision, pipeline.micro_batch)
     return Estimate(

@@ -16,11 +16,13 @@ from diffgenz.operators import (
     attention,
     attention_keys,
     attention_over,
+    causal_conv,
     einsum,
     elementwise,
     expert_linear,
     linear,
     per_head_linear,
+    scan,
     wide_linear,
 )
 from diffgenz.precision import Precision
@@ -54,6 +56,11 @@ HAND = {  # an operator, its FLOP, its bytes as in BYTES, its parameters, and wh
     "per_head_linear": (per_head_linear("h", x(7), x(3), x(20), x(10), MIXED), 2 * 7 * 3 * 20 * 10, (600, 7 * 30, 7 * 60 * 2, 0), 600, 0),
     "attention_over": (  # 9 keys of 24 with values of 8, two heads
         attention_over(step(), x(9), x(2), x(24), x(8), read=x(77), held=x(55)), 2 * 3 * 5 * 9 * 2 * 32, (0, 15 * 48 * 2, 15 * 16 * 2, 77), 0, 55,
+    ),
+    "causal_conv": (causal_conv(step(), x(20), x(4), bias=True), 0, (100 * 2, 15 * 20 * 2, 15 * 20 * 2, 2 * 3 * 20 * 3 * 2), 100, 3 * 20 * 3 * 2),
+    "scan": (  # two multiply-adds for each of 2 x 40 elements; prompts of 5 in chunks of 4: (4 + 1) / 2 pairs of 7 each
+        scan(step(), x(2), x(40), passes=2.0, pairwise=7.0, chunk=4.0, read=x(30), written=x(10), parameters=x(6)),
+        2 * 15 * 2 * (2 * 40 + 7 * 2.5), (12, 15 * 30 * 2, 15 * 10 * 2, 2 * 3 * 80 * 4), 6, 3 * 80 * 4,
     ),
     "elementwise": (elementwise("e", x(100), x(50), parameters=10.0, size=2.0), 0, (0, 100, 50, 0), 10, 0),
     "attention": (  # 101 + 102 + 103 + 104 + 105 keys, 8 heads of 16; 2 KV heads hold 105 tokens, keys and values

@@ -23,6 +23,8 @@ class Attention(Block):
         rotary: whether positions are rotary (a kernel of its own, fused with the cache write).
         query_key_norm: parameters of the norms on queries and keys: None, "head" (one head_dim each) or "all" (every head's).
         sinks: whether each head has a learned logit that takes attention away from all keys (gpt-oss).
+        output_gate: whether a second projection, as wide as the queries, gates the heads' outputs (Qwen3-Next).
+        streams: hidden states of the model's width that it reads, side by side (2 in Zamba2: the residual and the embedding).
         reduces: whether the block ends in an all-reduce of its own (parallel blocks share one).
     """
 
@@ -39,6 +41,8 @@ class Attention(Block):
     rotary: bool = eqx.field(static=True, default=True)
     query_key_norm: str | None = eqx.field(static=True, default=None)
     sinks: bool = eqx.field(static=True, default=False)
+    output_gate: bool = eqx.field(static=True, default=False)
+    streams: int = eqx.field(static=True, default=1)
     reduces: bool = eqx.field(static=True, default=True)
 
     def __check_init__(self):
@@ -58,13 +62,16 @@ class Attention(Block):
         queries, keys = heads * self.head_dim, kv_heads * self.head_dim
         precision = step.precision
         operators = [
-            linear("qkv", step.tokens, queries + 2 * keys, hidden, precision, bias=self.qkv_bias),
+            linear("qkv", step.tokens, queries * (2 if self.output_gate else 1) + 2 * keys, self.streams * hidden, precision, bias=self.qkv_bias),
             self._rotary_and_cache(queries, keys, step),
             attention(step, heads, kv_heads, self.head_dim, self.window),
             linear("attention_out", step.tokens, hidden, queries, precision, bias=self.out_bias),
         ]
+        if self.output_gate:
+            gated = step.tokens * queries * precision.dtype_size
+            operators.insert(-1, elementwise("output_gate", 2 * gated, gated))
         if self.norm is not None:
-            operators.insert(0, norm(self.norm, hidden, step, count=self.norms))
+            operators.insert(0, norm(self.norm, self.streams * hidden, step, count=self.norms))
         return tuple(operators)
 
     def _rotary_and_cache(self, queries: Scalar, keys: Scalar, step: Step) -> Operator:

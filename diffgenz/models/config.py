@@ -73,6 +73,17 @@ class Config:
             raise InputError(f"{self.name}: config.json lacks {key}; add it, or take the complete file")
         return Config(f"{self.name}: {key}", section)
 
+    def kinds(self, key: str) -> list[str] | None:
+        """What each of the layers is, where a list says so.
+
+        Raises:
+            InputError: it does not list all layers.
+        """
+        kinds = self.get(key)
+        if kinds is not None and (not isinstance(kinds, list) or len(kinds) != self.layers):
+            raise InputError(f"{self.name}: {key} must list {self.layers} layers (num_hidden_layers)")
+        return kinds
+
     def window(self) -> int | float | None:
         """Tokens of the sliding window, or None where there is none."""
         return None if self.get("sliding_window") is None else self.number("sliding_window")
@@ -119,11 +130,16 @@ def model_of(
     """`config.layers` times attention, of which `windowed` see `window` tokens only, and (block, count) for what follows it."""
     full = config.layers - windowed
     mixers = [(attention.replace(window=window), windowed), (attention, full)] if windowed else [(attention, full)]
+    return model_with(config, *mixers, *feed_forward, tied=tied, **differences)
+
+
+def model_with(config: Config, *blocks: tuple[Block, int], tied: bool, **differences: Any) -> Model:
+    """The (block, count) that a config lists, between its embedding and its LM head."""
     return Model(
         name=config.name,
         hidden=config.hidden,
         vocabulary=config.number("vocab_size"),
-        blocks=tuple(Repeated(block, count) for block, count in (*mixers, *feed_forward) if count),
+        blocks=tuple(Repeated(block, count) for block, count in blocks if count),
         tied=config.flag("tie_word_embeddings", default=tied),
         **differences,
     )
@@ -131,9 +147,7 @@ def model_of(
 
 def windowed_layers(config: Config, default: int) -> int:
     """How many layers slide a window: as `layer_types` lists them, else `default`."""
-    types = config.get("layer_types")
+    types = config.kinds("layer_types")
     if types is None:
         return default
-    if not isinstance(types, list) or len(types) != config.layers:
-        raise InputError(f"{config.name}: layer_types must list {config.layers} layers (num_hidden_layers)")
     return sum(kind == "sliding_attention" for kind in types)

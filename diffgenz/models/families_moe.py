@@ -12,7 +12,7 @@ from diffgenz.models.moe import MoE
 from diffgenz.models.norms import Norm
 
 
-def _experts(config: Config, **differences: object) -> MoE:
+def experts_of(config: Config, **differences: object) -> MoE:
     """Routed experts by the names that most families give them."""
     routed = config.number("num_local_experts", "num_experts", "n_routed_experts")
     used = config.number("num_experts_per_tok", "num_experts_per_token", "moe_top_k")
@@ -21,13 +21,24 @@ def _experts(config: Config, **differences: object) -> MoE:
     return MoE(**(facts | differences))  # pyright: ignore[reportArgumentType]
 
 
-def _shared(config: Config) -> MLP | None:
+def shared_of(config: Config) -> MLP | None:
     """The shared experts of DeepSeek's kin: one MLP as wide as all of them."""
     count = config.count("n_shared_experts", "num_shared_experts", default=0, least=0)
     return MLP(intermediate=count * config.number("moe_intermediate_size"), norm=None, reduces=False) if count else None
 
 
-def _first_dense(config: Config, moe: MoE) -> tuple[tuple[Block, int], ...]:
+def sparse_of(config: Config, moe: MoE) -> tuple[tuple[Block, int], ...]:
+    """Experts in every `decoder_sparse_step`-th layer but those of `mlp_only_layers`: Qwen."""
+    step, dense_only = config.count("decoder_sparse_step", default=1), config.get("mlp_only_layers", default=[])
+    if not isinstance(dense_only, list):
+        raise InputError(f"{config.name}: mlp_only_layers: {dense_only!r} is not a list of layers")
+    sparse = sum((layer + 1) % step == 0 and layer not in dense_only for layer in range(config.layers))
+    if sparse == config.layers:
+        return ((moe, sparse),)
+    return (MLP(intermediate=config.number("intermediate_size")), config.layers - sparse), (moe, sparse)
+
+
+def first_dense_of(config: Config, moe: MoE) -> tuple[tuple[Block, int], ...]:
     """`first_k_dense_replace` dense layers, then experts."""
     dense = config.count("first_k_dense_replace", default=0, least=0)
     if config.get("moe_layer_freq", default=1) != 1:
@@ -39,12 +50,12 @@ def mixtral(config: Config) -> Model:
     """Mistral with eight experts for its MLP."""
     window = config.window()
     windowed = config.layers if window else 0
-    return model_of(config, attention_of(config), (_experts(config), config.layers), tied=False, windowed=windowed, window=window)
+    return model_of(config, attention_of(config), (experts_of(config), config.layers), tied=False, windowed=windowed, window=window)
 
 
 def grok(config: Config) -> Model:
     """Norms before and after each block; tied."""
-    return model_of(config, attention_of(config, norms=2), (_experts(config, norms=2), config.layers), tied=True)
+    return model_of(config, attention_of(config, norms=2), (experts_of(config, norms=2), config.layers), tied=True)
 
 
 def dbrx(config: Config) -> Model:
@@ -63,54 +74,50 @@ def dbrx(config: Config) -> Model:
 def phimoe(config: Config) -> Model:
     """Layer norms, biases in attention and LM head."""
     attention = attention_of(config, norm=Norm.LAYER, qkv_bias=True, out_bias=True)
-    return model_of(config, attention, (_experts(config, norm=Norm.LAYER), config.layers), tied=False, norm=Norm.LAYER, head_bias=True)
+    return model_of(config, attention, (experts_of(config, norm=Norm.LAYER), config.layers), tied=False, norm=Norm.LAYER, head_bias=True)
 
 
 def qwen2_moe(config: Config) -> Model:
     """Qwen 2 with experts, and a shared one behind a gate."""
     shared = MLP(intermediate=config.number("shared_expert_intermediate_size"), norm=None, reduces=False)
-    moe = _experts(config, shared=shared, shared_gate=True)
+    moe = experts_of(config, shared=shared, shared_gate=True)
     return model_of(config, attention_of(config, qkv_bias=True), (moe, config.layers), tied=False)
 
 
 def qwen3_moe(config: Config) -> Model:
     """Qwen 3 with experts in every `decoder_sparse_step`-th layer but those of `mlp_only_layers`."""
-    step, dense_only = config.count("decoder_sparse_step", default=1), config.get("mlp_only_layers", default=[])
-    if not isinstance(dense_only, list):
-        raise InputError(f"{config.name}: mlp_only_layers: {dense_only!r} is not a list of layers")
-    sparse = sum((layer + 1) % step == 0 and layer not in dense_only for layer in range(config.layers))
-    dense = MLP(intermediate=config.number("intermediate_size"))
-    return model_of(config, attention_of(config, query_key_norm="head"), (dense, config.layers - sparse), (_experts(config), sparse), tied=False)
+    return model_of(config, attention_of(config, query_key_norm="head"), *sparse_of(config, experts_of(config)), tied=False)
 
 
 def olmoe(config: Config) -> Model:
     """Norms over all heads of queries and keys."""
-    return model_of(config, attention_of(config, query_key_norm="all"), (_experts(config), config.layers), tied=False)
+    return model_of(config, attention_of(config, query_key_norm="all"), (experts_of(config), config.layers), tied=False)
 
 
 def minimax_m2(config: Config) -> Model:
     """Norms over all heads of queries and keys, a bias per expert in the router."""
-    moe = _experts(config, router_bias=True)
+    moe = experts_of(config, router_bias=True)
     return model_of(config, attention_of(config, query_key_norm="all"), (moe, config.layers), tied=False)
 
 
 def deepseek(config: Config) -> Model:
     """DeepSeek-MoE: plain attention, shared experts, a dense first layer."""
-    return model_of(config, attention_of(config), *_first_dense(config, _experts(config, shared=_shared(config))), tied=False)
+    return model_of(config, attention_of(config), *first_dense_of(config, experts_of(config, shared=shared_of(config))), tied=False)
 
 
 def deepseek_v2(config: Config) -> Model:
     """Latent attention, shared experts."""
-    return model_of(config, _latent(config), *_first_dense(config, _experts(config, shared=_shared(config))), tied=False)
+    return model_of(config, latent_of(config), *first_dense_of(config, experts_of(config, shared=shared_of(config))), tied=False)
 
 
 def deepseek_v3(config: Config) -> Model:
     """DeepSeek-V2 with a bias per expert in the router: V3, R1, Kimi-K2; V3.2 with its indexer."""
-    moe = _experts(config, shared=_shared(config), router_bias=True)
-    return model_of(config, _latent(config), *_first_dense(config, moe), tied=False)
+    moe = experts_of(config, shared=shared_of(config), router_bias=True)
+    return model_of(config, latent_of(config), *first_dense_of(config, moe), tied=False)
 
 
-def _latent(config: Config) -> LatentAttention:
+def latent_of(config: Config) -> LatentAttention:
+    """Latent attention by the names of DeepSeek's kin."""
     indexer = None
     if config.get("index_topk") is not None:
         indexer = Indexer(config.number("index_n_heads"), config.number("index_head_dim"), config.number("index_topk"))
@@ -129,15 +136,15 @@ def glm4_moe(config: Config) -> Model:
     """GLM-4.5: biases on Q, K and V, norms on queries and keys in the large one, experts as in DeepSeek-V3."""
     norms = "head" if config.flag("use_qk_norm", default=False) else None
     attention = attention_of(config, qkv_bias=config.flag("attention_bias", default=False), query_key_norm=norms)
-    moe = _experts(config, shared=_shared(config), router_bias=True)
-    return model_of(config, attention, *_first_dense(config, moe), tied=False)
+    moe = experts_of(config, shared=shared_of(config), router_bias=True)
+    return model_of(config, attention, *first_dense_of(config, moe), tied=False)
 
 
 def gpt_oss(config: Config) -> Model:
     """Biases everywhere, attention sinks, a window on every other layer."""
     attention = attention_of(config, qkv_bias=True, out_bias=True, sinks=True)
     windowed = windowed_layers(config, (config.layers + 1) // 2)
-    moe = _experts(config, bias=True, router_bias=True)
+    moe = experts_of(config, bias=True, router_bias=True)
     return model_of(config, attention, (moe, config.layers), tied=False, windowed=windowed, window=config.number("sliding_window", default=128))
 
 
@@ -149,7 +156,7 @@ def llama4(config: Config) -> Model:
     step = config.count("interleave_moe_layer_step", default=1)
     sparse = config.layers // step
     width = config.number("intermediate_size")
-    moe = _experts(config, shared=MLP(intermediate=width, norm=None, reduces=False))
+    moe = experts_of(config, shared=MLP(intermediate=width, norm=None, reduces=False))
     dense = MLP(intermediate=config.number("intermediate_size_mlp"))
     period = config.count("no_rope_layer_interval", default=4)
     chunked = config.layers - config.layers // period

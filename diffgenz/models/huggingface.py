@@ -8,11 +8,12 @@ from diffgenz.errors import InputError, unknown
 from diffgenz.model_files import read_config
 from diffgenz.models.config import Config
 from diffgenz.models.families import DENSE
+from diffgenz.models.families_hybrid import HYBRID
 from diffgenz.models.families_moe import MOE
 from diffgenz.models.families_vision import tower_of
 from diffgenz.models.model import Model
 
-FAMILIES = DENSE | MOE
+FAMILIES = DENSE | MOE | HYBRID
 """`model_type` -> the function that reads its config.json."""
 
 

@@ -3,7 +3,7 @@
 import equinox as eqx
 import jax.numpy as jnp
 
-from diffgenz.checks import check
+from diffgenz.checks import check, check_at_most
 from diffgenz.errors import InputError
 from diffgenz.models.block import Block
 from diffgenz.models.norms import Norm, norm
@@ -15,13 +15,29 @@ from diffgenz.smooth import Leaf, Scalar, as_leaf, ceil_share
 
 
 class Repeated(Record):
-    """A block that a model has `count` times."""
+    """A block that a model executes `count` times.
+
+    Arguments:
+        stored: how many of them have weights of their own, or None for all (Zamba2 shares two blocks among its depths).
+    """
 
     block: Block
     count: Leaf = eqx.field(converter=as_leaf)
+    stored: Leaf | None = eqx.field(converter=lambda stored: None if stored is None else as_leaf(stored), default=None)
 
     def __check_init__(self):
         check("count", self.count)
+        if self.stored is not None:
+            check("stored", self.stored, minimum=1)
+            check_at_most("stored", self.stored, self.count, "the executions")
+
+    def operators(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
+        """The kernels of all executions."""
+        operators = self.block.operators(hidden, step)
+        if self.stored is not None:
+            own = self.stored / self.count
+            operators = tuple(eqx.tree_at(lambda op: op.parameters, op, op.parameters * own) for op in operators)
+        return tuple(op.times(self.count) for op in operators)
 
 
 class Model(Record):
@@ -77,7 +93,7 @@ class Model(Record):
 
     def layer_operators(self, step: Step) -> tuple[Operator, ...]:
         """The kernels of all layers."""
-        return tuple(op.times(repeated.count) for repeated in self.blocks for op in repeated.block.operators(self.hidden, step))
+        return tuple(op for repeated in self.blocks for op in repeated.operators(self.hidden, step))
 
     def embedding_operators(self, step: Step) -> tuple[Operator, ...]:
         """A gather of one row per token from the device's share of the vocabulary."""
