@@ -31,26 +31,15 @@ class Deployment:
     """What the flags describe."""
 
     def __init__(self, options: argparse.Namespace):
-        _cache_compilations()
-        for name in ("gpus", "tp", "pp", "dp", "ep"):
-            value = getattr(options, name)
-            if value is not None and value < 1:
-                raise InputError(f"--{name}: {value} is not allowed; it must be at least 1")
-        tensor = options.tp if options.tp is not None else _left_over(options)
-        accelerators = options.gpus if options.gpus is not None else tensor * options.pp * options.dp
-        self.layout = Layout(tensor, options.pp, tensor * options.pp * options.dp)
+        cache_compilations()
+        self.layout, accelerators = layout_of(options)
         self.data = options.dp
-        if self.layout.accelerators > accelerators:
-            raise InputError(
-                f"--gpus: tp {tensor} x pp {options.pp} x dp {options.dp} = {self.layout.accelerators} ranks exceed {accelerators}; "
-                "give more, or fewer ranks"
-            )
         self.model: Model = load_model(options.model)
         self.spec = read_spec(options.system)
         self.platform = Platform.from_spec(self.spec, accelerators)
-        self.plan = Parallelism(tensor, options.pp, options.dp, options.overlap, options.ep)
+        self.plan = Parallelism(self.layout.tensor, options.pp, options.dp, options.overlap, options.ep)
         self.precision = Precision(options.dtype, options.weights, options.activations, options.kv_cache)
-        self.sharpness = _sharpness(options.sharpness)
+        self.sharpness = sharpness_of(options.sharpness)
         self.batches = [float(batch) for batch in np.atleast_1d(options.batch)]
         self.input_tokens, self.output_tokens = options.isl, options.osl
 
@@ -250,6 +239,20 @@ def _with_unit(name: str, value: float) -> str:
     return f"{value:g}" if unit is None else show(value, unit)
 
 
+def layout_of(options: argparse.Namespace) -> tuple[Layout, int]:
+    """The ranks of one replica and in all that the flags ask for, and the accelerators they run on."""
+    for name in ("gpus", "tp", "pp", "dp", "ep"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise InputError(f"--{name}: {value} is not allowed; it must be at least 1")
+    tensor = options.tp if options.tp is not None else _left_over(options)
+    ranks = tensor * options.pp * options.dp
+    accelerators = options.gpus if options.gpus is not None else ranks
+    if ranks > accelerators:
+        raise InputError(f"--gpus: tp {tensor} x pp {options.pp} x dp {options.dp} = {ranks} ranks exceed {accelerators}; give more, or fewer ranks")
+    return Layout(tensor, options.pp, ranks), accelerators
+
+
 def _left_over(options: argparse.Namespace) -> int:
     """Tensor-parallel ranks where none are given: the accelerators that pipeline stages and replicas leave."""
     gpus = options.gpus if options.gpus is not None else options.pp * options.dp
@@ -259,7 +262,8 @@ def _left_over(options: argparse.Namespace) -> int:
     return gpus // others
 
 
-def _sharpness(text: str) -> float:
+def sharpness_of(text: str) -> float:
+    """The sharpness that `--sharpness` names."""
     if text == "hard":
         return HARD
     if text not in ("1", "2", "4", "8"):
@@ -267,7 +271,7 @@ def _sharpness(text: str) -> float:
     return int(text)
 
 
-def _cache_compilations() -> None:
+def cache_compilations() -> None:
     """Keep compiled programs between runs, which halves the time of a cold command."""
     folder = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "diffgenz" / "xla"
     jax.config.update("jax_compilation_cache_dir", str(folder))

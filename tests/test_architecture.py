@@ -9,13 +9,13 @@ import diffgenz
 
 PACKAGE = Path(diffgenz.__file__).parent
 FLOORS = [
-    {"errors", "tables"},
+    {"errors", "tables", "use_case_figures"},
     {"checks", "units", "smooth"},
     {"record", "precision", "model_files"},
     {"specs", "topology"},
     {"hardware", "listing", "operators"},
     {"models.norms", "models.block", "workload"},
-    {"models.attention", "models.mlp", "models.mla"},
+    {"models.attention", "models.mlp", "models.mla", "use_cases"},
     {"models.moe"},
     {"models.model"},
     {"models.config"},
@@ -26,8 +26,9 @@ FLOORS = [
     {"iteration"},
     {"footprint", "energy"},
     {"smallest", "inference"},
-    {"attribution", "sensitivity"},
+    {"attribution", "sensitivity", "requirements"},
     {"commands"},
+    {"requirements_command"},
     {"cli", "__init__"},
     {"__main__"},
 ]
