@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from diffgenz.models.huggingface import load_model, model_from_config
     from diffgenz.models.model import Model
     from diffgenz.precision import FORMATS, Precision
-    from diffgenz.requirements import LinkNeeds, Needs, Requirements, ideal_platform, requirements
     from diffgenz.sensitivity import METRICS, elasticities
+    from diffgenz.sizing import LinkNeeds, Needs, Requirements, ideal_platform, requirements
     from diffgenz.smooth import HARD, SHARPNESS
     from diffgenz.use_case_figures import USE_CASES
     from diffgenz.use_cases import UseCase, load_use_case
@@ -36,7 +36,7 @@ _HOMES = {
     "models.huggingface": ("load_model", "model_from_config"),
     "models.model": ("Model",),
     "precision": ("FORMATS", "Precision"),
-    "requirements": ("LinkNeeds", "Needs", "Requirements", "ideal_platform", "requirements"),
+    "sizing": ("LinkNeeds", "Needs", "Requirements", "ideal_platform", "requirements"),
     "sensitivity": ("METRICS", "elasticities"),
     "smooth": ("HARD", "SHARPNESS"),
     "use_case_figures": ("USE_CASES",),

@@ -10,7 +10,7 @@ from diffgenz.hardware import Platform
 from diffgenz.models.huggingface import load_model
 from diffgenz.models.model import Model
 from diffgenz.precision import Precision
-from diffgenz.requirements import Needs, ideal_platform, requirements
+from diffgenz.sizing import Needs, ideal_platform, requirements
 from diffgenz.specs import read_spec
 from diffgenz.tables import number, table
 from diffgenz.units import show

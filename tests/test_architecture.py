@@ -26,7 +26,7 @@ FLOORS = [
     {"iteration"},
     {"footprint", "energy"},
     {"smallest", "inference"},
-    {"attribution", "sensitivity", "requirements"},
+    {"attribution", "sensitivity", "sizing"},
     {"commands"},
     {"requirements_command"},
     {"cli", "__init__"},

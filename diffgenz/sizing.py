@@ -122,7 +122,8 @@ def requirements(
     platform = ideal_platform(plan, precision) if platform is None else platform
     check_layout(model, platform, plan)
     check_sharpness(sharpness)
-    return _requirements(model, use_case, plan, precision, platform, sharpness)
+    nameless = use_case.replace(name="", source="")  # one compile for all use cases
+    return _requirements(model, nameless, plan, precision, platform, sharpness)
 
 
 class _Question(eqx.Module):
@@ -142,7 +143,7 @@ class _Question(eqx.Module):
             estimate(self.model, platform, work, self.plan, self.precision, sharpness=self.sharpness)
             for work in (self.use_case.workload, self.use_case.decoding)
         )
-        return jnp.stack([jnp.log(prefill.ttft / self.use_case.ttft), jnp.log(decode.tpot / self.use_case.tpot)])
+        return jnp.stack([jnp.log(prefill.ttft) - jnp.log(self.use_case.ttft), jnp.log(decode.tpot) - jnp.log(self.use_case.tpot)])
 
 
 @eqx.filter_jit
