@@ -136,14 +136,13 @@ class _Question(eqx.Module):
     platform: Platform
     sharpness: float = eqx.field(static=True)
 
-    def lateness(self, improvement: Scalar, number: Array) -> Float[Array, "2"]:
-        """ln (t / SLO) of prefill and decode, the number of index `number` being e**improvement times the worst searched."""
+    def lateness(self, improvement: Scalar, phase: Array, number: Array) -> Scalar:
+        """ln (t / SLO) of prefill (phase 0) or decode (1), the number of index `number` being e**improvement times the worst searched."""
+        case, decoding = self.use_case, phase == 1
         platform = _replaced(self.platform, self.precision, number, improvement)
-        prefill, decode = (
-            estimate(self.model, platform, work, self.plan, self.precision, sharpness=self.sharpness)
-            for work in (self.use_case.workload, self.use_case.decoding)
-        )
-        return jnp.stack([jnp.log(prefill.ttft) - jnp.log(self.use_case.ttft), jnp.log(decode.tpot) - jnp.log(self.use_case.tpot)])
+        work = jax.tree.map(lambda prompts, beams: jnp.where(decoding, beams, prompts), case.workload, case.decoding)
+        now = estimate(self.model, platform, work, self.plan, self.precision, sharpness=self.sharpness)
+        return jnp.log(jnp.where(decoding, now.tpot, now.ttft)) - jnp.log(jnp.where(decoding, case.tpot, case.ttft))
 
 
 @eqx.filter_jit
@@ -165,10 +164,7 @@ def _needs(values: Float[Array, "numbers"], platform: Platform) -> Needs:
 def _least(question: _Question, phase: Array, number: Array) -> Scalar:
     """The value of one number at which one phase just meets its objective."""
 
-    def late(improvement: Scalar) -> Scalar:
-        return question.lateness(improvement, number)[phase]
-
-    worst, best = late(jnp.asarray(0.0)), late(jnp.asarray(SEARCHED))
+    worst, best = jax.vmap(lambda improvement: question.lateness(improvement, phase, number))(jnp.array([0.0, SEARCHED]))
     any_will_do, none_will_do = worst <= 0, best > 0
     improvement = _root(question, phase, number, ~(any_will_do | none_will_do), worst)
     is_latency = _is_latency(number)
@@ -183,7 +179,7 @@ def _root(question: _Question, phase: Array, number: Array, exists: Bool[Array, 
 
     def residual(improvement: Scalar, args: tuple[_Question, Array, Array, Array]) -> Scalar:
         question, phase, number, exists = args
-        return jnp.where(exists, question.lateness(improvement, number)[phase], middle - improvement)
+        return jnp.where(exists, question.lateness(improvement, phase, number), middle - improvement)
 
     epsilon = float(jnp.finfo(like.dtype).eps)
     steps = 30 if epsilon > 1e-10 else 60  # halvings until neighbouring floats

@@ -124,8 +124,7 @@ def test_what_cannot_be_met_is_infinite_and_what_is_not_asked_is_zero(llama_8b, 
     assert float(launch_bound.compute) == float(launch_bound.memory_bandwidth) == float(launch_bound.links[0].bandwidth) == math.inf
     assert float(launch_bound.links[0].latency) == -math.inf
     slopes = jax.grad(lambda tpot: requirements(llama_8b, CHAT.replace(tpot=tpot), PLAN, platform=cluster).decode.memory_bandwidth)
-    assert float(slopes(jnp.asarray(1e-5))) == 0
-    assert float(slopes(jnp.asarray(jnp.inf))) == 0
+    assert_close(jax.jit(jax.vmap(slopes))(jnp.array([1e-5, jnp.inf])), jnp.zeros(2), 0)
 
 
 def test_it_is_vectorized_and_compiles(llama_8b):
@@ -156,11 +155,10 @@ def test_gradients_agree_with_float64_differences(llama_8b, cluster, double):
 
     sought = jax.jit(sought)
     ones = jnp.ones(7)
-    forward, reverse = jax.jacfwd(sought)(ones), jax.jacrev(sought)(ones)
-    assert_finite(forward)
-    assert_close(forward, reverse, 1e-9, 1e-12)
+    slopes = jax.jacrev(sought)(ones)
+    assert_finite(slopes)
     step = 1e-5
     for index in range(7):
         tangent = jnp.zeros(7).at[index].set(step)
         difference = (sought(ones + tangent) - sought(ones - tangent)) / (2 * step)
-        np.testing.assert_allclose(forward[:, index], difference, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(slopes[:, index], difference, rtol=1e-5, atol=1e-7)
