@@ -83,8 +83,8 @@ def test_sensitivity(metric, capsys):
 
 
 def test_requirements_json_is_si_and_says_what_bounds(capsys):
-    data = json.loads(run(capsys, "requirements", *LLAMA, "--use-case", "chat", "--tp", "2", "--tpot", "1", "--json"))
-    assert data["tpot"] == pytest.approx(0.001)
+    data = json.loads(run(capsys, "requirements", *LLAMA, "--use-case", "chat", "--tp", "2", "--tpot", "0.5", "--json"))
+    assert data["tpot"] == pytest.approx(0.0005)
     assert data["prefill"]["compute"]["bound"] == "at least"
     assert data["prefill"]["NVLink 4 / NVSwitch latency"]["bound"] == "at most"
     assert data["decode"]["memory_bandwidth"] == {"value": None, "bound": "out of reach"}
