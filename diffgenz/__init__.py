@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from diffgenz.models.model import Model
     from diffgenz.precision import FORMATS, Precision
     from diffgenz.sensitivity import METRICS, elasticities
+    from diffgenz.sizing import LinkNeeds, Needs, Requirements, ideal_platform, requirements
     from diffgenz.smooth import HARD, SHARPNESS
+    from diffgenz.use_case_figures import USE_CASES
+    from diffgenz.use_cases import UseCase, load_use_case
     from diffgenz.workload import Parallelism, Workload
 
 _HOMES = {
@@ -39,8 +42,11 @@ _HOMES = {
     "layouts": ("plans",),
     "precision": ("FORMATS", "Precision"),
     "deployments": ("Deployment", "Search", "search"),
+    "sizing": ("LinkNeeds", "Needs", "Requirements", "ideal_platform", "requirements"),
     "sensitivity": ("METRICS", "elasticities"),
     "smooth": ("HARD", "SHARPNESS"),
+    "use_case_figures": ("USE_CASES",),
+    "use_cases": ("UseCase", "load_use_case"),
     "workload": ("Parallelism", "Workload"),
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
@@ -49,6 +55,7 @@ __all__ = [  # noqa: RUF022
     "Breakdown", "breakdown", "InputError", "Memory", "Accelerator", "Level", "Platform", "load_platform", "Estimate", "estimate", "load_model",
     "model_from_config", "Model", "FORMATS", "Precision", "METRICS", "elasticities", "HARD", "SHARPNESS", "Parallelism", "Workload", "plans",
     "Deployment", "Search", "search", "NoSolution", "ENGINES", "launch_command",
+    "LinkNeeds", "Needs", "Requirements", "ideal_platform", "requirements", "USE_CASES", "UseCase", "load_use_case",
 ]  # fmt: skip
 
 

@@ -32,11 +32,15 @@ def _run(options: argparse.Namespace) -> tuple[str, Any]:
     if options.command == "list":
         from diffgenz import listing
 
-        return listing.models() if options.what == "models" else listing.systems()
+        return {"models": listing.models, "systems": listing.systems, "use-cases": listing.use_cases}[options.what]()
     if options.command in ("search", "export"):
         from diffgenz import search_command
 
         return search_command.find(options) if options.command == "search" else search_command.export(options)
+    if options.command == "requirements":
+        from diffgenz import requirements_command
+
+        return requirements_command.requirements_of(options)
     from diffgenz import commands
 
     return commands.estimate(options) if options.command == "estimate" else commands.sensitivity(options)
@@ -53,8 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="diffgenz", description="What serving a large language model takes: latency, throughput, memory, energy, cost.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    listing = commands.add_parser("list", help="the models or systems that are shipped")
-    listing.add_argument("what", choices=("models", "systems"))
+    listing = commands.add_parser("list", help="the models, systems or use cases that are shipped")
+    listing.add_argument("what", choices=("models", "systems", "use-cases"))
     _add_json(listing)
 
     estimate = commands.add_parser("estimate", help="latency, throughput, memory, energy and cost of a deployment", epilog=_EPILOG)
@@ -75,6 +79,14 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("results", metavar="FILE", help="what `diffgenz search ... --out FILE.json` saved")
     export.add_argument("--row", type=int, default=1, help="which of its rows (default: 1, the best)")
     _add_json(export)
+
+    requirements = commands.add_parser("requirements", help="the least compute, memory and network that meet a use case's objectives")
+    requirements.add_argument("--use-case", required=True, help="see `diffgenz list use-cases`")
+    requirements.add_argument("--batch", type=int, help="requests in flight (default: the use case's)")
+    requirements.add_argument("--ttft", type=float, help="objective for the time to the first token, ms (default: the use case's)")
+    requirements.add_argument("--tpot", type=float, help="objective for the time between tokens, ms (default: the use case's)")
+    _add_layout(requirements, system="what the numbers not sought are: an accelerator or a TOML file (default: unlimited)")
+    _add_json(requirements)
     return parser
 
 
@@ -99,24 +111,16 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plot", metavar="FILE", help="draw the Pareto front as .png, .svg or .pdf (needs diffgenz[plots])")
 
 
-def _add_deployment(parser: argparse.ArgumentParser, several_batches: bool) -> None:
+def _add_layout(parser: argparse.ArgumentParser, system: str | None = None) -> None:
+    """A model, where it runs and how; `system` explains an optional `--system`."""
     parser.add_argument("model", metavar="MODEL", help="a Hugging Face id (see `diffgenz list models`), or a config.json or its folder")
-    parser.add_argument("--system", required=True, help="an accelerator (see `diffgenz list systems`), or a TOML file")
+    parser.add_argument("--system", required=system is None, help=system or "an accelerator (see `diffgenz list systems`), or a TOML file")
     parser.add_argument("--gpus", type=int, help="accelerators (default: what tp, pp and dp use)")
     parser.add_argument("--tp", type=int, help="tensor-parallel ranks (default: the accelerators that pp and dp leave)")
     parser.add_argument("--pp", type=int, default=1, help="pipeline stages (default: 1)")
     parser.add_argument("--dp", type=int, default=1, help="replicas that share the batch (default: 1)")
     parser.add_argument("--ep", type=int, default=1, help="groups that hold different experts, of the tp x attention-dp ranks (default: 1)")
     parser.add_argument("--attention-dp", type=int, default=1, help="groups that share requests but for the experts: DP attention (default: 1)")
-    parser.add_argument("--isl", type=int, default=1024, help="input sequence length, tokens (default: 1024)")
-    parser.add_argument("--osl", type=int, default=128, help="output sequence length, tokens (default: 128)")
-    parser.add_argument("--images", type=int, default=0, help="images in each prompt, on top of isl; for models with a vision tower (default: 0)")
-    if several_batches:
-        parser.add_argument(
-            "--batch", type=int, nargs="+", default=[1], help="requests in flight, which arrive and are served together; one or several (default: 1)"
-        )
-    else:
-        parser.add_argument("--batch", type=int, default=1, help="requests in flight (default: 1)")
     formats = "fp32, bf16, fp16, fp8, fp8_block, int8, mxfp4, nvfp4, int4, ..."
     parser.add_argument("--dtype", default="bf16", help=f"format of hidden states and attention (default: bf16); one of {formats}")
     parser.add_argument("--weights", help="format of the linear layers' weights (default: dtype)")
@@ -126,6 +130,20 @@ def _add_deployment(parser: argparse.ArgumentParser, several_batches: bool) -> N
     parser.add_argument(
         "--sharpness", default="8", help="overlap of compute and memory: 1 (none), 2, 4, 8, or hard (the exact roofline) (default: 8)"
     )
+
+
+def _add_deployment(parser: argparse.ArgumentParser, several_batches: bool) -> None:
+    """A layout and the requests it serves."""
+    _add_layout(parser)
+    parser.add_argument("--isl", type=int, default=1024, help="input sequence length, tokens (default: 1024)")
+    parser.add_argument("--osl", type=int, default=128, help="output sequence length, tokens (default: 128)")
+    parser.add_argument("--images", type=int, default=0, help="images in each prompt, on top of isl; for models with a vision tower (default: 0)")
+    if several_batches:
+        parser.add_argument(
+            "--batch", type=int, nargs="+", default=[1], help="requests in flight, which arrive and are served together; one or several (default: 1)"
+        )
+    else:
+        parser.add_argument("--batch", type=int, default=1, help="requests in flight (default: 1)")
 
 
 if __name__ == "__main__":

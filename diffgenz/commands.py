@@ -32,24 +32,14 @@ class Deployment:
 
     def __init__(self, options: argparse.Namespace):
         cache_compilations()
-        for name in ("gpus", "tp", "pp", "dp", "ep", "attention_dp"):
-            value = getattr(options, name)
-            if value is not None and value < 1:
-                raise InputError(f"--{name.replace('_', '-')}: {value} is not allowed; it must be at least 1")
-        tensor = options.tp if options.tp is not None else _left_over(options)
-        used = tensor * options.attention_dp * options.pp * options.dp
-        accelerators = options.gpus if options.gpus is not None else used
-        self.layout = Layout(tensor, options.pp, used)
+        self.layout, accelerators = layout_of(options)
         self.data = options.dp
-        if used > accelerators:
-            layout = f"tp {tensor} x attention-dp {options.attention_dp} x pp {options.pp} x dp {options.dp}"
-            raise InputError(f"--gpus: {layout} = {used} ranks exceed {accelerators}; give more, or fewer ranks")
         self.model: Model = load_model(options.model)
         self.spec = read_spec(options.system)
         self.platform = Platform.from_spec(self.spec, accelerators)
-        self.plan = Parallelism(tensor, options.pp, options.dp, options.overlap, options.ep, options.attention_dp)
+        self.plan = Parallelism(self.layout.tensor, options.pp, options.dp, options.overlap, options.ep, options.attention_dp)
         self.precision = Precision(options.dtype, options.weights, options.activations, options.kv_cache)
-        self.sharpness = _sharpness(options.sharpness)
+        self.sharpness = sharpness_of(options.sharpness)
         self.batches = [float(batch) for batch in np.atleast_1d(options.batch)]
         self.input_tokens, self.output_tokens, self.images = options.isl, options.osl, options.images
 
@@ -254,6 +244,21 @@ def _with_unit(name: str, value: float) -> str:
     return f"{value:g}" if unit is None else show(value, unit)
 
 
+def layout_of(options: argparse.Namespace) -> tuple[Layout, int]:
+    """The ranks of one replica and in all that the flags ask for, and the accelerators they run on."""
+    for name in ("gpus", "tp", "pp", "dp", "ep", "attention_dp"):
+        value = getattr(options, name)
+        if value is not None and value < 1:
+            raise InputError(f"--{name.replace('_', '-')}: {value} is not allowed; it must be at least 1")
+    tensor = options.tp if options.tp is not None else _left_over(options)
+    ranks = tensor * options.attention_dp * options.pp * options.dp
+    accelerators = options.gpus if options.gpus is not None else ranks
+    if ranks > accelerators:
+        layout = f"tp {tensor} x attention-dp {options.attention_dp} x pp {options.pp} x dp {options.dp}"
+        raise InputError(f"--gpus: {layout} = {ranks} ranks exceed {accelerators}; give more, or fewer ranks")
+    return Layout(tensor, options.pp, ranks), accelerators
+
+
 def _left_over(options: argparse.Namespace) -> int:
     """Tensor-parallel ranks where none are given: the accelerators that pipeline stages and replicas leave."""
     others = options.attention_dp * options.pp * options.dp
@@ -263,7 +268,8 @@ def _left_over(options: argparse.Namespace) -> int:
     return gpus // others
 
 
-def _sharpness(text: str) -> float:
+def sharpness_of(text: str) -> float:
+    """The sharpness that `--sharpness` names."""
     if text == "hard":
         return HARD
     if text not in ("1", "2", "4", "8"):

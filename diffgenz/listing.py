@@ -1,10 +1,12 @@
 """`diffgenz list`: what is shipped, read without JAX."""
 
+import math
 from typing import Any
 
 from diffgenz.model_files import model_ids, read_config
 from diffgenz.specs import read_spec, system_ids
 from diffgenz.tables import number, table
+from diffgenz.use_case_figures import SOURCE, USE_CASES
 
 
 def models() -> tuple[str, Any]:
@@ -57,3 +59,16 @@ def systems() -> tuple[str, Any]:
         for spec in specs
     ]
     return table(header, rows, "ll") + f"\n{len(rows)} systems; any other TOML of hw_specs/README.md's schema loads by its path", data
+
+
+def use_cases() -> tuple[str, Any]:
+    """The shipped use cases: text and JSON, in which an absent objective is null."""
+    header = ("use case", "batch", "tokens in", "out", "beams", "TTFT ms", "TPOT ms", "note")
+    rows, data = [], []
+    for name, figures in USE_CASES.items():
+        slos = {phase: value if math.isfinite(value) else None for phase, value in (("ttft", figures.ttft), ("tpot", figures.tpot))}
+        counts = (figures.batch, figures.input_tokens, figures.output_tokens, figures.beams)
+        times = (number(None if value is None else 1e3 * value) for value in slos.values())
+        rows.append((name, *(f"{count:,.0f}" for count in counts), *times, figures.note))
+        data.append({"id": name, **figures._asdict(), **slos, "source": SOURCE})
+    return table(header, rows, "lrrrrrrl") + f"\n{len(rows)} use cases; source: {SOURCE}", data

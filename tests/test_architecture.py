@@ -9,13 +9,13 @@ import diffgenz
 
 PACKAGE = Path(diffgenz.__file__).parent
 FLOORS = [
-    {"errors", "tables"},
+    {"errors", "tables", "use_case_figures"},
     {"checks", "units", "smooth"},
     {"record", "precision", "model_files"},
     {"specs", "topology"},
     {"hardware", "listing", "operators"},
     {"models.norms", "models.block", "workload"},
-    {"models.attention", "models.mlp", "models.mla", "models.mamba", "models.linear_attention", "models.adapter"},
+    {"models.attention", "models.mlp", "models.mla", "models.mamba", "models.linear_attention", "models.adapter", "use_cases"},
     {"models.moe", "models.vision"},
     {"models.model"},
     {"models.config"},
@@ -28,9 +28,9 @@ FLOORS = [
     {"encoding"},
     {"footprint", "energy"},
     {"smallest", "inference", "layouts"},
-    {"attribution", "sensitivity", "deployments"},
+    {"attribution", "sensitivity", "deployments", "sizing"},
     {"commands", "export", "plots"},
-    {"search_command"},
+    {"search_command", "requirements_command"},
     {"cli", "__init__"},
     {"__main__"},
 ]

@@ -9,6 +9,7 @@ import pytest
 from diffgenz.cli import main
 from diffgenz.model_files import model_ids
 from diffgenz.specs import system_ids
+from diffgenz.use_case_figures import USE_CASES
 
 LLAMA = ["meta-llama/Llama-3.1-8B", "--system", "h100_sxm"]
 KEYS = {
@@ -24,7 +25,7 @@ def run(capsys, *arguments):
     return captured.out
 
 
-@pytest.mark.parametrize(("what", "ids"), [("models", model_ids()), ("systems", system_ids())])
+@pytest.mark.parametrize(("what", "ids"), [("models", model_ids()), ("systems", system_ids()), ("use-cases", list(USE_CASES))])
 def test_list(what, ids, capsys):
     text, data = run(capsys, "list", what), json.loads(run(capsys, "list", what, "--json"))
     assert [entry["id"] for entry in data] == ids
@@ -81,6 +82,24 @@ def test_sensitivity(metric, capsys):
     assert any(value != 0 for value in data["elasticities"].values())
 
 
+def test_requirements_json_is_si_and_says_what_bounds(capsys):
+    data = json.loads(run(capsys, "requirements", *LLAMA, "--use-case", "chat", "--tp", "2", "--tpot", "0.5", "--json"))
+    assert data["tpot"] == pytest.approx(0.0005)
+    assert data["prefill"]["compute"]["bound"] == "at least"
+    assert data["prefill"]["NVLink 4 / NVSwitch latency"]["bound"] == "at most"
+    assert data["decode"]["memory_bandwidth"] == {"value": None, "bound": "out of reach"}
+    assert data["now"]["memory_bandwidth"] == pytest.approx(3.35e12)
+
+
+def test_requirements_without_a_system_are_of_ideal_accelerators(capsys):
+    data = json.loads(run(capsys, "requirements", LLAMA[0], "--use-case", "assistant", "--batch", "2", "--json"))
+    assert data["system"] is data["now"] is data["ttft"] is None
+    assert data["batch"] == 2
+    assert data["prefill"]["compute"] == {"value": 0, "bound": "any"}
+    assert data["decode"]["compute"]["value"] > 1e12
+    assert "out of reach" in run(capsys, "requirements", *LLAMA, "--use-case", "chat", "--tpot", "0.1")
+
+
 def test_sensitivity_draws_the_largest_first(capsys):
     bars = [line.count("█") for line in run(capsys, "sensitivity", *LLAMA, "--batch", "4").splitlines() if "█" in line]
     assert bars == sorted(bars, reverse=True)
@@ -104,6 +123,11 @@ BAD = [
     (["estimate", *LLAMA, "--sharpness", "3"], "--sharpness: '3' is not available"),
     (["estimate", "meta-llama/Llama-3.1-8B", "--system", "a100_sxm", "--activations", "fp8", "--weights", "fp8"], "has no fp8 arithmetic"),
     (["estimate", "missing/config.json", "--system", "h100_sxm"], "there is no file"),
+    (["requirements", "meta-llama/Llama-3.1-8B", "--use-case", "chats"], "use case: 'chats' is not known; did you mean chat?"),
+    (["requirements", "meta-llama/Llama-3.1-8B"], "the following arguments are required: --use-case"),
+    (["requirements", "meta-llama/Llama-3.1-8B", "--use-case", "chat", "--tpot", "0"], "--tpot: 0 is not allowed; it must be finite and above 0 ms"),
+    (["requirements", "meta-llama/Llama-3.1-8B", "--use-case", "chat", "--batch", "0"], "batch: 0 is not allowed"),
+    (["requirements", *LLAMA, "--use-case", "chat", "--gpus", "4", "--tp", "8"], "--gpus: tp 8 x attention-dp 1 x pp 1 x dp 1 = 8 ranks exceed 4"),
     (["sensitivity", *LLAMA, "--metric", "latency"], "metric: 'latency' is not known"),
 ]
 
@@ -118,7 +142,7 @@ def test_bad_input_is_one_line_and_exit_2(arguments, message, capsys):
     assert captured.err.count("\n") == 1
 
 
-@pytest.mark.parametrize("arguments", [[], ["--help"], ["list", "models"], ["list", "systems", "--json"]], ids=" ".join)
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["list", "models"], ["list", "systems", "--json"], ["list", "use-cases"]], ids=" ".join)
 def test_quick_commands_do_not_import_jax(arguments):
     run_main = f"try:\n    sys.exit(main({arguments!r}))\nexcept SystemExit:\n    pass" if arguments else "import diffgenz"
     code = f"import sys\nfrom diffgenz.cli import main\n{run_main}\nassert not [m for m in sys.modules if m.split('.')[0] in ('jax', 'equinox', 'numpy')]"

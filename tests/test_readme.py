@@ -33,6 +33,7 @@ def test_python_runs_and_says_what_it_promises():
     assert names["card"]["accelerator.memory_bandwidth"] < 0
     assert names["surface"].shape == (1_000_000,)
     assert names["slopes"].network[0].latency > 0
+    assert float(names["need"].decode.memory_bandwidth) < 3.35e12
     assert float(names["excess"](names["bandwidth"])) == pytest.approx(0, abs=1e-7)
 
 

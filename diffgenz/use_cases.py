@@ -1,0 +1,68 @@
+"""Use cases: a workload and the service-level objectives it must meet."""
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from diffgenz.checks import check
+from diffgenz.errors import unknown
+from diffgenz.record import Record
+from diffgenz.smooth import Leaf, as_leaf
+from diffgenz.use_case_figures import SOURCE, USE_CASES
+from diffgenz.workload import Workload
+
+
+class UseCase(Record):
+    """What is asked, and how fast the answer must be.
+
+    Arguments:
+        name: what people call it.
+        input_tokens, output_tokens: of one request.
+        beams: hypotheses of beam search that are decoded for each request; 1 without it.
+        ttft: s until the first token, at most; infinite where there is no such objective.
+        tpot: s between tokens, at most; infinite likewise.
+        batch: requests in flight.
+        source: where the figures come from.
+
+    Raises:
+        InputError: tokens, beams or batch below 1, an objective that is zero, negative or NaN.
+    """
+
+    name: str = eqx.field(static=True)
+    input_tokens: Leaf = eqx.field(converter=as_leaf)
+    output_tokens: Leaf = eqx.field(converter=as_leaf)
+    beams: Leaf = eqx.field(converter=as_leaf, default=1.0)
+    ttft: Leaf = eqx.field(converter=as_leaf, default=jnp.inf)
+    tpot: Leaf = eqx.field(converter=as_leaf, default=jnp.inf)
+    batch: Leaf = eqx.field(converter=as_leaf, default=1.0)
+    source: str = eqx.field(static=True, default="")
+
+    def __check_init__(self):
+        for field in ("input_tokens", "output_tokens", "beams", "batch"):
+            check(field, getattr(self, field), minimum=1)
+        for field in ("ttft", "tpot"):
+            check(field, getattr(self, field), exclusive=True, finite=False)
+
+    @property
+    def workload(self) -> Workload:
+        """The requests: what is prefilled."""
+        return Workload(self.batch, self.input_tokens, self.output_tokens)
+
+    @property
+    def decoding(self) -> Workload:
+        """What is decoded: `beams` sequences for each request, each with a KV cache of its own.
+
+        Reading and keeping the prompt's part once for all beams of a request would take less; GenZ does so for multi-head attention only.
+        """
+        return Workload(self.batch * self.beams, self.input_tokens, self.output_tokens)
+
+
+def load_use_case(name: str) -> UseCase:
+    """The shipped use case `name` (see `diffgenz list use-cases`).
+
+    Raises:
+        InputError: there is none of that name (the nearest are named).
+    """
+    if name not in USE_CASES:
+        raise unknown("use case", name, USE_CASES)
+    figures = USE_CASES[name]
+    return UseCase(name, *figures[:5], figures.batch, SOURCE)

@@ -1,0 +1,164 @@
+"""Requirements: laws of the ideal platform, round trips through `estimate`, derivatives against float64 differences, use cases."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from support import as_double, assert_close, assert_finite
+
+import diffgenz as dgz
+from diffgenz import InputError, Parallelism, Precision, ideal_platform, load_use_case, requirements
+from diffgenz.use_case_figures import USE_CASES
+
+CHAT = load_use_case("chat")
+PLAN = Parallelism(tensor=8)
+SIXTEEN = Parallelism(tensor=16)
+
+
+@pytest.mark.parametrize("name", USE_CASES)
+def test_use_cases_load(name):
+    case, figures = load_use_case(name), USE_CASES[name]
+    assert case.name == name
+    assert case.source
+    assert float(case.workload.input_tokens) == figures.input_tokens
+    assert float(case.workload.batch) == figures.batch
+    assert float(case.decoding.batch) == figures.batch * figures.beams
+    assert float(case.tpot) == pytest.approx(figures.tpot)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tpot": 0}, "tpot: 0 is not allowed; it must be above 0"),
+        ({"ttft": -1}, "ttft: -1 is not allowed"),
+        ({"tpot": math.nan}, "tpot: nan is not allowed"),
+        ({"beams": 0.5}, "beams: 0.5 is not allowed; it must be finite, at least 1"),
+        ({"input_tokens": math.inf}, "input_tokens: inf is not allowed"),
+        ({"slo": 1}, "UseCase field: 'slo' is not known"),
+    ],
+)
+def test_a_bad_use_case_is_refused(change, message):
+    with pytest.raises(InputError, match=message):
+        CHAT.replace(**change)
+
+
+def test_unknown_use_cases_and_impossible_layouts_are_refused(llama_8b, cluster):
+    with pytest.raises(InputError, match=r"use case: 'summarisation' is not known; did you mean summarization\?"):
+        load_use_case("summarisation")
+    with pytest.raises(InputError, match="tensor: 64 exceeds 32"):
+        requirements(llama_8b, CHAT, Parallelism(tensor=64))
+    with pytest.raises(InputError, match="ranks|accelerators"):
+        requirements(llama_8b, CHAT, Parallelism(tensor=8, data=16), platform=cluster)
+    with pytest.raises(InputError, match="sharpness: 3"):
+        requirements(llama_8b, CHAT, sharpness=3)
+
+
+def test_half_the_objective_is_twice_the_rate(llama_8b):
+    now, fast = requirements(llama_8b, CHAT, PLAN), requirements(llama_8b, CHAT.replace(tpot=CHAT.tpot / 2, ttft=CHAT.ttft / 2), PLAN)
+    for phase in ("prefill", "decode"):
+        slow, quick = getattr(now, phase), getattr(fast, phase)
+        ratios = (quick.compute / slow.compute, quick.memory_bandwidth / slow.memory_bandwidth, quick.links[0].bandwidth / slow.links[0].bandwidth)
+        assert_close(ratios, (2.0, 2.0, 2.0), 3e-5)
+        assert_close(slow.links[0].latency / quick.links[0].latency, 2.0, 3e-5)
+    assert_close(fast.memory_capacity, now.memory_capacity, 0)
+
+
+def test_decode_reads_weights_and_cache_once_a_token(llama_8b):
+    """By hand: all weights but the gathered embedding, and the cache at the mean context, over TPOT; activations are below 1 %."""
+    need = requirements(llama_8b, CHAT.replace(beams=1))
+    weights = 2 * (float(llama_8b.parameters) - 128256 * 4096)
+    cache = 2 * 32 * 2 * 1024 * (3000 + 500)
+    assert float(need.decode.memory_bandwidth) == pytest.approx((weights + cache) / 0.010, rel=0.01)
+    assert float(need.decode.memory_bandwidth) > (weights + cache) / 0.010
+    assert float(need.memory_capacity) == pytest.approx(2 * float(llama_8b.parameters) + 2 * 32 * 2 * 1024 * 4000, rel=0.05)
+
+
+def test_a_larger_model_and_more_beams_need_more(llama_8b, llama_70b):
+    small, large = requirements(llama_8b, CHAT, PLAN), requirements(llama_70b, CHAT, PLAN)
+    beams = requirements(llama_8b, CHAT.replace(beams=4), PLAN)
+    for more in (large, beams):
+        assert more.decode.compute > small.decode.compute
+        assert more.decode.memory_bandwidth > small.decode.memory_bandwidth
+        assert more.decode.links[0].bandwidth > small.decode.links[0].bandwidth
+        assert more.memory_capacity > small.memory_capacity
+    assert large.compute == jnp.maximum(large.prefill.compute, large.decode.compute)
+    assert large.memory_bandwidth == large.decode.memory_bandwidth
+    assert_close(beams.prefill, small.prefill, 0)  # beams are decoded, not prefilled
+
+
+def put(platform, number, value, level=0):
+    """`platform` with one number replaced."""
+    accelerator = platform.accelerator
+    if number == "memory_bandwidth":
+        return platform.replace(accelerator=accelerator.replace(memory_bandwidth=value))
+    if number == "compute":
+        scale = value / accelerator.peak_flops["bf16"]
+        return platform.replace(accelerator=accelerator.replace(peak_flops={key: peak * scale for key, peak in accelerator.peak_flops.items()}))
+    network = list(platform.network)
+    network[level] = network[level].replace(**{number: value})
+    return platform.replace(network=tuple(network))
+
+
+@pytest.mark.parametrize("real", [False, True], ids=["ideal", "cluster"])
+@pytest.mark.parametrize("sharpness", [8, dgz.HARD])
+def test_an_estimate_with_the_required_number_meets_the_objective(llama_70b, cluster, real, sharpness):
+    platform = cluster if real else ideal_platform(SIXTEEN, Precision())
+    case = CHAT.replace(tpot=0.02, ttft=0.5)
+    result = requirements(llama_70b, case, SIXTEEN, platform=platform, sharpness=sharpness)
+    for needs, work, metric in ((result.prefill, case.workload, "ttft"), (result.decode, case.decoding, "tpot")):
+        values = [("compute", needs.compute, 0), ("memory_bandwidth", needs.memory_bandwidth, 0)]
+        values += [(name, getattr(link, name), level) for level, link in enumerate(needs.links) for name in ("bandwidth", "latency")]
+        for number, value, level in values:
+            assert 0 < float(value) < math.inf, (metric, number)
+            now = dgz.estimate(llama_70b, put(platform, number, value, level), work, SIXTEEN, sharpness=sharpness)
+            assert float(getattr(now, metric) / getattr(case, metric)) == pytest.approx(1, abs=1e-4), (metric, number, level)
+
+
+def test_what_cannot_be_met_is_infinite_and_what_is_not_asked_is_zero(llama_8b, cluster):
+    one = requirements(llama_8b, CHAT.replace(ttft=math.inf))
+    assert float(one.prefill.compute) == float(one.prefill.memory_bandwidth) == float(one.decode.links[0].bandwidth) == 0
+    assert float(one.prefill.links[0].latency) == float(one.decode.links[0].latency) == math.inf
+    launch_bound = requirements(llama_8b, CHAT.replace(tpot=1e-5), PLAN, platform=cluster).decode
+    assert float(launch_bound.compute) == float(launch_bound.memory_bandwidth) == float(launch_bound.links[0].bandwidth) == math.inf
+    assert float(launch_bound.links[0].latency) == -math.inf
+    slopes = jax.grad(lambda tpot: requirements(llama_8b, CHAT.replace(tpot=tpot), PLAN, platform=cluster).decode.memory_bandwidth)
+    assert_close(jax.jit(jax.vmap(slopes))(jnp.array([1e-5, jnp.inf])), jnp.zeros(2), 0)
+
+
+def test_it_is_vectorized_and_compiles(llama_8b):
+    objectives = jnp.array([0.005, 0.01, 0.02])
+    many = jax.jit(jax.vmap(lambda tpot: requirements(llama_8b, CHAT.replace(tpot=tpot), PLAN)))(objectives)
+    for index, tpot in enumerate(objectives):
+        one = requirements(llama_8b, CHAT.replace(tpot=tpot), PLAN)
+        assert_close(jax.tree.map(lambda leaf, i=index: leaf[i], many), one, 3e-5)
+
+
+def test_gradients_agree_with_float64_differences(llama_8b, cluster, double):
+    model, platform, plan, precision = as_double(llama_8b), as_double(cluster), as_double(PLAN), as_double(Precision())
+    case = as_double(CHAT)
+
+    def sought(x):
+        """Seven requirements in terms of: TPOT, TTFT, prompt, width of the model, launch latency, memory bandwidth, bytes per weight."""
+        changed = case.replace(tpot=case.tpot * x[0], ttft=case.ttft * x[1], input_tokens=case.input_tokens * x[2])
+        chip = platform.accelerator.replace(
+            launch_latency=platform.accelerator.launch_latency * x[4], memory_bandwidth=platform.accelerator.memory_bandwidth * x[5]
+        )
+        sizes = [precision.dtype_size, precision.weight_size * x[6], precision.activation_size, precision.kv_cache_size]
+        need = requirements(
+            model.replace(hidden=model.hidden * x[3]), changed, plan, precision.with_sizes(*sizes), platform=platform.replace(accelerator=chip)
+        )
+        link = need.decode.links[0]
+        numbers = (need.prefill.compute, need.decode.memory_bandwidth, link.bandwidth, link.latency, need.prefill.links[0].latency)
+        return jnp.log(jnp.stack([*numbers, need.decode.compute, need.memory_capacity]))
+
+    sought = jax.jit(sought)
+    ones = jnp.ones(7)
+    slopes = jax.jacrev(sought)(ones)
+    assert_finite(slopes)
+    step = 1e-5
+    for index in range(7):
+        tangent = jnp.zeros(7).at[index].set(step)
+        difference = (sought(ones + tangent) - sought(ones - tangent)) / (2 * step)
+        np.testing.assert_allclose(slopes[:, index], difference, rtol=1e-5, atol=1e-7)
