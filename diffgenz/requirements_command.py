@@ -41,7 +41,6 @@ def requirements_of(options: argparse.Namespace) -> tuple[str, Any]:
         _title(model, use_case, layout.accelerators),
         f"tp {layout.tensor}, pp {options.pp}, dp {options.dp}"
         + (f", ep {options.ep}, attention dp {options.attention_dp}" if model.experts else ""),
-        +(f", ep {options.ep}, attention dp {options.attention_dp}" if model.experts else ""),
         f"weights {precision.weights}, activations {precision.activations}, KV cache {precision.kv_cache}, else {precision.dtype}",
         f"each number on its own, the others {others}; uncalibrated: smooth roofline, peaks fully reached",
         "",
