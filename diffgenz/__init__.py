@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from diffgenz.attribution import Breakdown, breakdown
+    from diffgenz.disaggregation import Disaggregated, Pool, disaggregate
     from diffgenz.errors import InputError
     from diffgenz.footprint import Memory
     from diffgenz.hardware import Accelerator, Level, Platform, load_platform
@@ -21,11 +22,13 @@ if TYPE_CHECKING:
     from diffgenz.models.model import Model
     from diffgenz.precision import FORMATS, Precision
     from diffgenz.sensitivity import METRICS, elasticities
+    from diffgenz.serving_options import Draft, Serving, Speculation
     from diffgenz.smooth import HARD, SHARPNESS
     from diffgenz.workload import Parallelism, Workload
 
 _HOMES = {
     "attribution": ("Breakdown", "breakdown"),
+    "disaggregation": ("Disaggregated", "Pool", "disaggregate"),
     "errors": ("InputError",),
     "footprint": ("Memory",),
     "hardware": ("Accelerator", "Level", "Platform", "load_platform"),
@@ -34,6 +37,7 @@ _HOMES = {
     "models.model": ("Model",),
     "precision": ("FORMATS", "Precision"),
     "sensitivity": ("METRICS", "elasticities"),
+    "serving_options": ("Draft", "Serving", "Speculation"),
     "smooth": ("HARD", "SHARPNESS"),
     "workload": ("Parallelism", "Workload"),
 }
@@ -42,6 +46,7 @@ _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [  # noqa: RUF022
     "Breakdown", "breakdown", "InputError", "Memory", "Accelerator", "Level", "Platform", "load_platform", "Estimate", "estimate", "load_model",
     "model_from_config", "Model", "FORMATS", "Precision", "METRICS", "elasticities", "HARD", "SHARPNESS", "Parallelism", "Workload",
+    "Draft", "Serving", "Speculation", "Disaggregated", "Pool", "disaggregate",
 ]  # fmt: skip
 
 
