@@ -12,12 +12,13 @@ from jaxtyping import Array, Float
 from diffgenz.encoding import Encoding, check_images, encoding_communication
 from diffgenz.hardware import Platform
 from diffgenz.inference import Phases, check_layout
-from diffgenz.iteration import Iteration, exposed, iteration_times
+from diffgenz.iteration import Iteration, Machine, exposed, iteration_times
 from diffgenz.models.model import Model
 from diffgenz.operators import Operator
 from diffgenz.pipeline import Parts, hop_time
 from diffgenz.precision import Precision
 from diffgenz.roofline import operator_shares, operators_time
+from diffgenz.serving_options import Serving, check_draft
 from diffgenz.smooth import SHARPNESS, Scalar, check_sharpness
 from diffgenz.workload import Parallelism, Workload
 
@@ -60,32 +61,40 @@ def breakdown(
     plan: Parallelism | None = None,
     precision: Precision | None = None,
     *,
+    serving: Serving | None = None,
     sharpness: float = SHARPNESS,
 ) -> Breakdown:
     """TTFT and TPOT by operator and resource. Arguments and errors are those of `estimate`."""
     plan, precision = plan or Parallelism(), precision or Precision()
     check_layout(model, platform, plan)
     check_images(model, workload)
+    check_draft(serving, plan)
     check_sharpness(sharpness)
-    return _breakdown(model, platform, workload, plan, precision, sharpness)
+    return _breakdown(model, platform, workload, plan, precision, serving, sharpness)
 
 
 @eqx.filter_jit
-def _breakdown(model: Model, platform: Platform, workload: Workload, plan: Parallelism, precision: Precision, sharpness: float) -> Breakdown:
-    phases = Phases.of(model, platform, workload, plan.as_structure(), precision)
-    prefill = iteration_times(phases.prefill, model, phases.machine, plan, sharpness)
-    decode = iteration_times(phases.decode, model, phases.machine, plan, sharpness)
-    ttft = _rows(phases, phases.prefill, phases.pipeline.first_pass(prefill), model, plan, sharpness)
+def _breakdown(
+    model: Model, platform: Platform, workload: Workload, plan: Parallelism, precision: Precision, serving: Serving | None, sharpness: float
+) -> Breakdown:
+    phases = Phases.of(model, platform, workload, plan.as_structure(), precision, serving)
+    machine, drafting = phases.machine, phases.drafting
+    prefill = iteration_times(phases.prefill, model, machine, plan, sharpness)
+    decode = iteration_times(phases.decode, model, machine, plan, sharpness)
+    ttft = _rows(machine, phases.prefill, phases.prefill_passes(prefill), model, plan, sharpness)
     if phases.encoding is not None:
         ttft = _encoding_rows(phases, phases.encoding, plan, sharpness) | ttft
-    tpot = _rows(phases, phases.decode, phases.pipeline.steady_state(decode), model, plan, sharpness)
+    tpot = _rows(machine, phases.decode, phases.decode_passes(decode), model, plan, sharpness)
+    if drafting is not None:
+        for rows, iteration, passes in ((ttft, drafting.prefill, drafting.prefills), (tpot, drafting.decode, drafting.decodes)):
+            own = _rows(drafting.machine, iteration, passes, drafting.model, drafting.plan, sharpness)
+            rows |= {f"draft {name}": seconds for name, seconds in own.items()}
     names = tuple(dict.fromkeys([*ttft, *tpot]))  # prefill and decode may differ: latent attention does
     seconds = [jnp.stack([rows.get(name, jnp.zeros(4)) for name in names]) for rows in (ttft, tpot)]
     return Breakdown(names, *seconds)
 
 
-def _rows(phases: Phases, iteration: Iteration, passes: Parts, model: Model, plan: Parallelism, sharpness: float) -> dict[str, Float[Array, "4"]]:
-    machine = phases.machine
+def _rows(machine: Machine, iteration: Iteration, passes: Parts, model: Model, plan: Parallelism, sharpness: float) -> dict[str, Float[Array, "4"]]:
     rows: dict[str, Float[Array, 4]] = {}
 
     def add(name: str, times: Scalar, compute: Scalar | float, memory: Scalar | float, communication: Scalar | float, launch: Scalar) -> None:

@@ -127,6 +127,12 @@ def _add_layout(parser: argparse.ArgumentParser, system: str | None = None) -> N
     parser.add_argument("--activations", help="format of the linear layers' inputs, which sets their arithmetic (default: dtype)")
     parser.add_argument("--kv-cache", help="format of keys and values (default: dtype)")
     parser.add_argument("--overlap", type=float, default=0.0, help="share of communication hidden behind computing, 0 to 1 (default: 0)")
+    parser.add_argument("--chunk", type=int, help="chunked prefill: prompt tokens of one iteration (default: whole prompts)")
+    parser.add_argument("--prefix-hit", type=float, help="prefix caching: share of each prompt that is in the KV cache already, 0 to 1 (default: 0)")
+    parser.add_argument("--drafts", type=float, help="speculative decoding: tokens proposed for each verification (default: none)")
+    parser.add_argument("--acceptance", type=float, help="probability that a proposed token is accepted, 0 to 1; required with --drafts")
+    parser.add_argument("--draft-model", metavar="MODEL", help="the model that proposes, on the same accelerators (default: n-grams, free)")
+    parser.add_argument("--beams", type=int, help="beam search: sequences decoded for each request (default: 1)")
     parser.add_argument(
         "--sharpness", default="8", help="overlap of compute and memory: 1 (none), 2, 4, 8, or hard (the exact roofline) (default: 8)"
     )

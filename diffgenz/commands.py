@@ -19,6 +19,7 @@ from diffgenz.models.huggingface import load_model
 from diffgenz.models.model import Model
 from diffgenz.precision import Precision
 from diffgenz.sensitivity import elasticities, metric_named
+from diffgenz.serving_options import Draft, Serving, Speculation
 from diffgenz.smallest import Layout, smallest_layout
 from diffgenz.smooth import HARD
 from diffgenz.specs import read_spec
@@ -39,6 +40,7 @@ class Deployment:
         self.platform = Platform.from_spec(self.spec, accelerators)
         self.plan = Parallelism(self.layout.tensor, options.pp, options.dp, options.overlap, options.ep, options.attention_dp)
         self.precision = Precision(options.dtype, options.weights, options.activations, options.kv_cache)
+        self.serving = _serving(options, self.layout.tensor, self.precision)
         self.sharpness = sharpness_of(options.sharpness)
         self.batches = [float(batch) for batch in np.atleast_1d(options.batch)]
         self.input_tokens, self.output_tokens, self.images = options.isl, options.osl, options.images
@@ -64,6 +66,7 @@ class Deployment:
             [
                 f"{model.name} ({parameters}) on {machine}",
                 f"{ranks}; {prompt} in, {self.output_tokens:g} out",
+                *([] if self.serving is None else [_serving_line(self.serving)]),
                 f"weights {precision.weights}, activations {precision.activations}, KV cache {precision.kv_cache}, else {precision.dtype}",
                 "uncalibrated: smooth roofline with launch latency, peaks fully reached",
             ]
@@ -100,12 +103,13 @@ class Point(eqx.Module):
 
 def _point(deployment: Deployment, batch: float) -> Point:
     d, workload = deployment, deployment.workload(batch)
-    result = estimate_one(d.model, d.platform, workload, d.plan, d.precision, sharpness=d.sharpness)
+    options: Any = {"serving": d.serving, "sharpness": d.sharpness}
+    result = estimate_one(d.model, d.platform, workload, d.plan, d.precision, **options)
     if not np.isfinite(float(result.end_to_end)):
         raise InputError(f"batch: {batch:g} requests of {d.input_tokens:g} + {d.output_tokens:g} tokens overflow float32; use smaller numbers")
     if bool(result.memory.fits):
-        return Point(batch, result, breakdown(d.model, d.platform, workload, d.plan, d.precision, sharpness=d.sharpness), None)
-    needed = smallest_layout(d.model, d.platform, workload, d.data, d.precision)
+        return Point(batch, result, breakdown(d.model, d.platform, workload, d.plan, d.precision, **options), None)
+    needed = smallest_layout(d.model, d.platform, workload, d.data, d.precision, d.serving)
     return Point(batch, result, None, needed or "no layout")
 
 
@@ -130,6 +134,7 @@ def _as_json(deployment: Deployment, point: Point) -> dict[str, Any]:
         "output_tokens": deployment.output_tokens,
         "images": deployment.images,
         "precision": {name: getattr(deployment.precision, name) for name in ("dtype", "weights", "activations", "kv_cache")},
+        "serving": _serving_json(deployment.serving),
         "calibrated": False,
         **metrics,
         "memory": {name: _float(getattr(memory, name)) for name in ("weights", "kv_cache", "activations", "total", "capacity")}
@@ -149,15 +154,17 @@ def _float(value: Any) -> float | None:
 
 
 def _summary(deployment: Deployment, points: list[Point]) -> str:
-    header = ("batch", "TTFT ms", "TPOT ms", "E2E s", "tok/s", "tok/s/user", "tok/s/GPU", "memory GB", "J/token", "USD/Mtok", "bound by")
+    mixed = ("mixed ms",) if deployment.serving is not None and deployment.serving.chunk is not None else ()
+    header = ("batch", "TTFT ms", "TPOT ms", *mixed, "E2E s", "tok/s", "tok/s/user", "tok/s/GPU", "memory GB", "J/token", "USD/Mtok", "bound by")
     rows = []
     for point in points:
         r = point.result
         memory = f"{float(r.memory.total) / 1e9:.1f} of {float(r.memory.capacity) / 1e9:.1f}"
         if point.breakdown is None:
-            rows.append((f"{point.batch:g}", *("-",) * 6, memory, "-", "-", "does not fit"))
+            rows.append((f"{point.batch:g}", *("-",) * (6 + len(mixed)), memory, "-", "-", "does not fit"))
             continue
-        times = (float(r.ttft) * 1e3, float(r.tpot) * 1e3, float(r.end_to_end))
+        between = [] if r.mixed_tpot is None else [float(r.mixed_tpot) * 1e3]
+        times = (float(r.ttft) * 1e3, float(r.tpot) * 1e3, *between, float(r.end_to_end))
         rates = (float(r.throughput), float(r.tokens_per_second_per_user), float(r.tokens_per_second_per_accelerator))
         costs = (float(r.energy_per_output_token), _float(r.cost_per_million_output_tokens))
         bounds = f"{point.breakdown.bound_by('ttft')}, {point.breakdown.bound_by('tpot')}"
@@ -206,11 +213,10 @@ def sensitivity(options: argparse.Namespace) -> tuple[str, Any]:
     """The elasticities of one metric: text (a tornado) and JSON."""
     d = Deployment(options)
     workload = d.workload(d.batches[0])
-    result = estimate_one(d.model, d.platform, workload, d.plan, d.precision, sharpness=d.sharpness)
+    given: Any = {"serving": d.serving, "sharpness": d.sharpness}
+    result = estimate_one(d.model, d.platform, workload, d.plan, d.precision, **given)
     value = float(metric_named(result, options.metric))
-    card = {
-        name: float(e) for name, e in elasticities(d.model, d.platform, workload, d.plan, options.metric, d.precision, sharpness=d.sharpness).items()
-    }
+    card = {name: float(e) for name, e in elasticities(d.model, d.platform, workload, d.plan, options.metric, d.precision, **given).items()}
     data = {"metric": options.metric, "value": value, "fits": bool(result.memory.fits), "elasticities": card}
     shown = sorted(((name, e) for name, e in card.items() if abs(e) >= 1e-4), key=lambda item: -abs(item[1]))
     largest = max((abs(e) for _, e in shown), default=1.0)
@@ -266,6 +272,51 @@ def _left_over(options: argparse.Namespace) -> int:
     if gpus % others:
         raise InputError(f"--gpus: {gpus} accelerators do not divide over the {others} of attention-dp, pp and dp; give --tp")
     return gpus // others
+
+
+def _serving(options: argparse.Namespace, tensor: int, precision: Precision) -> Serving | None:
+    """The serving options, or None where no flag asks for any. The draft model gets the ranks and formats of the other, as far as it has heads."""
+    if options.drafts is None:
+        for flag, value in (("--acceptance", options.acceptance), ("--draft-model", options.draft_model)):
+            if value is not None:
+                raise InputError(f"{flag}: {value} is of no use without --drafts; give the tokens proposed for each verification")
+    elif options.acceptance is None:
+        raise InputError(f"--drafts: {options.drafts:g} drafts need --acceptance, the probability that one is accepted")
+    if all(value is None for value in (options.chunk, options.prefix_hit, options.drafts, options.beams)):
+        return None
+    draft = speculation = None
+    if options.draft_model is not None:
+        model = load_model(options.draft_model)
+        draft = Draft(model, min(tensor, int(model.most_shards)), precision)
+    if options.drafts is not None:
+        speculation = Speculation(options.drafts, options.acceptance, draft)
+    return Serving(options.chunk, 0.0 if options.prefix_hit is None else options.prefix_hit, speculation, options.beams)
+
+
+def _serving_json(serving: Serving | None) -> dict[str, Any]:
+    """The options in use; null where one is not."""
+    s = serving or Serving()
+    names = {
+        "drafts": s.speculation and float(s.speculation.drafts),
+        "acceptance": s.speculation and float(s.speculation.acceptance),
+        "tokens_per_verification": s.speculation and float(s.speculation.tokens),
+        "draft_model": s.draft and s.draft.model.name,
+    }
+    return {"chunk": _float(s.chunk), "prefix_hit": float(s.prefix_hit), **names, "beams": _float(s.beams)}
+
+
+def _serving_line(serving: Serving) -> str:
+    """The options in use, for people."""
+    j = _serving_json(serving)
+    parts = [f"chunks of {j['chunk']:g} tokens"] if serving.chunk is not None else []
+    if j["prefix_hit"]:
+        parts.append(f"{100 * j['prefix_hit']:g} % of prompts cached")
+    if serving.speculation is not None:
+        by = f" by {j['draft_model']}" if j["draft_model"] else ""
+        parts.append(f"{j['drafts']:g} drafts{by}, acceptance {j['acceptance']:g}: {j['tokens_per_verification']:.3g} tokens per verification")
+    if serving.beams is not None:
+        parts.append(f"{j['beams']:g} beams")
+    return "serving: " + ("; ".join(parts) or "no option in use")
 
 
 def sharpness_of(text: str) -> float:

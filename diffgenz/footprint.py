@@ -6,10 +6,13 @@ from jaxtyping import Array, Bool
 
 from diffgenz.encoding import Encoding
 from diffgenz.hardware import Accelerator
-from diffgenz.iteration import Iteration
+from diffgenz.iteration import Iteration, prefill_step
 from diffgenz.models.model import Model
 from diffgenz.operators import Operator, Step
 from diffgenz.pipeline import Pipeline
+from diffgenz.precision import Precision
+from diffgenz.served import chunk_count, decode_iteration, decode_layers, decode_step, mixed_iteration, prefill_iteration, prompt_step
+from diffgenz.serving_options import Serving
 from diffgenz.smooth import Leaf, Scalar, ceil_share
 from diffgenz.workload import Parallelism, Workload
 
@@ -44,34 +47,60 @@ def memory_use(
     accelerator: Accelerator,
     workload: Workload,
     plan: Parallelism,
+    precision: Precision,
     pipeline: Pipeline,
-    prompt: Step,
+    serving: Serving | None = None,
     encoding: Encoding | None = None,
 ) -> Memory:
-    """The memory that serving `workload` (image tokens counted as input) takes; `prompt` is the prefill of one micro-batch, `encoding` of its images.
+    """The memory that serving `workload` (image tokens counted as input) takes; `encoding` is that of its images.
 
     Weights and KV cache are those of the stage with most layers. Embedding and LM head are both on the only stage, or on the first and the
     last, whichever is larger (tied weights: the same, on both). A vision tower is on the first. Activations: the residual stream and the
-    largest operator's inputs and outputs.
+    largest operator's inputs and outputs, of the largest iteration. A draft model adds its weights and KV cache.
     """
     requests = ceil_share(pipeline.requests, 1 / plan.attention_data)
-    last = prompt.replace(sequences=requests, queries=1.0, context=workload.input_tokens + workload.output_tokens - 1)
-    prefill, decode = Iteration.of(model, prompt), Iteration.of(model, last)
+    prompt = prompt_step(workload, plan, precision, pipeline.micro_batch, serving)
+    full = prompt.replace(sequences=requests)
+    last = decode_step(full, workload.input_tokens + workload.output_tokens - 1, serving)
+    decode = Iteration.of(model, last)
     embedding, head = _stored(decode.embedding), _stored(decode.head)
     if encoding is not None:
         embedding = embedding + _stored(encoding.operators)
     ends = jnp.where(plan.pipeline > 1, jnp.maximum(embedding, head), embedding + head)
     weights = _stored(decode.layers) * pipeline.widest + ends
-    kv_cache = sum((op.repeats * op.cached for op in decode.layers), start=jnp.zeros(())) * pipeline.widest
-    largest = jnp.zeros(())
-    for op in prefill.operators:
-        largest = jnp.maximum(largest, op.inputs + op.outputs)
+    kv_cache = _cached(decode_layers(model, last, workload, serving)) * pipeline.widest
+    activations = _activations(model, workload, prompt, serving)
     if encoding is not None:
         for op in encoding.operators:
-            largest = jnp.maximum(largest, encoding.passes * (op.inputs + op.outputs))
-    activations = prefill.hidden_volume + largest
+            activations = jnp.maximum(activations, encoding.passes * (op.inputs + op.outputs))
+    if serving is not None and serving.draft is not None:
+        draft = serving.draft
+        proposing = prefill_step(workload, draft.plan, draft.precision, requests)
+        last = decode_step(proposing, workload.input_tokens + workload.output_tokens - 1, serving)
+        weights = weights + _stored(Iteration.of(draft.model, last).operators)
+        kv_cache = kv_cache + _cached(decode_layers(draft.model, last, workload, serving))
     total = weights + kv_cache + activations + accelerator.memory_reserve
     return Memory(weights, kv_cache, activations, total, accelerator.memory_capacity)
+
+
+def _activations(model: Model, workload: Workload, prompt: Step, serving: Serving | None) -> Scalar:
+    chunks = chunk_count(prompt, serving)
+    prefill = prefill_iteration(model, prompt, chunks)
+    if serving is None:
+        return _held(prefill)
+    decode = decode_iteration(model, prompt, workload, serving)
+    return jnp.maximum(_held(prefill), _held(decode if chunks is None else mixed_iteration(model, prompt, prefill, decode)))
+
+
+def _held(iteration: Iteration) -> Scalar:
+    largest = jnp.zeros(())
+    for op in iteration.operators:
+        largest = jnp.maximum(largest, op.inputs + op.outputs)
+    return iteration.hidden_volume + largest
+
+
+def _cached(layers: tuple[Operator, ...]) -> Scalar:
+    return sum((jnp.asarray(op.repeats * op.cached) for op in layers), start=jnp.zeros(()))
 
 
 def _stored(operators: tuple[Operator, ...]) -> Scalar:

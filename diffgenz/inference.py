@@ -4,17 +4,20 @@
 """
 
 import equinox as eqx
+import jax
 
 from diffgenz.checks import check_at_most, check_divides
 from diffgenz.encoding import Encoding, check_images, encoding_time, prompted
 from diffgenz.energy import encoding_energy, iteration_energy
 from diffgenz.footprint import Memory, memory_use
 from diffgenz.hardware import Platform
-from diffgenz.iteration import Iteration, Machine, iteration_times, mean_decode, prefill_step
+from diffgenz.iteration import Iteration, Machine, iteration_times
 from diffgenz.models.model import Model
-from diffgenz.pipeline import Pipeline
+from diffgenz.pipeline import Parts, Pipeline
 from diffgenz.precision import Precision
-from diffgenz.smooth import SHARPNESS, Leaf, check_sharpness
+from diffgenz.served import Drafting, chunk_count, decode_iteration, mixed_iteration, prefill_iteration, prompt_step
+from diffgenz.serving_options import Serving, check_draft
+from diffgenz.smooth import SHARPNESS, Leaf, Scalar, ceil_share, check_sharpness
 from diffgenz.workload import Parallelism, Workload
 
 
@@ -31,6 +34,7 @@ class Estimate(eqx.Module):
         memory: B on the fullest accelerator.
         energy_per_output_token: of all accelerators in use, prefill included.
         cost_per_million_output_tokens: of all accelerators in use, prefill included; None where the accelerator has no price.
+        mixed_tpot: between tokens of one request while each iteration carries a chunk of prompts too; None where prompts are not chunked.
     """
 
     ttft: Leaf
@@ -42,6 +46,7 @@ class Estimate(eqx.Module):
     memory: Memory
     energy_per_output_token: Leaf
     cost_per_million_output_tokens: Leaf | None
+    mixed_tpot: Leaf | None = None
 
     def __repr__(self) -> str:
         return eqx.tree_pformat(self, short_arrays=False)
@@ -54,6 +59,7 @@ def estimate(
     plan: Parallelism | None = None,
     precision: Precision | None = None,
     *,
+    serving: Serving | None = None,
     sharpness: float = SHARPNESS,
 ) -> Estimate:
     """Latency, throughput, memory, energy and cost of serving `workload`.
@@ -64,6 +70,7 @@ def estimate(
         workload: requests that arrive together.
         plan: default: one accelerator.
         precision: default: bf16 throughout.
+        serving: chunked prefill, prefix caching, speculation, beams; default: none of them.
         sharpness: 1, 2, 4, 8 or `HARD`, see `smooth`.
 
     Raises:
@@ -72,8 +79,9 @@ def estimate(
     plan, precision = plan or Parallelism(), precision or Precision()
     check_layout(model, platform, plan)
     check_images(model, workload)
+    check_draft(serving, plan)
     check_sharpness(sharpness)
-    return _estimate(model, platform, workload, plan, precision, sharpness)
+    return _estimate(model, platform, workload, plan, precision, serving, sharpness)
 
 
 def check_layout(model: Model, platform: Platform, plan: Parallelism) -> None:
@@ -94,36 +102,82 @@ def check_layout(model: Model, platform: Platform, plan: Parallelism) -> None:
 
 
 class Phases(eqx.Module):
-    """The two iterations of a request and the encoding of its images, what they run on, and how micro-batches share it."""
+    """The iterations of a request, the encoding of its images, what they run on, and how micro-batches share it.
+
+    Arguments:
+        prefill: of a micro-batch, or of one of its `chunks`. decode: of a micro-batch. mixed: both in one, where prompts are chunked.
+        encoding: of images, where the model has a tower.
+        tokens: of each sequence in a decode iteration; None: one.
+        drafting: the draft model's part, if there is one.
+    """
 
     pipeline: Pipeline
     machine: Machine
     prefill: Iteration
     decode: Iteration
     encoding: Encoding | None
+    chunks: Scalar | None
+    mixed: Iteration | None
+    tokens: Scalar | None
+    drafting: Drafting | None
 
     @classmethod
-    def of(cls, model: Model, platform: Platform, workload: Workload, plan: Parallelism, precision: Precision) -> "Phases":
+    def of(
+        cls, model: Model, platform: Platform, workload: Workload, plan: Parallelism, precision: Precision, serving: Serving | None = None
+    ) -> "Phases":
         """The phases of `workload`."""
         pipeline = Pipeline.of(workload, plan, model.layers)
+        group = ceil_share(pipeline.requests, 1 / plan.attention_data)
         encoding = Encoding.of(model, workload, plan, precision, pipeline.requests)
         workload = prompted(model, workload)
-        prompt = prefill_step(workload, plan, precision, pipeline.micro_batch)
-        return cls(pipeline, Machine.of(platform, plan, precision), Iteration.of(model, prompt), mean_decode(model, prompt, workload), encoding)
+        prompt = prompt_step(workload, plan, precision, pipeline.micro_batch, serving)
+        chunks = chunk_count(prompt, serving)
+        prefill, decode = prefill_iteration(model, prompt, chunks), decode_iteration(model, prompt, workload, serving)
+        return cls(
+            pipeline,
+            Machine.of(platform, plan, precision),
+            prefill,
+            decode,
+            encoding,
+            chunks,
+            None if chunks is None else mixed_iteration(model, prompt, prefill, decode),
+            None if serving is None or serving.speculation is None else serving.speculation.tokens,
+            Drafting.of(platform, workload, group, serving),
+        )
+
+    def prefill_passes(self, times: Parts) -> Parts:
+        """How often each part of `prefill` counts in the time to first token."""
+        return self.pipeline.first_pass(times, self.chunks)
+
+    def decode_passes(self, times: Parts) -> Parts:
+        """How often each part of a decode iteration counts in the time per output token."""
+        passes = self.pipeline.steady_state(times)
+        return passes if self.tokens is None else jax.tree.map(lambda count: count / self.tokens, passes)
 
 
 @eqx.filter_jit
-def _estimate(model: Model, platform: Platform, workload: Workload, plan: Parallelism, precision: Precision, sharpness: float) -> Estimate:
+def _estimate(
+    model: Model, platform: Platform, workload: Workload, plan: Parallelism, precision: Precision, serving: Serving | None, sharpness: float
+) -> Estimate:
     plan = plan.as_structure()
-    phases = Phases.of(model, platform, workload, plan, precision)
-    pipeline, accelerator, encoding = phases.pipeline, platform.accelerator, phases.encoding
+    phases = Phases.of(model, platform, workload, plan, precision, serving)
+    pipeline, accelerator, drafting, encoding = phases.pipeline, platform.accelerator, phases.drafting, phases.encoding
     workload = prompted(model, workload)
     prefill = iteration_times(phases.prefill, model, phases.machine, plan, sharpness)
     decode = iteration_times(phases.decode, model, phases.machine, plan, sharpness)
-    ttft = prefill.total(pipeline.first_pass(prefill))
+    ttft = prefill.total(phases.prefill_passes(prefill))
     if encoding is not None:
         ttft = ttft + encoding_time(encoding, phases.machine, plan, sharpness)
-    tpot = decode.total(pipeline.steady_state(decode))
+    tpot = decode.total(phases.decode_passes(decode))
+    mixed_tpot = None
+    if phases.mixed is not None:
+        mixed = iteration_times(phases.mixed, model, phases.machine, plan, sharpness)
+        mixed_tpot = mixed.total(phases.decode_passes(mixed))
+    if drafting is not None:
+        proposing = drafting.times(drafting.decode, sharpness).total(drafting.decodes)
+        ttft = ttft + drafting.times(drafting.prefill, sharpness).total(drafting.prefills)
+        tpot = tpot + proposing
+        mixed_tpot = None if mixed_tpot is None else mixed_tpot + proposing
     further = workload.output_tokens - 1
     end_to_end = ttft + further * tpot
 
@@ -134,12 +188,18 @@ def _estimate(model: Model, platform: Platform, workload: Workload, plan: Parall
     )  # reciprocals that exist already
     prefill_energy = iteration_energy(phases.prefill, model, platform, plan, precision)
     decode_energy = iteration_energy(phases.decode, model, platform, plan, precision)
+    if phases.chunks is not None:
+        prefill_energy = phases.chunks * prefill_energy
+    if phases.tokens is not None:
+        decode_energy = decode_energy / phases.tokens
     busy = plan.stage * workload.batch / pipeline.micro_batch  # passes of a micro-batch: rounded-up ones and idle replicas do no work
     energy = plan.ranks * accelerator.idle_power * end_to_end + busy * (prefill_energy + further * decode_energy)
+    if drafting is not None:
+        groups = plan.attention_data * workload.batch / pipeline.requests
+        energy = energy + groups * drafting.energy(platform, further)
     if encoding is not None:
         encoding_passes = plan.stage * workload.batch / pipeline.requests
         energy = energy + encoding_passes * encoding_energy(encoding, platform, plan, precision)
-    prompt = prefill_step(workload, plan, precision, pipeline.micro_batch)
     return Estimate(
         ttft=ttft,
         tpot=tpot,
@@ -147,7 +207,8 @@ def _estimate(model: Model, platform: Platform, workload: Workload, plan: Parall
         throughput=throughput,
         tokens_per_second_per_user=1 / tpot,
         tokens_per_second_per_accelerator=per_accelerator,
-        memory=memory_use(model, accelerator, workload, plan, pipeline, prompt, encoding),
+        memory=memory_use(model, accelerator, workload, plan, precision, pipeline, serving, encoding),
         energy_per_output_token=energy / tokens,
         cost_per_million_output_tokens=None if accelerator.price is None else 1e6 * accelerator.price / per_accelerator,
+        mixed_tpot=mixed_tpot,
     )

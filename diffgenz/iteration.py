@@ -1,7 +1,7 @@
 """One iteration of one micro-batch: its operators and collectives, part by part, and the seconds they take.
 
-Prefill is one `Step`. Decode is the mean over the generation, by Gauss-Legendre quadrature in the context length; only attention depends on
-it, so only attention is evaluated at every node.
+`served` builds them. Decode is the mean over the generation, by Gauss-Legendre quadrature in the context length; only attention depends on it, so
+only attention is evaluated at every node.
 """
 
 from typing import NamedTuple
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from diffgenz.collectives import Group, Link
 from diffgenz.hardware import Platform
 from diffgenz.models.model import Model
-from diffgenz.operators import Exchange, Kind, Operator, Step
+from diffgenz.operators import Exchange, Operator, Step
 from diffgenz.pipeline import Parts, hop_time
 from diffgenz.precision import Precision
 from diffgenz.roofline import Rates, operators_time
@@ -73,14 +73,15 @@ class Iteration(NamedTuple):
     exchanges: tuple[Exchange, ...]
 
     @classmethod
-    def of(cls, model: Model, step: Step) -> "Iteration":
-        """The iteration that `step` is."""
+    def of(cls, model: Model, step: Step, logits: Scalar | None = None) -> "Iteration":
+        """The iteration that `step` is; `logits`: tokens that need logits, if not one of each sequence."""
+        sampled = step if logits is None else step.replace(sequences=logits)
         return cls(
             model.layer_operators(step),
             model.embedding_operators(step),
-            model.head_operators(step),
+            model.head_operators(sampled),
             step.tokens * model.hidden * step.precision.dtype_size,
-            step.sequences * model.vocabulary * step.precision.dtype_size,
+            sampled.sequences * model.vocabulary * step.precision.dtype_size,
             model.exchanges(step),
         )
 
@@ -94,18 +95,6 @@ def prefill_step(workload: Workload, plan: Parallelism, precision: Precision, se
     """The prompts of `sequences` requests at once, on one of the attention groups that share them."""
     mine = ceil_share(sequences, 1 / plan.attention_data)
     return Step(mine, workload.input_tokens, 0.0, 1 / plan.tensor, precision, 1 / plan.expert, plan.attention_data)
-
-
-def mean_decode(model: Model, prompt: Step, workload: Workload) -> Iteration:
-    """One token for each of the requests of `prompt`, averaged over the generation: attention at every node of the quadrature, with its weight."""
-    nodes = [
-        (prompt.replace(queries=1.0, context=workload.input_tokens + workload.output_tokens * node, decoding=True), weight)
-        for node, weight in QUADRATURE
-    ]
-    first = Iteration.of(model, nodes[0][0])
-    fixed = tuple(op for op in first.layers if op.kind is not Kind.ATTENTION)
-    varying = tuple(op.times(weight) for step, weight in nodes for op in model.layer_operators(step) if op.kind is Kind.ATTENTION)
-    return first._replace(layers=fixed + varying)
 
 
 def iteration_times(iteration: Iteration, model: Model, machine: Machine, plan: Parallelism, sharpness: float = SHARPNESS) -> Parts:

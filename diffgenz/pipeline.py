@@ -66,11 +66,17 @@ class Pipeline(eqx.Module):
             narrowest=jnp.floor(layers * per_stage * (1 + 4e-7)) * per_layer,
         )
 
-    def first_pass(self, times: Parts) -> Parts:
-        """How often each part counts until the last micro-batch has left the pipeline, all having entered together."""
-        waits = self.micro_batches - 1
+    def first_pass(self, times: Parts, chunks: Scalar | None = None) -> Parts:
+        """How often each part counts until the last micro-batch has left the pipeline, all having entered together.
+
+        Arguments:
+            times: of one micro-batch, or of one of its `chunks`, which follow each other through the stages. On a single stage all parts of each
+                chunk count; on several the embedding and the transfers hide behind the slowest stage, but for those of the first.
+        """
+        waits = (self.micro_batches if chunks is None else self.micro_batches * chunks) - 1
         slowest = self._slowest_stage(times)
-        return Parts(1 + waits * slowest.layers, 1 + waits * slowest.head, jnp.ones(()))
+        rest = jnp.ones(()) if chunks is None else jnp.where(self.widest < 1, 1.0, chunks)
+        return Parts(1 + waits * slowest.layers, 1 + waits * slowest.head, rest)
 
     def steady_state(self, times: Parts) -> Parts:
         """How often each part counts between two tokens of a request, the pipeline being full."""

@@ -11,6 +11,7 @@ from diffgenz.hardware import Platform
 from diffgenz.inference import Estimate, estimate
 from diffgenz.models.model import Model
 from diffgenz.precision import Precision
+from diffgenz.serving_options import Serving
 from diffgenz.smooth import SHARPNESS, Scalar
 from diffgenz.workload import Parallelism, Workload
 
@@ -28,13 +29,15 @@ def metric_named(result: Estimate, metric: str) -> Scalar:
     """The number called `metric` ("tpot", "memory.total", ...) of an estimate.
 
     Raises:
-        InputError: there is none, or the accelerator has no price to make a cost of.
+        InputError: there is none, the accelerator has no price to make a cost of, or prompts are not chunked.
     """
     if metric not in METRICS:
         raise unknown("metric", metric, METRICS)
     value: Any = result
     for name in metric.split("."):
         value = getattr(value, name)
+    if value is None and metric == "mixed_tpot":
+        raise InputError("metric: mixed_tpot needs chunked prefill; set Serving.chunk (--chunk), or ask for tpot")
     if value is None:
         raise InputError(f"metric: {metric} needs a price, which the accelerator does not state; add [price] to its file, or set Accelerator.price")
     return value
@@ -48,6 +51,7 @@ def elasticities(
     metric: str = "tpot",
     precision: Precision | None = None,
     *,
+    serving: Serving | None = None,
     sharpness: float = SHARPNESS,
 ) -> dict[str, Scalar]:
     """d ln metric / d ln x for every hardware number x: by how many percent the metric moves when x grows by one.
@@ -66,7 +70,7 @@ def elasticities(
     """
 
     def of(hardware: Platform) -> Scalar:
-        return metric_named(estimate(model, hardware, workload, plan, precision, sharpness=sharpness), metric)
+        return metric_named(estimate(model, hardware, workload, plan, precision, serving=serving, sharpness=sharpness), metric)
 
     @eqx.filter_jit
     def scaled(hardware: Platform) -> Platform:

@@ -10,10 +10,10 @@ import numpy as np
 from diffgenz.encoding import Encoding, prompted
 from diffgenz.footprint import Memory, memory_use
 from diffgenz.hardware import Accelerator, Platform
-from diffgenz.iteration import prefill_step
 from diffgenz.models.model import Model
 from diffgenz.pipeline import Pipeline
 from diffgenz.precision import Precision
+from diffgenz.serving_options import Serving
 from diffgenz.workload import Parallelism, Workload
 
 
@@ -25,7 +25,9 @@ class Layout(NamedTuple):
     accelerators: int
 
 
-def smallest_layout(model: Model, platform: Platform, workload: Workload, data: int, precision: Precision) -> Layout | None:
+def smallest_layout(
+    model: Model, platform: Platform, workload: Workload, data: int, precision: Precision, serving: Serving | None = None
+) -> Layout | None:
     """The layout with fewest accelerators that fits, or None: tensor ranks inside the innermost network level, and stages, in powers of two.
 
     Arguments:
@@ -37,7 +39,8 @@ def smallest_layout(model: Model, platform: Platform, workload: Workload, data: 
     plans = [(t, p) for t, p in powers if t <= most_tensor and p <= layers and (t * p * data <= connected or t * p == 1)]
     plans.sort(key=lambda plan: (plan[0] * plan[1], plan[1]))
     tensor, pipeline = (jnp.asarray(np.array(column, dtype=float)) for column in zip(*plans, strict=True))
-    fits = np.asarray(_memories(model, platform.accelerator, workload, Parallelism(tensor, pipeline, jnp.full_like(tensor, data)), precision).fits)
+    layouts = Parallelism(tensor, pipeline, jnp.full_like(tensor, data))
+    fits = np.asarray(_memories(model, platform.accelerator, workload, layouts, precision, serving).fits)
     if not fits.any():
         return None
     first = plans[int(np.argmax(fits))]
@@ -45,11 +48,13 @@ def smallest_layout(model: Model, platform: Platform, workload: Workload, data: 
 
 
 @eqx.filter_jit
-def _memories(model: Model, accelerator: Accelerator, workload: Workload, plans: Parallelism, precision: Precision) -> Memory:
+def _memories(
+    model: Model, accelerator: Accelerator, workload: Workload, plans: Parallelism, precision: Precision, serving: Serving | None
+) -> Memory:
     def one(tensor, pipeline, data):
         plan = Parallelism(tensor, pipeline, data)
         split = Pipeline.of(workload, plan, model.layers)
-        encoding, seen = Encoding.of(model, workload, plan, precision, split.requests), prompted(model, workload)
-        return memory_use(model, accelerator, seen, plan, split, prefill_step(seen, plan, precision, split.micro_batch), encoding)
+        encoding = Encoding.of(model, workload, plan, precision, split.requests)
+        return memory_use(model, accelerator, prompted(model, workload), plan, precision, split, serving, encoding)
 
     return jax.vmap(one)(plans.tensor, plans.pipeline, plans.data)

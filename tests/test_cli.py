@@ -46,6 +46,18 @@ def test_estimate_json_is_si_and_adds_up(capsys):
     assert memory["total"] < memory["capacity"]
 
 
+def test_serving_options(capsys):
+    options = ("--chunk", "256", "--prefix-hit", "0.5", "--drafts", "3", "--acceptance", "0.5", "--beams", "2")
+    plain, served = (json.loads(run(capsys, "estimate", *LLAMA, "--batch", "4", *flags, "--json")) for flags in ((), options))
+    assert plain["mixed_tpot"] is None
+    assert served["serving"] == {
+        "chunk": 256, "prefix_hit": 0.5, "drafts": 3, "acceptance": 0.5, "tokens_per_verification": 1.875, "draft_model": None, "beams": 2,
+    }  # fmt: skip
+    assert served["ttft"] < plain["ttft"]
+    assert served["tpot"] < served["mixed_tpot"]
+    assert "serving: chunks of 256 tokens; 50 % of prompts cached; 3 drafts" in run(capsys, "estimate", *LLAMA, *options)
+
+
 def test_several_batches_are_a_list_and_a_row_each(capsys):
     arguments = ("estimate", *LLAMA, "--batch", "1", "8", "64")
     assert [entry["batch"] for entry in json.loads(run(capsys, *arguments, "--json"))] == [1, 8, 64]
@@ -128,6 +140,14 @@ BAD = [
     (["requirements", "meta-llama/Llama-3.1-8B", "--use-case", "chat", "--tpot", "0"], "--tpot: 0 is not allowed; it must be finite and above 0 ms"),
     (["requirements", "meta-llama/Llama-3.1-8B", "--use-case", "chat", "--batch", "0"], "batch: 0 is not allowed"),
     (["requirements", *LLAMA, "--use-case", "chat", "--gpus", "4", "--tp", "8"], "--gpus: tp 8 x attention-dp 1 x pp 1 x dp 1 = 8 ranks exceed 4"),
+    (["estimate", *LLAMA, "--chunk", "0"], "chunk: 0 is not allowed"),
+    (["estimate", *LLAMA, "--prefix-hit", "1.5"], "prefix_hit: 1.5 is not allowed"),
+    (["estimate", *LLAMA, "--drafts", "3"], "--drafts: 3 drafts need --acceptance"),
+    (["estimate", *LLAMA, "--drafts", "3", "--acceptance", "1.2"], "acceptance: 1.2 is not allowed"),
+    (["estimate", *LLAMA, "--acceptance", "0.5"], "--acceptance: 0.5 is of no use without --drafts"),
+    (["estimate", *LLAMA, "--draft-model", "meta-llama/Llama-3.2-1B"], "--draft-model: meta-llama/Llama-3.2-1B is of no use without --drafts"),
+    (["estimate", *LLAMA, "--beams", "0"], "beams: 0 is not allowed"),
+    (["sensitivity", *LLAMA, "--metric", "mixed_tpot"], "mixed_tpot needs chunked prefill"),
     (["sensitivity", *LLAMA, "--metric", "latency"], "metric: 'latency' is not known"),
 ]
 

@@ -9,7 +9,8 @@ import pytest
 from diffgenz.cli import main
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
-CONSOLE = re.findall(r"```console\n\$ diffgenz (.*?)\n(.*?)\n```", README, flags=re.S)
+SERVING = (Path(__file__).parents[1] / "docs" / "serving.md").read_text()
+CONSOLE = re.findall(r"```console\n\$ diffgenz (.*?)\n(.*?)\n```", README + SERVING, flags=re.S)
 PYTHON = re.findall(r"```python\n(.*?)```", README, flags=re.S)
 NUMBER = re.compile(r"[-+]?\d[\d,]*\.?\d*(?:e[-+]?\d+)?")
 
@@ -35,6 +36,12 @@ def test_python_runs_and_says_what_it_promises():
     assert names["slopes"].network[0].latency > 0
     assert float(names["need"].decode.memory_bandwidth) < 3.35e12
     assert float(names["excess"](names["bandwidth"])) == pytest.approx(0, abs=1e-7)
+
+
+def test_python_of_serving_runs():
+    names = {}
+    exec(compile("".join(re.findall(r"```python\n(.*?)```", SERVING, flags=re.S)), "serving.md", "exec"), names)
+    assert names["now"].tpot < names["now"].mixed_tpot
 
 
 def test_both_setup_commands_are_whole():

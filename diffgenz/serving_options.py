@@ -1,0 +1,116 @@
+"""Serving options: what a server does beside batching. They compose; `served` makes iterations of them."""
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from diffgenz.checks import check, check_at_most
+from diffgenz.models.model import Model
+from diffgenz.precision import Precision
+from diffgenz.record import Record
+from diffgenz.smooth import Leaf, Scalar, as_leaf
+from diffgenz.workload import Parallelism
+
+_TERMS = 8  # of the series near acceptance 1: below float32's rounding where it is used
+
+
+def _optional_leaf(x) -> Leaf | None:
+    return None if x is None else as_leaf(x)
+
+
+class Draft(Record):
+    """A model that proposes tokens, on the accelerators of the model it proposes them to.
+
+    Arguments:
+        model: from `load_model`, or built by hand.
+        tensor: ranks that share it, among those of one replica; the others wait.
+        precision: its formats.
+
+    Raises:
+        InputError: fewer than one rank, or more than the draft has heads.
+    """
+
+    model: Model
+    tensor: Leaf = eqx.field(converter=as_leaf, default=1.0)
+    precision: Precision = eqx.field(default_factory=Precision)
+
+    def __check_init__(self):
+        check("tensor", self.tensor, minimum=1)
+        check_at_most("tensor", self.tensor, self.model.most_shards, f"the heads of the draft model {self.model.name}; use fewer ranks for it")
+
+    @property
+    def plan(self) -> Parallelism:
+        """Its layout: one stage, one replica."""
+        return Parallelism(self.tensor).as_structure()
+
+
+class Speculation(Record):
+    """Speculative decoding (arXiv 2211.17192): several tokens are proposed, one iteration verifies them all.
+
+    Arguments:
+        drafts: tokens proposed for each verification.
+        acceptance: the probability that a proposed token is accepted, given that those before it are.
+        draft: the model that proposes, or None where proposing is free (n-grams of the prompt).
+
+    Raises:
+        InputError: fewer than one draft, or an acceptance outside [0, 1].
+    """
+
+    drafts: Leaf = eqx.field(converter=as_leaf)
+    acceptance: Leaf = eqx.field(converter=as_leaf)
+    draft: Draft | None = None
+
+    def __check_init__(self):
+        check("drafts", self.drafts, minimum=1, remedy="leave speculation out to decode token by token")
+        check("acceptance", self.acceptance, maximum=1.0)
+
+    @property
+    def tokens(self) -> Scalar:
+        """Expected tokens of one verification: (1 - a**m) / (1 - a) of acceptance a and m = drafts + 1; m where a is 1.
+
+        Near 1 it is the series sum_j C(m, j + 1) (a - 1)**j, so that value and derivatives are exact there too.
+        """
+        most, rejected = self.drafts + 1, 1 - self.acceptance
+        near = most * rejected < 0.5
+        series = term = most
+        for j in range(1, _TERMS + 1):
+            term = -term * jnp.where(near, rejected, 0.0) * ((most - j) / (j + 1))
+            series = series + term
+        far = jnp.where(near, 0.0, self.acceptance)
+        return jnp.where(near, series, (1 - far**most) / (1 - far))
+
+
+class Serving(Record):
+    """What a server does beside batching. Each option alone, or any together.
+
+    Arguments:
+        chunk: prompt tokens of one iteration of a micro-batch (chunked prefill, Sarathi, arXiv 2308.16369); None: whole prompts at once.
+        prefix_hit: the share of each prompt that is in the KV cache already (prefix caching); at least one token is always computed.
+        speculation: speculative decoding, or None.
+        beams: sequences that are decoded for each request (beam search), sharing the prompt's KV cache; None: one.
+
+    Raises:
+        InputError: a chunk or beams below 1, or a prefix hit outside [0, 1].
+    """
+
+    chunk: Leaf | None = eqx.field(converter=_optional_leaf, default=None)
+    prefix_hit: Leaf = eqx.field(converter=as_leaf, default=0.0)
+    speculation: Speculation | None = None
+    beams: Leaf | None = eqx.field(converter=_optional_leaf, default=None)
+
+    def __check_init__(self):
+        if self.chunk is not None:
+            check("chunk", self.chunk, minimum=1, remedy="leave it out to prefill whole prompts at once")
+        check("prefix_hit", self.prefix_hit, maximum=1.0)
+        if self.beams is not None:
+            check("beams", self.beams, minimum=1, remedy="leave it out to decode one sequence for each request")
+
+    @property
+    def draft(self) -> Draft | None:
+        """The draft model, if there is one."""
+        return None if self.speculation is None else self.speculation.draft
+
+
+def check_draft(serving: Serving | None, plan: Parallelism) -> None:
+    """Raise `InputError` where the draft model's ranks exceed those of a replica of the model it drafts for. Traced numbers pass."""
+    if serving is not None and serving.draft is not None:
+        check_at_most("draft tensor", serving.draft.tensor, plan.tensor * plan.pipeline, "the ranks of a replica; use fewer for the draft model")
