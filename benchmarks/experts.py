@@ -38,7 +38,7 @@ def configurations(count: int, seed: int) -> tuple[dgz.Platform, dgz.Workload, d
     ones = np.ones(count)
     return (
         dgz.Platform(accelerator, network, kept.accelerators),
-        dgz.Workload(*(np.floor(np.exp2(random.uniform(low, high, count))) for low, high in ((0, 10), (7, 15), (1, 11)))),
+        dgz.Workload(*(np.floor(np.exp2(random.uniform(low, high, count))) for low, high in ((0, 10), (7, 15), (1, 11))), images=0 * ones),
         dgz.Parallelism(plan[0], ones, ones, random.uniform(0, 1, count), plan[2], plan[1]),
     )
 

@@ -135,11 +135,11 @@ VISION: dict[str, Callable[[Config, Config, float], Tower | None]] = {
 """Outer `model_type` -> the function that reads its tower: of the whole config.json, its vision_config and the language model's width."""
 
 
-def tower_of(config: Config, width: float) -> Tower | None:
+def tower_of(config: Config, language: Config) -> Tower | None:
     """The vision tower that a whole config.json describes; None where it has none, or one that is not modelled.
 
     Arguments:
-        width: of the language model.
+        config: the whole file. language: its part about the language model, which image tokens must be as wide as.
 
     Raises:
         InputError: a field of vision_config is missing or out of range.
@@ -147,4 +147,4 @@ def tower_of(config: Config, width: float) -> Tower | None:
     read = VISION.get(config.get("model_type")) if isinstance(config.get("model_type"), str) else None
     if read is None or not isinstance(config.get("vision_config"), Mapping):
         return None
-    return read(config, config.section("vision_config"), width)
+    return read(config, config.section("vision_config"), float(language.hidden))

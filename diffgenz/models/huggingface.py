@@ -39,8 +39,8 @@ def model_from_config(config: Mapping[str, Any], name: str) -> Model:
     if not isinstance(kind, str) or kind not in FAMILIES:
         error = unknown("model_type", kind, FAMILIES)
         raise InputError(f"{name}: {error} (known are {', '.join(sorted(FAMILIES))})")
-    model = FAMILIES[kind](Config(name, config))
-    tower = tower_of(whole, float(model.hidden))
+    language = Config(name, config)
+    model, tower = FAMILIES[kind](language), tower_of(whole, language)
     return model if tower is None else model.replace(vision=tower)
 
 
