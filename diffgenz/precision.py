@@ -29,11 +29,13 @@ FORMATS: dict[str, Format] = {
     "fp8": Format(1, "fp8", "OCP E4M3 or E5M2, one scale per tensor or channel"),
     "fp8_block": Format(1 + 4 / 128**2, "fp8", "E4M3 with an fp32 scale per 128 x 128 block (DeepSeek-V3, arXiv 2412.19437)"),
     "int8": Format(1, "int8", "one scale per tensor or channel"),
+    "fp6": Format(6 / 8, "fp6", "E3M2 or E2M3, one scale per tensor or channel (FP6-LLM, arXiv 2401.14112)"),
     "mxfp8": Format(1 + 1 / 32, "fp8", "OCP Microscaling v1.0: an 8-bit scale per 32 elements"),
     "mxfp6": Format(6 / 8 + 1 / 32, "fp6", "OCP Microscaling v1.0: an 8-bit scale per 32 elements"),
     "mxfp4": Format(4 / 8 + 1 / 32, "fp4", "OCP Microscaling v1.0: an 8-bit scale per 32 elements"),
     "nvfp4": Format(4 / 8 + 1 / 16, "fp4", "NVIDIA Blackwell: an fp8 scale per 16 elements"),
     "int4": Format(4 / 8 + 2 / 128, "int4", "a 16-bit scale per group of 128 (GPTQ, AWQ)"),
+    "int2": Format(2 / 8 + 4 / 64, "int4", "a 16-bit scale and zero per group of 64; multiplied, where it is, as int4"),
 }
 """Every format by name. A new one is one line."""
 

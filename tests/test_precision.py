@@ -14,11 +14,13 @@ BITS = {  # per element, scales included
     "fp8": 8,
     "fp8_block": 8 + 32 / (128 * 128),
     "int8": 8,
+    "fp6": 6,
     "mxfp8": 8 + 8 / 32,
     "mxfp6": 6 + 8 / 32,
     "mxfp4": 4 + 8 / 32,
     "nvfp4": 4 + 8 / 16,
     "int4": 4 + 16 / 128,
+    "int2": 2 + 32 / 64,
 }
 
 
