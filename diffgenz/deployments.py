@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffgenz.checks import check, check_whole
 from diffgenz.errors import InputError, NoSolution
 from diffgenz.hardware import Accelerator, Platform
 from diffgenz.inference import Estimate, estimate
@@ -78,12 +79,13 @@ class Search(NamedTuple):
 
 
 def formats_for(accelerator: Accelerator) -> tuple[Precision, ...]:
-    """The formats that engines commonly offer on `accelerator`: bf16, 4-bit weights, and fp8 and 4 bit where it multiplies them."""
-    choices = [Precision(), Precision(kv_cache="fp8"), Precision(weights="int4")]
+    """The formats that engines commonly offer: bf16 (fp16 where the accelerator has none), 4-bit weights, and fp8 and 4 bit where it multiplies them."""
+    dtype = "bf16" if "bf16" in accelerator.peak_flops else "fp16"
+    choices = [Precision(dtype), Precision(dtype, kv_cache="fp8"), Precision(dtype, weights="int4")]
     if "fp8" in accelerator.peak_flops:
-        choices += [Precision(weights="fp8", activations="fp8", kv_cache=kv_cache) for kv_cache in ("bf16", "fp8")]
+        choices += [Precision(dtype, "fp8", "fp8", kv_cache) for kv_cache in (dtype, "fp8")]
     if "fp4" in accelerator.peak_flops:
-        choices += [Precision(weights="nvfp4", activations="nvfp4", kv_cache=kv_cache) for kv_cache in ("bf16", "fp8")]
+        choices += [Precision(dtype, "nvfp4", "nvfp4", kv_cache) for kv_cache in (dtype, "fp8")]
     return tuple(choices)
 
 
@@ -113,8 +115,10 @@ def search(
     for name, value in (("ttft", ttft), ("tpot", tpot)):
         if value is not None and not value > 0:
             raise InputError(f"{name}: {value!r} is not allowed; it must be above 0 seconds, or left out")
-    if not len(batches) or min(batches) < 1:
-        raise InputError("batches: at least one is needed, each at least 1")
+    if not len(batches):
+        raise InputError("batches: none to try; give at least one")
+    check("batches", batches, minimum=1)
+    check_whole("batches", batches, "requests")
     choices = tuple(precisions) if precisions is not None else formats_for(platform.accelerator)
     every = jax.tree.map(np.asarray, plans(model, platform))
     shape = (every.tensor.size, len(batches), len(choices))

@@ -30,7 +30,7 @@ def launch_command(engine: str, model: str, deployment: Deployment, tokens: int)
         comments.append(f"# {model} must be a checkpoint quantized to {d.weights}; the engine reads its format from config.json")
     elif d.weights == "fp8":
         flags.append("--quantization fp8")
-    if d.kv_cache != "bf16":
+    if d.kv_cache == "fp8":
         flags.append(f"--kv-cache-dtype {'fp8' if engine == 'vllm' else 'fp8_e4m3'}")
     return "\n".join([*comments, " \\\n    ".join([command, *flags, length])])
 

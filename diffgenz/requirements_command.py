@@ -53,7 +53,7 @@ def requirements_of(options: argparse.Namespace) -> tuple[str, Any]:
         **{name: _finite(float(getattr(use_case, name))) for name in ("ttft", "tpot")},
         "system": None if spec is None else spec.id,
         "accelerators": layout.accelerators,
-        **{name: int(getattr(plan, name)) for name in ("tensor", "pipeline", "data", "expert")},
+        **{name: int(getattr(plan, name)) for name in ("tensor", "pipeline", "data", "expert", "attention_data")},
         "precision": {name: getattr(precision, name) for name in ("dtype", "weights", "activations", "kv_cache")},
         "calibrated": False,
         **{phase: {name: {"value": _finite(x), "bound": _verdict(name, x)} for name, x in named.items()} for phase, named in needs.items()},

@@ -80,6 +80,8 @@ def test_formats_are_those_the_accelerator_multiplies():
     model = load_model(LLAMA)
     ampere = search(model, load_platform("a100_sxm", 2), Workload(1, 100, 10), batches=[1])
     assert {d.activations for d in ampere.deployments} == {"bf16"}
+    volta = search(model, load_platform("v100_sxm", 2), Workload(1, 100, 10), batches=[1])  # has no bf16
+    assert {d.activations for d in volta.deployments} == {"fp16"}
     blackwell = search(model, load_platform("b200_sxm", 2), Workload(1, 100, 10), batches=[1])
     assert {d.weights for d in blackwell.deployments} == {"bf16", "int4", "fp8", "nvfp4"}
 
@@ -91,7 +93,15 @@ def test_nothing_fits_says_what_would():
         search(load_model(LLAMA), make_cluster(1), Workload(1, 100, 10), tpot=1e-6, batches=[1, 2])
 
 
-@pytest.mark.parametrize(("changes", "message"), [({"ttft": 0.0}, "ttft: 0.0"), ({"tpot": math.nan}, "tpot: nan"), ({"batches": []}, "batches")])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ttft": 0.0}, "ttft: 0.0"),
+        ({"tpot": math.nan}, "tpot: nan"),
+        ({"batches": []}, "batches: none"),
+        ({"batches": [1.5]}, "batches: 1.5 is not a whole number"),
+    ],
+)
 def test_bad_questions_are_refused(changes, message):
     with pytest.raises(InputError, match=message):
         search(load_model(LLAMA), make_cluster(1), Workload(1, 100, 10), **changes)

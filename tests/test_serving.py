@@ -213,7 +213,9 @@ def test_slopes_are_the_differences(gemma_27b, small, cluster, double):
     model, platform, draft = as_double((gemma_27b, cluster, small))
     at = as_double(Serving(700, 0.3, Speculation(3, 0.6, None), 2))
     serving = at.replace(speculation=at.speculation.replace(draft=draft))
-    leaves = lambda s: (s.chunk, s.prefix_hit, s.speculation.drafts, s.speculation.acceptance, s.beams)  # noqa: E731
+
+    def leaves(s):
+        return s.chunk, s.prefix_hit, s.speculation.drafts, s.speculation.acceptance, s.beams
 
     def cost(values):
         e = estimate(model, platform, CHAT, PLANS[1], serving=eqx.tree_at(leaves, serving, values))
