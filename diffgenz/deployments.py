@@ -79,7 +79,7 @@ class Search(NamedTuple):
 
 
 def formats_for(accelerator: Accelerator) -> tuple[Precision, ...]:
-    """The formats that engines commonly offer: bf16 (fp16 where the accelerator has none), 4-bit weights, and fp8 and 4 bit where it multiplies them."""
+    """Formats that engines commonly offer: bf16 (fp16 where the accelerator has none), 4-bit weights, and fp8 and 4 bit where it multiplies them."""
     dtype = "bf16" if "bf16" in accelerator.peak_flops else "fp16"
     choices = [Precision(dtype), Precision(dtype, kv_cache="fp8"), Precision(dtype, weights="int4")]
     if "fp8" in accelerator.peak_flops:
