@@ -1,0 +1,112 @@
+"""Ranges of a space, reduced: the unit of work that everything else (devices, processes, machines, resumption) is made of."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from diffgenz.smooth import SHARPNESS
+from diffgenz.sweeping.program import Program, Screened
+from diffgenz.sweeping.reductions import Reduction, State
+from diffgenz.sweeping.space import MOST_BATCH, Space
+
+BATCH = 2**16
+"""Configurations of one device call, for each device: what a CPU's caches like."""
+
+_AHEAD = 2  # batches under way while one is absorbed
+
+
+class Tally(NamedTuple):
+    """Configurations by what became of them.
+
+    Arguments:
+        tried: all. legal: those whose plan can be laid out. broken: legal ones with a metric that is not finite.
+        feasible: those that meet all constraints.
+    """
+
+    tried: int = 0
+    legal: int = 0
+    broken: int = 0
+    feasible: int = 0
+
+    def plus(self, other: "Tally") -> "Tally":
+        """The sum of both."""
+        return Tally(*(a + b for a, b in zip(self, other, strict=True)))
+
+
+class Outcome(NamedTuple):
+    """What a range came to: the counts, and the state of each reduction."""
+
+    tally: Tally
+    states: tuple[State, ...]
+
+
+class Engine:
+    """Reduces ranges of a space on this machine's devices.
+
+    Arguments:
+        space: what is swept. reductions: what is kept.
+        batch: configurations of one call to one device. sharpness: of the estimates.
+    """
+
+    def __init__(self, space: Space, reductions: Sequence[Reduction], *, batch: int = BATCH, sharpness: float = SHARPNESS):
+        self.space, self.reductions, self._sharpness = space, tuple(reductions), sharpness
+        devices = jax.local_devices()
+        self.batch = min(batch * len(devices), MOST_BATCH // len(devices) * len(devices))
+        self._sharding = None
+        if len(devices) > 1:
+            self._sharding = NamedSharding(Mesh(np.array(devices), ("configurations",)), PartitionSpec("configurations"))
+        self._programs: dict[int, Program] = {}
+
+    def start(self) -> Outcome:
+        """Of no configurations."""
+        return Outcome(Tally(), tuple(reduction.start(self.space.levels) for reduction in self.reductions))
+
+    def reduce(self, start: int, stop: int, known: Outcome | None = None, progress: Callable[[int], Any] = lambda _: None) -> Outcome:
+        """The outcome of the configurations from `start` up to `stop`, added to those `known`.
+
+        Arguments:
+            progress: called with the number of configurations done since its last call.
+
+        What is known already serves as a threshold: it changes what is looked at twice, never the result.
+        """
+        outcome = known or self.start()
+        waiting: deque[tuple[int, int, Screened]] = deque()
+        while start < stop or waiting:
+            if start < stop:
+                program, count = self._next(start, stop)
+                thresholds = [reduction.threshold(state) for reduction, state in zip(self.reductions, outcome.states, strict=True)]
+                waiting.append((start, count, program.dispatch(start, count, thresholds)))
+                start += count
+            if len(waiting) > _AHEAD or start >= stop:
+                begun, count, screened = waiting.popleft()
+                outcome = self._absorbed(outcome, begun, count, screened)
+                progress(count)
+        return outcome
+
+    def _next(self, start: int, stop: int) -> tuple[Program, int]:
+        """The program of the variant that `start` is in, and how many of its configurations the next batch has."""
+        variant = self.space.split(start)[0]
+        if variant not in self._programs:
+            self._programs[variant] = Program(self.space, variant, self.reductions, self.batch, self._sharpness, self._sharding)
+        end = (variant + 1) * (self.space.size // self.space.variant_count)
+        return self._programs[variant], min(self.batch, stop - start, end - start)
+
+    def _absorbed(self, outcome: Outcome, start: int, count: int, screened: Screened) -> Outcome:
+        kept = np.flatnonzero(np.asarray(screened.keep))
+        rows = {name: np.asarray(column)[kept] for name, column in screened.columns.items()}
+        rows["index"] = start + kept.astype(np.int64)
+        states = tuple(
+            reduction.absorb(state, rows, summary)
+            for reduction, state, summary in zip(self.reductions, outcome.states, screened.summaries, strict=True)
+        )
+        tally = Tally(count, int(screened.legal), int(screened.broken), int(screened.feasible))
+        return Outcome(outcome.tally.plus(tally), states)
+
+    def merge(self, one: Outcome, other: Outcome) -> Outcome:
+        """The outcome of two disjoint ranges."""
+        states = tuple(reduction.merge(a, b) for reduction, a, b in zip(self.reductions, one.states, other.states, strict=True))
+        return Outcome(one.tally.plus(other.tally), states)

@@ -1,0 +1,137 @@
+"""What a sweep found: tables of configurations with all their metrics, maps and histograms."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diffgenz.errors import InputError, unknown
+from diffgenz.smooth import SHARPNESS
+from diffgenz.sweeping.engine import Outcome, Tally
+from diffgenz.sweeping.program import metrics_at
+from diffgenz.sweeping.reductions import Best, Histogram, Reduction
+from diffgenz.sweeping.space import Space
+
+Table = dict[str, list[Any]]
+"""Columns by name: index, what the axes have, quantities, metrics."""
+
+
+class Findings:
+    """What a sweep found.
+
+    Arguments:
+        space, reductions: of the sweep. outcome: what it came to.
+    """
+
+    def __init__(self, space: Space, reductions: dict[str, Reduction], outcome: Outcome, sharpness: float = SHARPNESS):
+        self.space, self.reductions, self.outcome, self._sharpness = space, reductions, outcome, sharpness
+
+    @property
+    def tally(self) -> Tally:
+        """Configurations tried, legal, broken and feasible."""
+        return self.outcome.tally
+
+    def state(self, name: str) -> dict[str, np.ndarray]:
+        """The arrays of a reduction.
+
+        Raises:
+            InputError: there is none of that name.
+        """
+        if name not in self.reductions:
+            raise unknown("reduction", name, self.reductions)
+        return self.outcome.states[list(self.reductions).index(name)]
+
+    def indices(self, name: str) -> list[int]:
+        """The configurations that a reduction kept: a front by its first goal, the best first, a map's in order of its cells.
+
+        Raises:
+            InputError: an unknown name, or a histogram, which keeps none.
+        """
+        state = self.state(name)
+        if isinstance(self.reductions[name], Histogram):
+            raise InputError(f"reduction: {name} is a histogram, which keeps no configurations; use counts")
+        found = state["indices"].ravel()
+        return [int(index) for index in found[found >= 0]]
+
+    def overflow(self, name: str) -> int:
+        """Points of a front that did not fit its capacity; where there are any, the front is not exact."""
+        return int(self.state(name).get("overflow", 0))
+
+    def counts(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """The edges (bins + 1) of a histogram and its counts (bins + 2): below, in each bin, above."""
+        reduction = self.reductions.get(name)
+        if not isinstance(reduction, Histogram):
+            raise InputError(f"reduction: {name!r} is not a histogram")
+        return reduction.edges, self.state(name)["counts"]
+
+    def quantile(self, name: str, share: float) -> float:
+        """The value below which `share` of the feasible configurations lie, to within a bin of the histogram `name`; NaN outside its bins."""
+        edges, counts = self.counts(name)
+        if not 0 <= share <= 1:
+            raise InputError(f"share: {share:g} is not allowed; it must be between 0 and 1")
+        reached = np.cumsum(counts)[:-1] / max(counts.sum(), 1)
+        if not reached[0] <= share <= reached[-1]:
+            return float("nan")
+        return float(np.interp(share, reached, edges))
+
+    def table(self, name: str, count: int | None = None) -> Table:
+        """The configurations that a reduction kept, the first `count` of them, with what the axes have and every metric."""
+        indices = self.indices(name)[:count]
+        return {"index": indices} | self.space.coordinates(indices) | metrics_at(self.space, indices, self._sharpness)
+
+    def map(self, name: str, value: str | None = None) -> np.ndarray:
+        """A `Best` map: of each cell the value of its goal (NaN where nothing is feasible), or what the best has at the axis `value`."""
+        reduction = self.reductions.get(name)
+        if not isinstance(reduction, Best):
+            raise InputError(f"reduction: {name!r} is not a map; add a Best of that name")
+        state = self.state(name)
+        if value is None:
+            return np.where(state["indices"] >= 0, -state["costs"] if reduction.goal.maximize else state["costs"], np.nan)
+        found = self.space.coordinates(self.indices(name))
+        if value not in found:
+            raise unknown("axis", value, found)
+        result = np.full(state["indices"].shape, None, object)
+        result[state["indices"] >= 0] = np.asarray(found[value], object)
+        return result
+
+    def to_pandas(self, name: str) -> Any:
+        """`table` as a pandas DataFrame (needs diffgenz[tables])."""
+        return _imported("pandas").DataFrame(self.table(name))
+
+    def to_xarray(self, name: str) -> Any:
+        """A `Best` map as an xarray Dataset over its axes: the goal, and what the best has at every other axis (needs diffgenz[tables])."""
+        xarray = _imported("xarray")
+        reduction = self.reductions[name]
+        goal = self.map(name)
+        assert isinstance(reduction, Best)
+        others = [axis for axis in self.space.axes if axis not in reduction.by]
+        fields = {reduction.goal.expression.text: (reduction.by, goal)} | {axis: (reduction.by, self.map(name, axis)) for axis in others}
+        return xarray.Dataset(fields, coords={axis: self.space.level_values(axis) for axis in reduction.by})
+
+    def write_table(self, name: str, path: Path) -> None:
+        """Save `table` as .csv or .parquet (needs diffgenz[tables]), aside first."""
+        table = self.table(name)
+        aside = path.with_name(f".{path.name}.part")
+        if path.suffix == ".csv":
+            text = io.StringIO()
+            writer = csv.writer(text)
+            writer.writerow(table)
+            writer.writerows(zip(*table.values(), strict=True))
+            aside.write_text(text.getvalue())
+        elif path.suffix == ".parquet":
+            arrow = _imported("pyarrow")
+            _imported("pyarrow.parquet").write_table(arrow.table(table), aside)
+        else:
+            raise InputError(f"out: {path.name!r} is of no known kind; use .csv or .parquet")
+        aside.replace(path)
+
+
+def _imported(module: str) -> Any:
+    from importlib import import_module
+
+    try:
+        return import_module(module)
+    except ImportError:
+        raise InputError(f"{module}: is not installed; install it with: pip install 'diffgenz[tables]'") from None

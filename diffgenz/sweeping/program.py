@@ -1,0 +1,214 @@
+"""The device's part: decode a batch, estimate it, screen it. Three programs, so that none recomputes another's numbers.
+
+`decode` turns an index into columns, `estimate` turns columns into the metrics that anything asks for, `screen` says which configurations are
+feasible and which of those a reduction may want. Only the last sees constraints, quantities and reductions; the first two are compiled once for
+all questions about a space of the same structure.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diffgenz.errors import InputError, unknown
+from diffgenz.smooth import SHARPNESS
+from diffgenz.sweeping.expressions import Expression
+from diffgenz.sweeping.leaves import Path, find, with_leaves
+from diffgenz.sweeping.reductions import Reduction
+from diffgenz.sweeping.scenario import scenario_metrics
+from diffgenz.sweeping.space import Decoder, Space, number_named, unnamed
+
+Columns = dict[str, jax.Array]
+"""Numbers by name, a configuration each."""
+
+
+class Derived(NamedTuple):
+    """Numbers that follow from others."""
+
+    paths: tuple[Path, ...]
+    expression: Expression
+
+
+class Screened(eqx.Module):
+    """What comes of a batch of `size` configurations.
+
+    Arguments:
+        columns: the numbers that reductions asked for. keep: those that some reduction may want.
+        legal, broken, feasible: counts: plans that can be laid out, those of them that are not finite, and what meets all constraints.
+        summaries: of each reduction.
+    """
+
+    columns: Columns
+    keep: jax.Array
+    legal: jax.Array
+    broken: jax.Array
+    feasible: jax.Array
+    summaries: tuple[Any, ...]
+
+
+class Program:
+    """The batches of one variant of a space.
+
+    Arguments:
+        space, variant: what is estimated.
+        reductions: what is kept of them.
+        batch: configurations of one call. sharpness: of the estimates.
+        sharding: how the configurations of a batch are spread over devices; None: on one.
+
+    Raises:
+        InputError: a name that is neither a metric nor a number nor a quantity.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        variant: int,
+        reductions: Sequence[Reduction],
+        batch: int,
+        sharpness: float = SHARPNESS,
+        sharding: Any = None,
+    ):
+        self.space = space
+        self._reductions, self._sharpness = tuple(reductions), sharpness
+        self._wanted = tuple(dict.fromkeys(expression for reduction in reductions for expression in reduction.expressions))
+        self._base = unnamed(space.variant(variant))
+        self._variant_levels = space.variant_levels(variant)
+        offsets = jnp.arange(batch, dtype=jnp.uint32)
+        self._offsets = offsets if sharding is None else jax.device_put(offsets, sharding)
+        self._leaves, structure = jax.tree.flatten(self._base)
+        derived = tuple(Derived(paths, expression) for paths, expression in space.derived.items())
+        quantities = tuple(space.quantities.items())
+        self._estimated = _Static(structure, space.paths, derived, self._raw_names(dict(quantities)), sharpness)
+        self._screened = _Static(self._wanted, space.constraints, quantities, self._reductions)
+
+    def dispatch(self, start: int, count: int, thresholds: Sequence[Any]) -> Screened:
+        """Start a batch of `count` configurations from `start` on; asynchronous, like everything in JAX."""
+        levels, columns = _decode(self.space.decoder(start), self._offsets)
+        raw = _estimate(self._estimated, self._leaves, columns)
+        return _screen(self._screened, raw, self._level_columns(levels), self._offsets, np.uint32(count), tuple(thresholds))
+
+    def _level_columns(self, levels: list[jax.Array]) -> Columns:
+        """The levels of the axes that reductions ask for."""
+        names = [slot.name for slot in (*self.space.enumerated, *self.space.drawn)]
+        of_axes = dict(zip(names, levels, strict=True)) | {name: jnp.float32(level) for name, level in self._variant_levels.items()}
+        return {f"level of {name}": of_axes[name] for reduction in self._reductions for name in reduction.axes}
+
+    def _raw_names(self, quantities: dict[str, Expression]) -> tuple[str, ...]:
+        """The metrics and numbers that all formulas come down to."""
+        known = set(jax.eval_shape(lambda scenario: scenario_metrics(scenario, self._sharpness), self._base))
+        names = {"legal"}
+        waiting = [name for expression in (*self._wanted, *self.space.constraints) for name in expression.names]
+        seen: set[str] = set()
+        while waiting:
+            name = waiting.pop()
+            if name in quantities:
+                if name in seen:
+                    continue
+                seen.add(name)
+                waiting += quantities[name].names
+            elif name in known:
+                names.add(name)
+            else:
+                try:
+                    find(self._base, name, alike="served")
+                except InputError as error:
+                    if "several" in str(error):
+                        raise
+                    raise unknown("name", name, {*known, *quantities, *(axis for axis in self.space.axes)}) from None
+                names.add(name)
+        return tuple(sorted(names))
+
+
+class _Static:
+    """What a compiled function depends on, hashed once: hashing a model's structure for every batch would take longer than the batch."""
+
+    def __init__(self, *parts: Any):
+        self.parts = parts
+        self._hash = hash(parts)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Static) and (self is other or self.parts == other.parts)
+
+
+@jax.jit
+def _decode(decoder: Decoder, offsets: jax.Array) -> tuple[list[jax.Array], list[jax.Array]]:
+    return decoder.decoded(offsets)
+
+
+@partial(jax.jit, static_argnums=0)
+def _estimate(static: _Static, leaves: list[jax.Array], columns: list[jax.Array]) -> Columns:
+    structure, paths, derived, names, sharpness = static.parts
+
+    def one(numbers: list[jax.Array]) -> Columns:
+        scenario = with_leaves(jax.tree.unflatten(structure, leaves), dict(zip(paths, numbers, strict=True)))
+        sound = jnp.asarray(True)
+        for entry in derived:
+            value = jnp.asarray(entry.expression(partial(number_named, scenario)), jnp.float32)
+            sound = sound & (value >= 0) & jnp.isfinite(value)
+            scenario = with_leaves(scenario, dict.fromkeys(entry.paths, value))
+        metrics = scenario_metrics(scenario, sharpness)
+        metrics["legal"] = metrics["legal"] & sound
+        return {name: metrics[name] if name in metrics else number_named(scenario, name) for name in names}
+
+    return jax.vmap(one)(columns)
+
+
+@partial(jax.jit, static_argnums=0)
+def _screen(static: _Static, raw: Columns, levels: Columns, offsets: jax.Array, count: jax.Array, thresholds: tuple[Any, ...]) -> Screened:
+    wanted, constraints, quantities, reductions = static.parts
+
+    def lookup(name: str) -> jax.Array:
+        return dict(quantities)[name](lookup) if name in dict(quantities) else raw[name]
+
+    there = offsets < count
+    columns = {expression.text: jnp.asarray(expression(lookup), jnp.float32) + jnp.zeros(offsets.shape) for expression in wanted}
+    finite = there
+    for column in columns.values():
+        finite = finite & jnp.isfinite(column)
+    legal = there & raw["legal"]
+    feasible = legal & finite
+    for constraint in constraints:
+        feasible = feasible & constraint(lookup)
+    columns |= {name: jnp.asarray(level, jnp.float32) + jnp.zeros(offsets.shape) for name, level in levels.items()}
+    keep, summaries = jnp.zeros(offsets.shape, bool), []
+    for reduction, threshold in zip(reductions, thresholds, strict=True):
+        may_matter, summary = reduction.screen(columns, feasible, threshold)
+        keep = keep if may_matter is None else keep | may_matter
+        summaries.append(summary)
+    return Screened(columns, keep, legal.sum(), (legal & ~finite).sum(), feasible.sum(), tuple(summaries))
+
+
+def metrics_at(space: Space, indices: Sequence[int], sharpness: float = SHARPNESS) -> dict[str, list[float]]:
+    """Quantities and metrics of single configurations, each a column."""
+    if not indices:
+        return {}
+    columns: dict[str, list[float]] = {}
+    for variant in range(space.variant_count):
+        mine = [place for place, index in enumerate(indices) if space.split(index)[0] == variant]
+        if not mine:
+            continue
+        base = unnamed(space.variant(variant))
+        leaves, structure = jax.tree.flatten(base)
+        metrics = tuple(name for name in jax.eval_shape(lambda s: scenario_metrics(s, sharpness), base) if name not in ("legal", "fits"))
+        quantities = dict(space.quantities)
+        needed = {name for expression in quantities.values() for name in expression.names if name not in quantities}
+        derived = tuple(Derived(paths, expression) for paths, expression in space.derived.items())
+        static = _Static(structure, space.paths, derived, tuple(sorted({*metrics, *needed, "legal"})), sharpness)
+        numbers = space.numbers([indices[place] for place in mine])
+        raw = _estimate(static, leaves, numbers)
+
+        def lookup(name: str, raw: Columns = raw, quantities: dict[str, Expression] = quantities) -> jax.Array:
+            return quantities[name](lambda inner: lookup(inner, raw, quantities)) if name in quantities else raw[name]
+
+        for name in (*quantities, *metrics):
+            column = columns.setdefault(name, [float("nan")] * len(indices))
+            for place, value in zip(mine, np.broadcast_to(np.asarray(lookup(name), float), len(mine)).tolist(), strict=True):
+                column[place] = value
+    return columns

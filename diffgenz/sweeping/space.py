@@ -1,0 +1,412 @@
+"""A design space: every combination of its axes, numbered.
+
+With G combinations of the enumerated axes (the last one listed varies fastest), S samples of the others, and V combinations of those choices
+whose options differ in structure (another network, other number formats, another family of models), the size is V S G, and
+
+    index = (variant x S + sample) x G + combination
+
+exactly, as Python integers, however large. Variants are what has to be compiled apart.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diffgenz.errors import InputError
+from diffgenz.record import Record
+from diffgenz.sweeping.axes import Axis, Choice, Grid, Range
+from diffgenz.sweeping.digest import structure_digest
+from diffgenz.sweeping.expressions import Expression
+from diffgenz.sweeping.leaves import Path, find, leaf_at, leaf_names, name_of, with_leaves
+from diffgenz.sweeping.scenario import Scenario
+from diffgenz.sweeping.sobol import INDEX_BITS, LOW_BITS, Place, Sobol
+
+MOST_BATCH = 2 ** (LOW_BITS - 1)
+"""Configurations of one device call, at most."""
+
+
+class Slot(NamedTuple):
+    """An axis on the device: the numbers it sets, and the values of each by level. `labels`: of a choice; empty for numbers."""
+
+    name: str
+    paths: tuple[Path, ...]
+    tables: tuple[np.ndarray, ...]
+    labels: tuple[str, ...]
+
+    @property
+    def levels(self) -> int:
+        """How many values it has."""
+        return len(self.tables[0])
+
+
+class Continuum(NamedTuple):
+    """A range on the device."""
+
+    name: str
+    paths: tuple[Path, ...]
+    range: Range
+
+
+class Variant(NamedTuple):
+    """A choice whose options differ in structure: each is compiled apart."""
+
+    name: str
+    labels: tuple[str, ...]
+    changes: tuple[dict[Path, Any], ...]
+
+
+class Space:
+    """Configurations of a scenario, by number.
+
+    Arguments:
+        scenario: what does not vary.
+        axes: by the name of what they vary: a number ("memory_bandwidth", "plan.tensor", "network[0].bandwidth"; the beginning of a name may be
+            left out where it stays clear, and a name that fits every model of a mix means all of them), or, for a choice, a whole record
+            ("platform", "model", "plan").
+        derived: numbers that follow from others: {"peak_flops[fp8]": "2 * peak_flops[bf16]"}, in this order, after the axes.
+        quantities: names for formulas of numbers and metrics: {"power": "idle_power + 0.1 * ..."}.
+        constraints: formulas that must hold: "fits", "tpot <= 0.02", "power <= 1000". Plans that are not legal never count.
+        samples: points of the Sobol sequence for the axes that are sampled; required where there are any, and only there.
+        seed: of its scrambling.
+
+    Raises:
+        InputError: an unknown name (the nearest are given), a number two axes set, a value its record refuses, samples without sampled axes.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        axes: Mapping[str, Axis],
+        *,
+        derived: Mapping[str, str] | None = None,
+        quantities: Mapping[str, str] | None = None,
+        constraints: Sequence[str] = ("fits",),
+        samples: int | None = None,
+        seed: int = 0,
+    ):
+        self.scenario = scenario
+        self.axes = dict(axes)
+        self.seed = seed
+        self.enumerated: list[Slot] = []
+        self.drawn: list[Slot | Continuum] = []
+        self.variants: list[Variant] = []
+        if not axes:
+            raise InputError("space: it has no axes; give at least one")
+        for name, axis in self.axes.items():
+            self._add(name, axis)
+        self.derived = {find(scenario, name, alike="served"): Expression(text) for name, text in (derived or {}).items()}
+        self.quantities = {name: Expression(text) for name, text in (quantities or {}).items()}
+        self.constraints = tuple(Expression(text) for text in constraints)
+        self.samples = self._checked_samples(samples)
+        self.combinations = math.prod(slot.levels for slot in self.enumerated)
+        self.variant_count = math.prod(len(variant.labels) for variant in self.variants)
+        self.size = self.variant_count * self.samples * self.combinations
+        if self.size >> INDEX_BITS:
+            raise InputError(f"space: {self.size} configurations are more than 2**{INDEX_BITS}; use fewer values")
+        self._sobol = Sobol(len(self.drawn), seed)
+        self._check_once()
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """What the axes set, in the order of `Decoder.columns`."""
+        return tuple(path for slot in (*self.enumerated, *self.drawn) for path in slot.paths)
+
+    def variant(self, number: int) -> Scenario:
+        """The scenario of a variant, its axes not yet set."""
+        changes: dict[Path, Any] = {}
+        for variant in self.variants:
+            changes |= variant.changes[self.variant_levels(number)[variant.name]]
+        return with_leaves(self.scenario, changes) if changes else self.scenario
+
+    def variant_levels(self, number: int) -> dict[str, int]:
+        """Which option of each choice a variant has."""
+        digits = _digits(number, [len(variant.labels) for variant in self.variants])
+        return {variant.name: digit for variant, digit in zip(self.variants, digits, strict=True)}
+
+    @property
+    def levels(self) -> dict[str, int]:
+        """How many values each axis has, ranges apart."""
+        slots = [slot for slot in (*self.enumerated, *self.drawn) if isinstance(slot, Slot)]
+        return {slot.name: slot.levels for slot in slots} | {variant.name: len(variant.labels) for variant in self.variants}
+
+    def split(self, index: int) -> tuple[int, int, int]:
+        """Variant, sample and combination of `index`."""
+        rest, combination = divmod(index, self.combinations)
+        variant, sample = divmod(rest, self.samples)
+        return variant, sample, combination
+
+    def decoder(self, index: int) -> "Decoder":
+        """What the device needs to make the configurations from `index` on."""
+        _, sample, combination = self.split(index)
+        starts = np.asarray(_digits(combination, [slot.levels for slot in self.enumerated]), np.float32)
+        return Decoder(starts, *self._constants, self._sobol.place(sample))
+
+    @cached_property
+    def _constants(self) -> "tuple[jax.Array, list[list[jax.Array]], list[Drawn | Span]]":
+        """The parts of a decoder that no index changes."""
+        drawn: list[Drawn | Span] = []
+        for slot in self.drawn:
+            if isinstance(slot, Slot):
+                drawn.append(Drawn(jnp.float32(slot.levels), [_padded(table) for table in slot.tables]))
+            else:
+                low, high = slot.range.low, slot.range.high
+                width = math.log(high / low) if slot.range.logarithmic else high - low
+                drawn.append(Span(jnp.float32(low), jnp.float32(width), len(slot.paths), slot.range.logarithmic))
+        radices = jnp.asarray([slot.levels for slot in self.enumerated], jnp.float32)
+        return radices, [[_padded(table) for table in slot.tables] for slot in self.enumerated], drawn
+
+    def configuration(self, index: int) -> Scenario:
+        """Configuration number `index`.
+
+        Raises:
+            InputError: there is none of that number.
+        """
+        if not 0 <= index < self.size:
+            raise InputError(f"index: {index} is not allowed; the space has {self.size} configurations, from 0 on")
+        columns = self.numbers([index])
+        base = self.variant(self.split(index)[0])
+        scenario = with_leaves(base, {path: column[0] for path, column in zip(self.paths, columns, strict=True)})
+        return self.with_derived(scenario)
+
+    def with_derived(self, scenario: Scenario) -> Scenario:
+        """`scenario` with the numbers that follow from others."""
+        for paths, expression in self.derived.items():
+            value = expression(lambda name, s=scenario: number_named(s, name))
+            scenario = with_leaves(scenario, {path: jnp.asarray(value, float) for path in paths})
+        return scenario
+
+    def coordinates(self, indices: Sequence[int]) -> dict[str, list[Any]]:
+        """What each axis has at each of `indices`: numbers, or the labels of choices."""
+        if not indices:
+            return {name: [] for name in self.axes}
+        levels, columns = self._decoded(indices)
+        table: dict[str, list[Any]] = {}
+        at = 0
+        for slot, level in zip((*self.enumerated, *self.drawn), levels, strict=True):
+            labels = slot.labels if isinstance(slot, Slot) else ()
+            table[slot.name] = [labels[int(digit)] for digit in np.asarray(level)] if labels else np.asarray(columns[at], float).tolist()
+            at += len(slot.paths)
+        for variant in self.variants:
+            table[variant.name] = [variant.labels[self.variant_levels(self.split(index)[0])[variant.name]] for index in indices]
+        return {name: table[name] for name in self.axes}
+
+    def numbers(self, indices: Sequence[int]) -> list[jax.Array]:
+        """The numbers that the axes set, in the order of `paths`, at each of `indices`."""
+        return self._decoded(indices)[1]
+
+    def _decoded(self, indices: Sequence[int]) -> tuple[list[jax.Array], list[jax.Array]]:
+        sample, combination = np.divmod(np.asarray(indices, np.int64) % (self.samples * self.combinations), self.combinations)
+        starts = np.zeros((len(indices), len(self.enumerated)), np.float32)
+        for axis in reversed(range(len(self.enumerated))):
+            combination, starts[:, axis] = np.divmod(combination, self.enumerated[axis].levels)
+        return _decode_each(Decoder(starts, *self._constants, self._sobol.places(sample)))
+
+    def level_values(self, name: str) -> list[Any]:
+        """The values of an axis: numbers, or labels.
+
+        Raises:
+            InputError: it is a range, or there is no such axis.
+        """
+        for slot in (*self.enumerated, *self.drawn, *self.variants):
+            if slot.name == name and not isinstance(slot, Continuum):
+                return list(slot.labels) if isinstance(slot, Variant) or slot.labels else slot.tables[0].astype(float).tolist()
+        raise InputError(f"axis: {name!r} has no values one by one; it must be a grid or a choice")
+
+    def description(self) -> dict[str, str]:
+        """What makes it this space: digests of records, everything else in words."""
+        words = {"scenario": structure_digest(self.scenario), "samples": str(self.samples), "seed": str(self.seed)}
+        for name, axis in self.axes.items():
+            if isinstance(axis, Choice):
+                words[f"axis {name}"] = f"{'sampled ' * axis.drawn}{ {label: structure_digest(option) for label, option in axis.options.items()} }"
+            elif isinstance(axis, Grid) and len(axis.levels) > 16:
+                digest = structure_digest(np.asarray(axis.levels))
+                words[f"axis {name}"] = f"{'sampled ' * axis.drawn}{len(axis.levels)} from {axis.levels[0]} to {axis.levels[-1]}, {digest}"
+            else:
+                words[f"axis {name}"] = repr(axis)
+        words |= {f"derived {'+'.join(map(name_of, paths))}": expression.text for paths, expression in self.derived.items()}
+        words |= {f"quantity {name}": expression.text for name, expression in self.quantities.items()}
+        return words | {"constraints": "; ".join(expression.text for expression in self.constraints), "axes": ", ".join(self.axes)}
+
+    def _add(self, name: str, axis: Axis) -> None:
+        if isinstance(axis, Range):
+            slot = Continuum(name, find(self.scenario, name, alike="served"), axis)
+            self._claim(slot.name, slot.paths)
+            self.drawn.append(slot)
+        elif isinstance(axis, Grid):
+            paths = find(self.scenario, name, alike="served")
+            self._claim(name, paths)
+            table = np.asarray(axis.levels, np.float32)
+            (self.drawn if axis.drawn else self.enumerated).append(Slot(name, paths, (table,) * len(paths), ()))
+        else:
+            self._add_choice(name, axis)
+
+    def _add_choice(self, name: str, axis: Choice) -> None:
+        labels = tuple(axis.options)
+        options = [self._changes(name, option) for option in axis.options.values()]
+        flat = [jax.tree.flatten(unnamed(tuple(changes.values()))) for changes in options]
+        alike = all(
+            structure == flat[0][1] and set(changes) == set(options[0]) and [np.shape(x) for x in leaves] == [()] * len(leaves)
+            for changes, (leaves, structure) in zip(options, flat, strict=True)
+        )
+        if not alike:
+            self._claim(name, tuple(options[0]))
+            if axis.drawn:
+                raise InputError(f"axis {name}: its options differ in structure and cannot be sampled; enumerate them")
+            self.variants.append(Variant(name, labels, tuple(options)))
+            return
+        paths = tuple(at + tuple(path) for at, part in options[0].items() for path, _ in jax.tree_util.tree_flatten_with_path(part)[0])
+        tables = tuple(np.asarray(column, np.float32) for column in zip(*(leaves for leaves, _ in flat), strict=True))
+        self._claim(name, paths)
+        (self.drawn if axis.drawn else self.enumerated).append(Slot(name, paths, tables, labels))
+
+    def _changes(self, name: str, option: Any) -> dict[Path, Any]:
+        if isinstance(option, Mapping):
+            return {path: jnp.asarray(value, float) for leaf, value in option.items() for path in find(self.scenario, leaf, alike="served")}
+        paths = find(self.scenario, name, alike="served", parts=True)
+        for path in paths:
+            here = leaf_at(self.scenario, path)
+            if type(here) is not type(option):
+                raise InputError(f"axis {name}: a {type(option).__name__} does not go there; a {type(here).__name__} does")
+        return dict.fromkeys(paths, option)
+
+    def _claim(self, name: str, paths: tuple[Path, ...]) -> None:
+        for path in paths:
+            for other in (*self.enumerated, *self.drawn):
+                if any(path[: len(taken)] == taken or taken[: len(path)] == path for taken in other.paths):
+                    raise InputError(f"axis {name}: {name_of(path)} is set by the axis {other.name} already; drop one of them")
+
+    def _checked_samples(self, samples: int | None) -> int:
+        if self.drawn and samples is None:
+            raise InputError(f"samples: needed, since {self.drawn[0].name} is sampled; give their number, or n")
+        if not self.drawn and samples is not None:
+            raise InputError(f"samples: {samples} asked for, but no axis is sampled; leave it out, or make an axis a range or `sampled()`")
+        if samples is not None and samples < 1:
+            raise InputError(f"samples: {samples} is not allowed; it must be at least 1")
+        return samples or 1
+
+    def _check_once(self) -> None:
+        """Every value of every axis goes through the checks of its record; numbers that are traced, here all others, pass."""
+        slots = (*self.enumerated, *self.drawn)
+        for number in range(self.variant_count):
+            base = self.variant(number)
+            known = {tuple(path) for path in leaf_names(base).values()}
+            for slot in slots:
+                for path in slot.paths:
+                    if path not in known:
+                        raise InputError(f"axis {slot.name}: {name_of(path)} is not in every option of {', '.join(v.name for v in self.variants)}")
+                others = [path for path in self.paths if path not in slot.paths]
+                tables = slot.tables if isinstance(slot, Slot) else (np.asarray([slot.range.low, slot.range.high]),) * len(slot.paths)
+                own = dict(zip(slot.paths, tables, strict=True))
+
+                def rebuilt(rest: list[Any], base: Scenario = base, own: dict[Path, Any] = own, others: list[Path] = others) -> Any:
+                    return with_leaves(base, own | dict(zip(others, rest, strict=True)))
+
+                try:
+                    jax.eval_shape(rebuilt, [jax.ShapeDtypeStruct((), jnp.float32)] * len(others))
+                except InputError as error:
+                    raise InputError(f"axis {slot.name}: {error}") from None
+            self.with_derived(base)
+
+
+def number_named(scenario: Scenario, name: str) -> Any:
+    """The number called `name` in a scenario; the first, where it is one of every model of a mix."""
+    return leaf_at(scenario, find(scenario, name, alike="served")[0])
+
+
+def unnamed(record: Any) -> Any:
+    """The record without the names that people gave its parts, which would make equal structures differ."""
+    if isinstance(record, tuple) and not hasattr(record, "_fields"):
+        return tuple(unnamed(part) for part in record)
+    if not isinstance(record, Record):
+        return record
+    copy = object.__new__(type(record))
+    for field in record.__dataclass_fields__:
+        value = getattr(record, field)
+        object.__setattr__(copy, field, "" if field == "name" and isinstance(value, str) else unnamed(value))
+    return copy
+
+
+class Drawn(eqx.Module):
+    """A sampled axis of levels: how many, and the values of each number it sets."""
+
+    radix: jax.Array
+    tables: list[jax.Array]
+
+
+class Span(eqx.Module):
+    """A sampled range: its lower bound, its width (of the logarithm, if `logarithmic`), and how many numbers it sets."""
+
+    low: jax.Array
+    width: jax.Array
+    copies: int = eqx.field(static=True)
+    logarithmic: bool = eqx.field(static=True)
+
+
+class Decoder(eqx.Module):
+    """From offsets within a batch to the numbers of its configurations. Levels and offsets stay below 2**21: exact in float32.
+
+    Arguments:
+        starts: levels of the enumerated axes at which the batch begins. radices: how many levels each has.
+        tables: of each, the values of every number it sets. drawn: the sampled axes. place: where their sequence begins.
+    """
+
+    starts: Any
+    radices: jax.Array
+    tables: list[list[jax.Array]]
+    drawn: list[Drawn | Span]
+    place: Place
+
+    def decoded(self, offset: jax.Array) -> tuple[list[jax.Array], list[jax.Array]]:
+        """The level of each axis (the coordinate of a range), and each number's value, `offset` (uint32) configurations from the start."""
+        carry = offset.astype(jnp.float32)
+        levels: list[jax.Array] = []
+        inverses = 1 / self.radices
+        for axis in reversed(range(len(self.tables))):
+            total = self.starts[axis] + carry
+            carry = jnp.floor((total + 0.5) * inverses[axis])
+            levels.insert(0, total - carry * self.radices[axis])
+        columns = [_at(table, level) for tables, level in zip(self.tables, levels, strict=True) for table in tables]
+        if self.drawn:
+            for axis, coordinate in zip(self.drawn, self.place.points(carry.astype(jnp.uint32)), strict=True):
+                if isinstance(axis, Drawn):
+                    levels.append(jnp.floor(coordinate * axis.radix))
+                    columns += [_at(table, levels[-1]) for table in axis.tables]
+                else:
+                    levels.append(coordinate)
+                    moved = coordinate * axis.width
+                    columns += [axis.low * jnp.exp(moved) if axis.logarithmic else axis.low + moved] * axis.copies
+        return levels, columns
+
+
+def _at(table: jax.Array, level: jax.Array) -> jax.Array:
+    return table.at[level.astype(jnp.int32)].get(mode="promise_in_bounds")
+
+
+@jax.jit
+def _decode_each(decoder: Decoder) -> tuple[list[jax.Array], list[jax.Array]]:
+    """The first configuration of each of the batches that begin at `decoder.starts` and `decoder.place`."""
+
+    def first(start: jax.Array, bases: jax.Array, low: jax.Array) -> tuple[list[jax.Array], list[jax.Array]]:
+        place = Place(decoder.place.table, bases, low)
+        return Decoder(start, decoder.radices, decoder.tables, decoder.drawn, place).decoded(jnp.zeros((), jnp.uint32))
+
+    return jax.vmap(first)(decoder.starts, decoder.place.bases, decoder.place.low)
+
+
+def _padded(table: np.ndarray) -> jax.Array:
+    """The table, its length rounded up to a power of two: other numbers of levels need no other program."""
+    return jnp.asarray(np.pad(table, (0, (1 << (len(table) - 1).bit_length()) - len(table)), mode="edge"))
+
+
+def _digits(number: int, radices: Sequence[int]) -> list[int]:
+    digits = []
+    for radix in reversed(radices):
+        number, digit = divmod(number, radix)
+        digits.insert(0, digit)
+    return digits
