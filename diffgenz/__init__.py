@@ -28,6 +28,14 @@ if TYPE_CHECKING:
     from diffgenz.serving_options import Draft, Serving, Speculation
     from diffgenz.sizing import LinkNeeds, Needs, Requirements, ideal_platform, requirements
     from diffgenz.smooth import HARD, SHARPNESS
+    from diffgenz.sweeping.axes import choice, geometric, integers, linear, log_uniform, uniform, values
+    from diffgenz.sweeping.findings import Findings
+    from diffgenz.sweeping.ray_tasks import on_ray
+    from diffgenz.sweeping.reductions import Best, Histogram, Pareto, Top
+    from diffgenz.sweeping.rows import Rows
+    from diffgenz.sweeping.run import merge, sweep
+    from diffgenz.sweeping.scenario import Scenario, Served
+    from diffgenz.sweeping.space import Space
     from diffgenz.use_case_figures import USE_CASES
     from diffgenz.use_cases import UseCase, load_use_case
     from diffgenz.workload import Parallelism, Workload
@@ -51,6 +59,14 @@ _HOMES = {
     "smooth": ("HARD", "SHARPNESS"),
     "use_case_figures": ("USE_CASES",),
     "use_cases": ("UseCase", "load_use_case"),
+    "sweeping.axes": ("choice", "geometric", "integers", "linear", "log_uniform", "uniform", "values"),
+    "sweeping.findings": ("Findings",),
+    "sweeping.ray_tasks": ("on_ray",),
+    "sweeping.reductions": ("Best", "Histogram", "Pareto", "Top"),
+    "sweeping.rows": ("Rows",),
+    "sweeping.run": ("merge", "sweep"),
+    "sweeping.scenario": ("Scenario", "Served"),
+    "sweeping.space": ("Space",),
     "workload": ("Parallelism", "Workload"),
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
@@ -60,6 +76,8 @@ __all__ = [  # noqa: RUF022
     "model_from_config", "Model", "FORMATS", "Precision", "METRICS", "elasticities", "HARD", "SHARPNESS", "Parallelism", "Workload", "plans",
     "Deployment", "Search", "search", "NoSolution", "ENGINES", "launch_command",
     "LinkNeeds", "Needs", "Requirements", "ideal_platform", "requirements", "USE_CASES", "UseCase", "load_use_case",
+    "Scenario", "Served", "Space", "choice", "geometric", "integers", "linear", "log_uniform", "uniform", "values",
+    "sweep", "merge", "on_ray", "Findings", "Pareto", "Top", "Best", "Histogram", "Rows",
     "Draft", "Serving", "Speculation", "Disaggregated", "Pool", "disaggregate",
 ]  # fmt: skip
 

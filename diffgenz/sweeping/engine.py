@@ -61,6 +61,9 @@ class Engine:
             self._sharding = NamedSharding(Mesh(np.array(devices), ("configurations",)), PartitionSpec("configurations"))
         self._programs: dict[int, Program] = {}
 
+    def __reduce__(self):
+        return _rebuilt, (self.space, self.reductions, self.batch // len(jax.local_devices()), self._sharpness)
+
     def start(self) -> Outcome:
         """Of no configurations."""
         return Outcome(Tally(), tuple(reduction.start(self.space.levels) for reduction in self.reductions))
@@ -96,17 +99,21 @@ class Engine:
         return self._programs[variant], min(self.batch, stop - start, end - start)
 
     def _absorbed(self, outcome: Outcome, start: int, count: int, screened: Screened) -> Outcome:
-        kept = np.flatnonzero(np.asarray(screened.keep))
-        rows = {name: np.asarray(column)[kept] for name, column in screened.columns.items()}
-        rows["index"] = start + kept.astype(np.int64)
-        states = tuple(
-            reduction.absorb(state, rows, summary)
-            for reduction, state, summary in zip(self.reductions, outcome.states, screened.summaries, strict=True)
-        )
+        columns = {name: np.asarray(column) for name, column in screened.columns.items()}
+        states = []
+        for reduction, state, keep, summary in zip(self.reductions, outcome.states, screened.keep, screened.summaries, strict=True):
+            kept = np.zeros(0, np.int64) if keep is None else np.flatnonzero(np.asarray(keep))
+            rows = {name: column[kept] for name, column in columns.items()} | {"index": start + kept}
+            states.append(reduction.absorb(state, rows, summary))
         tally = Tally(count, int(screened.legal), int(screened.broken), int(screened.feasible))
-        return Outcome(outcome.tally.plus(tally), states)
+        return Outcome(outcome.tally.plus(tally), tuple(states))
 
     def merge(self, one: Outcome, other: Outcome) -> Outcome:
         """The outcome of two disjoint ranges."""
         states = tuple(reduction.merge(a, b) for reduction, a, b in zip(self.reductions, one.states, other.states, strict=True))
         return Outcome(one.tally.plus(other.tally), states)
+
+
+def _rebuilt(space: Space, reductions: Sequence[Reduction], batch: int, sharpness: float) -> Engine:
+    """An engine on the machine where it is unpickled."""
+    return Engine(space, reductions, batch=batch, sharpness=sharpness)

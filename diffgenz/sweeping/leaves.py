@@ -80,3 +80,16 @@ def with_leaves(record: Any, changes: Mapping[Path, Any]) -> Any:
     if isinstance(record, Record):
         return record.replace(**named)
     return eqx.tree_at(lambda r: [getattr(r, name) for name in named], record, list(named.values()), is_leaf=lambda x: x is None)
+
+
+def unnamed(record: Any) -> Any:
+    """The record without the names that people gave its parts, which would make equal structures differ."""
+    if isinstance(record, tuple) and not hasattr(record, "_fields"):
+        return tuple(unnamed(part) for part in record)
+    if not isinstance(record, Record):
+        return record
+    copy = object.__new__(type(record))
+    for field in record.__dataclass_fields__:
+        value = getattr(record, field)
+        object.__setattr__(copy, field, "" if field == "name" and isinstance(value, str) else unnamed(value))
+    return copy

@@ -16,11 +16,12 @@ import numpy as np
 
 from diffgenz.errors import InputError, unknown
 from diffgenz.smooth import SHARPNESS
+from diffgenz.sweeping.decoder import Decoder
 from diffgenz.sweeping.expressions import Expression
-from diffgenz.sweeping.leaves import Path, find, with_leaves
+from diffgenz.sweeping.leaves import Path, find, unnamed, with_leaves
 from diffgenz.sweeping.reductions import Reduction
 from diffgenz.sweeping.scenario import scenario_metrics
-from diffgenz.sweeping.space import Decoder, Space, number_named, unnamed
+from diffgenz.sweeping.space import Space, number_named
 
 Columns = dict[str, jax.Array]
 """Numbers by name, a configuration each."""
@@ -37,13 +38,13 @@ class Screened(eqx.Module):
     """What comes of a batch of `size` configurations.
 
     Arguments:
-        columns: the numbers that reductions asked for. keep: those that some reduction may want.
+        columns: the numbers that reductions asked for. keep: of each reduction, which configurations it may want; None: none.
         legal, broken, feasible: counts: plans that can be laid out, those of them that are not finite, and what meets all constraints.
         summaries: of each reduction.
     """
 
     columns: Columns
-    keep: jax.Array
+    keep: tuple[jax.Array | None, ...]
     legal: jax.Array
     broken: jax.Array
     feasible: jax.Array
@@ -177,12 +178,9 @@ def _screen(static: _Static, raw: Columns, levels: Columns, offsets: jax.Array, 
     for constraint in constraints:
         feasible = feasible & constraint(lookup)
     columns |= {name: jnp.asarray(level, jnp.float32) + jnp.zeros(offsets.shape) for name, level in levels.items()}
-    keep, summaries = jnp.zeros(offsets.shape, bool), []
-    for reduction, threshold in zip(reductions, thresholds, strict=True):
-        may_matter, summary = reduction.screen(columns, feasible, threshold)
-        keep = keep if may_matter is None else keep | may_matter
-        summaries.append(summary)
-    return Screened(columns, keep, legal.sum(), (legal & ~finite).sum(), feasible.sum(), tuple(summaries))
+    screened = [reduction.screen(columns, feasible, threshold) for reduction, threshold in zip(reductions, thresholds, strict=True)]
+    keep, summaries = (tuple(part) for part in zip(*screened, strict=True))
+    return Screened(columns, keep, legal.sum(), (legal & ~finite).sum(), feasible.sum(), summaries)
 
 
 def metrics_at(space: Space, indices: Sequence[int], sharpness: float = SHARPNESS) -> dict[str, list[float]]:

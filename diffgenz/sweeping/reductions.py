@@ -8,13 +8,15 @@ commutative, so that ranges may be reduced in any order, anywhere.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffgenz.errors import InputError
+from diffgenz.errors import InputError, unknown
 from diffgenz.sweeping.expressions import Expression
 from diffgenz.sweeping.pareto import STRONG, Front, front_of, strongest, unbeaten
 
@@ -28,22 +30,28 @@ Rows = Mapping[str, np.ndarray]
 """Configurations that passed the screen: "index", the columns asked for, and the levels of axes as "level of NAME"."""
 
 
-@dataclass(frozen=True)
-class Goal:
+class Goal(NamedTuple):
     """A formula, and whether more of it is better."""
 
     expression: Expression
     maximize: bool
 
-    @classmethod
-    def of(cls, text: str, *, maximize: bool) -> "Goal":
-        """The goal that `text` states."""
-        return cls(Expression(text), maximize)
-
     def cost(self, columns: Mapping[str, Any]) -> Any:
         """What to minimise."""
         value = columns[self.expression.text]
         return -value if self.maximize else value
+
+
+@cache
+def _formula(text: str) -> Expression:
+    return Expression(text)
+
+
+@cache
+def _one_goal(what: str, minimize: str | None, maximize: str | None) -> Goal:
+    if (minimize is None) == (maximize is None):
+        raise InputError(f"{what}: give either minimize or maximize")
+    return Goal(_formula(minimize or maximize or ""), minimize is None)
 
 
 class Reduction(ABC):
@@ -79,24 +87,36 @@ class Reduction(ABC):
     def merge(self, one: State, other: State) -> State:
         """The state of both."""
 
+    def finish(self, state: State, path: Path) -> State:
+        """The state after a chunk, what need not be held having been written to files that begin with `path`."""
+        return state
+
 
 @dataclass(frozen=True)
 class Pareto(Reduction):
     """The exact front of 2 to 5 goals.
 
     Arguments:
-        goals: what is traded off.
+        minimize, maximize: formulas of metrics, numbers and quantities.
         capacity: points to hold; what does not fit is counted in `overflow`, and the front is then not exact.
     """
 
-    goals: tuple[Goal, ...]
+    minimize: tuple[str, ...] = ()
+    maximize: tuple[str, ...] = ()
     capacity: int = 100_000
 
     def __post_init__(self):
+        object.__setattr__(self, "minimize", tuple(self.minimize))
+        object.__setattr__(self, "maximize", tuple(self.maximize))
         if not 2 <= len(self.goals) <= 5:
             raise InputError(f"pareto: {len(self.goals)} objectives are not possible; give 2 to 5")
         if self.capacity < 1:
             raise InputError(f"pareto: a capacity of {self.capacity} is not allowed; it must be at least 1")
+
+    @property
+    def goals(self) -> tuple[Goal, ...]:
+        """What is traded off, in order."""
+        return (*(Goal(_formula(text), False) for text in self.minimize), *(Goal(_formula(text), True) for text in self.maximize))
 
     @property
     def expressions(self) -> tuple[Expression, ...]:
@@ -140,14 +160,25 @@ class Pareto(Reduction):
 
 @dataclass(frozen=True)
 class Top(Reduction):
-    """The `count` best configurations by one goal, best first; of equal ones those of lower index."""
+    """The `count` best configurations by one goal, best first; of equal ones those of lower index.
 
-    goal: Goal
+    Arguments:
+        minimize, maximize: a formula, one of them.
+    """
+
+    minimize: str | None = None
+    maximize: str | None = None
     count: int = 10
 
     def __post_init__(self):
+        _one_goal("top", self.minimize, self.maximize)
         if self.count < 1:
             raise InputError(f"top: a count of {self.count} is not allowed; it must be at least 1")
+
+    @property
+    def goal(self) -> Goal:
+        """What makes one better than another."""
+        return _one_goal("top", self.minimize, self.maximize)
 
     @property
     def expressions(self) -> tuple[Expression, ...]:
@@ -174,10 +205,24 @@ class Top(Reduction):
 
 @dataclass(frozen=True)
 class Best(Reduction):
-    """The best configuration by one goal in each cell of a map over axes that are grids or choices: a phase diagram of what wins."""
+    """The best configuration by one goal in each cell of a map over axes that are grids or choices: a phase diagram of what wins.
 
-    goal: Goal
+    Arguments:
+        by: the names of the axes. minimize, maximize: a formula, one of them.
+    """
+
     by: tuple[str, ...]
+    minimize: str | None = None
+    maximize: str | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "by", tuple(self.by))
+        _one_goal("best", self.minimize, self.maximize)
+
+    @property
+    def goal(self) -> Goal:
+        """What makes one better than another."""
+        return _one_goal("best", self.minimize, self.maximize)
 
     @property
     def expressions(self) -> tuple[Expression, ...]:
@@ -188,6 +233,9 @@ class Best(Reduction):
         return self.by
 
     def start(self, levels: Mapping[str, int]) -> State:
+        for name in self.by:
+            if name not in levels:
+                raise unknown("best by", name, levels)
         shape = tuple(levels[name] for name in self.by)
         if np.prod(shape, dtype=float) > 2**24:
             raise InputError(f"best: a map of {' x '.join(map(str, shape))} cells is too large; use fewer values, or fewer axes")
@@ -226,16 +274,20 @@ class Best(Reduction):
 class Histogram(Reduction):
     """Counts of the feasible configurations in `bins` equal steps of a formula (of its logarithm, if `logarithmic`) from `low` to `high`.
 
+    Arguments:
+        of: the formula.
+
     Two more count what lies below and above: nothing is left out.
     """
 
-    expression: Expression
+    of: str
     low: float
     high: float
     bins: int = 100
     logarithmic: bool = False
 
     def __post_init__(self):
+        _formula(self.of)
         if not self.low < self.high or self.bins < 1 or (self.logarithmic and self.low <= 0):
             raise InputError(
                 f"histogram: {self.bins} bins from {self.low:g} to {self.high:g} are not possible; "
@@ -244,7 +296,7 @@ class Histogram(Reduction):
 
     @property
     def expressions(self) -> tuple[Expression, ...]:
-        return (self.expression,)
+        return (_formula(self.of),)
 
     @property
     def edges(self) -> np.ndarray:
@@ -255,7 +307,7 @@ class Histogram(Reduction):
         return {"counts": np.zeros(self.bins + 2, np.int64)}
 
     def screen(self, columns: Mapping[str, jax.Array], feasible: jax.Array, threshold: Any) -> tuple[jax.Array | None, Any]:
-        inside = jnp.searchsorted(jnp.asarray(self.edges, jnp.float32), columns[self.expression.text], side="right")
+        inside = jnp.searchsorted(jnp.asarray(self.edges, jnp.float32), columns[self.of], side="right")
         return None, jax.ops.segment_sum(feasible.astype(jnp.int32), inside, self.bins + 2)
 
     def absorb(self, state: State, rows: Rows, summary: Any) -> State:

@@ -1,7 +1,8 @@
 """`sweep`: a space and what to keep of it in, the findings out; interrupted and resumed, in shards, on one machine or many."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from diffgenz.sweeping.checkpoint import MANIFEST, Progress, check_same, load, m
 from diffgenz.sweeping.engine import BATCH, Engine, Outcome
 from diffgenz.sweeping.findings import Findings
 from diffgenz.sweeping.reductions import Reduction
+from diffgenz.sweeping.rows import Rows
 from diffgenz.sweeping.space import Space
 
 CHUNK = 2**23
@@ -33,11 +35,11 @@ class Pace(NamedTuple):
         return (self.total - self.done) / self.rate if self.rate else float("inf")
 
 
-Chunks = Iterator[tuple[int, Outcome]]
-"""Chunk numbers with what each came to, in any order."""
+Chunks = Iterator[tuple[int, Callable[[Outcome], Outcome]]]
+"""Chunk numbers, in any order, each with the function that adds what the chunk came to to what is known."""
 
-Reducer = Callable[[Engine, list[tuple[int, int, int]], Outcome], Chunks]
-"""Reduces chunks (number, start, stop), given what is known."""
+Reducer = Callable[[Engine, list[tuple[int, int, int]]], Chunks]
+"""Where and how chunks (number, start, stop) are reduced."""
 
 
 def sweep(
@@ -71,6 +73,10 @@ def sweep(
     """
     check_sharpness(sharpness)
     number, shards = shard
+    if out is None and any(isinstance(reduction, Rows) for reduction in reductions.values()):
+        raise InputError("rows: they are written to a folder; give out")
+    if not reductions:
+        raise InputError("reductions: none; say what to keep")
     if not 1 <= number <= shards:
         raise InputError(f"shard: {number} of {shards} is not possible; number them from 1 to {shards}")
     if chunk < 1:
@@ -85,10 +91,16 @@ def sweep(
         state = _prepared(folder, manifest, resume, len(reductions)) or state
     begun, done_before = time.perf_counter(), state.outcome.tally.tried
     waiting = [bound for bound, done in zip(bounds, state.done, strict=True) if not done]
-    for index, outcome in (reducer or in_turn)(engine, waiting, state.outcome):
+    for index, added_to in (reducer or in_turn)(engine, waiting):
+        outcome = added_to(state.outcome)
         state.done[index] = True
-        state = Progress(state.done, outcome if reducer is None else engine.merge(state.outcome, outcome))
+        state = Progress(state.done, outcome)
         if folder is not None:
+            states = (
+                reduction.finish(kept, folder / f"{name}-{index:06d}")
+                for (name, reduction), kept in zip(reductions.items(), state.outcome.states, strict=True)
+            )
+            state = Progress(state.done, Outcome(state.outcome.tally, tuple(states)))
             save(folder, state)
         if progress is not None:
             done = state.outcome.tally.tried
@@ -96,11 +108,61 @@ def sweep(
     return Findings(space, dict(reductions), state.outcome, sharpness)
 
 
-def in_turn(engine: Engine, chunks: list[tuple[int, int, int]], known: Outcome) -> Chunks:
-    """One chunk after the other, in this process: each adds to what is known."""
+def in_turn(engine: Engine, chunks: list[tuple[int, int, int]]) -> Chunks:
+    """One chunk after the other, in this process."""
     for index, start, stop in chunks:
-        known = engine.reduce(start, stop, known)
-        yield index, known
+        yield index, partial(engine.reduce, start, stop)
+
+
+def merge(space: Space, reductions: Mapping[str, Reduction], folders: Sequence[str | Path], out: str | Path) -> Findings:
+    """The findings of a sweep whose shards lie in `folders`, saved to `out` like those of a sweep in one piece.
+
+    Raises:
+        InputError: shards of different sweeps, or of which one is missing, unfinished, damaged or there twice.
+    """
+    places = [Path(folder) for folder in folders]
+    if not places:
+        raise InputError("merge: no shards; name their folders")
+    manifests = [read_manifest(place) for place in places]
+    whole = manifest_of(space, dict(reductions), 0, space.size, space.size, 0)
+    for place, manifest in zip(places, manifests, strict=True):
+        check_same(whole, manifest, place, apart=("start", "stop", "chunk", "sharpness"))
+        check_same(manifests[0], manifest, place, apart=("start", "stop", "chunk"))
+    engine = Engine(space, tuple(reductions.values()), sharpness=float(manifests[0]["sharpness"]))
+    outcome, reached = engine.start(), 0
+    for manifest, place in sorted(zip(manifests, places, strict=True), key=lambda pair: pair[0]["start"]):
+        if manifest["start"] != reached:
+            what = "is missing" if manifest["start"] > reached else "is there twice"
+            low, high = sorted((reached, manifest["start"]))
+            raise InputError(f"merge: the range from {low} to {high} {what}; merge every shard once")
+        state = load(place, len(reductions))
+        if state is None or not state.done.all():
+            raise InputError(f"merge: the shard in {place} is not finished; resume it first")
+        outcome, reached = engine.merge(outcome, state.outcome), manifest["stop"]
+    if reached != space.size:
+        raise InputError(f"merge: the range from {reached} to {space.size} is missing; merge every shard once")
+    folder = Path(out)
+    manifest = manifests[0] | {"start": 0, "stop": space.size, "chunk": space.size}
+    if (folder / MANIFEST).exists():
+        check_same(manifest, read_manifest(folder), folder)
+    write_manifest(folder, manifest)
+    save(folder, Progress(np.ones(1, bool), outcome))
+    return Findings(space, dict(reductions), outcome, float(manifests[0]["sharpness"]))
+
+
+def findings_in(space: Space, reductions: Mapping[str, Reduction], folder: str | Path) -> Findings:
+    """What the sweep in `folder` has found so far.
+
+    Raises:
+        InputError: it holds no sweep, or another one, or a damaged one.
+    """
+    place = Path(folder)
+    manifest = read_manifest(place)
+    check_same(manifest_of(space, dict(reductions), 0, space.size, 1, 0), manifest, place, apart=("start", "stop", "chunk", "sharpness"))
+    sharpness = float(manifest["sharpness"])
+    state = load(place, len(reductions))
+    outcome = Engine(space, tuple(reductions.values())).start() if state is None else state.outcome
+    return Findings(space, dict(reductions), outcome, sharpness)
 
 
 def _prepared(folder: Path, manifest: dict[str, Any], resume: bool, reductions: int) -> Progress | None:

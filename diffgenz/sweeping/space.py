@@ -13,19 +13,18 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from diffgenz.errors import InputError
-from diffgenz.record import Record
 from diffgenz.sweeping.axes import Axis, Choice, Grid, Range
+from diffgenz.sweeping.decoder import Decoder, Drawn, Span, decode_each, padded
 from diffgenz.sweeping.digest import structure_digest
 from diffgenz.sweeping.expressions import Expression
-from diffgenz.sweeping.leaves import Path, find, leaf_at, leaf_names, name_of, with_leaves
+from diffgenz.sweeping.leaves import Path, find, leaf_at, leaf_names, name_of, unnamed, with_leaves
 from diffgenz.sweeping.scenario import Scenario
-from diffgenz.sweeping.sobol import INDEX_BITS, LOW_BITS, Place, Sobol
+from diffgenz.sweeping.sobol import INDEX_BITS, LOW_BITS, Sobol
 
 MOST_BATCH = 2 ** (LOW_BITS - 1)
 """Configurations of one device call, at most."""
@@ -141,25 +140,25 @@ class Space:
         variant, sample = divmod(rest, self.samples)
         return variant, sample, combination
 
-    def decoder(self, index: int) -> "Decoder":
+    def decoder(self, index: int) -> Decoder:
         """What the device needs to make the configurations from `index` on."""
         _, sample, combination = self.split(index)
         starts = np.asarray(_digits(combination, [slot.levels for slot in self.enumerated]), np.float32)
         return Decoder(starts, *self._constants, self._sobol.place(sample))
 
     @cached_property
-    def _constants(self) -> "tuple[jax.Array, list[list[jax.Array]], list[Drawn | Span]]":
+    def _constants(self) -> tuple[jax.Array, list[list[jax.Array]], list[Drawn | Span]]:
         """The parts of a decoder that no index changes."""
         drawn: list[Drawn | Span] = []
         for slot in self.drawn:
             if isinstance(slot, Slot):
-                drawn.append(Drawn(jnp.float32(slot.levels), [_padded(table) for table in slot.tables]))
+                drawn.append(Drawn(jnp.float32(slot.levels), [padded(table) for table in slot.tables]))
             else:
                 low, high = slot.range.low, slot.range.high
                 width = math.log(high / low) if slot.range.logarithmic else high - low
                 drawn.append(Span(jnp.float32(low), jnp.float32(width), len(slot.paths), slot.range.logarithmic))
         radices = jnp.asarray([slot.levels for slot in self.enumerated], jnp.float32)
-        return radices, [[_padded(table) for table in slot.tables] for slot in self.enumerated], drawn
+        return radices, [[padded(table) for table in slot.tables] for slot in self.enumerated], drawn
 
     def configuration(self, index: int) -> Scenario:
         """Configuration number `index`.
@@ -205,7 +204,7 @@ class Space:
         starts = np.zeros((len(indices), len(self.enumerated)), np.float32)
         for axis in reversed(range(len(self.enumerated))):
             combination, starts[:, axis] = np.divmod(combination, self.enumerated[axis].levels)
-        return _decode_each(Decoder(starts, *self._constants, self._sobol.places(sample)))
+        return decode_each(Decoder(starts, *self._constants, self._sobol.places(sample)))
 
     def level_values(self, name: str) -> list[Any]:
         """The values of an axis: numbers, or labels.
@@ -317,91 +316,6 @@ class Space:
 def number_named(scenario: Scenario, name: str) -> Any:
     """The number called `name` in a scenario; the first, where it is one of every model of a mix."""
     return leaf_at(scenario, find(scenario, name, alike="served")[0])
-
-
-def unnamed(record: Any) -> Any:
-    """The record without the names that people gave its parts, which would make equal structures differ."""
-    if isinstance(record, tuple) and not hasattr(record, "_fields"):
-        return tuple(unnamed(part) for part in record)
-    if not isinstance(record, Record):
-        return record
-    copy = object.__new__(type(record))
-    for field in record.__dataclass_fields__:
-        value = getattr(record, field)
-        object.__setattr__(copy, field, "" if field == "name" and isinstance(value, str) else unnamed(value))
-    return copy
-
-
-class Drawn(eqx.Module):
-    """A sampled axis of levels: how many, and the values of each number it sets."""
-
-    radix: jax.Array
-    tables: list[jax.Array]
-
-
-class Span(eqx.Module):
-    """A sampled range: its lower bound, its width (of the logarithm, if `logarithmic`), and how many numbers it sets."""
-
-    low: jax.Array
-    width: jax.Array
-    copies: int = eqx.field(static=True)
-    logarithmic: bool = eqx.field(static=True)
-
-
-class Decoder(eqx.Module):
-    """From offsets within a batch to the numbers of its configurations. Levels and offsets stay below 2**21: exact in float32.
-
-    Arguments:
-        starts: levels of the enumerated axes at which the batch begins. radices: how many levels each has.
-        tables: of each, the values of every number it sets. drawn: the sampled axes. place: where their sequence begins.
-    """
-
-    starts: Any
-    radices: jax.Array
-    tables: list[list[jax.Array]]
-    drawn: list[Drawn | Span]
-    place: Place
-
-    def decoded(self, offset: jax.Array) -> tuple[list[jax.Array], list[jax.Array]]:
-        """The level of each axis (the coordinate of a range), and each number's value, `offset` (uint32) configurations from the start."""
-        carry = offset.astype(jnp.float32)
-        levels: list[jax.Array] = []
-        inverses = 1 / self.radices
-        for axis in reversed(range(len(self.tables))):
-            total = self.starts[axis] + carry
-            carry = jnp.floor((total + 0.5) * inverses[axis])
-            levels.insert(0, total - carry * self.radices[axis])
-        columns = [_at(table, level) for tables, level in zip(self.tables, levels, strict=True) for table in tables]
-        if self.drawn:
-            for axis, coordinate in zip(self.drawn, self.place.points(carry.astype(jnp.uint32)), strict=True):
-                if isinstance(axis, Drawn):
-                    levels.append(jnp.floor(coordinate * axis.radix))
-                    columns += [_at(table, levels[-1]) for table in axis.tables]
-                else:
-                    levels.append(coordinate)
-                    moved = coordinate * axis.width
-                    columns += [axis.low * jnp.exp(moved) if axis.logarithmic else axis.low + moved] * axis.copies
-        return levels, columns
-
-
-def _at(table: jax.Array, level: jax.Array) -> jax.Array:
-    return table.at[level.astype(jnp.int32)].get(mode="promise_in_bounds")
-
-
-@jax.jit
-def _decode_each(decoder: Decoder) -> tuple[list[jax.Array], list[jax.Array]]:
-    """The first configuration of each of the batches that begin at `decoder.starts` and `decoder.place`."""
-
-    def first(start: jax.Array, bases: jax.Array, low: jax.Array) -> tuple[list[jax.Array], list[jax.Array]]:
-        place = Place(decoder.place.table, bases, low)
-        return Decoder(start, decoder.radices, decoder.tables, decoder.drawn, place).decoded(jnp.zeros((), jnp.uint32))
-
-    return jax.vmap(first)(decoder.starts, decoder.place.bases, decoder.place.low)
-
-
-def _padded(table: np.ndarray) -> jax.Array:
-    """The table, its length rounded up to a power of two: other numbers of levels need no other program."""
-    return jnp.asarray(np.pad(table, (0, (1 << (len(table) - 1).bit_length()) - len(table)), mode="edge"))
 
 
 def _digits(number: int, radices: Sequence[int]) -> list[int]:
