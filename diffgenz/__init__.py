@@ -33,9 +33,10 @@ if TYPE_CHECKING:
     from diffgenz.sweeping.ray_tasks import on_ray
     from diffgenz.sweeping.reductions import Best, Histogram, Pareto, Top
     from diffgenz.sweeping.rows import Rows
-    from diffgenz.sweeping.run import merge, sweep
+    from diffgenz.sweeping.run import findings_in, merge, sweep
     from diffgenz.sweeping.scenario import Scenario, Served
     from diffgenz.sweeping.space import Space
+    from diffgenz.sweeping.space_file import SpaceFile, load_space
     from diffgenz.use_case_figures import USE_CASES
     from diffgenz.use_cases import UseCase, load_use_case
     from diffgenz.workload import Parallelism, Workload
@@ -64,9 +65,10 @@ _HOMES = {
     "sweeping.ray_tasks": ("on_ray",),
     "sweeping.reductions": ("Best", "Histogram", "Pareto", "Top"),
     "sweeping.rows": ("Rows",),
-    "sweeping.run": ("merge", "sweep"),
+    "sweeping.run": ("findings_in", "merge", "sweep"),
     "sweeping.scenario": ("Scenario", "Served"),
     "sweeping.space": ("Space",),
+    "sweeping.space_file": ("SpaceFile", "load_space"),
     "workload": ("Parallelism", "Workload"),
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
@@ -77,7 +79,7 @@ __all__ = [  # noqa: RUF022
     "Deployment", "Search", "search", "NoSolution", "ENGINES", "launch_command",
     "LinkNeeds", "Needs", "Requirements", "ideal_platform", "requirements", "USE_CASES", "UseCase", "load_use_case",
     "Scenario", "Served", "Space", "choice", "geometric", "integers", "linear", "log_uniform", "uniform", "values",
-    "sweep", "merge", "on_ray", "Findings", "Pareto", "Top", "Best", "Histogram", "Rows",
+    "sweep", "merge", "findings_in", "on_ray", "SpaceFile", "load_space", "Findings", "Pareto", "Top", "Best", "Histogram", "Rows",
     "Draft", "Serving", "Speculation", "Disaggregated", "Pool", "disaggregate",
 ]  # fmt: skip
 

@@ -24,7 +24,7 @@ from diffgenz.smallest import Layout, smallest_layout
 from diffgenz.smooth import HARD
 from diffgenz.specs import read_spec
 from diffgenz.tables import bar, number, table
-from diffgenz.units import show
+from diffgenz.units import show, unit_of
 from diffgenz.workload import Parallelism, Workload
 
 
@@ -241,12 +241,9 @@ def _leaf_values(platform: Platform) -> dict[str, str]:
 
 
 def _with_unit(name: str, value: float) -> str:
-    units = {"peak_flops": "FLOP/s", "bandwidth": "B/s", "capacity": "B", "reserve": "B", "latency": "s", "power": "W"}
-    unit = next((unit for key, unit in units.items() if key in name), None)
-    if name.endswith("price"):
+    unit = unit_of(name)
+    if unit == "USD/s":
         return f"{value * 3600:.3g} USD/h"
-    if "energy_per" in name:
-        return show(value, "J/FLOP" if "flop" in name else "J/B")
     return f"{value:g}" if unit is None else show(value, unit)
 
 

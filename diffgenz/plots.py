@@ -13,7 +13,8 @@ def pareto_plot(found: Search, path: Path, title: str) -> None:
     Raises:
         InputError: matplotlib is not installed, or the file's format is not one it writes.
     """
-    figure, axes = _figure(path)
+    figure = figure_for(path)
+    axes = figure.subplots()
     every, front = found.deployments, found.pareto()
     axes.scatter(
         [d.tokens_per_second_per_user for d in every],
@@ -35,6 +36,28 @@ def pareto_plot(found: Search, path: Path, title: str) -> None:
         axis.set_minor_formatter("{x:g}" if axis is axes.xaxis else "")
     axes.grid(alpha=0.3, which="both")
     axes.legend()
+    save_figure(figure, path)
+
+
+def figure_for(path: Path) -> Any:
+    """An empty figure, to be saved at `path`.
+
+    Raises:
+        InputError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise InputError(f"plot: {path.name!r} needs matplotlib; install it with: pip install 'diffgenz[plots]'") from None
+    return Figure(figsize=(8, 5))
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Write `figure`, aside first.
+
+    Raises:
+        InputError: a format that matplotlib does not write, or a place that cannot be written.
+    """
     aside = path.with_name(f".{path.name}.part{path.suffix}")
     try:
         figure.savefig(aside, dpi=150, bbox_inches="tight")
@@ -43,12 +66,3 @@ def pareto_plot(found: Search, path: Path, title: str) -> None:
         raise InputError(f"plot: {path.name!r} cannot be written: {error}; use .png, .svg or .pdf") from None
     except OSError as error:
         raise InputError(f"plot: {path} cannot be written: {error.strerror}; choose another place") from None
-
-
-def _figure(path: Path) -> tuple[Any, Any]:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InputError(f"plot: {path.name!r} needs matplotlib; install it with: pip install 'diffgenz[plots]'") from None
-    figure = Figure(figsize=(8, 5))
-    return figure, figure.subplots()

@@ -18,6 +18,8 @@ _UNITS: dict[str, dict[str, float]] = {
     "s": {prefix + "s": scale for prefix, scale in ({"": 1.0} | _SMALL).items()},
     "W": {"mW": 1e-3, "W": 1.0, "kW": 1e3},
     "USD/s": {"USD/h": 1 / 3600, "USD/s": 1.0},
+    "J/FLOP": {prefix + "J/FLOP": scale for prefix, scale in ({"": 1.0} | _SMALL).items()},
+    "J/B": {prefix + "J/B": scale for prefix, scale in ({"": 1.0} | _SMALL).items()},
     "1": {"": 1.0},
 }
 
@@ -29,7 +31,7 @@ def parse(text: object, unit: str, *, field: str = "value") -> float:
 
     Arguments:
         text: a number and a unit, such as "3.35 TB/s", "4 us", "80 GiB" or, for `unit` "1", "132".
-        unit: the SI unit wanted: one of FLOP/s, B, B/s, s, W, USD/s, 1.
+        unit: the SI unit wanted: one of FLOP/s, B, B/s, s, W, USD/s, J/FLOP, J/B, 1.
         field: what to call it in an error.
 
     Raises:
@@ -47,7 +49,19 @@ def parse(text: object, unit: str, *, field: str = "value") -> float:
 
 
 def _example(unit: str) -> str:
-    return {"FLOP/s": "989 TFLOP/s", "B": "80 GB", "B/s": "3.35 TB/s", "s": "2.5 us", "W": "700 W", "USD/s": "2.99 USD/h", "1": "132"}[unit]
+    examples = {"FLOP/s": "989 TFLOP/s", "B": "80 GB", "B/s": "3.35 TB/s", "s": "2.5 us", "W": "700 W", "USD/s": "2.99 USD/h", "1": "132"}
+    return (examples | {"J/FLOP": "0.5 pJ/FLOP", "J/B": "60 pJ/B"})[unit]
+
+
+_ENDINGS = {"peak_flops": "FLOP/s", "bandwidth": "B/s", "capacity": "B", "reserve": "B", "latency": "s", "power": "W", "price": "USD/s"}
+
+
+def unit_of(name: str) -> str | None:
+    """The SI unit of the hardware number called `name`: "B/s" of "network[0].bandwidth"; None for counts, shares and whatever is no such number."""
+    last = name.rsplit(".", 1)[-1].split("[", 1)[0]
+    if last.startswith("energy_per_"):
+        return {"energy_per_flop": "J/FLOP", "energy_per_byte": "J/B"}.get(last)
+    return next((unit for ending, unit in _ENDINGS.items() if last.endswith(ending)), None)
 
 
 def show(value: float, unit: str, digits: int = 3) -> str:

@@ -10,6 +10,7 @@ import diffgenz
 PACKAGE = Path(diffgenz.__file__).parent
 FLOORS = [
     {"errors", "tables", "use_case_figures"},
+    {"flags"},
     {"checks", "units", "smooth"},
     {"record", "precision", "model_files"},
     {"specs", "topology"},
@@ -31,6 +32,7 @@ FLOORS = [
     {"footprint"},
     {"smallest", "inference", "layouts"},
     {"attribution", "sensitivity", "deployments", "sizing", "disaggregation"},
+    {"sweeping.shown", "sweeping.sections"},
     {"sweeping.sobol", "sweeping.axes", "sweeping.expressions", "sweeping.leaves", "sweeping.digest", "sweeping.scenario", "sweeping.pareto"},
     {"sweeping.decoder"},
     {"sweeping.space", "sweeping.reductions"},
@@ -40,7 +42,10 @@ FLOORS = [
     {"sweeping.run"},
     {"sweeping.ray_tasks", "sweeping"},
     {"commands", "export", "plots"},
-    {"search_command", "requirements_command"},
+    {"sweeping.axis_tables"},
+    {"sweeping.space_file", "sweep_plots"},
+    {"search_command", "requirements_command", "sweep_command"},
+    {"pareto_command"},
     {"cli", "__init__"},
     {"__main__"},
 ]

@@ -108,7 +108,7 @@ def log_uniform(low: float, high: float) -> Range:
 
 
 def choice(options: Mapping[str, Any]) -> Choice:
-    """One of `options`: what is at the axis's name is replaced by a whole record."""
+    """One of `options`, by label: a record that replaces what is at the axis's name, or a mapping from names to the numbers and records there."""
     return Choice(dict(options))
 
 

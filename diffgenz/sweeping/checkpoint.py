@@ -75,11 +75,20 @@ def write_manifest(folder: Path, manifest: dict[str, Any]) -> None:
     Raises:
         InputError: the folder cannot be written.
     """
+    write_text(folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file, aside first, into a folder that is made where it is missing.
+
+    Raises:
+        InputError: it cannot be written.
+    """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"out: {folder} cannot be made: {error.strerror}; choose another place") from None
-    _write(folder / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+        raise InputError(f"out: {path.parent} cannot be made: {error.strerror}; choose another place") from None
+    _write(path, text.encode())
 
 
 def save(folder: Path, progress: Progress) -> None:

@@ -64,6 +64,10 @@ class Engine:
     def __reduce__(self):
         return _rebuilt, (self.space, self.reductions, self.batch // len(jax.local_devices()), self._sharpness)
 
+    def check_names(self) -> None:
+        """Raise `InputError` for a name in a formula that nothing has; nothing is compiled."""
+        self._next(0, self.space.size)
+
     def start(self) -> Outcome:
         """Of no configurations."""
         return Outcome(Tally(), tuple(reduction.start(self.space.levels) for reduction in self.reductions))

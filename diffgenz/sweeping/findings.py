@@ -11,7 +11,7 @@ from diffgenz.errors import InputError, unknown
 from diffgenz.smooth import SHARPNESS
 from diffgenz.sweeping.engine import Outcome, Tally
 from diffgenz.sweeping.program import metrics_at
-from diffgenz.sweeping.reductions import Best, Histogram, Reduction
+from diffgenz.sweeping.reductions import Best, Histogram, Pareto, Reduction, Top
 from diffgenz.sweeping.space import Space
 
 Table = dict[str, list[Any]]
@@ -47,13 +47,26 @@ class Findings:
         """The configurations that a reduction kept: a front by its first goal, the best first, a map's in order of its cells.
 
         Raises:
-            InputError: an unknown name, or a histogram, which keeps none.
+            InputError: an unknown name, or a histogram or rows, which keep none here.
         """
         state = self.state(name)
+        if "indices" not in state and "counts" not in state:
+            raise InputError(f"reduction: the rows of {name} are in {name}-*.parquet; read those")
         if isinstance(self.reductions[name], Histogram):
             raise InputError(f"reduction: {name} is a histogram, which keeps no configurations; use counts")
         found = state["indices"].ravel()
         return [int(index) for index in found[found >= 0]]
+
+    def goals(self, name: str) -> dict[str, np.ndarray]:
+        """The values of a reduction's goals at each of its `indices`, by the goal's formula; none for what has no goals."""
+        reduction, state = self.reductions[name], self.state(name)
+        if isinstance(reduction, Pareto):
+            costs = {goal: state["points"][:, place] for place, goal in enumerate(reduction.goals)}
+        elif isinstance(reduction, Top | Best):
+            costs = {reduction.goal: state["costs"].ravel()[state["indices"].ravel() >= 0]}
+        else:
+            costs = {}
+        return {goal.expression.text: np.asarray(-cost if goal.maximize else cost, float) for goal, cost in costs.items()}
 
     def overflow(self, name: str) -> int:
         """Points of a front that did not fit its capacity; where there are any, the front is not exact."""
@@ -79,6 +92,8 @@ class Findings:
     def table(self, name: str, count: int | None = None) -> Table:
         """The configurations that a reduction kept, the first `count` of them, with what the axes have and every metric."""
         indices = self.indices(name)[:count]
+        if not indices:
+            return {column: [] for column in ("index", *self.space.axes)}
         return {"index": indices} | self.space.coordinates(indices) | metrics_at(self.space, indices, self._sharpness)
 
     def map(self, name: str, value: str | None = None) -> np.ndarray:
@@ -110,22 +125,30 @@ class Findings:
         fields = {reduction.goal.expression.text: (reduction.by, goal)} | {axis: (reduction.by, self.map(name, axis)) for axis in others}
         return xarray.Dataset(fields, coords={axis: self.space.level_values(axis) for axis in reduction.by})
 
-    def write_table(self, name: str, path: Path) -> None:
-        """Save `table` as .csv or .parquet (needs diffgenz[tables]), aside first."""
-        table = self.table(name)
+    def write_table(self, name: str, path: Path, count: int | None = None) -> None:
+        """Save `table`, the first `count` rows, as .csv or .parquet (needs diffgenz[tables]), aside first.
+
+        Raises:
+            InputError: another kind of file, or one that cannot be written.
+        """
+        table = self.table(name, count)
         aside = path.with_name(f".{path.name}.part")
-        if path.suffix == ".csv":
-            text = io.StringIO()
-            writer = csv.writer(text)
-            writer.writerow(table)
-            writer.writerows(zip(*table.values(), strict=True))
-            aside.write_text(text.getvalue())
-        elif path.suffix == ".parquet":
-            arrow = _imported("pyarrow")
-            _imported("pyarrow.parquet").write_table(arrow.table(table), aside)
-        else:
+        if path.suffix not in (".csv", ".parquet"):
             raise InputError(f"out: {path.name!r} is of no known kind; use .csv or .parquet")
-        aside.replace(path)
+        try:
+            if path.suffix == ".csv":
+                text = io.StringIO()
+                writer = csv.writer(text, lineterminator="\n")
+                writer.writerow(table)
+                writer.writerows(zip(*table.values(), strict=True))
+                aside.write_text(text.getvalue())
+            else:
+                arrow = _imported("pyarrow")
+                _imported("pyarrow.parquet").write_table(arrow.table(table), aside)
+            aside.replace(path)
+        except OSError as error:
+            aside.unlink(missing_ok=True)
+            raise InputError(f"out: {path} cannot be written: {error.strerror or error}; choose another place") from None
 
 
 def _imported(module: str) -> Any:

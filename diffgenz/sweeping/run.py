@@ -85,6 +85,7 @@ def sweep(
     engine = Engine(space, tuple(reductions.values()), batch=batch, sharpness=sharpness)
     bounds = [(index, at, min(at + chunk, stop)) for index, at in enumerate(range(start, stop, chunk))]
     state = Progress(np.zeros(len(bounds), bool), engine.start())
+    engine.check_names()
     folder = None if out is None else Path(out)
     if folder is not None:
         manifest = manifest_of(space, dict(reductions), start, stop, chunk, sharpness)

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffgenz.errors import InputError
+from diffgenz.record import Record
 from diffgenz.sweeping.axes import Axis, Choice, Grid, Range
 from diffgenz.sweeping.decoder import Decoder, Drawn, Span, decode_each, padded
 from diffgenz.sweeping.digest import structure_digest
@@ -266,12 +267,22 @@ class Space:
 
     def _changes(self, name: str, option: Any) -> dict[Path, Any]:
         if isinstance(option, Mapping):
-            return {path: jnp.asarray(value, float) for leaf, value in option.items() for path in find(self.scenario, leaf, alike="served")}
+            changes: dict[Path, Any] = {}
+            for part, value in option.items():
+                if isinstance(value, Record | tuple):
+                    changes |= self._parts(name, part, value)
+                else:
+                    changes |= dict.fromkeys(find(self.scenario, part, alike="served"), jnp.asarray(value, float))
+            return changes
+        return self._parts(name, name, option)
+
+    def _parts(self, axis: str, name: str, option: Any) -> dict[Path, Any]:
+        """`option`, a record, wherever there is one called `name`."""
         paths = find(self.scenario, name, alike="served", parts=True)
         for path in paths:
             here = leaf_at(self.scenario, path)
             if type(here) is not type(option):
-                raise InputError(f"axis {name}: a {type(option).__name__} does not go there; a {type(here).__name__} does")
+                raise InputError(f"axis {axis}: a {type(option).__name__} does not go there; a {type(here).__name__} does")
         return dict.fromkeys(paths, option)
 
     def _claim(self, name: str, paths: tuple[Path, ...]) -> None:
