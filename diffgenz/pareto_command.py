@@ -39,7 +39,7 @@ def pareto(options: argparse.Namespace) -> tuple[str, Any]:
     if isinstance(reduction, Histogram):
         edges, counts = findings.counts(name)
         data |= {"edges": edges.tolist(), "counts": counts.tolist()}
-        text.append(_bars(reduction.of, edges, counts))
+        text.append(_bars(findings, reduction.of, edges, counts))
     else:
         columns = findings.table(name, options.top)
         goals = {goal: values[: options.top] for goal, values in findings.goals(name).items()}
@@ -86,14 +86,14 @@ def _table(findings: Findings, columns: dict[str, list[Any]], goals: dict[str, n
     everything = columns | {goal: values.tolist() for goal, values in goals.items()}
     header, cells = ["index"], [[str(index) for index in columns["index"]]]
     for name in names:
-        label, factor = shown(name)
+        label, factor = shown(name, findings.space.quantities)
         header.append(label)
         cells.append([entry if isinstance(entry, str) else number(entry * factor) for entry in everything[name]])
     return table(header, list(zip(*cells, strict=True)))
 
 
-def _bars(formula: str, edges: np.ndarray, counts: np.ndarray) -> str:
-    label, factor = shown(formula)
+def _bars(findings: Findings, formula: str, edges: np.ndarray, counts: np.ndarray) -> str:
+    label, factor = shown(formula, findings.space.quantities)
     bounds = [("", edges[0]), *pairwise(edges), (edges[-1], "")]
     most = max(int(counts.max()), 1)
     rows = []

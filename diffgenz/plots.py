@@ -52,7 +52,7 @@ def figure_for(path: Path) -> Any:
     return Figure(figsize=(8, 5))
 
 
-def save_figure(figure: Any, path: Path) -> None:
+def save_figure(figure: Any, path: Path, dots_per_inch: int = 150) -> None:
     """Write `figure`, aside first.
 
     Raises:
@@ -60,7 +60,7 @@ def save_figure(figure: Any, path: Path) -> None:
     """
     aside = path.with_name(f".{path.name}.part{path.suffix}")
     try:
-        figure.savefig(aside, dpi=150, bbox_inches="tight")
+        figure.savefig(aside, dpi=dots_per_inch, bbox_inches="tight")
         aside.replace(path)
     except ValueError as error:
         raise InputError(f"plot: {path.name!r} cannot be written: {error}; use .png, .svg or .pdf") from None

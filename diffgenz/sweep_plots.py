@@ -11,11 +11,12 @@ from diffgenz.plots import figure_for, save_figure
 from diffgenz.sweeping.findings import Findings
 from diffgenz.sweeping.reductions import Best, Histogram, Pareto
 from diffgenz.sweeping.shown import shown
+from diffgenz.tables import number
 
 _COLOURS = 11
 """Winners that a map tells apart; the rarer ones are one more."""
 
-_LINES = 400
+_LINES = 100
 """Configurations that parallel coordinates draw, evenly through the front."""
 
 
@@ -54,24 +55,26 @@ def parallel_plot(findings: Findings, name: str, path: Path) -> None:
     count = len(table["index"])
     picked = np.unique(np.linspace(0, count - 1, min(count, _LINES)).astype(int))
     figure = figure_for(path)
-    figure.set_size_inches(max(8, 1.5 * len(columns) + 1), 5)
+    figure.set_size_inches(max(8, 1.7 * len(columns) + 1), 5)
     axes = figure.subplots()
-    heights = np.array([_heights(axes, place, label, column) for place, (label, column) in enumerate(columns.items())]).reshape(len(columns), count)
+    heights = np.array(
+        [_heights(axes, place, shown(axis, findings.space.quantities)[1], column) for place, (axis, column) in enumerate(columns.items())]
+    ).reshape(len(columns), count)
     first, shades = next(iter(goals.items())) if goals else ("index", np.asarray(table["index"], float))
-    label, factor = shown(first)
+    label, factor = shown(first, findings.space.quantities)
     scale = _colours(shades * factor)
     for row in picked:
         axes.plot(range(len(columns)), heights[:, row], color=scale.to_rgba(shades[row] * factor), alpha=0.5, lw=1)
     axes.set(xlim=(-0.1, len(columns) - 0.9 + 0.35), ylim=(-0.04, 1.04), yticks=[])
-    axes.set_xticks(range(len(columns)), [shown(name)[0].replace(", ", "\n") for name in columns], fontsize=8)
+    axes.set_xticks(range(len(columns)), [shown(name, findings.space.quantities)[0].replace(", ", "\n") for name in columns], fontsize=8)
     for side in ("top", "right", "left", "bottom"):
         axes.spines[side].set_visible(False)
     figure.colorbar(scale, ax=axes, label=label)
     axes.set_title(f"{name}: {len(picked):,} of {count:,} configurations" if len(picked) < count else f"{name}: {count:,} configurations")
-    save_figure(figure, path)
+    save_figure(figure, path, dots_per_inch=90)
 
 
-def _heights(axes: Any, place: int, name: str, column: list[Any]) -> np.ndarray:
+def _heights(axes: Any, place: int, factor: float, column: list[Any]) -> np.ndarray:
     """Draw one upright axis with its ends, and return where on it, from 0 to 1, each configuration lies."""
     axes.axvline(place, color="0.6", lw=0.8, zorder=0)
     if isinstance(column[0], str):
@@ -80,13 +83,13 @@ def _heights(axes: Any, place: int, name: str, column: list[Any]) -> np.ndarray:
         for level, label in enumerate(labels if len(labels) <= 12 else []):
             axes.text(place + 0.03, level / spread, label, fontsize=7, va="center", bbox=_BACKGROUND)
         return np.array([labels.index(entry) / spread for entry in column])
-    numbers = np.asarray(column, float) * shown(name)[1]
+    numbers = np.asarray(column, float) * factor
     low, high = numbers.min(), numbers.max()
     moved = np.log(numbers) if _wide(numbers) else numbers
     for height in (0, 0.5, 1):
         between = moved.min() + height * (moved.max() - moved.min())
-        text = low if height == 0 else high if height == 1 else np.exp(between) if _wide(numbers) else between
-        axes.text(place + 0.03, height, f"{text:.3g}", fontsize=7, va="center", bbox=_BACKGROUND)
+        text = low if height == 0 else high if height == 1 else float(np.exp(between)) if _wide(numbers) else between
+        axes.text(place + 0.03, height, number(float(text)), fontsize=7, va="center", bbox=_BACKGROUND)
     return (moved - moved.min()) / (moved.max() - moved.min())
 
 
@@ -94,7 +97,7 @@ _BACKGROUND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 
 
 
 def _front(findings: Findings, name: str, path: Path) -> None:
-    goals = {text: values * shown(text)[1] for text, values in findings.goals(name).items()}
+    goals = {text: values * shown(text, findings.space.quantities)[1] for text, values in findings.goals(name).items()}
     first, second, *others = goals
     if not len(goals[first]):
         raise InputError(f"plot: {name} has no points; loosen the constraints")
@@ -104,7 +107,7 @@ def _front(findings: Findings, name: str, path: Path) -> None:
         scale = _colours(goals[others[0]])
         order = np.argsort(goals[others[0]])
         axes.scatter(goals[first][order], goals[second][order], c=scale.to_rgba(goals[others[0]][order]), s=10)
-        figure.colorbar(scale, ax=axes, label=shown(others[0])[0])
+        figure.colorbar(scale, ax=axes, label=shown(others[0], findings.space.quantities)[0])
     else:
         axes.plot(goals[first], goals[second], "o-", ms=4)
     for text, axis, set_scale in ((first, axes.xaxis, axes.set_xscale), (second, axes.yaxis, axes.set_yscale)):
@@ -113,7 +116,11 @@ def _front(findings: Findings, name: str, path: Path) -> None:
             _plain_ticks(axis, goals[text])
     more = f"; {len(others) - 1} more goals are not shown" if len(others) > 1 else ""
     inexact = f"; {findings.overflow(name):,} more did not fit" if findings.overflow(name) else ""
-    axes.set(xlabel=shown(first)[0], ylabel=shown(second)[0], title=f"{name}: Pareto front of {len(goals[first]):,}{inexact}{more}")
+    axes.set(
+        xlabel=shown(first, findings.space.quantities)[0],
+        ylabel=shown(second, findings.space.quantities)[0],
+        title=f"{name}: Pareto front of {len(goals[first]):,}{inexact}{more}",
+    )
     axes.grid(alpha=0.3, which="both")
     save_figure(figure, path)
 
@@ -129,22 +136,23 @@ def _map(findings: Findings, name: str, path: Path, value: str | None) -> None:
     axes.set_facecolor("0.85")
     sides = [_side(findings, axis, kind) for axis, kind in zip(reduction.by, (axes.xaxis, axes.yaxis), strict=True)]
     known = [cell for cell in cells.ravel() if cell is not None and cell == cell]
-    goal = f"{'largest' if reduction.goal.maximize else 'smallest'} {reduction.goal.expression.text}"
+    formula = reduction.goal.expression.text
+    goal = f"{'largest' if reduction.goal.maximize else 'smallest'} {shown(formula, findings.space.quantities)[0]}"
     if value is not None and (any(isinstance(cell, str) for cell in known) or len(set(known)) <= _COLOURS):
-        _winners(axes, sides, cells, known, shown(value)[1])
-        axes.set_title(f"{shown(value)[0]} of the configuration with the {goal}")
+        _winners(axes, sides, cells, known, shown(value, findings.space.quantities)[1])
+        axes.set_title(f"{shown(value, findings.space.quantities)[0]} with the {goal}")
     elif known:
-        label, factor = shown(value or reduction.goal.expression.text)
+        label, factor = shown(value or formula, findings.space.quantities)
         numbers = np.array([[np.nan if cell is None else cell for cell in row] for row in cells], float) * factor
         mesh = axes.pcolormesh(*sides, numbers.T, shading="nearest", norm=_norm(numbers[np.isfinite(numbers)]))
-        if min(numbers.shape) >= 3 and np.isfinite(numbers).all() and np.ptp(numbers) > 0:
-            lines = axes.contour(*sides, numbers.T, colors="white", linewidths=0.8, levels=_levels(numbers))
-            axes.clabel(lines, fontsize=8, fmt="%.3g")
+        if min(numbers.shape) >= 3 and np.nanmin(numbers) < np.nanmax(numbers):
+            lines = axes.contour(*sides, np.ma.masked_invalid(numbers.T), colors="white", linewidths=0.8, levels=_levels(numbers))
+            axes.clabel(lines, fontsize=8, fmt=_plain)
         figure.colorbar(mesh, ax=axes, label=label)
-        axes.set_title(f"{label} of the configuration with the {goal}" if value else goal)
+        axes.set_title(f"{label} with the {goal}" if value else goal)
     if len(known) < cells.size:
         axes.annotate("grey: nothing is feasible", (0, -0.17), xycoords="axes fraction", fontsize=8, color="0.35")
-    axes.set(xlabel=shown(reduction.by[0])[0], ylabel=shown(reduction.by[1])[0])
+    axes.set(xlabel=shown(reduction.by[0], findings.space.quantities)[0], ylabel=shown(reduction.by[1], findings.space.quantities)[0])
     save_figure(figure, path)
 
 
@@ -157,7 +165,7 @@ def _winners(axes: Any, sides: list[Any], cells: np.ndarray, known: list[Any], f
     common = [winner for winner, _ in Counter(known).most_common(_COLOURS)]
     others = len(set(known)) > len(common)
     numbers = np.array([[np.nan if cell is None else common.index(cell) if cell in common else len(common) for cell in row] for row in cells], float)
-    palette = [*colormaps["tab20"].colors[0:20:2], colormaps["tab20"].colors[1], (0.4, 0.4, 0.4)]
+    palette = [*(colormaps["tab20"](place) for place in (*range(0, 20, 2), 1)), (0.4, 0.4, 0.4, 1.0)]
     colours = [*palette[: len(common)], *([palette[-1]] if others else [])]
     axes.pcolormesh(*sides, numbers.T, shading="nearest", cmap=ListedColormap(colours), vmin=-0.5, vmax=len(colours) - 0.5)
     names = [winner if isinstance(winner, str) else f"{winner * factor:.4g}" for winner in common] + ["others"] * others
@@ -169,9 +177,11 @@ def _side(findings: Findings, name: str, axis: Any) -> np.ndarray:
     """Where the levels of an axis of a map lie; sets its scale and ticks."""
     levels = findings.space.level_values(name)
     if isinstance(levels[0], str) or len(levels) == 1:
-        axis.set_ticks(range(len(levels)), [level if isinstance(level, str) else f"{level * shown(name)[1]:.3g}" for level in levels])
+        axis.set_ticks(
+            range(len(levels)), [level if isinstance(level, str) else f"{level * shown(name, findings.space.quantities)[1]:.3g}" for level in levels]
+        )
         return np.arange(len(levels), dtype=float)
-    places = np.asarray(levels, float) * shown(name)[1]
+    places = np.asarray(levels, float) * shown(name, findings.space.quantities)[1]
     if _wide(places):
         axis.axes.set_xscale("log") if axis.axis_name == "x" else axis.axes.set_yscale("log")
         _plain_ticks(axis, places)
@@ -182,7 +192,7 @@ def _histogram(findings: Findings, name: str, path: Path) -> None:
     edges, counts = findings.counts(name)
     reduction = findings.reductions[name]
     assert isinstance(reduction, Histogram)
-    label, factor = shown(reduction.of)
+    label, factor = shown(reduction.of, findings.space.quantities)
     figure = figure_for(path)
     axes = figure.subplots()
     axes.stairs(counts[1:-1], edges * factor, fill=True, alpha=0.8)
@@ -202,12 +212,25 @@ def _wide(numbers: np.ndarray) -> bool:
 
 def _plain_ticks(axis: Any, numbers: np.ndarray) -> None:
     """Ticks of a logarithmic axis in plain figures; between the decades only where there are few of those."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-    decades = np.log10(numbers.max() / numbers.min())
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades < 3 else (1.0,)))
-    axis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}" if x >= 1000 else f"{x:g}"))
+    levels = np.unique(numbers)
+    if len(levels) <= 8:
+        axis.set_major_locator(FixedLocator(levels.tolist()))
+        axis.set_minor_locator(NullLocator())
+    else:
+        axis.set_major_locator(_decades(levels[-1] / levels[0], LogLocator))
+    axis.set_major_formatter(FuncFormatter(_plain))
     axis.set_minor_formatter(NullFormatter())
+
+
+def _decades(ratio: float, locator: Any) -> Any:
+    """Ticks at 1, 2 and 5 of every decade, or at 1 where there are many."""
+    return locator(subs=(1.0, 2.0, 5.0) if ratio < 1e3 else (1.0,))
+
+
+def _plain(value: float, _: Any = None) -> str:
+    return number(value)
 
 
 def _norm(numbers: np.ndarray) -> Any:
@@ -217,9 +240,13 @@ def _norm(numbers: np.ndarray) -> Any:
 
 
 def _levels(numbers: np.ndarray) -> np.ndarray:
-    """Five contours inside the range."""
-    low, high = numbers.min(), numbers.max()
-    return (np.geomspace if _wide(numbers) else np.linspace)(low, high, 7)[1:-1]
+    """Contours at round numbers."""
+    from matplotlib.ticker import LogLocator, MaxNLocator
+
+    low, high = np.nanmin(numbers), np.nanmax(numbers)
+    wide = _wide(numbers[np.isfinite(numbers)])
+    levels = np.asarray((_decades(high / low, LogLocator) if wide else MaxNLocator(6)).tick_values(low, high))
+    return levels[(levels > low) & (levels < high)]
 
 
 def _colours(numbers: np.ndarray) -> Any:

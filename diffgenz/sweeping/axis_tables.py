@@ -93,16 +93,17 @@ class _Reader:
             return values(*numbers)
         if len(numbers) != 2:
             raise InputError(f"{self.kind} = {self.section.raw[self.kind]!r} has {len(numbers)} bounds; write {self.kind} = [low, high]")
+        low, high = numbers
         if self.kind in ("uniform", "log_uniform"):
-            return (uniform if self.kind == "uniform" else log_uniform)(*numbers)
+            return (uniform if self.kind == "uniform" else log_uniform)(low, high)
         if self.kind == "integers":
             for number in numbers:
                 if not number.is_integer():
                     raise InputError(f"integers: {number:g} is not a whole number; use linear")
-            return integers(int(numbers[0]), int(numbers[1]), self.section.whole("step") if "step" in self.section.raw else 1)
+            return integers(int(low), int(high), self.section.whole("step") if "step" in self.section.raw else 1)
         if "count" not in self.section.raw:
             raise InputError(f"count is missing; write {self.kind} = [low, high], count = 10")
-        return (linear if self.kind == "linear" else geometric)(*numbers, self.section.whole("count"))
+        return (linear if self.kind == "linear" else geometric)(low, high, self.section.whole("count"))
 
     def _records(self) -> Choice:
         read: dict[str, Callable[[], dict[str, Any]]] = {
@@ -111,7 +112,8 @@ class _Reader:
         return choice(read[self.kind]())
 
     def _systems(self) -> dict[str, Any]:
-        platforms = {name: load_platform(local(name, self.folder), self.scenario.platform.accelerators) for name in self.section.texts("systems")}
+        count = float(self.scenario.platform.accelerators)
+        platforms = {name: load_platform(local(name, self.folder), count) for name in self.section.texts("systems")}
         return {name: {"platform.accelerator": p.accelerator, "platform.network": p.network} for name, p in platforms.items()}
 
     def _models(self) -> dict[str, Any]:

@@ -56,7 +56,10 @@ class Expression:
         except (SyntaxError, ValueError):
             raise InputError(f'expression: {text!r} cannot be read; write a formula such as "1.5 * memory_bandwidth" or "tpot <= 0.02"') from None
         found: list[str] = []
-        self._evaluate(self._body, lambda name: found.append(name) or 1.0)
+        try:
+            self._evaluate(self._body, lambda name: found.append(name) or float("nan"))  # which no arithmetic refuses
+        except ArithmeticError as error:
+            raise InputError(f"expression: {text!r} has no value ({error}); mend its constants") from None
         self.names = frozenset(found)
 
     def __eq__(self, other: object) -> bool:

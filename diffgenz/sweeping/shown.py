@@ -1,5 +1,7 @@
 """How the columns of a sweep are shown: a label with the unit that people use, and the factor from SI to it."""
 
+from collections.abc import Container
+
 from diffgenz.units import unit_of
 
 _METRICS: dict[str, tuple[str, float]] = {
@@ -28,15 +30,17 @@ _UNITS: dict[str, tuple[str, float]] = {
 }
 
 
-def shown(name: str) -> tuple[str, float]:
-    """The label and the factor of the column `name`: a metric, a number of the scenario, or anything else, which is shown as it is."""
+def shown(name: str, plain: Container[str] = ()) -> tuple[str, float]:
+    """The label and the factor of the column `name`: a metric, or a number of the scenario; anything else, and what is in `plain`, as it is."""
+    if name in plain:
+        return name, 1.0
     if name in _METRICS:
         return _METRICS[name]
     if name.endswith("]") and name.rsplit("[", 1)[0] in _METRICS:  # of one part of a mix
         label, factor = _METRICS[name.rsplit("[", 1)[0]]
         return f"{label} [{name.rsplit('[', 1)[1]}", factor
     unit = unit_of(name)
-    if unit is None or not name.replace(".", "").replace("_", "").replace("[", "").replace("]", "").isalnum():
+    if unit is None or any(sign in name for sign in " +-*/()"):
         return name, 1.0
     if unit == "B/s":
         label, factor = ("TB/s", 1e-12) if "memory" in name or "tiers" in name else ("GB/s", 1e-9)
