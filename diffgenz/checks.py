@@ -12,6 +12,7 @@ from jax.core import Tracer
 from diffgenz.errors import InputError
 
 _NOTED: ContextVar[list[Any] | None] = ContextVar("noted", default=None)
+_SINGLY: ContextVar[bool] = ContextVar("singly", default=False)
 
 
 @contextmanager
@@ -23,6 +24,16 @@ def noting() -> Iterator[list[Any]]:
         yield conditions
     finally:
         _NOTED.reset(token)
+
+
+@contextmanager
+def singly() -> Iterator[None]:
+    """Within it, only single numbers are checked, not how they go together."""
+    token = _SINGLY.set(True)
+    try:
+        yield
+    finally:
+        _SINGLY.reset(token)
 
 
 def _passes(condition: Callable[[], Any], *values: Any) -> bool:
@@ -60,7 +71,7 @@ def check(
 
 def check_at_most(field: str, value: Any, limit: Any, what: str) -> None:
     """Raise `InputError` where an element of `value` exceeds `limit`; `what` says what the limit is, and the remedy. Traced values pass."""
-    if _passes(lambda: value <= limit, value, limit):
+    if _SINGLY.get() or _passes(lambda: value <= limit, value, limit):
         return
     numbers, limits = np.broadcast_arrays(np.asarray(value, dtype=float), np.asarray(limit, dtype=float))
     over = numbers > limits
@@ -70,7 +81,7 @@ def check_at_most(field: str, value: Any, limit: Any, what: str) -> None:
 
 def check_divides(field: str, value: Any, total: Any, what: str) -> None:
     """Raise `InputError` unless every element of `value` divides `total`, the number of `what`. Traced values pass."""
-    if _passes(lambda: jnp.round(total / value) * value == total, value, total):  # exact for whole numbers, and cheaper than a remainder
+    if _SINGLY.get() or _passes(lambda: jnp.round(total / value) * value == total, value, total):  # exact for whole numbers, without a remainder
         return
     numbers, totals = np.broadcast_arrays(np.asarray(value, dtype=float), np.asarray(total, dtype=float))
     uneven = totals % numbers != 0

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffgenz.checks import singly
 from diffgenz.errors import InputError
 from diffgenz.sweeping.axes import Axis, Choice, Grid, Range
 from diffgenz.sweeping.decoder import Decoder, Drawn, Span, decode_each, padded
@@ -331,7 +332,7 @@ class Space:
         return samples or 1
 
     def _check_once(self) -> None:
-        """Every value of every axis goes through the checks of its record; numbers that are traced, here all others, pass."""
+        """Every value of every axis goes through the checks of its record; how numbers go together is for the device to see."""
         slots = (*self.enumerated, *self.drawn)
         for number in range(self.variant_count):
             base = self.variant(number)
@@ -340,15 +341,10 @@ class Space:
                 for path in slot.paths:
                     if path not in known:
                         raise InputError(f"axis {slot.name}: {name_of(path)} is not in every option of the choices; leave out those without")
-                others = [path for path in self.paths if path not in slot.paths]
                 tables = slot.tables if isinstance(slot, Slot) else (_within(slot.range),) * len(slot.paths)
-                own = dict(zip(slot.paths, tables, strict=True))
-
-                def rebuilt(rest: list[Any], base: Scenario = base, own: dict[Path, Any] = own, others: list[Path] = others) -> Any:
-                    return with_leaves(base, own | dict(zip(others, rest, strict=True)))
-
                 try:
-                    jax.eval_shape(rebuilt, [jax.ShapeDtypeStruct((), jnp.float32)] * len(others))
+                    with singly():
+                        with_leaves(base, dict(zip(slot.paths, tables, strict=True)))
                 except InputError as error:
                     raise InputError(f"axis {slot.name}: {error}") from None
             for path in (path for paths in self.derived for path in paths):
