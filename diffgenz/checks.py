@@ -1,11 +1,49 @@
-"""Range checks at construction."""
+"""Range checks at construction; of traced numbers, conditions to be met."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
 from diffgenz.errors import InputError
+
+_NOTED: ContextVar[list[Any] | None] = ContextVar("noted", default=None)
+_SINGLY: ContextVar[bool] = ContextVar("singly", default=False)
+
+
+@contextmanager
+def noting() -> Iterator[list[Any]]:
+    """Within it, checks of traced numbers, which pass elsewhere, add what must hold to a list of booleans, traced like the numbers."""
+    conditions: list[Any] = []
+    token = _NOTED.set(conditions)
+    try:
+        yield conditions
+    finally:
+        _NOTED.reset(token)
+
+
+@contextmanager
+def singly() -> Iterator[None]:
+    """Within it, only single numbers are checked, not how they go together."""
+    token = _SINGLY.set(True)
+    try:
+        yield
+    finally:
+        _SINGLY.reset(token)
+
+
+def _passes(condition: Callable[[], Any], *values: Any) -> bool:
+    """Whether a check has nothing to compare yet, some value being traced; its condition is noted where somebody asks."""
+    if not any(isinstance(value, Tracer) for value in values):
+        return False
+    conditions = _NOTED.get()
+    if conditions is not None:
+        conditions.append(condition())
+    return True
 
 
 def check(
@@ -13,14 +51,17 @@ def check(
 ) -> None:
     """Raise `InputError` unless every element of `value` lies in [minimum, maximum] (or above `minimum`, if `exclusive`).
 
-    Traced values pass: under `jit` and `vmap` the numbers are not there yet, and whoever built them checked them.
+    Traced values pass: under `jit` and `vmap` the numbers are not there yet, and whoever built them checked them (or is `noting`).
     """
-    if isinstance(value, Tracer):
+
+    def within(numbers: Any) -> Any:
+        good = (numbers > minimum if exclusive else numbers >= minimum) & (numbers <= maximum)
+        return good & (abs(numbers) < np.inf) if finite else good
+
+    if _passes(lambda: within(value), value):
         return
     numbers = np.asarray(value, dtype=float)
-    good = (numbers > minimum if exclusive else numbers >= minimum) & (numbers <= maximum)
-    if finite:
-        good &= np.isfinite(numbers)
+    good = within(numbers)
     if good.all():
         return
     bad = numbers[~good].flat[0] if numbers.ndim else numbers
@@ -30,7 +71,7 @@ def check(
 
 def check_at_most(field: str, value: Any, limit: Any, what: str) -> None:
     """Raise `InputError` where an element of `value` exceeds `limit`; `what` says what the limit is, and the remedy. Traced values pass."""
-    if isinstance(value, Tracer) or isinstance(limit, Tracer):
+    if _SINGLY.get() or _passes(lambda: value <= limit, value, limit):
         return
     numbers, limits = np.broadcast_arrays(np.asarray(value, dtype=float), np.asarray(limit, dtype=float))
     over = numbers > limits
@@ -40,7 +81,7 @@ def check_at_most(field: str, value: Any, limit: Any, what: str) -> None:
 
 def check_divides(field: str, value: Any, total: Any, what: str) -> None:
     """Raise `InputError` unless every element of `value` divides `total`, the number of `what`. Traced values pass."""
-    if isinstance(value, Tracer) or isinstance(total, Tracer):
+    if _SINGLY.get() or _passes(lambda: jnp.round(total / value) * value == total, value, total):  # exact for whole numbers, without a remainder
         return
     numbers, totals = np.broadcast_arrays(np.asarray(value, dtype=float), np.asarray(total, dtype=float))
     uneven = totals % numbers != 0
@@ -50,7 +91,7 @@ def check_divides(field: str, value: Any, total: Any, what: str) -> None:
 
 def check_whole(field: str, value: Any, what: str) -> None:
     """Raise `InputError` unless every element of `value`, a number of `what`, is whole. Traced values pass."""
-    if isinstance(value, Tracer):
+    if _passes(lambda: value == jnp.floor(value), value):
         return
     numbers = np.asarray(value, dtype=float)
     broken = numbers != np.floor(numbers)

@@ -1,9 +1,6 @@
 """Every way to lay a model out on all accelerators of a platform."""
 
-from itertools import pairwise
-
 import numpy as np
-from jaxtyping import Array, Bool
 
 from diffgenz.hardware import Platform
 from diffgenz.models.model import Model
@@ -34,17 +31,3 @@ def plans(model: Model, platform: Platform) -> Parallelism:
 
 def _divisors(number: int) -> list[int]:
     return [divisor for divisor in range(1, number + 1) if number % divisor == 0]
-
-
-def is_legal(model: Model, platform: Platform, plan: Parallelism) -> Bool[Array, ""]:
-    """Whether `plan` has the accelerators, heads, layers and experts that it needs: `check_layout` for numbers that are traced."""
-    legal = (plan.ranks <= platform.accelerators) & (plan.tensor <= model.most_shards) & (plan.pipeline <= model.layers)
-    legal = legal & (plan.stage % plan.expert == 0)
-    legal = legal & (platform.accelerators <= (platform.network[-1].size if platform.network else 1))
-    for inner, outer in pairwise(platform.network):
-        legal = legal & (inner.size <= outer.size)
-    if not model.experts:
-        return legal & (plan.expert <= 1) & (plan.attention_data <= 1)
-    for experts in model.experts:
-        legal = legal & (experts % plan.expert == 0)
-    return legal

@@ -30,10 +30,16 @@ class Grid:
     def __post_init__(self):
         if not self.levels:
             raise InputError("axis: it has no values; give at least one")
-        if len(self.levels) > MOST_LEVELS:
-            raise InputError(f"axis: {len(self.levels)} values are too many; at most {MOST_LEVELS}, or a range that is sampled")
-        if not np.isfinite(self.levels).all():
-            raise InputError("axis: a value is infinite or NaN; give finite ones")
+        _check_count(len(self.levels))
+        exact = np.unique(np.asarray(self.levels))
+        with np.errstate(over="ignore"):
+            single = exact.astype(np.float32)
+        if not np.isfinite(single).all():
+            raise InputError("axis: a value is infinite, NaN or too large for float32; give finite ones")
+        same = np.flatnonzero(single[1:] == single[:-1])
+        if len(same):
+            low, high = exact[same[0]], exact[same[0] + 1]
+            raise InputError(f"axis: {low!r} and {high!r} are the same number in float32; give values further apart")
 
     def sampled(self) -> Self:
         """The same values, of which each configuration draws one."""
@@ -88,10 +94,15 @@ def geometric(low: float, high: float, count: int) -> Grid:
 
 def integers(low: int, high: int, step: int = 1) -> Grid:
     """Every `step`th whole number from `low` to `high`, both included."""
+    for bound in (low, high, step):
+        if bound != int(bound):
+            raise InputError(f"axis: {bound:g} is not a whole number; use linear")
     if step < 1:
         raise InputError(f"axis: a step of {step} is not allowed; it must be at least 1")
     _check_bounds(low, high)
-    return Grid(tuple(float(x) for x in range(int(low), int(high) + 1, step)))
+    numbers = range(int(low), int(high) + 1, int(step))
+    _check_count(len(numbers))
+    return Grid(tuple(float(x) for x in numbers))
 
 
 def uniform(low: float, high: float) -> Range:
@@ -117,8 +128,14 @@ def _check_bounds(low: float, high: float, count: int = 2) -> None:
         raise InputError(f"axis: bounds of {low:g} and {high:g} are not allowed; give finite ones")
     if count < 1:
         raise InputError(f"axis: a count of {count} is not allowed; it must be at least 1")
+    _check_count(count)
     if low > high:
         raise InputError(f"axis: the lower bound {low:g} exceeds the upper bound {high:g}; exchange them")
+
+
+def _check_count(count: int) -> None:
+    if count > MOST_LEVELS:
+        raise InputError(f"axis: {count} values are too many; at most {MOST_LEVELS}, or a range that is sampled")
 
 
 def _check_positive(low: float) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import json
-import zipfile
+import os
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -125,7 +125,7 @@ def load(folder: Path, reductions: int) -> Progress | None:
                 states[int(number)][field] = array
         done = np.unpackbits(arrays["done"], count=int(arrays["chunks"])).astype(bool)
         intact = digest == _digest(arrays)
-    except (OSError, ValueError, KeyError, IndexError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # zipfile and numpy have a dozen for the ways in which a file can be damaged
         raise InputError(f"{path}: is damaged ({type(error).__name__}); delete it to begin again from the start") from None
     if not intact:
         raise InputError(f"{path}: is damaged (its digest does not match); delete it to begin again from the start")
@@ -142,7 +142,10 @@ def _digest(arrays: dict[str, np.ndarray]) -> str:
 def _write(path: Path, content: bytes) -> None:
     aside = path.with_name(f".{path.name}.part")
     try:
-        aside.write_bytes(content)
+        with aside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # the name must not be there before the content, should the machine stop
         aside.replace(path)
     except OSError as error:
         aside.unlink(missing_ok=True)

@@ -18,9 +18,10 @@ class Drawn(eqx.Module):
 
 
 class Span(eqx.Module):
-    """A sampled range: its lower bound, its width (of the logarithm, if `logarithmic`), and how many numbers it sets."""
+    """A sampled range: its bounds, its width (of the logarithm, if `logarithmic`), and how many numbers it sets."""
 
     low: jax.Array
+    high: jax.Array
     width: jax.Array
     copies: int = eqx.field(static=True)
     logarithmic: bool = eqx.field(static=True)
@@ -58,7 +59,8 @@ class Decoder(eqx.Module):
                 else:
                     levels.append(coordinate)
                     moved = coordinate * axis.width
-                    columns += [axis.low * jnp.exp(moved) if axis.logarithmic else axis.low + moved] * axis.copies
+                    value = axis.low * jnp.exp(moved) if axis.logarithmic else axis.low + moved
+                    columns += [jnp.clip(value, axis.low, axis.high)] * axis.copies  # rounding could lead past the end
         return levels, columns
 
 

@@ -1,13 +1,14 @@
 """Ranges of a space, reduced: the unit of work that everything else (devices, processes, machines, resumption) is made of."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from diffgenz.errors import InputError
 from diffgenz.smooth import SHARPNESS
 from diffgenz.sweeping.program import Program, Screened
 from diffgenz.sweeping.reductions import Reduction, State
@@ -50,10 +51,15 @@ class Engine:
     Arguments:
         space: what is swept. reductions: what is kept.
         batch: configurations of one call to one device. sharpness: of the estimates.
+
+    Raises:
+        InputError: a batch below 1, or a reduction that does not fit the space.
     """
 
     def __init__(self, space: Space, reductions: Sequence[Reduction], *, batch: int = BATCH, sharpness: float = SHARPNESS):
         self.space, self.reductions, self._sharpness = space, tuple(reductions), sharpness
+        if batch < 1:
+            raise InputError(f"batch: {batch} is not allowed; it must be at least 1")
         devices = jax.local_devices()
         self.batch = min(batch * len(devices), MOST_BATCH // len(devices) * len(devices))
         self._sharding = None
@@ -72,26 +78,25 @@ class Engine:
         """Of no configurations."""
         return Outcome(Tally(), tuple(reduction.start(self.space.levels) for reduction in self.reductions))
 
-    def reduce(self, start: int, stop: int, known: Outcome | None = None, progress: Callable[[int], Any] = lambda _: None) -> Outcome:
+    def reduce(self, start: int, stop: int, known: Outcome | None = None) -> Outcome:
         """The outcome of the configurations from `start` up to `stop`, added to those `known`.
-
-        Arguments:
-            progress: called with the number of configurations done since its last call.
 
         What is known already serves as a threshold: it changes what is looked at twice, never the result.
         """
         outcome = known or self.start()
+        seen: list[State | None] = [None] * len(self.reductions)
+        thresholds: list[Any] = [None] * len(self.reductions)
         waiting: deque[tuple[int, int, Screened]] = deque()
         while start < stop or waiting:
             if start < stop:
                 program, count = self._next(start, stop)
-                thresholds = [reduction.threshold(state) for reduction, state in zip(self.reductions, outcome.states, strict=True)]
+                for number, (reduction, state) in enumerate(zip(self.reductions, outcome.states, strict=True)):
+                    if state is not seen[number]:  # maps may be large, and seldom change
+                        seen[number], thresholds[number] = state, jax.device_put(reduction.threshold(state))
                 waiting.append((start, count, program.dispatch(start, count, thresholds)))
                 start += count
             if len(waiting) > _AHEAD or start >= stop:
-                begun, count, screened = waiting.popleft()
-                outcome = self._absorbed(outcome, begun, count, screened)
-                progress(count)
+                outcome = self._absorbed(outcome, *waiting.popleft())
         return outcome
 
     def _next(self, start: int, stop: int) -> tuple[Program, int]:

@@ -42,10 +42,11 @@ class Expression:
     Arguments:
         text: the formula; names may have dots and brackets, as leaves have.
 
-    `names` are those that it uses. Called with a function from names to numbers it gives its value; JAX can trace it.
+    `names` are those that it uses; `conditional` says whether it is true or false by its form. Called with a function from names to numbers it
+    gives its value; JAX can trace it.
 
     Raises:
-        InputError: what is not a formula of this kind.
+        InputError: what is not a formula of this kind, or divides a constant by zero.
     """
 
     def __init__(self, text: str):
@@ -57,10 +58,15 @@ class Expression:
             raise InputError(f'expression: {text!r} cannot be read; write a formula such as "1.5 * memory_bandwidth" or "tpot <= 0.02"') from None
         found: list[str] = []
         try:
-            self._evaluate(self._body, lambda name: found.append(name) or float("nan"))  # which no arithmetic refuses
-        except ArithmeticError as error:
-            raise InputError(f"expression: {text!r} has no value ({error}); mend its constants") from None
+            constant = jnp.iscomplexobj(self(lambda name: found.append(name) or jnp.ones(())))  # a JAX number: no value of it is an error
+        except (ArithmeticError, TypeError):
+            constant = True
+        if constant:
+            raise InputError(f"expression: {text!r} has a constant part without a value; correct it") from None
         self.names = frozenset(found)
+        self.conditional = isinstance(self._body, ast.Compare | ast.BoolOp) or (
+            isinstance(self._body, ast.UnaryOp) and isinstance(self._body.op, ast.Not)
+        )
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Expression) and other.text == self.text

@@ -14,13 +14,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffgenz.checks import noting
 from diffgenz.errors import InputError, unknown
 from diffgenz.smooth import SHARPNESS
-from diffgenz.sweeping.decoder import Decoder
+from diffgenz.sweeping.decoder import Decoder, padded
 from diffgenz.sweeping.expressions import Expression
 from diffgenz.sweeping.leaves import Path, find, unnamed, with_leaves
 from diffgenz.sweeping.reductions import Reduction
-from diffgenz.sweeping.scenario import scenario_metrics
+from diffgenz.sweeping.scenario import all_of, scenario_metrics
 from diffgenz.sweeping.space import Space, number_named
 
 Columns = dict[str, jax.Array]
@@ -148,14 +149,14 @@ def _estimate(static: _Static, leaves: list[jax.Array], columns: list[jax.Array]
     structure, paths, derived, names, sharpness = static.parts
 
     def one(numbers: list[jax.Array]) -> Columns:
-        scenario = with_leaves(jax.tree.unflatten(structure, leaves), dict(zip(paths, numbers, strict=True)))
-        sound = jnp.asarray(True)
-        for entry in derived:
-            value = jnp.asarray(entry.expression(partial(number_named, scenario)), jnp.float32)
-            sound = sound & (value >= 0) & jnp.isfinite(value)
-            scenario = with_leaves(scenario, dict.fromkeys(entry.paths, value))
+        with noting() as conditions:  # what records refuse, of numbers together and of those that follow from others
+            scenario = with_leaves(jax.tree.unflatten(structure, leaves), dict(zip(paths, numbers, strict=True)))
+            for entry in derived:
+                value = jnp.asarray(entry.expression(partial(number_named, scenario)), jnp.float32)
+                conditions.append(jnp.isfinite(value))
+                scenario = with_leaves(scenario, dict.fromkeys(entry.paths, value))
         metrics = scenario_metrics(scenario, sharpness)
-        metrics["legal"] = metrics["legal"] & sound
+        metrics["legal"] = metrics["legal"] & all_of(conditions)
         return {name: metrics[name] if name in metrics else number_named(scenario, name) for name in names}
 
     return jax.vmap(one)(columns)
@@ -200,13 +201,13 @@ def metrics_at(space: Space, indices: Sequence[int], sharpness: float = SHARPNES
         derived = tuple(Derived(paths, expression) for paths, expression in space.derived.items())
         static = _Static(structure, space.paths, derived, tuple(sorted({*metrics, *needed, "legal"})), sharpness)
         numbers = space.numbers([indices[place] for place in mine])
-        raw = _estimate(static, leaves, numbers)
+        raw = _estimate(static, leaves, [padded(np.asarray(column)) for column in numbers])  # few lengths, few programs
 
         def lookup(name: str, raw: Columns = raw, quantities: dict[str, Expression] = quantities) -> jax.Array:
             return quantities[name](lambda inner: lookup(inner, raw, quantities)) if name in quantities else raw[name]
 
         for name in (*quantities, *metrics):
             column = columns.setdefault(name, [float("nan")] * len(indices))
-            for place, value in zip(mine, np.broadcast_to(np.asarray(lookup(name), float), len(mine)).tolist(), strict=True):
+            for place, value in zip(mine, np.resize(np.asarray(lookup(name), float), len(mine)).tolist(), strict=True):
                 column[place] = value
     return columns

@@ -22,14 +22,14 @@ def on_ray(address: str | None = None, *, workers: int | None = None, keep: bool
     Arguments:
         address: of a cluster, such as "auto" or "ray://host:10001"; None: Ray is started on this machine, and stopped at the end.
         workers: tasks at a time; default: as many as Ray has CPUs (or GPUs, where JAX runs on them).
-        keep: leave Ray running.
+        keep: leave Ray running. It is left as it was where it ran before.
 
     Raises:
         InputError: Ray is not installed, or there is no cluster at that address.
     """
 
     def reduce(engine: Engine, chunks: Sequence[tuple[int, int, int]]) -> Chunks:
-        ray = _started(address)
+        ray, ours = _started(address)
         try:
             resources = {"num_gpus": 1} if jax.default_backend() == "gpu" else {"num_cpus": 1}
             task = ray.remote(max_retries=-1, **resources)(_reduced)
@@ -44,7 +44,7 @@ def on_ray(address: str | None = None, *, workers: int | None = None, keep: bool
                 for reference in finished:
                     yield running.pop(reference), partial(engine.merge, ray.get(reference))
         finally:
-            if not keep:
+            if ours and not keep:
                 ray.shutdown()
 
     return reduce
@@ -55,16 +55,18 @@ def _reduced(engine: Engine, key: str, start: int, stop: int) -> Outcome:
     return _ENGINES.setdefault(key, engine).reduce(start, stop)
 
 
-def _started(address: str | None) -> Any:
+def _started(address: str | None) -> tuple[Any, bool]:
+    """Ray, and whether it was started here."""
     try:
         import ray
     except ImportError:
         raise InputError("engine: ray is not installed; install it with: pip install 'diffgenz[ray]'") from None
-    if not ray.is_initialized():
-        try:
-            with warnings.catch_warnings():  # it forks to start its servers, which do not use JAX
-                warnings.filterwarnings("ignore", message="os.fork", category=RuntimeWarning)
-                ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise InputError(f"address: {address!r} is not a Ray cluster ({error}); start one with `ray start --head`, or leave it out") from None
-    return ray
+    if ray.is_initialized():
+        return ray, False
+    try:
+        with warnings.catch_warnings():  # it forks to start its servers, which do not use JAX
+            warnings.filterwarnings("ignore", message="os.fork", category=RuntimeWarning)
+            ray.init(address=address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise InputError(f"address: {address!r} is not a Ray cluster ({error}); start one with `ray start --head`, or leave it out") from None
+    return ray, True

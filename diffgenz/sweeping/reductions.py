@@ -217,6 +217,8 @@ class Best(Reduction):
 
     def __post_init__(self):
         object.__setattr__(self, "by", tuple(self.by))
+        if not self.by or len({*self.by}) < len(self.by):
+            raise InputError(f"best: a map by {', '.join(self.by) or 'no axes'} is not possible; name each axis once, and at least one")
         _one_goal("best", self.minimize, self.maximize)
 
     @property
@@ -253,15 +255,22 @@ class Best(Reduction):
         return feasible & (cost <= best[cell]), None
 
     def absorb(self, state: State, rows: Rows, summary: Any) -> State:
+        if not len(rows["index"]):
+            return state  # itself: its threshold need not go to the device again
         shape = state["costs"].shape
         cell = np.ravel_multi_index(tuple(rows[f"level of {name}"].astype(int) for name in self.by), shape)
         costs = self.goal.cost(rows)
         order = np.lexsort((rows["index"], costs, cell))
         firsts = order[np.unique(cell[order], return_index=True)[1]]
-        fresh = {"indices": np.full(shape, -1, np.int64), "costs": np.full(shape, np.inf, np.float32)}
-        fresh["indices"].flat[cell[firsts]] = rows["index"][firsts]
-        fresh["costs"].flat[cell[firsts]] = costs[firsts]
-        return self.merge(state, fresh)
+        cells, newcomers = cell[firsts], {"indices": rows["index"][firsts], "costs": costs[firsts]}
+        held = {name: array.flat[cells] for name, array in state.items()}
+        winners = self.merge(held, newcomers)
+        if (winners["indices"] == held["indices"]).all():
+            return state
+        changed = {name: array.copy() for name, array in state.items()}
+        for name, array in changed.items():
+            array.flat[cells] = winners[name]
+        return changed
 
     def merge(self, one: State, other: State) -> State:
         known = other["indices"] >= 0
@@ -277,7 +286,7 @@ class Histogram(Reduction):
     Arguments:
         of: the formula.
 
-    Two more count what lies below and above: nothing is left out.
+    A bin has its lower edge, not its upper one. Two more count what lies below `low`, and what is at `high` or above: nothing is left out.
     """
 
     of: str
@@ -288,10 +297,10 @@ class Histogram(Reduction):
 
     def __post_init__(self):
         _formula(self.of)
-        if not self.low < self.high or self.bins < 1 or (self.logarithmic and self.low <= 0):
+        if not -np.inf < self.low < self.high < np.inf or self.bins < 1 or (self.logarithmic and self.low <= 0):
             raise InputError(
                 f"histogram: {self.bins} bins from {self.low:g} to {self.high:g} are not possible; "
-                "give at least one, the lower bound first, above 0 if logarithmic"
+                "give at least one, and finite bounds, the lower first, above 0 if logarithmic"
             )
 
     @property

@@ -90,6 +90,8 @@ def sweep(
     if folder is not None:
         manifest = manifest_of(space, dict(reductions), start, stop, chunk, sharpness)
         state = _prepared(folder, manifest, resume, len(reductions)) or state
+        if not bounds:
+            save(folder, state)  # a shard of nothing is finished too
     begun, done_before = time.perf_counter(), state.outcome.tally.tried
     waiting = [bound for bound, done in zip(bounds, state.done, strict=True) if not done]
     for index, added_to in (reducer or in_turn)(engine, waiting):

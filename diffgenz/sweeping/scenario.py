@@ -4,16 +4,17 @@ from typing import Any
 
 import equinox as eqx
 import jax.numpy as jnp
+from jaxtyping import Array, Bool
 
-from diffgenz.checks import check
+from diffgenz.checks import check, noting
+from diffgenz.encoding import check_images
 from diffgenz.hardware import Platform
-from diffgenz.inference import Estimate, estimate
-from diffgenz.layouts import is_legal
+from diffgenz.inference import Estimate, check_layout, estimate
 from diffgenz.models.model import Model
 from diffgenz.precision import Precision
 from diffgenz.record import Record
 from diffgenz.sensitivity import METRICS
-from diffgenz.serving_options import Serving
+from diffgenz.serving_options import Serving, check_draft
 from diffgenz.smooth import SHARPNESS, Leaf, Scalar, as_leaf
 from diffgenz.workload import Parallelism, Workload
 
@@ -62,8 +63,26 @@ class Scenario(Record):
         return cls(platform, (Served(model, workload or Workload(), plan or Parallelism(), precision or Precision(), serving),))
 
 
+def is_legal(scenario: Scenario) -> Bool[Array, ""]:
+    """Whether `estimate` would take what is served, its numbers being traced: plans have the accelerators, heads, layers and experts they need."""
+    with noting() as conditions:
+        for part in scenario.served:
+            check_layout(part.model, scenario.platform, part.plan)
+            check_images(part.model, part.workload)
+            check_draft(part.serving, part.plan)
+    return all_of(conditions)
+
+
+def all_of(conditions: list[Any]) -> Bool[Array, ""]:
+    """Whether all conditions hold."""
+    total = jnp.asarray(True)
+    for condition in conditions:
+        total = total & condition
+    return total
+
+
 def scenario_metrics(scenario: Scenario, sharpness: float = SHARPNESS) -> dict[str, Any]:
-    """Every metric by name (`METRICS`), and two booleans: `fits` in memory, and `legal`: the plan has the accelerators, heads and layers it needs.
+    """Every metric by name (`METRICS`), and two booleans: whether it `fits` in memory, and whether it is `legal`.
 
     A mix takes turns: of times and memory it has the worst; of throughputs the harmonic mean and of energy and cost the mean, weighted by the
     shares of the output tokens. Those of part i are there too, as "tpot[i]".
@@ -72,10 +91,10 @@ def scenario_metrics(scenario: Scenario, sharpness: float = SHARPNESS) -> dict[s
         estimate(s.model, scenario.platform, s.workload, s.plan, s.precision, serving=s.serving, sharpness=sharpness) for s in scenario.served
     ]
     each = [_named(result) for result in estimates]
-    legal = jnp.asarray(True)
-    for part in scenario.served:
-        legal = legal & is_legal(part.model, scenario.platform, part.plan)
-    flags = {"fits": jnp.stack([result.memory.fits for result in estimates]).all() if len(each) > 1 else estimates[0].memory.fits, "legal": legal}
+    fits = jnp.asarray(True)
+    for result in estimates:
+        fits = fits & result.memory.fits
+    flags = {"fits": fits, "legal": is_legal(scenario)}
     if len(each) == 1:
         return each[0] | flags
     total = sum((part.share for part in scenario.served), start=jnp.zeros(()))

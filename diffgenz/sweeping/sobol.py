@@ -66,7 +66,7 @@ class Sobol:
         seed: of the scrambling; None for the plain sequence, whose first point is the origin.
 
     Raises:
-        InputError: more dimensions than there are direction numbers.
+        InputError: more dimensions than there are direction numbers, or a negative seed.
     """
 
     def __init__(self, dimensions: int, seed: int | None):
@@ -75,6 +75,8 @@ class Sobol:
         columns = np.array([_columns(dimension) for dimension in range(dimensions)], np.uint32).reshape(dimensions, INDEX_BITS)
         shift = np.zeros(dimensions, np.uint32)
         if seed is not None:
+            if seed < 0:
+                raise InputError(f"seed: {seed} is not allowed; it must be at least 0")
             rng = np.random.default_rng(seed)
             shift = rng.integers(0, 2**_BITS, dimensions, np.uint32, endpoint=False)
             columns = np.stack([_scrambled(column, rng) for column in columns]) if dimensions else columns
@@ -101,7 +103,7 @@ class Sobol:
 
     def _folded(self, indices: np.ndarray) -> np.ndarray:
         total = np.zeros((len(indices), len(self._columns)), np.uint32)
-        for bit in range(int(indices.max(initial=0)).bit_length()):
+        for bit in range(min(int(indices.max(initial=0)).bit_length(), INDEX_BITS)):  # past the last point of all nothing is needed
             total ^= np.where((indices >> bit & 1).astype(bool)[:, None], self._columns[:, bit], np.uint32(0))
         return total
 

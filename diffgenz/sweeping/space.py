@@ -13,12 +13,13 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffgenz.checks import singly
 from diffgenz.errors import InputError
-from diffgenz.record import Record
 from diffgenz.sweeping.axes import Axis, Choice, Grid, Range
 from diffgenz.sweeping.decoder import Decoder, Drawn, Span, decode_each, padded
 from diffgenz.sweeping.digest import structure_digest
@@ -32,17 +33,23 @@ MOST_BATCH = 2 ** (LOW_BITS - 1)
 
 
 class Slot(NamedTuple):
-    """An axis on the device: the numbers it sets, and the values of each by level. `labels`: of a choice; empty for numbers."""
+    """An axis on the device: the numbers it sets, and the values of each by level.
+
+    Arguments:
+        labels: what people call the levels: the numbers as they were given, or the labels of a choice.
+        options: of a choice, what each sets, names included; empty for numbers.
+    """
 
     name: str
     paths: tuple[Path, ...]
     tables: tuple[np.ndarray, ...]
-    labels: tuple[str, ...]
+    labels: tuple[Any, ...]
+    options: tuple[dict[Path, Any], ...] = ()
 
     @property
     def levels(self) -> int:
         """How many values it has."""
-        return len(self.tables[0])
+        return len(self.labels)
 
 
 class Continuum(NamedTuple):
@@ -68,7 +75,7 @@ class Space:
         scenario: what does not vary.
         axes: by the name of what they vary: a number ("memory_bandwidth", "plan.tensor", "network[0].bandwidth"; the beginning of a name may be
             left out where it stays clear, and a name that fits every model of a mix means all of them), or, for a choice, a whole record
-            ("platform", "model", "plan").
+            ("platform", "model", "plan"). A number inside such a record may be an axis too: it is set in each of the options.
         derived: numbers that follow from others: {"peak_flops[fp8]": "2 * peak_flops[bf16]"}, in this order, after the axes.
         quantities: names for formulas of numbers and metrics: {"power": "idle_power + 0.1 * ..."}.
         constraints: formulas that must hold: "fits", "tpot <= 0.02", "power <= 1000". Plans that are not legal never count.
@@ -76,7 +83,8 @@ class Space:
         seed: of its scrambling.
 
     Raises:
-        InputError: an unknown name (the nearest are given), a number two axes set, a value its record refuses, samples without sampled axes.
+        InputError: an unknown name (the nearest are given), a number two axes set, a value its record refuses, samples without sampled axes,
+            a constraint that is a number, quantities that go round in a circle.
     """
 
     def __init__(
@@ -96,13 +104,15 @@ class Space:
         self.enumerated: list[Slot] = []
         self.drawn: list[Slot | Continuum] = []
         self.variants: list[Variant] = []
+        self._claims: list[tuple[str, Path, bool]] = []
         if not axes:
             raise InputError("space: it has no axes; give at least one")
         for name, axis in self.axes.items():
             self._add(name, axis)
-        self.derived = {find(scenario, name, alike="served"): Expression(text) for name, text in (derived or {}).items()}
+        self.derived = {find(self.scenario, name, alike="served"): Expression(text) for name, text in (derived or {}).items()}
         self.quantities = {name: Expression(text) for name, text in (quantities or {}).items()}
         self.constraints = tuple(Expression(text) for text in constraints)
+        self._check_formulas()
         self.samples = self._checked_samples(samples)
         self.combinations = math.prod(slot.levels for slot in self.enumerated)
         self.variant_count = math.prod(len(variant.labels) for variant in self.variants)
@@ -157,7 +167,7 @@ class Space:
             else:
                 low, high = slot.range.low, slot.range.high
                 width = math.log(high / low) if slot.range.logarithmic else high - low
-                drawn.append(Span(jnp.float32(low), jnp.float32(width), len(slot.paths), slot.range.logarithmic))
+                drawn.append(Span(jnp.float32(low), jnp.float32(high), jnp.float32(width), len(slot.paths), slot.range.logarithmic))
         radices = jnp.asarray([slot.levels for slot in self.enumerated], jnp.float32)
         return radices, [[padded(table) for table in slot.tables] for slot in self.enumerated], drawn
 
@@ -169,10 +179,12 @@ class Space:
         """
         if not 0 <= index < self.size:
             raise InputError(f"index: {index} is not allowed; the space has {self.size} configurations, from 0 on")
-        columns = self.numbers([index])
-        base = self.variant(self.split(index)[0])
-        scenario = with_leaves(base, {path: column[0] for path, column in zip(self.paths, columns, strict=True)})
-        return self.with_derived(scenario)
+        levels, columns = self._decoded([index])
+        scenario = self.variant(self.split(index)[0])
+        for slot, level in zip((*self.enumerated, *self.drawn), levels, strict=True):
+            if isinstance(slot, Slot) and slot.options:
+                scenario = with_leaves(scenario, slot.options[int(level[0])])
+        return self.with_derived(with_leaves(scenario, {path: column[0] for path, column in zip(self.paths, columns, strict=True)}))
 
     def with_derived(self, scenario: Scenario) -> Scenario:
         """`scenario` with the numbers that follow from others."""
@@ -189,8 +201,8 @@ class Space:
         table: dict[str, list[Any]] = {}
         at = 0
         for slot, level in zip((*self.enumerated, *self.drawn), levels, strict=True):
-            labels = slot.labels if isinstance(slot, Slot) else ()
-            table[slot.name] = [labels[int(digit)] for digit in np.asarray(level)] if labels else np.asarray(columns[at], float).tolist()
+            column = np.asarray(columns[at], float).tolist()
+            table[slot.name] = [slot.labels[int(digit)] for digit in np.asarray(level)] if isinstance(slot, Slot) else column
             at += len(slot.paths)
         for variant in self.variants:
             table[variant.name] = [variant.labels[self.variant_levels(self.split(index)[0])[variant.name]] for index in indices]
@@ -201,11 +213,13 @@ class Space:
         return self._decoded(indices)[1]
 
     def _decoded(self, indices: Sequence[int]) -> tuple[list[jax.Array], list[jax.Array]]:
-        sample, combination = np.divmod(np.asarray(indices, np.int64) % (self.samples * self.combinations), self.combinations)
-        starts = np.zeros((len(indices), len(self.enumerated)), np.float32)
+        count = len(indices)
+        whole = np.pad(np.asarray(indices, np.int64), (0, (1 << (count - 1).bit_length()) - count), mode="edge")  # few lengths, few programs
+        sample, combination = np.divmod(whole % (self.samples * self.combinations), self.combinations)
+        starts = np.zeros((len(whole), len(self.enumerated)), np.float32)
         for axis in reversed(range(len(self.enumerated))):
             combination, starts[:, axis] = np.divmod(combination, self.enumerated[axis].levels)
-        return decode_each(Decoder(starts, *self._constants, self._sobol.places(sample)))
+        return jax.tree.map(lambda column: column[:count], decode_each(Decoder(starts, *self._constants, self._sobol.places(sample))))
 
     def level_values(self, name: str) -> list[Any]:
         """The values of an axis: numbers, or labels.
@@ -215,7 +229,7 @@ class Space:
         """
         for slot in (*self.enumerated, *self.drawn, *self.variants):
             if slot.name == name and not isinstance(slot, Continuum):
-                return list(slot.labels) if isinstance(slot, Variant) or slot.labels else slot.tables[0].astype(float).tolist()
+                return list(slot.labels)
         raise InputError(f"axis: {name!r} has no values one by one; it must be a grid or a choice")
 
     def description(self) -> dict[str, str]:
@@ -236,40 +250,46 @@ class Space:
     def _add(self, name: str, axis: Axis) -> None:
         if isinstance(axis, Range):
             slot = Continuum(name, find(self.scenario, name, alike="served"), axis)
-            self._claim(slot.name, slot.paths)
+            self._claim(slot.name, slot.paths, number=True)
             self.drawn.append(slot)
         elif isinstance(axis, Grid):
             paths = find(self.scenario, name, alike="served")
-            self._claim(name, paths)
+            self._claim(name, paths, number=True)
             table = np.asarray(axis.levels, np.float32)
-            (self.drawn if axis.drawn else self.enumerated).append(Slot(name, paths, (table,) * len(paths), ()))
+            (self.drawn if axis.drawn else self.enumerated).append(Slot(name, paths, (table,) * len(paths), axis.levels))
         else:
             self._add_choice(name, axis)
 
     def _add_choice(self, name: str, axis: Choice) -> None:
         labels = tuple(axis.options)
         options = [self._changes(name, option) for option in axis.options.values()]
+        self._claim(name, tuple(dict.fromkeys(path for changes in options for path in changes)), number=False)
+        options = [{path: changes[path] for path in sorted(changes, key=str)} for changes in options]
         flat = [jax.tree.flatten(unnamed(tuple(changes.values()))) for changes in options]
         alike = all(
-            structure == flat[0][1] and set(changes) == set(options[0]) and [np.shape(x) for x in leaves] == [()] * len(leaves)
+            structure == flat[0][1] and list(changes) == list(options[0]) and [np.shape(x) for x in leaves] == [()] * len(leaves)
             for changes, (leaves, structure) in zip(options, flat, strict=True)
         )
         if not alike:
-            self._claim(name, tuple(options[0]))
             if axis.drawn:
                 raise InputError(f"axis {name}: its options differ in structure and cannot be sampled; enumerate them")
             self.variants.append(Variant(name, labels, tuple(options)))
             return
-        paths = tuple(at + tuple(path) for at, part in options[0].items() for path, _ in jax.tree_util.tree_flatten_with_path(part)[0])
-        tables = tuple(np.asarray(column, np.float32) for column in zip(*(leaves for leaves, _ in flat), strict=True))
-        self._claim(name, paths)
-        (self.drawn if axis.drawn else self.enumerated).append(Slot(name, paths, tables, labels))
+        self.scenario = with_leaves(self.scenario, options[0])  # whose structure may be another one
+        paths = [at + tuple(path) for at, part in options[0].items() for path, _ in jax.tree_util.tree_flatten_with_path(part)[0]]
+        tables = [np.asarray(column, np.float32) for column in zip(*(leaves for leaves, _ in flat), strict=True)]
+        numbers = [find(self.scenario, other, alike="served") for other, entry in self.axes.items() if not isinstance(entry, Choice)]
+        own = [number for number, path in enumerate(paths) if path not in {path for found in numbers for path in found}]
+        if not own:
+            raise InputError(f"axis {name}: other axes set everything in it; drop it")
+        slot = Slot(name, tuple(paths[number] for number in own), tuple(tables[number] for number in own), labels, tuple(options))
+        (self.drawn if axis.drawn else self.enumerated).append(slot)
 
     def _changes(self, name: str, option: Any) -> dict[Path, Any]:
         if isinstance(option, Mapping):
             changes: dict[Path, Any] = {}
             for part, value in option.items():
-                if isinstance(value, Record | tuple):
+                if isinstance(value, eqx.Module | tuple):
                     changes |= self._parts(name, part, value)
                 else:
                     changes |= dict.fromkeys(find(self.scenario, part, alike="served"), jnp.asarray(value, float))
@@ -285,11 +305,33 @@ class Space:
                 raise InputError(f"axis {axis}: a {type(option).__name__} does not go there; a {type(here).__name__} does")
         return dict.fromkeys(paths, option)
 
-    def _claim(self, name: str, paths: tuple[Path, ...]) -> None:
+    def _claim(self, name: str, paths: tuple[Path, ...], *, number: bool) -> None:
+        """Note what an axis sets; nothing may be set twice, but for a `number` inside a record that another axis chooses."""
         for path in paths:
-            for other in (*self.enumerated, *self.drawn):
-                if any(path[: len(taken)] == taken or taken[: len(path)] == path for taken in other.paths):
-                    raise InputError(f"axis {name}: {name_of(path)} is set by the axis {other.name} already; drop one of them")
+            for other, taken, other_number in self._claims:
+                shared = min(len(path), len(taken))
+                inside = (number and len(path) > shared) or (other_number and len(taken) > shared)
+                if path[:shared] == taken[:shared] and not inside:
+                    raise InputError(f"axis {name}: {name_of(path)} is set by the axis {other} already; drop one of them")
+        self._claims += [(name, path, number) for path in paths]
+
+    def _check_formulas(self) -> None:
+        for name in self.quantities:
+            seen, waiting = set(), [name]
+            while waiting:
+                inner = waiting.pop()
+                if inner in seen or inner not in self.quantities:
+                    continue
+                seen.add(inner)
+                waiting += self.quantities[inner].names
+                if name in self.quantities[inner].names:
+                    raise InputError(f"quantity: {name} is made of itself; give it a name of its own")
+        for constraint in self.constraints:
+            deepest = constraint
+            while deepest.text in self.quantities:
+                deepest = self.quantities[deepest.text]
+            if not deepest.conditional and deepest.text not in ("fits", "legal"):
+                raise InputError(f"constraint: {constraint.text!r} is a number, not a condition; compare it with another")
 
     def _checked_samples(self, samples: int | None) -> int:
         if self.drawn and samples is None:
@@ -301,7 +343,7 @@ class Space:
         return samples or 1
 
     def _check_once(self) -> None:
-        """Every value of every axis goes through the checks of its record; numbers that are traced, here all others, pass."""
+        """Every value of every axis goes through the checks of its record; how numbers go together is for the device to see."""
         slots = (*self.enumerated, *self.drawn)
         for number in range(self.variant_count):
             base = self.variant(number)
@@ -309,19 +351,22 @@ class Space:
             for slot in slots:
                 for path in slot.paths:
                     if path not in known:
-                        raise InputError(f"axis {slot.name}: {name_of(path)} is not in every option of {', '.join(v.name for v in self.variants)}")
-                others = [path for path in self.paths if path not in slot.paths]
-                tables = slot.tables if isinstance(slot, Slot) else (np.asarray([slot.range.low, slot.range.high]),) * len(slot.paths)
-                own = dict(zip(slot.paths, tables, strict=True))
-
-                def rebuilt(rest: list[Any], base: Scenario = base, own: dict[Path, Any] = own, others: list[Path] = others) -> Any:
-                    return with_leaves(base, own | dict(zip(others, rest, strict=True)))
-
+                        raise InputError(f"axis {slot.name}: {name_of(path)} is not in every option of the choices; leave out those without")
+                tables = slot.tables if isinstance(slot, Slot) else (_within(slot.range),) * len(slot.paths)
                 try:
-                    jax.eval_shape(rebuilt, [jax.ShapeDtypeStruct((), jnp.float32)] * len(others))
+                    with singly():
+                        with_leaves(base, dict(zip(slot.paths, tables, strict=True)))
                 except InputError as error:
                     raise InputError(f"axis {slot.name}: {error}") from None
-            self.with_derived(base)
+            for path in (path for paths in self.derived for path in paths):
+                if path not in known:
+                    raise InputError(f"derived: {name_of(path)} is not in every option of the choices; leave out those without")
+            jax.eval_shape(self.with_derived, base)
+
+
+def _within(bounds: Range) -> np.ndarray:
+    """Both ends of a range, and a number between them that is not whole: what is counted has no ranges."""
+    return np.asarray([bounds.low, bounds.low + (math.sqrt(5) - 1) / 2 * (bounds.high - bounds.low), bounds.high])
 
 
 def number_named(scenario: Scenario, name: str) -> Any:
