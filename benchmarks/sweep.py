@@ -1,0 +1,192 @@
+"""Configurations per second of design-space sweeps with an exact Pareto front, and the memory they take.
+
+    python benchmarks/sweep.py [--quick] [--json OUT]
+
+Ten numbers of platform, workload and plan vary, drawn from a Sobol sequence, for Llama-3.1-70B and for DeepSeek-V3; the front trades time per token,
+throughput per accelerator and cost. Every sweep runs in a process of its own, whose peak memory is reported; times are without compilation, which
+has a row of its own. In the same run: the front against brute force, the metrics against float64, the rate of bare estimates (`throughput.py`), a
+second sweep of the same structure, and as baselines the same formulas in numpy on all cores and, where installed, genz-llm.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import resource
+import subprocess
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy_baseline import estimate as numpy_estimate
+from report import Report, timed
+from throughput import REFERENCE, Program, columns, genz_seconds, metrics, on_device
+
+import diffgenz as dgz
+from diffgenz.sweeping import program
+from diffgenz.sweeping.engine import Engine
+from diffgenz.tables import number, table
+
+DENSE, EXPERTS = "meta-llama/Llama-3.1-70B", "deepseek-ai/DeepSeek-V3"
+GOALS = {"minimize": ("tpot", "cost_per_million_output_tokens"), "maximize": ("tokens_per_second_per_accelerator",)}
+
+
+def space(model: str, count: int, scale: float = 1.0) -> dgz.Space:
+    """`count` hypothetical platforms and deployments; `scale` moves the bounds of the hardware's, not the structure."""
+    experts = model == EXPERTS
+    precision = dgz.Precision(weights="fp8_block", activations="fp8_block") if experts else dgz.Precision()
+    peak = "peak_flops[fp8]" if experts else "peak_flops[bf16]"
+    plan = dgz.Parallelism(1, expert=64, attention_data=64) if experts else dgz.Parallelism(8)
+    platform = dgz.load_platform("h200_sxm" if experts else "h100_sxm", 64)
+    ranks = {"attention_data": dgz.values(8, 16, 32, 64).sampled()} if experts else {"tensor": dgz.values(1, 2, 4, 8).sampled()}
+    return dgz.Space(
+        dgz.Scenario.of(dgz.load_model(model), platform, dgz.Workload(64, 2048, 256), plan, precision),
+        {
+            peak: dgz.log_uniform(scale * 1e14, scale * 1e16),
+            "memory_bandwidth": dgz.log_uniform(scale * 1e12, scale * 16e12),
+            "memory_capacity": dgz.log_uniform(40e9, 600e9),
+            "network[0].bandwidth": dgz.log_uniform(scale * 5e10, scale * 2e12),
+            "network[0].latency": dgz.log_uniform(2e-7, 5e-6),
+            "launch_latency": dgz.log_uniform(5e-7, 5e-6),
+            "accelerator.price": dgz.log_uniform(1 / 3600, 20 / 3600),
+            "workload.batch": dgz.integers(1, 1024).sampled(),
+            "workload.input_tokens": dgz.integers(128, 16384, 128).sampled(),
+            **ranks,
+        },
+        samples=count,
+    )
+
+
+def swept(model: str, count: int) -> dict[str, Any]:
+    """One sweep: seconds of compiling and of sweeping, the front's size, and the peak memory of this process."""
+    engine = Engine(space(model, count), (dgz.Pareto(**GOALS),))
+    begun = time.perf_counter()
+    engine.reduce(0, min(count, engine.batch))
+    ready = time.perf_counter()
+    outcome = engine.reduce(0, count)
+    seconds = time.perf_counter() - ready
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    front = len(outcome.states[0]["indices"])
+    return {"seconds": seconds, "compile": ready - begun, "front": front, "feasible": outcome.tally.feasible, "peak_memory": peak}
+
+
+def in_a_process(model: str, count: int) -> dict[str, Any]:
+    """`swept`, with a process to itself."""
+    command = [sys.executable, __file__, "--one", model, str(count)]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
+
+
+def brute_force_agrees(model: str, count: int) -> bool:
+    """Whether the front of `count` configurations is what comparing all pairs of single estimates gives."""
+    few = space(model, count)
+    indices = list(range(count))
+    front = dgz.sweep(few, {"front": dgz.Pareto(**GOALS)}, batch=1000).indices("front")
+    m = program.metrics_at(few, indices)
+    points = np.stack([np.asarray(m[name]) for name in GOALS["minimize"]] + [-np.asarray(m[name]) for name in GOALS["maximize"]], 1)
+    fits = np.asarray(m["memory.total"]) <= np.asarray(few.coordinates(indices)["memory_capacity"])
+    able = points[fits]
+    beaten = np.array([((able <= point).all(1) & (able < point).any(1)).any() for point in points])
+    return sorted(front) == np.flatnonzero(fits & ~beaten).tolist()
+
+
+def single(scenario: dgz.Scenario) -> dgz.Estimate:
+    """The estimate of a scenario of one model."""
+    served = scenario.served[0]
+    return dgz.estimate(served.model, scenario.platform, served.workload, served.plan, served.precision)
+
+
+def float64_error(model: str, count: int, seed: int = 0) -> float:
+    """The largest relative difference of a metric that the front uses from the same estimate in float64, over random configurations."""
+    whole = space(model, 10**9)
+    indices = [int(index) for index in np.random.default_rng(seed).integers(0, whole.size, count)]
+    ours = program.metrics_at(whole, indices)
+    scenarios = [whole.configuration(index) for index in indices]
+    with jax.enable_x64(True):
+        wide = jax.tree.map(lambda *leaves: jnp.asarray(np.array([np.asarray(leaf) for leaf in leaves], np.float64)), *scenarios)
+        exact = jax.jit(jax.vmap(single))(wide)
+    names = (*GOALS["minimize"], *GOALS["maximize"])
+    return max(float(np.max(np.abs(np.asarray(ours[name]) / np.asarray(getattr(exact, name), np.float64) - 1))) for name in names)
+
+
+def recompilations(model: str) -> int:
+    """Programs compiled by a second sweep of the same structure: other bounds, another size, another seed."""
+    goals = {"front": dgz.Pareto(**GOALS)}
+    dgz.sweep(space(model, 10_000), goals)
+    compiled: list[Any] = [program._decode, program._estimate, program._screen]
+    before = [function._cache_size() for function in compiled]
+    dgz.sweep(space(model, 20_000, scale=1.5), goals)
+    return sum(function._cache_size() - size for function, size in zip(compiled, before, strict=True))
+
+
+def numpy_part(seed: int) -> tuple[float, float]:
+    """The best time per token of 1e5 configurations, and how many: what a worker of the numpy baseline does."""
+    c = {name: values.astype(np.float64) for name, values in columns(REFERENCE, seed).items()}
+    return float(numpy_estimate(c)["tpot"].min()), REFERENCE
+
+
+def numpy_rate(parts: int) -> float:
+    """Configurations/s of the same formulas in numpy, a process for each core."""
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+        list(pool.map(numpy_part, range(os.cpu_count() or 1)))
+        begun = time.perf_counter()
+        total = sum(count for _, count in pool.map(numpy_part, range(parts)))
+        return total / (time.perf_counter() - begun)
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", metavar="OUT", help="write rows and checks there")
+    parser.add_argument("--quick", action="store_true", help="the same checks on less data, in under 45 s")
+    parser.add_argument("--one", nargs=2, metavar=("MODEL", "COUNT"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(swept(options.one[0], int(options.one[1]))))
+        return
+    report, quick = Report(), options.quick
+    sizes = [(DENSE, 10**6), *(((DENSE, 10**7), (DENSE, 10**8)) if not quick else ()), (EXPERTS, 10**6 if quick else 10**7)]
+    bare = Program(metrics, on_device(columns(REFERENCE, 0)))
+    example = on_device(columns(REFERENCE, 1))
+    rates = []
+    for model, count in sizes:  # bare estimates in between, so that a machine whose speed drifts slows both
+        rates.append(REFERENCE / timed(lambda: bare(example), 5 if quick else 15).median)
+        row = in_a_process(model, count)
+        report.rows.append({"name": model, "configurations": count, "per_second": count / row["seconds"], **row})
+    bare_rate = float(np.median(rates))
+    report.rows.append({"name": "bare estimates, all metrics (throughput.py)", "configurations": REFERENCE, "per_second": bare_rate})
+    report.rows.append({"name": "numpy, the same formulas, all cores", "configurations": REFERENCE, "per_second": numpy_rate(4 if quick else 20)})
+    genz = genz_seconds(3 if quick else 50)
+    if genz is not None:
+        report.rows.append({"name": "genz-llm, prefill + decode, extrapolated", "configurations": 1, "per_second": 1 / genz})
+
+    largest = [row for row in report.rows if row["name"] == DENSE][-1]
+    experts = next(row for row in report.rows if row["name"] == EXPERTS)
+    report.check("1e8 dense configurations, front of 3", 1e8 / largest["per_second"], "s", 10)
+    report.check("its peak memory", max(row["peak_memory"] for row in report.rows if "peak_memory" in row) / 1e9, "GB", 1)
+    report.check("1e7 DeepSeek-V3 configurations, front of 3", 1e7 / experts["per_second"], "s", 4)
+    report.check("sweep over bare estimates", largest["per_second"] / bare_rate, "x", 0.6, at_least=True)
+    report.check("programs compiled by a second sweep", recompilations(DENSE), "", 0)
+    agree = [brute_force_agrees(model, 2_000 if quick else 10_000) for model in (DENSE, EXPERTS)]
+    report.check("fronts equal to brute force", sum(agree), "of 2", 2, at_least=True)
+    report.check("float32 against float64", max(float64_error(model, 200 if quick else 2_000) for model in (DENSE, EXPERTS)), "relative", 1e-5)
+
+    cells = [
+        (
+            row["name"],
+            number(row["configurations"]),
+            number(row["per_second"]),
+            *(number(row[key]) if key in row else "-" for key in ("seconds", "compile", "front")),
+            number(row["peak_memory"] / 1e6) if "peak_memory" in row else "-",
+        )
+        for row in report.rows
+    ]
+    print(table(("", "configurations", "per second", "seconds", "compile", "front", "peak MB"), cells, "l"))
+    report.finish(options.json)
+
+
+if __name__ == "__main__":
+    main()
