@@ -10,6 +10,7 @@ from diffgenz.cli import main
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 SERVING = (Path(__file__).parents[1] / "docs" / "serving.md").read_text()
+SWEEPS = (Path(__file__).parents[1] / "docs" / "sweeps.md").read_text()
 CONSOLE = re.findall(r"```console\n\$ diffgenz (.*?)\n(.*?)\n```", README + SERVING, flags=re.S)
 PYTHON = re.findall(r"```python\n(.*?)```", README, flags=re.S)
 NUMBER = re.compile(r"[-+]?\d[\d,]*\.?\d*(?:e[-+]?\d+)?")
@@ -18,11 +19,32 @@ NUMBER = re.compile(r"[-+]?\d[\d,]*\.?\d*(?:e[-+]?\d+)?")
 @pytest.mark.parametrize(("command", "shown"), CONSOLE, ids=[command for command, _ in CONSOLE])
 def test_commands_print_what_readme_shows(command, shown, capsys):
     assert main(shlex.split(command)) == 0
-    printed = capsys.readouterr().out.strip()
+    check_alike(capsys.readouterr().out.strip(), shown)
+
+
+def check_alike(printed, shown):
     words = [re.sub(r"[-\s]+", " ", NUMBER.sub("#", text)) for text in (printed, shown)]
     assert words[0] == words[1]
     for now, then in zip(NUMBER.findall(printed), NUMBER.findall(shown), strict=True):
         assert float(now.replace(",", "")) == pytest.approx(float(then.replace(",", "")), rel=0.011)  # one unit of the third digit
+
+
+def test_the_sweep_runs_and_prints_what_readme_shows(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("space.toml").write_text(re.findall(r"```toml\n(.*?)```", README, flags=re.S)[0])
+    block = re.search(r"```text\n(\$ diffgenz sweep.*?)\n```", README, flags=re.S)
+    assert block
+    for part in block[1].removeprefix("$ diffgenz ").split("\n$ diffgenz "):
+        command, shown = part.split("\n", 1)
+        assert main(shlex.split(command)) == 0
+        check_alike(capsys.readouterr().out.strip(), shown)
+
+
+def test_python_of_sweeps_runs(monkeypatch):
+    monkeypatch.chdir(Path(__file__).parents[1])
+    names = {}
+    exec(compile("".join(re.findall(r"```python\n(.*?)```", SWEEPS, flags=re.S)), "sweeps.md", "exec"), names)
+    assert names["found"].tally.tried == names["space"].size
 
 
 def test_python_runs_and_says_what_it_promises():
