@@ -30,7 +30,7 @@ def manifest_of(space: Space, reductions: dict[str, Reduction], start: int, stop
     return {
         "space": space.description(),
         "reductions": {name: repr(reduction) for name, reduction in reductions.items()},
-        "sharpness": str(sharpness),
+        "sharpness": str(float(sharpness)),
         "versions": {name: version(name) for name in ("diffgenz", "jax")},
         "size": space.size,
         "start": start,
@@ -115,7 +115,7 @@ def load(folder: Path, reductions: int) -> Progress | None:
     if not path.exists():
         return None
     try:
-        with np.load(path) as file:
+        with np.load(io.BytesIO(path.read_bytes())) as file:
             arrays = {name: file[name] for name in file.files}
         digest = str(arrays.pop("digest"))
         states: list[dict[str, np.ndarray]] = [{} for _ in range(reductions)]

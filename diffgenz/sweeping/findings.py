@@ -118,8 +118,8 @@ class Findings:
     def to_xarray(self, name: str) -> Any:
         """A `Best` map as an xarray Dataset over its axes: the goal, and what the best has at every other axis (needs diffgenz[tables])."""
         xarray = _imported("xarray")
-        reduction = self.reductions[name]
         goal = self.map(name)
+        reduction = self.reductions[name]
         assert isinstance(reduction, Best)
         others = [axis for axis in self.space.axes if axis not in reduction.by]
         fields = {reduction.goal.expression.text: (reduction.by, goal)} | {axis: (reduction.by, self.map(name, axis)) for axis in others}
