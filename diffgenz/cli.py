@@ -106,9 +106,24 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ttft", type=float, metavar="MS", help="time to first token, at most")
     parser.add_argument("--tpot", type=float, metavar="MS", help="time per output token, at most")
     parser.add_argument("--batch", type=int, nargs="+", help="requests in flight to try (default: powers of two to 4096)")
+    parser.add_argument(
+        "--chunk",
+        type=_chunk,
+        nargs="+",
+        default=[None],
+        metavar="TOKENS",
+        help="chunked prefill: prompt tokens of one iteration to try, or whole; --tpot then holds while iterations carry chunks (default: whole)",
+    )
     parser.add_argument("--top", type=int, default=10, help="rows to show (default: 10)")
     parser.add_argument("--out", metavar="FILE", help="save the rows as .json or .csv")
     parser.add_argument("--plot", metavar="FILE", help="draw the Pareto front as .png, .svg or .pdf (needs diffgenz[plots])")
+
+
+def _chunk(text: str) -> int | None:
+    try:
+        return None if text == "whole" else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number of tokens nor whole") from None
 
 
 def _add_layout(parser: argparse.ArgumentParser, system: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Which deployment serves a workload best: all plans x batch sizes x formats, estimated in one call."""
+"""Which deployment serves a workload best: all plans x batch sizes x formats x chunk sizes, estimated in one call."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from diffgenz.inference import Estimate, estimate
 from diffgenz.layouts import plans
 from diffgenz.models.model import Model
 from diffgenz.precision import FORMATS, Precision
+from diffgenz.serving_options import Serving
 from diffgenz.smallest import smallest_layout
 from diffgenz.smooth import SHARPNESS, Scalar, check_sharpness
 from diffgenz.workload import Parallelism, Workload
@@ -24,7 +25,10 @@ BATCHES = tuple(float(2**power) for power in range(13))
 
 
 class Deployment(NamedTuple):
-    """One way to serve, and what it takes. Times in s, memory in B, cost in USD; see `Estimate`."""
+    """One way to serve, and what it takes. Times in s, memory in B, cost in USD; see `Estimate`.
+
+    `chunk`: prompt tokens of an iteration, None for whole prompts, which have no `mixed_tpot`.
+    """
 
     tensor: int
     attention_data: int
@@ -42,10 +46,12 @@ class Deployment(NamedTuple):
     tokens_per_second_per_accelerator: float
     memory: float
     cost_per_million_output_tokens: float | None
+    chunk: int | None = None
+    mixed_tpot: float | None = None
 
     @property
     def layout(self) -> tuple[int | str, ...]:
-        """Plan and formats, the batch apart."""
+        """Plan and formats, batch and chunk apart."""
         return (*self[:5], *self[6:9])
 
 
@@ -62,7 +68,7 @@ class Search(NamedTuple):
     deployments: list[Deployment]
 
     def best(self, count: int) -> list[Deployment]:
-        """The best `count` layouts, each at its best batch size."""
+        """The best `count` layouts, each at its best batch and chunk size."""
         firsts: dict[tuple[int | str, ...], Deployment] = {}
         for deployment in self.deployments:
             firsts.setdefault(deployment.layout, deployment)
@@ -98,17 +104,23 @@ def search(
     tpot: float | None = None,
     batches: Sequence[float] = BATCHES,
     precisions: Sequence[Precision] | None = None,
+    chunks: Sequence[float | None] = (None,),
     sharpness: float = SHARPNESS,
 ) -> Search:
-    """Every plan that uses all accelerators, at every batch size and in every combination of formats.
+    """Every plan that uses all accelerators, at every batch size, in every combination of formats and every chunk size.
+
+    With chunked prefill, prompts that arrive are computed along with running requests: there the target `tpot` holds for `mixed_tpot`, the
+    time between tokens while each iteration carries a chunk. Whole prompts are computed before their requests decode.
 
     Arguments:
         workload: its token counts; its batch is one of those tried.
         ttft, tpot: s, at most; None for any.
         batches: requests in flight over all replicas. precisions: default `formats_for` the accelerator.
+        chunks: prompt tokens of one iteration of an attention group; None for whole prompts, which next to chunks are one of any length
+            (memory then has room for the decodes beside it).
 
     Raises:
-        InputError: a target or batch that is not positive, and whatever `estimate` refuses.
+        InputError: a target, batch or chunk that is not positive, and whatever `estimate` refuses.
         NoSolution: nothing fits, or what fits misses the targets; it says what comes closest.
     """
     check_sharpness(sharpness)
@@ -119,10 +131,15 @@ def search(
         raise InputError("batches: none to try; give at least one")
     check("batches", batches, minimum=1)
     check_whole("batches", batches, "requests")
+    if not len(chunks):
+        raise InputError("chunks: none to try; give at least one, or None for whole prompts")
+    sizes = [chunk for chunk in chunks if chunk is not None]
+    check("chunks", sizes, minimum=1, remedy="use None for whole prompts")
+    check_whole("chunks", sizes, "tokens")
     choices = tuple(precisions) if precisions is not None else formats_for(platform.accelerator)
     every = jax.tree.map(np.asarray, plans(model, platform))
-    shape = (every.tensor.size, len(batches), len(choices))
-    plan_index, batch_index, format_index = (index.ravel() for index in np.indices(shape))
+    shape = (every.tensor.size, len(batches), len(choices), len(chunks))
+    plan_index, batch_index, format_index, chunk_index = (index.ravel() for index in np.indices(shape))
     results = _estimates(
         model,
         platform,
@@ -130,15 +147,18 @@ def search(
         jax.tree.map(lambda leaf: leaf[plan_index], every),
         jnp.asarray(np.asarray(batches, dtype=float)[batch_index]),
         jax.tree.map(lambda *leaves: jnp.stack(leaves)[format_index], *(_Formats.of(platform.accelerator, choice) for choice in choices)),
+        jnp.asarray([np.inf if chunk is None else chunk for chunk in chunks], dtype=float)[chunk_index] if sizes else None,
         sharpness,
     )
     fits = np.asarray(results.memory.fits & jnp.isfinite(results.end_to_end))
     results = jax.tree.map(np.asarray, results)
     if not fits.any():
         raise NoSolution(_what_would_fit(model, platform, workload.replace(batch=min(batches)), choices))
-    meets = fits & (results.ttft <= (np.inf if ttft is None else ttft)) & (results.tpot <= (np.inf if tpot is None else tpot))
+    chunked = np.array([chunk is not None for chunk in chunks])[chunk_index]
+    times = {"ttft": results.ttft, "tpot": np.where(chunked, results.mixed_tpot, results.tpot) if sizes else results.tpot}
+    meets = fits & (times["ttft"] <= (np.inf if ttft is None else ttft)) & (times["tpot"] <= (np.inf if tpot is None else tpot))
     if not meets.any():
-        raise NoSolution(_closest(results, fits, ttft, tpot))
+        raise NoSolution(_closest(times, fits, ttft, tpot))
     order = np.flatnonzero(meets)
     order = order[np.argsort(-results.tokens_per_second_per_accelerator[order], kind="stable")]
     columns: dict[str, list[Any]] = {name: np.asarray(getattr(every, name)[plan_index[order]], int).tolist() for name in Deployment._fields[:5]}
@@ -150,6 +170,8 @@ def search(
     columns["memory"] = results.memory.total[order].tolist()
     costs = results.cost_per_million_output_tokens
     columns["cost_per_million_output_tokens"] = [None] * len(order) if costs is None else costs[order].tolist()
+    columns["chunk"] = [None if chunks[index] is None else int(chunks[index]) for index in chunk_index[order]]
+    columns["mixed_tpot"] = [time if here else None for time, here in zip(times["tpot"][order].tolist(), chunked[order], strict=True)]
     found = [Deployment(*row) for row in zip(*columns.values(), strict=True)]
     return Search(len(plan_index), int(fits.sum()), found)
 
@@ -182,14 +204,22 @@ class _Formats(eqx.Module):
 
 @eqx.filter_jit
 def _estimates(
-    model: Model, platform: Platform, workload: Workload, each: Parallelism, batch: jax.Array, formats: _Formats, sharpness: float
+    model: Model,
+    platform: Platform,
+    workload: Workload,
+    each: Parallelism,
+    batch: jax.Array,
+    formats: _Formats,
+    chunks: jax.Array | None,
+    sharpness: float,
 ) -> Estimate:
-    def one(plan: Parallelism, requests: Scalar, choice: _Formats) -> Estimate:
+    def one(plan: Parallelism, requests: Scalar, choice: _Formats, chunk: Scalar | None) -> Estimate:
         accelerator, precision = choice.applied_to(platform.accelerator)
         machine = platform.replace(accelerator=accelerator)
-        return estimate(model, machine, workload.replace(batch=requests), plan, precision, sharpness=sharpness)
+        serving = None if chunk is None else Serving(chunk)
+        return estimate(model, machine, workload.replace(batch=requests), plan, precision, serving=serving, sharpness=sharpness)
 
-    return jax.vmap(one)(each, batch, formats)
+    return jax.vmap(one)(each, batch, formats, chunks)
 
 
 def _what_would_fit(model: Model, platform: Platform, workload: Workload, choices: Sequence[Precision]) -> str:
@@ -202,17 +232,17 @@ def _what_would_fit(model: Model, platform: Platform, workload: Workload, choice
     return f"{start}; {layout.accelerators} would hold it ({formats}; tp {layout.tensor}, pp {layout.pipeline})"
 
 
-def _closest(results: Any, fits: np.ndarray, ttft: float | None, tpot: float | None) -> str:
+def _closest(times: dict[str, np.ndarray], fits: np.ndarray, ttft: float | None, tpot: float | None) -> str:
     parts = []
     for name, target, other, limit in (("ttft", ttft, "tpot", tpot), ("tpot", tpot, "ttft", ttft)):
         if target is None:
             continue
-        within = fits if limit is None else fits & (getattr(results, other) <= limit)
+        within = fits if limit is None else fits & (times[other] <= limit)
         if within.any():
-            best = getattr(results, name)[within].min()
+            best = times[name][within].min()
             given = "" if limit is None else f" at a {other} of {limit * 1e3:g} ms"
             parts.append(f"the lowest {name} is {best * 1e3:.3g} ms{given}, {target * 1e3:g} was asked for")
         else:
-            best = getattr(results, other)[fits].min()
+            best = times[other][fits].min()
             parts.append(f"the lowest {other} at all is {best * 1e3:.3g} ms, {1e3 * (limit or 0):g} was asked for")
     return f"{int(fits.sum()):,} deployments fit, none meets the targets: {'; '.join(dict.fromkeys(parts))}"

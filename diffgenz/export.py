@@ -49,6 +49,8 @@ def _vllm(d: Deployment, sequences: int) -> tuple[list[str], list[str]]:
     flags += [f"--pipeline-parallel-size {d.pipeline}"] * (d.pipeline > 1)
     flags += [f"--data-parallel-size {d.attention_data * replicas}"] * (d.attention_data * replicas > 1)
     flags += ["--enable-expert-parallel"] * (d.expert > 1)
+    if d.chunk is not None:  # vLLM's budget is that of chunk and decodes together, of each attention group, and never below --max-num-seqs
+        flags.append(f"--max-num-batched-tokens {max(d.chunk + -(-sequences // d.pipeline), sequences)}")
     return _copies(d.data // replicas), [*flags, f"--max-num-seqs {sequences}"]
 
 
@@ -57,4 +59,7 @@ def _sglang(d: Deployment, sequences: int) -> tuple[list[str], list[str]]:
     flags += [f"--pp-size {d.pipeline}"] * (d.pipeline > 1)
     flags += [f"--ep-size {d.expert}"] * (d.expert > 1)
     flags += [f"--dp-size {d.attention_data} --enable-dp-attention"] * (d.attention_data > 1)
+    if d.chunk is not None:  # SGLang divides the chunk by --dp-size, but not the prompt tokens of an iteration, which are 16384 by default
+        flags += [f"--chunked-prefill-size {d.chunk * d.attention_data} --enable-mixed-chunk"]
+        flags += [f"--max-prefill-tokens {d.chunk}"] * (d.chunk > 16384)
     return _copies(d.data), [*flags, f"--max-running-requests {sequences * d.attention_data}"]

@@ -28,8 +28,9 @@ def find(options: argparse.Namespace) -> tuple[str, Any]:
     platform = Platform.from_spec(spec, options.gpus)
     ttft, tpot = (None if milliseconds is None else milliseconds / 1e3 for milliseconds in (options.ttft, options.tpot))
     batches = [float(batch) for batch in options.batch] if options.batch else BATCHES
-    found = search(model, platform, Workload(1, options.isl, options.osl), ttft=ttft, tpot=tpot, batches=batches)
+    found = search(model, platform, Workload(1, options.isl, options.osl), ttft=ttft, tpot=tpot, batches=batches, chunks=options.chunk)
     best, front = found.best(options.top), found.pareto()
+    chunked = any(chunk is not None for chunk in options.chunk)
     title = f"{model.name} on {options.gpus} x {spec.name}; {options.isl} tokens in, {options.osl} out"
     data = {
         "model": model.name,
@@ -38,6 +39,7 @@ def find(options: argparse.Namespace) -> tuple[str, Any]:
         "input_tokens": options.isl,
         "output_tokens": options.osl,
         "targets": {"ttft": ttft, "tpot": tpot},
+        "chunks": options.chunk,
         "calibrated": False,
         "tried": found.tried,
         "fitting": found.fitting,
@@ -45,7 +47,7 @@ def find(options: argparse.Namespace) -> tuple[str, Any]:
         "best": [deployment._asdict() for deployment in best],
         "pareto": [deployment._asdict() for deployment in front],
     }
-    text = [title, _targets(found, options), "", _ranked(best), "", "Pareto front:", "", _front(front)]
+    text = [title, _targets(found, options), "", _ranked(best, chunked), "", "Pareto front:", "", _front(front, chunked)]
     if options.out is not None:
         _save(Path(options.out), data, best)
         text.append(f"\nwrote {options.out}")
@@ -75,27 +77,34 @@ def export(options: argparse.Namespace) -> tuple[str, Any]:
 def _targets(found: Search, options: argparse.Namespace) -> str:
     wanted = " and ".join(f"{name.upper()} <= {getattr(options, name):g} ms" for name in ("ttft", "tpot") if getattr(options, name) is not None)
     meeting = f", {len(found.deployments):,} with {wanted}" if wanted else ""
+    if options.tpot is not None and any(chunk is not None for chunk in options.chunk):
+        meeting += " (while each iteration carries a chunk, where there are chunks)"
     return f"{found.tried:,} deployments tried, {found.fitting:,} fit{meeting}; uncalibrated: smooth roofline with launch latency"
 
 
 _HEADER = ("tok/s/GPU", "tok/s/user", "TTFT ms", "TPOT ms", "batch", "GB", "USD/Mtok", "tp", "adp", "pp", "dp", "ep", "weights", "act.", "KV")
 
 
-def _cells(d: Deployment) -> tuple[str, ...]:
+def _header(chunked: bool) -> tuple[str, ...]:
+    return (*_HEADER, "chunk", "mixed ms") if chunked else _HEADER
+
+
+def _cells(d: Deployment, chunked: bool) -> tuple[str, ...]:
     rates = (d.tokens_per_second_per_accelerator, d.tokens_per_second_per_user, d.ttft * 1e3, d.tpot * 1e3)
     plan = (d.tensor, d.attention_data, d.pipeline, d.data, d.expert)
     sizes = (str(d.batch), f"{d.memory / 1e9:.1f}", number(d.cost_per_million_output_tokens))
-    return (*map(number, rates), *sizes, *map(str, plan), d.weights, d.activations, d.kv_cache)
+    mixed = ("whole" if d.chunk is None else str(d.chunk), "" if d.mixed_tpot is None else number(d.mixed_tpot * 1e3)) if chunked else ()
+    return (*map(number, rates), *sizes, *map(str, plan), d.weights, d.activations, d.kv_cache, *mixed)
 
 
-def _ranked(best: list[Deployment]) -> str:
-    return table(("row", *_HEADER), [(str(row), *_cells(d)) for row, d in enumerate(best, 1)])
+def _ranked(best: list[Deployment], chunked: bool) -> str:
+    return table(("row", *_header(chunked)), [(str(row), *_cells(d, chunked)) for row, d in enumerate(best, 1)])
 
 
-def _front(front: list[Deployment]) -> str:
+def _front(front: list[Deployment], chunked: bool) -> str:
     most = max(d.tokens_per_second_per_accelerator for d in front)
-    rows = [(*_cells(d), bar(d.tokens_per_second_per_accelerator / most, 20)) for d in front]
-    return table((*_HEADER, "tok/s/GPU"), rows, "r" * len(_HEADER) + "l")
+    rows = [(*_cells(d, chunked), bar(d.tokens_per_second_per_accelerator / most, 20)) for d in front]
+    return table((*_header(chunked), "tok/s/GPU"), rows, "r" * len(_header(chunked)) + "l")
 
 
 def _save(path: Path, data: dict[str, Any], best: list[Deployment]) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from support import make_cluster
 
-from diffgenz import InputError, NoSolution, Parallelism, Precision, Workload, estimate, load_model, load_platform, plans, search
+from diffgenz import InputError, NoSolution, Parallelism, Precision, Serving, Workload, estimate, load_model, load_platform, plans, search
 from diffgenz.cli import main
 from diffgenz.export import launch_command
 
@@ -76,6 +76,40 @@ def test_the_front_is_that_of_brute_force(found):
     assert set(front) == {point for point in points if not beaten(point)}
 
 
+@pytest.fixture(scope="module")
+def chunked():
+    return search(load_model(LLAMA), make_cluster(8), Workload(1, 600, 60), tpot=0.02, batches=[1, 100], chunks=[None, 128, 1024])
+
+
+def test_chunks_are_one_more_choice(chunked):
+    """Whole prompts as without chunks; rows with chunks as single estimates; the target holds while prompts stream in."""
+    model, cluster, work = load_model(LLAMA), make_cluster(8), Workload(1, 600, 60)
+    whole = search(model, cluster, work, tpot=0.02, batches=[1, 100])
+    assert chunked.tried == 3 * whole.tried
+    rows = {(d.layout, d.batch): (d.ttft, d.tpot) for d in chunked.deployments if d.chunk is None}
+    assert rows == {(d.layout, d.batch): pytest.approx((d.ttft, d.tpot), rel=1e-5) for d in whole.deployments}
+    assert all(d.mixed_tpot is None for d in chunked.deployments if d.chunk is None)
+    pieces = [d for d in chunked.deployments if d.chunk is not None]
+    assert {d.chunk for d in pieces} == {128, 1024}
+    assert all(d.tpot < d.mixed_tpot <= 0.02 for d in pieces)
+    for d in (pieces[0], pieces[len(pieces) // 2], pieces[-1]):
+        precision = Precision("bf16", d.weights, d.activations, d.kv_cache)
+        single = estimate(model, cluster, work.replace(batch=d.batch), Parallelism(d.tensor, d.pipeline, d.data), precision, serving=Serving(d.chunk))
+        found = (d.ttft, d.tpot, d.mixed_tpot, d.memory)
+        assert found == pytest.approx([float(x) for x in (single.ttft, single.tpot, single.mixed_tpot, single.memory.total)], rel=1e-5)
+
+
+def test_launch_commands_of_chunks(chunked):
+    d = next(d for d in chunked.deployments if d.chunk is not None)._replace(pipeline=4, data=1, attention_data=2, batch=100, chunk=1024)
+    assert "--max-num-batched-tokens 1037 " in launch_command("vllm", LLAMA, d, 700)  # 1024, and 50 sequences in 4 micro-batches
+    assert "--max-num-batched-tokens 4500 " in launch_command("vllm", LLAMA, d._replace(batch=9000), 700)
+    sglang = launch_command("sglang", LLAMA, d, 700)
+    assert "--chunked-prefill-size 2048 --enable-mixed-chunk" in sglang
+    assert "--max-prefill-tokens" not in sglang
+    assert "--max-prefill-tokens 20000" in launch_command("sglang", LLAMA, d._replace(chunk=20_000), 700)
+    assert "batched" not in launch_command("vllm", LLAMA, d._replace(chunk=None), 700)
+
+
 def test_formats_are_those_the_accelerator_multiplies():
     model = load_model(LLAMA)
     ampere = search(model, load_platform("a100_sxm", 2), Workload(1, 100, 10), batches=[1])
@@ -100,6 +134,9 @@ def test_nothing_fits_says_what_would():
         ({"tpot": math.nan}, "tpot: nan"),
         ({"batches": []}, "batches: none"),
         ({"batches": [1.5]}, "batches: 1.5 is not a whole number"),
+        ({"chunks": []}, "chunks: none"),
+        ({"chunks": [None, 0]}, "chunks: 0 is not allowed.*None for whole prompts"),
+        ({"chunks": [10.5]}, "chunks: 10.5 is not a whole number"),
     ],
 )
 def test_bad_questions_are_refused(changes, message):
@@ -124,6 +161,20 @@ def test_command_line_saves_what_export_reads(tmp_path, capsys):
     assert f"--tensor-parallel-size {best['tensor']}" in command
     assert main(["export", "sglang", str(results), "--row", "99"]) == 2
     assert "--row: 99 is not there" in capsys.readouterr().err
+
+
+def test_command_line_tries_chunks(tmp_path, capsys):
+    results = tmp_path / "found.json"
+    asked = ["search", LLAMA, "--system", "h100_sxm", "--gpus", "2", "--isl", "500", "--osl", "50", "--tpot", "30", "--batch", "16"]
+    assert main([*asked, "--chunk", "256", "--out", str(results)]) == 0
+    assert "while each iteration carries a chunk" in capsys.readouterr().out
+    data = json.loads(results.read_text())
+    assert data["chunks"] == [256]
+    assert all(row["chunk"] == 256 and row["mixed_tpot"] <= 0.03 for row in data["best"])
+    assert main(["export", "vllm", str(results)]) == 0
+    assert "--max-num-batched-tokens" in capsys.readouterr().out
+    assert main([*asked, "--chunk", "some"]) == 2
+    assert "--chunk: 'some' is neither a number of tokens nor whole" in capsys.readouterr().err
 
 
 def test_command_line_exits_3_when_nothing_fits(capsys):

@@ -24,6 +24,8 @@ TOWERS = {  # parameters, from the checkpoints' tensor shapes; patches and token
     "Qwen/Qwen2.5-VL-7B-Instruct": (676_550_144, 74**2, 37**2),  # 1024 pixels become 1036 = 37 x 28
     "Qwen/Qwen3-VL-8B-Instruct": (576_388_336, 64**2, 1024),
     "Qwen/Qwen3-VL-30B-A3B-Instruct": (538_631_408, 64**2, 1024),
+    "Qwen/Qwen3.5-27B": (460_730_096, 64**2, 1024),
+    "Qwen/Qwen3.5-35B-A3B": (446_571_248, 64**2, 1024),
     "meta-llama/Llama-4-Scout-17B-16E": (871_932_416, 24**2, 144),
     "meta-llama/Llama-4-Maverick-17B-128E": (871_932_416, 24**2, 144),
 }
