@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import assert_close, assert_finite
+from support import assert_close, assert_finite, explained, explained_with_slopes
 
-from diffgenz import InputError, Parallelism, Precision, Workload, breakdown, estimate, load_model
+from diffgenz import InputError, Parallelism, Precision, Workload, estimate, load_model
 from diffgenz.collectives import Group, Link
 from diffgenz.model_files import model_ids, read_config
 from diffgenz.models.mla import Indexer, LatentAttention
@@ -117,11 +117,10 @@ def test_chunks_sinks_and_patterns_of_families():
 
 @pytest.mark.parametrize("name", ["deepseek-ai/DeepSeek-V3.2", "openai/gpt-oss-120b", "Qwen/Qwen1.5-MoE-A2.7B"])
 def test_breakdowns_add_up_and_gradients_are_finite(name, cluster):
-    model, workload, plan = load_model(name), Workload(8, 300, 20), Parallelism(4, 2, expert=4)
-    result, rows = estimate(model, cluster, workload, plan), breakdown(model, cluster, workload, plan)
+    result, rows, slopes = explained_with_slopes(load_model(name), cluster, Workload(8, 300, 20), Parallelism(4, 2, expert=4))
     for phase in ("ttft", "tpot"):
         assert_close(getattr(rows, phase).sum(), getattr(result, phase), rtol=1e-6)
-    assert_finite(jax.grad(lambda records: jnp.log(estimate(*records).end_to_end))((model, cluster, workload, plan)))
+    assert_finite(slopes)
 
 
 def test_more_tokens_at_once_amortise_the_experts(cluster):
@@ -152,8 +151,7 @@ def test_with_one_owner_everything_goes_everywhere(cluster):
 
 @pytest.mark.parametrize(("plan", "exchanges"), [(Parallelism(8, expert=8), False), (Parallelism(2, expert=8, attention_data=4), True)])
 def test_only_attention_groups_of_their_own_exchange_tokens(plan, exchanges, cluster):
-    model, workload = load_model("mistralai/Mixtral-8x7B-v0.1"), Workload(64, 500, 50)
-    result, rows = estimate(model, cluster, workload, plan), breakdown(model, cluster, workload, plan)
+    result, rows = explained(load_model("mistralai/Mixtral-8x7B-v0.1"), cluster, Workload(64, 500, 50), plan)
     for phase in ("ttft", "tpot"):
         assert (sum(rows.rows(phase)["all_to_all"].values()) > 0) == exchanges
         assert_close(getattr(rows, phase).sum(), getattr(result, phase), rtol=1e-6)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import as_double, assert_close, assert_finite
+from support import as_double, assert_close, assert_finite, explained, stack
 
 from diffgenz import Draft, InputError, Parallelism, Precision, Serving, Speculation, Workload, breakdown, elasticities, estimate, load_model
 from diffgenz.operators import Kind
@@ -62,9 +62,8 @@ def test_any_two_together_add_up(name, chosen, small, cluster):
     for option in chosen:
         options |= OPTIONS.get(option, {"speculation": Speculation(3, 0.6, small)})
     serving, plan, model = Serving(**options), PLANS[1], load_model(name)
-    result = estimate(model, cluster, CHAT, plan, serving=serving)
+    result, rows = explained(model, cluster, CHAT, plan, serving=serving)
     assert_finite(result)
-    rows = breakdown(model, cluster, CHAT, plan, serving=serving)
     for phase in ("ttft", "tpot"):
         assert_close(getattr(rows, phase).sum(), getattr(result, phase), rtol=2e-6)
         assert (np.asarray(getattr(rows, phase)) >= 0).all()
@@ -222,10 +221,11 @@ def test_slopes_are_the_differences(gemma_27b, small, cluster, double):
         return jnp.log(e.ttft) + jnp.log(e.tpot) + jnp.log(e.mixed_tpot)
 
     values = leaves(serving)
-    slopes = jax.grad(cost)(values)
+    rows = [values, *(tuple(v * (1 + sign * 1e-5) if i == index else v for i, v in enumerate(values)) for index in range(5) for sign in (1, -1))]
+    costs, slopes = jax.jit(jax.vmap(jax.value_and_grad(cost)))(stack(rows))
     for index, value in enumerate(values):
-        up, down = (cost(tuple(v * (1 + sign * 1e-5) if i == index else v for i, v in enumerate(values))) for sign in (1, -1))
-        assert_close(slopes[index], (up - down) / (2e-5 * value), rtol=1e-5, atol=1e-9)
+        up, down = costs[1 + 2 * index], costs[2 + 2 * index]
+        assert_close(slopes[index][0], (up - down) / (2e-5 * value), rtol=1e-5, atol=1e-9)
 
 
 def test_elasticities_of_a_time_sum_to_one(llama_8b, small, cluster):
