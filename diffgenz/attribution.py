@@ -5,6 +5,7 @@ bubbles are counted with the operators of the stage that causes them.
 """
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -78,6 +79,7 @@ def _breakdown(
     model: Model, platform: Platform, workload: Workload, plan: Parallelism, precision: Precision, serving: Serving | None, sharpness: float
 ) -> Breakdown:
     phases = Phases.of(model, platform, workload, plan.as_structure(), precision, serving)
+    phases = jax.lax.optimization_barrier(phases)  # else every row's kernel computes its operator anew: twice as long to compile
     machine, drafting = phases.machine, phases.drafting
     prefill = iteration_times(phases.prefill, model, machine, plan, sharpness)
     decode = iteration_times(phases.decode, model, machine, plan, sharpness)
