@@ -4,7 +4,8 @@ import os
 import tempfile
 from typing import Self
 
-os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="diffgenz-tests-")  # the command line keeps compiled programs there
+CACHE = tempfile.TemporaryDirectory(prefix="diffgenz-tests-")  # the command line keeps compiled programs there; each worker has its own
+os.environ["XDG_CACHE_HOME"] = CACHE.name
 
 import beartype
 import hypothesis
