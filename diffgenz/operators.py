@@ -285,10 +285,11 @@ def attention(step: Step, heads: Scalar, kv_heads: Scalar, head_dim: Scalar, win
     """
     length = step.context + step.all_queries
     held = length if window is None else jnp.minimum(length, window)
-    read = length if window is None else jnp.minimum(length, window + step.all_queries - 1)
-    per_token = 2 * kv_heads * head_dim * step.precision.kv_cache_size
-    keys = attention_keys(step, window)
-    return attention_over(step, keys, heads, head_dim, head_dim, read=step.sequences * read * per_token, held=step.sequences * held * per_token)
+    read = sent = length if window is None else jnp.minimum(length, window + step.all_queries - 1)
+    if step.shared is not None and not step.decoding and window is not None:
+        read = jnp.minimum(read, step.queries + 2 * (window - 1))  # zig-zag: two runs of queries, a window before each
+    each = step.sequences * (2 * kv_heads * head_dim * step.precision.kv_cache_size)
+    return attention_over(step, attention_keys(step, window), heads, head_dim, head_dim, read=read * each, held=held * each, sent=sent * each)
 
 
 def attention_over(

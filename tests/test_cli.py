@@ -139,7 +139,10 @@ BAD = [
     (["requirements", "meta-llama/Llama-3.1-8B"], "the following arguments are required: --use-case"),
     (["requirements", "meta-llama/Llama-3.1-8B", "--use-case", "chat", "--tpot", "0"], "--tpot: 0 is not allowed; it must be finite and above 0 ms"),
     (["requirements", "meta-llama/Llama-3.1-8B", "--use-case", "chat", "--batch", "0"], "batch: 0 is not allowed"),
-    (["requirements", *LLAMA, "--use-case", "chat", "--gpus", "4", "--tp", "8"], "--gpus: tp 8 x cp 1 x attention-dp 1 x pp 1 x dp 1 = 8 ranks exceed 4"),
+    (
+        ["requirements", *LLAMA, "--use-case", "chat", "--gpus", "4", "--tp", "8"],
+        "--gpus: tp 8 x cp 1 x attention-dp 1 x pp 1 x dp 1 = 8 ranks exceed 4",
+    ),
     (["estimate", *LLAMA, "--chunk", "0"], "chunk: 0 is not allowed"),
     (["estimate", *LLAMA, "--prefix-hit", "1.5"], "prefix_hit: 1.5 is not allowed"),
     (["estimate", *LLAMA, "--drafts", "3"], "--drafts: 3 drafts need --acceptance"),
