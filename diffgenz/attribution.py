@@ -107,22 +107,33 @@ def _rows(machine: Machine, iteration: Iteration, passes: Parts, model: Model, p
             shares = operator_shares(op, machine.rates, sharpness)
             add(op.name, times, shares.compute, shares.memory, 0.0, shares.launch)
 
-    launch = machine.collective_launch
-    all_reduce = machine.group.all_reduce(iteration.hidden_volume, sharpness) + launch
+    launch, reduction_launch = machine.collective_launch, machine.reduction_launch
+    all_reduce = machine.group.all_reduce(iteration.hidden_volume, sharpness) + reduction_launch
     exchanged = sum((exchange.repeats * machine.exchange_time(exchange, plan) for exchange in iteration.exchanges), start=jnp.zeros(()))
-    exchange_launches = sum((2 * exchange.repeats for exchange in iteration.exchanges), start=jnp.zeros(())) * machine.rates.launch
-    exchange_launches = jnp.where(plan.attention_data > 1, exchange_launches, 0.0)
+    exchange_launches = sum(
+        (jnp.where(exchange.groups > 1, 2 * exchange.repeats * machine.rates.launch, 0.0) for exchange in iteration.exchanges), start=jnp.zeros(())
+    )
+    gathered, merged = (
+        sum((op.repeats * machine.context_time(op, sharpness)[index] for op in iteration.layers), start=jnp.zeros(())) for index in (0, 1)
+    )
     reduced = model.reductions * all_reduce
-    total = reduced + exchanged
+    total = reduced + exchanged + gathered + merged
     shown = exposed(total, operators_time(iteration.layers, machine.rates, sharpness), plan) / jnp.maximum(total, 1e-30)
     add_operators(iteration.embedding, passes.rest)
     add_operators(iteration.layers, passes.layers)
     add_operators(iteration.head, passes.head)
-    launching = model.reductions * launch
+    launching = model.reductions * reduction_launch
     add("all_reduce", passes.layers, 0.0, 0.0, shown * (reduced - launching), shown * launching)
     if iteration.exchanges:
-        add("all_to_all", passes.layers, 0.0, 0.0, shown * (exchanged - exchange_launches), shown * exchange_launches)
-    add("all_reduce", passes.rest, 0.0, 0.0, all_reduce - launch, launch)
+        add("exchange", passes.layers, 0.0, 0.0, shown * (exchanged - exchange_launches), shown * exchange_launches)
+    if machine.context_launch is not None:
+        for name, seconds, count in (
+            ("context_all_gather", gathered, sum(op.repeats for op in iteration.layers if op.gathered is not None)),
+            ("context_merge", merged, sum(op.repeats for op in iteration.layers if op.merged is not None)),
+        ):
+            launching = jnp.asarray(count * machine.context_launch)
+            add(name, passes.layers, 0.0, 0.0, shown * (seconds - launching), shown * launching)
+    add("all_reduce", passes.rest, 0.0, 0.0, all_reduce - reduction_launch, reduction_launch)
     add("all_gather", passes.head, 0.0, 0.0, machine.group.all_gather(iteration.logits_volume, sharpness), launch)
     add("send", passes.rest, 0.0, 0.0, hop_time(plan, machine.links, iteration.hidden_volume), jnp.zeros(()))
     return rows

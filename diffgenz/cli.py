@@ -130,11 +130,13 @@ def _add_layout(parser: argparse.ArgumentParser, system: str | None = None) -> N
     """A model, where it runs and how; `system` explains an optional `--system`."""
     parser.add_argument("model", metavar="MODEL", help="a Hugging Face id (see `diffgenz list models`), or a config.json or its folder")
     parser.add_argument("--system", required=system is None, help=system or "an accelerator (see `diffgenz list systems`), or a TOML file")
-    parser.add_argument("--gpus", type=int, help="accelerators (default: what tp, pp and dp use)")
-    parser.add_argument("--tp", type=int, help="tensor-parallel ranks (default: the accelerators that pp and dp leave)")
+    parser.add_argument("--gpus", type=int, help="accelerators (default: what tp, cp, attention-dp, pp and dp use)")
+    parser.add_argument("--tp", type=int, help="tensor-parallel ranks (default: the accelerators that the others leave)")
     parser.add_argument("--pp", type=int, default=1, help="pipeline stages (default: 1)")
     parser.add_argument("--dp", type=int, default=1, help="replicas that share the batch (default: 1)")
-    parser.add_argument("--ep", type=int, default=1, help="groups that hold different experts, of the tp x attention-dp ranks (default: 1)")
+    parser.add_argument("--ep", type=int, default=1, help="groups that hold different experts, of the tp x cp x attention-dp ranks (default: 1)")
+    parser.add_argument("--cp", type=int, default=1, help="context-parallel ranks, which share each sequence and its KV cache (default: 1)")
+    parser.add_argument("--sp", action="store_true", help="sequence parallelism: the tp ranks share norms and the residual stream, too")
     parser.add_argument("--attention-dp", type=int, default=1, help="groups that share requests but for the experts: DP attention (default: 1)")
     formats = "fp32, bf16, fp16, fp8, fp8_block, int8, mxfp4, nvfp4, int4, ..."
     parser.add_argument("--dtype", default="bf16", help=f"format of hidden states and attention (default: bf16); one of {formats}")

@@ -38,7 +38,7 @@ class Deployment:
         self.model: Model = load_model(options.model)
         self.spec = read_spec(options.system)
         self.platform = Platform.from_spec(self.spec, accelerators)
-        self.plan = Parallelism(self.layout.tensor, options.pp, options.dp, options.overlap, options.ep, options.attention_dp)
+        self.plan = plan_of(options, self.layout)
         self.precision = Precision(options.dtype, options.weights, options.activations, options.kv_cache)
         self.serving = _serving(options, self.layout.tensor, self.precision)
         self.sharpness = sharpness_of(options.sharpness)
@@ -53,10 +53,9 @@ class Deployment:
     def title(self) -> str:
         """What is estimated, for people."""
         model, layout, precision = self.model, self.layout, self.precision
-        parameters, ranks = f"{float(model.parameters) / 1e9:.3g}e9 parameters", f"tp {layout.tensor}, pp {layout.pipeline}, dp {self.data}"
+        parameters, ranks = f"{float(model.parameters) / 1e9:.3g}e9 parameters", ranks_line(model, self.plan)
         if model.experts:
             parameters += f", {float(model.active_parameters) / 1e9:.3g}e9 active"
-            ranks += f", ep {int(self.plan.expert)}, attention dp {int(self.plan.attention_data)}"
         prompt = f"{self.input_tokens:g} tokens"
         if self.images and model.vision is not None:
             prompt += f" and {self.images} x {float(model.vision.tokens):g} of images"
@@ -124,11 +123,7 @@ def _as_json(deployment: Deployment, point: Point) -> dict[str, Any]:
         "active_parameters": float(deployment.model.active_parameters),
         "system": deployment.spec.id,
         "accelerators": deployment.layout.accelerators,
-        "tensor": deployment.layout.tensor,
-        "pipeline": deployment.layout.pipeline,
-        "data": deployment.data,
-        "expert": int(deployment.plan.expert),
-        "attention_data": int(deployment.plan.attention_data),
+        **ranks_json(deployment.plan),
         "batch": point.batch,
         "input_tokens": deployment.input_tokens,
         "output_tokens": deployment.output_tokens,
@@ -176,7 +171,8 @@ def _misfit(deployment: Deployment, point: Point) -> str:
     start = f"\nbatch {point.batch:g} does not fit: {_memory_line(deployment, point.result)}."
     if isinstance(point.needed, Layout):
         layout = point.needed
-        return f"{start}\nIt fits on {layout.accelerators}: tp {layout.tensor}, pp {layout.pipeline}, dp {deployment.data}."
+        context = f"cp {layout.context}, " if layout.context > 1 else ""
+        return f"{start}\nIt fits on {layout.accelerators}: tp {layout.tensor}, {context}pp {layout.pipeline}, dp {deployment.data}."
     return f"{start}\nNo layout of it fits: reduce the batch, the lengths, or the bytes per weight or KV element."
 
 
@@ -252,25 +248,47 @@ def _with_unit(name: str, value: float) -> str:
 
 def layout_of(options: argparse.Namespace) -> tuple[Layout, int]:
     """The ranks of one replica and in all that the flags ask for, and the accelerators they run on."""
-    for name in ("gpus", "tp", "pp", "dp", "ep", "attention_dp"):
+    for name in ("gpus", "tp", "cp", "pp", "dp", "ep", "attention_dp"):
         value = getattr(options, name)
         if value is not None and value < 1:
             raise InputError(f"--{name.replace('_', '-')}: {value} is not allowed; it must be at least 1")
     tensor = options.tp if options.tp is not None else _left_over(options)
-    ranks = tensor * options.attention_dp * options.pp * options.dp
+    ranks = tensor * options.cp * options.attention_dp * options.pp * options.dp
     accelerators = options.gpus if options.gpus is not None else ranks
     if ranks > accelerators:
-        layout = f"tp {tensor} x attention-dp {options.attention_dp} x pp {options.pp} x dp {options.dp}"
+        layout = f"tp {tensor} x cp {options.cp} x attention-dp {options.attention_dp} x pp {options.pp} x dp {options.dp}"
         raise InputError(f"--gpus: {layout} = {ranks} ranks exceed {accelerators}; give more, or fewer ranks")
-    return Layout(tensor, options.pp, ranks), accelerators
+    return Layout(tensor, options.pp, ranks, options.cp), accelerators
+
+
+def plan_of(options: argparse.Namespace, layout: Layout) -> Parallelism:
+    """The plan that the flags ask for, `layout` being theirs."""
+    sequence = 1.0 if options.sp else None
+    return Parallelism(layout.tensor, options.pp, options.dp, options.overlap, options.ep, options.attention_dp, options.cp, sequence)
+
+
+def ranks_line(model: Model, plan: Parallelism) -> str:
+    """The ranks of a plan, for people; those of experts where there are any, others beyond tensor, pipeline and data where they are in use."""
+    ranks = f"tp {int(plan.tensor)}"
+    ranks += "" if plan.context is None else f", cp {int(plan.context)}"
+    ranks += f", pp {int(plan.pipeline)}, dp {int(plan.data)}"
+    ranks += f", ep {int(plan.expert)}, attention dp {int(plan.attention_data)}" if model.experts else ""
+    return ranks + ("" if plan.sequence is None else ", sequence parallel")
+
+
+def ranks_json(plan: Parallelism) -> dict[str, Any]:
+    """The ranks of a plan, by field, and whether it is sequence parallel."""
+    names = ("tensor", "pipeline", "data", "expert", "attention_data")
+    context = 1 if plan.context is None else int(plan.context)
+    return {name: int(getattr(plan, name)) for name in names} | {"context": context, "sequence": plan.sequence is not None}
 
 
 def _left_over(options: argparse.Namespace) -> int:
-    """Tensor-parallel ranks where none are given: the accelerators that pipeline stages and replicas leave."""
-    others = options.attention_dp * options.pp * options.dp
+    """Tensor-parallel ranks where none are given: the accelerators that the other ranks leave."""
+    others = options.cp * options.attention_dp * options.pp * options.dp
     gpus = options.gpus if options.gpus is not None else others
     if gpus % others:
-        raise InputError(f"--gpus: {gpus} accelerators do not divide over the {others} of attention-dp, pp and dp; give --tp")
+        raise InputError(f"--gpus: {gpus} accelerators do not divide over the {others} of cp, attention-dp, pp and dp; give --tp")
     return gpus // others
 
 

@@ -31,6 +31,7 @@ class Deployment(NamedTuple):
     """
 
     tensor: int
+    context: int
     attention_data: int
     pipeline: int
     data: int
@@ -52,7 +53,7 @@ class Deployment(NamedTuple):
     @property
     def layout(self) -> tuple[int | str, ...]:
         """Plan and formats, batch and chunk apart."""
-        return (*self[:5], *self[6:9])
+        return (*self[:6], *self[7:10])
 
 
 class Search(NamedTuple):
@@ -161,7 +162,10 @@ def search(
         raise NoSolution(_closest(times, fits, ttft, tpot))
     order = np.flatnonzero(meets)
     order = order[np.argsort(-results.tokens_per_second_per_accelerator[order], kind="stable")]
-    columns: dict[str, list[Any]] = {name: np.asarray(getattr(every, name)[plan_index[order]], int).tolist() for name in Deployment._fields[:5]}
+    ranks = {name: getattr(every, name) for name in Deployment._fields[:6]}
+    if every.context is None:
+        ranks["context"] = np.ones(shape[0])
+    columns: dict[str, list[Any]] = {name: np.asarray(column[plan_index[order]], int).tolist() for name, column in ranks.items()}
     columns["batch"] = [int(batches[index]) for index in batch_index[order]]
     for name in ("weights", "activations", "kv_cache"):
         columns[name] = [getattr(choices[index], name) for index in format_index[order]]
@@ -229,7 +233,8 @@ def _what_would_fit(model: Model, platform: Platform, workload: Workload, choice
     layout = smallest_layout(model, platform, workload, 1, narrowest)
     if layout is None:
         return f"{start}; nor on more of them: use shorter sequences or a larger accelerator"
-    return f"{start}; {layout.accelerators} would hold it ({formats}; tp {layout.tensor}, pp {layout.pipeline})"
+    context = f", cp {layout.context}" if layout.context > 1 else ""
+    return f"{start}; {layout.accelerators} would hold it ({formats}; tp {layout.tensor}{context}, pp {layout.pipeline})"
 
 
 def _closest(times: dict[str, np.ndarray], fits: np.ndarray, ttft: float | None, tpot: float | None) -> str:

@@ -56,7 +56,8 @@ def memory_use(
 
     Weights and KV cache are those of the stage with most layers. Embedding and LM head are both on the only stage, or on the first and the
     last, whichever is larger (tied weights: the same, on both). A vision tower is on the first. Activations: the residual stream and the
-    largest operator's inputs and outputs, of the largest iteration. A draft model adds its weights and KV cache.
+    largest operator's inputs and outputs, with what it gathers from context-parallel ranks, of the largest iteration. A draft model adds its
+    weights and KV cache.
     """
     requests = ceil_share(pipeline.requests, 1 / plan.attention_data)
     prompt = prompt_step(workload, plan, precision, pipeline.micro_batch, serving)
@@ -95,8 +96,9 @@ def _activations(model: Model, workload: Workload, prompt: Step, serving: Servin
 def _held(iteration: Iteration) -> Scalar:
     largest = jnp.zeros(())
     for op in iteration.operators:
-        largest = jnp.maximum(largest, op.inputs + op.outputs)
-    return iteration.hidden_volume + largest
+        held = op.inputs + op.outputs
+        largest = jnp.maximum(largest, held if op.gathered is None else held + op.gathered)
+    return iteration.residual_volume + largest
 
 
 def _cached(layers: tuple[Operator, ...]) -> Scalar:

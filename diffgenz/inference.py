@@ -87,13 +87,15 @@ def estimate(
 def check_layout(model: Model, platform: Platform, plan: Parallelism) -> None:
     """Raise `InputError` where `plan` needs more accelerators, heads or layers than there are. Traced numbers pass."""
     check_at_most(
-        "tensor x attention_data x pipeline x data",
+        "tensor x context x attention_data x pipeline x data",
         plan.ranks,
         platform.accelerators,
         "the platform's accelerators; use fewer ranks or more accelerators",
     )
     check_at_most("tensor", plan.tensor, model.most_shards, f"the heads of {model.name}; use fewer tensor-parallel ranks")
     check_at_most("pipeline", plan.pipeline, model.layers, f"the layers of {model.name}; use fewer stages")
+    if plan.context is not None and model.keeps_state:
+        check_at_most("context", plan.context, 1, f"since {model.name} keeps a state per sequence; use tensor, pipeline or data")
     if not model.experts:
         check_at_most("expert", plan.expert, 1, f"since {model.name} has no experts; leave it out")
         check_at_most("attention_data", plan.attention_data, 1, f"since {model.name} has no experts; use data")
@@ -186,6 +188,8 @@ def _estimate(
     per_accelerator = (
         throughput * phases.machine.shard * (1 / plan.attention_data) * (1 / plan.pipeline) * (1 / plan.data)
     )  # reciprocals that exist already
+    if plan.context is not None:
+        per_accelerator = per_accelerator / plan.context
     prefill_energy = iteration_energy(phases.prefill, model, platform, plan, precision)
     decode_energy = iteration_energy(phases.decode, model, platform, plan, precision)
     if phases.chunks is not None:

@@ -4,7 +4,7 @@ import argparse
 import math
 from typing import Any
 
-from diffgenz.commands import cache_compilations, layout_of, sharpness_of
+from diffgenz.commands import cache_compilations, layout_of, plan_of, ranks_json, ranks_line, sharpness_of
 from diffgenz.errors import InputError
 from diffgenz.hardware import Platform
 from diffgenz.models.huggingface import load_model
@@ -15,7 +15,6 @@ from diffgenz.specs import read_spec
 from diffgenz.tables import number, table
 from diffgenz.units import show
 from diffgenz.use_cases import UseCase, load_use_case
-from diffgenz.workload import Parallelism
 
 BOUND = {"at least": ">=", "at most": "<="}
 
@@ -26,7 +25,7 @@ def requirements_of(options: argparse.Namespace) -> tuple[str, Any]:
     use_case = _use_case(options)
     layout, accelerators = layout_of(options)
     model = load_model(options.model)
-    plan = Parallelism(layout.tensor, options.pp, options.dp, options.overlap, options.ep, options.attention_dp)
+    plan = plan_of(options, layout)
     precision = Precision(options.dtype, options.weights, options.activations, options.kv_cache)
     spec = None if options.system is None else read_spec(options.system)
     platform = ideal_platform(plan, precision) if spec is None else Platform.from_spec(spec, accelerators)
@@ -39,8 +38,7 @@ def requirements_of(options: argparse.Namespace) -> tuple[str, Any]:
     others = "unlimited" if spec is None else f"as on {spec.name}"
     text = [
         _title(model, use_case, layout.accelerators),
-        f"tp {layout.tensor}, pp {options.pp}, dp {options.dp}"
-        + (f", ep {options.ep}, attention dp {options.attention_dp}" if model.experts else ""),
+        ranks_line(model, plan),
         f"weights {precision.weights}, activations {precision.activations}, KV cache {precision.kv_cache}, else {precision.dtype}",
         f"each number on its own, the others {others}; uncalibrated: smooth roofline, peaks fully reached",
         "",
@@ -53,7 +51,7 @@ def requirements_of(options: argparse.Namespace) -> tuple[str, Any]:
         **{name: _finite(float(getattr(use_case, name))) for name in ("ttft", "tpot")},
         "system": None if spec is None else spec.id,
         "accelerators": layout.accelerators,
-        **{name: int(getattr(plan, name)) for name in ("tensor", "pipeline", "data", "expert", "attention_data")},
+        **ranks_json(plan),
         "precision": {name: getattr(precision, name) for name in ("dtype", "weights", "activations", "kv_cache")},
         "calibrated": False,
         **{phase: {name: {"value": _finite(x), "bound": _verdict(name, x)} for name, x in named.items()} for phase, named in needs.items()},

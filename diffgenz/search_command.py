@@ -82,7 +82,8 @@ def _targets(found: Search, options: argparse.Namespace) -> str:
     return f"{found.tried:,} deployments tried, {found.fitting:,} fit{meeting}; uncalibrated: smooth roofline with launch latency"
 
 
-_HEADER = ("tok/s/GPU", "tok/s/user", "TTFT ms", "TPOT ms", "batch", "GB", "USD/Mtok", "tp", "adp", "pp", "dp", "ep", "weights", "act.", "KV")
+_RANKS = ("tp", "cp", "adp", "pp", "dp", "ep")
+_HEADER = ("tok/s/GPU", "tok/s/user", "TTFT ms", "TPOT ms", "batch", "GB", "USD/Mtok", *_RANKS, "weights", "act.", "KV")
 
 
 def _header(chunked: bool) -> tuple[str, ...]:
@@ -91,7 +92,7 @@ def _header(chunked: bool) -> tuple[str, ...]:
 
 def _cells(d: Deployment, chunked: bool) -> tuple[str, ...]:
     rates = (d.tokens_per_second_per_accelerator, d.tokens_per_second_per_user, d.ttft * 1e3, d.tpot * 1e3)
-    plan = (d.tensor, d.attention_data, d.pipeline, d.data, d.expert)
+    plan = d[: len(_RANKS)]
     sizes = (str(d.batch), f"{d.memory / 1e9:.1f}", number(d.cost_per_million_output_tokens))
     mixed = ("whole" if d.chunk is None else str(d.chunk), "" if d.mixed_tpot is None else number(d.mixed_tpot * 1e3)) if chunked else ()
     return (*map(number, rates), *sizes, *map(str, plan), d.weights, d.activations, d.kv_cache, *mixed)

@@ -29,12 +29,12 @@ def prompt_step(workload: Workload, plan: Parallelism, precision: Precision, seq
     if serving is None:
         return whole
     new = jnp.maximum((1 - serving.prefix_hit) * workload.input_tokens, 1.0)
-    return whole.replace(queries=new, context=workload.input_tokens - new)
+    return whole.replace(queries=plan.share(new), context=workload.input_tokens - new)
 
 
 def chunk_count(prompt: Step, serving: Serving | None) -> Scalar | None:
     """Iterations that `prompt` takes: its tokens / chunk, at least 1, not rounded; None where prompts are not chunked."""
-    return None if serving is None or serving.chunk is None else jnp.maximum(prompt.tokens / serving.chunk, 1.0)
+    return None if serving is None or serving.chunk is None else jnp.maximum(prompt.sequences * prompt.all_queries / serving.chunk, 1.0)
 
 
 def prefill_iteration(model: Model, prompt: Step, chunks: Scalar | None) -> Iteration:
@@ -47,9 +47,10 @@ def prefill_iteration(model: Model, prompt: Step, chunks: Scalar | None) -> Iter
     whole = Iteration.of(model, prompt)
     if chunks is None:
         return whole
-    new = prompt.queries / jnp.maximum(chunks / prompt.sequences, 1.0)
-    context = prompt.context + 0.5 * (prompt.queries - new)
-    chunk = Iteration.of(model, prompt.replace(sequences=jnp.maximum(prompt.sequences / chunks, 1.0), queries=new, context=context))
+    queries = prompt.queries / jnp.maximum(chunks / prompt.sequences, 1.0)
+    piece = prompt.replace(sequences=jnp.maximum(prompt.sequences / chunks, 1.0), queries=queries)
+    context = prompt.context + 0.5 * (prompt.all_queries - piece.all_queries)
+    chunk = Iteration.of(model, piece.replace(context=context))
     return chunk._replace(layers=tuple(_with_keys_of(full, op) for full, op in zip(whole.layers, chunk.layers, strict=True)))
 
 
@@ -59,6 +60,8 @@ def _with_keys_of(whole: Operator, op: Operator) -> Operator:
 
 def decode_step(prompt: Step, context: Scalar, serving: Serving | None) -> Step:
     """The new tokens of the requests of `prompt` in one iteration, at `context` tokens each: one of each, or all beams and drafts."""
+    if prompt.shared is not None:
+        prompt = prompt.replace(shared=prompt.shared.replace(distinct=1.0))
     if serving is None:
         return prompt.replace(queries=1.0, context=context)
     sequences = prompt.sequences if serving.beams is None else prompt.sequences * serving.beams
@@ -111,8 +114,12 @@ def mixed_iteration(model: Model, prompt: Step, prefill: Iteration, decode: Iter
     one of them only, runs for each.
     """
     size = prompt.precision.dtype_size
-    tokens = (prefill.hidden_volume + decode.hidden_volume) / (model.hidden * size)
+    volume = prefill.hidden_volume + decode.hidden_volume
+    tokens = volume / (model.hidden * size)
     logits = (prefill.logits_volume + decode.logits_volume) / (model.vocabulary * size)
+    if prompt.shared is not None:
+        distinct = (prefill.hidden_volume * prompt.shared.ranks + decode.hidden_volume) / volume
+        prompt = prompt.replace(shared=prompt.shared.replace(distinct=distinct))
     both = Iteration.of(model, prompt.replace(sequences=tokens, queries=1.0), logits=logits)
     shared = {op.name for op in prefill.layers} & {op.name for op in decode.layers}
 

@@ -113,4 +113,5 @@ class Serving(Record):
 def check_draft(serving: Serving | None, plan: Parallelism) -> None:
     """Raise `InputError` where the draft model's ranks exceed those of a replica of the model it drafts for. Traced numbers pass."""
     if serving is not None and serving.draft is not None:
-        check_at_most("draft tensor", serving.draft.tensor, plan.tensor * plan.pipeline, "the ranks of a replica; use fewer for the draft model")
+        ranks = plan.tensor * plan.pipeline if plan.context is None else plan.tensor * plan.context * plan.pipeline
+        check_at_most("draft tensor", serving.draft.tensor, ranks, "the ranks of a replica; use fewer for the draft model")

@@ -14,7 +14,7 @@ FLOORS = [
     {"record", "precision", "model_files"},
     {"specs", "topology"},
     {"hardware", "listing", "operators"},
-    {"models.norms", "models.block", "workload"},
+    {"models.norms", "models.block", "workload", "recurrences"},
     {"models.attention", "models.mlp", "models.mla", "models.mamba", "models.linear_attention", "models.adapter", "use_cases"},
     {"models.moe", "models.vision"},
     {"models.model"},

@@ -46,6 +46,15 @@ def test_estimate_json_is_si_and_adds_up(capsys):
     assert memory["total"] < memory["capacity"]
 
 
+def test_context_and_sequence_parallel_ranks(capsys):
+    flags = ("--gpus", "8", "--cp", "4", "--sp", "--isl", "3000")
+    text, data = run(capsys, "estimate", *LLAMA, *flags), json.loads(run(capsys, "estimate", *LLAMA, *flags, "--json"))
+    assert "tp 2, cp 4, pp 1, dp 1, sequence parallel;" in text
+    assert (data["tensor"], data["context"], data["sequence"], data["accelerators"]) == (2, 4, True, 8)
+    assert data["breakdown"]["ttft"]["context_all_gather"]["communication"] > 0
+    assert sum(sum(row.values()) for row in data["breakdown"]["tpot"].values()) == pytest.approx(data["tpot"], rel=1e-6)
+
+
 def test_serving_options(capsys):
     options = ("--chunk", "256", "--prefix-hit", "0.5", "--drafts", "3", "--acceptance", "0.5", "--beams", "2")
     plain, served = (json.loads(run(capsys, "estimate", *LLAMA, "--batch", "4", *flags, "--json")) for flags in ((), options))
@@ -122,7 +131,8 @@ BAD = [
     (["estimate", "meta-llama/Llama-3.1-9B", "--system", "h100_sxm"], "did you mean meta-llama/Llama-3.1-8B"),
     (["estimate", "meta-llama/Llama-3.1-8B", "--system", "h100"], "did you mean h100_sxm"),
     (["estimate", *LLAMA, "--gpus", "0"], "--gpus: 0 is not allowed"),
-    (["estimate", *LLAMA, "--gpus", "4", "--tp", "8"], "--gpus: tp 8 x attention-dp 1 x pp 1 x dp 1 = 8 ranks exceed 4"),
+    (["estimate", *LLAMA, "--cp", "0"], "--cp: 0 is not allowed; it must be at least 1"),
+    (["estimate", *LLAMA, "--gpus", "4", "--tp", "8"], "--gpus: tp 8 x cp 1 x attention-dp 1 x pp 1 x dp 1 = 8 ranks exceed 4"),
     (["estimate", *LLAMA, "--gpus", "8", "--dp", "3"], "8 accelerators do not divide"),
     (["estimate", *LLAMA, "--tp", "64"], "tensor: 64 exceeds 32"),
     (["estimate", *LLAMA, "--batch", "1.5"], "argument --batch: invalid int value: '1.5'"),
@@ -139,7 +149,10 @@ BAD = [
     (["requirements", "meta-llama/Llama-3.1-8B"], "the following arguments are required: --use-case"),
     (["requirements", "meta-llama/Llama-3.1-8B", "--use-case", "chat", "--tpot", "0"], "--tpot: 0 is not allowed; it must be finite and above 0 ms"),
     (["requirements", "meta-llama/Llama-3.1-8B", "--use-case", "chat", "--batch", "0"], "batch: 0 is not allowed"),
-    (["requirements", *LLAMA, "--use-case", "chat", "--gpus", "4", "--tp", "8"], "--gpus: tp 8 x attention-dp 1 x pp 1 x dp 1 = 8 ranks exceed 4"),
+    (
+        ["requirements", *LLAMA, "--use-case", "chat", "--gpus", "4", "--tp", "8"],
+        "--gpus: tp 8 x cp 1 x attention-dp 1 x pp 1 x dp 1 = 8 ranks exceed 4",
+    ),
     (["estimate", *LLAMA, "--chunk", "0"], "chunk: 0 is not allowed"),
     (["estimate", *LLAMA, "--prefix-hit", "1.5"], "prefix_hit: 1.5 is not allowed"),
     (["estimate", *LLAMA, "--drafts", "3"], "--drafts: 3 drafts need --acceptance"),

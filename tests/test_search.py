@@ -2,6 +2,7 @@
 
 import json
 import math
+from itertools import product
 
 import numpy as np
 import pytest
@@ -20,19 +21,24 @@ def found():
     return search(load_model(MIXTRAL), make_cluster(8), Workload(1, 600, 60), tpot=0.02, batches=[1, 8, 100, 4096])
 
 
+def ranks_of(every, *names):
+    return set(zip(*(np.asarray(getattr(every, name), int).tolist() for name in names), strict=True))
+
+
 def test_plans_are_all_factorisations_of_the_accelerators():
     every = plans(load_model(LLAMA), make_cluster(8))
-    rows = {tuple(map(int, row)) for row in zip(every.tensor, every.pipeline, every.data, strict=True)}
-    assert rows == {(t, p, d) for t in (1, 2, 4, 8) for p in (1, 2, 4, 8) for d in (1, 2, 4, 8) if t * p * d == 8}
-    sparse = plans(load_model(MIXTRAL), make_cluster(8))
-    rows = set(
-        zip(*(np.asarray(getattr(sparse, name), int).tolist() for name in ("tensor", "attention_data", "pipeline", "data", "expert")), strict=True)
-    )
+    rows = ranks_of(every, "tensor", "context", "pipeline", "data")
     powers = (1, 2, 4, 8)
-    expected = {
-        (t, a, p, d, e) for t in powers for a in powers for p in powers for d in powers for e in powers if t * a * p * d == 8 and t * a % e == 0
-    }
-    assert rows == expected
+    assert rows == {row for row in product(powers, repeat=4) if math.prod(row) == 8}
+    sparse = plans(load_model(MIXTRAL), make_cluster(8))
+    rows = ranks_of(sparse, "tensor", "context", "attention_data", "pipeline", "data", "expert")
+    assert rows == {row for row in product(powers, repeat=6) if math.prod(row[:5]) == 8 and math.prod(row[:3]) % row[5] == 0}
+
+
+def test_no_plan_shares_the_sequences_of_a_model_with_states():
+    every = plans(load_model("state-spaces/mamba-2.8b-hf"), make_cluster(8))
+    assert every.context is None
+    assert ranks_of(every, "tensor", "pipeline", "data") == {row for row in product((1, 2, 4, 8), repeat=3) if math.prod(row) == 8}
 
 
 def test_no_plan_has_more_stages_than_layers_or_ranks_than_heads():
@@ -47,8 +53,9 @@ def test_rows_agree_with_single_estimates(found):
     model, cluster = load_model(MIXTRAL), make_cluster(8)
     picked = [found.deployments[0], found.deployments[len(found.deployments) // 2], found.deployments[-1]]
     picked += [next(d for d in found.deployments if d.weights == "int4"), next(d for d in found.deployments if d.attention_data > 1)]
+    picked += [next(d for d in found.deployments if d.context > 1 and d.expert == 8)]
     for d in picked:
-        plan = Parallelism(d.tensor, d.pipeline, d.data, expert=d.expert, attention_data=d.attention_data)
+        plan = Parallelism(d.tensor, d.pipeline, d.data, expert=d.expert, attention_data=d.attention_data, context=d.context)
         precision = Precision("bf16", d.weights, d.activations, d.kv_cache)
         single = estimate(model, cluster, Workload(d.batch, 600, 60), plan, precision)
         for name in ("ttft", "tpot", "throughput", "tokens_per_second_per_accelerator", "cost_per_million_output_tokens"):
@@ -183,7 +190,7 @@ def test_command_line_exits_3_when_nothing_fits(capsys):
 
 
 def test_launch_commands_of_an_expert_plan(found):
-    d = found.deployments[0]._replace(tensor=2, attention_data=4, pipeline=1, data=2, expert=8, batch=64, weights="fp8", kv_cache="fp8")
+    d = found.deployments[0]._replace(tensor=2, context=1, attention_data=4, pipeline=1, data=2, expert=8, batch=64, weights="fp8", kv_cache="fp8")
     vllm, sglang = launch_command("vllm", MIXTRAL, d, 700), launch_command("sglang", MIXTRAL, d, 700)
     for flag in ("--tensor-parallel-size 2", "--data-parallel-size 4", "--enable-expert-parallel", "--max-num-seqs 8", "--quantization fp8", "run 2"):
         assert flag in vllm
@@ -196,6 +203,11 @@ def test_launch_commands_of_an_expert_plan(found):
         "run 2",
     ):
         assert flag in sglang
+    shared = launch_command("vllm", MIXTRAL, d._replace(context=2, attention_data=2), 700)
+    for flag in ("--tensor-parallel-size 2", "--prefill-context-parallel-size 2", "--decode-context-parallel-size 2", "--data-parallel-size 2"):
+        assert flag in shared
+    with pytest.raises(InputError, match="context: SGLang's further ranks share prompts"):
+        launch_command("sglang", MIXTRAL, d._replace(context=2, attention_data=2), 700)
     with pytest.raises(InputError, match="vLLM spreads experts over all 8 ranks of a stage or over none, not 4"):
         launch_command("vllm", MIXTRAL, d._replace(expert=4), 700)
     with pytest.raises(InputError, match="engine: 'tgi' is not known"):

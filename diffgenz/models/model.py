@@ -82,9 +82,14 @@ class Model(Record):
         return sum((repeated.count for repeated in self.blocks if repeated.block.reduces), start=jnp.zeros(()))
 
     def exchanges(self, step: Step) -> tuple[Exchange, ...]:
-        """What goes to experts and back in all layers, where attention groups have requests of their own."""
+        """What goes to experts and back in all layers, where groups of ranks have tokens of their own."""
         pairs = ((repeated.count, repeated.block.exchange(self.hidden, step)) for repeated in self.blocks)
         return tuple(exchange._replace(repeats=count) for count, exchange in pairs if exchange is not None)
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether any block keeps a state instead of a cache, so that context-parallel ranks cannot share sequences."""
+        return any(repeated.block.keeps_state for repeated in self.blocks)
 
     @property
     def most_shards(self) -> Scalar:
