@@ -10,11 +10,13 @@ import numpy as np
 
 from diffgenz.checks import check, check_whole
 from diffgenz.errors import InputError, NoSolution
+from diffgenz.formats import FORMATS
+from diffgenz.gear import Gear
 from diffgenz.hardware import Accelerator, Platform
 from diffgenz.inference import Estimate, estimate
 from diffgenz.layouts import plans
 from diffgenz.models.model import Model
-from diffgenz.precision import FORMATS, Precision
+from diffgenz.precision import Precision
 from diffgenz.smallest import smallest_layout
 from diffgenz.smooth import SHARPNESS, Scalar, check_sharpness
 from diffgenz.workload import Parallelism, Workload
@@ -79,13 +81,17 @@ class Search(NamedTuple):
 
 
 def formats_for(accelerator: Accelerator) -> tuple[Precision, ...]:
-    """Formats that engines commonly offer: bf16 (fp16 where the accelerator has none), 4-bit weights, and fp8 and 4 bit where it multiplies them."""
+    """Formats that engines commonly offer: bf16 (fp16 where the accelerator has none), 4-bit weights, and fp8 and 4 bit where it multiplies them.
+
+    Of the 4-bit formats NVIDIA's own comes first: accelerators that multiply both have kernels and checkpoints for it.
+    """
     dtype = "bf16" if "bf16" in accelerator.peak_flops else "fp16"
     choices = [Precision(dtype), Precision(dtype, kv_cache="fp8"), Precision(dtype, weights="int4")]
     if "fp8" in accelerator.peak_flops:
         choices += [Precision(dtype, "fp8", "fp8", kv_cache) for kv_cache in (dtype, "fp8")]
-    if "fp4" in accelerator.peak_flops:
-        choices += [Precision(dtype, "nvfp4", "nvfp4", kv_cache) for kv_cache in (dtype, "fp8")]
+    narrow = next((name for name in ("nvfp4", "mxfp4") if name in accelerator.peak_flops), None)
+    if narrow is not None:
+        choices += [Precision(dtype, narrow, narrow, kv_cache) for kv_cache in (dtype, "fp8")]
     return tuple(choices)
 
 
@@ -123,17 +129,19 @@ def search(
     every = jax.tree.map(np.asarray, plans(model, platform))
     shape = (every.tensor.size, len(batches), len(choices))
     plan_index, batch_index, format_index = (index.ravel() for index in np.indices(shape))
-    results = _estimates(
-        model,
-        platform,
-        workload,
-        jax.tree.map(lambda leaf: leaf[plan_index], every),
-        jnp.asarray(np.asarray(batches, dtype=float)[batch_index]),
-        jax.tree.map(lambda *leaves: jnp.stack(leaves)[format_index], *(_Formats.of(platform.accelerator, choice) for choice in choices)),
-        sharpness,
-    )
-    fits = np.asarray(results.memory.fits & jnp.isfinite(results.end_to_end))
-    results = jax.tree.map(np.asarray, results)
+    figures = [_Formats.of(platform.accelerator, choice) for choice in choices]
+    parts, rows = [], []
+    for members in _alike(figures):  # one program for each structure: most searches have one
+        mine = np.flatnonzero(np.isin(format_index, members))
+        each = jax.tree.map(lambda leaf, at=plan_index[mine]: leaf[at], every)
+        requests = jnp.asarray(np.asarray(batches, dtype=float)[batch_index[mine]])
+        which = np.searchsorted(members, format_index[mine])
+        formats = jax.tree.map(lambda *leaves, at=which: jnp.stack(leaves)[at], *(figures[member] for member in members))
+        parts.append(_estimates(model, platform, workload, each, requests, formats, sharpness))
+        rows.append(mine)
+    back = np.argsort(np.concatenate(rows))
+    results = jax.tree.map(lambda *leaves: np.concatenate(leaves)[back], *parts)
+    fits = np.asarray(results.memory.fits & np.isfinite(results.end_to_end))
     if not fits.any():
         raise NoSolution(_what_would_fit(model, platform, workload.replace(batch=min(batches)), choices))
     meets = fits & (results.ttft <= (np.inf if ttft is None else ttft)) & (results.tpot <= (np.inf if tpot is None else tpot))
@@ -144,7 +152,7 @@ def search(
     columns: dict[str, list[Any]] = {name: np.asarray(getattr(every, name)[plan_index[order]], int).tolist() for name in Deployment._fields[:5]}
     columns["batch"] = [int(batches[index]) for index in batch_index[order]]
     for name in ("weights", "activations", "kv_cache"):
-        columns[name] = [getattr(choices[index], name) for index in format_index[order]]
+        columns[name] = [choices[index].names[name] for index in format_index[order]]
     for name in ("ttft", "tpot", "throughput", "tokens_per_second_per_user", "tokens_per_second_per_accelerator"):
         columns[name] = getattr(results, name)[order].tolist()
     columns["memory"] = results.memory.total[order].tolist()
@@ -158,26 +166,38 @@ class _Formats(eqx.Module):
     """What a choice of formats changes, as numbers: so that one program serves all of them.
 
     Arguments:
-        sizes: B per element: dtype, weights, activations, KV cache. peaks, energies: FLOP/s and J/FLOP of linear layers and of the rest.
+        sizes: B per element: dtype, weights, activations, KV cache, messages. gear: what the KV cache is compressed with, if it is.
+        experts_only: as in `Precision`. peaks, energies: FLOP/s and J/FLOP of linear layers and of the rest.
     """
 
     sizes: tuple[Scalar, ...]
+    gear: Gear | None
+    experts_only: bool = eqx.field(static=True)
     peaks: tuple[Scalar, Scalar]
     energies: tuple[Scalar, Scalar]
 
     @classmethod
     def of(cls, accelerator: Accelerator, precision: Precision) -> "_Formats":
-        sizes = (precision.dtype_size, precision.weight_size, precision.activation_size, precision.kv_cache_size)
+        sizes = (precision.dtype_size, precision.weight_size, precision.activation_size, precision.kv_cache_size, precision.message_size)
+        gear = None if precision.gear is None else precision.gear.replace(core="bf16")  # its size is among the others
         names = (precision.linear_peak, precision.attention_peak)
         energies = [jnp.asarray(accelerator.flop_energy(name), float) for name in names]
-        return cls(sizes, (accelerator.peak(names[0]), accelerator.peak(names[1])), (energies[0], energies[1]))
+        return cls(sizes, gear, precision.experts_only, (accelerator.peak(names[0]), accelerator.peak(names[1])), (energies[0], energies[1]))
 
     def applied_to(self, accelerator: Accelerator) -> tuple[Accelerator, Precision]:
         """The accelerator and the precision that stand for them: two formats, with these figures."""
-        precision = Precision("bf16", "fp8", "fp8", "bf16").with_sizes(*self.sizes)
+        precision = Precision("bf16", "fp8", "fp8", self.gear, experts_only=self.experts_only).with_sizes(*self.sizes)
         names = (FORMATS["fp8"].peak, FORMATS["bf16"].peak)
         peaks, energies = (dict(zip(names, pair, strict=True)) for pair in (self.peaks, self.energies))
         return accelerator.replace(peak_flops=peaks, energy_per_flop=energies), precision
+
+
+def _alike(figures: Sequence[_Formats]) -> list[list[int]]:
+    """The indices of the choices of each structure: with GEAR or without, experts alone or all layers."""
+    groups: dict[Any, list[int]] = {}
+    for index, choice in enumerate(figures):
+        groups.setdefault(jax.tree.structure(choice), []).append(index)
+    return list(groups.values())
 
 
 @eqx.filter_jit

@@ -96,7 +96,7 @@ def _held(iteration: Iteration) -> Scalar:
     largest = jnp.zeros(())
     for op in iteration.operators:
         largest = jnp.maximum(largest, op.inputs + op.outputs)
-    return iteration.hidden_volume + largest
+    return iteration.residual + largest
 
 
 def _cached(layers: tuple[Operator, ...]) -> Scalar:

@@ -60,7 +60,8 @@ class Iteration(NamedTuple):
 
     Arguments:
         layers, embedding, head: operators of each part.
-        hidden_volume: B of the new tokens' hidden states: what each all-reduce sums and each stage passes on.
+        residual: B of the new tokens' hidden states.
+        hidden_volume: B of them as messages: what each all-reduce sums and each stage passes on.
         logits_volume: B of the logits, gathered over the tensor-parallel ranks.
         exchanges: what goes to experts on other ranks and back.
     """
@@ -68,6 +69,7 @@ class Iteration(NamedTuple):
     layers: tuple[Operator, ...]
     embedding: tuple[Operator, ...]
     head: tuple[Operator, ...]
+    residual: Scalar
     hidden_volume: Scalar
     logits_volume: Scalar
     exchanges: tuple[Exchange, ...]
@@ -81,6 +83,7 @@ class Iteration(NamedTuple):
             model.embedding_operators(step),
             model.head_operators(sampled),
             step.tokens * model.hidden * step.precision.dtype_size,
+            step.tokens * model.hidden * step.precision.message_size,
             sampled.sequences * model.vocabulary * step.precision.dtype_size,
             model.exchanges(step),
         )

@@ -117,11 +117,13 @@ class Exchange(NamedTuple):
 
 
 def linear(name: str, rows: Scalar, outputs: Scalar, inputs: Scalar, precision: Precision, *, bias: bool = False) -> Operator:
-    """A linear layer: (rows, inputs) x (inputs, outputs).
+    """A linear layer: (rows, inputs) x (inputs, outputs); in dtype where only experts are quantised.
 
     Arguments:
         rows: tokens. outputs, inputs: features of this device's shard. bias: whether it adds one.
     """
+    if precision.experts_only:
+        return wide_linear(name, rows, outputs, inputs, precision, bias=bias)
     parameters = outputs * (inputs + bias)
     return Operator(
         name,
@@ -232,7 +234,7 @@ def attention(step: Step, heads: Scalar, kv_heads: Scalar, head_dim: Scalar, win
     length = step.context + step.queries
     held = length if window is None else jnp.minimum(length, window)
     read = length if window is None else jnp.minimum(length, window + step.queries - 1)
-    per_token = 2 * kv_heads * head_dim * step.precision.kv_cache_size
+    per_token = 2 * kv_heads * head_dim * step.precision.cached_size(head_dim)
     keys = attention_keys(step, window)
     return attention_over(step, keys, heads, head_dim, head_dim, read=step.sequences * read * per_token, held=step.sequences * held * per_token)
 
@@ -326,19 +328,20 @@ def scan(
 
 def per_head_linear(name: str, rows: Scalar, heads: Scalar, outputs: Scalar, inputs: Scalar, precision: Precision) -> Operator:
     """A product with a weight matrix for each head (the absorbed projections of latent attention)."""
-    parameters = heads * outputs * inputs
+    parameters, wide = heads * outputs * inputs, precision.experts_only
+    weight_size = precision.dtype_size if wide else precision.weight_size
     return Operator(
         name,
-        Kind.LINEAR,
+        Kind.WIDE if wide else Kind.LINEAR,
         m=rows,
         n=outputs,
         k=inputs,
         groups=heads,
-        weights=parameters * precision.weight_size,
-        inputs=rows * heads * inputs * precision.activation_size,
+        weights=parameters * weight_size,
+        inputs=rows * heads * inputs * (precision.dtype_size if wide else precision.activation_size),
         outputs=rows * heads * outputs * precision.dtype_size,
         parameters=parameters,
-        parameter_size=precision.weight_size,
+        parameter_size=weight_size,
     )
 
 

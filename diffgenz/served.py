@@ -111,7 +111,7 @@ def mixed_iteration(model: Model, prompt: Step, prefill: Iteration, decode: Iter
     one of them only, runs for each.
     """
     size = prompt.precision.dtype_size
-    tokens = (prefill.hidden_volume + decode.hidden_volume) / (model.hidden * size)
+    tokens = (prefill.residual + decode.residual) / (model.hidden * size)
     logits = (prefill.logits_volume + decode.logits_volume) / (model.vocabulary * size)
     both = Iteration.of(model, prompt.replace(sequences=tokens, queries=1.0), logits=logits)
     shared = {op.name for op in prefill.layers} & {op.name for op in decode.layers}

@@ -3,7 +3,8 @@
 import pytest
 
 from diffgenz.errors import InputError
-from diffgenz.precision import FORMATS, Precision
+from diffgenz.formats import FORMATS
+from diffgenz.precision import Precision
 from diffgenz.specs import PEAK_FORMATS
 
 BITS = {  # per element, scales included
@@ -50,7 +51,7 @@ def test_peak_is_one_that_accelerator_files_can_state(name):
         ("int8", "int8", "int8"),
         ("mxfp4", "fp8", "fp8"),  # W4A8
         ("mxfp4", "mxfp8", "fp8"),
-        ("nvfp4", "nvfp4", "fp4"),  # W4A4
+        ("nvfp4", "nvfp4", "nvfp4"),  # W4A4
         ("mxfp6", "mxfp4", "fp6"),
         ("mxfp4", "mxfp6", "fp6"),
         (None, "fp8", "bf16"),  # wide weights, narrow activations

@@ -68,7 +68,7 @@ class MoE(Block):
     def exchange(self, hidden: Scalar, step: Step) -> Exchange:
         """What its tokens send to the experts, and get back."""
         sent = step.tokens * step.shard * hidden * self._excess(step)
-        return Exchange(self.used, sent * step.precision.activation_size, sent * step.precision.dtype_size)
+        return Exchange(self.used, sent * step.precision.activation_size, sent * step.precision.message_size)
 
     def operators(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
         precision, tokens = step.precision, step.tokens
