@@ -80,11 +80,9 @@ def read_stored(name: str, config: Settings) -> Stored | None:
     Raises:
         InputError: a method that is not known, settings that are missing, or formats that vary from layer to layer.
     """
-    sections = [section for section in (config, config.get("text_config")) if isinstance(section, Mapping)]
-    found = [s[key] for s in sections for key in ("quantization_config", "compression_config") if isinstance(s.get(key), Mapping)]
-    if not found:
+    settings = quantization_settings(config)
+    if settings is None:
         return None
-    settings = found[0]
     method = settings.get("quant_method", "compressed-tensors" if "config_groups" in settings else None)
     if method not in METHODS:
         raise InputError(f"{name}: quantization_config: {unknown('quant_method', method, METHODS)}; {_REMEDY}")
@@ -93,12 +91,21 @@ def read_stored(name: str, config: Settings) -> Stored | None:
     except (KeyError, TypeError, AttributeError, ZeroDivisionError, StopIteration) as error:
         raise InputError(f"{name}: quantization_config: cannot read {method} ({error!r}); {_REMEDY}") from None
     stored = stored._replace(method=method, kv_cache=_cache(settings))
-    return stored._replace(experts_only=_experts_only(name, sections, settings))
+    return stored._replace(experts_only=_experts_only(name, _sections(config), settings))
+
+
+def quantization_settings(config: Settings) -> Settings | None:
+    """What a config.json, or the language model in it, says of its quantisation; None where it says nothing."""
+    keys = ("quantization_config", "compression_config")
+    return next((s[key] for s in _sections(config) for key in keys if isinstance(s.get(key), Mapping)), None)
+
+
+def _sections(config: Settings) -> list[Settings]:
+    return [section for section in (config, config.get("text_config")) if isinstance(section, Mapping)]
 
 
 def _dtype(name: str, config: Settings) -> str:
-    sections = (config, config.get("text_config") or {})
-    stated = next((s[key] for s in sections for key in ("torch_dtype", "dtype") if s.get(key) is not None), "bfloat16")
+    stated = next((s[key] for s in _sections(config) for key in ("torch_dtype", "dtype") if s.get(key) is not None), "bfloat16")
     names = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
     if stated not in names:
         raise InputError(f"{name}: torch_dtype: {stated!r} is not known; known are {', '.join(names)}")
@@ -175,7 +182,7 @@ def _modelopt(settings: Settings) -> Stored:
     }
     algorithm = settings.get("quantization", settings).get("quant_algo")
     if algorithm not in algorithms:
-        raise InputError(f"quantization_config: {unknown('quant_algo', algorithm, algorithms)}")
+        raise InputError(f"quantization_config: {unknown('quant_algo', algorithm, algorithms)}; {_REMEDY}")
     weights, activations = algorithms[algorithm]
     return Stored("", weights, FORMATS[weights].size, activations)
 

@@ -80,19 +80,20 @@ class Search(NamedTuple):
         return front
 
 
-def formats_for(accelerator: Accelerator) -> tuple[Precision, ...]:
+def formats_for(accelerator: Accelerator, kv_caches: Sequence[str | Gear] | None = None, messages: str | None = None) -> tuple[Precision, ...]:
     """Formats that engines commonly offer: bf16 (fp16 where the accelerator has none), 4-bit weights, and fp8 and 4 bit where it multiplies them.
 
     Of the 4-bit formats NVIDIA's own comes first: accelerators that multiply both have kernels and checkpoints for it.
+
+    Arguments:
+        kv_caches: formats of the KV cache to combine them with; default: dtype, and fp8 but with 4-bit weights alone. messages: as in `Precision`.
     """
     dtype = "bf16" if "bf16" in accelerator.peak_flops else "fp16"
-    choices = [Precision(dtype), Precision(dtype, kv_cache="fp8"), Precision(dtype, weights="int4")]
-    if "fp8" in accelerator.peak_flops:
-        choices += [Precision(dtype, "fp8", "fp8", kv_cache) for kv_cache in (dtype, "fp8")]
-    narrow = next((name for name in ("nvfp4", "mxfp4") if name in accelerator.peak_flops), None)
-    if narrow is not None:
-        choices += [Precision(dtype, narrow, narrow, kv_cache) for kv_cache in (dtype, "fp8")]
-    return tuple(choices)
+    narrow = [name for name in ("nvfp4", "mxfp4") if name in accelerator.peak_flops][:1]
+    multiplied = [name for name in ("fp8", *narrow) if name in accelerator.peak_flops]
+    layers = [(dtype, dtype), ("int4", dtype), *((name, name) for name in multiplied)]
+    caches = {weights: kv_caches or ((dtype,) if weights == "int4" else (dtype, "fp8")) for weights, _ in layers}
+    return tuple(Precision(dtype, weights, activations, cache, messages) for weights, activations in layers for cache in caches[weights])
 
 
 def search(
@@ -214,7 +215,7 @@ def _estimates(
 
 def _what_would_fit(model: Model, platform: Platform, workload: Workload, choices: Sequence[Precision]) -> str:
     narrowest = min(choices, key=lambda choice: float(choice.weight_size + choice.kv_cache_size))
-    formats = f"weights {narrowest.weights}, activations {narrowest.activations}, KV cache {narrowest.kv_cache}"
+    formats = narrowest.summary
     start = f"nothing fits: {model.name} on {int(platform.accelerators)} x {platform.accelerator.name}, in any plan, batch and format tried"
     layout = smallest_layout(model, platform, workload, 1, narrowest)
     if layout is None:

@@ -32,7 +32,7 @@ FLOORS = [
     {"served"},
     {"footprint"},
     {"smallest", "inference", "layouts"},
-    {"attribution", "sensitivity", "deployments", "sizing", "disaggregation"},
+    {"attribution", "sensitivity", "deployments", "sizing", "disaggregation", "format_flags"},
     {"commands", "export", "plots"},
     {"search_command", "requirements_command"},
     {"cli", "__init__"},

@@ -86,6 +86,15 @@ def test_narrow_formats_shrink_memory(capsys):
     assert narrow["weights"] < 0.6 * wide["weights"]
 
 
+def test_formats_of_a_checkpoint_messages_and_a_compressed_cache(capsys):
+    flags = ("--weights", "checkpoint", "--messages", "fp8", "--kv-cache", "gear-int4:0.01:2")
+    data = json.loads(run(capsys, "estimate", "openai/gpt-oss-20b", "--system", "a100_sxm", *flags, "--json"))
+    assert data["precision"] == {
+        "dtype": "bf16", "weights": "mxfp4", "activations": "bf16", "kv_cache": "gear-int4:0.01:2", "messages": "fp8", "experts_only": True,
+    }  # fmt: skip
+    assert 13e9 < data["memory"]["weights"] < 14e9
+
+
 @pytest.mark.parametrize("metric", ["tpot", "throughput", "cost_per_million_output_tokens"])
 def test_sensitivity(metric, capsys):
     data = json.loads(run(capsys, "sensitivity", *LLAMA, "--batch", "4", "--metric", metric, "--json"))
@@ -131,6 +140,9 @@ BAD = [
     (["estimate", *LLAMA, "--batch", "-2"], "batch: -2 is not allowed"),
     (["estimate", *LLAMA, "--isl", "-7"], "input_tokens: -7 is not allowed"),
     (["estimate", *LLAMA, "--weights", "fp9"], "weights: 'fp9' is not known; did you mean fp8"),
+    (["estimate", *LLAMA, "--kv-cache", "gear-int9"], "core: 'int9' is not known"),
+    (["estimate", *LLAMA, "--messages", "fp9"], "messages: 'fp9' is not known"),
+    (["search", *LLAMA, "--gpus", "1", "--weights", "fp8"], "argument --weights: invalid choice: 'fp8'"),
     (["estimate", *LLAMA, "--overlap", "2"], "overlap: 2 is not allowed"),
     (["estimate", *LLAMA, "--sharpness", "3"], "--sharpness: '3' is not available"),
     (["estimate", "meta-llama/Llama-3.1-8B", "--system", "a100_sxm", "--activations", "fp8", "--weights", "fp8"], "has no fp8 arithmetic"),
