@@ -32,7 +32,7 @@ def _run(options: argparse.Namespace) -> tuple[str, Any]:
     if options.command == "list":
         from diffgenz import listing
 
-        return {"models": listing.models, "systems": listing.systems, "use-cases": listing.use_cases}[options.what]()
+        return {"models": listing.models, "systems": listing.systems, "use-cases": listing.use_cases, "formats": listing.formats}[options.what]()
     if options.command in ("search", "export"):
         from diffgenz import search_command
 
@@ -57,8 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="diffgenz", description="What serving a large language model takes: latency, throughput, memory, energy, cost.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    listing = commands.add_parser("list", help="the models, systems or use cases that are shipped")
-    listing.add_argument("what", choices=("models", "systems", "use-cases"))
+    listing = commands.add_parser("list", help="the models, systems or use cases that are shipped, or the number formats")
+    listing.add_argument("what", choices=("models", "systems", "use-cases", "formats"))
     _add_json(listing)
 
     estimate = commands.add_parser("estimate", help="latency, throughput, memory, energy and cost of a deployment", epilog=_EPILOG)

@@ -141,8 +141,9 @@ def search(
         parts.append(_estimates(model, platform, workload, each, requests, formats, sharpness))
         rows.append(mine)
     back = np.argsort(np.concatenate(rows))
-    results = jax.tree.map(lambda *leaves: np.concatenate(leaves)[back], *parts)
-    fits = np.asarray(results.memory.fits & np.isfinite(results.end_to_end))
+    results = jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[back], *parts)
+    fits = np.asarray(results.memory.fits & jnp.isfinite(results.end_to_end))
+    results = jax.tree.map(np.asarray, results)
     if not fits.any():
         raise NoSolution(_what_would_fit(model, platform, workload.replace(batch=min(batches)), choices))
     meets = fits & (results.ttft <= (np.inf if ttft is None else ttft)) & (results.tpot <= (np.inf if tpot is None else tpot))

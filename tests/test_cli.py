@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from diffgenz.cli import main
+from diffgenz.formats import FORMATS
 from diffgenz.model_files import model_ids
 from diffgenz.specs import system_ids
 from diffgenz.use_case_figures import USE_CASES
@@ -25,7 +26,9 @@ def run(capsys, *arguments):
     return captured.out
 
 
-@pytest.mark.parametrize(("what", "ids"), [("models", model_ids()), ("systems", system_ids()), ("use-cases", list(USE_CASES))])
+@pytest.mark.parametrize(
+    ("what", "ids"), [("models", model_ids()), ("systems", system_ids()), ("use-cases", list(USE_CASES)), ("formats", list(FORMATS))]
+)
 def test_list(what, ids, capsys):
     text, data = run(capsys, "list", what), json.loads(run(capsys, "list", what, "--json"))
     assert [entry["id"] for entry in data] == ids
@@ -79,20 +82,14 @@ def test_what_does_not_fit_says_what_would(capsys):
 
 def test_narrow_formats_shrink_memory(capsys):
     wide, narrow = (
-        json.loads(run(capsys, "estimate", *LLAMA, "--json", *formats))["memory"]
-        for formats in ([], ["--weights", "fp8", "--activations", "fp8", "--kv-cache", "fp8"])
+        json.loads(run(capsys, "estimate", *LLAMA, "--json", *formats))
+        for formats in ([], ["--weights", "fp8", "--activations", "fp8", "--kv-cache", "gear-fp8:0:0.5", "--messages", "int8"])
     )
-    assert narrow["kv_cache"] == pytest.approx(wide["kv_cache"] / 2)
-    assert narrow["weights"] < 0.6 * wide["weights"]
-
-
-def test_formats_of_a_checkpoint_messages_and_a_compressed_cache(capsys):
-    flags = ("--weights", "checkpoint", "--messages", "fp8", "--kv-cache", "gear-int4:0.01:2")
-    data = json.loads(run(capsys, "estimate", "openai/gpt-oss-20b", "--system", "a100_sxm", *flags, "--json"))
-    assert data["precision"] == {
-        "dtype": "bf16", "weights": "mxfp4", "activations": "bf16", "kv_cache": "gear-int4:0.01:2", "messages": "fp8", "experts_only": True,
+    assert narrow["memory"]["kv_cache"] == pytest.approx(wide["memory"]["kv_cache"] * (0.5 + 0.5 / 128), rel=1e-3)
+    assert narrow["memory"]["weights"] < 0.6 * wide["memory"]["weights"]
+    assert narrow["precision"] == {
+        "dtype": "bf16", "weights": "fp8", "activations": "fp8", "kv_cache": "gear-fp8:0:0.5", "messages": "int8", "experts_only": False,
     }  # fmt: skip
-    assert 13e9 < data["memory"]["weights"] < 14e9
 
 
 @pytest.mark.parametrize("metric", ["tpot", "throughput", "cost_per_million_output_tokens"])

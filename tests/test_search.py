@@ -92,13 +92,12 @@ def test_formats_of_several_structures_are_searched_together():
     formats = (Precision(), Precision(kv_cache="gear-int4"), Precision(weights="fp8"))
     found = search(model, cluster, workload, batches=[1, 64], precisions=formats)
     assert len(found.deployments) == found.tried == 3 * 2 * 3
-    one = [d for d in found.deployments if (d.tensor, d.data, d.batch) == (1, 2, 64)]
-    assert {(d.weights, d.kv_cache) for d in one} == {("bf16", "bf16"), ("bf16", "gear-int4"), ("fp8", "bf16")}
-    for d in one:
-        single = estimate(model, cluster, workload.replace(batch=64), Parallelism(data=2), Precision("bf16", d.weights, d.activations, d.kv_cache))
-        assert float(single.tpot) == pytest.approx(d.tpot, rel=1e-5)
-        assert float(single.memory.total) == pytest.approx(d.memory, rel=1e-6)
-    compressed = next(d for d in one if d.kv_cache == "gear-int4")
+    one = {(d.weights, d.kv_cache): d for d in found.deployments if (d.tensor, d.data, d.batch) == (1, 2, 64)}
+    plain, compressed, narrow = (one[names] for names in (("bf16", "bf16"), ("bf16", "gear-int4"), ("fp8", "bf16")))
+    assert narrow.memory < compressed.memory < plain.memory
+    single = estimate(model, cluster, workload.replace(batch=64), Parallelism(data=2), formats[1])
+    assert float(single.tpot) == pytest.approx(compressed.tpot, rel=1e-5)
+    assert float(single.memory.total) == pytest.approx(compressed.memory, rel=1e-6)
     with pytest.raises(InputError, match="kv_cache: vllm keeps no KV cache in gear-int4"):
         launch_command("vllm", LLAMA, compressed, 110)
 
