@@ -8,6 +8,7 @@ import pytest
 
 from diffgenz import InputError, load_model, load_platform, load_precision
 from diffgenz.format_flags import precision_of
+from diffgenz.model_files import model_ids
 from diffgenz.operators import Kind, Step
 
 V3 = "deepseek-ai/DeepSeek-V3"
@@ -60,6 +61,15 @@ def test_every_method_is_read(name, tmp_path):
     assert float(precision.weight_size) == pytest.approx(size, rel=1e-7)
     assert not precision.experts_only
     assert load_precision(written(tmp_path, quantization, "compression_config")).weights == formats[0]
+
+
+def test_shipped_models_are_what_their_checkpoints_are():
+    quantised = {name: precision for name in model_ids() if (precision := load_precision(name)).weights != precision.dtype}
+    blocks = ("DeepSeek-V3", "DeepSeek-V3.1", "DeepSeek-V3.2", "DeepSeek-R1", "Kimi-K2-Instruct", "MiniMax-M2")
+    assert {name.split("/")[1]: precision.weights for name, precision in quantised.items()} == {
+        **dict.fromkeys(blocks, "fp8_block"),
+        **dict.fromkeys(("gpt-oss-120b", "gpt-oss-20b"), "mxfp4"),
+    }
 
 
 def test_what_is_given_replaces_what_is_stored(tmp_path):
