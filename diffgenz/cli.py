@@ -32,7 +32,7 @@ def _run(options: argparse.Namespace) -> tuple[str, Any]:
     if options.command == "list":
         from diffgenz import listing
 
-        return {"models": listing.models, "systems": listing.systems, "use-cases": listing.use_cases}[options.what]()
+        return {"models": listing.models, "systems": listing.systems, "use-cases": listing.use_cases, "formats": listing.formats}[options.what]()
     if options.command in ("search", "export"):
         from diffgenz import search_command
 
@@ -57,8 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="diffgenz", description="What serving a large language model takes: latency, throughput, memory, energy, cost.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    listing = commands.add_parser("list", help="the models, systems or use cases that are shipped")
-    listing.add_argument("what", choices=("models", "systems", "use-cases"))
+    listing = commands.add_parser("list", help="the models, systems or use cases that are shipped, or the number formats")
+    listing.add_argument("what", choices=("models", "systems", "use-cases", "formats"))
     _add_json(listing)
 
     estimate = commands.add_parser("estimate", help="latency, throughput, memory, energy and cost of a deployment", epilog=_EPILOG)
@@ -90,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+_GEAR = "gear-CORE[:OUTLIERS[:RANK]], GEAR with a share of outliers and a rank (gear-int4: 0.02 and 4)"
 _EPILOG = "Example: diffgenz estimate meta-llama/Llama-3.1-70B --system h100_sxm --gpus 8 --tp 8 --isl 2048 --osl 256 --batch 1 8 64"
 
 
@@ -114,6 +115,9 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
         metavar="TOKENS",
         help="chunked prefill: prompt tokens of one iteration to try, or whole; --tpot then holds while iterations carry chunks (default: whole)",
     )
+    parser.add_argument("--weights", choices=("checkpoint",), help="serve it as its config.json says (default: formats that fit the system)")
+    parser.add_argument("--kv-cache", nargs="+", help=f"formats of keys and values to try, among them {_GEAR} (default: dtype and fp8)")
+    parser.add_argument("--messages", help="format of what all-reduces, pipeline stages and combining experts send (default: dtype)")
     parser.add_argument("--top", type=int, default=10, help="rows to show (default: 10)")
     parser.add_argument("--out", metavar="FILE", help="save the rows as .json or .csv")
     parser.add_argument("--plot", metavar="FILE", help="draw the Pareto front as .png, .svg or .pdf (needs diffgenz[plots])")
@@ -140,9 +144,12 @@ def _add_layout(parser: argparse.ArgumentParser, system: str | None = None) -> N
     parser.add_argument("--attention-dp", type=int, default=1, help="groups that share requests but for the experts: DP attention (default: 1)")
     formats = "fp32, bf16, fp16, fp8, fp8_block, int8, mxfp4, nvfp4, int4, ..."
     parser.add_argument("--dtype", default="bf16", help=f"format of hidden states and attention (default: bf16); one of {formats}")
-    parser.add_argument("--weights", help="format of the linear layers' weights (default: dtype)")
+    parser.add_argument(
+        "--weights", help="format of the linear layers' weights, or checkpoint: as its config.json says, and activations (default: dtype)"
+    )
     parser.add_argument("--activations", help="format of the linear layers' inputs, which sets their arithmetic (default: dtype)")
-    parser.add_argument("--kv-cache", help="format of keys and values (default: dtype)")
+    parser.add_argument("--kv-cache", help=f"format of keys and values, or {_GEAR} (default: dtype)")
+    parser.add_argument("--messages", help="format of what all-reduces, pipeline stages and combining experts send (default: dtype)")
     parser.add_argument("--overlap", type=float, default=0.0, help="share of communication hidden behind computing, 0 to 1 (default: 0)")
     parser.add_argument("--chunk", type=int, help="chunked prefill: prompt tokens of one iteration (default: whole prompts)")
     parser.add_argument("--prefix-hit", type=float, help="prefix caching: share of each prompt that is in the KV cache already, 0 to 1 (default: 0)")

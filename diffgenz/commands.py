@@ -12,6 +12,7 @@ import numpy as np
 
 from diffgenz.attribution import RESOURCES, Breakdown, breakdown
 from diffgenz.errors import InputError
+from diffgenz.format_flags import precision_json, precision_of
 from diffgenz.hardware import Platform
 from diffgenz.inference import Estimate
 from diffgenz.inference import estimate as estimate_one
@@ -39,7 +40,7 @@ class Deployment:
         self.spec = read_spec(options.system)
         self.platform = Platform.from_spec(self.spec, accelerators)
         self.plan = plan_of(options, self.layout)
-        self.precision = Precision(options.dtype, options.weights, options.activations, options.kv_cache)
+        self.precision, self.formats = precision_of(options, self.platform.accelerator)
         self.serving = _serving(options, self.layout.tensor, self.precision)
         self.sharpness = sharpness_of(options.sharpness)
         self.batches = [float(batch) for batch in np.atleast_1d(options.batch)]
@@ -52,7 +53,7 @@ class Deployment:
     @property
     def title(self) -> str:
         """What is estimated, for people."""
-        model, layout, precision = self.model, self.layout, self.precision
+        model, layout = self.model, self.layout
         parameters, ranks = f"{float(model.parameters) / 1e9:.3g}e9 parameters", ranks_line(model, self.plan)
         if model.experts:
             parameters += f", {float(model.active_parameters) / 1e9:.3g}e9 active"
@@ -66,7 +67,7 @@ class Deployment:
                 f"{model.name} ({parameters}) on {machine}",
                 f"{ranks}; {prompt} in, {self.output_tokens:g} out",
                 *([] if self.serving is None else [_serving_line(self.serving)]),
-                f"weights {precision.weights}, activations {precision.activations}, KV cache {precision.kv_cache}, else {precision.dtype}",
+                self.formats,
                 "uncalibrated: smooth roofline with launch latency, peaks fully reached",
             ]
         )
@@ -128,7 +129,7 @@ def _as_json(deployment: Deployment, point: Point) -> dict[str, Any]:
         "input_tokens": deployment.input_tokens,
         "output_tokens": deployment.output_tokens,
         "images": deployment.images,
-        "precision": {name: getattr(deployment.precision, name) for name in ("dtype", "weights", "activations", "kv_cache")},
+        "precision": precision_json(deployment.precision),
         "serving": _serving_json(deployment.serving),
         "calibrated": False,
         **metrics,

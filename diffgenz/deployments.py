@@ -10,11 +10,13 @@ import numpy as np
 
 from diffgenz.checks import check, check_whole
 from diffgenz.errors import InputError, NoSolution
+from diffgenz.formats import FORMATS
+from diffgenz.gear import Gear
 from diffgenz.hardware import Accelerator, Platform
 from diffgenz.inference import Estimate, estimate
 from diffgenz.layouts import plans
 from diffgenz.models.model import Model
-from diffgenz.precision import FORMATS, Precision
+from diffgenz.precision import Precision
 from diffgenz.serving_options import Serving
 from diffgenz.smallest import smallest_layout
 from diffgenz.smooth import SHARPNESS, Scalar, check_sharpness
@@ -85,15 +87,20 @@ class Search(NamedTuple):
         return front
 
 
-def formats_for(accelerator: Accelerator) -> tuple[Precision, ...]:
-    """Formats that engines commonly offer: bf16 (fp16 where the accelerator has none), 4-bit weights, and fp8 and 4 bit where it multiplies them."""
+def formats_for(accelerator: Accelerator, kv_caches: Sequence[str | Gear] | None = None, messages: str | None = None) -> tuple[Precision, ...]:
+    """Formats that engines commonly offer: bf16 (fp16 where the accelerator has none), 4-bit weights, and fp8 and 4 bit where it multiplies them.
+
+    Of the 4-bit formats NVIDIA's own comes first: accelerators that multiply both have kernels and checkpoints for it.
+
+    Arguments:
+        kv_caches: formats of the KV cache to combine them with; default: dtype, and fp8 but with 4-bit weights alone. messages: as in `Precision`.
+    """
     dtype = "bf16" if "bf16" in accelerator.peak_flops else "fp16"
-    choices = [Precision(dtype), Precision(dtype, kv_cache="fp8"), Precision(dtype, weights="int4")]
-    if "fp8" in accelerator.peak_flops:
-        choices += [Precision(dtype, "fp8", "fp8", kv_cache) for kv_cache in (dtype, "fp8")]
-    if "fp4" in accelerator.peak_flops:
-        choices += [Precision(dtype, "nvfp4", "nvfp4", kv_cache) for kv_cache in (dtype, "fp8")]
-    return tuple(choices)
+    narrow = [name for name in ("nvfp4", "mxfp4") if name in accelerator.peak_flops][:1]
+    multiplied = [name for name in ("fp8", *narrow) if name in accelerator.peak_flops]
+    layers = [(dtype, dtype), ("int4", dtype), *((name, name) for name in multiplied)]
+    caches = {weights: kv_caches or ((dtype,) if weights == "int4" else (dtype, "fp8")) for weights, _ in layers}
+    return tuple(Precision(dtype, weights, activations, cache, messages) for weights, activations in layers for cache in caches[weights])
 
 
 def search(
@@ -141,16 +148,20 @@ def search(
     every = jax.tree.map(np.asarray, plans(model, platform))
     shape = (every.tensor.size, len(batches), len(choices), len(chunks))
     plan_index, batch_index, format_index, chunk_index = (index.ravel() for index in np.indices(shape))
-    results = _estimates(
-        model,
-        platform,
-        workload,
-        jax.tree.map(lambda leaf: leaf[plan_index], every),
-        jnp.asarray(np.asarray(batches, dtype=float)[batch_index]),
-        jax.tree.map(lambda *leaves: jnp.stack(leaves)[format_index], *(_Formats.of(platform.accelerator, choice) for choice in choices)),
-        jnp.asarray([np.inf if chunk is None else chunk for chunk in chunks], dtype=float)[chunk_index] if sizes else None,
-        sharpness,
-    )
+    tokens = np.asarray([np.inf if chunk is None else chunk for chunk in chunks], dtype=float)
+    figures = [_Formats.of(platform.accelerator, choice) for choice in choices]
+    parts, rows = [], []
+    for members in _alike(figures):  # one program for each structure: most searches have one
+        mine = np.flatnonzero(np.isin(format_index, members))
+        each = jax.tree.map(lambda leaf, at=plan_index[mine]: leaf[at], every)
+        requests = jnp.asarray(np.asarray(batches, dtype=float)[batch_index[mine]])
+        which = np.searchsorted(members, format_index[mine])
+        formats = jax.tree.map(lambda *leaves, at=which: jnp.stack(leaves)[at], *(figures[member] for member in members))
+        sized = jnp.asarray(tokens[chunk_index[mine]]) if sizes else None
+        parts.append(_estimates(model, platform, workload, each, requests, formats, sized, sharpness))
+        rows.append(mine)
+    back = np.argsort(np.concatenate(rows))
+    results = jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[back], *parts)
     fits = np.asarray(results.memory.fits & jnp.isfinite(results.end_to_end))
     results = jax.tree.map(np.asarray, results)
     if not fits.any():
@@ -168,7 +179,7 @@ def search(
     columns: dict[str, list[Any]] = {name: np.asarray(column[plan_index[order]], int).tolist() for name, column in ranks.items()}
     columns["batch"] = [int(batches[index]) for index in batch_index[order]]
     for name in ("weights", "activations", "kv_cache"):
-        columns[name] = [getattr(choices[index], name) for index in format_index[order]]
+        columns[name] = [choices[index].names[name] for index in format_index[order]]
     for name in ("ttft", "tpot", "throughput", "tokens_per_second_per_user", "tokens_per_second_per_accelerator"):
         columns[name] = getattr(results, name)[order].tolist()
     columns["memory"] = results.memory.total[order].tolist()
@@ -184,26 +195,38 @@ class _Formats(eqx.Module):
     """What a choice of formats changes, as numbers: so that one program serves all of them.
 
     Arguments:
-        sizes: B per element: dtype, weights, activations, KV cache. peaks, energies: FLOP/s and J/FLOP of linear layers and of the rest.
+        sizes: B per element: dtype, weights, activations, KV cache, messages. gear: what the KV cache is compressed with, if it is.
+        experts_only: as in `Precision`. peaks, energies: FLOP/s and J/FLOP of linear layers and of the rest.
     """
 
     sizes: tuple[Scalar, ...]
+    gear: Gear | None
+    experts_only: bool = eqx.field(static=True)
     peaks: tuple[Scalar, Scalar]
     energies: tuple[Scalar, Scalar]
 
     @classmethod
     def of(cls, accelerator: Accelerator, precision: Precision) -> "_Formats":
-        sizes = (precision.dtype_size, precision.weight_size, precision.activation_size, precision.kv_cache_size)
+        sizes = (precision.dtype_size, precision.weight_size, precision.activation_size, precision.kv_cache_size, precision.message_size)
+        gear = None if precision.gear is None else precision.gear.replace(core="bf16")  # its size is among the others
         names = (precision.linear_peak, precision.attention_peak)
         energies = [jnp.asarray(accelerator.flop_energy(name), float) for name in names]
-        return cls(sizes, (accelerator.peak(names[0]), accelerator.peak(names[1])), (energies[0], energies[1]))
+        return cls(sizes, gear, precision.experts_only, (accelerator.peak(names[0]), accelerator.peak(names[1])), (energies[0], energies[1]))
 
     def applied_to(self, accelerator: Accelerator) -> tuple[Accelerator, Precision]:
         """The accelerator and the precision that stand for them: two formats, with these figures."""
-        precision = Precision("bf16", "fp8", "fp8", "bf16").with_sizes(*self.sizes)
+        precision = Precision("bf16", "fp8", "fp8", self.gear, experts_only=self.experts_only).with_sizes(*self.sizes)
         names = (FORMATS["fp8"].peak, FORMATS["bf16"].peak)
         peaks, energies = (dict(zip(names, pair, strict=True)) for pair in (self.peaks, self.energies))
         return accelerator.replace(peak_flops=peaks, energy_per_flop=energies), precision
+
+
+def _alike(figures: Sequence[_Formats]) -> list[list[int]]:
+    """The indices of the choices of each structure: with GEAR or without, experts alone or all layers."""
+    groups: dict[Any, list[int]] = {}
+    for index, choice in enumerate(figures):
+        groups.setdefault(jax.tree.structure(choice), []).append(index)
+    return list(groups.values())
 
 
 @eqx.filter_jit
@@ -228,7 +251,7 @@ def _estimates(
 
 def _what_would_fit(model: Model, platform: Platform, workload: Workload, choices: Sequence[Precision]) -> str:
     narrowest = min(choices, key=lambda choice: float(choice.weight_size + choice.kv_cache_size))
-    formats = f"weights {narrowest.weights}, activations {narrowest.activations}, KV cache {narrowest.kv_cache}"
+    formats = narrowest.summary
     start = f"nothing fits: {model.name} on {int(platform.accelerators)} x {platform.accelerator.name}, in any plan, batch and format tried"
     layout = smallest_layout(model, platform, workload, 1, narrowest)
     if layout is None:

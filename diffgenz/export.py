@@ -23,6 +23,8 @@ def launch_command(engine: str, model: str, deployment: Deployment, tokens: int)
     if engine not in ENGINES:
         raise InputError(f"engine: {engine!r} is not known; known are {', '.join(ENGINES)}")
     d = deployment
+    if d.kv_cache not in ("fp32", "bf16", "fp16", "fp8"):
+        raise InputError(f"kv_cache: {engine} keeps no KV cache in {d.kv_cache}; choose a row with dtype or fp8")
     sequences = -(-d.batch // (d.data * d.attention_data))
     comments, flags = _vllm(d, sequences) if engine == "vllm" else _sglang(d, sequences)
     length = f"--max-model-len {tokens}" if engine == "vllm" else f"--context-length {tokens}"

@@ -93,7 +93,7 @@ class Iteration(NamedTuple):
 
     Arguments:
         layers, embedding, head: operators of each part.
-        hidden_volume: B of the new tokens' hidden states: what each all-reduce sums and each stage passes on.
+        hidden_volume: B of the new tokens' hidden states as messages: what each all-reduce sums and each stage passes on.
         residual_volume: B of those that this rank keeps between blocks: all, or its share in sequence parallelism.
         logits_volume: B of the logits, gathered over the tensor-parallel ranks.
         exchanges: what goes to experts on other ranks and back.
@@ -115,7 +115,7 @@ class Iteration(NamedTuple):
             model.layer_operators(step),
             model.embedding_operators(step),
             model.head_operators(sampled),
-            step.tokens * model.hidden * step.precision.dtype_size,
+            step.tokens * model.hidden * step.precision.message_size,
             step.residual_tokens * model.hidden * step.precision.dtype_size,
             sampled.sequences * model.vocabulary * step.precision.dtype_size,
             model.exchanges(step),

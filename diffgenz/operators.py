@@ -170,11 +170,13 @@ class Exchange(NamedTuple):
 
 
 def linear(name: str, rows: Scalar, outputs: Scalar, inputs: Scalar, precision: Precision, *, bias: bool = False) -> Operator:
-    """A linear layer: (rows, inputs) x (inputs, outputs).
+    """A linear layer: (rows, inputs) x (inputs, outputs); in dtype where only experts are quantised.
 
     Arguments:
         rows: tokens. outputs, inputs: features of this device's shard. bias: whether it adds one.
     """
+    if precision.experts_only:
+        return wide_linear(name, rows, outputs, inputs, precision, bias=bias)
     parameters = outputs * (inputs + bias)
     return Operator(
         name,
@@ -288,7 +290,7 @@ def attention(step: Step, heads: Scalar, kv_heads: Scalar, head_dim: Scalar, win
     read = sent = length if window is None else jnp.minimum(length, window + step.all_queries - 1)
     if step.shared is not None and not step.decoding and window is not None:
         read = jnp.minimum(read, step.queries + 2 * (window - 1))  # zig-zag: two runs of queries, a window before each
-    each = step.sequences * (2 * kv_heads * head_dim * step.precision.kv_cache_size)
+    each = step.sequences * (2 * kv_heads * head_dim * step.precision.cached_size(head_dim))
     return attention_over(step, attention_keys(step, window), heads, head_dim, head_dim, read=read * each, held=held * each, sent=sent * each)
 
 
@@ -340,19 +342,20 @@ def attention_over(
 
 def per_head_linear(name: str, rows: Scalar, heads: Scalar, outputs: Scalar, inputs: Scalar, precision: Precision) -> Operator:
     """A product with a weight matrix for each head (the absorbed projections of latent attention)."""
-    parameters = heads * outputs * inputs
+    parameters, wide = heads * outputs * inputs, precision.experts_only
+    weight_size = precision.dtype_size if wide else precision.weight_size
     return Operator(
         name,
-        Kind.LINEAR,
+        Kind.WIDE if wide else Kind.LINEAR,
         m=rows,
         n=outputs,
         k=inputs,
         groups=heads,
-        weights=parameters * precision.weight_size,
-        inputs=rows * heads * inputs * precision.activation_size,
+        weights=parameters * weight_size,
+        inputs=rows * heads * inputs * (precision.dtype_size if wide else precision.activation_size),
         outputs=rows * heads * outputs * precision.dtype_size,
         parameters=parameters,
-        parameter_size=precision.weight_size,
+        parameter_size=weight_size,
     )
 
 

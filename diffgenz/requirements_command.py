@@ -6,6 +6,7 @@ from typing import Any
 
 from diffgenz.commands import cache_compilations, layout_of, plan_of, ranks_json, ranks_line, sharpness_of
 from diffgenz.errors import InputError
+from diffgenz.format_flags import precision_json, precision_of
 from diffgenz.hardware import Platform
 from diffgenz.models.huggingface import load_model
 from diffgenz.models.model import Model
@@ -26,9 +27,10 @@ def requirements_of(options: argparse.Namespace) -> tuple[str, Any]:
     layout, accelerators = layout_of(options)
     model = load_model(options.model)
     plan = plan_of(options, layout)
-    precision = Precision(options.dtype, options.weights, options.activations, options.kv_cache)
     spec = None if options.system is None else read_spec(options.system)
-    platform = ideal_platform(plan, precision) if spec is None else Platform.from_spec(spec, accelerators)
+    real = None if spec is None else Platform.from_spec(spec, accelerators)
+    precision, formats = precision_of(options, None if real is None else real.accelerator)
+    platform = ideal_platform(plan, precision) if real is None else real
     result = requirements(model, use_case, plan, precision, platform=platform, sharpness=sharpness_of(options.sharpness))
 
     levels = _levels_in_use(platform, layout.accelerators)
@@ -39,7 +41,7 @@ def requirements_of(options: argparse.Namespace) -> tuple[str, Any]:
     text = [
         _title(model, use_case, layout.accelerators),
         ranks_line(model, plan),
-        f"weights {precision.weights}, activations {precision.activations}, KV cache {precision.kv_cache}, else {precision.dtype}",
+        formats,
         f"each number on its own, the others {others}; uncalibrated: smooth roofline, peaks fully reached",
         "",
         _table(needs, capacity, now),
@@ -52,7 +54,7 @@ def requirements_of(options: argparse.Namespace) -> tuple[str, Any]:
         "system": None if spec is None else spec.id,
         "accelerators": layout.accelerators,
         **ranks_json(plan),
-        "precision": {name: getattr(precision, name) for name in ("dtype", "weights", "activations", "kv_cache")},
+        "precision": precision_json(precision),
         "calibrated": False,
         **{phase: {name: {"value": _finite(x), "bound": _verdict(name, x)} for name, x in named.items()} for phase, named in needs.items()},
         "memory_capacity": capacity,

@@ -7,13 +7,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+from diffgenz.checkpoints import load_precision
 from diffgenz.commands import cache_compilations
-from diffgenz.deployments import BATCHES, Deployment, Search, search
+from diffgenz.deployments import BATCHES, Deployment, Search, formats_for, search
 from diffgenz.errors import InputError
 from diffgenz.export import launch_command
 from diffgenz.hardware import Platform
 from diffgenz.models.huggingface import load_model
 from diffgenz.plots import pareto_plot
+from diffgenz.precision import Precision
 from diffgenz.specs import read_spec
 from diffgenz.tables import bar, number, table
 from diffgenz.workload import Workload
@@ -28,10 +30,14 @@ def find(options: argparse.Namespace) -> tuple[str, Any]:
     platform = Platform.from_spec(spec, options.gpus)
     ttft, tpot = (None if milliseconds is None else milliseconds / 1e3 for milliseconds in (options.ttft, options.tpot))
     batches = [float(batch) for batch in options.batch] if options.batch else BATCHES
-    found = search(model, platform, Workload(1, options.isl, options.osl), ttft=ttft, tpot=tpot, batches=batches, chunks=options.chunk)
+    precisions = _precisions(options, platform)
+    workload = Workload(1, options.isl, options.osl)
+    found = search(model, platform, workload, ttft=ttft, tpot=tpot, batches=batches, precisions=precisions, chunks=options.chunk)
     best, front = found.best(options.top), found.pareto()
     chunked = any(chunk is not None for chunk in options.chunk)
     title = f"{model.name} on {options.gpus} x {spec.name}; {options.isl} tokens in, {options.osl} out"
+    if options.messages is not None:
+        title += f"; messages {options.messages}"
     data = {
         "model": model.name,
         "system": spec.id,
@@ -40,6 +46,7 @@ def find(options: argparse.Namespace) -> tuple[str, Any]:
         "output_tokens": options.osl,
         "targets": {"ttft": ttft, "tpot": tpot},
         "chunks": options.chunk,
+        "messages": precisions[0].messages,
         "calibrated": False,
         "tried": found.tried,
         "fitting": found.fitting,
@@ -55,6 +62,14 @@ def find(options: argparse.Namespace) -> tuple[str, Any]:
         pareto_plot(found, Path(options.plot), title)
         text.append(f"\nwrote {options.plot}")
     return "\n".join(text), data
+
+
+def _precisions(options: argparse.Namespace, platform: Platform) -> tuple[Precision, ...]:
+    usual = formats_for(platform.accelerator, options.kv_cache, options.messages)
+    if options.weights is None:
+        return usual
+    given: dict[str, Any] = {"dtype": usual[0].dtype, "messages": options.messages}
+    return tuple(load_precision(options.model, platform.accelerator, kv_cache=cache, **given) for cache in options.kv_cache or (None, "fp8"))
 
 
 def export(options: argparse.Namespace) -> tuple[str, Any]:

@@ -115,7 +115,7 @@ def mixed_iteration(model: Model, prompt: Step, prefill: Iteration, decode: Iter
     """
     size = prompt.precision.dtype_size
     volume = prefill.hidden_volume + decode.hidden_volume
-    tokens = volume / (model.hidden * size)
+    tokens = volume / (model.hidden * prompt.precision.message_size)
     logits = (prefill.logits_volume + decode.logits_volume) / (model.vocabulary * size)
     if prompt.shared is not None:
         distinct = (prefill.hidden_volume * prompt.shared.ranks + decode.hidden_volume) / volume

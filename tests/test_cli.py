@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from diffgenz.cli import main
+from diffgenz.formats import FORMATS
 from diffgenz.model_files import model_ids
 from diffgenz.specs import system_ids
 from diffgenz.use_case_figures import USE_CASES
@@ -25,7 +26,9 @@ def run(capsys, *arguments):
     return captured.out
 
 
-@pytest.mark.parametrize(("what", "ids"), [("models", model_ids()), ("systems", system_ids()), ("use-cases", list(USE_CASES))])
+@pytest.mark.parametrize(
+    ("what", "ids"), [("models", model_ids()), ("systems", system_ids()), ("use-cases", list(USE_CASES)), ("formats", list(FORMATS))]
+)
 def test_list(what, ids, capsys):
     text, data = run(capsys, "list", what), json.loads(run(capsys, "list", what, "--json"))
     assert [entry["id"] for entry in data] == ids
@@ -88,11 +91,14 @@ def test_what_does_not_fit_says_what_would(capsys):
 
 def test_narrow_formats_shrink_memory(capsys):
     wide, narrow = (
-        json.loads(run(capsys, "estimate", *LLAMA, "--json", *formats))["memory"]
-        for formats in ([], ["--weights", "fp8", "--activations", "fp8", "--kv-cache", "fp8"])
+        json.loads(run(capsys, "estimate", *LLAMA, "--json", *formats))
+        for formats in ([], ["--weights", "fp8", "--activations", "fp8", "--kv-cache", "gear-fp8:0:0.5", "--messages", "int8"])
     )
-    assert narrow["kv_cache"] == pytest.approx(wide["kv_cache"] / 2)
-    assert narrow["weights"] < 0.6 * wide["weights"]
+    assert narrow["memory"]["kv_cache"] == pytest.approx(wide["memory"]["kv_cache"] * (0.5 + 0.5 / 128), rel=1e-3)
+    assert narrow["memory"]["weights"] < 0.6 * wide["memory"]["weights"]
+    assert narrow["precision"] == {
+        "dtype": "bf16", "weights": "fp8", "activations": "fp8", "kv_cache": "gear-fp8:0:0.5", "messages": "int8", "experts_only": False,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("metric", ["tpot", "throughput", "cost_per_million_output_tokens"])
@@ -141,6 +147,9 @@ BAD = [
     (["estimate", *LLAMA, "--batch", "-2"], "batch: -2 is not allowed"),
     (["estimate", *LLAMA, "--isl", "-7"], "input_tokens: -7 is not allowed"),
     (["estimate", *LLAMA, "--weights", "fp9"], "weights: 'fp9' is not known; did you mean fp8"),
+    (["estimate", *LLAMA, "--kv-cache", "gear-int9"], "core: 'int9' is not known"),
+    (["estimate", *LLAMA, "--messages", "fp9"], "messages: 'fp9' is not known"),
+    (["search", *LLAMA, "--gpus", "1", "--weights", "fp8"], "argument --weights: invalid choice: 'fp8'"),
     (["estimate", *LLAMA, "--overlap", "2"], "overlap: 2 is not allowed"),
     (["estimate", *LLAMA, "--sharpness", "3"], "--sharpness: '3' is not available"),
     (["estimate", "meta-llama/Llama-3.1-8B", "--system", "a100_sxm", "--activations", "fp8", "--weights", "fp8"], "has no fp8 arithmetic"),

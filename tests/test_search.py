@@ -127,6 +127,22 @@ def test_formats_are_those_the_accelerator_multiplies():
     assert {d.weights for d in blackwell.deployments} == {"bf16", "int4", "fp8", "nvfp4"}
 
 
+def test_formats_of_several_structures_are_searched_together():
+    """A cache that GEAR compresses and one that it does not are two programs; rows are those of single estimates."""
+    model, cluster, workload = load_model(LLAMA), make_cluster(2), Workload(1, 100, 10)
+    formats = (Precision(), Precision(kv_cache="gear-int4"), Precision(weights="fp8"))
+    found = search(model, cluster, workload, batches=[1, 64], precisions=formats)
+    assert len(found.deployments) == found.tried == 3 * 2 * 3
+    one = {(d.weights, d.kv_cache): d for d in found.deployments if (d.tensor, d.data, d.batch) == (1, 2, 64)}
+    plain, compressed, narrow = (one[names] for names in (("bf16", "bf16"), ("bf16", "gear-int4"), ("fp8", "bf16")))
+    assert narrow.memory < compressed.memory < plain.memory
+    single = estimate(model, cluster, workload.replace(batch=64), Parallelism(data=2), formats[1])
+    assert float(single.tpot) == pytest.approx(compressed.tpot, rel=1e-5)
+    assert float(single.memory.total) == pytest.approx(compressed.memory, rel=1e-6)
+    with pytest.raises(InputError, match="kv_cache: vllm keeps no KV cache in gear-int4"):
+        launch_command("vllm", LLAMA, compressed, 110)
+
+
 def test_nothing_fits_says_what_would():
     with pytest.raises(NoSolution, match=r"nothing fits: .*; (\d+) would hold it \(weights fp8"):
         search(load_model("deepseek-ai/DeepSeek-V3"), make_cluster(2), Workload(1, 100, 10))

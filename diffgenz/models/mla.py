@@ -7,6 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from diffgenz.checks import check
+from diffgenz.compression import with_gear_factors, with_gear_work
 from diffgenz.models.block import Block
 from diffgenz.models.norms import Norm, norm
 from diffgenz.operators import Operator, Step, attention_keys, attention_over, elementwise, linear, per_head_linear, wide_linear
@@ -110,9 +111,10 @@ class LatentAttention(Block):
             queries = (down, linear("queries", tokens, query_width, self.query_rank, precision))
             normalised = self.latent + self.query_rank
         size = precision.dtype_size
-        cached = step.sequences * (step.context + step.all_queries) * compressed * precision.kv_cache_size
+        stored = compressed * precision.cached_size(compressed)
+        cached = step.sequences * (step.context + step.all_queries) * stored
         read = tokens * (normalised + heads * self.rope_dim + self.rope_dim) * size
-        rotary = elementwise("rotary_and_cache", read, read + tokens * compressed * precision.kv_cache_size, parameters=normalised, size=size)
+        rotary = elementwise("rotary_and_cache", read, read + tokens * stored, parameters=normalised, size=size)
         picking: tuple[Operator, ...] = ()
         if self.indexer is not None:
             picking = self.indexer.operators(hidden, self.latent if self.query_rank is None else self.query_rank, step)
@@ -134,13 +136,15 @@ class LatentAttention(Block):
         expand = linear("expand", rows, heads * (self.nope_dim + self.value_dim), self.latent, step.precision)
         query_dim = self.nope_dim + self.rope_dim
         read = rows * heads * (query_dim + self.value_dim) * step.precision.dtype_size
-        return expand, attention_over(step, keys, heads, query_dim, self.value_dim, read=read, held=cached, sent=cached)
+        core = attention_over(step, keys, heads, query_dim, self.value_dim, read=read, held=cached, sent=cached)
+        return expand, with_gear_factors(core, step, jnp.ones(()), self.latent + self.rope_dim)
 
     def _absorbed(self, heads: Scalar, cached: Scalar, step: Step) -> tuple[Operator, ...]:
         keys, share = self._keys(step)
-        precision = step.precision
+        precision, width = step.precision, self.latent + self.rope_dim
+        core = attention_over(step, keys, heads, width, self.latent, read=cached * share, held=cached)
         return (
             per_head_linear("absorb", step.tokens, heads, self.latent, self.nope_dim, precision),
-            attention_over(step, keys, heads, self.latent + self.rope_dim, self.latent, read=cached * share, held=cached),
+            with_gear_work(with_gear_factors(core, step, jnp.ones(()), width), step, width),
             per_head_linear("absorb", step.tokens, heads, self.value_dim, self.latent, precision),
         )

@@ -69,7 +69,7 @@ class MoE(Block):
     def exchange(self, hidden: Scalar, step: Step) -> Exchange:
         """What its tokens send to the experts, and get back."""
         sent = step.own_tokens * hidden
-        return Exchange(self.used, sent * step.precision.activation_size, sent * step.precision.dtype_size, self._excess(step), step.groups)
+        return Exchange(self.used, sent * step.precision.activation_size, sent * step.precision.message_size, self._excess(step), step.groups)
 
     def _combine(self, read: Scalar, written: Scalar, step: Step) -> Operator:
         """Context-parallel ranks that compute the same tokens hold different experts: they sum what their tensor-parallel ranks have summed."""
