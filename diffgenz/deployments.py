@@ -15,6 +15,7 @@ from diffgenz.inference import Estimate, estimate
 from diffgenz.layouts import plans
 from diffgenz.models.model import Model
 from diffgenz.precision import FORMATS, Precision
+from diffgenz.serving_options import Draft, Serving
 from diffgenz.smallest import smallest_layout
 from diffgenz.smooth import SHARPNESS, Scalar, check_sharpness
 from diffgenz.workload import Parallelism, Workload
@@ -98,6 +99,7 @@ def search(
     tpot: float | None = None,
     batches: Sequence[float] = BATCHES,
     precisions: Sequence[Precision] | None = None,
+    serving: Serving | None = None,
     sharpness: float = SHARPNESS,
 ) -> Search:
     """Every plan that uses all accelerators, at every batch size and in every combination of formats.
@@ -106,6 +108,7 @@ def search(
         workload: its token counts; its batch is one of those tried.
         ttft, tpot: s, at most; None for any.
         batches: requests in flight over all replicas. precisions: default `formats_for` the accelerator.
+        serving: as in `estimate`; a draft model keeps its own ranks, and plans with fewer are left out.
 
     Raises:
         InputError: a target or batch that is not positive, and whatever `estimate` refuses.
@@ -121,6 +124,8 @@ def search(
     check_whole("batches", batches, "requests")
     choices = tuple(precisions) if precisions is not None else formats_for(platform.accelerator)
     every = jax.tree.map(np.asarray, plans(model, platform))
+    if serving is not None and isinstance(serving.draft, Draft):
+        every = jax.tree.map(lambda leaf, enough=every.tensor * every.pipeline >= serving.draft.tensor: leaf[enough], every)
     shape = (every.tensor.size, len(batches), len(choices))
     plan_index, batch_index, format_index = (index.ravel() for index in np.indices(shape))
     results = _estimates(
@@ -130,12 +135,13 @@ def search(
         jax.tree.map(lambda leaf: leaf[plan_index], every),
         jnp.asarray(np.asarray(batches, dtype=float)[batch_index]),
         jax.tree.map(lambda *leaves: jnp.stack(leaves)[format_index], *(_Formats.of(platform.accelerator, choice) for choice in choices)),
+        serving,
         sharpness,
     )
     fits = np.asarray(results.memory.fits & jnp.isfinite(results.end_to_end))
     results = jax.tree.map(np.asarray, results)
     if not fits.any():
-        raise NoSolution(_what_would_fit(model, platform, workload.replace(batch=min(batches)), choices))
+        raise NoSolution(_what_would_fit(model, platform, workload.replace(batch=min(batches)), choices, serving))
     meets = fits & (results.ttft <= (np.inf if ttft is None else ttft)) & (results.tpot <= (np.inf if tpot is None else tpot))
     if not meets.any():
         raise NoSolution(_closest(results, fits, ttft, tpot))
@@ -182,21 +188,28 @@ class _Formats(eqx.Module):
 
 @eqx.filter_jit
 def _estimates(
-    model: Model, platform: Platform, workload: Workload, each: Parallelism, batch: jax.Array, formats: _Formats, sharpness: float
+    model: Model,
+    platform: Platform,
+    workload: Workload,
+    each: Parallelism,
+    batch: jax.Array,
+    formats: _Formats,
+    serving: Serving | None,
+    sharpness: float,
 ) -> Estimate:
     def one(plan: Parallelism, requests: Scalar, choice: _Formats) -> Estimate:
         accelerator, precision = choice.applied_to(platform.accelerator)
         machine = platform.replace(accelerator=accelerator)
-        return estimate(model, machine, workload.replace(batch=requests), plan, precision, sharpness=sharpness)
+        return estimate(model, machine, workload.replace(batch=requests), plan, precision, serving=serving, sharpness=sharpness)
 
     return jax.vmap(one)(each, batch, formats)
 
 
-def _what_would_fit(model: Model, platform: Platform, workload: Workload, choices: Sequence[Precision]) -> str:
+def _what_would_fit(model: Model, platform: Platform, workload: Workload, choices: Sequence[Precision], serving: Serving | None) -> str:
     narrowest = min(choices, key=lambda choice: float(choice.weight_size + choice.kv_cache_size))
     formats = f"weights {narrowest.weights}, activations {narrowest.activations}, KV cache {narrowest.kv_cache}"
     start = f"nothing fits: {model.name} on {int(platform.accelerators)} x {platform.accelerator.name}, in any plan, batch and format tried"
-    layout = smallest_layout(model, platform, workload, 1, narrowest)
+    layout = smallest_layout(model, platform, workload, 1, narrowest, serving)
     if layout is None:
         return f"{start}; nor on more of them: use shorter sequences or a larger accelerator"
     return f"{start}; {layout.accelerators} would hold it ({formats}; tp {layout.tensor}, pp {layout.pipeline})"

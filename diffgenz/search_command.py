@@ -14,6 +14,8 @@ from diffgenz.export import launch_command
 from diffgenz.hardware import Platform
 from diffgenz.models.huggingface import load_model
 from diffgenz.plots import pareto_plot
+from diffgenz.precision import Precision
+from diffgenz.serving_flags import serving_json, serving_line, serving_of
 from diffgenz.specs import read_spec
 from diffgenz.tables import bar, number, table
 from diffgenz.workload import Workload
@@ -28,7 +30,8 @@ def find(options: argparse.Namespace) -> tuple[str, Any]:
     platform = Platform.from_spec(spec, options.gpus)
     ttft, tpot = (None if milliseconds is None else milliseconds / 1e3 for milliseconds in (options.ttft, options.tpot))
     batches = [float(batch) for batch in options.batch] if options.batch else BATCHES
-    found = search(model, platform, Workload(1, options.isl, options.osl), ttft=ttft, tpot=tpot, batches=batches)
+    serving = serving_of(options, 1, Precision("bf16" if "bf16" in spec.peak_flops else "fp16"))
+    found = search(model, platform, Workload(1, options.isl, options.osl), ttft=ttft, tpot=tpot, batches=batches, serving=serving)
     best, front = found.best(options.top), found.pareto()
     title = f"{model.name} on {options.gpus} x {spec.name}; {options.isl} tokens in, {options.osl} out"
     data = {
@@ -38,6 +41,7 @@ def find(options: argparse.Namespace) -> tuple[str, Any]:
         "input_tokens": options.isl,
         "output_tokens": options.osl,
         "targets": {"ttft": ttft, "tpot": tpot},
+        "serving": serving_json(serving),
         "calibrated": False,
         "tried": found.tried,
         "fitting": found.fitting,
@@ -45,7 +49,17 @@ def find(options: argparse.Namespace) -> tuple[str, Any]:
         "best": [deployment._asdict() for deployment in best],
         "pareto": [deployment._asdict() for deployment in front],
     }
-    text = [title, _targets(found, options), "", _ranked(best), "", "Pareto front:", "", _front(front)]
+    text = [
+        title,
+        *([] if serving is None else [serving_line(serving)]),
+        _targets(found, options),
+        "",
+        _ranked(best),
+        "",
+        "Pareto front:",
+        "",
+        _front(front),
+    ]
     if options.out is not None:
         _save(Path(options.out), data, best)
         text.append(f"\nwrote {options.out}")

@@ -9,7 +9,7 @@ import pytest
 from support import as_double, assert_close, assert_finite
 
 import diffgenz as dgz
-from diffgenz import InputError, Parallelism, Precision, ideal_platform, load_use_case, requirements
+from diffgenz import InputError, Parallelism, Precision, Serving, ideal_platform, load_use_case, requirements
 from diffgenz.use_case_figures import USE_CASES
 
 CHAT = load_use_case("chat")
@@ -24,7 +24,7 @@ def test_use_cases_load(name):
     assert case.source
     assert float(case.workload.input_tokens) == figures.input_tokens
     assert float(case.workload.batch) == figures.batch
-    assert float(case.decoding.batch) == figures.batch * figures.beams
+    assert float(case.beams) == figures.beams
     assert float(case.tpot) == pytest.approx(figures.tpot)
 
 
@@ -107,12 +107,13 @@ def test_an_estimate_with_the_required_number_meets_the_objective(llama_70b, clu
     platform = cluster if real else ideal_platform(SIXTEEN, Precision())
     case = CHAT.replace(tpot=0.02, ttft=0.5)
     result = requirements(llama_70b, case, SIXTEEN, platform=platform, sharpness=sharpness)
-    for needs, work, metric in ((result.prefill, case.workload, "ttft"), (result.decode, case.decoding, "tpot")):
+    serving = Serving(beams=case.beams)
+    for needs, metric in ((result.prefill, "ttft"), (result.decode, "tpot")):
         values = [("compute", needs.compute, 0), ("memory_bandwidth", needs.memory_bandwidth, 0)]
         values += [(name, getattr(link, name), level) for level, link in enumerate(needs.links) for name in ("bandwidth", "latency")]
         for number, value, level in values:
             assert 0 < float(value) < math.inf, (metric, number)
-            now = dgz.estimate(llama_70b, put(platform, number, value, level), work, SIXTEEN, sharpness=sharpness)
+            now = dgz.estimate(llama_70b, put(platform, number, value, level), case.workload, SIXTEEN, serving=serving, sharpness=sharpness)
             assert float(getattr(now, metric) / getattr(case, metric)) == pytest.approx(1, abs=1e-4), (metric, number, level)
 
 
