@@ -195,7 +195,7 @@ def _memory_line(deployment: Deployment, result: Estimate) -> str:
         "reserve": deployment.platform.accelerator.memory_reserve,
     }
     parts = ", ".join(f"{label} {float(value) / 1e9:.2f}" for label, value in labelled.items())
-    moved = "".join(f"; {held / 1e9:.2f} of it in {name} memory" for name, held in _offloaded(deployment, memory).items())
+    moved = "".join(f"; {held / 1e9:.2f} GB of it in {name} memory" for name, held in _offloaded(deployment, memory).items())
     return f"memory per accelerator, GB: {parts}; total {_total_of_capacity(memory, 2)}{moved}"
 
 

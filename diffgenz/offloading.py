@@ -4,9 +4,9 @@ An iteration takes as long as it would with all memory in one, or as the slower 
 
     time = max(own time, share in the tier x B that the iteration touches / tier bandwidth)
 
-The share is that of all that may move (`Memory`). Touched are, of weights, the matrices of all layers, but only the experts that tokens go to (kernels
-read host memory in place, as they do in vLLM with unified virtual addressing); of a KV cache, what attention reads and, in prefill, writes: both
-directions at once, so that every key and value crosses once. Tiers have paths of their own and work at the same time. Nothing stays behind for
+The share is that of all that may move (`Memory`). Touched are, of weights, the matrices of all layers, but only the experts that tokens go to
+(kernels read host memory in place, as they do in vLLM with unified virtual addressing); of a KV cache, what attention reads and, in prefill, writes:
+both directions at once, so that every key and value crosses once. Tiers have paths of their own and work at the same time. Nothing stays behind for
 the next micro-batch: each reads its weights anew.
 """
 

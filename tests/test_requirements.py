@@ -9,7 +9,7 @@ import pytest
 from support import as_double, assert_close, assert_finite
 
 import diffgenz as dgz
-from diffgenz import InputError, Parallelism, Precision, Serving, ideal_platform, load_use_case, requirements
+from diffgenz import InputError, Parallelism, Precision, Serving, Speculation, ideal_platform, load_use_case, requirements
 from diffgenz.use_case_figures import USE_CASES
 
 CHAT = load_use_case("chat")
@@ -73,6 +73,8 @@ def test_decode_reads_weights_and_cache_once_a_token(llama_8b):
     assert float(need.decode.memory_bandwidth) == pytest.approx((weights + cache) / 0.010, rel=0.01)
     assert float(need.decode.memory_bandwidth) > (weights + cache) / 0.010
     assert float(need.memory_capacity) == pytest.approx(2 * float(llama_8b.parameters) + 2 * 32 * 2 * 1024 * 4000, rel=0.05)
+    quarter = requirements(llama_8b, CHAT.replace(beams=1), serving=Serving(speculation=Speculation(3, 1)))  # n-grams that are always right
+    assert float(quarter.decode.memory_bandwidth) == pytest.approx((weights + cache) / 0.040, rel=0.01)
 
 
 def test_a_larger_model_and_more_beams_need_more(llama_8b, llama_70b):
