@@ -83,6 +83,9 @@ def export(options: argparse.Namespace) -> tuple[str, Any]:
     if not 1 <= options.row <= len(rows):
         raise InputError(f"--row: {options.row} is not there; the file has rows 1 to {len(rows)}")
     command = launch_command(options.engine, model, rows[options.row - 1], tokens)
+    others = [f"{name} {value}" for name, value in (data.get("serving") or {}).items() if value]
+    if others:
+        command = f"# the search was with {', '.join(others)}: set the engine's own options for it\n{command}"
     return command, {"engine": options.engine, "row": options.row, "command": command}
 
 

@@ -105,7 +105,7 @@ class Serving(Record):
         offload: what lives in the accelerator's slower memory tiers where its main memory is full; None: nothing may.
 
     Raises:
-        InputError: a chunk or beams below 1, or a prefix hit outside [0, 1].
+        InputError: a chunk or beams below 1, a prefix hit outside [0, 1], or something else to offload.
     """
 
     chunk: Leaf | None = eqx.field(converter=_optional_leaf, default=None)
@@ -120,6 +120,8 @@ class Serving(Record):
         check("prefix_hit", self.prefix_hit, maximum=1.0)
         if self.beams is not None:
             check("beams", self.beams, minimum=1, remedy="leave it out to decode one sequence for each request")
+        if not isinstance(self.offload, Offload | None):
+            raise InputError(f"offload: {self.offload!r} is not known; use Offload.WEIGHTS or Offload.KV_CACHE, or leave it out")
 
     @property
     def draft(self) -> Draft | MTP | None:
