@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from diffgenz.models.model import Model
     from diffgenz.precision import Precision
     from diffgenz.sensitivity import METRICS, elasticities
-    from diffgenz.serving_options import Draft, Serving, Speculation
+    from diffgenz.serving_options import MTP, Draft, Offload, Serving, Speculation
     from diffgenz.sizing import LinkNeeds, Needs, Requirements, ideal_platform, requirements
     from diffgenz.smooth import HARD, SHARPNESS
     from diffgenz.use_case_figures import USE_CASES
@@ -53,7 +53,7 @@ _HOMES = {
     "deployments": ("Deployment", "Search", "search"),
     "sizing": ("LinkNeeds", "Needs", "Requirements", "ideal_platform", "requirements"),
     "sensitivity": ("METRICS", "elasticities"),
-    "serving_options": ("Draft", "Serving", "Speculation"),
+    "serving_options": ("MTP", "Draft", "Offload", "Serving", "Speculation"),
     "smooth": ("HARD", "SHARPNESS"),
     "use_case_figures": ("USE_CASES",),
     "use_cases": ("UseCase", "load_use_case"),
@@ -67,7 +67,7 @@ __all__ = [  # noqa: RUF022
     "METRICS", "elasticities", "HARD", "SHARPNESS", "Parallelism", "Workload", "plans",
     "Deployment", "Search", "search", "NoSolution", "ENGINES", "launch_command",
     "LinkNeeds", "Needs", "Requirements", "ideal_platform", "requirements", "USE_CASES", "UseCase", "load_use_case",
-    "Draft", "Serving", "Speculation", "Disaggregated", "Pool", "disaggregate",
+    "Draft", "MTP", "Offload", "Serving", "Speculation", "Disaggregated", "Pool", "disaggregate",
 ]  # fmt: skip
 
 

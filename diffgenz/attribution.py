@@ -19,7 +19,7 @@ from diffgenz.operators import Operator
 from diffgenz.pipeline import Parts, hop_time
 from diffgenz.precision import Precision
 from diffgenz.roofline import operator_shares, operators_time
-from diffgenz.serving_options import Serving, check_draft
+from diffgenz.serving_options import Serving, check_serving
 from diffgenz.smooth import SHARPNESS, Scalar, check_sharpness
 from diffgenz.workload import Parallelism, Workload
 
@@ -69,7 +69,7 @@ def breakdown(
     plan, precision = plan or Parallelism(), precision or Precision()
     check_layout(model, platform, plan)
     check_images(model, workload)
-    check_draft(serving, plan)
+    check_serving(serving, model, platform.accelerator, plan)
     check_sharpness(sharpness)
     return _breakdown(model, platform, workload, plan, precision, serving, sharpness)
 
@@ -81,12 +81,16 @@ def _breakdown(
     phases = Phases.of(model, platform, workload, plan.as_structure(), precision, serving)
     phases = jax.lax.optimization_barrier(phases)  # else every row's kernel computes its operator anew: twice as long to compile
     machine, drafting = phases.machine, phases.drafting
-    prefill = iteration_times(phases.prefill, model, machine, plan, sharpness)
-    decode = iteration_times(phases.decode, model, machine, plan, sharpness)
-    ttft = _rows(machine, phases.prefill, phases.prefill_passes(prefill), model, plan, sharpness)
+    prefill, decode = (phases.times(iteration, model, plan, sharpness) for iteration in (phases.prefill, phases.decode))
+    prefills, decodes = phases.prefill_passes(prefill), phases.decode_passes(decode)
+    ttft, tpot = (_rows(machine, *pass_, model, plan, sharpness) for pass_ in ((phases.prefill, prefills), (phases.decode, decodes)))
+    if phases.offloading is not None:
+        for rows, iteration, passes in ((ttft, phases.prefill, prefills), (tpot, phases.decode, decodes)):
+            own = iteration_times(iteration, model, machine, plan, sharpness)
+            wait = passes.layers * phases.offloading.wait(own, iteration)
+            rows["offload"] = jnp.zeros(4).at[RESOURCES.index("memory")].set(wait)
     if phases.encoding is not None:
         ttft = _encoding_rows(phases, phases.encoding, plan, sharpness) | ttft
-    tpot = _rows(machine, phases.decode, phases.decode_passes(decode), model, plan, sharpness)
     if drafting is not None:
         for rows, iteration, passes in ((ttft, drafting.prefill, drafting.prefills), (tpot, drafting.decode, drafting.decodes)):
             own = _rows(drafting.machine, iteration, passes, drafting.model, drafting.plan, sharpness)

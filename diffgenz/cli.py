@@ -107,6 +107,9 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ttft", type=float, metavar="MS", help="time to first token, at most")
     parser.add_argument("--tpot", type=float, metavar="MS", help="time per output token, at most")
     parser.add_argument("--batch", type=int, nargs="+", help="requests in flight to try (default: powers of two to 4096)")
+    parser.add_argument("--weights", choices=("checkpoint",), help="serve it as its config.json says (default: formats that fit the system)")
+    parser.add_argument("--kv-cache", nargs="+", help=f"formats of keys and values to try, among them {_GEAR} (default: dtype and fp8)")
+    parser.add_argument("--messages", help="format of what all-reduces, pipeline stages and combining experts send (default: dtype)")
     parser.add_argument(
         "--chunk",
         type=_chunk,
@@ -115,9 +118,7 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
         metavar="TOKENS",
         help="chunked prefill: prompt tokens of one iteration to try, or whole; --tpot then holds while iterations carry chunks (default: whole)",
     )
-    parser.add_argument("--weights", choices=("checkpoint",), help="serve it as its config.json says (default: formats that fit the system)")
-    parser.add_argument("--kv-cache", nargs="+", help=f"formats of keys and values to try, among them {_GEAR} (default: dtype and fp8)")
-    parser.add_argument("--messages", help="format of what all-reduces, pipeline stages and combining experts send (default: dtype)")
+    _add_serving(parser)
     parser.add_argument("--top", type=int, default=10, help="rows to show (default: 10)")
     parser.add_argument("--out", metavar="FILE", help="save the rows as .json or .csv")
     parser.add_argument("--plot", metavar="FILE", help="draw the Pareto front as .png, .svg or .pdf (needs diffgenz[plots])")
@@ -152,13 +153,25 @@ def _add_layout(parser: argparse.ArgumentParser, system: str | None = None) -> N
     parser.add_argument("--messages", help="format of what all-reduces, pipeline stages and combining experts send (default: dtype)")
     parser.add_argument("--overlap", type=float, default=0.0, help="share of communication hidden behind computing, 0 to 1 (default: 0)")
     parser.add_argument("--chunk", type=int, help="chunked prefill: prompt tokens of one iteration (default: whole prompts)")
+    _add_serving(parser)
+    parser.add_argument(
+        "--sharpness", default="8", help="overlap of compute and memory: 1 (none), 2, 4, 8, or hard (the exact roofline) (default: 8)"
+    )
+
+
+def _add_serving(parser: argparse.ArgumentParser) -> None:
+    """What a server does beside batching and chunking."""
     parser.add_argument("--prefix-hit", type=float, help="prefix caching: share of each prompt that is in the KV cache already, 0 to 1 (default: 0)")
     parser.add_argument("--drafts", type=float, help="speculative decoding: tokens proposed for each verification (default: none)")
     parser.add_argument("--acceptance", type=float, help="probability that a proposed token is accepted, 0 to 1; required with --drafts")
-    parser.add_argument("--draft-model", metavar="MODEL", help="the model that proposes, on the same accelerators (default: n-grams, free)")
-    parser.add_argument("--beams", type=int, help="beam search: sequences decoded for each request (default: 1)")
     parser.add_argument(
-        "--sharpness", default="8", help="overlap of compute and memory: 1 (none), 2, 4, 8, or hard (the exact roofline) (default: 8)"
+        "--draft-model",
+        metavar="MODEL",
+        help='the model that proposes, on the same accelerators, or "mtp", its own multi-token-prediction module (default: n-grams, free)',
+    )
+    parser.add_argument("--beams", type=int, help="beam search: sequences decoded for each request (default: 1, or the use case's)")
+    parser.add_argument(
+        "--offload", choices=("weights", "kv-cache"), help="what lives in slower memory where the main one is full (default: nothing)"
     )
 
 

@@ -12,15 +12,15 @@ import numpy as np
 
 from diffgenz.attribution import RESOURCES, Breakdown, breakdown
 from diffgenz.errors import InputError
+from diffgenz.footprint import Memory
 from diffgenz.format_flags import precision_json, precision_of
 from diffgenz.hardware import Platform
 from diffgenz.inference import Estimate
 from diffgenz.inference import estimate as estimate_one
 from diffgenz.models.huggingface import load_model
 from diffgenz.models.model import Model
-from diffgenz.precision import Precision
 from diffgenz.sensitivity import elasticities, metric_named
-from diffgenz.serving_options import Draft, Serving, Speculation
+from diffgenz.serving_flags import serving_json, serving_line, serving_of
 from diffgenz.smallest import Layout, smallest_layout
 from diffgenz.smooth import HARD
 from diffgenz.specs import read_spec
@@ -41,7 +41,7 @@ class Deployment:
         self.platform = Platform.from_spec(self.spec, accelerators)
         self.plan = plan_of(options, self.layout)
         self.precision, self.formats = precision_of(options, self.platform.accelerator)
-        self.serving = _serving(options, self.layout.tensor, self.precision)
+        self.serving = serving_of(options, self.layout.tensor, self.precision)
         self.sharpness = sharpness_of(options.sharpness)
         self.batches = [float(batch) for batch in np.atleast_1d(options.batch)]
         self.input_tokens, self.output_tokens, self.images = options.isl, options.osl, options.images
@@ -66,7 +66,7 @@ class Deployment:
             [
                 f"{model.name} ({parameters}) on {machine}",
                 f"{ranks}; {prompt} in, {self.output_tokens:g} out",
-                *([] if self.serving is None else [_serving_line(self.serving)]),
+                *([] if self.serving is None else [serving_line(self.serving)]),
                 self.formats,
                 "uncalibrated: smooth roofline with launch latency, peaks fully reached",
             ]
@@ -130,11 +130,11 @@ def _as_json(deployment: Deployment, point: Point) -> dict[str, Any]:
         "output_tokens": deployment.output_tokens,
         "images": deployment.images,
         "precision": precision_json(deployment.precision),
-        "serving": _serving_json(deployment.serving),
+        "serving": serving_json(deployment.serving),
         "calibrated": False,
         **metrics,
         "memory": {name: _float(getattr(memory, name)) for name in ("weights", "kv_cache", "activations", "total", "capacity")}
-        | {"reserve": float(deployment.platform.accelerator.memory_reserve), "fits": fits},
+        | {"reserve": float(deployment.platform.accelerator.memory_reserve), "offloaded": _offloaded(deployment, memory), "fits": fits},
         "accelerators_needed": point.needed.accelerators
         if isinstance(point.needed, Layout)
         else None
@@ -143,6 +143,11 @@ def _as_json(deployment: Deployment, point: Point) -> dict[str, Any]:
         "bound_by": None if point.breakdown is None else {phase: point.breakdown.bound_by(phase) for phase in ("ttft", "tpot")},
         "breakdown": None if point.breakdown is None else {phase: point.breakdown.rows(phase) for phase in ("ttft", "tpot")},
     }
+
+
+def _offloaded(deployment: Deployment, memory: Memory) -> dict[str, float]:
+    """B in each tier of slower memory, by its name, where something may live there."""
+    return {tier.name: float(held) for tier, held in zip(deployment.platform.accelerator.tiers, memory.offloaded, strict=False)}
 
 
 def _float(value: Any) -> float | None:
@@ -155,7 +160,7 @@ def _summary(deployment: Deployment, points: list[Point]) -> str:
     rows = []
     for point in points:
         r = point.result
-        memory = f"{float(r.memory.total) / 1e9:.1f} of {float(r.memory.capacity) / 1e9:.1f}"
+        memory = _total_of_capacity(r.memory, 1)
         if point.breakdown is None:
             rows.append((f"{point.batch:g}", *("-",) * (6 + len(mixed)), memory, "-", "-", "does not fit"))
             continue
@@ -186,7 +191,14 @@ def _memory_line(deployment: Deployment, result: Estimate) -> str:
         "reserve": deployment.platform.accelerator.memory_reserve,
     }
     parts = ", ".join(f"{label} {float(value) / 1e9:.2f}" for label, value in labelled.items())
-    return f"memory per accelerator, GB: {parts}; total {float(memory.total) / 1e9:.2f} of {float(memory.capacity) / 1e9:.2f}"
+    moved = "".join(f"; {held / 1e9:.2f} GB of it in {name} memory" for name, held in _offloaded(deployment, memory).items())
+    return f"memory per accelerator, GB: {parts}; total {_total_of_capacity(memory, 2)}{moved}"
+
+
+def _total_of_capacity(memory: Memory, decimals: int) -> str:
+    """GB in use of those there are: main memory and, where something may move there, slower memory."""
+    room = "" if memory.room is None else f" + {float(memory.room) / 1e9:.{decimals}f}"
+    return f"{float(memory.total) / 1e9:.{decimals}f} of {float(memory.capacity) / 1e9:.{decimals}f}{room}"
 
 
 def _time_table(breakdown: Breakdown, phase: str) -> str:
@@ -291,51 +303,6 @@ def _left_over(options: argparse.Namespace) -> int:
     if gpus % others:
         raise InputError(f"--gpus: {gpus} accelerators do not divide over the {others} of cp, attention-dp, pp and dp; give --tp")
     return gpus // others
-
-
-def _serving(options: argparse.Namespace, tensor: int, precision: Precision) -> Serving | None:
-    """The serving options, or None where no flag asks for any. The draft model gets the ranks and formats of the other, as far as it has heads."""
-    if options.drafts is None:
-        for flag, value in (("--acceptance", options.acceptance), ("--draft-model", options.draft_model)):
-            if value is not None:
-                raise InputError(f"{flag}: {value} is of no use without --drafts; give the tokens proposed for each verification")
-    elif options.acceptance is None:
-        raise InputError(f"--drafts: {options.drafts:g} drafts need --acceptance, the probability that one is accepted")
-    if all(value is None for value in (options.chunk, options.prefix_hit, options.drafts, options.beams)):
-        return None
-    draft = speculation = None
-    if options.draft_model is not None:
-        model = load_model(options.draft_model)
-        draft = Draft(model, min(tensor, int(model.most_shards)), precision)
-    if options.drafts is not None:
-        speculation = Speculation(options.drafts, options.acceptance, draft)
-    return Serving(options.chunk, 0.0 if options.prefix_hit is None else options.prefix_hit, speculation, options.beams)
-
-
-def _serving_json(serving: Serving | None) -> dict[str, Any]:
-    """The options in use; null where one is not."""
-    s = serving or Serving()
-    names = {
-        "drafts": s.speculation and float(s.speculation.drafts),
-        "acceptance": s.speculation and float(s.speculation.acceptance),
-        "tokens_per_verification": s.speculation and float(s.speculation.tokens),
-        "draft_model": s.draft and s.draft.model.name,
-    }
-    return {"chunk": _float(s.chunk), "prefix_hit": float(s.prefix_hit), **names, "beams": _float(s.beams)}
-
-
-def _serving_line(serving: Serving) -> str:
-    """The options in use, for people."""
-    j = _serving_json(serving)
-    parts = [f"chunks of {j['chunk']:g} tokens"] if serving.chunk is not None else []
-    if j["prefix_hit"]:
-        parts.append(f"{100 * j['prefix_hit']:g} % of prompts cached")
-    if serving.speculation is not None:
-        by = f" by {j['draft_model']}" if j["draft_model"] else ""
-        parts.append(f"{j['drafts']:g} drafts{by}, acceptance {j['acceptance']:g}: {j['tokens_per_verification']:.3g} tokens per verification")
-    if serving.beams is not None:
-        parts.append(f"{j['beams']:g} beams")
-    return "serving: " + ("; ".join(parts) or "no option in use")
 
 
 def sharpness_of(text: str) -> float:

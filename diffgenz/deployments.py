@@ -17,7 +17,7 @@ from diffgenz.inference import Estimate, estimate
 from diffgenz.layouts import plans
 from diffgenz.models.model import Model
 from diffgenz.precision import Precision
-from diffgenz.serving_options import Serving
+from diffgenz.serving_options import Draft, Serving
 from diffgenz.smallest import smallest_layout
 from diffgenz.smooth import SHARPNESS, Scalar, check_sharpness
 from diffgenz.workload import Parallelism, Workload
@@ -113,6 +113,7 @@ def search(
     batches: Sequence[float] = BATCHES,
     precisions: Sequence[Precision] | None = None,
     chunks: Sequence[float | None] = (None,),
+    serving: Serving | None = None,
     sharpness: float = SHARPNESS,
 ) -> Search:
     """Every plan that uses all accelerators, at every batch size, in every combination of formats and every chunk size.
@@ -126,6 +127,7 @@ def search(
         batches: requests in flight over all replicas. precisions: default `formats_for` the accelerator.
         chunks: prompt tokens of one iteration of an attention group; None for whole prompts, which next to chunks are one of any length
             (memory then has room for the decodes beside it).
+        serving: as in `estimate`, chunks apart; a draft model keeps its own ranks, and plans with fewer are left out.
 
     Raises:
         InputError: a target, batch or chunk that is not positive, and whatever `estimate` refuses.
@@ -141,11 +143,16 @@ def search(
     check_whole("batches", batches, "requests")
     if not len(chunks):
         raise InputError("chunks: none to try; give at least one, or None for whole prompts")
+    if serving is not None and serving.chunk is not None:
+        raise InputError(f"serving: a chunk of {float(serving.chunk):g} is not allowed here; give it in chunks")
     sizes = [chunk for chunk in chunks if chunk is not None]
     check("chunks", sizes, minimum=1, remedy="use None for whole prompts")
     check_whole("chunks", sizes, "tokens")
     choices = tuple(precisions) if precisions is not None else formats_for(platform.accelerator)
     every = jax.tree.map(np.asarray, plans(model, platform))
+    if serving is not None and isinstance(serving.draft, Draft):
+        ranks = every.tensor * every.pipeline * (1 if every.context is None else every.context)
+        every = jax.tree.map(lambda leaf, enough=ranks >= serving.draft.tensor: leaf[enough], every)
     shape = (every.tensor.size, len(batches), len(choices), len(chunks))
     plan_index, batch_index, format_index, chunk_index = (index.ravel() for index in np.indices(shape))
     tokens = np.asarray([np.inf if chunk is None else chunk for chunk in chunks], dtype=float)
@@ -158,14 +165,14 @@ def search(
         which = np.searchsorted(members, format_index[mine])
         formats = jax.tree.map(lambda *leaves, at=which: jnp.stack(leaves)[at], *(figures[member] for member in members))
         sized = jnp.asarray(tokens[chunk_index[mine]]) if sizes else None
-        parts.append(_estimates(model, platform, workload, each, requests, formats, sized, sharpness))
+        parts.append(_estimates(model, platform, workload, each, requests, formats, sized, serving, sharpness))
         rows.append(mine)
     back = np.argsort(np.concatenate(rows))
     results = jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[back], *parts)
     fits = np.asarray(results.memory.fits & jnp.isfinite(results.end_to_end))
     results = jax.tree.map(np.asarray, results)
     if not fits.any():
-        raise NoSolution(_what_would_fit(model, platform, workload.replace(batch=min(batches)), choices))
+        raise NoSolution(_what_would_fit(model, platform, workload.replace(batch=min(batches)), choices, serving))
     chunked = np.array([chunk is not None for chunk in chunks])[chunk_index]
     times = {"ttft": results.ttft, "tpot": np.where(chunked, results.mixed_tpot, results.tpot) if sizes else results.tpot}
     meets = fits & (times["ttft"] <= (np.inf if ttft is None else ttft)) & (times["tpot"] <= (np.inf if tpot is None else tpot))
@@ -238,22 +245,23 @@ def _estimates(
     batch: jax.Array,
     formats: _Formats,
     chunks: jax.Array | None,
+    serving: Serving | None,
     sharpness: float,
 ) -> Estimate:
     def one(plan: Parallelism, requests: Scalar, choice: _Formats, chunk: Scalar | None) -> Estimate:
         accelerator, precision = choice.applied_to(platform.accelerator)
         machine = platform.replace(accelerator=accelerator)
-        serving = None if chunk is None else Serving(chunk)
-        return estimate(model, machine, workload.replace(batch=requests), plan, precision, serving=serving, sharpness=sharpness)
+        options = serving if chunk is None else (serving or Serving()).replace(chunk=chunk)
+        return estimate(model, machine, workload.replace(batch=requests), plan, precision, serving=options, sharpness=sharpness)
 
     return jax.vmap(one)(each, batch, formats, chunks)
 
 
-def _what_would_fit(model: Model, platform: Platform, workload: Workload, choices: Sequence[Precision]) -> str:
+def _what_would_fit(model: Model, platform: Platform, workload: Workload, choices: Sequence[Precision], serving: Serving | None) -> str:
     narrowest = min(choices, key=lambda choice: float(choice.weight_size + choice.kv_cache_size))
     formats = narrowest.summary
     start = f"nothing fits: {model.name} on {int(platform.accelerators)} x {platform.accelerator.name}, in any plan, batch and format tried"
-    layout = smallest_layout(model, platform, workload, 1, narrowest)
+    layout = smallest_layout(model, platform, workload, 1, narrowest, serving)
     if layout is None:
         return f"{start}; nor on more of them: use shorter sequences or a larger accelerator"
     context = f", cp {layout.context}" if layout.context > 1 else ""

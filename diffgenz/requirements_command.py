@@ -11,6 +11,7 @@ from diffgenz.hardware import Platform
 from diffgenz.models.huggingface import load_model
 from diffgenz.models.model import Model
 from diffgenz.precision import Precision
+from diffgenz.serving_flags import serving_json, serving_line, serving_of
 from diffgenz.sizing import Needs, ideal_platform, requirements
 from diffgenz.specs import read_spec
 from diffgenz.tables import number, table
@@ -31,7 +32,9 @@ def requirements_of(options: argparse.Namespace) -> tuple[str, Any]:
     real = None if spec is None else Platform.from_spec(spec, accelerators)
     precision, formats = precision_of(options, None if real is None else real.accelerator)
     platform = ideal_platform(plan, precision) if real is None else real
-    result = requirements(model, use_case, plan, precision, platform=platform, sharpness=sharpness_of(options.sharpness))
+    options.beams = None  # they are the use case's by now
+    serving = serving_of(options, layout.tensor, precision)
+    result = requirements(model, use_case, plan, precision, platform=platform, serving=serving, sharpness=sharpness_of(options.sharpness))
 
     levels = _levels_in_use(platform, layout.accelerators)
     needs = {phase: _named(getattr(result, phase), levels) for phase in ("prefill", "decode")}
@@ -41,6 +44,7 @@ def requirements_of(options: argparse.Namespace) -> tuple[str, Any]:
     text = [
         _title(model, use_case, layout.accelerators),
         ranks_line(model, plan),
+        *([] if serving is None else [serving_line(serving)]),
         formats,
         f"each number on its own, the others {others}; uncalibrated: smooth roofline, peaks fully reached",
         "",
@@ -55,6 +59,7 @@ def requirements_of(options: argparse.Namespace) -> tuple[str, Any]:
         "accelerators": layout.accelerators,
         **ranks_json(plan),
         "precision": precision_json(precision),
+        "serving": {name: value for name, value in serving_json(serving).items() if name != "beams"},
         "calibrated": False,
         **{phase: {name: {"value": _finite(x), "bound": _verdict(name, x)} for name, x in named.items()} for phase, named in needs.items()},
         "memory_capacity": capacity,
@@ -67,6 +72,8 @@ def _use_case(options: argparse.Namespace) -> UseCase:
     use_case = load_use_case(options.use_case)
     if options.batch is not None:
         use_case = use_case.replace(batch=float(options.batch))
+    if options.beams is not None:
+        use_case = use_case.replace(beams=float(options.beams))
     for name in ("ttft", "tpot"):
         milliseconds = getattr(options, name)
         if milliseconds is None:

@@ -16,6 +16,7 @@ from diffgenz.hardware import Platform
 from diffgenz.models.huggingface import load_model
 from diffgenz.plots import pareto_plot
 from diffgenz.precision import Precision
+from diffgenz.serving_flags import serving_json, serving_line, serving_of
 from diffgenz.specs import read_spec
 from diffgenz.tables import bar, number, table
 from diffgenz.workload import Workload
@@ -32,9 +33,11 @@ def find(options: argparse.Namespace) -> tuple[str, Any]:
     batches = [float(batch) for batch in options.batch] if options.batch else BATCHES
     precisions = _precisions(options, platform)
     workload = Workload(1, options.isl, options.osl)
-    found = search(model, platform, workload, ttft=ttft, tpot=tpot, batches=batches, precisions=precisions, chunks=options.chunk)
+    chunks = options.chunk
+    serving = serving_of(argparse.Namespace(**vars(options) | {"chunk": None}), 1, Precision("bf16" if "bf16" in spec.peak_flops else "fp16"))
+    found = search(model, platform, workload, ttft=ttft, tpot=tpot, batches=batches, precisions=precisions, chunks=chunks, serving=serving)
     best, front = found.best(options.top), found.pareto()
-    chunked = any(chunk is not None for chunk in options.chunk)
+    chunked = any(chunk is not None for chunk in chunks)
     title = f"{model.name} on {options.gpus} x {spec.name}; {options.isl} tokens in, {options.osl} out"
     if options.messages is not None:
         title += f"; messages {options.messages}"
@@ -45,8 +48,9 @@ def find(options: argparse.Namespace) -> tuple[str, Any]:
         "input_tokens": options.isl,
         "output_tokens": options.osl,
         "targets": {"ttft": ttft, "tpot": tpot},
-        "chunks": options.chunk,
+        "chunks": chunks,
         "messages": precisions[0].messages,
+        "serving": {name: value for name, value in serving_json(serving).items() if name != "chunk"},
         "calibrated": False,
         "tried": found.tried,
         "fitting": found.fitting,
@@ -54,7 +58,17 @@ def find(options: argparse.Namespace) -> tuple[str, Any]:
         "best": [deployment._asdict() for deployment in best],
         "pareto": [deployment._asdict() for deployment in front],
     }
-    text = [title, _targets(found, options), "", _ranked(best, chunked), "", "Pareto front:", "", _front(front, chunked)]
+    text = [
+        title,
+        *([] if serving is None else [serving_line(serving)]),
+        _targets(found, options),
+        "",
+        _ranked(best, chunked),
+        "",
+        "Pareto front:",
+        "",
+        _front(front, chunked),
+    ]
     if options.out is not None:
         _save(Path(options.out), data, best)
         text.append(f"\nwrote {options.out}")
@@ -86,6 +100,9 @@ def export(options: argparse.Namespace) -> tuple[str, Any]:
     if not 1 <= options.row <= len(rows):
         raise InputError(f"--row: {options.row} is not there; the file has rows 1 to {len(rows)}")
     command = launch_command(options.engine, model, rows[options.row - 1], tokens)
+    others = [f"{name} {value}" for name, value in (data.get("serving") or {}).items() if value]
+    if others:
+        command = f"# the search was with {', '.join(others)}: set the engine's own options for it\n{command}"
     return command, {"engine": options.engine, "row": options.row, "command": command}
 
 

@@ -12,7 +12,7 @@ from diffgenz.hardware import Platform
 from diffgenz.inference import Estimate, check_layout, estimate
 from diffgenz.models.model import Model
 from diffgenz.precision import Precision
-from diffgenz.serving_options import Serving, check_draft
+from diffgenz.serving_options import Serving, check_serving
 from diffgenz.smooth import SHARPNESS, Scalar, check_sharpness
 from diffgenz.workload import Parallelism, Workload
 
@@ -72,7 +72,7 @@ def elasticities(
     plan, precision = plan or Parallelism(), precision or Precision()
     check_layout(model, platform, plan)
     check_images(model, workload)
-    check_draft(serving, plan)
+    check_serving(serving, model, platform.accelerator, plan)
     check_sharpness(sharpness)
     named, _ = jax.tree_util.tree_flatten_with_path(_scaled(model, platform, workload, plan, metric, precision, serving, sharpness))
     values = {jax.tree_util.keystr(path).replace("['", "[").replace("']", "]").lstrip("."): value for path, value in named}

@@ -11,12 +11,9 @@
 import equinox as eqx
 import jax.numpy as jnp
 
-from diffgenz.energy import iteration_energy
-from diffgenz.hardware import Platform
-from diffgenz.iteration import QUADRATURE, Iteration, Machine, iteration_times, prefill_step
+from diffgenz.iteration import QUADRATURE, Iteration, prefill_step
 from diffgenz.models.model import Model
 from diffgenz.operators import Kind, Operator, Step
-from diffgenz.pipeline import Parts
 from diffgenz.precision import Precision
 from diffgenz.serving_options import Serving
 from diffgenz.smooth import Scalar
@@ -128,54 +125,3 @@ def mixed_iteration(model: Model, prompt: Step, prefill: Iteration, decode: Iter
 
     once = tuple(op for op in both.layers if not own(op))
     return both._replace(layers=once + tuple(op for op in prefill.layers + decode.layers if own(op)))
-
-
-class Drafting(eqx.Module):
-    """The draft model at work: it prefills what the model prefills, then proposes tokens one by one for all requests of a replica at once.
-
-    Arguments:
-        model, plan, machine: its own.
-        prefill, decode: its iterations.
-        prefills, decodes: how often each counts in the time to first token and in the time per output token.
-    """
-
-    model: Model
-    plan: Parallelism
-    machine: Machine
-    precision: Precision
-    prefill: Iteration
-    decode: Iteration
-    prefills: Parts
-    decodes: Parts
-
-    @classmethod
-    def of(cls, platform: Platform, workload: Workload, requests: Scalar, serving: Serving | None) -> "Drafting | None":
-        """What the draft model of `serving` does for `requests` requests; None where there is none."""
-        if serving is None or serving.speculation is None or serving.speculation.draft is None:
-            return None
-        speculation, draft = serving.speculation, serving.speculation.draft
-        prompt = prompt_step(workload, draft.plan, draft.precision, requests, serving)
-        chunks = chunk_count(prompt, serving)
-        return cls(
-            draft.model,
-            draft.plan,
-            Machine.of(platform, draft.plan, draft.precision),
-            draft.precision,
-            prefill_iteration(draft.model, prompt, chunks),
-            decode_iteration(draft.model, prompt, workload, serving.replace(speculation=None)),
-            _every_part(jnp.ones(()) if chunks is None else chunks),
-            _every_part(speculation.drafts / speculation.tokens),
-        )
-
-    def times(self, iteration: Iteration, sharpness: float) -> Parts:
-        """Seconds of each part of one of its iterations."""
-        return iteration_times(iteration, self.model, self.machine, self.plan, sharpness)
-
-    def energy(self, platform: Platform, further: Scalar) -> Scalar:
-        """J of its ranks for the first token and `further` ones, idle power apart."""
-        prefill, decode = (iteration_energy(i, self.model, platform, self.plan, self.precision) for i in (self.prefill, self.decode))
-        return self.plan.tensor * (self.prefills.layers * prefill + further * self.decodes.layers * decode)
-
-
-def _every_part(times: Scalar) -> Parts:
-    return Parts(times, times, times)

@@ -64,10 +64,19 @@ def test_serving_options(capsys):
     assert plain["mixed_tpot"] is None
     assert served["serving"] == {
         "chunk": 256, "prefix_hit": 0.5, "drafts": 3, "acceptance": 0.5, "tokens_per_verification": 1.875, "draft_model": None, "beams": 2,
+        "offload": None,
     }  # fmt: skip
     assert served["ttft"] < plain["ttft"]
     assert served["tpot"] < served["mixed_tpot"]
     assert "serving: chunks of 256 tokens; 50 % of prompts cached; 3 drafts" in run(capsys, "estimate", *LLAMA, *options)
+
+
+def test_offload_says_what_lives_where(capsys):
+    arguments = ("estimate", "meta-llama/Llama-3.1-405B", "--system", "h100_sxm", "--gpus", "8", "--offload", "weights")
+    memory = json.loads(run(capsys, *arguments, "--json"))["memory"]
+    assert memory["fits"] is True
+    assert memory["offloaded"]["host"] == pytest.approx(memory["total"] - memory["capacity"], rel=1e-5)
+    assert "GB of it in host memory" in run(capsys, *arguments)
 
 
 def test_several_batches_are_a_list_and_a_row_each(capsys):
@@ -122,6 +131,8 @@ def test_requirements_without_a_system_are_of_ideal_accelerators(capsys):
     data = json.loads(run(capsys, "requirements", LLAMA[0], "--use-case", "assistant", "--batch", "2", "--json"))
     assert data["system"] is data["now"] is data["ttft"] is None
     assert data["batch"] == 2
+    assert data["beams"] == 4
+    assert data["serving"]["chunk"] is None
     assert data["prefill"]["compute"] == {"value": 0, "bound": "any"}
     assert data["decode"]["compute"]["value"] > 1e12
     assert "out of reach" in run(capsys, "requirements", *LLAMA, "--use-case", "chat", "--tpot", "0.1")
@@ -168,6 +179,8 @@ BAD = [
     (["estimate", *LLAMA, "--drafts", "3", "--acceptance", "1.2"], "acceptance: 1.2 is not allowed"),
     (["estimate", *LLAMA, "--acceptance", "0.5"], "--acceptance: 0.5 is of no use without --drafts"),
     (["estimate", *LLAMA, "--draft-model", "meta-llama/Llama-3.2-1B"], "--draft-model: meta-llama/Llama-3.2-1B is of no use without --drafts"),
+    (["estimate", *LLAMA, "--drafts", "3", "--acceptance", "0.5", "--draft-model", "mtp"], "Llama-3.1-8B has no multi-token-prediction module"),
+    (["estimate", LLAMA[0], "--system", "groq_lpu", "--offload", "weights"], "has no slower memory to offload to"),
     (["estimate", *LLAMA, "--beams", "0"], "beams: 0 is not allowed"),
     (["sensitivity", *LLAMA, "--metric", "mixed_tpot"], "mixed_tpot needs chunked prefill"),
     (["sensitivity", *LLAMA, "--metric", "latency"], "metric: 'latency' is not known"),
