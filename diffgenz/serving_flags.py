@@ -28,7 +28,7 @@ def serving_of(options: argparse.Namespace, tensor: int, precision: Precision) -
         draft = Draft(model, min(tensor, int(model.most_shards)), precision)
     if options.drafts is not None:
         speculation = Speculation(options.drafts, options.acceptance, draft)
-    offload = None if options.offload is None else Offload(options.offload.replace("-", "_"))
+    offload = None if options.offload is None else options.offload.replace("-", "_")
     return Serving(options.chunk, 0.0 if options.prefix_hit is None else options.prefix_hit, speculation, options.beams, offload)
 
 

@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from diffgenz.checks import check, check_at_most
-from diffgenz.errors import InputError
+from diffgenz.errors import InputError, unknown
 from diffgenz.hardware import Accelerator
 from diffgenz.models.model import Model
 from diffgenz.precision import Precision
@@ -94,6 +94,13 @@ class Offload(enum.Enum):
     KV_CACHE = "kv_cache"  # and states
 
 
+def _named_offload(what: Offload | str | None) -> Offload | None:
+    names = [member.value for member in Offload]
+    if isinstance(what, str) and what not in names:
+        raise unknown("offload", what, names)
+    return None if what is None else Offload(what)
+
+
 class Serving(Record):
     """What a server does beside batching. Each option alone, or any together.
 
@@ -102,7 +109,7 @@ class Serving(Record):
         prefix_hit: the share of each prompt that is in the KV cache already (prefix caching); at least one token is always computed.
         speculation: speculative decoding, or None.
         beams: sequences that are decoded for each request (beam search), sharing the prompt's KV cache; None: one.
-        offload: what lives in the accelerator's slower memory tiers where its main memory is full; None: nothing may.
+        offload: what lives in the accelerator's slower memory tiers where its main memory is full, or its name; None: nothing may.
 
     Raises:
         InputError: a chunk or beams below 1, a prefix hit outside [0, 1], or something else to offload.
@@ -112,7 +119,7 @@ class Serving(Record):
     prefix_hit: Leaf = eqx.field(converter=as_leaf, default=0.0)
     speculation: Speculation | None = None
     beams: Leaf | None = eqx.field(converter=_optional_leaf, default=None)
-    offload: Offload | None = eqx.field(static=True, default=None)
+    offload: Offload | None = eqx.field(static=True, converter=_named_offload, default=None)
 
     def __check_init__(self):
         if self.chunk is not None:
@@ -120,8 +127,6 @@ class Serving(Record):
         check("prefix_hit", self.prefix_hit, maximum=1.0)
         if self.beams is not None:
             check("beams", self.beams, minimum=1, remedy="leave it out to decode one sequence for each request")
-        if not isinstance(self.offload, Offload | None):
-            raise InputError(f"offload: {self.offload!r} is not known; use Offload.WEIGHTS or Offload.KV_CACHE, or leave it out")
 
     @property
     def draft(self) -> Draft | MTP | None:

@@ -268,7 +268,7 @@ BAD = [
     (lambda: Speculation(3, float("nan")), "acceptance: nan is not allowed"),
     (lambda: Draft(load_model("meta-llama/Llama-3.2-1B"), 64), "tensor: 64 exceeds 32, the heads of the draft model"),
     (lambda: Serving().replace(chunks=3), "chunks"),
-    (lambda: Serving(offload="weights"), "offload: 'weights' is not known; use Offload.WEIGHTS"),
+    (lambda: Serving(offload="weight"), r"offload: 'weight' is not known; did you mean weights\?"),
 ]
 
 
