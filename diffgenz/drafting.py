@@ -41,7 +41,7 @@ class Drafter(NamedTuple):
         if draft is None:
             return None
         if isinstance(draft, MTP):
-            stage = Parallelism(plan.tensor, overlap=plan.overlap, expert=plan.expert, attention_data=plan.attention_data)
+            stage = plan.replace(pipeline=1.0, data=1.0)
             return cls(mtp_module(model), stage.as_structure(), precision, requests)
         return cls(draft.model, draft.plan, draft.precision, ceil_share(requests, 1 / plan.attention_data))
 

@@ -101,7 +101,14 @@ def test_chunks_are_one_more_choice(chunked):
     assert all(d.tpot < d.mixed_tpot <= 0.02 for d in pieces)
     for d in (pieces[0], pieces[len(pieces) // 2], pieces[-1]):
         precision = Precision("bf16", d.weights, d.activations, d.kv_cache)
-        single = estimate(model, cluster, work.replace(batch=d.batch), Parallelism(d.tensor, d.pipeline, d.data), precision, serving=Serving(d.chunk))
+        single = estimate(
+            model,
+            cluster,
+            work.replace(batch=d.batch),
+            Parallelism(d.tensor, d.pipeline, d.data, context=d.context),
+            precision,
+            serving=Serving(d.chunk),
+        )
         found = (d.ttft, d.tpot, d.mixed_tpot, d.memory)
         assert found == pytest.approx([float(x) for x in (single.ttft, single.tpot, single.mixed_tpot, single.memory.total)], rel=1e-5)
 
@@ -132,7 +139,7 @@ def test_formats_of_several_structures_are_searched_together():
     model, cluster, workload = load_model(LLAMA), make_cluster(2), Workload(1, 100, 10)
     formats = (Precision(), Precision(kv_cache="gear-int4"), Precision(weights="fp8"))
     found = search(model, cluster, workload, batches=[1, 64], precisions=formats)
-    assert len(found.deployments) == found.tried == 3 * 2 * 3
+    assert len(found.deployments) == found.tried == 4 * 2 * 3
     one = {(d.weights, d.kv_cache): d for d in found.deployments if (d.tensor, d.data, d.batch) == (1, 2, 64)}
     plain, compressed, narrow = (one[names] for names in (("bf16", "bf16"), ("bf16", "gear-int4"), ("fp8", "bf16")))
     assert narrow.memory < compressed.memory < plain.memory
