@@ -22,7 +22,7 @@ def disagreement(model: dgz.Model, platform: dgz.Platform, found: dgz.Search, co
     """The largest relative difference between rows of `found` and single estimates of the same deployments."""
     worst = 0.0
     for d in found.deployments[:: max(1, len(found.deployments) // count)]:
-        plan = dgz.Parallelism(d.tensor, d.pipeline, d.data, expert=d.expert, attention_data=d.attention_data)
+        plan = dgz.Parallelism(d.tensor, d.pipeline, d.data, expert=d.expert, attention_data=d.attention_data, context=d.context)
         precision = dgz.Precision("bf16", d.weights, d.activations, d.kv_cache)
         single = dgz.estimate(model, platform, ASKED.replace(batch=d.batch), plan, precision)
         pairs = ((single.ttft, d.ttft), (single.tpot, d.tpot), (single.throughput, d.throughput), (single.memory.total, d.memory))

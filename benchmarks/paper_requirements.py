@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from report import Report
 
-from diffgenz import Precision, UseCase, estimate, ideal_platform, load_model, load_use_case, requirements
+from diffgenz import Precision, Serving, UseCase, estimate, ideal_platform, load_model, load_use_case, requirements
 from diffgenz.models.model import Model
 from diffgenz.sizing import Requirements
 from diffgenz.tables import number, table
@@ -112,8 +112,8 @@ def round_trip(model: Model, case: UseCase, need: Requirements) -> float:
 
     def relative_error(phase: str, **changes) -> float:
         platform = ideal.replace(accelerator=ideal.accelerator.replace(**changes))
-        work, slo = (case.workload, case.ttft) if phase == "ttft" else (case.decoding, case.tpot)
-        return abs(float(getattr(estimate(model, platform, work, precision=PRECISION), phase) / slo) - 1)
+        now = estimate(model, platform, case.workload, precision=PRECISION, serving=Serving(beams=case.beams))
+        return abs(float(getattr(now, phase) / getattr(case, phase)) - 1)
 
     def peaks(value: jax.Array) -> dict[str, jax.Array]:
         return {format: value for format in ideal.accelerator.peak_flops}

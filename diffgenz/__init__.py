@@ -13,19 +13,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from diffgenz.attribution import Breakdown, breakdown
+    from diffgenz.checkpoints import load_precision
     from diffgenz.deployments import Deployment, Search, search
     from diffgenz.disaggregation import Disaggregated, Pool, disaggregate
     from diffgenz.errors import InputError, NoSolution
     from diffgenz.export import ENGINES, launch_command
     from diffgenz.footprint import Memory
+    from diffgenz.formats import FORMATS
+    from diffgenz.gear import Gear
     from diffgenz.hardware import Accelerator, Level, Platform, load_platform
     from diffgenz.inference import Estimate, estimate
     from diffgenz.layouts import plans
     from diffgenz.models.huggingface import load_model, model_from_config
     from diffgenz.models.model import Model
-    from diffgenz.precision import FORMATS, Precision
+    from diffgenz.precision import Precision
     from diffgenz.sensitivity import METRICS, elasticities
-    from diffgenz.serving_options import Draft, Serving, Speculation
+    from diffgenz.serving_options import MTP, Draft, Offload, Serving, Speculation
     from diffgenz.sizing import LinkNeeds, Needs, Requirements, ideal_platform, requirements
     from diffgenz.smooth import HARD, SHARPNESS
     from diffgenz.sweeping.axes import choice, geometric, integers, linear, log_uniform, uniform, values
@@ -52,11 +55,14 @@ _HOMES = {
     "models.huggingface": ("load_model", "model_from_config"),
     "models.model": ("Model",),
     "layouts": ("plans",),
-    "precision": ("FORMATS", "Precision"),
+    "checkpoints": ("load_precision",),
+    "formats": ("FORMATS",),
+    "gear": ("Gear",),
+    "precision": ("Precision",),
     "deployments": ("Deployment", "Search", "search"),
     "sizing": ("LinkNeeds", "Needs", "Requirements", "ideal_platform", "requirements"),
     "sensitivity": ("METRICS", "elasticities"),
-    "serving_options": ("Draft", "Serving", "Speculation"),
+    "serving_options": ("MTP", "Draft", "Offload", "Serving", "Speculation"),
     "smooth": ("HARD", "SHARPNESS"),
     "use_case_figures": ("USE_CASES",),
     "use_cases": ("UseCase", "load_use_case"),
@@ -75,12 +81,13 @@ _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [  # noqa: RUF022
     "Breakdown", "breakdown", "InputError", "Memory", "Accelerator", "Level", "Platform", "load_platform", "Estimate", "estimate", "load_model",
-    "model_from_config", "Model", "FORMATS", "Precision", "METRICS", "elasticities", "HARD", "SHARPNESS", "Parallelism", "Workload", "plans",
+    "model_from_config", "Model", "FORMATS", "Gear", "Precision", "load_precision",
+    "METRICS", "elasticities", "HARD", "SHARPNESS", "Parallelism", "Workload", "plans",
     "Deployment", "Search", "search", "NoSolution", "ENGINES", "launch_command",
     "LinkNeeds", "Needs", "Requirements", "ideal_platform", "requirements", "USE_CASES", "UseCase", "load_use_case",
     "Scenario", "Served", "Space", "choice", "geometric", "integers", "linear", "log_uniform", "uniform", "values",
     "sweep", "merge", "findings_in", "on_ray", "SpaceFile", "load_space", "Findings", "Pareto", "Top", "Best", "Histogram", "Rows",
-    "Draft", "Serving", "Speculation", "Disaggregated", "Pool", "disaggregate",
+    "Draft", "MTP", "Offload", "Serving", "Speculation", "Disaggregated", "Pool", "disaggregate",
 ]  # fmt: skip
 
 

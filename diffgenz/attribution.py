@@ -5,6 +5,7 @@ bubbles are counted with the operators of the stage that causes them.
 """
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -18,7 +19,7 @@ from diffgenz.operators import Operator
 from diffgenz.pipeline import Parts, hop_time
 from diffgenz.precision import Precision
 from diffgenz.roofline import operator_shares, operators_time
-from diffgenz.serving_options import Serving, check_draft
+from diffgenz.serving_options import Serving, check_serving
 from diffgenz.smooth import SHARPNESS, Scalar, check_sharpness
 from diffgenz.workload import Parallelism, Workload
 
@@ -68,7 +69,7 @@ def breakdown(
     plan, precision = plan or Parallelism(), precision or Precision()
     check_layout(model, platform, plan)
     check_images(model, workload)
-    check_draft(serving, plan)
+    check_serving(serving, model, platform.accelerator, plan)
     check_sharpness(sharpness)
     return _breakdown(model, platform, workload, plan, precision, serving, sharpness)
 
@@ -78,13 +79,18 @@ def _breakdown(
     model: Model, platform: Platform, workload: Workload, plan: Parallelism, precision: Precision, serving: Serving | None, sharpness: float
 ) -> Breakdown:
     phases = Phases.of(model, platform, workload, plan.as_structure(), precision, serving)
+    phases = jax.lax.optimization_barrier(phases)  # else every row's kernel computes its operator anew: twice as long to compile
     machine, drafting = phases.machine, phases.drafting
-    prefill = iteration_times(phases.prefill, model, machine, plan, sharpness)
-    decode = iteration_times(phases.decode, model, machine, plan, sharpness)
-    ttft = _rows(machine, phases.prefill, phases.prefill_passes(prefill), model, plan, sharpness)
+    prefill, decode = (phases.times(iteration, model, plan, sharpness) for iteration in (phases.prefill, phases.decode))
+    prefills, decodes = phases.prefill_passes(prefill), phases.decode_passes(decode)
+    ttft, tpot = (_rows(machine, *pass_, model, plan, sharpness) for pass_ in ((phases.prefill, prefills), (phases.decode, decodes)))
+    if phases.offloading is not None:
+        for rows, iteration, passes in ((ttft, phases.prefill, prefills), (tpot, phases.decode, decodes)):
+            own = iteration_times(iteration, model, machine, plan, sharpness)
+            wait = passes.layers * phases.offloading.wait(own, iteration)
+            rows["offload"] = jnp.zeros(4).at[RESOURCES.index("memory")].set(wait)
     if phases.encoding is not None:
         ttft = _encoding_rows(phases, phases.encoding, plan, sharpness) | ttft
-    tpot = _rows(machine, phases.decode, phases.decode_passes(decode), model, plan, sharpness)
     if drafting is not None:
         for rows, iteration, passes in ((ttft, drafting.prefill, drafting.prefills), (tpot, drafting.decode, drafting.decodes)):
             own = _rows(drafting.machine, iteration, passes, drafting.model, drafting.plan, sharpness)
@@ -105,22 +111,33 @@ def _rows(machine: Machine, iteration: Iteration, passes: Parts, model: Model, p
             shares = operator_shares(op, machine.rates, sharpness)
             add(op.name, times, shares.compute, shares.memory, 0.0, shares.launch)
 
-    launch = machine.collective_launch
-    all_reduce = machine.group.all_reduce(iteration.hidden_volume, sharpness) + launch
+    launch, reduction_launch = machine.collective_launch, machine.reduction_launch
+    all_reduce = machine.group.all_reduce(iteration.hidden_volume, sharpness) + reduction_launch
     exchanged = sum((exchange.repeats * machine.exchange_time(exchange, plan) for exchange in iteration.exchanges), start=jnp.zeros(()))
-    exchange_launches = sum((2 * exchange.repeats for exchange in iteration.exchanges), start=jnp.zeros(())) * machine.rates.launch
-    exchange_launches = jnp.where(plan.attention_data > 1, exchange_launches, 0.0)
+    exchange_launches = sum(
+        (jnp.where(exchange.groups > 1, 2 * exchange.repeats * machine.rates.launch, 0.0) for exchange in iteration.exchanges), start=jnp.zeros(())
+    )
+    gathered, merged = (
+        sum((op.repeats * machine.context_time(op, sharpness)[index] for op in iteration.layers), start=jnp.zeros(())) for index in (0, 1)
+    )
     reduced = model.reductions * all_reduce
-    total = reduced + exchanged
+    total = reduced + exchanged + gathered + merged
     shown = exposed(total, operators_time(iteration.layers, machine.rates, sharpness), plan) / jnp.maximum(total, 1e-30)
     add_operators(iteration.embedding, passes.rest)
     add_operators(iteration.layers, passes.layers)
     add_operators(iteration.head, passes.head)
-    launching = model.reductions * launch
+    launching = model.reductions * reduction_launch
     add("all_reduce", passes.layers, 0.0, 0.0, shown * (reduced - launching), shown * launching)
     if iteration.exchanges:
-        add("all_to_all", passes.layers, 0.0, 0.0, shown * (exchanged - exchange_launches), shown * exchange_launches)
-    add("all_reduce", passes.rest, 0.0, 0.0, all_reduce - launch, launch)
+        add("exchange", passes.layers, 0.0, 0.0, shown * (exchanged - exchange_launches), shown * exchange_launches)
+    if machine.context_launch is not None:
+        for name, seconds, count in (
+            ("context_all_gather", gathered, sum(op.repeats for op in iteration.layers if op.gathered is not None)),
+            ("context_merge", merged, sum(op.repeats for op in iteration.layers if op.merged is not None)),
+        ):
+            launching = jnp.asarray(count * machine.context_launch)
+            add(name, passes.layers, 0.0, 0.0, shown * (seconds - launching), shown * launching)
+    add("all_reduce", passes.rest, 0.0, 0.0, all_reduce - reduction_launch, reduction_launch)
     add("all_gather", passes.head, 0.0, 0.0, machine.group.all_gather(iteration.logits_volume, sharpness), launch)
     add("send", passes.rest, 0.0, 0.0, hop_time(plan, machine.links, iteration.hidden_volume), jnp.zeros(()))
     return rows

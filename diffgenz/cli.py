@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from diffgenz.errors import InputError, NoSolution
-from diffgenz.flags import Parser, add_deployment, add_json, add_layout
+from diffgenz.flags import GEAR, Parser, add_deployment, add_json, add_layout, add_serving
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,7 +36,7 @@ def _run(options: argparse.Namespace) -> tuple[str, Any]:
     if options.command == "list":
         from diffgenz import listing
 
-        return {"models": listing.models, "systems": listing.systems, "use-cases": listing.use_cases}[options.what]()
+        return {"models": listing.models, "systems": listing.systems, "use-cases": listing.use_cases, "formats": listing.formats}[options.what]()
     if options.command in ("search", "export"):
         from diffgenz import search_command
 
@@ -62,8 +62,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="diffgenz", description="What serving a large language model takes: latency, throughput, memory, energy, cost.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    listing = commands.add_parser("list", help="the models, systems or use cases that are shipped")
-    listing.add_argument("what", choices=("models", "systems", "use-cases"))
+    listing = commands.add_parser("list", help="the models, systems or use cases that are shipped, or the number formats")
+    listing.add_argument("what", choices=("models", "systems", "use-cases", "formats"))
     add_json(listing)
 
     estimate = commands.add_parser("estimate", help="latency, throughput, memory, energy and cost of a deployment", epilog=_EPILOG)
@@ -138,9 +138,28 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ttft", type=float, metavar="MS", help="time to first token, at most")
     parser.add_argument("--tpot", type=float, metavar="MS", help="time per output token, at most")
     parser.add_argument("--batch", type=int, nargs="+", help="requests in flight to try (default: powers of two to 4096)")
+    parser.add_argument("--weights", choices=("checkpoint",), help="serve it as its config.json says (default: formats that fit the system)")
+    parser.add_argument("--kv-cache", nargs="+", help=f"formats of keys and values to try, among them {GEAR} (default: dtype and fp8)")
+    parser.add_argument("--messages", help="format of what all-reduces, pipeline stages and combining experts send (default: dtype)")
+    parser.add_argument(
+        "--chunk",
+        type=_chunk,
+        nargs="+",
+        default=[None],
+        metavar="TOKENS",
+        help="chunked prefill: prompt tokens of one iteration to try, or whole; --tpot then holds while iterations carry chunks (default: whole)",
+    )
+    add_serving(parser)
     parser.add_argument("--top", type=int, default=10, help="rows to show (default: 10)")
     parser.add_argument("--out", metavar="FILE", help="save the rows as .json or .csv")
     parser.add_argument("--plot", metavar="FILE", help="draw the Pareto front as .png, .svg or .pdf (needs diffgenz[plots])")
+
+
+def _chunk(text: str) -> int | None:
+    try:
+        return None if text == "whole" else int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number of tokens nor whole") from None
 
 
 if __name__ == "__main__":

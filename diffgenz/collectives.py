@@ -60,24 +60,25 @@ class Rung(eqx.Module):
 
 
 class Group(eqx.Module):
-    """Neighbouring ranks that communicate, spread over the network levels from the innermost outwards."""
+    """Ranks at equal distances that communicate, spread over the network levels from the innermost outwards."""
 
     rungs: tuple[Rung, ...]
 
     @classmethod
-    def of(cls, count: Scalar, links: Sequence[Link]) -> "Group":
-        """`count` neighbouring ranks, at least 1. Their number is structure, not differentiated."""
+    def of(cls, count: Scalar, links: Sequence[Link], stride: Scalar | None = None) -> "Group":
+        """`count` ranks, at least 1, neighbours or each `stride` from the next. Their number is structure, not differentiated."""
         count = jax.lax.stop_gradient(count)
         rungs = []
-        inner_size, arriving = 1.0, jnp.ones(())
+        inner_size, inner_room, arriving = 1.0, 1.0, jnp.ones(())
         for index, link in enumerate(links):
             size = link.size / inner_size
-            ranks = jnp.maximum(jnp.ceil(count / inner_size), 1.0)
+            room = link.size if stride is None else jnp.maximum(jnp.floor(link.size / jax.lax.stop_gradient(stride)), 1.0)
+            ranks = jnp.maximum(jnp.ceil(count / inner_room), 1.0)
             if index < len(links) - 1:  # the outermost level holds all
-                ranks = jnp.minimum(ranks, size)
+                ranks = jnp.minimum(ranks, room / inner_room)
             reciprocal = 1 / ranks
             rungs.append(Rung(link, Ranks(ranks, reciprocal, size), arriving))
-            inner_size, arriving = link.size, arriving * reciprocal
+            inner_size, inner_room, arriving = link.size, room, arriving * reciprocal
         return cls(tuple(rungs))
 
     def all_reduce(self, volume: Scalar, sharpness: float = SHARPNESS) -> Scalar:

@@ -12,14 +12,15 @@ import numpy as np
 
 from diffgenz.attribution import RESOURCES, Breakdown, breakdown
 from diffgenz.errors import InputError
+from diffgenz.footprint import Memory
+from diffgenz.format_flags import precision_json, precision_of
 from diffgenz.hardware import Platform
 from diffgenz.inference import Estimate
 from diffgenz.inference import estimate as estimate_one
 from diffgenz.models.huggingface import load_model
 from diffgenz.models.model import Model
-from diffgenz.precision import Precision
 from diffgenz.sensitivity import elasticities, metric_named
-from diffgenz.serving_options import Draft, Serving, Speculation
+from diffgenz.serving_flags import serving_json, serving_line, serving_of
 from diffgenz.smallest import Layout, smallest_layout
 from diffgenz.smooth import HARD
 from diffgenz.specs import read_spec
@@ -38,9 +39,9 @@ class Deployment:
         self.model: Model = load_model(options.model)
         self.spec = read_spec(options.system)
         self.platform = Platform.from_spec(self.spec, accelerators)
-        self.plan = Parallelism(self.layout.tensor, options.pp, options.dp, options.overlap, options.ep, options.attention_dp)
-        self.precision = Precision(options.dtype, options.weights, options.activations, options.kv_cache)
-        self.serving = _serving(options, self.layout.tensor, self.precision)
+        self.plan = plan_of(options, self.layout)
+        self.precision, self.formats = precision_of(options, self.platform.accelerator)
+        self.serving = serving_of(options, self.layout.tensor, self.precision)
         self.sharpness = sharpness_of(options.sharpness)
         self.batches = [float(batch) for batch in np.atleast_1d(options.batch)]
         self.input_tokens, self.output_tokens, self.images = options.isl, options.osl, options.images
@@ -52,11 +53,10 @@ class Deployment:
     @property
     def title(self) -> str:
         """What is estimated, for people."""
-        model, layout, precision = self.model, self.layout, self.precision
-        parameters, ranks = f"{float(model.parameters) / 1e9:.3g}e9 parameters", f"tp {layout.tensor}, pp {layout.pipeline}, dp {self.data}"
+        model, layout = self.model, self.layout
+        parameters, ranks = f"{float(model.parameters) / 1e9:.3g}e9 parameters", ranks_line(model, self.plan)
         if model.experts:
             parameters += f", {float(model.active_parameters) / 1e9:.3g}e9 active"
-            ranks += f", ep {int(self.plan.expert)}, attention dp {int(self.plan.attention_data)}"
         prompt = f"{self.input_tokens:g} tokens"
         if self.images and model.vision is not None:
             prompt += f" and {self.images} x {float(model.vision.tokens):g} of images"
@@ -66,8 +66,8 @@ class Deployment:
             [
                 f"{model.name} ({parameters}) on {machine}",
                 f"{ranks}; {prompt} in, {self.output_tokens:g} out",
-                *([] if self.serving is None else [_serving_line(self.serving)]),
-                f"weights {precision.weights}, activations {precision.activations}, KV cache {precision.kv_cache}, else {precision.dtype}",
+                *([] if self.serving is None else [serving_line(self.serving)]),
+                self.formats,
                 "uncalibrated: smooth roofline with launch latency, peaks fully reached",
             ]
         )
@@ -124,21 +124,17 @@ def _as_json(deployment: Deployment, point: Point) -> dict[str, Any]:
         "active_parameters": float(deployment.model.active_parameters),
         "system": deployment.spec.id,
         "accelerators": deployment.layout.accelerators,
-        "tensor": deployment.layout.tensor,
-        "pipeline": deployment.layout.pipeline,
-        "data": deployment.data,
-        "expert": int(deployment.plan.expert),
-        "attention_data": int(deployment.plan.attention_data),
+        **ranks_json(deployment.plan),
         "batch": point.batch,
         "input_tokens": deployment.input_tokens,
         "output_tokens": deployment.output_tokens,
         "images": deployment.images,
-        "precision": {name: getattr(deployment.precision, name) for name in ("dtype", "weights", "activations", "kv_cache")},
-        "serving": _serving_json(deployment.serving),
+        "precision": precision_json(deployment.precision),
+        "serving": serving_json(deployment.serving),
         "calibrated": False,
         **metrics,
         "memory": {name: _float(getattr(memory, name)) for name in ("weights", "kv_cache", "activations", "total", "capacity")}
-        | {"reserve": float(deployment.platform.accelerator.memory_reserve), "fits": fits},
+        | {"reserve": float(deployment.platform.accelerator.memory_reserve), "offloaded": _offloaded(deployment, memory), "fits": fits},
         "accelerators_needed": point.needed.accelerators
         if isinstance(point.needed, Layout)
         else None
@@ -147,6 +143,11 @@ def _as_json(deployment: Deployment, point: Point) -> dict[str, Any]:
         "bound_by": None if point.breakdown is None else {phase: point.breakdown.bound_by(phase) for phase in ("ttft", "tpot")},
         "breakdown": None if point.breakdown is None else {phase: point.breakdown.rows(phase) for phase in ("ttft", "tpot")},
     }
+
+
+def _offloaded(deployment: Deployment, memory: Memory) -> dict[str, float]:
+    """B in each tier of slower memory, by its name, where something may live there."""
+    return {tier.name: float(held) for tier, held in zip(deployment.platform.accelerator.tiers, memory.offloaded, strict=False)}
 
 
 def _float(value: Any) -> float | None:
@@ -159,7 +160,7 @@ def _summary(deployment: Deployment, points: list[Point]) -> str:
     rows = []
     for point in points:
         r = point.result
-        memory = f"{float(r.memory.total) / 1e9:.1f} of {float(r.memory.capacity) / 1e9:.1f}"
+        memory = _total_of_capacity(r.memory, 1)
         if point.breakdown is None:
             rows.append((f"{point.batch:g}", *("-",) * (6 + len(mixed)), memory, "-", "-", "does not fit"))
             continue
@@ -176,7 +177,8 @@ def _misfit(deployment: Deployment, point: Point) -> str:
     start = f"\nbatch {point.batch:g} does not fit: {_memory_line(deployment, point.result)}."
     if isinstance(point.needed, Layout):
         layout = point.needed
-        return f"{start}\nIt fits on {layout.accelerators}: tp {layout.tensor}, pp {layout.pipeline}, dp {deployment.data}."
+        context = f"cp {layout.context}, " if layout.context > 1 else ""
+        return f"{start}\nIt fits on {layout.accelerators}: tp {layout.tensor}, {context}pp {layout.pipeline}, dp {deployment.data}."
     return f"{start}\nNo layout of it fits: reduce the batch, the lengths, or the bytes per weight or KV element."
 
 
@@ -189,7 +191,14 @@ def _memory_line(deployment: Deployment, result: Estimate) -> str:
         "reserve": deployment.platform.accelerator.memory_reserve,
     }
     parts = ", ".join(f"{label} {float(value) / 1e9:.2f}" for label, value in labelled.items())
-    return f"memory per accelerator, GB: {parts}; total {float(memory.total) / 1e9:.2f} of {float(memory.capacity) / 1e9:.2f}"
+    moved = "".join(f"; {held / 1e9:.2f} GB of it in {name} memory" for name, held in _offloaded(deployment, memory).items())
+    return f"memory per accelerator, GB: {parts}; total {_total_of_capacity(memory, 2)}{moved}"
+
+
+def _total_of_capacity(memory: Memory, decimals: int) -> str:
+    """GB in use of those there are: main memory and, where something may move there, slower memory."""
+    room = "" if memory.room is None else f" + {float(memory.room) / 1e9:.{decimals}f}"
+    return f"{float(memory.total) / 1e9:.{decimals}f} of {float(memory.capacity) / 1e9:.{decimals}f}{room}"
 
 
 def _time_table(breakdown: Breakdown, phase: str) -> str:
@@ -249,71 +258,48 @@ def _with_unit(name: str, value: float) -> str:
 
 def layout_of(options: argparse.Namespace) -> tuple[Layout, int]:
     """The ranks of one replica and in all that the flags ask for, and the accelerators they run on."""
-    for name in ("gpus", "tp", "pp", "dp", "ep", "attention_dp"):
+    for name in ("gpus", "tp", "cp", "pp", "dp", "ep", "attention_dp"):
         value = getattr(options, name)
         if value is not None and value < 1:
             raise InputError(f"--{name.replace('_', '-')}: {value} is not allowed; it must be at least 1")
     tensor = options.tp if options.tp is not None else _left_over(options)
-    ranks = tensor * options.attention_dp * options.pp * options.dp
+    ranks = tensor * options.cp * options.attention_dp * options.pp * options.dp
     accelerators = options.gpus if options.gpus is not None else ranks
     if ranks > accelerators:
-        layout = f"tp {tensor} x attention-dp {options.attention_dp} x pp {options.pp} x dp {options.dp}"
+        layout = f"tp {tensor} x cp {options.cp} x attention-dp {options.attention_dp} x pp {options.pp} x dp {options.dp}"
         raise InputError(f"--gpus: {layout} = {ranks} ranks exceed {accelerators}; give more, or fewer ranks")
-    return Layout(tensor, options.pp, ranks), accelerators
+    return Layout(tensor, options.pp, ranks, options.cp), accelerators
+
+
+def plan_of(options: argparse.Namespace, layout: Layout) -> Parallelism:
+    """The plan that the flags ask for, `layout` being theirs."""
+    sequence = 1.0 if options.sp else None
+    return Parallelism(layout.tensor, options.pp, options.dp, options.overlap, options.ep, options.attention_dp, options.cp, sequence)
+
+
+def ranks_line(model: Model, plan: Parallelism) -> str:
+    """The ranks of a plan, for people; those of experts where there are any, others beyond tensor, pipeline and data where they are in use."""
+    ranks = f"tp {int(plan.tensor)}"
+    ranks += "" if plan.context is None else f", cp {int(plan.context)}"
+    ranks += f", pp {int(plan.pipeline)}, dp {int(plan.data)}"
+    ranks += f", ep {int(plan.expert)}, attention dp {int(plan.attention_data)}" if model.experts else ""
+    return ranks + ("" if plan.sequence is None else ", sequence parallel")
+
+
+def ranks_json(plan: Parallelism) -> dict[str, Any]:
+    """The ranks of a plan, by field, and whether it is sequence parallel."""
+    names = ("tensor", "pipeline", "data", "expert", "attention_data")
+    context = 1 if plan.context is None else int(plan.context)
+    return {name: int(getattr(plan, name)) for name in names} | {"context": context, "sequence": plan.sequence is not None}
 
 
 def _left_over(options: argparse.Namespace) -> int:
-    """Tensor-parallel ranks where none are given: the accelerators that pipeline stages and replicas leave."""
-    others = options.attention_dp * options.pp * options.dp
+    """Tensor-parallel ranks where none are given: the accelerators that the other ranks leave."""
+    others = options.cp * options.attention_dp * options.pp * options.dp
     gpus = options.gpus if options.gpus is not None else others
     if gpus % others:
-        raise InputError(f"--gpus: {gpus} accelerators do not divide over the {others} of attention-dp, pp and dp; give --tp")
+        raise InputError(f"--gpus: {gpus} accelerators do not divide over the {others} of cp, attention-dp, pp and dp; give --tp")
     return gpus // others
-
-
-def _serving(options: argparse.Namespace, tensor: int, precision: Precision) -> Serving | None:
-    """The serving options, or None where no flag asks for any. The draft model gets the ranks and formats of the other, as far as it has heads."""
-    if options.drafts is None:
-        for flag, value in (("--acceptance", options.acceptance), ("--draft-model", options.draft_model)):
-            if value is not None:
-                raise InputError(f"{flag}: {value} is of no use without --drafts; give the tokens proposed for each verification")
-    elif options.acceptance is None:
-        raise InputError(f"--drafts: {options.drafts:g} drafts need --acceptance, the probability that one is accepted")
-    if all(value is None for value in (options.chunk, options.prefix_hit, options.drafts, options.beams)):
-        return None
-    draft = speculation = None
-    if options.draft_model is not None:
-        model = load_model(options.draft_model)
-        draft = Draft(model, min(tensor, int(model.most_shards)), precision)
-    if options.drafts is not None:
-        speculation = Speculation(options.drafts, options.acceptance, draft)
-    return Serving(options.chunk, 0.0 if options.prefix_hit is None else options.prefix_hit, speculation, options.beams)
-
-
-def _serving_json(serving: Serving | None) -> dict[str, Any]:
-    """The options in use; null where one is not."""
-    s = serving or Serving()
-    names = {
-        "drafts": s.speculation and float(s.speculation.drafts),
-        "acceptance": s.speculation and float(s.speculation.acceptance),
-        "tokens_per_verification": s.speculation and float(s.speculation.tokens),
-        "draft_model": s.draft and s.draft.model.name,
-    }
-    return {"chunk": _float(s.chunk), "prefix_hit": float(s.prefix_hit), **names, "beams": _float(s.beams)}
-
-
-def _serving_line(serving: Serving) -> str:
-    """The options in use, for people."""
-    j = _serving_json(serving)
-    parts = [f"chunks of {j['chunk']:g} tokens"] if serving.chunk is not None else []
-    if j["prefix_hit"]:
-        parts.append(f"{100 * j['prefix_hit']:g} % of prompts cached")
-    if serving.speculation is not None:
-        by = f" by {j['draft_model']}" if j["draft_model"] else ""
-        parts.append(f"{j['drafts']:g} drafts{by}, acceptance {j['acceptance']:g}: {j['tokens_per_verification']:.3g} tokens per verification")
-    if serving.beams is not None:
-        parts.append(f"{j['beams']:g} beams")
-    return "serving: " + ("; ".join(parts) or "no option in use")
 
 
 def sharpness_of(text: str) -> float:

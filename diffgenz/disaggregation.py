@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffgenz.checks import check
+from diffgenz.drafting import Drafter
 from diffgenz.encoding import prompted
 from diffgenz.hardware import Platform
 from diffgenz.inference import estimate
@@ -53,7 +54,7 @@ class Disaggregated(eqx.Module):
         ttft: of a request that waits for none: prefill, then the transfer of its KV cache.
         tpot: between tokens of one request on a full decode worker.
         transfer: the part of ttft that is the transfer.
-        kv_cache: B of one prompt, all layers and heads: what is sent.
+        kv_cache: B of one prompt, all layers and heads, those of what drafts included: what is sent.
         sustained: requests/s of each of `STAGES`, shape (3,).
         prefill_per_decode: prefill workers for each decode worker at which both sustain the same.
     """
@@ -104,6 +105,9 @@ def disaggregate(
     first = estimate(model, prefill.platform, workload.replace(batch=1.0), prefill.plan, precision, serving=serving, sharpness=sharpness)
     rest = estimate(model, decode.platform, workload, decode.plan, precision, serving=serving, sharpness=sharpness)
     kv_cache = prompt_cache(model, prompted(model, workload), precision)
+    drafter = Drafter.of(serving, model, decode.plan, precision, workload.batch)
+    if drafter is not None:
+        kv_cache = kv_cache + prompt_cache(drafter.model, prompted(model, workload), drafter.precision)
     if serving is not None:
         kv_cache = kv_cache * jnp.maximum(1 - serving.prefix_hit, 1 / workload.input_tokens)
     transfer = link_latency + kv_cache / link_bandwidth

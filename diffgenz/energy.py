@@ -17,16 +17,20 @@ from diffgenz.workload import Parallelism
 def iteration_energy(iteration: Iteration, model: Model, platform: Platform, plan: Parallelism, precision: Precision) -> Scalar:
     """J that one tensor-parallel rank spends on one micro-batch over all stages, idle power apart.
 
-    Messages cost the innermost level's energy per byte: an all-reduce sends 2 (n - 1) / n of its volume from each rank, a token on its way
-    to experts and back one copy for each that another rank holds.
+    Messages cost the innermost level's energy per byte: an all-reduce sends 2 (n - 1) / n of its volume from each rank, an all-gather half of
+    that, a token on its way to experts and back one copy for each that another rank holds (as all-to-all sends it).
     """
     computing = _operators_energy(iteration.operators, platform.accelerator, precision)
     if not platform.network:
         return computing
     sent = 2 * (1 - 1 / plan.tensor) * (model.reductions + 1) * iteration.hidden_volume + (plan.pipeline - 1) * iteration.hidden_volume
     for exchange in iteration.exchanges:
-        away = jnp.where(plan.attention_data > 1, exchange.picks * (1 - 1 / plan.expert), 0.0)
-        sent = sent + exchange.repeats * away * (exchange.dispatch + exchange.combine)
+        away = jnp.where(exchange.groups > 1, exchange.picks * (1 - 1 / plan.expert), 0.0)
+        sent = sent + exchange.repeats * away * exchange.busiest * (exchange.dispatch + exchange.combine)
+    if plan.context is not None:
+        gathered = sum((op.repeats * op.gathered for op in iteration.layers if op.gathered is not None), start=jnp.zeros(()))
+        merged = sum((op.repeats * op.merged for op in iteration.layers if op.merged is not None), start=jnp.zeros(()))
+        sent = sent + (1 - 1 / plan.context) * (gathered + 2 * merged)
     return computing + sent * platform.network[0].energy_per_byte
 
 

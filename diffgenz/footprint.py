@@ -4,17 +4,21 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
+from diffgenz.drafting import Drafter
 from diffgenz.encoding import Encoding
-from diffgenz.hardware import Accelerator
+from diffgenz.hardware import Accelerator, MemoryTier
 from diffgenz.iteration import Iteration, prefill_step
 from diffgenz.models.model import Model
-from diffgenz.operators import Operator, Step
+from diffgenz.operators import Kind, Operator, Step
 from diffgenz.pipeline import Pipeline
 from diffgenz.precision import Precision
 from diffgenz.served import chunk_count, decode_iteration, decode_layers, decode_step, mixed_iteration, prefill_iteration, prompt_step
-from diffgenz.serving_options import Serving
+from diffgenz.serving_options import MTP, Offload, Serving
 from diffgenz.smooth import Leaf, Scalar, ceil_share
 from diffgenz.workload import Parallelism, Workload
+
+MATRICES = (Kind.LINEAR, Kind.WIDE)
+"""Operators whose weights may be offloaded; norms and convolutions are too small to be worth it."""
 
 
 class Memory(eqx.Module):
@@ -22,7 +26,9 @@ class Memory(eqx.Module):
 
     Arguments:
         weights: of its shard. kv_cache: and states, of all requests in flight at full length. activations: of the largest step.
-        total: their sum, and what the runtime reserves. capacity: what the accelerator has.
+        total: their sum, and what the runtime reserves. capacity: of the main memory.
+        movable: the part of the total that may live in slower memory; None where nothing may. room: what slower memory holds, all tiers together.
+        offloaded: what lives in each tier, nearest first, since the main memory is full.
     """
 
     weights: Leaf
@@ -30,11 +36,15 @@ class Memory(eqx.Module):
     activations: Leaf
     total: Leaf
     capacity: Leaf
+    movable: Leaf | None = None
+    room: Leaf | None = None
+    offloaded: tuple[Leaf, ...] = ()
 
     @property
     def margin(self) -> Leaf:
-        """B left; negative where it does not fit. Smooth, for optimizers."""
-        return self.capacity - self.total
+        """B left, in slower memory too if something may move there; negative where it does not fit. Smooth, for optimizers."""
+        left = self.capacity - self.total
+        return left if self.movable is None or self.room is None else left + jnp.minimum(self.movable, self.room)
 
     @property
     def fits(self) -> Bool[Array, "..."]:
@@ -56,7 +66,8 @@ def memory_use(
 
     Weights and KV cache are those of the stage with most layers. Embedding and LM head are both on the only stage, or on the first and the
     last, whichever is larger (tied weights: the same, on both). A vision tower is on the first. Activations: the residual stream and the
-    largest operator's inputs and outputs, of the largest iteration. A draft model adds its weights and KV cache.
+    largest operator's inputs and outputs, with what it gathers from context-parallel ranks, of the largest iteration. A draft model adds its
+    weights and KV cache; the model's own module too, on the last stage, which then has the embedding as well as the head.
     """
     requests = ceil_share(pipeline.requests, 1 / plan.attention_data)
     prompt = prompt_step(workload, plan, precision, pipeline.micro_batch, serving)
@@ -67,20 +78,37 @@ def memory_use(
     if encoding is not None:
         embedding = embedding + _stored(encoding.operators)
     ends = jnp.where(plan.pipeline > 1, jnp.maximum(embedding, head), embedding + head)
+    if serving is not None and isinstance(serving.draft, MTP):
+        ends = embedding + head
     weights = _stored(decode.layers) * pipeline.widest + ends
-    kv_cache = _cached(decode_layers(model, last, workload, serving)) * pipeline.widest
+    kv_cache = own_cache = _cached(decode_layers(model, last, workload, serving)) * pipeline.widest
     activations = _activations(model, workload, prompt, serving)
     if encoding is not None:
         for op in encoding.operators:
             activations = jnp.maximum(activations, encoding.passes * (op.inputs + op.outputs))
-    if serving is not None and serving.draft is not None:
-        draft = serving.draft
-        proposing = prefill_step(workload, draft.plan, draft.precision, requests)
+    drafter = Drafter.of(serving, model, plan, precision, pipeline.requests)
+    if drafter is not None:
+        proposing = prefill_step(workload, drafter.plan, drafter.precision, drafter.requests)
         last = decode_step(proposing, workload.input_tokens + workload.output_tokens - 1, serving)
-        weights = weights + _stored(Iteration.of(draft.model, last).operators)
-        kv_cache = kv_cache + _cached(decode_layers(draft.model, last, workload, serving))
+        weights = weights + _stored(Iteration.of(drafter.model, last).operators)
+        kv_cache = kv_cache + _cached(decode_layers(drafter.model, last, workload, serving))
     total = weights + kv_cache + activations + accelerator.memory_reserve
-    return Memory(weights, kv_cache, activations, total, accelerator.memory_capacity)
+    memory = Memory(weights, kv_cache, activations, total, accelerator.memory_capacity)
+    if serving is None or serving.offload is None:
+        return memory
+    matrices = tuple(op for op in decode.layers if op.kind in MATRICES)
+    return _offloaded(memory, own_cache if serving.offload is Offload.KV_CACHE else _stored(matrices) * pipeline.widest, accelerator.tiers)
+
+
+def _offloaded(memory: Memory, movable: Scalar, tiers: tuple[MemoryTier, ...]) -> Memory:
+    """`memory` with what it has no room for, as far as it is `movable`, in the nearest tier that has."""
+    left = jnp.minimum(jnp.maximum(memory.total - memory.capacity, 0.0), movable)
+    held = []
+    for tier in tiers:
+        held.append(jnp.minimum(left, tier.capacity))
+        left = left - held[-1]
+    room = sum((tier.capacity for tier in tiers), start=jnp.zeros(()))
+    return Memory(memory.weights, memory.kv_cache, memory.activations, memory.total, memory.capacity, movable, room, tuple(held))
 
 
 def _activations(model: Model, workload: Workload, prompt: Step, serving: Serving | None) -> Scalar:
@@ -95,8 +123,9 @@ def _activations(model: Model, workload: Workload, prompt: Step, serving: Servin
 def _held(iteration: Iteration) -> Scalar:
     largest = jnp.zeros(())
     for op in iteration.operators:
-        largest = jnp.maximum(largest, op.inputs + op.outputs)
-    return iteration.hidden_volume + largest
+        held = op.inputs + op.outputs
+        largest = jnp.maximum(largest, held if op.gathered is None else held + op.gathered)
+    return iteration.residual_volume + largest
 
 
 def _cached(layers: tuple[Operator, ...]) -> Scalar:

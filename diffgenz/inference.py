@@ -7,17 +7,19 @@ import equinox as eqx
 import jax
 
 from diffgenz.checks import check_at_most, check_divides
+from diffgenz.drafting import Drafter, Drafting
 from diffgenz.encoding import Encoding, check_images, encoding_time, prompted
 from diffgenz.energy import encoding_energy, iteration_energy
 from diffgenz.footprint import Memory, memory_use
 from diffgenz.hardware import Platform
 from diffgenz.iteration import Iteration, Machine, iteration_times
 from diffgenz.models.model import Model
+from diffgenz.offloading import Offloading
 from diffgenz.pipeline import Parts, Pipeline
 from diffgenz.precision import Precision
-from diffgenz.served import Drafting, chunk_count, decode_iteration, mixed_iteration, prefill_iteration, prompt_step
-from diffgenz.serving_options import Serving, check_draft
-from diffgenz.smooth import SHARPNESS, Leaf, Scalar, ceil_share, check_sharpness
+from diffgenz.served import chunk_count, decode_iteration, mixed_iteration, prefill_iteration, prompt_step
+from diffgenz.serving_options import Serving, check_serving
+from diffgenz.smooth import SHARPNESS, Leaf, Scalar, check_sharpness
 from diffgenz.workload import Parallelism, Workload
 
 
@@ -70,16 +72,17 @@ def estimate(
         workload: requests that arrive together.
         plan: default: one accelerator.
         precision: default: bf16 throughout.
-        serving: chunked prefill, prefix caching, speculation, beams; default: none of them.
+        serving: chunked prefill, prefix caching, speculation, beams, offloading; default: none of them.
         sharpness: 1, 2, 4, 8 or `HARD`, see `smooth`.
 
     Raises:
-        InputError: more ranks than accelerators, heads or layers, a format the accelerator does not multiply, or images for a model without a tower.
+        InputError: more ranks than accelerators, heads or layers, a format the accelerator does not multiply, images for a model without a tower,
+            drafts by a module that the model does not have, or offloading to memory that the accelerator does not have.
     """
     plan, precision = plan or Parallelism(), precision or Precision()
     check_layout(model, platform, plan)
     check_images(model, workload)
-    check_draft(serving, plan)
+    check_serving(serving, model, platform.accelerator, plan)
     check_sharpness(sharpness)
     return _estimate(model, platform, workload, plan, precision, serving, sharpness)
 
@@ -87,13 +90,15 @@ def estimate(
 def check_layout(model: Model, platform: Platform, plan: Parallelism) -> None:
     """Raise `InputError` where `plan` needs more accelerators, heads or layers than there are. Traced numbers pass."""
     check_at_most(
-        "tensor x attention_data x pipeline x data",
+        "tensor x context x attention_data x pipeline x data",
         plan.ranks,
         platform.accelerators,
         "the platform's accelerators; use fewer ranks or more accelerators",
     )
     check_at_most("tensor", plan.tensor, model.most_shards, f"the heads of {model.name}; use fewer tensor-parallel ranks")
     check_at_most("pipeline", plan.pipeline, model.layers, f"the layers of {model.name}; use fewer stages")
+    if plan.context is not None and model.keeps_state:
+        check_at_most("context", plan.context, 1, f"since {model.name} keeps a state per sequence; use tensor, pipeline or data")
     if not model.experts:
         check_at_most("expert", plan.expert, 1, f"since {model.name} has no experts; leave it out")
         check_at_most("attention_data", plan.attention_data, 1, f"since {model.name} has no experts; use data")
@@ -108,7 +113,8 @@ class Phases(eqx.Module):
         prefill: of a micro-batch, or of one of its `chunks`. decode: of a micro-batch. mixed: both in one, where prompts are chunked.
         encoding: of images, where the model has a tower.
         tokens: of each sequence in a decode iteration; None: one.
-        drafting: the draft model's part, if there is one.
+        drafting: the part of what proposes tokens, if it takes any time.
+        offloading: slower memory, where something may live there.
     """
 
     pipeline: Pipeline
@@ -120,6 +126,7 @@ class Phases(eqx.Module):
     mixed: Iteration | None
     tokens: Scalar | None
     drafting: Drafting | None
+    offloading: Offloading | None
 
     @classmethod
     def of(
@@ -127,12 +134,16 @@ class Phases(eqx.Module):
     ) -> "Phases":
         """The phases of `workload`."""
         pipeline = Pipeline.of(workload, plan, model.layers)
-        group = ceil_share(pipeline.requests, 1 / plan.attention_data)
+        drafter = Drafter.of(serving, model, plan, precision, pipeline.requests)
         encoding = Encoding.of(model, workload, plan, precision, pipeline.requests)
         workload = prompted(model, workload)
         prompt = prompt_step(workload, plan, precision, pipeline.micro_batch, serving)
         chunks = chunk_count(prompt, serving)
         prefill, decode = prefill_iteration(model, prompt, chunks), decode_iteration(model, prompt, workload, serving)
+        offloading = None
+        if serving is not None and serving.offload is not None:
+            memory = memory_use(model, platform.accelerator, workload, plan, precision, pipeline, serving, encoding)
+            offloading = Offloading.of(serving.offload, memory, platform.accelerator, pipeline)
         return cls(
             pipeline,
             Machine.of(platform, plan, precision),
@@ -142,8 +153,14 @@ class Phases(eqx.Module):
             chunks,
             None if chunks is None else mixed_iteration(model, prompt, prefill, decode),
             None if serving is None or serving.speculation is None else serving.speculation.tokens,
-            Drafting.of(platform, workload, group, serving),
+            None if drafter is None or serving is None else Drafting.of(drafter, platform, workload, serving),
+            offloading,
         )
+
+    def times(self, iteration: Iteration, model: Model, plan: Parallelism, sharpness: float) -> Parts:
+        """Seconds of each part of `prefill`, `decode` or `mixed`, the wait for slower memory included."""
+        own = iteration_times(iteration, model, self.machine, plan, sharpness)
+        return own if self.offloading is None else self.offloading.slowed(own, iteration)
 
     def prefill_passes(self, times: Parts) -> Parts:
         """How often each part of `prefill` counts in the time to first token."""
@@ -163,15 +180,14 @@ def _estimate(
     phases = Phases.of(model, platform, workload, plan, precision, serving)
     pipeline, accelerator, drafting, encoding = phases.pipeline, platform.accelerator, phases.drafting, phases.encoding
     workload = prompted(model, workload)
-    prefill = iteration_times(phases.prefill, model, phases.machine, plan, sharpness)
-    decode = iteration_times(phases.decode, model, phases.machine, plan, sharpness)
+    prefill, decode = (phases.times(iteration, model, plan, sharpness) for iteration in (phases.prefill, phases.decode))
     ttft = prefill.total(phases.prefill_passes(prefill))
     if encoding is not None:
         ttft = ttft + encoding_time(encoding, phases.machine, plan, sharpness)
     tpot = decode.total(phases.decode_passes(decode))
     mixed_tpot = None
     if phases.mixed is not None:
-        mixed = iteration_times(phases.mixed, model, phases.machine, plan, sharpness)
+        mixed = phases.times(phases.mixed, model, plan, sharpness)
         mixed_tpot = mixed.total(phases.decode_passes(mixed))
     if drafting is not None:
         proposing = drafting.times(drafting.decode, sharpness).total(drafting.decodes)
@@ -186,6 +202,8 @@ def _estimate(
     per_accelerator = (
         throughput * phases.machine.shard * (1 / plan.attention_data) * (1 / plan.pipeline) * (1 / plan.data)
     )  # reciprocals that exist already
+    if plan.context is not None:
+        per_accelerator = per_accelerator / plan.context
     prefill_energy = iteration_energy(phases.prefill, model, platform, plan, precision)
     decode_energy = iteration_energy(phases.decode, model, platform, plan, precision)
     if phases.chunks is not None:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from diffgenz.collectives import Group, Link
 from diffgenz.hardware import Platform
 from diffgenz.models.model import Model
-from diffgenz.operators import Exchange, Operator, Step
+from diffgenz.operators import ContextShare, Exchange, Operator, Step
 from diffgenz.pipeline import Parts, hop_time
 from diffgenz.precision import Precision
 from diffgenz.roofline import Rates, operators_time
@@ -29,16 +29,23 @@ class Machine(eqx.Module):
     Arguments:
         rates: of one accelerator. links: the network levels. group: the tensor-parallel ranks.
         stage: the ranks of a pipeline stage, over which experts are spread.
+        peers: a rank of each group in a stage with tokens of its own, or its part of a sequence: attention_data x context, `tensor` apart.
         shard: 1 / tensor-parallel ranks.
-        collective_launch: s to launch a collective; zero where the group is one rank.
+        collective_launch: s to launch a collective; zero where the group is one rank. reduction_launch: of an all-reduce, which is two of them
+            (reduce-scatter and all-gather) in sequence parallelism.
+        context: the context-parallel ranks, `tensor` apart. context_launch: s to launch one of their collectives. None without.
     """
 
     rates: Rates
     links: tuple[Link, ...]
     group: Group
     stage: Group
+    peers: Group
     shard: Scalar
     collective_launch: Scalar
+    reduction_launch: Scalar
+    context: Group | None
+    context_launch: Scalar | None
 
     @classmethod
     def of(cls, platform: Platform, plan: Parallelism, precision: Precision) -> "Machine":
@@ -47,12 +54,38 @@ class Machine(eqx.Module):
         links = tuple(Link.of(level) for level in platform.network)
         shard = 1 / plan.tensor
         launch = jnp.where(shard < 1, rates.launch, 0.0)
-        return cls(rates, links, Group.of(plan.tensor, links), Group.of(plan.stage, links), shard, launch)
+        return cls(
+            rates=rates,
+            links=links,
+            group=Group.of(plan.tensor, links),
+            stage=Group.of(plan.stage, links),
+            peers=Group.of(plan.groups, links, plan.tensor),
+            shard=shard,
+            collective_launch=launch,
+            reduction_launch=launch if plan.sequence is None else launch * (1 + plan.sequence),
+            context=None if plan.context is None else Group.of(plan.context, links, plan.tensor),
+            context_launch=None if plan.context is None else jnp.where(plan.context > 1, rates.launch, 0.0),
+        )
 
     def exchange_time(self, exchange: Exchange, plan: Parallelism) -> Scalar:
-        """Seconds of one dispatch and combine; zero where all ranks see all tokens."""
-        moving = self.stage.there_and_back(exchange.dispatch + exchange.combine, exchange.picks, plan.expert)
-        return jnp.where(plan.attention_data > 1, moving + 2 * self.rates.launch, 0.0)
+        """Seconds of one dispatch and combine, by the faster of two transports; zero where all ranks see all tokens.
+
+        All-to-all: each rank sends its share of its tokens to their experts, and gets it back; the busiest experts set the pace.
+        All-gather, and reduce-scatter on the way back: every rank gets the tokens of all its peers, and picks those of its experts.
+        """
+        scattered = self.stage.there_and_back(exchange.busiest * (exchange.dispatch + exchange.combine), exchange.picks, plan.expert)
+        gathered = self.peers.all_gather(plan.stage * exchange.dispatch) + self.peers.all_gather(plan.stage * exchange.combine)
+        return jnp.where(exchange.groups > 1, jnp.minimum(scattered, gathered) + 2 * self.rates.launch, 0.0)
+
+    def context_time(self, op: Operator, sharpness: float = SHARPNESS) -> tuple[Scalar, Scalar]:
+        """Seconds in which context-parallel ranks gather what `op` reads, and merge what it writes; once, launches included."""
+        gathering = merging = jnp.zeros(())
+        if self.context is not None and self.context_launch is not None:
+            if op.gathered is not None:
+                gathering = self.context.all_gather(op.gathered, sharpness) + self.context_launch
+            if op.merged is not None:
+                merging = self.context.all_reduce(op.merged, sharpness) + self.context_launch
+        return gathering, merging
 
 
 class Iteration(NamedTuple):
@@ -60,7 +93,8 @@ class Iteration(NamedTuple):
 
     Arguments:
         layers, embedding, head: operators of each part.
-        hidden_volume: B of the new tokens' hidden states: what each all-reduce sums and each stage passes on.
+        hidden_volume: B of the new tokens' hidden states as messages: what each all-reduce sums and each stage passes on.
+        residual_volume: B of those that this rank keeps between blocks: all, or its share in sequence parallelism.
         logits_volume: B of the logits, gathered over the tensor-parallel ranks.
         exchanges: what goes to experts on other ranks and back.
     """
@@ -69,6 +103,7 @@ class Iteration(NamedTuple):
     embedding: tuple[Operator, ...]
     head: tuple[Operator, ...]
     hidden_volume: Scalar
+    residual_volume: Scalar
     logits_volume: Scalar
     exchanges: tuple[Exchange, ...]
 
@@ -80,7 +115,8 @@ class Iteration(NamedTuple):
             model.layer_operators(step),
             model.embedding_operators(step),
             model.head_operators(sampled),
-            step.tokens * model.hidden * step.precision.dtype_size,
+            step.tokens * model.hidden * step.precision.message_size,
+            step.residual_tokens * model.hidden * step.precision.dtype_size,
             sampled.sequences * model.vocabulary * step.precision.dtype_size,
             model.exchanges(step),
         )
@@ -94,17 +130,29 @@ class Iteration(NamedTuple):
 def prefill_step(workload: Workload, plan: Parallelism, precision: Precision, sequences: Scalar) -> Step:
     """The prompts of `sequences` requests at once, on one of the attention groups that share them."""
     mine = ceil_share(sequences, 1 / plan.attention_data)
-    return Step(mine, workload.input_tokens, 0.0, 1 / plan.tensor, precision, 1 / plan.expert, plan.attention_data)
+    return Step(
+        mine,
+        plan.share(workload.input_tokens),
+        0.0,
+        1 / plan.tensor,
+        precision,
+        1 / plan.expert,
+        plan.attention_data,
+        shared=None if plan.context is None else ContextShare(plan.context),
+        sequence=plan.sequence,
+    )
 
 
 def iteration_times(iteration: Iteration, model: Model, machine: Machine, plan: Parallelism, sharpness: float = SHARPNESS) -> Parts:
     """Seconds of each part of an iteration on one tensor-parallel rank."""
     rates, group = machine.rates, machine.group
-    all_reduce = group.all_reduce(iteration.hidden_volume, sharpness) + machine.collective_launch
+    all_reduce = group.all_reduce(iteration.hidden_volume, sharpness) + machine.reduction_launch
     gather = group.all_gather(iteration.logits_volume, sharpness) + machine.collective_launch
     communication = model.reductions * all_reduce
     for exchange in iteration.exchanges:
         communication = once(communication + exchange.repeats * machine.exchange_time(exchange, plan), machine.shard)
+    if machine.context is not None:
+        communication = communication + sum(op.repeats * sum(machine.context_time(op, sharpness)) for op in iteration.layers)
     computing = once(operators_time(iteration.layers, rates, sharpness), machine.shard)
     embedding = operators_time(iteration.embedding, rates, sharpness) + all_reduce
     return Parts(

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from diffgenz.formats import FORMATS
 from diffgenz.model_files import model_ids, read_config
 from diffgenz.specs import read_spec, system_ids
 from diffgenz.tables import number, table
@@ -59,6 +60,14 @@ def systems() -> tuple[str, Any]:
         for spec in specs
     ]
     return table(header, rows, "ll") + f"\n{len(rows)} systems; any other TOML of hw_specs/README.md's schema loads by its path", data
+
+
+def formats() -> tuple[str, Any]:
+    """The number formats: text and JSON."""
+    data = [{"id": name, **format._asdict()} for name, format in FORMATS.items()]
+    rows = [(name, f"{8 * format.size:.6g}", format.peak, format.note) for name, format in FORMATS.items()]
+    footer = "a KV cache can also be gear-CORE[:OUTLIERS[:RANK]], GEAR around one of these"
+    return table(("format", "bits", "multiplied as", "note"), rows, "lrll") + f"\n{footer}", data
 
 
 def use_cases() -> tuple[str, Any]:

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 
 from diffgenz.precision import Precision
 from diffgenz.record import Record
-from diffgenz.smooth import Leaf, Scalar, as_leaf
+from diffgenz.smooth import Leaf, Scalar, as_leaf, ceil_share
 
-STATE_SIZE = 4.0
-"""B of an element of a recurrent state, which is kept in fp32."""
+LOG_SUM_EXP_SIZE = 4.0
+"""B of the log-sum-exp of a query's scores, by which partial attention outputs are merged: fp32."""
 
 
 class Kind(enum.Enum):
@@ -40,6 +40,7 @@ class Operator(eqx.Module):
         active: the share of them that one token is multiplied with (1, but for routed experts).
         cached: B of KV cache or state that stay in memory.
         repeats: executions.
+        gathered: B, all parts together, that context-parallel ranks gather for it. merged: B of its outputs that they sum. None: nothing.
     """
 
     name: str = eqx.field(static=True)
@@ -57,6 +58,8 @@ class Operator(eqx.Module):
     active: Scalar | float = 1.0
     cached: Scalar | float = 0.0
     repeats: Scalar | float = 1.0
+    gathered: Scalar | None = None
+    merged: Scalar | None = None
 
     @property
     def flops(self) -> Scalar | float:
@@ -73,18 +76,42 @@ class Operator(eqx.Module):
         return eqx.tree_at(lambda op: op.repeats, self, self.repeats * repeats)
 
 
+class ContextShare(Record):
+    """How the context-parallel ranks of an attention group share the sequences of an iteration.
+
+    Arguments:
+        ranks: in the group.
+        distinct: new tokens of all ranks over those of one: 1 in decode, where each computes all of them; None: `ranks`, as in prefill.
+    """
+
+    ranks: Leaf = eqx.field(converter=as_leaf)
+    distinct: Leaf | None = eqx.field(converter=lambda distinct: None if distinct is None else as_leaf(distinct), default=None)
+
+    @property
+    def parts(self) -> Scalar:
+        """`distinct`, whatever the phase."""
+        return self.ranks if self.distinct is None else self.distinct
+
+    @property
+    def repeated(self) -> Scalar | None:
+        """The share of a rank's tokens that the others compute too, None where there is none: d / (p + d) of p own and d common ones."""
+        return None if self.distinct is None else (self.ranks - self.distinct) / jnp.maximum(self.ranks - 1, 1.0)
+
+
 class Step(Record):
     """One iteration of a batch, as one device sees it.
 
     Arguments:
         sequences: requests in the (micro-)batch.
-        queries: new tokens per request: the prompt in prefill, 1 in decode.
+        queries: new tokens per request: the prompt in prefill (this rank's part of it), 1 in decode.
         context: tokens per request already in the KV cache.
         shard: the device's share of every layer's heads and features, 1 / tensor-parallel ranks.
         precision: the formats.
         expert_shard: the device's share of the routed experts, 1 / expert-parallel groups.
         attention_data: groups of ranks with requests of their own, such as these, whose tokens meet at the experts.
         decoding: whether this is decode, for blocks that compute it in another form (latent attention).
+        shared: how context-parallel ranks share the sequences; None: they do not.
+        sequence: 1 where tensor-parallel ranks share what is done to each token alone between their blocks, else 0; None: 0.
     """
 
     sequences: Leaf = eqx.field(converter=as_leaf)
@@ -95,33 +122,61 @@ class Step(Record):
     expert_shard: Leaf = eqx.field(converter=as_leaf, default=1.0)
     attention_data: Leaf = eqx.field(converter=as_leaf, default=1.0)
     decoding: bool = eqx.field(static=True, default=False)
+    shared: ContextShare | None = None
+    sequence: Leaf | None = None
 
     @property
     def tokens(self) -> Scalar:
         """New tokens in the iteration."""
         return self.sequences * self.queries
 
+    @property
+    def all_queries(self) -> Scalar:
+        """New tokens per request on all context-parallel ranks."""
+        return self.queries if self.shared is None else self.queries * self.shared.parts
+
+    @property
+    def residual_tokens(self) -> Scalar:
+        """New tokens that this rank normalises and keeps the residual stream of: all, or its share, rounded up."""
+        return self.tokens if self.sequence is None else self.tokens - self.sequence * (self.tokens - ceil_share(self.tokens, self.shard))
+
+    @property
+    def groups(self) -> Scalar:
+        """New tokens that meet at the experts over those of this rank: the groups of ranks with tokens of their own."""
+        return self.attention_data if self.shared is None else self.attention_data * self.shared.parts
+
+    @property
+    def own_tokens(self) -> Scalar:
+        """New tokens over all ranks that see them too: what this one sends to experts."""
+        own = self.tokens * self.shard
+        return own if self.shared is None else own * (self.shared.parts / self.shared.ranks)
+
 
 class Exchange(NamedTuple):
-    """Tokens on their way to experts and back, where attention groups have requests of their own.
+    """Tokens on their way to experts and back, where groups of ranks have tokens of their own.
 
     Arguments:
         picks: experts per token. dispatch, combine: B of one copy of this device's tokens, its share of those it sees, on the way there and back.
+        busiest: what the busiest group of experts gets over the mean. groups: of ranks with tokens of their own; with 1 nothing travels.
         repeats: executions.
     """
 
     picks: Scalar
     dispatch: Scalar
     combine: Scalar
+    busiest: Scalar
+    groups: Scalar
     repeats: Scalar | float = 1.0
 
 
 def linear(name: str, rows: Scalar, outputs: Scalar, inputs: Scalar, precision: Precision, *, bias: bool = False) -> Operator:
-    """A linear layer: (rows, inputs) x (inputs, outputs).
+    """A linear layer: (rows, inputs) x (inputs, outputs); in dtype where only experts are quantised.
 
     Arguments:
         rows: tokens. outputs, inputs: features of this device's shard. bias: whether it adds one.
     """
+    if precision.experts_only:
+        return wide_linear(name, rows, outputs, inputs, precision, bias=bias)
     parameters = outputs * (inputs + bias)
     return Operator(
         name,
@@ -213,12 +268,13 @@ def attention_keys(step: Step, window: Scalar | None) -> Scalar:
     Query j of q sees min(context + j, window) keys. Written without differences of squares, which would cancel in float32:
     of the q queries, `ramp` are still filling the window.
     """
+    queries = step.all_queries
     if window is None:
-        return step.context + 0.5 * (step.queries + 1)
+        return step.context + 0.5 * (queries + 1)
     start = jnp.minimum(step.context, window)
-    end = jnp.minimum(step.context + step.queries, window)
+    end = jnp.minimum(step.context + queries, window)
     ramp = end - start
-    return (ramp * (0.5 * (start + end + 1)) + (step.queries - ramp) * window) / step.queries
+    return (ramp * (0.5 * (start + end + 1)) + (queries - ramp) * window) / queries
 
 
 def attention(step: Step, heads: Scalar, kv_heads: Scalar, head_dim: Scalar, window: Scalar | None = None) -> Operator:
@@ -229,24 +285,45 @@ def attention(step: Step, heads: Scalar, kv_heads: Scalar, head_dim: Scalar, win
 
     Keys and values are read once per KV head, at the KV cache's format; FLOP are 4 per (query, key) pair, head and head_dim.
     """
-    length = step.context + step.queries
+    length = step.context + step.all_queries
     held = length if window is None else jnp.minimum(length, window)
-    read = length if window is None else jnp.minimum(length, window + step.queries - 1)
-    per_token = 2 * kv_heads * head_dim * step.precision.kv_cache_size
-    keys = attention_keys(step, window)
-    return attention_over(step, keys, heads, head_dim, head_dim, read=step.sequences * read * per_token, held=step.sequences * held * per_token)
+    read = sent = length if window is None else jnp.minimum(length, window + step.all_queries - 1)
+    if step.shared is not None and not step.decoding and window is not None:
+        read = jnp.minimum(read, step.queries + 2 * (window - 1))  # zig-zag: two runs of queries, a window before each
+    each = step.sequences * (2 * kv_heads * head_dim * step.precision.cached_size(head_dim))
+    return attention_over(step, attention_keys(step, window), heads, head_dim, head_dim, read=read * each, held=held * each, sent=sent * each)
 
 
 def attention_over(
-    step: Step, keys: Scalar, heads: Scalar, query_dim: Scalar, value_dim: Scalar, *, read: Scalar, held: Scalar | float, name: str = "attention"
+    step: Step,
+    keys: Scalar,
+    heads: Scalar,
+    query_dim: Scalar,
+    value_dim: Scalar,
+    *,
+    read: Scalar,
+    held: Scalar | float,
+    sent: Scalar | None = None,
+    name: str = "attention",
 ) -> Operator:
     """Attention of each new token over `keys` others, whatever it reads them from.
 
     Arguments:
         keys: mean per new token. query_dim, value_dim: of a head's queries (and keys), and of its values (and outputs).
-        read, held: B of keys and values that it moves, and that stay cached.
+        read, held: B of keys and values that it moves, and that stay cached, of whole sequences.
+        sent: B of whole sequences that context-parallel ranks gather in prefill; default: `read`.
+
+    Context-parallel ranks each cache an equal part. In prefill they gather all of it, and each attends with its own queries. In decode each
+    attends to its part with all queries, and outputs are merged by their log-sum-exp: value_dim numbers and one of fp32 per query and head.
     """
-    size = step.precision.dtype_size
+    size, gathered, merged = step.precision.dtype_size, None, None
+    if step.shared is not None:
+        part = 1 / step.shared.ranks
+        held = held * part
+        if step.decoding:
+            keys, read, merged = keys * part, read * part, step.tokens * heads * (value_dim * size + LOG_SUM_EXP_SIZE)
+        else:
+            gathered = read if sent is None else sent
     return Operator(
         name,
         Kind.ATTENTION,
@@ -258,87 +335,27 @@ def attention_over(
         outputs=step.tokens * heads * value_dim * size,
         kv_cache=read,
         cached=held,
-    )
-
-
-def causal_conv(step: Step, channels: Scalar, width: Scalar, *, bias: bool) -> Operator:
-    """A short depthwise convolution along the tokens, activation fused in; it keeps the last `width - 1` tokens of each sequence.
-
-    Arguments:
-        channels: of this device. width: taps of each channel's filter. bias: whether it adds one.
-    """
-    size, parameters = step.precision.dtype_size, channels * (width + bias)
-    moved, state = step.tokens * channels * size, step.sequences * channels * (width - 1) * size
-    return Operator(
-        "conv",
-        Kind.ELEMENTWISE,
-        weights=parameters * size,
-        inputs=moved,
-        outputs=moved,
-        kv_cache=2 * state,
-        parameters=parameters,
-        parameter_size=size,
-        cached=state,
-    )
-
-
-def scan(
-    step: Step,
-    heads: Scalar,
-    state: Scalar,
-    *,
-    passes: float,
-    pairwise: Scalar | float,
-    chunk: Scalar | float,
-    read: Scalar,
-    written: Scalar,
-    parameters: Scalar,
-) -> Operator:
-    """A recurrence along the tokens over a state of fixed size, read and written once for each sequence.
-
-    FLOP = 2 tokens heads (passes state + pairwise (min(chunk, queries) + 1) / 2). Decode updates the state token by token. Prefill takes
-    `chunk` tokens at once: causal attention inside a chunk, the state between chunks, which stays on the chip.
-
-    Arguments:
-        heads: of this device. state: elements for each.
-        passes: multiply-adds per token and element of the state: an update and a readout are two.
-        pairwise: multiply-adds per head for a pair of tokens of one chunk, which prefill spends instead of a longer recurrence.
-        read, written: elements of dtype per token. parameters: elements it keeps.
-    """
-    size = step.precision.dtype_size
-    pairs = 0.0 if step.decoding else 0.5 * (jnp.minimum(chunk, step.queries) + 1)
-    held = step.sequences * heads * state * STATE_SIZE
-    return Operator(
-        "scan",
-        Kind.WIDE,
-        m=step.tokens,
-        n=heads,
-        k=passes * state + pairwise * pairs,
-        weights=parameters * size,
-        inputs=step.tokens * read * size,
-        outputs=step.tokens * written * size,
-        kv_cache=2 * held,
-        parameters=parameters,
-        parameter_size=size,
-        cached=held,
+        gathered=gathered,
+        merged=merged,
     )
 
 
 def per_head_linear(name: str, rows: Scalar, heads: Scalar, outputs: Scalar, inputs: Scalar, precision: Precision) -> Operator:
     """A product with a weight matrix for each head (the absorbed projections of latent attention)."""
-    parameters = heads * outputs * inputs
+    parameters, wide = heads * outputs * inputs, precision.experts_only
+    weight_size = precision.dtype_size if wide else precision.weight_size
     return Operator(
         name,
-        Kind.LINEAR,
+        Kind.WIDE if wide else Kind.LINEAR,
         m=rows,
         n=outputs,
         k=inputs,
         groups=heads,
-        weights=parameters * precision.weight_size,
-        inputs=rows * heads * inputs * precision.activation_size,
+        weights=parameters * weight_size,
+        inputs=rows * heads * inputs * (precision.dtype_size if wide else precision.activation_size),
         outputs=rows * heads * outputs * precision.dtype_size,
         parameters=parameters,
-        parameter_size=precision.weight_size,
+        parameter_size=weight_size,
     )
 
 

@@ -1,92 +1,93 @@
-"""Number formats: what a value occupies in memory, and at which peak an accelerator multiplies it."""
+"""The formats that a model is served in: of weights, activations, KV cache, messages and the rest."""
 
-from typing import NamedTuple, Self
+from typing import Self
 
 import equinox as eqx
 
-from diffgenz.errors import unknown
-from diffgenz.smooth import Leaf, as_leaf
-
-
-class Format(NamedTuple):
-    """A number format: bytes per element with its scales, and the key of `Accelerator.peak_flops` that multiplies it."""
-
-    size: float
-    peak: str
-    note: str
-
-    @property
-    def bits(self) -> int:
-        """Of one element, its share of the scales apart."""
-        return int(8 * self.size)
-
-
-FORMATS: dict[str, Format] = {
-    "fp32": Format(4, "fp32", "IEEE 754 single precision"),
-    "tf32": Format(4, "tf32", "stored as fp32, multiplied with 10 bits of mantissa"),
-    "bf16": Format(2, "bf16", "bfloat16"),
-    "fp16": Format(2, "fp16", "IEEE 754 half precision"),
-    "fp8": Format(1, "fp8", "OCP E4M3 or E5M2, one scale per tensor or channel"),
-    "fp8_block": Format(1 + 4 / 128**2, "fp8", "E4M3 with an fp32 scale per 128 x 128 block (DeepSeek-V3, arXiv 2412.19437)"),
-    "int8": Format(1, "int8", "one scale per tensor or channel"),
-    "fp6": Format(6 / 8, "fp6", "E3M2 or E2M3, one scale per tensor or channel (FP6-LLM, arXiv 2401.14112)"),
-    "mxfp8": Format(1 + 1 / 32, "fp8", "OCP Microscaling v1.0: an 8-bit scale per 32 elements"),
-    "mxfp6": Format(6 / 8 + 1 / 32, "fp6", "OCP Microscaling v1.0: an 8-bit scale per 32 elements"),
-    "mxfp4": Format(4 / 8 + 1 / 32, "fp4", "OCP Microscaling v1.0: an 8-bit scale per 32 elements"),
-    "nvfp4": Format(4 / 8 + 1 / 16, "fp4", "NVIDIA Blackwell: an fp8 scale per 16 elements"),
-    "int4": Format(4 / 8 + 2 / 128, "int4", "a 16-bit scale per group of 128 (GPTQ, AWQ)"),
-    "int2": Format(2 / 8 + 4 / 64, "int4", "a 16-bit scale and zero per group of 64; multiplied, where it is, as int4"),
-}
-"""Every format by name. A new one is one line."""
-
-
-def format_named(name: str, field: str = "format") -> Format:
-    """The format called `name`.
-
-    Raises:
-        InputError: there is none.
-    """
-    if name not in FORMATS:
-        raise unknown(field, name, FORMATS)
-    return FORMATS[name]
+from diffgenz.formats import FORMATS, format_named
+from diffgenz.gear import Gear
+from diffgenz.smooth import Leaf, Scalar, as_leaf
 
 
 class Precision(eqx.Module):
     """The formats a model is served in.
 
     Arguments:
-        dtype: residual stream, norms, attention arithmetic, embedding, LM head and messages; what serving engines call dtype.
+        dtype: residual stream, norms, attention arithmetic, embedding and LM head; what serving engines call dtype.
         weights: the linear layers' weights as stored. Default: `dtype`.
-        activations: the linear layers' inputs. Default: `dtype`. It sets their arithmetic: weights narrower than it are expanded on
-            the fly (W4A16: 4-bit traffic, 16-bit peak); W8A8 is weights="fp8", activations="fp8".
-        kv_cache: keys and values as stored. Default: `dtype`.
+        activations: the linear layers' inputs, and tokens dispatched to experts. Default: `dtype`. It sets their arithmetic: weights narrower
+            than it are expanded on the fly (W4A16: 4-bit traffic, 16-bit peak); W8A8 is weights="fp8", activations="fp8".
+        kv_cache: keys and values as stored: a format, or a `Gear` (or its name, such as "gear-int4"). Default: `dtype`.
+        messages: what all-reduces sum, pipeline stages pass on and experts send back (quantised collectives: Flash Communication,
+            arXiv 2412.04964). Default: `dtype`. Logits are gathered in `dtype`.
+        experts_only: whether only routed experts are in `weights` and `activations`, and all other linear layers in `dtype` (gpt-oss).
 
-    The names are static; the sizes, in bytes per element, are leaves (`dtype_size`, `weight_size`, ...).
+    The names are static; the sizes, in bytes per element, are leaves (`dtype_size`, `weight_size`, ...), and so are the numbers of `gear`.
     """
 
     dtype: str = eqx.field(static=True)
     weights: str = eqx.field(static=True)
     activations: str = eqx.field(static=True)
     kv_cache: str = eqx.field(static=True)
+    messages: str = eqx.field(static=True)
+    experts_only: bool = eqx.field(static=True)
     dtype_size: Leaf
     weight_size: Leaf
     activation_size: Leaf
     kv_cache_size: Leaf
+    message_size: Leaf
+    gear: Gear | None
 
-    def __init__(self, dtype: str = "bf16", weights: str | None = None, activations: str | None = None, kv_cache: str | None = None):
+    def __init__(
+        self,
+        dtype: str = "bf16",
+        weights: str | None = None,
+        activations: str | None = None,
+        kv_cache: str | Gear | None = None,
+        messages: str | None = None,
+        *,
+        experts_only: bool = False,
+    ):
+        if isinstance(kv_cache, str) and kv_cache.startswith("gear"):
+            kv_cache = Gear.named(kv_cache)
+        self.gear = kv_cache if isinstance(kv_cache, Gear) else None
         self.dtype = dtype
         self.weights = weights or dtype
         self.activations = activations or dtype
-        self.kv_cache = kv_cache or dtype
+        self.kv_cache = kv_cache.core if isinstance(kv_cache, Gear) else kv_cache or dtype
+        self.messages = messages or dtype
+        self.experts_only = experts_only
         self.dtype_size = as_leaf(format_named(self.dtype, "dtype").size)
         self.weight_size = as_leaf(format_named(self.weights, "weights").size)
         self.activation_size = as_leaf(format_named(self.activations, "activations").size)
         self.kv_cache_size = as_leaf(format_named(self.kv_cache, "kv_cache").size)
+        self.message_size = as_leaf(format_named(self.messages, "messages").size)
 
-    def with_sizes(self, dtype: Leaf, weights: Leaf, activations: Leaf, kv_cache: Leaf) -> Self:
-        """The same formats, but of these B per element: what a sweep over sizes varies."""
-        sizes = [as_leaf(size) for size in (dtype, weights, activations, kv_cache)]
-        return eqx.tree_at(lambda p: [p.dtype_size, p.weight_size, p.activation_size, p.kv_cache_size], self, sizes)
+    def with_sizes(self, dtype: Leaf, weights: Leaf, activations: Leaf, kv_cache: Leaf, messages: Leaf | None = None) -> Self:
+        """The same formats, but of these B per element (messages: default that of `dtype`): what a sweep over sizes varies.
+
+        `kv_cache` is that of a `Gear`'s core.
+        """
+        sizes = [as_leaf(size) for size in (dtype, weights, activations, kv_cache, dtype if messages is None else messages)]
+        return eqx.tree_at(lambda p: [p.dtype_size, p.weight_size, p.activation_size, p.kv_cache_size, p.message_size], self, sizes)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The format of each, `Gear` with its numbers. For one concrete configuration."""
+        cache = self.kv_cache if self.gear is None else self.gear.name
+        return {"dtype": self.dtype, "weights": self.weights, "activations": self.activations, "kv_cache": cache, "messages": self.messages}
+
+    @property
+    def summary(self) -> str:
+        """The formats in one line, for people."""
+        names = self.names
+        weights = f"experts {names['weights']}" if self.experts_only else f"weights {names['weights']}"
+        messages = "" if self.messages == self.dtype else f", messages {self.messages}"
+        return f"{weights}, activations {names['activations']}, KV cache {names['kv_cache']}{messages}, else {self.dtype}"
+
+    def cached_size(self, width: Scalar) -> Scalar:
+        """B per element of keys and values cached as vectors of `width`."""
+        return self.kv_cache_size if self.gear is None else self.gear.element_size(self.kv_cache_size, self.dtype_size, width)
 
     @property
     def linear_peak(self) -> str:

@@ -4,18 +4,19 @@ import argparse
 import math
 from typing import Any
 
-from diffgenz.commands import cache_compilations, layout_of, sharpness_of
+from diffgenz.commands import cache_compilations, layout_of, plan_of, ranks_json, ranks_line, sharpness_of
 from diffgenz.errors import InputError
+from diffgenz.format_flags import precision_json, precision_of
 from diffgenz.hardware import Platform
 from diffgenz.models.huggingface import load_model
 from diffgenz.models.model import Model
 from diffgenz.precision import Precision
+from diffgenz.serving_flags import serving_json, serving_line, serving_of
 from diffgenz.sizing import Needs, ideal_platform, requirements
 from diffgenz.specs import read_spec
 from diffgenz.tables import number, table
 from diffgenz.units import show
 from diffgenz.use_cases import UseCase, load_use_case
-from diffgenz.workload import Parallelism
 
 BOUND = {"at least": ">=", "at most": "<="}
 
@@ -26,11 +27,14 @@ def requirements_of(options: argparse.Namespace) -> tuple[str, Any]:
     use_case = _use_case(options)
     layout, accelerators = layout_of(options)
     model = load_model(options.model)
-    plan = Parallelism(layout.tensor, options.pp, options.dp, options.overlap, options.ep, options.attention_dp)
-    precision = Precision(options.dtype, options.weights, options.activations, options.kv_cache)
+    plan = plan_of(options, layout)
     spec = None if options.system is None else read_spec(options.system)
-    platform = ideal_platform(plan, precision) if spec is None else Platform.from_spec(spec, accelerators)
-    result = requirements(model, use_case, plan, precision, platform=platform, sharpness=sharpness_of(options.sharpness))
+    real = None if spec is None else Platform.from_spec(spec, accelerators)
+    precision, formats = precision_of(options, None if real is None else real.accelerator)
+    platform = ideal_platform(plan, precision) if real is None else real
+    options.beams = None  # they are the use case's by now
+    serving = serving_of(options, layout.tensor, precision)
+    result = requirements(model, use_case, plan, precision, platform=platform, serving=serving, sharpness=sharpness_of(options.sharpness))
 
     levels = _levels_in_use(platform, layout.accelerators)
     needs = {phase: _named(getattr(result, phase), levels) for phase in ("prefill", "decode")}
@@ -39,9 +43,9 @@ def requirements_of(options: argparse.Namespace) -> tuple[str, Any]:
     others = "unlimited" if spec is None else f"as on {spec.name}"
     text = [
         _title(model, use_case, layout.accelerators),
-        f"tp {layout.tensor}, pp {options.pp}, dp {options.dp}"
-        + (f", ep {options.ep}, attention dp {options.attention_dp}" if model.experts else ""),
-        f"weights {precision.weights}, activations {precision.activations}, KV cache {precision.kv_cache}, else {precision.dtype}",
+        ranks_line(model, plan),
+        *([] if serving is None else [serving_line(serving)]),
+        formats,
         f"each number on its own, the others {others}; uncalibrated: smooth roofline, peaks fully reached",
         "",
         _table(needs, capacity, now),
@@ -53,8 +57,9 @@ def requirements_of(options: argparse.Namespace) -> tuple[str, Any]:
         **{name: _finite(float(getattr(use_case, name))) for name in ("ttft", "tpot")},
         "system": None if spec is None else spec.id,
         "accelerators": layout.accelerators,
-        **{name: int(getattr(plan, name)) for name in ("tensor", "pipeline", "data", "expert", "attention_data")},
-        "precision": {name: getattr(precision, name) for name in ("dtype", "weights", "activations", "kv_cache")},
+        **ranks_json(plan),
+        "precision": precision_json(precision),
+        "serving": {name: value for name, value in serving_json(serving).items() if name != "beams"},
         "calibrated": False,
         **{phase: {name: {"value": _finite(x), "bound": _verdict(name, x)} for name, x in named.items()} for phase, named in needs.items()},
         "memory_capacity": capacity,
@@ -67,6 +72,8 @@ def _use_case(options: argparse.Namespace) -> UseCase:
     use_case = load_use_case(options.use_case)
     if options.batch is not None:
         use_case = use_case.replace(batch=float(options.batch))
+    if options.beams is not None:
+        use_case = use_case.replace(beams=float(options.beams))
     for name in ("ttft", "tpot"):
         milliseconds = getattr(options, name)
         if milliseconds is None:

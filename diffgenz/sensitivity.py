@@ -6,13 +6,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from diffgenz.encoding import check_images
 from diffgenz.errors import InputError, unknown
 from diffgenz.hardware import Platform
-from diffgenz.inference import Estimate, estimate
+from diffgenz.inference import Estimate, check_layout, estimate
 from diffgenz.models.model import Model
 from diffgenz.precision import Precision
-from diffgenz.serving_options import Serving
-from diffgenz.smooth import SHARPNESS, Scalar
+from diffgenz.serving_options import Serving, check_serving
+from diffgenz.smooth import SHARPNESS, Scalar, check_sharpness
 from diffgenz.workload import Parallelism, Workload
 
 METRICS = (
@@ -68,15 +69,29 @@ def elasticities(
     Raises:
         InputError: an unknown metric, and whatever `estimate` refuses.
     """
+    plan, precision = plan or Parallelism(), precision or Precision()
+    check_layout(model, platform, plan)
+    check_images(model, workload)
+    check_serving(serving, model, platform.accelerator, plan)
+    check_sharpness(sharpness)
+    named, _ = jax.tree_util.tree_flatten_with_path(_scaled(model, platform, workload, plan, metric, precision, serving, sharpness))
+    values = {jax.tree_util.keystr(path).replace("['", "[").replace("']", "]").lstrip("."): value for path, value in named}
+    return {name: jnp.asarray(value) for name, value in values.items() if not name.endswith(STRUCTURE) and name != "accelerators"}
 
+
+@eqx.filter_jit
+def _scaled(
+    model: Model,
+    platform: Platform,
+    workload: Workload,
+    plan: Parallelism,
+    metric: str,
+    precision: Precision,
+    serving: Serving | None,
+    sharpness: float,
+) -> Platform:
     def of(hardware: Platform) -> Scalar:
         return metric_named(estimate(model, hardware, workload, plan, precision, serving=serving, sharpness=sharpness), metric)
 
-    @eqx.filter_jit
-    def scaled(hardware: Platform) -> Platform:
-        value, gradient = jax.value_and_grad(of)(hardware)
-        return jax.tree.map(lambda slope, x: slope * x / value, gradient, hardware)
-
-    named, _ = jax.tree_util.tree_flatten_with_path(scaled(platform))
-    values = {jax.tree_util.keystr(path).replace("['", "[").replace("']", "]").lstrip("."): value for path, value in named}
-    return {name: jnp.asarray(value) for name, value in values.items() if not name.endswith(STRUCTURE) and name != "accelerators"}
+    value, gradient = jax.value_and_grad(of)(platform)
+    return jax.tree.map(lambda slope, x: slope * x / value, gradient, platform)

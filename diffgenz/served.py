@@ -11,12 +11,9 @@
 import equinox as eqx
 import jax.numpy as jnp
 
-from diffgenz.energy import iteration_energy
-from diffgenz.hardware import Platform
-from diffgenz.iteration import QUADRATURE, Iteration, Machine, iteration_times, prefill_step
+from diffgenz.iteration import QUADRATURE, Iteration, prefill_step
 from diffgenz.models.model import Model
 from diffgenz.operators import Kind, Operator, Step
-from diffgenz.pipeline import Parts
 from diffgenz.precision import Precision
 from diffgenz.serving_options import Serving
 from diffgenz.smooth import Scalar
@@ -29,12 +26,12 @@ def prompt_step(workload: Workload, plan: Parallelism, precision: Precision, seq
     if serving is None:
         return whole
     new = jnp.maximum((1 - serving.prefix_hit) * workload.input_tokens, 1.0)
-    return whole.replace(queries=new, context=workload.input_tokens - new)
+    return whole.replace(queries=plan.share(new), context=workload.input_tokens - new)
 
 
 def chunk_count(prompt: Step, serving: Serving | None) -> Scalar | None:
     """Iterations that `prompt` takes: its tokens / chunk, at least 1, not rounded; None where prompts are not chunked."""
-    return None if serving is None or serving.chunk is None else jnp.maximum(prompt.tokens / serving.chunk, 1.0)
+    return None if serving is None or serving.chunk is None else jnp.maximum(prompt.sequences * prompt.all_queries / serving.chunk, 1.0)
 
 
 def prefill_iteration(model: Model, prompt: Step, chunks: Scalar | None) -> Iteration:
@@ -47,9 +44,10 @@ def prefill_iteration(model: Model, prompt: Step, chunks: Scalar | None) -> Iter
     whole = Iteration.of(model, prompt)
     if chunks is None:
         return whole
-    new = prompt.queries / jnp.maximum(chunks / prompt.sequences, 1.0)
-    context = prompt.context + 0.5 * (prompt.queries - new)
-    chunk = Iteration.of(model, prompt.replace(sequences=jnp.maximum(prompt.sequences / chunks, 1.0), queries=new, context=context))
+    queries = prompt.queries / jnp.maximum(chunks / prompt.sequences, 1.0)
+    piece = prompt.replace(sequences=jnp.maximum(prompt.sequences / chunks, 1.0), queries=queries)
+    context = prompt.context + 0.5 * (prompt.all_queries - piece.all_queries)
+    chunk = Iteration.of(model, piece.replace(context=context))
     return chunk._replace(layers=tuple(_with_keys_of(full, op) for full, op in zip(whole.layers, chunk.layers, strict=True)))
 
 
@@ -59,6 +57,8 @@ def _with_keys_of(whole: Operator, op: Operator) -> Operator:
 
 def decode_step(prompt: Step, context: Scalar, serving: Serving | None) -> Step:
     """The new tokens of the requests of `prompt` in one iteration, at `context` tokens each: one of each, or all beams and drafts."""
+    if prompt.shared is not None:
+        prompt = prompt.replace(shared=prompt.shared.replace(distinct=1.0))
     if serving is None:
         return prompt.replace(queries=1.0, context=context)
     sequences = prompt.sequences if serving.beams is None else prompt.sequences * serving.beams
@@ -111,8 +111,12 @@ def mixed_iteration(model: Model, prompt: Step, prefill: Iteration, decode: Iter
     one of them only, runs for each.
     """
     size = prompt.precision.dtype_size
-    tokens = (prefill.hidden_volume + decode.hidden_volume) / (model.hidden * size)
+    volume = prefill.hidden_volume + decode.hidden_volume
+    tokens = volume / (model.hidden * prompt.precision.message_size)
     logits = (prefill.logits_volume + decode.logits_volume) / (model.vocabulary * size)
+    if prompt.shared is not None:
+        distinct = (prefill.hidden_volume * prompt.shared.ranks + decode.hidden_volume) / volume
+        prompt = prompt.replace(shared=prompt.shared.replace(distinct=distinct))
     both = Iteration.of(model, prompt.replace(sequences=tokens, queries=1.0), logits=logits)
     shared = {op.name for op in prefill.layers} & {op.name for op in decode.layers}
 
@@ -121,54 +125,3 @@ def mixed_iteration(model: Model, prompt: Step, prefill: Iteration, decode: Iter
 
     once = tuple(op for op in both.layers if not own(op))
     return both._replace(layers=once + tuple(op for op in prefill.layers + decode.layers if own(op)))
-
-
-class Drafting(eqx.Module):
-    """The draft model at work: it prefills what the model prefills, then proposes tokens one by one for all requests of a replica at once.
-
-    Arguments:
-        model, plan, machine: its own.
-        prefill, decode: its iterations.
-        prefills, decodes: how often each counts in the time to first token and in the time per output token.
-    """
-
-    model: Model
-    plan: Parallelism
-    machine: Machine
-    precision: Precision
-    prefill: Iteration
-    decode: Iteration
-    prefills: Parts
-    decodes: Parts
-
-    @classmethod
-    def of(cls, platform: Platform, workload: Workload, requests: Scalar, serving: Serving | None) -> "Drafting | None":
-        """What the draft model of `serving` does for `requests` requests; None where there is none."""
-        if serving is None or serving.speculation is None or serving.speculation.draft is None:
-            return None
-        speculation, draft = serving.speculation, serving.speculation.draft
-        prompt = prompt_step(workload, draft.plan, draft.precision, requests, serving)
-        chunks = chunk_count(prompt, serving)
-        return cls(
-            draft.model,
-            draft.plan,
-            Machine.of(platform, draft.plan, draft.precision),
-            draft.precision,
-            prefill_iteration(draft.model, prompt, chunks),
-            decode_iteration(draft.model, prompt, workload, serving.replace(speculation=None)),
-            _every_part(jnp.ones(()) if chunks is None else chunks),
-            _every_part(speculation.drafts / speculation.tokens),
-        )
-
-    def times(self, iteration: Iteration, sharpness: float) -> Parts:
-        """Seconds of each part of one of its iterations."""
-        return iteration_times(iteration, self.model, self.machine, self.plan, sharpness)
-
-    def energy(self, platform: Platform, further: Scalar) -> Scalar:
-        """J of its ranks for the first token and `further` ones, idle power apart."""
-        prefill, decode = (iteration_energy(i, self.model, platform, self.plan, self.precision) for i in (self.prefill, self.decode))
-        return self.plan.tensor * (self.prefills.layers * prefill + further * self.decodes.layers * decode)
-
-
-def _every_part(times: Scalar) -> Parts:
-    return Parts(times, times, times)

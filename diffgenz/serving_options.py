@@ -1,9 +1,13 @@
 """Serving options: what a server does beside batching. They compose; `served` makes iterations of them."""
 
+import enum
+
 import equinox as eqx
 import jax.numpy as jnp
 
 from diffgenz.checks import check, check_at_most
+from diffgenz.errors import InputError, unknown
+from diffgenz.hardware import Accelerator
 from diffgenz.models.model import Model
 from diffgenz.precision import Precision
 from diffgenz.record import Record
@@ -43,13 +47,17 @@ class Draft(Record):
         return Parallelism(self.tensor).as_structure()
 
 
+class MTP(Record):
+    """The model's own multi-token-prediction module (`models.mtp`) proposes, one token a step, on the ranks and in the formats of the model."""
+
+
 class Speculation(Record):
     """Speculative decoding (arXiv 2211.17192): several tokens are proposed, one iteration verifies them all.
 
     Arguments:
         drafts: tokens proposed for each verification.
         acceptance: the probability that a proposed token is accepted, given that those before it are.
-        draft: the model that proposes, or None where proposing is free (n-grams of the prompt).
+        draft: what proposes: another model, the model's own module, or None where proposing is free (n-grams of the prompt).
 
     Raises:
         InputError: fewer than one draft, or an acceptance outside [0, 1].
@@ -57,7 +65,7 @@ class Speculation(Record):
 
     drafts: Leaf = eqx.field(converter=as_leaf)
     acceptance: Leaf = eqx.field(converter=as_leaf)
-    draft: Draft | None = None
+    draft: Draft | MTP | None = None
 
     def __check_init__(self):
         check("drafts", self.drafts, minimum=1, remedy="leave speculation out to decode token by token")
@@ -79,6 +87,20 @@ class Speculation(Record):
         return jnp.where(near, series, (1 - far**most) / (1 - far))
 
 
+class Offload(enum.Enum):
+    """What may live in slower memory, as far as the main one is too small for it."""
+
+    WEIGHTS = "weights"  # of the layers' matrices; embedding and LM head stay
+    KV_CACHE = "kv_cache"  # and states
+
+
+def _named_offload(what: Offload | str | None) -> Offload | None:
+    names = [member.value for member in Offload]
+    if isinstance(what, str) and what not in names:
+        raise unknown("offload", what, names)
+    return None if what is None else Offload(what)
+
+
 class Serving(Record):
     """What a server does beside batching. Each option alone, or any together.
 
@@ -87,15 +109,17 @@ class Serving(Record):
         prefix_hit: the share of each prompt that is in the KV cache already (prefix caching); at least one token is always computed.
         speculation: speculative decoding, or None.
         beams: sequences that are decoded for each request (beam search), sharing the prompt's KV cache; None: one.
+        offload: what lives in the accelerator's slower memory tiers where its main memory is full, or its name; None: nothing may.
 
     Raises:
-        InputError: a chunk or beams below 1, or a prefix hit outside [0, 1].
+        InputError: a chunk or beams below 1, a prefix hit outside [0, 1], or something else to offload.
     """
 
     chunk: Leaf | None = eqx.field(converter=_optional_leaf, default=None)
     prefix_hit: Leaf = eqx.field(converter=as_leaf, default=0.0)
     speculation: Speculation | None = None
     beams: Leaf | None = eqx.field(converter=_optional_leaf, default=None)
+    offload: Offload | None = eqx.field(static=True, converter=_named_offload, default=None)
 
     def __check_init__(self):
         if self.chunk is not None:
@@ -105,12 +129,23 @@ class Serving(Record):
             check("beams", self.beams, minimum=1, remedy="leave it out to decode one sequence for each request")
 
     @property
-    def draft(self) -> Draft | None:
-        """The draft model, if there is one."""
+    def draft(self) -> Draft | MTP | None:
+        """What proposes tokens, if there is something."""
         return None if self.speculation is None else self.speculation.draft
 
 
-def check_draft(serving: Serving | None, plan: Parallelism) -> None:
-    """Raise `InputError` where the draft model's ranks exceed those of a replica of the model it drafts for. Traced numbers pass."""
-    if serving is not None and serving.draft is not None:
-        check_at_most("draft tensor", serving.draft.tensor, plan.tensor * plan.pipeline, "the ranks of a replica; use fewer for the draft model")
+def check_serving(serving: Serving | None, model: Model, accelerator: Accelerator, plan: Parallelism) -> None:
+    """Raise `InputError` where the model, the accelerator or the plan lacks what an option needs. Traced numbers pass."""
+    if serving is None:
+        return
+    draft = serving.draft
+    if isinstance(draft, MTP) and not model.mtp:
+        raise InputError(
+            f"draft: {model.name} has no multi-token-prediction module that is modelled; name a draft model, or leave it out to draft by n-grams"
+        )
+    if isinstance(draft, Draft):
+        check_at_most("draft tensor", draft.tensor, plan.tensor * plan.pipeline, "the ranks of a replica; use fewer for the draft model")
+    if serving.offload is not None and not accelerator.tiers:
+        raise InputError(
+            f"offload: {accelerator.name} has no slower memory to offload to; leave it out, or add a [[memory_tier]] to its file (Accelerator.tiers)"
+        )

@@ -13,10 +13,12 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, Bool, Float
 
+from diffgenz.errors import InputError
 from diffgenz.hardware import Accelerator, Level, Platform
 from diffgenz.inference import check_layout, estimate
 from diffgenz.models.model import Model
 from diffgenz.precision import Precision
+from diffgenz.serving_options import Serving, check_serving
 from diffgenz.smooth import SHARPNESS, Leaf, Scalar, check_sharpness
 from diffgenz.topology import Switch
 from diffgenz.use_cases import UseCase
@@ -65,7 +67,7 @@ class Requirements(eqx.Module):
 
     Arguments:
         prefill: for the TTFT objective. decode: for the TPOT objective.
-        memory_capacity: B on the fullest accelerator: weights, KV cache of all beams at full length, activations of the prefill, reserve.
+        memory_capacity: B on the fullest accelerator, `Memory.total`: of the main memory and, with offloading, slower memory together.
     """
 
     prefill: Needs
@@ -100,30 +102,36 @@ def requirements(
     precision: Precision | None = None,
     *,
     platform: Platform | None = None,
+    serving: Serving | None = None,
     sharpness: float = SHARPNESS,
 ) -> Requirements:
     """The least compute, memory and network with which `model` meets the objectives of `use_case`.
 
     Arguments:
         model: from `load_model`, or built by hand.
-        use_case: from `load_use_case`, or built by hand. Beams are decoded as sequences of their own, see `UseCase.decoding`.
+        use_case: from `load_use_case`, or built by hand.
         plan: default: one accelerator.
         precision: default: bf16 throughout.
         platform: what the numbers not sought are; default: unlimited, with no latency (`ideal_platform`).
+        serving: as in `estimate`, but for the beams, which are the use case's.
         sharpness: as in `estimate`.
 
     An estimate on the platform with one number replaced by its requirement meets that phase's objective, to 1e-4 in float32.
     On an ideal platform the numbers do not trade off: all of them at their requirement at once take longer than the objective.
 
     Raises:
-        InputError: what `estimate` refuses.
+        InputError: beams in `serving`, and what `estimate` refuses.
     """
     plan, precision = plan or Parallelism(), precision or Precision()
     platform = ideal_platform(plan, precision) if platform is None else platform
     check_layout(model, platform, plan)
     check_sharpness(sharpness)
+    serving = serving or Serving()
+    check_serving(serving, model, platform.accelerator, plan)
+    if serving.beams is not None:
+        raise InputError("serving: beams are the use case's; set UseCase.beams and leave them out of Serving")
     nameless = use_case.replace(name="", source="")  # one compile for all use cases
-    return _requirements(model, nameless, plan, precision, platform, sharpness)
+    return _requirements(model, nameless, plan, precision, platform, serving.replace(beams=use_case.beams), sharpness)
 
 
 class _Question(eqx.Module):
@@ -134,26 +142,27 @@ class _Question(eqx.Module):
     plan: Parallelism
     precision: Precision
     platform: Platform
+    serving: Serving
     sharpness: float = eqx.field(static=True)
 
     def lateness(self, improvement: Scalar, phase: Array, number: Array) -> Scalar:
         """ln (t / SLO) of prefill (phase 0) or decode (1), the number of index `number` being e**improvement times the worst searched."""
         case, decoding = self.use_case, phase == 1
         platform = _replaced(self.platform, self.precision, number, improvement)
-        work = jax.tree.map(lambda prompts, beams: jnp.where(decoding, beams, prompts), case.workload, case.decoding)
-        now = estimate(self.model, platform, work, self.plan, self.precision, sharpness=self.sharpness)
+        now = estimate(self.model, platform, case.workload, self.plan, self.precision, serving=self.serving, sharpness=self.sharpness)
         return jnp.log(jnp.where(decoding, now.tpot, now.ttft)) - jnp.log(jnp.where(decoding, case.tpot, case.ttft))
 
 
 @eqx.filter_jit
-def _requirements(model: Model, use_case: UseCase, plan: Parallelism, precision: Precision, platform: Platform, sharpness: float) -> Requirements:
-    question = _Question(model, use_case, plan, precision, platform, sharpness)
+def _requirements(
+    model: Model, use_case: UseCase, plan: Parallelism, precision: Precision, platform: Platform, serving: Serving, sharpness: float
+) -> Requirements:
+    question = _Question(model, use_case, plan, precision, platform, serving, sharpness)
     numbers = jnp.arange(2 + 2 * len(platform.network))
     solve = jax.vmap(jax.vmap(lambda phase, number: _least(question, phase, number), (None, 0)), (0, None))
     prefill, decode = solve(jnp.arange(2), numbers)
-    prompt, full = (estimate(model, platform, work, plan, precision).memory for work in (use_case.workload, use_case.decoding))
-    capacity = full.weights + full.kv_cache + prompt.activations + platform.accelerator.memory_reserve
-    return Requirements(_needs(prefill, platform), _needs(decode, platform), capacity)
+    memory = estimate(model, platform, use_case.workload, plan, precision, serving=serving).memory
+    return Requirements(_needs(prefill, platform), _needs(decode, platform), memory.total)
 
 
 def _needs(values: Float[Array, "numbers"], platform: Platform) -> Needs:

@@ -13,7 +13,7 @@ from typing import Any
 from diffgenz.errors import InputError, unknown
 from diffgenz.units import parse
 
-PEAK_FORMATS = ("fp32", "tf32", "bf16", "fp16", "fp8", "int8", "fp6", "fp4", "int4")
+PEAK_FORMATS = ("fp32", "tf32", "bf16", "fp16", "fp8", "int8", "fp6", "mxfp4", "nvfp4", "int4")
 TOPOLOGIES = ("switch", "mesh", "torus", "fabric")
 
 Figures = dict[str, float]

@@ -17,7 +17,7 @@ class UseCase(Record):
     Arguments:
         name: what people call it.
         input_tokens, output_tokens: of one request.
-        beams: hypotheses of beam search that are decoded for each request; 1 without it.
+        beams: hypotheses of beam search that are decoded for each request, sharing the prompt's KV cache (`Serving.beams`); 1 without it.
         ttft: s until the first token, at most; infinite where there is no such objective.
         tpot: s between tokens, at most; infinite likewise.
         batch: requests in flight.
@@ -44,16 +44,8 @@ class UseCase(Record):
 
     @property
     def workload(self) -> Workload:
-        """The requests: what is prefilled."""
+        """The requests."""
         return Workload(self.batch, self.input_tokens, self.output_tokens)
-
-    @property
-    def decoding(self) -> Workload:
-        """What is decoded: `beams` sequences for each request, each with a KV cache of its own.
-
-        Reading and keeping the prompt's part once for all beams of a request would take less; GenZ does so for multi-head attention only.
-        """
-        return Workload(self.batch * self.beams, self.input_tokens, self.output_tokens)
 
 
 def load_use_case(name: str) -> UseCase:

@@ -4,13 +4,14 @@ import os
 import tempfile
 from typing import Self
 
-os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="diffgenz-tests-")  # the command line keeps compiled programs there
-
 import beartype
 import hypothesis
 import jax
 import pytest
 from jaxtyping import install_import_hook
+
+CACHE = tempfile.TemporaryDirectory(prefix="diffgenz-tests-")  # the command line keeps compiled programs there; each worker has its own
+os.environ["XDG_CACHE_HOME"] = CACHE.name
 
 
 def checked(function):

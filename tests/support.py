@@ -1,9 +1,11 @@
 """What tests share: a cluster built by hand, every leaf of a record by name, comparisons."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffgenz import Breakdown, Estimate, breakdown, estimate
 from diffgenz.hardware import Accelerator, Level, Platform
 from diffgenz.smooth import HARD
 from diffgenz.topology import Fabric, Switch
@@ -34,6 +36,24 @@ def make_cluster(accelerators: float = 64) -> Platform:
 def as_double(tree):
     """The same numbers in float64."""
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), tree)
+
+
+@eqx.filter_jit
+def explained(*records, **options) -> tuple[Estimate, Breakdown]:
+    """The estimate and the breakdown of one configuration, by one program: half the compiling."""
+    return estimate(*records, **options), breakdown(*records, **options)
+
+
+@jax.jit
+def explained_with_slopes(*records) -> tuple[Estimate, Breakdown, tuple]:
+    """The same, and the gradient of the logarithm of the end-to-end time with respect to every number."""
+
+    def cost(records):
+        result = explained(*records)
+        return jnp.log(result[0].end_to_end), result
+
+    (_, (result, rows)), slopes = jax.value_and_grad(cost, has_aux=True)(records)
+    return result, rows, slopes
 
 
 def named_leaves(tree) -> dict[str, float]:

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from support import SHARPNESSES, assert_close
+from support import SHARPNESSES, assert_close, explained
 
-from diffgenz import HARD, Parallelism, Workload, breakdown, estimate
+from diffgenz import HARD, Parallelism, Workload, breakdown
 
 PLANS = [Parallelism(), Parallelism(4), Parallelism(16), Parallelism(1, 4), Parallelism(2, 8), Parallelism(4, 3, 2, 0.7), Parallelism(8, 1, 1, 1.0)]
 
@@ -13,8 +13,7 @@ PLANS = [Parallelism(), Parallelism(4), Parallelism(16), Parallelism(1, 4), Para
 def test_rows_sum_to_the_times(sharpness, gemma_27b, cluster):
     for plan in PLANS:
         for workload in (Workload(1, 300, 20), Workload(17, 40, 5)):
-            rows = breakdown(gemma_27b, cluster, workload, plan, sharpness=sharpness)
-            result = estimate(gemma_27b, cluster, workload, plan, sharpness=sharpness)
+            result, rows = explained(gemma_27b, cluster, workload, plan, sharpness=sharpness)
             for phase in ("ttft", "tpot"):
                 assert_close(getattr(rows, phase).sum(), getattr(result, phase), rtol=1e-6)
                 assert_close(sum(rows.by_resource(phase).values()), getattr(result, phase), rtol=1e-6)

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from diffgenz.cli import main
+from diffgenz.formats import FORMATS
 from diffgenz.model_files import model_ids
 from diffgenz.specs import system_ids
 from diffgenz.use_case_figures import USE_CASES
@@ -25,7 +26,9 @@ def run(capsys, *arguments):
     return captured.out
 
 
-@pytest.mark.parametrize(("what", "ids"), [("models", model_ids()), ("systems", system_ids()), ("use-cases", list(USE_CASES))])
+@pytest.mark.parametrize(
+    ("what", "ids"), [("models", model_ids()), ("systems", system_ids()), ("use-cases", list(USE_CASES)), ("formats", list(FORMATS))]
+)
 def test_list(what, ids, capsys):
     text, data = run(capsys, "list", what), json.loads(run(capsys, "list", what, "--json"))
     assert [entry["id"] for entry in data] == ids
@@ -46,16 +49,34 @@ def test_estimate_json_is_si_and_adds_up(capsys):
     assert memory["total"] < memory["capacity"]
 
 
+def test_context_and_sequence_parallel_ranks(capsys):
+    flags = ("--gpus", "8", "--cp", "4", "--sp", "--isl", "3000")
+    text, data = run(capsys, "estimate", *LLAMA, *flags), json.loads(run(capsys, "estimate", *LLAMA, *flags, "--json"))
+    assert "tp 2, cp 4, pp 1, dp 1, sequence parallel;" in text
+    assert (data["tensor"], data["context"], data["sequence"], data["accelerators"]) == (2, 4, True, 8)
+    assert data["breakdown"]["ttft"]["context_all_gather"]["communication"] > 0
+    assert sum(sum(row.values()) for row in data["breakdown"]["tpot"].values()) == pytest.approx(data["tpot"], rel=1e-6)
+
+
 def test_serving_options(capsys):
     options = ("--chunk", "256", "--prefix-hit", "0.5", "--drafts", "3", "--acceptance", "0.5", "--beams", "2")
     plain, served = (json.loads(run(capsys, "estimate", *LLAMA, "--batch", "4", *flags, "--json")) for flags in ((), options))
     assert plain["mixed_tpot"] is None
     assert served["serving"] == {
         "chunk": 256, "prefix_hit": 0.5, "drafts": 3, "acceptance": 0.5, "tokens_per_verification": 1.875, "draft_model": None, "beams": 2,
+        "offload": None,
     }  # fmt: skip
     assert served["ttft"] < plain["ttft"]
     assert served["tpot"] < served["mixed_tpot"]
     assert "serving: chunks of 256 tokens; 50 % of prompts cached; 3 drafts" in run(capsys, "estimate", *LLAMA, *options)
+
+
+def test_offload_says_what_lives_where(capsys):
+    arguments = ("estimate", "meta-llama/Llama-3.1-405B", "--system", "h100_sxm", "--gpus", "8", "--offload", "weights")
+    memory = json.loads(run(capsys, *arguments, "--json"))["memory"]
+    assert memory["fits"] is True
+    assert memory["offloaded"]["host"] == pytest.approx(memory["total"] - memory["capacity"], rel=1e-5)
+    assert "GB of it in host memory" in run(capsys, *arguments)
 
 
 def test_several_batches_are_a_list_and_a_row_each(capsys):
@@ -79,11 +100,14 @@ def test_what_does_not_fit_says_what_would(capsys):
 
 def test_narrow_formats_shrink_memory(capsys):
     wide, narrow = (
-        json.loads(run(capsys, "estimate", *LLAMA, "--json", *formats))["memory"]
-        for formats in ([], ["--weights", "fp8", "--activations", "fp8", "--kv-cache", "fp8"])
+        json.loads(run(capsys, "estimate", *LLAMA, "--json", *formats))
+        for formats in ([], ["--weights", "fp8", "--activations", "fp8", "--kv-cache", "gear-fp8:0:0.5", "--messages", "int8"])
     )
-    assert narrow["kv_cache"] == pytest.approx(wide["kv_cache"] / 2)
-    assert narrow["weights"] < 0.6 * wide["weights"]
+    assert narrow["memory"]["kv_cache"] == pytest.approx(wide["memory"]["kv_cache"] * (0.5 + 0.5 / 128), rel=1e-3)
+    assert narrow["memory"]["weights"] < 0.6 * wide["memory"]["weights"]
+    assert narrow["precision"] == {
+        "dtype": "bf16", "weights": "fp8", "activations": "fp8", "kv_cache": "gear-fp8:0:0.5", "messages": "int8", "experts_only": False,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("metric", ["tpot", "throughput", "cost_per_million_output_tokens"])
@@ -107,6 +131,8 @@ def test_requirements_without_a_system_are_of_ideal_accelerators(capsys):
     data = json.loads(run(capsys, "requirements", LLAMA[0], "--use-case", "assistant", "--batch", "2", "--json"))
     assert data["system"] is data["now"] is data["ttft"] is None
     assert data["batch"] == 2
+    assert data["beams"] == 4
+    assert data["serving"]["chunk"] is None
     assert data["prefill"]["compute"] == {"value": 0, "bound": "any"}
     assert data["decode"]["compute"]["value"] > 1e12
     assert "out of reach" in run(capsys, "requirements", *LLAMA, "--use-case", "chat", "--tpot", "0.1")
@@ -122,7 +148,8 @@ BAD = [
     (["estimate", "meta-llama/Llama-3.1-9B", "--system", "h100_sxm"], "did you mean meta-llama/Llama-3.1-8B"),
     (["estimate", "meta-llama/Llama-3.1-8B", "--system", "h100"], "did you mean h100_sxm"),
     (["estimate", *LLAMA, "--gpus", "0"], "--gpus: 0 is not allowed"),
-    (["estimate", *LLAMA, "--gpus", "4", "--tp", "8"], "--gpus: tp 8 x attention-dp 1 x pp 1 x dp 1 = 8 ranks exceed 4"),
+    (["estimate", *LLAMA, "--cp", "0"], "--cp: 0 is not allowed; it must be at least 1"),
+    (["estimate", *LLAMA, "--gpus", "4", "--tp", "8"], "--gpus: tp 8 x cp 1 x attention-dp 1 x pp 1 x dp 1 = 8 ranks exceed 4"),
     (["estimate", *LLAMA, "--gpus", "8", "--dp", "3"], "8 accelerators do not divide"),
     (["estimate", *LLAMA, "--tp", "64"], "tensor: 64 exceeds 32"),
     (["estimate", *LLAMA, "--batch", "1.5"], "argument --batch: invalid int value: '1.5'"),
@@ -131,6 +158,9 @@ BAD = [
     (["estimate", *LLAMA, "--batch", "-2"], "batch: -2 is not allowed"),
     (["estimate", *LLAMA, "--isl", "-7"], "input_tokens: -7 is not allowed"),
     (["estimate", *LLAMA, "--weights", "fp9"], "weights: 'fp9' is not known; did you mean fp8"),
+    (["estimate", *LLAMA, "--kv-cache", "gear-int9"], "core: 'int9' is not known"),
+    (["estimate", *LLAMA, "--messages", "fp9"], "messages: 'fp9' is not known"),
+    (["search", *LLAMA, "--gpus", "1", "--weights", "fp8"], "argument --weights: invalid choice: 'fp8'"),
     (["estimate", *LLAMA, "--overlap", "2"], "overlap: 2 is not allowed"),
     (["estimate", *LLAMA, "--sharpness", "3"], "--sharpness: '3' is not available"),
     (["estimate", "meta-llama/Llama-3.1-8B", "--system", "a100_sxm", "--activations", "fp8", "--weights", "fp8"], "has no fp8 arithmetic"),
@@ -139,13 +169,18 @@ BAD = [
     (["requirements", "meta-llama/Llama-3.1-8B"], "the following arguments are required: --use-case"),
     (["requirements", "meta-llama/Llama-3.1-8B", "--use-case", "chat", "--tpot", "0"], "--tpot: 0 is not allowed; it must be finite and above 0 ms"),
     (["requirements", "meta-llama/Llama-3.1-8B", "--use-case", "chat", "--batch", "0"], "batch: 0 is not allowed"),
-    (["requirements", *LLAMA, "--use-case", "chat", "--gpus", "4", "--tp", "8"], "--gpus: tp 8 x attention-dp 1 x pp 1 x dp 1 = 8 ranks exceed 4"),
+    (
+        ["requirements", *LLAMA, "--use-case", "chat", "--gpus", "4", "--tp", "8"],
+        "--gpus: tp 8 x cp 1 x attention-dp 1 x pp 1 x dp 1 = 8 ranks exceed 4",
+    ),
     (["estimate", *LLAMA, "--chunk", "0"], "chunk: 0 is not allowed"),
     (["estimate", *LLAMA, "--prefix-hit", "1.5"], "prefix_hit: 1.5 is not allowed"),
     (["estimate", *LLAMA, "--drafts", "3"], "--drafts: 3 drafts need --acceptance"),
     (["estimate", *LLAMA, "--drafts", "3", "--acceptance", "1.2"], "acceptance: 1.2 is not allowed"),
     (["estimate", *LLAMA, "--acceptance", "0.5"], "--acceptance: 0.5 is of no use without --drafts"),
     (["estimate", *LLAMA, "--draft-model", "meta-llama/Llama-3.2-1B"], "--draft-model: meta-llama/Llama-3.2-1B is of no use without --drafts"),
+    (["estimate", *LLAMA, "--drafts", "3", "--acceptance", "0.5", "--draft-model", "mtp"], "Llama-3.1-8B has no multi-token-prediction module"),
+    (["estimate", LLAMA[0], "--system", "groq_lpu", "--offload", "weights"], "has no slower memory to offload to"),
     (["estimate", *LLAMA, "--beams", "0"], "beams: 0 is not allowed"),
     (["sensitivity", *LLAMA, "--metric", "mixed_tpot"], "mixed_tpot needs chunked prefill"),
     (["sensitivity", *LLAMA, "--metric", "latency"], "metric: 'latency' is not known"),

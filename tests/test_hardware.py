@@ -93,7 +93,7 @@ def test_memory_is_slower_the_farther_it_is(system):
 @systems
 def test_narrow_floats_are_never_slower_than_wide_ones(system):
     peaks = read_spec(system).peak_flops
-    for wide, narrow in [("fp32", "tf32"), ("fp32", "bf16"), ("bf16", "fp8"), ("fp16", "fp8"), ("fp8", "fp6"), ("fp8", "fp4")]:
+    for wide, narrow in [("fp32", "tf32"), ("fp32", "bf16"), ("bf16", "fp8"), ("fp16", "fp8"), ("fp8", "fp6"), ("fp8", "mxfp4"), ("fp8", "nvfp4")]:
         if wide in peaks and narrow in peaks:
             assert peaks[narrow] >= peaks[wide], (wide, narrow)
 
@@ -346,5 +346,5 @@ def test_counts_are_floating_point(cluster):
 
 
 def test_a_format_that_the_accelerator_lacks_is_refused_with_those_it_has(cluster):
-    with pytest.raises(InputError, match="chip has no fp4 arithmetic; it has bf16, fp8"):
-        cluster.accelerator.peak("fp4")
+    with pytest.raises(InputError, match="chip has no nvfp4 arithmetic; it has bf16, fp8"):
+        cluster.accelerator.peak("nvfp4")

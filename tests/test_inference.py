@@ -184,7 +184,7 @@ def test_no_price_no_cost(llama_8b):
 
 
 BAD = [
-    ({"plan": Parallelism(8, 4, 4)}, "tensor x attention_data x pipeline x data: 128 exceeds 64"),
+    ({"plan": Parallelism(8, 4, 4)}, "tensor x context x attention_data x pipeline x data: 128 exceeds 64"),
     ({"plan": Parallelism(64)}, "tensor: 64 exceeds 32, the heads of meta-llama/Llama-3.1-8B"),
     ({"plan": Parallelism(1, 33)}, "pipeline: 33 exceeds 32, the layers"),
     ({"precision": Precision(weights="int8", activations="int8")}, "chip has no int8 arithmetic; it has bf16, fp8"),

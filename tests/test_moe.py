@@ -4,15 +4,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import assert_close, assert_finite
+from support import assert_close, assert_finite, explained, explained_with_slopes, make_cluster
 
-from diffgenz import InputError, Parallelism, Precision, Workload, breakdown, estimate, load_model
+from diffgenz import InputError, Parallelism, Precision, Workload, estimate, load_model
 from diffgenz.collectives import Group, Link
+from diffgenz.iteration import Machine
 from diffgenz.model_files import model_ids, read_config
 from diffgenz.models.mla import Indexer, LatentAttention
 from diffgenz.models.mlp import MLP
 from diffgenz.models.moe import MoE
-from diffgenz.operators import Step
+from diffgenz.operators import ContextShare, Exchange, Step
 from diffgenz.smooth import HARD
 
 CONFIGS = {name: read_config(name)[1] for name in model_ids()}
@@ -117,11 +118,10 @@ def test_chunks_sinks_and_patterns_of_families():
 
 @pytest.mark.parametrize("name", ["deepseek-ai/DeepSeek-V3.2", "openai/gpt-oss-120b", "Qwen/Qwen1.5-MoE-A2.7B"])
 def test_breakdowns_add_up_and_gradients_are_finite(name, cluster):
-    model, workload, plan = load_model(name), Workload(8, 300, 20), Parallelism(4, 2, expert=4)
-    result, rows = estimate(model, cluster, workload, plan), breakdown(model, cluster, workload, plan)
+    result, rows, slopes = explained_with_slopes(load_model(name), cluster, Workload(8, 300, 20), Parallelism(4, 2, expert=4))
     for phase in ("ttft", "tpot"):
         assert_close(getattr(rows, phase).sum(), getattr(result, phase), rtol=1e-6)
-    assert_finite(jax.grad(lambda records: jnp.log(estimate(*records).end_to_end))((model, cluster, workload, plan)))
+    assert_finite(slopes)
 
 
 def test_more_tokens_at_once_amortise_the_experts(cluster):
@@ -150,12 +150,38 @@ def test_with_one_owner_everything_goes_everywhere(cluster):
     assert_close(group.there_and_back(jnp.asarray(2e6), jnp.asarray(3.0), jnp.asarray(1.0)), whole, rtol=1e-5)
 
 
+def exchange_seconds(plan, picks, busiest=1.0, dispatch=2e6, combine=4e6):
+    exchange = Exchange(*(jnp.asarray(x) for x in (picks, dispatch, combine, busiest, 8.0)))
+    machine = Machine.of(make_cluster(), plan, Precision())
+    scattered = machine.stage.there_and_back(exchange.busiest * (dispatch + combine), exchange.picks, plan.expert)
+    return float(machine.exchange_time(exchange, plan)), float(scattered) + 2 * 2e-6
+
+
+def test_experts_are_reached_by_the_faster_transport_by_hand():
+    """A node: 4 attention groups of 2 ranks. All-gather: 3/4 of all tokens, 8 ranks' shares; all-to-all: 7/8 of 8 (1 - (7/8)**k) copies of a share."""
+    plan, latencies = Parallelism(2, expert=8, attention_data=4), 2 * 1e-6 + 2 * 2e-6
+    gathered = latencies + 3 / 4 * 8 * 6e6 / 4e11
+    for picks in (1.0, 4.0, 14.0, 30.0):
+        scattered = latencies + 7 / 8 * 8 * (1 - (7 / 8) ** picks) * 6e6 / 4e11
+        now, before = exchange_seconds(plan, picks)
+        assert (now, before) == pytest.approx((min(gathered, scattered), scattered), rel=1e-5)
+        assert (now < 0.99 * before) == (picks > 15)
+    assert exchange_seconds(plan, 4.0, busiest=8.0)[0] == pytest.approx(gathered, rel=1e-5)  # a gather does not wait for the busiest
+    assert exchange_seconds(plan.replace(expert=1), 1.0)[0] == pytest.approx(gathered, rel=1e-5)  # all ranks need all tokens
+
+
+@pytest.mark.parametrize("plan", [Parallelism(1, expert=8, attention_data=8), Parallelism(8, expert=64, attention_data=8)])
+def test_the_second_transport_never_slows_experts_down(plan):
+    for picks in (1.0, 8.0, 64.0):
+        now, before = exchange_seconds(plan, picks)
+        assert now <= before * (1 + 1e-6)
+
+
 @pytest.mark.parametrize(("plan", "exchanges"), [(Parallelism(8, expert=8), False), (Parallelism(2, expert=8, attention_data=4), True)])
 def test_only_attention_groups_of_their_own_exchange_tokens(plan, exchanges, cluster):
-    model, workload = load_model("mistralai/Mixtral-8x7B-v0.1"), Workload(64, 500, 50)
-    result, rows = estimate(model, cluster, workload, plan), breakdown(model, cluster, workload, plan)
+    result, rows = explained(load_model("mistralai/Mixtral-8x7B-v0.1"), cluster, Workload(64, 500, 50), plan)
     for phase in ("ttft", "tpot"):
-        assert (sum(rows.rows(phase)["all_to_all"].values()) > 0) == exchanges
+        assert (sum(rows.rows(phase)["exchange"].values()) > 0) == exchanges
         assert_close(getattr(rows, phase).sum(), getattr(result, phase), rtol=1e-6)
 
 
@@ -165,14 +191,16 @@ def test_layouts_of_the_same_ranks_hold_the_same_experts_and_do_the_same_work():
     whole = named(moe, step(800))["expert_gate_up"]
     for tensor, groups, experts in ((8, 1, 8), (2, 4, 8), (2, 4, 4), (8, 1, 1), (1, 8, 8)):
         at = Step(800 / groups, 1.0, 0.0, 1 / tensor, Precision(), 1 / experts, groups)
-        mine = named(moe, at)["expert_gate_up"]
-        assert_close(mine.flops, whole.flops / 8, rtol=1e-5)
-        assert_close(mine.parameters, whole.parameters / 8, rtol=1e-6)
+        for share in (None, ContextShare(1.0), ContextShare(2.0), ContextShare(2.0, 1.0)):  # 2 ranks: 8 more, which halve what each has to do
+            more = 1 if share is None else float(share.ranks)
+            mine = named(moe, at.replace(shared=share, sequences=at.sequences / (1 if share is None else float(share.parts))))["expert_gate_up"]
+            assert_close(mine.flops, whole.flops / 8 / more, rtol=1e-5)
+            assert_close(mine.parameters, whole.parameters / 8 / more, rtol=1e-6)
 
 
 def test_bad_layouts_and_numbers_are_refused(cluster):
     model = load_model("mistralai/Mixtral-8x7B-v0.1")
-    with pytest.raises(InputError, match="expert: 3 does not divide the 8 tensor x attention_data ranks"):
+    with pytest.raises(InputError, match="expert: 3 does not divide the 8 tensor x context x attention_data ranks"):
         Parallelism(8, expert=3)
     with pytest.raises(InputError, match=r"expert: 16 does not divide the 8 experts of mistralai/Mixtral-8x7B-v0\.1"):
         estimate(model, cluster, Workload(), Parallelism(16, expert=16))

@@ -16,16 +16,15 @@ from diffgenz.operators import (
     attention,
     attention_keys,
     attention_over,
-    causal_conv,
     einsum,
     elementwise,
     expert_linear,
     linear,
     per_head_linear,
-    scan,
     wide_linear,
 )
 from diffgenz.precision import Precision
+from diffgenz.recurrences import causal_conv, scan
 from diffgenz.roofline import Rates, operator_shares, operators_time
 from diffgenz.smooth import HARD
 

@@ -1,10 +1,24 @@
-"""Number formats: bytes per element, and the peak that multiplies them."""
+"""Number formats: bytes per element, the peak that multiplies them, and what messages and a compressed KV cache cost."""
 
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
+from support import as_double, assert_close, assert_finite, make_cluster
 
+from diffgenz import Gear, Parallelism, Platform, Workload, breakdown, estimate, load_model, load_platform
+from diffgenz.deployments import formats_for
 from diffgenz.errors import InputError
-from diffgenz.precision import FORMATS, Precision
+from diffgenz.formats import FORMATS
+from diffgenz.models.attention import Attention
+from diffgenz.models.mlp import MLP
+from diffgenz.models.model import Model, Repeated
+from diffgenz.operators import Step
+from diffgenz.precision import Precision
 from diffgenz.specs import PEAK_FORMATS
+
+TINY = Model("tiny", 256, 1000, (Repeated(Attention(heads=8, kv_heads=2, head_dim=32), 4), Repeated(MLP(intermediate=512), 4)))
 
 BITS = {  # per element, scales included
     "fp32": 32,
@@ -27,9 +41,9 @@ BITS = {  # per element, scales included
 @pytest.mark.parametrize("name", FORMATS)
 def test_size_by_hand(name):
     precision = Precision(name)
-    sizes = (precision.dtype_size, precision.weight_size, precision.activation_size, precision.kv_cache_size)
+    sizes = (precision.dtype_size, precision.weight_size, precision.activation_size, precision.kv_cache_size, precision.message_size)
     assert FORMATS[name].size == BITS[name] / 8
-    assert [float(size) for size in sizes] == pytest.approx([BITS[name] / 8] * 4, rel=1e-7)
+    assert [float(size) for size in sizes] == pytest.approx([BITS[name] / 8] * 5, rel=1e-7)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -50,7 +64,7 @@ def test_peak_is_one_that_accelerator_files_can_state(name):
         ("int8", "int8", "int8"),
         ("mxfp4", "fp8", "fp8"),  # W4A8
         ("mxfp4", "mxfp8", "fp8"),
-        ("nvfp4", "nvfp4", "fp4"),  # W4A4
+        ("nvfp4", "nvfp4", "nvfp4"),  # W4A4
         ("mxfp6", "mxfp4", "fp6"),
         ("mxfp4", "mxfp6", "fp6"),
         (None, "fp8", "bf16"),  # wide weights, narrow activations
@@ -68,7 +82,126 @@ def test_everything_follows_dtype_unless_said():
     assert float(precision.kv_cache_size) == 1
 
 
-@pytest.mark.parametrize("field", ["dtype", "weights", "activations", "kv_cache"])
+@pytest.mark.parametrize("field", ["dtype", "weights", "activations", "kv_cache", "messages"])
 def test_an_unknown_name_is_refused_with_the_nearest(field):
     with pytest.raises(InputError, match=f"{field}: 'fp8_blok' is not known; did you mean fp8_block"):
         Precision(**{field: "fp8_blok"})
+
+
+@pytest.mark.parametrize(("system", "four_bit"), [("b200_sxm", {"mxfp4", "nvfp4"}), ("mi355x", {"mxfp4"}), ("h100_sxm", set())])
+def test_of_the_4_bit_floats_only_those_whose_scales_an_accelerator_multiplies_are_tried(system, four_bit):
+    accelerator = load_platform(system).accelerator
+    assert {"mxfp4", "nvfp4"} & set(accelerator.peak_flops) == four_bit
+    tried = {precision.activations for precision in formats_for(accelerator)}
+    assert {"mxfp4", "nvfp4"} & tried == {max(four_bit)} if four_bit else tried == {"bf16", "fp8"}
+
+
+# ---- messages
+
+
+def test_half_the_message_size_halves_the_transfers_of_messages_alone():
+    """Without latency, so that what communication takes is bytes over bandwidth. Logits are gathered in dtype. The rows add up, under GEAR too."""
+    cluster = make_cluster()
+    cluster = Platform(cluster.accelerator, tuple(level.replace(latency=0.0) for level in cluster.network), 16)
+    plan, workload = Parallelism(4, 4), Workload(8, 100, 10)
+    dtype, core = jnp.asarray(2.0), jnp.asarray(0.5)
+    precisions = [Precision(kv_cache=Gear()).with_sizes(dtype, dtype, dtype, core, jnp.asarray(size)) for size in (2.0, 1.0)]
+    rows, results = ([function(TINY, cluster, workload, plan, precision) for precision in precisions] for function in (breakdown, estimate))
+    for phase in ("ttft", "tpot"):
+        before, after = (each.rows(phase) for each in rows)
+        for name, seconds in before.items():
+            share = 0.5 if name in ("all_reduce", "send") else 1.0
+            assert after[name] == pytest.approx(seconds | {"communication": share * seconds["communication"]}, rel=1e-6)
+        assert before["all_reduce"]["communication"] > 0
+        assert_close([getattr(row, phase).sum() for row in rows], [getattr(result, phase) for result in results], rtol=1e-6)
+    assert rows[0].rows("ttft")["send"]["communication"] > 0
+    assert_close(results[0].memory, results[1].memory, rtol=0)
+    assert float(results[1].energy_per_output_token) < float(results[0].energy_per_output_token)
+
+
+def test_experts_send_back_messages_and_are_sent_activations():
+    """fp8 out, bf16 or less back, as DeepEP's kernels do."""
+    model = load_model("mistralai/Mixtral-8x7B-v0.1")
+
+    def exchanged(precision):
+        (exchange,) = model.exchanges(Step(10.0, 1.0, 0.0, 1.0, precision, 1.0, 2.0))
+        return float(exchange.dispatch), float(exchange.combine)
+
+    assert exchanged(Precision(activations="fp8")) == (10 * 4096, 10 * 4096 * 2)
+    assert exchanged(Precision(activations="fp8", messages="fp8")) == (10 * 4096, 10 * 4096)
+
+
+# ---- GEAR
+
+
+def test_gear_by_hand():
+    """2 KV heads of 32, keys and values, 3 sequences of 100 + 5 tokens: 16-bit outliers with 16-bit indices, factors of 4 columns in bf16."""
+    precision = Precision(kv_cache=Gear("int4", outliers=0.05, rank=4))
+    ops = {op.name: op for op in TINY.blocks[0].block.operators(TINY.hidden, Step(3.0, 5.0, 100.0, 1.0, precision))}
+    token = 2 * 2 * 32 * (4 / 8 + 2 / 128) + 2 * 2 * (0.05 * 32 * (2 + 2) + 4 * 2)
+    whole = 3 * (105 * token + 2 * 2 * 4 * 32 * 2)
+    assert_close((ops["attention"].cached, ops["attention"].kv_cache), (whole, whole), rtol=1e-6)
+    pairs = 3 * 8 * (101 + 102 + 103 + 104 + 105)  # of a new token's head and a key, of which 5 x 100 are old
+    old = 3 * 8 * 5 * 100
+    assert_close(ops["attention"].flops, 4 * 32 * pairs + 4 * old * (0.05 * 32 + 4), rtol=1e-6)
+    moved = 15 * ((8 + 2) * 32 + 2 * 32) * 2, 15 * ((8 + 2) * 32 * 2 + token)
+    assert_close((ops["rotary_and_cache"].inputs, ops["rotary_and_cache"].outputs), moved, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["google/gemma-2-2b", "deepseek-ai/DeepSeek-V2-Lite"])
+@pytest.mark.parametrize("decoding", [False, True])
+def test_gear_without_outliers_and_rank_is_a_plain_quantised_cache(name, decoding):
+    model = load_model(name)
+    plain, bare, full = (
+        model.layer_operators(Step(3.0, 5.0, 5000.0, 1.0, Precision(kv_cache=cache), decoding=decoding))
+        for cache in ("int4", Gear("int4", 0, 0), Gear())
+    )
+    assert_close(bare, plain, rtol=0)
+    assert sum(float(op.cached) for op in full) > 1.1 * sum(float(op.cached) for op in plain)
+
+
+def test_a_prompt_attends_to_keys_that_are_not_compressed_yet():
+    model = load_model("google/gemma-2-2b")
+    plain, gear = (model.layer_operators(Step(1.0, 500.0, 0.0, 1.0, Precision(kv_cache=cache))) for cache in ("int4", "gear-int4"))
+    assert [float(op.flops) for op in plain] == [float(op.flops) for op in gear]
+
+
+@pytest.mark.parametrize("text", ["gear-int4", "gear-int2:0.01:8", "gear-fp8:0:2.5"])
+def test_gear_is_read_as_it_is_written(text):
+    assert Precision(kv_cache=text).names["kv_cache"] == text
+    assert Gear.named(text).name == text
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("gear-int9", "core: 'int9' is not known"),
+        ("gear-int4:2", "outliers: 2 is not allowed; .* it is a share: 0.02 for 2 %"),
+        ("gear-int4:0.1:-1", "rank: -1 is not allowed"),
+        ("gear-int4:a", "kv_cache: 'gear-int4:a' is not GEAR; write gear-int4, or"),
+        ("gear-int4:1:2:3", "is not GEAR"),
+    ],
+)
+def test_a_gear_that_cannot_be_is_refused(text, message):
+    with pytest.raises(InputError, match=message):
+        Precision(kv_cache=text)
+
+
+def test_gradients_of_gear_and_message_size_agree_with_float64_differences(cluster, double):
+    tiny, platform, workload, plan, precision = as_double((TINY, cluster, Workload(4, 200, 20), Parallelism(2), Precision(kv_cache=Gear("int4"))))
+
+    @jax.jit
+    def log_times(x):
+        """Of outliers, rank and B per element of messages."""
+        formats = eqx.tree_at(lambda p: (p.gear.outliers, p.gear.rank, p.message_size), precision, tuple(x))
+        now = estimate(tiny, platform, workload, plan, formats)
+        return jnp.stack([jnp.log(now.ttft), jnp.log(now.tpot), now.memory.kv_cache / 1e6])
+
+    slopes = jax.jit(jax.jacfwd(log_times))
+    assert_finite(slopes(jnp.zeros(3)))
+    at = jnp.asarray([0.03, 5.0, 1.5])
+    for index, step in enumerate(1e-5 * at):
+        change = jnp.zeros(3).at[index].set(step)
+        difference = (log_times(at + change) - log_times(at - change)) / (2 * step)
+        np.testing.assert_allclose(slopes(at)[:, index], difference, rtol=1e-6, atol=1e-9)
+    assert np.all(np.asarray(slopes(at)) >= 0)

@@ -9,7 +9,7 @@ import pytest
 from support import as_double, assert_close, assert_finite
 
 import diffgenz as dgz
-from diffgenz import InputError, Parallelism, Precision, ideal_platform, load_use_case, requirements
+from diffgenz import InputError, Parallelism, Precision, Serving, Speculation, ideal_platform, load_use_case, requirements
 from diffgenz.use_case_figures import USE_CASES
 
 CHAT = load_use_case("chat")
@@ -24,7 +24,7 @@ def test_use_cases_load(name):
     assert case.source
     assert float(case.workload.input_tokens) == figures.input_tokens
     assert float(case.workload.batch) == figures.batch
-    assert float(case.decoding.batch) == figures.batch * figures.beams
+    assert float(case.beams) == figures.beams
     assert float(case.tpot) == pytest.approx(figures.tpot)
 
 
@@ -73,6 +73,8 @@ def test_decode_reads_weights_and_cache_once_a_token(llama_8b):
     assert float(need.decode.memory_bandwidth) == pytest.approx((weights + cache) / 0.010, rel=0.01)
     assert float(need.decode.memory_bandwidth) > (weights + cache) / 0.010
     assert float(need.memory_capacity) == pytest.approx(2 * float(llama_8b.parameters) + 2 * 32 * 2 * 1024 * 4000, rel=0.05)
+    quarter = requirements(llama_8b, CHAT.replace(beams=1), serving=Serving(speculation=Speculation(3, 1)))  # n-grams that are always right
+    assert float(quarter.decode.memory_bandwidth) == pytest.approx((weights + cache) / 0.040, rel=0.01)
 
 
 def test_a_larger_model_and_more_beams_need_more(llama_8b, llama_70b):
@@ -107,12 +109,13 @@ def test_an_estimate_with_the_required_number_meets_the_objective(llama_70b, clu
     platform = cluster if real else ideal_platform(SIXTEEN, Precision())
     case = CHAT.replace(tpot=0.02, ttft=0.5)
     result = requirements(llama_70b, case, SIXTEEN, platform=platform, sharpness=sharpness)
-    for needs, work, metric in ((result.prefill, case.workload, "ttft"), (result.decode, case.decoding, "tpot")):
+    serving = Serving(beams=case.beams)
+    for needs, metric in ((result.prefill, "ttft"), (result.decode, "tpot")):
         values = [("compute", needs.compute, 0), ("memory_bandwidth", needs.memory_bandwidth, 0)]
         values += [(name, getattr(link, name), level) for level, link in enumerate(needs.links) for name in ("bandwidth", "latency")]
         for number, value, level in values:
             assert 0 < float(value) < math.inf, (metric, number)
-            now = dgz.estimate(llama_70b, put(platform, number, value, level), work, SIXTEEN, sharpness=sharpness)
+            now = dgz.estimate(llama_70b, put(platform, number, value, level), case.workload, SIXTEEN, serving=serving, sharpness=sharpness)
             assert float(getattr(now, metric) / getattr(case, metric)) == pytest.approx(1, abs=1e-4), (metric, number, level)
 
 

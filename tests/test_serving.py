@@ -7,9 +7,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import as_double, assert_close, assert_finite
+from support import as_double, assert_close, assert_finite, explained, stack
 
-from diffgenz import Draft, InputError, Parallelism, Precision, Serving, Speculation, Workload, breakdown, elasticities, estimate, load_model
+from diffgenz import (
+    MTP,
+    Draft,
+    InputError,
+    Offload,
+    Parallelism,
+    Precision,
+    Serving,
+    Speculation,
+    Workload,
+    breakdown,
+    elasticities,
+    estimate,
+    load_model,
+)
+from diffgenz.hardware import MemoryTier
 from diffgenz.operators import Kind
 from diffgenz.served import chunk_count, decode_layers, decode_step, prefill_iteration, prompt_step
 
@@ -22,6 +37,8 @@ OPTIONS = {
     "prefix_hit": {"prefix_hit": 0.4},
     "speculation": {"speculation": Speculation(3, 0.6)},
     "beams": {"beams": 3.0},
+    "mtp": {"speculation": Speculation(3, 0.6, MTP())},
+    "offload": {"offload": Offload.WEIGHTS},
 }
 
 
@@ -53,7 +70,7 @@ PAIRS = [*itertools.combinations(["chunk", "prefix_hit", "draft", "beams"], 2)]
 PAIRS += [("chunk", "speculation"), ("prefix_hit", "speculation"), ("speculation", "beams")]
 ALL = ("chunk", "prefix_hit", "draft", "beams")
 TOGETHER = [(MODELS[0], chosen) for chosen in (*PAIRS, ALL)]
-TOGETHER += [(name, ALL) for name in MODELS[1:]]  # each compiles anew
+TOGETHER += [(MODELS[1], ("chunk", "prefix_hit", "mtp", "beams", "offload")), (MODELS[2], ALL)]  # each compiles anew
 
 
 @pytest.mark.parametrize(("name", "chosen"), TOGETHER, ids=[" ".join([name, *chosen]) for name, chosen in TOGETHER])
@@ -62,13 +79,14 @@ def test_any_two_together_add_up(name, chosen, small, cluster):
     for option in chosen:
         options |= OPTIONS.get(option, {"speculation": Speculation(3, 0.6, small)})
     serving, plan, model = Serving(**options), PLANS[1], load_model(name)
-    result = estimate(model, cluster, CHAT, plan, serving=serving)
+    platform = cluster.replace(accelerator=cluster.accelerator.replace(tiers=(MemoryTier("host", 1e12, 5e10),)))
+    result, rows = explained(model, platform, CHAT, plan, serving=serving)
     assert_finite(result)
-    rows = breakdown(model, cluster, CHAT, plan, serving=serving)
     for phase in ("ttft", "tpot"):
         assert_close(getattr(rows, phase).sum(), getattr(result, phase), rtol=2e-6)
         assert (np.asarray(getattr(rows, phase)) >= 0).all()
-    assert any(row.startswith("draft ") for row in rows.operators) == ("draft" in chosen)
+    assert any(row.startswith("draft ") for row in rows.operators) == ("draft" in chosen or "mtp" in chosen)
+    assert ("offload" in rows.operators and rows.rows("tpot")["offload"]["memory"] > 0) == ("offload" in chosen)
     if "chunk" in chosen:
         assert result.tpot < result.mixed_tpot
     else:
@@ -222,10 +240,11 @@ def test_slopes_are_the_differences(gemma_27b, small, cluster, double):
         return jnp.log(e.ttft) + jnp.log(e.tpot) + jnp.log(e.mixed_tpot)
 
     values = leaves(serving)
-    slopes = jax.grad(cost)(values)
+    rows = [values, *(tuple(v * (1 + sign * 1e-5) if i == index else v for i, v in enumerate(values)) for index in range(5) for sign in (1, -1))]
+    costs, slopes = jax.jit(jax.vmap(jax.value_and_grad(cost)))(stack(rows))
     for index, value in enumerate(values):
-        up, down = (cost(tuple(v * (1 + sign * 1e-5) if i == index else v for i, v in enumerate(values))) for sign in (1, -1))
-        assert_close(slopes[index], (up - down) / (2e-5 * value), rtol=1e-5, atol=1e-9)
+        up, down = costs[1 + 2 * index], costs[2 + 2 * index]
+        assert_close(slopes[index][0], (up - down) / (2e-5 * value), rtol=1e-5, atol=1e-9)
 
 
 def test_elasticities_of_a_time_sum_to_one(llama_8b, small, cluster):
@@ -249,6 +268,7 @@ BAD = [
     (lambda: Speculation(3, float("nan")), "acceptance: nan is not allowed"),
     (lambda: Draft(load_model("meta-llama/Llama-3.2-1B"), 64), "tensor: 64 exceeds 32, the heads of the draft model"),
     (lambda: Serving().replace(chunks=3), "chunks"),
+    (lambda: Serving(offload="weight"), r"offload: 'weight' is not known; did you mean weights\?"),
 ]
 
 

@@ -1,11 +1,10 @@
 """State-space and linear-attention blocks: layers, states and scans by hand, laws in the context length, and the families that use them."""
 
-import jax
 import jax.numpy as jnp
 import pytest
-from support import assert_close, assert_finite
+from support import assert_close, assert_finite, explained_with_slopes
 
-from diffgenz import InputError, Parallelism, Precision, Workload, breakdown, estimate, load_model, model_from_config
+from diffgenz import InputError, Parallelism, Precision, Workload, estimate, load_model, model_from_config
 from diffgenz.model_files import model_ids, read_config
 from diffgenz.models.attention import Attention
 from diffgenz.models.families_hybrid import HYBRID
@@ -210,12 +209,11 @@ HYBRIDS = [
 
 @pytest.mark.parametrize("name", HYBRIDS)
 def test_breakdowns_add_up_and_gradients_are_finite(name, cluster):
-    model, workload, plan = load_model(name), Workload(8, 300, 20), Parallelism(4, 2)
-    result, rows = estimate(model, cluster, workload, plan), breakdown(model, cluster, workload, plan)
+    result, rows, slopes = explained_with_slopes(load_model(name), cluster, Workload(8, 300, 20), Parallelism(4, 2))
     for phase in ("ttft", "tpot"):
         assert_close(getattr(rows, phase).sum(), getattr(result, phase), rtol=1e-6)
         assert rows.rows(phase)["scan"]["memory"] > 0
-    assert_finite(jax.grad(lambda records: jnp.log(estimate(*records).end_to_end))((model, cluster, workload, plan)))
+    assert_finite(slopes)
 
 
 def test_the_smallest_layout_of_a_model_without_heads(cluster):

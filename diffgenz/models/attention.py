@@ -5,6 +5,7 @@ from typing import ClassVar
 import equinox as eqx
 
 from diffgenz.checks import check
+from diffgenz.compression import with_gear_factors, with_gear_work
 from diffgenz.models.block import Block
 from diffgenz.models.norms import Norm, norm
 from diffgenz.operators import Operator, Step, attention, elementwise, linear
@@ -64,7 +65,7 @@ class Attention(Block):
         operators = [
             linear("qkv", step.tokens, queries * (2 if self.output_gate else 1) + 2 * keys, self.streams * hidden, precision, bias=self.qkv_bias),
             self._rotary_and_cache(queries, keys, step),
-            attention(step, heads, kv_heads, self.head_dim, self.window),
+            self._core(heads, kv_heads, step),
             linear("attention_out", step.tokens, hidden, queries, precision, bias=self.out_bias),
         ]
         if self.output_gate:
@@ -74,6 +75,10 @@ class Attention(Block):
             operators.insert(0, norm(self.norm, self.streams * hidden, step, count=self.norms))
         return tuple(operators)
 
+    def _core(self, heads: Scalar, kv_heads: Scalar, step: Step) -> Operator:
+        core = attention(step, heads, kv_heads, self.head_dim, self.window)
+        return with_gear_work(with_gear_factors(core, step, 2 * kv_heads, self.head_dim), step, self.head_dim)
+
     def _rotary_and_cache(self, queries: Scalar, keys: Scalar, step: Step) -> Operator:
         """One kernel: rotate (and normalise) queries and keys in place, quantise keys and values into the cache."""
         normalised = {None: 0.0, "head": 2 * self.head_dim, "all": queries + keys}[self.query_key_norm]
@@ -81,6 +86,6 @@ class Attention(Block):
             normalised = normalised + queries / self.head_dim
         size = step.precision.dtype_size
         rotated = (queries if self.rotary or self.query_key_norm else 0.0) + keys
-        stored = 2 * keys * step.precision.kv_cache_size
+        stored = 2 * keys * step.precision.cached_size(self.head_dim)
         read, written = step.tokens * (rotated + keys) * size, step.tokens * (rotated * size + stored)
         return elementwise("rotary_and_cache", read, written, parameters=normalised, size=size)

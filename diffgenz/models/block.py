@@ -17,6 +17,9 @@ class Block(Record):
     mixes_tokens: ClassVar[bool]
     """Whether it looks at other tokens; a layer has one such block."""
 
+    keeps_state: ClassVar[bool] = False
+    """Whether tokens pass through a state one after the other, which context-parallel ranks cannot share."""
+
     reduces: eqx.AbstractVar[bool]
     """Whether it ends in an all-reduce of the hidden states over the tensor-parallel ranks."""
 
@@ -31,7 +34,7 @@ class Block(Record):
         return None
 
     def exchange(self, hidden: Scalar, step: Step) -> Exchange | None:
-        """What goes to experts on other ranks and back, where attention groups have requests of their own; None where there are no experts."""
+        """What goes to experts on other ranks and back, where groups of ranks have tokens of their own; None where there are no experts."""
         return None
 
     @abstractmethod

@@ -105,7 +105,8 @@ def qwen2_5_vl(config: Config, vision: Config, width: float) -> Tower:
 
 
 def qwen3_vl(config: Config, vision: Config, width: float) -> Tower:
-    """Learned and rotary positions; some layers are handed on through projectors of their own (DeepStack); images of any size."""
+    """Learned and rotary positions; in Qwen3-VL, some layers are handed on through projectors of their own (DeepStack);
+    in Qwen3.5, none. Images of any size."""
     hidden, merge = vision.number("hidden_size"), vision.number("spatial_merge_size", default=2)
     merged, out = hidden * merge**2, vision.number("out_hidden_size", default=width)
     deep = _listed(vision, "deepstack_visual_indexes", [])
@@ -131,6 +132,8 @@ VISION: dict[str, Callable[[Config, Config, float], Tower | None]] = {
     "qwen2_5_vl": qwen2_5_vl,
     "qwen3_vl": qwen3_vl,
     "qwen3_vl_moe": qwen3_vl,
+    "qwen3_5": qwen3_vl,
+    "qwen3_5_moe": qwen3_vl,
 }
 """Outer `model_type` -> the function that reads its tower: of the whole config.json, its vision_config and the language model's width."""
 

@@ -12,9 +12,13 @@ from diffgenz.models.families_hybrid import HYBRID
 from diffgenz.models.families_moe import MOE
 from diffgenz.models.families_vision import tower_of
 from diffgenz.models.model import Model
+from diffgenz.models.mtp import has_mtp
 
 FAMILIES = DENSE | MOE | HYBRID
 """`model_type` -> the function that reads its config.json."""
+
+ALWAYS_MTP = ("qwen3_next",)
+"""Families whose checkpoints have a multi-token-prediction module that their config.json does not mention (vLLM's qwen3_next_mtp assumes one)."""
 
 
 def model_from_config(config: Mapping[str, Any], name: str) -> Model:
@@ -41,7 +45,7 @@ def model_from_config(config: Mapping[str, Any], name: str) -> Model:
         raise InputError(f"{name}: {error} (known are {', '.join(sorted(FAMILIES))})")
     language = Config(name, config)
     model, tower = FAMILIES[kind](language), tower_of(whole, language)
-    return model if tower is None else model.replace(vision=tower)
+    return model.replace(vision=tower, mtp=has_mtp(language, default=1 if kind in ALWAYS_MTP else 0))
 
 
 def load_model(model: str | Path) -> Model:

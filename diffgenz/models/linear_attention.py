@@ -7,7 +7,8 @@ import equinox as eqx
 from diffgenz.checks import check
 from diffgenz.models.block import Block
 from diffgenz.models.norms import Norm, norm
-from diffgenz.operators import Operator, Step, causal_conv, elementwise, linear, scan
+from diffgenz.operators import Operator, Step, elementwise, linear
+from diffgenz.recurrences import causal_conv, scan
 from diffgenz.smooth import Leaf, Scalar, as_leaf, ceil_share
 
 
@@ -45,6 +46,7 @@ class GatedDeltaNet(Block):
     """
 
     mixes_tokens: ClassVar[bool] = True
+    keeps_state: ClassVar[bool] = True
 
     key_heads: Leaf = eqx.field(converter=as_leaf)
     key_dim: Leaf = eqx.field(converter=as_leaf)
@@ -93,6 +95,7 @@ class KimiDeltaAttention(Block):
     """
 
     mixes_tokens: ClassVar[bool] = True
+    keeps_state: ClassVar[bool] = True
 
     heads: Leaf = eqx.field(converter=as_leaf)
     head_dim: Leaf = eqx.field(converter=as_leaf)

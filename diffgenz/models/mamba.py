@@ -7,7 +7,8 @@ import equinox as eqx
 from diffgenz.checks import check
 from diffgenz.models.block import Block
 from diffgenz.models.norms import Norm, norm
-from diffgenz.operators import Operator, Step, causal_conv, elementwise, linear, scan
+from diffgenz.operators import Operator, Step, elementwise, linear
+from diffgenz.recurrences import causal_conv, scan
 from diffgenz.smooth import Leaf, Scalar, as_leaf, ceil_share
 
 
@@ -27,6 +28,7 @@ class Mamba(Block):
     """
 
     mixes_tokens: ClassVar[bool] = True
+    keeps_state: ClassVar[bool] = True
 
     inner: Leaf = eqx.field(converter=as_leaf)
     state: Leaf = eqx.field(converter=as_leaf)
@@ -88,6 +90,7 @@ class Mamba2(Block):
     """
 
     mixes_tokens: ClassVar[bool] = True
+    keeps_state: ClassVar[bool] = True
 
     heads: Leaf = eqx.field(converter=as_leaf)
     head_dim: Leaf = eqx.field(converter=as_leaf)

@@ -1,11 +1,13 @@
 """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434): keys and values compressed to one latent vector per token."""
 
+import dataclasses
 from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
 
 from diffgenz.checks import check
+from diffgenz.compression import with_gear_factors, with_gear_work
 from diffgenz.models.block import Block
 from diffgenz.models.norms import Norm, norm
 from diffgenz.operators import Operator, Step, attention_keys, attention_over, elementwise, linear, per_head_linear, wide_linear
@@ -32,10 +34,10 @@ class Indexer(Record):
         """Projections of queries, keys and head weights, then one score per context token: every rank computes all of it."""
         precision, tokens, width = step.precision, step.tokens, self.heads * self.head_dim
         per_token = self.head_dim + 4.0  # an 8-bit key and its fp32 scale
-        length = step.sequences * (step.context + step.queries)
+        length, keys = step.sequences * (step.context + step.all_queries), attention_keys(step, None)
         scores = attention_over(
             step,
-            attention_keys(step, None),
+            keys,
             self.heads,
             self.head_dim,
             jnp.zeros(()),
@@ -43,6 +45,8 @@ class Indexer(Record):
             held=length * per_token,
             name="indexer",
         )
+        if step.shared is not None and step.decoding:  # the best of all keys: context-parallel ranks gather their scores, one of fp32 for each key
+            scores = dataclasses.replace(scores, merged=None, gathered=step.tokens * keys * 4.0)
         return (
             linear("indexer_projections", tokens, width, query_rank, precision),
             wide_linear("indexer_projections", tokens, self.head_dim + self.heads, hidden, precision),
@@ -58,7 +62,8 @@ class LatentAttention(Block):
 
     In prefill keys and values are expanded from the latent vectors, and attention is multi-head. In decode the expansion is absorbed into queries and
     outputs, a product per head, and attention is multi-query over the latent vectors themselves: one read for all heads. The cache, one vector of
-    latent + rope_dim per token, is replicated over the tensor-parallel ranks, and so are the compressing projections.
+    latent + rope_dim per token, is replicated over the tensor-parallel ranks, and so are the compressing projections. Context-parallel ranks
+    share it; in prefill they gather it, and each expands all of it.
 
     Arguments:
         heads: of the whole model.
@@ -106,9 +111,10 @@ class LatentAttention(Block):
             queries = (down, linear("queries", tokens, query_width, self.query_rank, precision))
             normalised = self.latent + self.query_rank
         size = precision.dtype_size
-        cached = step.sequences * (step.context + step.queries) * compressed * precision.kv_cache_size
+        stored = compressed * precision.cached_size(compressed)
+        cached = step.sequences * (step.context + step.all_queries) * stored
         read = tokens * (normalised + heads * self.rope_dim + self.rope_dim) * size
-        rotary = elementwise("rotary_and_cache", read, read + tokens * compressed * precision.kv_cache_size, parameters=normalised, size=size)
+        rotary = elementwise("rotary_and_cache", read, read + tokens * stored, parameters=normalised, size=size)
         picking: tuple[Operator, ...] = ()
         if self.indexer is not None:
             picking = self.indexer.operators(hidden, self.latent if self.query_rank is None else self.query_rank, step)
@@ -126,17 +132,19 @@ class LatentAttention(Block):
 
     def _expanded(self, heads: Scalar, cached: Scalar, step: Step) -> tuple[Operator, ...]:
         keys, _ = self._keys(step)
-        rows = step.sequences * (step.context + step.queries)
+        rows = step.sequences * (step.context + step.all_queries)
         expand = linear("expand", rows, heads * (self.nope_dim + self.value_dim), self.latent, step.precision)
         query_dim = self.nope_dim + self.rope_dim
         read = rows * heads * (query_dim + self.value_dim) * step.precision.dtype_size
-        return expand, attention_over(step, keys, heads, query_dim, self.value_dim, read=read, held=cached)
+        core = attention_over(step, keys, heads, query_dim, self.value_dim, read=read, held=cached, sent=cached)
+        return expand, with_gear_factors(core, step, jnp.ones(()), self.latent + self.rope_dim)
 
     def _absorbed(self, heads: Scalar, cached: Scalar, step: Step) -> tuple[Operator, ...]:
         keys, share = self._keys(step)
-        precision = step.precision
+        precision, width = step.precision, self.latent + self.rope_dim
+        core = attention_over(step, keys, heads, width, self.latent, read=cached * share, held=cached)
         return (
             per_head_linear("absorb", step.tokens, heads, self.latent, self.nope_dim, precision),
-            attention_over(step, keys, heads, self.latent + self.rope_dim, self.latent, read=cached * share, held=cached),
+            with_gear_work(with_gear_factors(core, step, jnp.ones(()), width), step, width),
             per_head_linear("absorb", step.tokens, heads, self.value_dim, self.latent, precision),
         )

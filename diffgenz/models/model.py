@@ -53,6 +53,8 @@ class Model(Record):
         norm: the final norm.
         head_bias: whether the LM head has a bias.
         vision: the tower in front of it, or None.
+        mtp: whether it comes with a multi-token-prediction module (`models.mtp`), which `parameters` leaves out.
+        borrows: whether embedding and LM head are those of another model, which stores them: so of such a module.
     """
 
     name: str = eqx.field(static=True)
@@ -64,6 +66,8 @@ class Model(Record):
     norm: Norm = eqx.field(static=True, default=Norm.RMS)
     head_bias: bool = eqx.field(static=True, default=False)
     vision: Tower | None = None
+    mtp: bool = eqx.field(static=True, default=False)
+    borrows: bool = eqx.field(static=True, default=False)
 
     def __check_init__(self):
         check("hidden", self.hidden, exclusive=True)
@@ -82,9 +86,14 @@ class Model(Record):
         return sum((repeated.count for repeated in self.blocks if repeated.block.reduces), start=jnp.zeros(()))
 
     def exchanges(self, step: Step) -> tuple[Exchange, ...]:
-        """What goes to experts and back in all layers, where attention groups have requests of their own."""
+        """What goes to experts and back in all layers, where groups of ranks have tokens of their own."""
         pairs = ((repeated.count, repeated.block.exchange(self.hidden, step)) for repeated in self.blocks)
         return tuple(exchange._replace(repeats=count) for count, exchange in pairs if exchange is not None)
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether any block keeps a state instead of a cache, so that context-parallel ranks cannot share sequences."""
+        return any(repeated.block.keeps_state for repeated in self.blocks)
 
     @property
     def most_shards(self) -> Scalar:
@@ -99,14 +108,15 @@ class Model(Record):
         """A gather of one row per token from the device's share of the vocabulary."""
         size = step.precision.dtype_size
         row = step.tokens * self.hidden * size
-        parameters = (ceil_share(self.vocabulary, step.shard) + self.positions) * self.hidden
+        parameters = 0.0 if self.borrows else (ceil_share(self.vocabulary, step.shard) + self.positions) * self.hidden
         return (elementwise("embedding", row * (2 if self.positions else 1), row, parameters=parameters, size=size),)
 
     def head_operators(self, step: Step) -> tuple[Operator, ...]:
         """Final norm, LM head and sampling for one token per sequence: the last one of a prompt."""
         last = step.replace(queries=1.0)
         vocabulary = ceil_share(self.vocabulary, step.shard)
-        head = wide_linear("lm_head", step.sequences, vocabulary, self.hidden, step.precision, bias=self.head_bias, tied=self.tied)
+        stored_elsewhere = self.tied or self.borrows
+        head = wide_linear("lm_head", step.sequences, vocabulary, self.hidden, step.precision, bias=self.head_bias, tied=stored_elsewhere)
         sampling = elementwise("sampling", step.sequences * self.vocabulary * step.precision.dtype_size, step.sequences * 4.0)
         return norm(self.norm, self.hidden, last), head, sampling
 

@@ -1,5 +1,6 @@
 """Mixture of experts: a router, routed experts of which each token uses a few, and shared experts that all tokens use."""
 
+import dataclasses
 from typing import ClassVar
 
 import equinox as eqx
@@ -16,7 +17,7 @@ from diffgenz.smooth import Leaf, Scalar, as_leaf, ceil_share
 class MoE(Block):
     """norm -> router -> dispatch -> grouped up (and gate) -> activation -> grouped down -> combine, beside the shared experts.
 
-    It ends in an all-reduce over the tensor-parallel ranks. Where attention groups have requests of their own, tokens also travel to their
+    It ends in an all-reduce over the tensor-parallel ranks. Where groups of ranks have tokens of their own, tokens also travel to their
     experts and back: each rank sends its share of those it sees (`exchange`).
 
     FLOP follow tokens, weight traffic follows experts: n tokens that go to k of E experts each reach E (1 - (1 - k / E)**n) of them in
@@ -67,16 +68,24 @@ class MoE(Block):
 
     def exchange(self, hidden: Scalar, step: Step) -> Exchange:
         """What its tokens send to the experts, and get back."""
-        sent = step.tokens * step.shard * hidden * self._excess(step)
-        return Exchange(self.used, sent * step.precision.activation_size, sent * step.precision.dtype_size)
+        sent = step.own_tokens * hidden
+        return Exchange(self.used, sent * step.precision.activation_size, sent * step.precision.message_size, self._excess(step), step.groups)
+
+    def _combine(self, read: Scalar, written: Scalar, step: Step) -> Operator:
+        """Context-parallel ranks that compute the same tokens hold different experts: they sum what their tensor-parallel ranks have summed."""
+        combine = elementwise("combine", read, written)
+        if step.shared is None or step.shared.repeated is None:
+            return combine
+        return dataclasses.replace(combine, merged=written * step.shard * step.shared.repeated)
 
     def operators(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
         precision, tokens = step.precision, step.tokens
         held = self.routed * step.expert_shard
-        everyone = tokens * step.attention_data
+        everyone = tokens * step.groups
         reached = self.reached(everyone) * step.expert_shard
         rows = everyone * self.used * step.expert_shard * self._excess(step)
-        width = ceil_share(self.intermediate, step.shard / (step.expert_shard * step.attention_data))
+        groups = step.attention_data if step.shared is None else step.attention_data * step.shared.ranks
+        width = ceil_share(self.intermediate, step.shard / (step.expert_shard * groups))
         up = width * (2 if self.gated else 1)
         moved = rows * hidden
         experts = {"held": held, "reached": reached, "used": self.used / self.routed, "padding": 0.5 * (self.tile - 1), "bias": self.bias}
@@ -86,7 +95,7 @@ class MoE(Block):
             expert_linear("expert_gate_up" if self.gated else "expert_up", rows, up, hidden, precision, **experts),
             elementwise("expert_activation", rows * up * precision.dtype_size, rows * width * precision.dtype_size),
             expert_linear("expert_down", rows, hidden, width, precision, **experts),
-            elementwise("combine", moved * precision.dtype_size, tokens * hidden * precision.dtype_size),
+            self._combine(moved * precision.dtype_size, tokens * hidden * precision.dtype_size, step),
         ]
         if self.norm is not None:
             operators.insert(0, norm(self.norm, hidden, step, count=self.norms))

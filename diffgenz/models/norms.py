@@ -15,7 +15,7 @@ class Norm(enum.Enum):
 
 
 def norm(kind: Norm, hidden: Scalar, step: Step, *, count: int = 1) -> Operator:
-    """`count` norms of every token: read x and the residual, write the result and the new residual."""
+    """`count` norms of every token of this rank: read x and the residual, write the result and the new residual."""
     size = step.precision.dtype_size
-    moved = 2 * step.tokens * hidden * size
+    moved = 2 * step.residual_tokens * hidden * size
     return elementwise("norm", moved, moved, parameters=kind.value * hidden, size=size, repeats=float(count))

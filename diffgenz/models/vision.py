@@ -183,7 +183,7 @@ class Tower(Record):
 
     def reductions(self, images: Scalar | float, precision: Precision) -> tuple[tuple[Scalar, Scalar], ...]:
         """All-reduces over the tensor-parallel ranks: how many of how many B, in the layers and in the projectors."""
-        size = precision.dtype_size
+        size = precision.message_size
         layers = (2 * self.layers, images * (self.patches + self.class_token) * self.hidden * size)
         projectors = ((p.pairs * p.count, images * self.tokens * p.widths[2] * size) for p in self.projectors if p.pairs)
         return (layers, *projectors)

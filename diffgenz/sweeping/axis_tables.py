@@ -9,11 +9,11 @@ stack            = { options = { "8-high" = { memory_capacity = "24 GB" }, "12-h
 """
 
 import dataclasses
-import inspect
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 from diffgenz.errors import InputError, unknown
@@ -23,11 +23,14 @@ from diffgenz.models.huggingface import load_model
 from diffgenz.models.model import Model
 from diffgenz.precision import Precision
 from diffgenz.sweeping.axes import Axis, Choice, Grid, choice, geometric, integers, linear, log_uniform, uniform, values
-from diffgenz.sweeping.leaves import find, name_of
+from diffgenz.sweeping.leaves import find, name_of, with_unset
 from diffgenz.sweeping.scenario import Scenario
 from diffgenz.sweeping.sections import Section, quantity, said_of
 from diffgenz.units import unit_of
 from diffgenz.workload import Parallelism
+
+FORMATS_OF = ("dtype", "weights", "activations", "kv_cache", "messages")
+"""What a choice of formats may state."""
 
 WORDS = {
     "gpus": "accelerators",
@@ -38,6 +41,8 @@ WORDS = {
     "dp": "data",
     "ep": "expert",
     "attention-dp": "attention_data",
+    "cp": "context",
+    "sp": "sequence",
 }
 """What flags call the numbers of a plan and a workload."""
 
@@ -87,7 +92,7 @@ class _Reader:
     def _numbers(self) -> Axis:
         if self.name in WORDS:
             raise InputError(f"axes have the names of the numbers they set; write {WORDS[self.name]}")
-        unit = unit_of(name_of(find(self.scenario, self.name, alike="served")[0]))
+        unit = unit_of(name_of(find(with_unset(self.scenario, self.name, 1.0), self.name, alike="served")[0]))
         numbers = [quantity(f"{self.kind}[{i}]", value, unit) for i, value in enumerate(self.section.entries(self.kind))]
         if self.kind == "values":
             return values(*numbers)
@@ -120,11 +125,12 @@ class _Reader:
         return {name: self._everywhere("model", load_model(local(name, self.folder))) for name in self.section.texts("models")}
 
     def _formats(self) -> dict[str, Any]:
-        known, options = list(inspect.signature(Precision).parameters), {}
+        known, options = FORMATS_OF, {}
         for number, raw in enumerate(self.section.entries("formats")):
             entry = Section(f"formats[{number}]", _underscored(raw), known)
+            dtype = self.scenario.served[0].precision.dtype
             texts = {key: entry.text(key) for key in entry.raw}
-            precision = Precision(**{"dtype": self.scenario.served[0].precision.dtype} | texts)
+            precision = Precision(*(texts.get(name, default) for name, default in zip(FORMATS_OF, (dtype, None, None, None, None), strict=True)))
             options[", ".join(f"{key} {text}" for key, text in texts.items()) or precision.dtype] = self._everywhere("precision", precision)
         return options
 
@@ -145,7 +151,13 @@ class _Reader:
             for number, raw in enumerate(self.section.entries("plans")):
                 entry = Section(f"plans[{number}]", raw, known)
                 found.append({"overlap": float(overlap)} | {known[key]: entry.number(key) for key in entry.raw})
-        return {plan_label(plan): self._everywhere("plan", Parallelism(**plan)) for plan in found}
+        used = {name for plan in found for name in ("context", "sequence") if plan.get(name, 0) > (name == "context")}
+        options = {}
+        for plan in found:  # what no plan uses is left out, and what one does is in all: one structure
+            optional = {name: jnp.asarray(plan.get(name, float(name == "context"))) for name in used}
+            ranks = {name: count for name, count in plan.items() if name not in ("context", "sequence")}
+            options[plan_label(plan)] = self._everywhere("plan", Parallelism(**ranks, **optional))
+        return options
 
     def _all_plans(self) -> list[dict[str, float]]:
         """Every layout of any of the models on all accelerators, for any number of those."""
@@ -161,7 +173,7 @@ class _Reader:
         for model in models:
             for count in counts:
                 layouts = plans(model, Platform(self.scenario.platform.accelerator, self.scenario.platform.network, count))
-                fields = [field.name for field in dataclasses.fields(layouts) if field.name != "overlap"]
+                fields = [field.name for field in dataclasses.fields(layouts) if field.name != "overlap" and getattr(layouts, field.name) is not None]
                 for ranks in zip(*(np.asarray(getattr(layouts, name), float).tolist() for name in fields), strict=True):
                     found[ranks] = dict(zip(fields, ranks, strict=True)) | {"overlap": float(self.scenario.served[0].plan.overlap)}
         return list(found.values())
@@ -181,7 +193,7 @@ class _Reader:
 def plan_label(plan: dict[str, float]) -> str:
     """A plan in words: "tp 8, pp 2"; ranks of 1 are left out."""
     short = {name: word for word, name in WORDS.items()}
-    words = [f"{short.get(name, name)} {ranks:g}" for name, ranks in plan.items() if name != "overlap" and ranks > 1]
+    words = [f"{short.get(name, name)} {ranks:g}" for name, ranks in plan.items() if name != "overlap" and ranks > (name != "sequence")]
     return ", ".join(words) or "tp 1"
 
 

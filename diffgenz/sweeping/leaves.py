@@ -5,6 +5,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jax.tree_util import DictKey, GetAttrKey, SequenceKey
 
 from diffgenz.errors import InputError, unknown
@@ -47,6 +48,20 @@ def find(record: Any, name: str, *, alike: str = "", parts: bool = False) -> tup
     if len(rest) > 1:
         raise InputError(f"leaf: {name!r} is the end of several names: {', '.join(sorted(ends)[:6])}; write more of the one that is meant")
     return tuple(names[full] for full in ends)
+
+
+def with_unset(record: Any, name: str, value: float) -> Any:
+    """`record` with the optional numbers called `name` that it leaves out ("plan.context", "accelerator.price") set to `value`."""
+    if any(full == name or full.endswith(("." + name, "]" + name)) for full in leaf_names(record)):
+        return record
+    unset = {}
+    for path, leaf in jax.tree_util.tree_flatten_with_path(record, is_leaf=lambda x: x is None)[0]:
+        full = name_of(path)
+        if leaf is None and (full == name or full.endswith(("." + name, "]" + name))):
+            owner = leaf_at(record, path[:-1])
+            if isinstance(owner, Record) and "converter" in owner.__dataclass_fields__[path[-1].name].metadata:  # a number, not a record
+                unset[tuple(path)] = jnp.asarray(value, float)
+    return with_leaves(record, unset) if unset else record
 
 
 def leaf_at(record: Any, path: Path) -> Any:

@@ -14,7 +14,7 @@ from diffgenz.models.model import Model
 from diffgenz.precision import Precision
 from diffgenz.record import Record
 from diffgenz.sensitivity import METRICS
-from diffgenz.serving_options import Serving, check_draft
+from diffgenz.serving_options import Serving, check_serving
 from diffgenz.smooth import SHARPNESS, Leaf, Scalar, as_leaf
 from diffgenz.workload import Parallelism, Workload
 
@@ -69,7 +69,7 @@ def is_legal(scenario: Scenario) -> Bool[Array, ""]:
         for part in scenario.served:
             check_layout(part.model, scenario.platform, part.plan)
             check_images(part.model, part.workload)
-            check_draft(part.serving, part.plan)
+            check_serving(part.serving, part.model, scenario.platform.accelerator, part.plan)
     return all_of(conditions)
 
 

@@ -24,7 +24,7 @@ from diffgenz.sweeping.axes import Axis, Choice, Grid, Range
 from diffgenz.sweeping.decoder import Decoder, Drawn, Span, decode_each, padded
 from diffgenz.sweeping.digest import structure_digest
 from diffgenz.sweeping.expressions import Expression
-from diffgenz.sweeping.leaves import Path, find, leaf_at, leaf_names, name_of, unnamed, with_leaves
+from diffgenz.sweeping.leaves import Path, find, leaf_at, leaf_names, name_of, unnamed, with_leaves, with_unset
 from diffgenz.sweeping.scenario import Scenario
 from diffgenz.sweeping.sobol import INDEX_BITS, LOW_BITS, Sobol
 
@@ -108,7 +108,12 @@ class Space:
         if not axes:
             raise InputError("space: it has no axes; give at least one")
         for name, axis in self.axes.items():
+            if not isinstance(axis, Choice):
+                self.scenario = with_unset(self.scenario, name, axis.levels[0] if isinstance(axis, Grid) else axis.low)
+        for name, axis in self.axes.items():
             self._add(name, axis)
+        for name in derived or {}:
+            self.scenario = with_unset(self.scenario, name, 1.0)
         self.derived = {find(self.scenario, name, alike="served"): Expression(text) for name, text in (derived or {}).items()}
         self.quantities = {name: Expression(text) for name, text in (quantities or {}).items()}
         self.constraints = tuple(Expression(text) for text in constraints)

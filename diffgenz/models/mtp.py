@@ -1,0 +1,48 @@
+"""Multi-token prediction: a module that proposes the tokens after the next, from the model's last hidden states (DeepSeek-V3, arXiv 2412.19437).
+
+It is one more layer of the model's last kind behind a projection, and a norm; embedding and LM head are the model's. For serving it is a draft model
+that knows what the model knows: see `MTP` in `serving_options`.
+"""
+
+from typing import ClassVar
+
+import equinox as eqx
+
+from diffgenz.models.block import Block
+from diffgenz.models.config import Config
+from diffgenz.models.model import Model, Repeated
+from diffgenz.models.norms import Norm, norm
+from diffgenz.operators import Operator, Step, wide_linear
+from diffgenz.smooth import Scalar
+
+
+class Fusion(Block):
+    """The last token's embedding and the hidden state before it, each normed, projected together from twice the width to one (`eh_proj`).
+
+    Engines (vLLM, SGLang) keep the projection in dtype, and whole on every rank.
+    """
+
+    mixes_tokens: ClassVar[bool] = False
+
+    reduces: bool = eqx.field(static=True, default=False)
+    norm: Norm = eqx.field(static=True, default=Norm.RMS)
+
+    def operators(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
+        return norm(self.norm, hidden, step, count=2), wide_linear("eh_proj", step.tokens, hidden, 2 * hidden, step.precision)
+
+
+def mtp_module(model: Model) -> Model:
+    """The module of `model` as a model of one layer: a fusion, then the last of the model's blocks that mix tokens and the last that do not."""
+    blocks = [repeated.block for repeated in model.blocks]
+    layer = [next((block for block in reversed(blocks) if block.mixes_tokens is mixes), None) for mixes in (True, False)]
+    one = tuple(Repeated(block, 1.0) for block in (Fusion(norm=model.norm), *layer) if block is not None)
+    return model.replace(name=f"{model.name} MTP", blocks=one, vision=None, mtp=False, borrows=True)
+
+
+def has_mtp(config: Config, default: int) -> bool:
+    """Whether a config.json says that its checkpoint has such a module; one is modelled, several that take turns are not.
+
+    Arguments:
+        default: modules of the family where the file is silent.
+    """
+    return config.count("num_nextn_predict_layers", "mtp_num_hidden_layers", default=default, least=0) == 1
