@@ -65,10 +65,10 @@ def swept(tmp_path_factory):
 
 def test_a_file_is_the_space_that_python_would_make(written):
     space, reductions = dgz.load_space(written())
-    assert space.size == 2 * 3 * 3
+    assert space.size == 2 * 4 * 3
     assert {name: type(reduction).__name__ for name, reduction in reductions.items()} == {"front": "Pareto", "map": "Best", "slow": "Histogram"}
-    assert space.coordinates([17]) == {"memory_bandwidth": [pytest.approx(4e12)], "plan": ["tp 2"], "batch": [64.0]}
-    made = space.configuration(17)
+    assert space.coordinates([23]) == {"memory_bandwidth": [pytest.approx(4e12)], "plan": ["tp 2"], "batch": [64.0]}
+    made = space.configuration(23)
     platform = dgz.load_platform("h100_sxm", 2)
     platform = platform.replace(accelerator=platform.accelerator.replace(memory_bandwidth=4e12))
     by_hand = dgz.estimate(dgz.load_model("meta-llama/Llama-3.1-8B"), platform, dgz.Workload(64, 512, 64), dgz.Parallelism(2))
@@ -146,15 +146,15 @@ def test_a_mistake_is_named_with_its_remedy(what, written, tmp_path, capsys):
 
 
 def test_n_is_what_sampling_makes_of_it(written):
-    with pytest.raises(dgz.InputError, match=r"n: 19 is larger than the space, which has 18 configurations; leave n out, or sample"):
-        dgz.load_space(written(), n=19)
+    with pytest.raises(dgz.InputError, match=r"n: 25 is larger than the space, which has 24 configurations; leave n out, or sample"):
+        dgz.load_space(written(), n=25)
     with pytest.raises(dgz.InputError, match="n: 5 is not all of the space"):
         dgz.load_space(written(), n=5)
     with pytest.raises(dgz.InputError, match=r"n: 1.5 is not allowed"):
         dgz.load_space(written(), n=1.5)
-    assert dgz.load_space(written(), n=18).space.size == 18
+    assert dgz.load_space(written(), n=24).space.size == 24
     sampled = TINY.replace("values = [1, 8, 64]", "values = [1, 8, 64], sampled = true")
-    assert dgz.load_space(written(sampled), n=1e6 + 1).space.size == 1_000_002  # 166,667 samples of 6 combinations
+    assert dgz.load_space(written(sampled), n=1e6 + 1).space.size == 1_000_008  # 125,001 samples of 8 combinations
 
 
 def test_a_mix_shares_what_stands_above_it(written):
@@ -182,7 +182,7 @@ def test_sweep_and_pareto(swept, capsys, tmp_path):
     table, picture, lines = tmp_path / "front.csv", tmp_path / "front.png", tmp_path / "lines.svg"
     assert main(["pareto", str(swept), "--out", str(table), "--plot", str(picture), "--parallel", str(lines), "--json"]) == 0
     data = json.loads(capsys.readouterr().out)
-    assert data["tally"]["tried"] == data["tally"]["legal"] == 18
+    assert data["tally"]["tried"] == data["tally"]["legal"] == 24
     tpots, throughputs = ([row[name] for row in data["rows"]] for name in ("tpot", "throughput"))
     assert tpots == sorted(tpots)
     assert throughputs == sorted(throughputs)  # a front of two goals: more of one costs some of the other
@@ -236,7 +236,7 @@ def test_nothing_feasible_says_the_tally_and_exits_3(written, tmp_path, capsys):
     path = written(TINY.replace("tpot <= 0.02", "tpot <= 1e-6"))
     assert main(["sweep", str(path), "--out", str(tmp_path / "out")]) == 3
     error = capsys.readouterr().err
-    assert "nothing is feasible: 18 configurations tried, 18 legal, 0 feasible (fits; tpot <= 1e-6)" in error
+    assert "nothing is feasible: 24 configurations tried, 24 legal, 0 feasible (fits; tpot <= 1e-6)" in error
     assert main(["pareto", str(tmp_path / "out")]) == 3
 
 
@@ -257,9 +257,9 @@ def test_an_interruption_says_how_to_go_on(written, tmp_path, capsys, monkeypatc
 
     path, out = written(), tmp_path / "my out"
     monkeypatch.setattr(sweep_command, "sweep", interrupted)
-    assert main(["sweep", str(path), "--out", str(out), "--n", "18", "--progress"]) == 130
+    assert main(["sweep", str(path), "--out", str(out), "--n", "24", "--progress"]) == 130
     error = capsys.readouterr().err
-    assert "100.0 %  18 of 18" in error
+    assert "100.0 %  24 of 24" in error
     assert "front " in error
     command = shlex.split(error.rsplit("go on with: ", 1)[1])
     monkeypatch.setattr(sweep_command, "sweep", whole)
@@ -289,7 +289,7 @@ def test_columns_have_the_units_of_people():
 @pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.toml")))
 def test_examples_hold_what_they_ask(name, tmp_path):
     space, reductions = dgz.load_space(EXAMPLES / f"{name}.toml")
-    small = {"accelerators": 2**10, "best_plan_map": 2**10, "prefill_or_decode": space.size}[name]
+    small = {"accelerators": 2**10, "best_plan_map": 2**14, "prefill_or_decode": space.size}[name]
     findings = dgz.sweep(space, reductions, shard=(1, space.size // small), batch=2**10, out=tmp_path / "out")
     assert findings.tally.feasible > 0
     for kept in reductions:

@@ -15,7 +15,7 @@ from diffgenz import InputError
 from diffgenz.encoding import check_images
 from diffgenz.hardware import Accelerator, Level, Platform
 from diffgenz.inference import check_layout
-from diffgenz.serving_options import check_draft
+from diffgenz.serving_options import check_serving
 from diffgenz.sweeping import program
 from diffgenz.sweeping.scenario import is_legal, scenario_metrics
 
@@ -169,7 +169,7 @@ def accepted(index, swept_space):
         served = built.served[0]
         check_layout(served.model, built.platform, served.plan)
         check_images(served.model, served.workload)
-        check_draft(served.serving, served.plan)
+        check_serving(served.serving, served.model, built.platform.accelerator, served.plan)
     except InputError:
         return False
     return True

@@ -125,12 +125,12 @@ class _Reader:
         return {name: self._everywhere("model", load_model(local(name, self.folder))) for name in self.section.texts("models")}
 
     def _formats(self) -> dict[str, Any]:
-        known, options = FORMATS_OF, {}
+        options = {}
         for number, raw in enumerate(self.section.entries("formats")):
-            entry = Section(f"formats[{number}]", _underscored(raw), known)
-            dtype = self.scenario.served[0].precision.dtype
+            entry = Section(f"formats[{number}]", _underscored(raw), FORMATS_OF)
             texts = {key: entry.text(key) for key in entry.raw}
-            precision = Precision(*(texts.get(name, default) for name, default in zip(FORMATS_OF, (dtype, None, None, None, None), strict=True)))
+            dtype = texts.get("dtype", self.scenario.served[0].precision.dtype)
+            precision = Precision(dtype, *(texts.get(name) for name in FORMATS_OF[1:]))
             options[", ".join(f"{key} {text}" for key, text in texts.items()) or precision.dtype] = self._everywhere("precision", precision)
         return options
 
