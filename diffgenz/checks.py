@@ -11,15 +11,19 @@ from jax.core import Tracer
 
 from diffgenz.errors import InputError
 
-_NOTED: ContextVar[list[Any] | None] = ContextVar("noted", default=None)
+_NOTED: ContextVar[tuple[list[Any], bool] | None] = ContextVar("noted", default=None)
 _SINGLY: ContextVar[bool] = ContextVar("singly", default=False)
 
 
 @contextmanager
-def noting() -> Iterator[list[Any]]:
-    """Within it, checks of traced numbers, which pass elsewhere, add what must hold to a list of booleans, traced like the numbers."""
+def noting(*, alone: bool) -> Iterator[list[Any]]:
+    """Within it, checks of traced numbers, which pass elsewhere, add what must hold to a list of booleans, traced like the numbers.
+
+    Arguments:
+        alone: note checks of single numbers too, not only those of how they go together.
+    """
     conditions: list[Any] = []
-    token = _NOTED.set(conditions)
+    token = _NOTED.set((conditions, alone))
     try:
         yield conditions
     finally:
@@ -40,9 +44,9 @@ def _passes(condition: Callable[[], Any], *values: Any) -> bool:
     """Whether a check has nothing to compare yet, some value being traced; its condition is noted where somebody asks."""
     if not any(isinstance(value, Tracer) for value in values):
         return False
-    conditions = _NOTED.get()
-    if conditions is not None:
-        conditions.append(condition())
+    noted = _NOTED.get()
+    if noted is not None and (noted[1] or len(values) > 1):
+        noted[0].append(condition())
     return True
 
 

@@ -149,14 +149,15 @@ def _estimate(static: _Static, leaves: list[jax.Array], columns: list[jax.Array]
     structure, paths, derived, names, sharpness = static.parts
 
     def one(numbers: list[jax.Array]) -> Columns:
-        with noting() as conditions:  # what records refuse, of numbers together and of those that follow from others
+        with noting(alone=False) as conditions:  # each number of an axis was checked when the space was made
             scenario = with_leaves(jax.tree.unflatten(structure, leaves), dict(zip(paths, numbers, strict=True)))
+        with noting(alone=True) as followed:
             for entry in derived:
                 value = jnp.asarray(entry.expression(partial(number_named, scenario)), jnp.float32)
-                conditions.append(jnp.isfinite(value))
+                followed.append(jnp.isfinite(value))
                 scenario = with_leaves(scenario, dict.fromkeys(entry.paths, value))
         metrics = scenario_metrics(scenario, sharpness)
-        metrics["legal"] = metrics["legal"] & all_of(conditions)
+        metrics["legal"] = metrics["legal"] & all_of([*conditions, *followed])
         return {name: metrics[name] if name in metrics else number_named(scenario, name) for name in names}
 
     return jax.vmap(one)(columns)

@@ -65,7 +65,7 @@ class Scenario(Record):
 
 def is_legal(scenario: Scenario) -> Bool[Array, ""]:
     """Whether `estimate` would take what is served, its numbers being traced: plans have the accelerators, heads, layers and experts they need."""
-    with noting() as conditions:
+    with noting(alone=True) as conditions:
         for part in scenario.served:
             check_layout(part.model, scenario.platform, part.plan)
             check_images(part.model, part.workload)
