@@ -5,21 +5,20 @@ import os
 import tempfile
 from typing import Self
 
-CACHE = tempfile.TemporaryDirectory(prefix="diffgenz-tests-")  # the command line keeps compiled programs there; each worker has its own
-os.environ["XDG_CACHE_HOME"] = CACHE.name
-
-FLAGS = os.environ.get("XLA_FLAGS", "")
-os.environ["XLA_FLAGS"] = f"{FLAGS} --xla_disable_hlo_passes=fusion"  # halves compiling, most of the time; benchmarks, run apart, do fuse
-
 import beartype
 import hypothesis
 import jax
 import pytest
 from jaxtyping import install_import_hook
 
-gc.set_threshold(50_000)  # looking through what JAX keeps takes a tenth of the time
+CACHE = tempfile.TemporaryDirectory(prefix="diffgenz-tests-")  # the command line keeps compiled programs there; each worker has its own
+os.environ["XDG_CACHE_HOME"] = CACHE.name
+
+FLAGS = os.environ.get("XLA_FLAGS", "")
+os.environ["XLA_FLAGS"] = f"{FLAGS} --xla_disable_hlo_passes=fusion"  # halves compiling, most of the time; benchmarks, run apart, do fuse
 jax.jit(lambda x: x + 1)(0.0)  # reads XLA_FLAGS
 os.environ["XLA_FLAGS"] = FLAGS
+gc.set_threshold(50_000)  # looking through what JAX keeps takes a tenth of the time
 
 
 def checked(function):
