@@ -1,5 +1,6 @@
 """Runtime type checks for the package, float64 on demand, and the records that tests share."""
 
+import gc
 import os
 import tempfile
 from typing import Self
@@ -13,6 +14,15 @@ from jaxtyping import install_import_hook
 CACHE = tempfile.TemporaryDirectory(prefix="diffgenz-tests-")  # the command line keeps compiled programs there; each worker has its own
 os.environ["XDG_CACHE_HOME"] = CACHE.name
 
+FLAGS = os.environ.get("XLA_FLAGS", "")
+os.environ["XLA_FLAGS"] = f"{FLAGS} --xla_disable_hlo_passes=fusion"  # halves compiling, most of the time; benchmarks, run apart, do fuse
+jax.jit(lambda x: x + 1)(0.0)  # reads XLA_FLAGS
+os.environ["XLA_FLAGS"] = FLAGS
+gc.set_threshold(50_000)  # looking through what JAX keeps takes a tenth of the time
+
+
+RUN = pytest.StashKey[int]()
+
 
 def checked(function):
     """`function` with its annotations checked; an int is a float (PEP 484). `Self` is left out: beartype knows it in whole classes only."""
@@ -24,6 +34,15 @@ def checked(function):
 install_import_hook("diffgenz", f"{__name__}.checked")
 hypothesis.settings.register_profile("tests", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("tests")
+
+
+FORGETTING = 400  # tests after which a worker drops its compiled programs, which would fill gigabytes by the end
+
+
+def pytest_runtest_teardown(item, nextitem):
+    item.session.stash[RUN] = item.session.stash.get(RUN, 0) + 1
+    if item.session.stash[RUN] % FORGETTING == 0:
+        jax.clear_caches()
 
 
 @pytest.fixture
