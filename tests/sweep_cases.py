@@ -48,7 +48,7 @@ def result(findings: dgz.Findings) -> dict[str, np.ndarray]:
     arrays = {"tally": np.asarray(findings.tally)}
     for name in findings.reductions:
         state = findings.state(name)
-        arrays |= {f"{name}.{field}": array for field, array in state.items() if field not in ("strong", "batches")}
+        arrays |= {f"{name}.{field}": array for field, array in state.items() if field not in ("strong", "batches", "known")}
     return arrays
 
 

@@ -97,7 +97,7 @@ class Engine:
                 start += count
             if len(waiting) > _AHEAD or start >= stop:
                 outcome = self._absorbed(outcome, *waiting.popleft())
-        return outcome
+        return Outcome(outcome.tally, tuple(reduction.settled(state) for reduction, state in zip(self.reductions, outcome.states, strict=True)))
 
     def _next(self, start: int, stop: int) -> tuple[Program, int]:
         """The program of the variant that `start` is in, and how many of its configurations the next batch has."""

@@ -3,14 +3,15 @@
 Everything is minimised. Of equal points the one of the lowest index stays, so that a front depends on nothing but the set it is of.
 """
 
+from bisect import bisect_right
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-STRONG = 16
-"""Points that screen a batch on the device."""
+STRONG = (16, 64, 256)
+"""Points that screen a batch on the device: as few as do."""
 
 _BLOCK = 256
 _SAMPLE = 2048
@@ -27,44 +28,50 @@ class Front(NamedTuple):
         """No points."""
         return cls(np.zeros(0, np.int64), np.zeros((0, objectives), np.float32))
 
-    def merged(self, indices: np.ndarray, points: np.ndarray) -> "Front":
-        """The front of this one and other points."""
-        if not len(indices):
-            return self
-        if len(self.indices):  # most newcomers are beaten by what is there
-            fresh = ~beaten(points, self.points)
-            indices, points = indices[fresh], points[fresh]
-        return front_of(np.concatenate([self.indices, indices]), np.concatenate([self.points, points]))
-
 
 def front_of(indices: np.ndarray, points: np.ndarray) -> Front:
-    """The Pareto front of `points` (n, objectives).
+    """The Pareto front of `points` (n, objectives): O(n log n) for two and three objectives, O(n x front) for more.
 
-    In lexicographic order no point beats an earlier one, so that one pass over blocks is enough.
+    In lexicographic order no point beats an earlier one, so that one pass is enough.
     """
     order = np.lexsort((indices, *points.T[::-1]))
     indices, points = indices[order], points[order]
-    kept_points, kept_indices = points[:0], indices[:0]
+    objectives = points.shape[1]
+    kept = _pairs(points) if objectives == 2 else _triples(points) if objectives == 3 else _blocks(points)
+    return Front(indices[kept], points[kept])
+
+
+def _pairs(points: np.ndarray) -> np.ndarray:
+    """Which points are lower in the second objective than all before them."""
+    before = np.concatenate([[np.inf], np.minimum.accumulate(points[:, 1])[:-1]])
+    return np.flatnonzero(points[:, 1] < before)
+
+
+def _triples(points: np.ndarray) -> np.ndarray:
+    """Which points no earlier one covers in the second and third objective: a staircase of those seen, the one rising, the other falling."""
+    kept, seconds, thirds = [], [], []
+    for number, (second, third) in enumerate(points[:, 1:].tolist()):
+        at = bisect_right(seconds, second)
+        if at and thirds[at - 1] <= third:
+            continue
+        kept.append(number)
+        stop = at
+        while stop < len(thirds) and thirds[stop] >= third:
+            stop += 1
+        seconds[at:stop], thirds[at:stop] = [second], [third]
+    return np.asarray(kept, np.int64)
+
+
+def _blocks(points: np.ndarray) -> np.ndarray:
+    """Which points no earlier one covers, block by block."""
+    kept, numbers = points[:0], np.zeros(0, np.int64)
     for start in range(0, len(points), _BLOCK):
-        block, names = points[start : start + _BLOCK], indices[start : start + _BLOCK]
-        left = ~_covers(block, kept_points).any(axis=-1)
+        block, names = points[start : start + _BLOCK], np.arange(start, min(start + _BLOCK, len(points)))
+        left = ~_covers(block, kept).any(axis=-1)
         block, names = block[left], names[left]
         alive = ~np.tril(_covers(block, block), -1).any(axis=-1)
-        kept_points = np.concatenate([kept_points, block[alive]])
-        kept_indices = np.concatenate([kept_indices, names[alive]])
-    return Front(kept_indices, kept_points)
-
-
-def beaten(points: np.ndarray, front: np.ndarray) -> np.ndarray:
-    """Which of `points` some point of `front` beats: no worse anywhere and better somewhere."""
-    result = np.zeros(len(points), bool)
-    for start in range(0, len(points), _BLOCK):
-        block = points[start : start + _BLOCK]
-        better = np.zeros((len(block), len(front)), bool)
-        for objective in range(points.shape[1]):
-            better |= front[None, :, objective] < block[:, None, objective]
-        result[start : start + _BLOCK] = (better & _covers(block, front)).any(axis=-1)
-    return result
+        kept, numbers = np.concatenate([kept, block[alive]]), np.concatenate([numbers, names[alive]])
+    return numbers
 
 
 def _covers(points: np.ndarray, front: np.ndarray) -> np.ndarray:
@@ -75,7 +82,7 @@ def _covers(points: np.ndarray, front: np.ndarray) -> np.ndarray:
     return covers
 
 
-def strongest(front: np.ndarray, sample: np.ndarray, count: int = STRONG) -> np.ndarray:
+def strongest(front: np.ndarray, sample: np.ndarray, count: int) -> np.ndarray:
     """The `count` points of `front` that together beat most of `sample`, found greedily; padded with points that beat nothing."""
     padded = np.full((count, front.shape[1]), np.inf, np.float32)
     candidates = front if len(front) <= _SAMPLE else front[np.linspace(0, len(front) - 1, _SAMPLE).astype(int)]

@@ -87,6 +87,10 @@ class Reduction(ABC):
     def merge(self, one: State, other: State) -> State:
         """The state of both."""
 
+    def settled(self, state: State) -> State:
+        """The state after a range, with nothing put off."""
+        return state
+
     def finish(self, state: State, path: Path) -> State:
         """The state after a chunk, what need not be held having been written to files that begin with `path`."""
         return state
@@ -123,9 +127,10 @@ class Pareto(Reduction):
         return tuple(goal.expression for goal in self.goals)
 
     def start(self, levels: Mapping[str, int]) -> State:
-        front = Front.empty(len(self.goals))
-        strong = np.full((STRONG, len(self.goals)), np.inf, np.float32)
-        return {"indices": front.indices, "points": front.points, "overflow": np.zeros((), np.int64), "strong": strong, "batches": np.zeros((), int)}
+        front, count = Front.empty(len(self.goals)), np.zeros((), np.int64)
+        strong = np.full((STRONG[0], len(self.goals)), np.inf, np.float32)
+        waiting = {"waiting_indices": front.indices, "waiting_points": front.points}
+        return {"indices": front.indices, "points": front.points, "overflow": count, "strong": strong, "batches": count, "known": count} | waiting
 
     def threshold(self, state: State) -> Any:
         return state["strong"]
@@ -138,24 +143,40 @@ class Pareto(Reduction):
 
     def absorb(self, state: State, rows: Rows, summary: Any) -> State:
         points = np.stack([goal.cost(rows) for goal in self.goals], 1).astype(np.float32)
-        state = self._bounded(state, Front(state["indices"], state["points"]).merged(rows["index"], points))
-        batches = int(state["batches"]) + 1
-        strong = state["strong"]
-        if batches & (batches - 1) == 0 or len(points) > _MANY:  # now and then, and whenever they let too many through
-            sample = np.asarray(summary)
-            strong = strongest(state["points"], sample[np.isfinite(sample).all(1)])
-        return state | {"strong": strong, "batches": np.asarray(batches)}
+        state = state | {
+            "waiting_indices": np.concatenate([state["waiting_indices"], rows["index"]]),
+            "waiting_points": np.concatenate([state["waiting_points"], points]),
+            "batches": state["batches"] + 1,
+        }
+        if len(state["waiting_indices"]) > max(_MANY, len(state["indices"]) // 2):  # sorting is by the front's length, however few are new
+            state = self.settled(state)
+        batches, size, strong = int(state["batches"]), len(state["indices"]), len(state["strong"])
+        crowded, grown = len(points) > _MANY, size > 1.1 * state["known"]
+        if crowded and not grown and strong < STRONG[-1]:
+            strong = STRONG[STRONG.index(strong) + 1]
+        elif batches & (batches - 1) and not (crowded and grown):  # else now and then, and when they let many through
+            return state
+        sample = np.asarray(summary)
+        state = self.settled(state)
+        strongest_points = strongest(state["points"], sample[np.isfinite(sample).all(1)], strong)
+        return state | {"strong": strongest_points, "known": np.asarray(len(state["indices"]), np.int64)}
 
-    def merge(self, one: State, other: State) -> State:
-        joined = front_of(np.concatenate([one["indices"], other["indices"]]), np.concatenate([one["points"], other["points"]]))
-        return self._bounded(one | {name: one[name] + other[name] for name in ("overflow", "batches")}, joined)
-
-    def _bounded(self, state: State, front: Front) -> State:
+    def settled(self, state: State) -> State:
+        if not len(state["waiting_indices"]):
+            return state
+        front = front_of(*(np.concatenate([state[name], state[f"waiting_{name}"]]) for name in ("indices", "points")))
         excess = max(len(front.indices) - self.capacity, 0)
         if excess:
             kept = np.sort(np.argsort(front.indices)[: self.capacity])
             front = Front(front.indices[kept], front.points[kept])
-        return state | {"indices": front.indices, "points": front.points, "overflow": state["overflow"] + excess}
+        none = {"waiting_indices": front.indices[:0], "waiting_points": front.points[:0]}
+        return state | {"indices": front.indices, "points": front.points, "overflow": state["overflow"] + excess} | none
+
+    def merge(self, one: State, other: State) -> State:
+        waiting = {
+            f"waiting_{name}": np.concatenate([one[f"waiting_{name}"], other[name], other[f"waiting_{name}"]]) for name in ("indices", "points")
+        }
+        return self.settled(one | waiting | {name: one[name] + other[name] for name in ("overflow", "batches")})
 
 
 @dataclass(frozen=True)
