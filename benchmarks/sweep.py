@@ -12,6 +12,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -72,6 +73,47 @@ def swept(model: str, count: int) -> dict[str, Any]:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     front = len(outcome.states[0]["indices"])
     return {"seconds": seconds, "compile": ready - begun, "front": front, "feasible": outcome.tally.feasible, "peak_memory": peak}
+
+
+def costs(model: str) -> list[dict[str, Any]]:
+    """Of each of the three programs of a batch: fusions, bytes and FLOP for each configuration, as compiled, and seconds."""
+    engine = Engine(space(model, 10**8), (dgz.Pareto(**GOALS),))
+    work, _ = engine._next(0, 10**8)
+    levels, decoded = program._decode(work._asked, engine.space.decoder(0), work._offsets)
+    raw = program._estimate(work._estimated, work._leaves, decoded)
+    thresholds = tuple(reduction.threshold(state) for reduction, state in zip(engine.reductions, engine.start().states, strict=True))
+    parts: dict[str, tuple[Any, tuple[Any, ...]]] = {
+        "decode": (program._decode, (work._asked, engine.space.decoder(0), work._offsets)),
+        "estimate": (program._estimate, (work._estimated, work._leaves, decoded)),
+        "screen": (program._screen, (work._screened, raw, work._level_columns(levels), work._offsets, np.uint32(engine.batch), thresholds)),
+    }
+    rows = []
+    for name, (function, arguments) in parts.items():
+        compiled = function.lower(*arguments).compile()
+        spent: Any = compiled.cost_analysis()
+        fusions = len(re.findall(r"fusion\(", (compiled.as_text() or "").split("ENTRY")[-1]))
+        seconds = timed(lambda f=function, a=arguments: jax.block_until_ready(f(*a)), 25).median
+        row = {"name": f"{model}: {name}", "fusions": fusions, "bytes": spent["bytes accessed"] / engine.batch, "flop": spent["flops"] / engine.batch}
+        rows.append(row | {"nanoseconds": 1e9 * seconds / engine.batch})
+    return rows
+
+
+def machine_limits() -> tuple[float, float]:
+    """B/s of adding two arrays in the caches' reach, as a batch's columns are, and FLOP/s of a chain of multiply-adds: what XLA gets here."""
+    a, b = jnp.ones(2**16), jnp.ones(2**16)
+    add = jax.jit(lambda xs, y: [x + y for x in xs])
+    xs = [a * k for k in range(32)]
+    seconds = timed(lambda: jax.block_until_ready(add(xs, b)), 25).median
+    chain = jax.jit(lambda x: sum_of_squares(x, 256))
+    flop_seconds = timed(lambda: jax.block_until_ready(chain(a)), 25).median
+    return 32 * 3 * 4 * 2**16 / seconds, 2 * 256 * 2**16 / flop_seconds
+
+
+def sum_of_squares(x: Any, times: int) -> Any:
+    """x -> x x + c, so often."""
+    for _ in range(times):
+        x = x * x + 0.1
+    return x
 
 
 def in_a_process(model: str, count: int) -> dict[str, Any]:
@@ -174,6 +216,8 @@ def main() -> None:
     report.check("fronts equal to brute force", sum(agree), "of 2", 2, at_least=True)
     report.check("float32 against float64", max(float64_error(model, 200 if quick else 2_000) for model in (DENSE, EXPERTS)), "relative", 1e-5)
 
+    spent = [row for model in (DENSE, EXPERTS) for row in costs(model)]
+    rate, flops = machine_limits()
     cells = [
         (
             row["name"],
@@ -185,6 +229,19 @@ def main() -> None:
         for row in report.rows
     ]
     print(table(("", "configurations", "per second", "seconds", "compile", "front", "peak MB"), cells, "l"))
+    cells = [
+        (
+            row["name"],
+            str(row["fusions"]),
+            *(number(row[key]) for key in ("bytes", "flop", "nanoseconds")),
+            number(1e9 * row["bytes"] / rate),
+            number(1e9 * row["flop"] / flops),
+        )
+        for row in spent
+    ]
+    print(f"\nA configuration's way through the programs; limits of this machine: {rate / 1e9:.0f} GB/s from cache, {flops / 1e9:.0f} GFLOP/s\n")
+    print(table(("", "fusions", "B", "FLOP", "ns", "ns for the bytes", "ns for the FLOP"), cells, "l"))
+    report.rows += spent
     report.finish(options.json)
 
 

@@ -79,6 +79,9 @@ class Program:
         self._wanted = tuple(dict.fromkeys(expression for reduction in reductions for expression in reduction.expressions))
         self._base = unnamed(space.variant(variant))
         self._variant_levels = space.variant_levels(variant)
+        self._names = [slot.name for slot in (*space.enumerated, *space.drawn)]
+        wanted_axes = {name for reduction in reductions for name in reduction.axes}
+        self._asked = tuple(axis for axis, name in enumerate(self._names) if name in wanted_axes)
         offsets = jnp.arange(batch, dtype=jnp.uint32)
         self._offsets = offsets if sharding is None else jax.device_put(offsets, sharding)
         self._leaves, structure = jax.tree.flatten(self._base)
@@ -89,14 +92,14 @@ class Program:
 
     def dispatch(self, start: int, count: int, thresholds: Sequence[Any]) -> Screened:
         """Start a batch of `count` configurations from `start` on; asynchronous, like everything in JAX."""
-        levels, columns = _decode(self.space.decoder(start), self._offsets)
+        levels, columns = _decode(self._asked, self.space.decoder(start), self._offsets)
         raw = _estimate(self._estimated, self._leaves, columns)
         return _screen(self._screened, raw, self._level_columns(levels), self._offsets, np.uint32(count), tuple(thresholds))
 
     def _level_columns(self, levels: list[jax.Array]) -> Columns:
         """The levels of the axes that reductions ask for."""
-        names = [slot.name for slot in (*self.space.enumerated, *self.space.drawn)]
-        of_axes = dict(zip(names, levels, strict=True)) | {name: jnp.float32(level) for name, level in self._variant_levels.items()}
+        of_axes = {self._names[axis]: level for axis, level in zip(self._asked, levels, strict=True)}
+        of_axes |= {name: jnp.float32(level) for name, level in self._variant_levels.items()}
         return {f"level of {name}": of_axes[name] for reduction in self._reductions for name in reduction.axes}
 
     def _raw_names(self, quantities: dict[str, Expression]) -> tuple[str, ...]:
@@ -139,9 +142,10 @@ class _Static:
         return isinstance(other, _Static) and (self is other or self.parts == other.parts)
 
 
-@jax.jit
-def _decode(decoder: Decoder, offsets: jax.Array) -> tuple[list[jax.Array], list[jax.Array]]:
-    return decoder.decoded(offsets)
+@partial(jax.jit, static_argnums=0)
+def _decode(asked: tuple[int, ...], decoder: Decoder, offsets: jax.Array) -> tuple[list[jax.Array], list[jax.Array]]:
+    levels, columns = decoder.decoded(offsets)
+    return [levels[axis] for axis in asked], columns
 
 
 @partial(jax.jit, static_argnums=0)
