@@ -79,11 +79,11 @@ def costs(model: str) -> list[dict[str, Any]]:
     """Of each of the three programs of a batch: fusions, bytes and FLOP for each configuration, as compiled, and seconds."""
     engine = Engine(space(model, 10**8), (dgz.Pareto(**GOALS),))
     work, _ = engine._next(0, 10**8)
-    levels, decoded = program._decode(work._asked, engine.space.decoder(0), work._offsets)
+    levels, decoded = program._decode(work._asked, engine.space.decoder(0), work._offsets, work._run)
     raw = program._estimate(work._estimated, work._leaves, decoded)
     thresholds = tuple(reduction.threshold(state) for reduction, state in zip(engine.reductions, engine.start().states, strict=True))
     parts: dict[str, tuple[Any, tuple[Any, ...]]] = {
-        "decode": (program._decode, (work._asked, engine.space.decoder(0), work._offsets)),
+        "decode": (program._decode, (work._asked, engine.space.decoder(0), work._offsets, work._run)),
         "estimate": (program._estimate, (work._estimated, work._leaves, decoded)),
         "screen": (program._screen, (work._screened, raw, work._level_columns(levels), work._offsets, np.uint32(engine.batch), thresholds)),
     }

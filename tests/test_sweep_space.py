@@ -76,6 +76,12 @@ def test_points_do_not_depend_on_where_a_batch_begins(start):
     np.testing.assert_array_equal(together, np.concatenate([points(sobol, start + n, 1) for n in range(8)]))
 
 
+@pytest.mark.parametrize("start", [0, 2**18 - 3, 2**40 + 2**18 - 50_000])
+def test_copied_runs_are_what_lookups_give(start):
+    place, offsets = Sobol(3, 1).place(start), jnp.arange(MOST_BATCH, dtype=jnp.uint32)
+    np.testing.assert_array_equal(np.stack(place.points(offsets, run=True)), np.stack(place.points(offsets)))
+
+
 # Numbering
 
 

@@ -41,8 +41,12 @@ class Decoder(eqx.Module):
     drawn: list[Drawn | Span]
     place: Place
 
-    def decoded(self, offset: jax.Array) -> tuple[list[jax.Array], list[jax.Array]]:
-        """The level of each axis (the coordinate of a range), and each number's value, `offset` (uint32) configurations from the start."""
+    def decoded(self, offset: jax.Array, *, run: bool = False) -> tuple[list[jax.Array], list[jax.Array]]:
+        """The level of each axis (the coordinate of a range), and each number's value, `offset` (uint32) configurations from the start.
+
+        Arguments:
+            run: whether `offset` is 0, 1, 2, ... on one device.
+        """
         carry = offset.astype(jnp.float32)
         levels: list[jax.Array] = []
         inverses = 1 / self.radices
@@ -52,7 +56,7 @@ class Decoder(eqx.Module):
             levels.insert(0, total - carry * self.radices[axis])
         columns = [_at(table, level) for tables, level in zip(self.tables, levels, strict=True) for table in tables]
         if self.drawn:
-            for axis, coordinate in zip(self.drawn, self.place.points(carry.astype(jnp.uint32)), strict=True):
+            for axis, coordinate in zip(self.drawn, self.place.points(carry.astype(jnp.uint32), run=run and not self.tables), strict=True):
                 if isinstance(axis, Drawn):
                     levels.append(jnp.floor(coordinate * axis.radix))
                     columns += [_at(table, levels[-1]) for table in axis.tables]

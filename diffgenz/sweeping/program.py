@@ -83,6 +83,7 @@ class Program:
         wanted_axes = {name for reduction in reductions for name in reduction.axes}
         self._asked = tuple(axis for axis, name in enumerate(self._names) if name in wanted_axes)
         offsets = jnp.arange(batch, dtype=jnp.uint32)
+        self._run = sharding is None
         self._offsets = offsets if sharding is None else jax.device_put(offsets, sharding)
         self._leaves, structure = jax.tree.flatten(self._base)
         derived = tuple(Derived(paths, expression) for paths, expression in space.derived.items())
@@ -92,7 +93,7 @@ class Program:
 
     def dispatch(self, start: int, count: int, thresholds: Sequence[Any]) -> Screened:
         """Start a batch of `count` configurations from `start` on; asynchronous, like everything in JAX."""
-        levels, columns = _decode(self._asked, self.space.decoder(start), self._offsets)
+        levels, columns = _decode(self._asked, self.space.decoder(start), self._offsets, self._run)
         raw = _estimate(self._estimated, self._leaves, columns)
         return _screen(self._screened, raw, self._level_columns(levels), self._offsets, np.uint32(count), tuple(thresholds))
 
@@ -142,9 +143,9 @@ class _Static:
         return isinstance(other, _Static) and (self is other or self.parts == other.parts)
 
 
-@partial(jax.jit, static_argnums=0)
-def _decode(asked: tuple[int, ...], decoder: Decoder, offsets: jax.Array) -> tuple[list[jax.Array], list[jax.Array]]:
-    levels, columns = decoder.decoded(offsets)
+@partial(jax.jit, static_argnums=(0, 3))
+def _decode(asked: tuple[int, ...], decoder: Decoder, offsets: jax.Array, run: bool) -> tuple[list[jax.Array], list[jax.Array]]:
+    levels, columns = decoder.decoded(offsets, run=run)
     return [levels[axis] for axis in asked], columns
 
 

@@ -95,11 +95,11 @@ class Sobol:
 
     @cached_property
     def _table(self) -> jax.Array:
-        """What the low bits contribute: uint32 (dimensions, 2**LOW_BITS)."""
+        """What the low bits contribute, and the first half of it again."""
         table = np.zeros((len(self._columns), 1), np.uint32)
         for bit in range(LOW_BITS):
             table = np.concatenate([table, table ^ self._columns[:, bit : bit + 1]], 1)
-        return jnp.asarray(table)
+        return jnp.asarray(np.concatenate([table, table[:, : 2 ** (LOW_BITS - 1)]], 1))
 
     def _folded(self, indices: np.ndarray) -> np.ndarray:
         total = np.zeros((len(indices), len(self._columns)), np.uint32)
@@ -112,7 +112,7 @@ class Place(eqx.Module):
     """The start of a batch, as the device needs it.
 
     Arguments:
-        table: uint32 (dimensions, 2**LOW_BITS): what the low bits of the index contribute.
+        table: uint32 (dimensions, 3 / 2 x 2**LOW_BITS): what the low bits of the index contribute, from its beginning again after the end.
         bases: uint32 (2, dimensions): what the high bits contribute, before and after the low bits overflow.
         low: the low bits of the first index.
     """
@@ -121,16 +121,21 @@ class Place(eqx.Module):
     bases: Any
     low: Any
 
-    def points(self, offset: jax.Array) -> list[jax.Array]:
+    def points(self, offset: jax.Array, *, run: bool = False) -> list[jax.Array]:
         """Coordinates in (0, 1), 23 bits each and exact in float32, of the points `offset` (uint32, at most 2**LOW_BITS) after the first.
 
-        An array per dimension.
+        Arguments:
+            run: whether `offset` is 0, 1, 2, ...: then entries of the table are copied rather than looked up.
+
+        Returns:
+            an array per dimension.
         """
         index = self.low + offset
         carried, entry = (index >> LOW_BITS).astype(bool), (index & (2**LOW_BITS - 1)).astype(jnp.int32)
         coordinates = []
         for dimension in range(self.table.shape[0]):
-            bits = self.table[dimension].at[entry].get(mode="promise_in_bounds")
+            table = self.table[dimension]
+            bits = jax.lax.dynamic_slice(table, (self.low,), offset.shape) if run else table.at[entry].get(mode="promise_in_bounds")
             bits = bits ^ jnp.where(carried, self.bases[1, dimension], self.bases[0, dimension])
             coordinates.append(((bits >> 9).astype(jnp.float32) + 0.5) * 2.0**-23)
         return coordinates
