@@ -77,3 +77,25 @@ def assert_close(actual, expected, rtol: float, atol: float = 0.0) -> None:
 def assert_finite(tree) -> None:
     """No NaN and no infinity in any leaf."""
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)), tree
+
+
+def assert_derivatives_are_differences(function, at, rtol: float = 1e-8, atol: float = 1e-8, step: float = 1e-5) -> None:
+    """First and second derivatives of a scalar `function` of an array, in float64, along a direction, against central differences.
+
+    Both modes, and for the second order all four of their pairs, in one program.
+    """
+    direction = jnp.asarray(np.random.default_rng(0).normal(size=np.shape(at)))
+    reverse, forward = jax.grad(function), jax.jacfwd(function)
+
+    def along(x):
+        slopes = [reverse(x), forward(x)]
+        second = [jax.jvp(slope, (x,), (direction,))[1] for slope in (reverse, forward)]
+        second += [jax.grad(lambda y, slope=slope: jnp.vdot(slope(y), direction))(x) for slope in (reverse, forward)]
+        return function(x), slopes, second
+
+    points = at + step * jnp.asarray([0.0, 1.0, -1.0]).reshape(-1, *[1] * np.ndim(at)) * direction
+    values, slopes, second = jax.jit(jax.vmap(along))(points)
+    for slope in slopes:
+        assert_close(jnp.vdot(slope[0], direction), (values[1] - values[2]) / (2 * step), rtol, atol)
+    for curvature in second:
+        assert_close(curvature[0], (slopes[0][1] - slopes[0][2]) / (2 * step), rtol, atol)
