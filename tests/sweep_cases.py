@@ -48,7 +48,11 @@ def result(findings: dgz.Findings) -> dict[str, np.ndarray]:
     arrays = {"tally": np.asarray(findings.tally)}
     for name in findings.reductions:
         state = findings.state(name)
-        arrays |= {f"{name}.{field}": array for field, array in state.items() if field not in ("strong", "batches", "known")}
+        arrays |= {
+            f"{name}.{field}": array
+            for field, array in state.items()
+            if field not in ("strong", "batches", "known", "waiting_indices", "waiting_points")
+        }
     return arrays
 
 
@@ -71,10 +75,14 @@ def brute_front(points: np.ndarray) -> list[int]:
     return front
 
 
-def python(code: str, **environment: str) -> subprocess.Popen:
-    """A Python process that has these names."""
+UNFUSED = "--xla_disable_hlo_passes=fusion"
+"""The tests' own process has it (see conftest): others then run the same programs, equal to the bit."""
+
+
+def python(code: str, *, flags: str = "", **environment: str) -> subprocess.Popen:
+    """A Python process that has these names; `flags`: of XLA."""
     paths = os.pathsep.join([str(Path(dgz.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    setting = os.environ | {"PYTHONPATH": paths} | environment
+    setting = os.environ | {"PYTHONPATH": paths, "XLA_FLAGS": f"{UNFUSED} {flags}"} | environment
     return subprocess.Popen([sys.executable, "-c", SCRIPT + code], env=setting, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

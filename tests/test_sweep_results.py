@@ -284,7 +284,7 @@ for samples in (3000, 12_000, 48_000):  # the first warms up
     peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 print(json.dumps({"devices": jax.local_device_count(), "found": found, "peaks": peaks}))
 """
-    return json.loads(finished(python(code, XLA_FLAGS="--xla_force_host_platform_device_count=4")).splitlines()[-1])
+    return json.loads(finished(python(code, flags="--xla_force_host_platform_device_count=4")).splitlines()[-1])
 
 
 def test_devices_share_the_work_and_change_nothing(on_four_devices):

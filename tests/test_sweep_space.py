@@ -19,6 +19,7 @@ from diffgenz.hardware import Accelerator, Level, Platform
 from diffgenz.sweeping.expressions import Expression
 from diffgenz.sweeping.leaves import find, leaf_at, leaf_names, with_leaves
 from diffgenz.sweeping.sobol import MOST_DIMENSIONS, Sobol
+from diffgenz.sweeping.space import MOST_BATCH
 
 FLAT = Platform(Accelerator(**CHIP | {"name": "flat"}), (Level(**NODE | {"size": 64}),), 8)
 FAST = Platform(Accelerator(**CHIP | {"name": "fast", "memory_bandwidth": 9e12}), (Level(**NODE), Level(**FABRIC | {"latency": 1e-6})), 16)

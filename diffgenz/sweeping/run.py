@@ -66,7 +66,8 @@ def sweep(
         reducer: what reduces the chunks; default: this process. See `on_ray`.
         progress: called after every chunk.
 
-    The result does not depend on shards, chunks, batches, interruptions or the order of anything (but for a front that overflows, which it says).
+    The result does not depend on shards, chunks, interruptions or the order of anything, to the bit (but for a front that overflows, which it
+    says). Another batch or number of devices is another program, which may round the last bit of a metric differently.
 
     Raises:
         InputError: a folder that holds another sweep, or one without `resume`; a damaged checkpoint; a disk that is full; a shard that is not one.
