@@ -43,7 +43,8 @@ def space(model: str, count: int, scale: float = 1.0) -> dgz.Space:
     peak = "peak_flops[fp8]" if experts else "peak_flops[bf16]"
     plan = dgz.Parallelism(1, expert=64, attention_data=64) if experts else dgz.Parallelism(8)
     platform = dgz.load_platform("h200_sxm" if experts else "h100_sxm", 64)
-    ranks = {"attention_data": dgz.values(8, 16, 32, 64).sampled()} if experts else {"tensor": dgz.values(1, 2, 4, 8).sampled()}
+    layouts = {f"ep {ranks}": dgz.Parallelism(1, data=64 // ranks, expert=ranks, attention_data=ranks) for ranks in (8, 16, 32, 64)}
+    ranks = {"plan": dgz.choice(layouts).sampled()} if experts else {"tensor": dgz.values(1, 2, 4, 8).sampled()}
     return dgz.Space(
         dgz.Scenario.of(dgz.load_model(model), platform, dgz.Workload(64, 2048, 256), plan, precision),
         {
@@ -99,21 +100,22 @@ def costs(model: str) -> list[dict[str, Any]]:
 
 
 def machine_limits() -> tuple[float, float]:
-    """B/s of adding two arrays in the caches' reach, as a batch's columns are, and FLOP/s of a chain of multiply-adds: what XLA gets here."""
+    """B/s of adding two arrays in the caches' reach, as a batch's columns are, and FLOP/s of chains of multiply-adds: what XLA gets here."""
     a, b = jnp.ones(2**16), jnp.ones(2**16)
     add = jax.jit(lambda xs, y: [x + y for x in xs])
     xs = [a * k for k in range(32)]
     seconds = timed(lambda: jax.block_until_ready(add(xs, b)), 25).median
-    chain = jax.jit(lambda x: sum_of_squares(x, 256))
+    chain = jax.jit(lambda x: chains(x, 32))
     flop_seconds = timed(lambda: jax.block_until_ready(chain(a)), 25).median
-    return 32 * 3 * 4 * 2**16 / seconds, 2 * 256 * 2**16 / flop_seconds
+    return 32 * 3 * 4 * 2**16 / seconds, 16 * 32 * 2**16 / flop_seconds
 
 
-def sum_of_squares(x: Any, times: int) -> Any:
-    """x -> x x + c, so often."""
+def chains(x: Any, times: int) -> Any:
+    """Eight chains of x -> x x + c, side by side, so often: 16 FLOP each time."""
+    values = [x + 0.01 * chain for chain in range(8)]
     for _ in range(times):
-        x = x * x + 0.1
-    return x
+        values = [value * value + 0.1 for value in values]
+    return sum(values)
 
 
 def in_a_process(model: str, count: int) -> dict[str, Any]:
