@@ -51,7 +51,7 @@ import os, sys, time
 from diffgenz.sweeping import run
 def slowly(pace):
     print("chunk", pace.done, flush=True)
-    time.sleep(0.02)
+    time.sleep(0.3)  # a machine that is busy has the time to kill it
 dgz.sweep(space({SAMPLES}), kept(), out={str(place)!r}, resume=os.path.exists({str(place / MANIFEST)!r}), chunk={CHUNK}, batch=256, progress=slowly)
 """
     reached, signals = 0, [signal.SIGKILL, signal.SIGINT, signal.SIGKILL]
