@@ -6,10 +6,9 @@ Every plan on all accelerators x 13 batch sizes x 5 combinations of formats. Fir
 shape, in the same process.
 """
 
-import argparse
 import statistics
 
-from report import Report, seconds_of
+from report import Report, parser_of, seconds_of
 
 import diffgenz as dgz
 from diffgenz.tables import number, table
@@ -32,10 +31,7 @@ def disagreement(model: dgz.Model, platform: dgz.Platform, found: dgz.Search, co
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", metavar="OUT", help="write rows and checks there")
-    parser.add_argument("--quick", action="store_true", help="fewer runs")
-    options = parser.parse_args()
+    options = parser_of(__doc__, "fewer runs").parse_args()
     repeats = 3 if options.quick else 9
     report = Report()
     for name, accelerators, target in CASES:

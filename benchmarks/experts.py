@@ -6,13 +6,12 @@ Batch, token counts, formats' sizes, overlap, plan and every hardware number var
 of `Estimate`, a gradient that of log TTFT + log TPOT with respect to all hardware numbers. Accuracy: the same configurations in float64.
 """
 
-import argparse
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from report import Report, timed
+from report import Report, parser_of, timed
 
 import diffgenz as dgz
 from diffgenz.tables import number, table
@@ -61,10 +60,7 @@ def cast(tree: Any, dtype: Any) -> Any:
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", metavar="OUT", help="write rows and checks there")
-    parser.add_argument("--quick", action="store_true", help="fewer runs")
-    options = parser.parse_args()
+    options = parser_of(__doc__, "fewer runs").parse_args()
     count, repeats = 100_000, 3 if options.quick else 11
     report = Report()
     with jax.enable_x64(True):

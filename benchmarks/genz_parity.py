@@ -7,7 +7,6 @@ whole models in every phase to 1e-5: the algebra is GenZ's. Where DiffGenZ's est
 `benchmarks/genz`, rule by rule. Everything takes seconds, so that --quick changes nothing.
 """
 
-import argparse
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from genz.parity import Malformed, Outcome, compare, read_rows
-from report import Report
+from report import Report, parser_of
 
 from diffgenz.tables import table
 
@@ -28,11 +27,9 @@ Line = tuple[object, ...]
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Compare, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__, "the same: all rows take seconds")
     parser.add_argument("operators", type=Path, help="genz_operators.jsonl, or others in its format")
     parser.add_argument("estimates", type=Path, help="genz_estimates.jsonl, or others in its format")
-    parser.add_argument("--json", metavar="OUT", help="write rows and checks there")
-    parser.add_argument("--quick", action="store_true", help="the same: all rows take seconds")
     options = parser.parse_args(arguments)
     started = time.perf_counter()
     try:

@@ -8,13 +8,12 @@ generation prefilled within 5 s. DiffGenZ's own requirement is for the same form
 head, the expected number of active experts and the mean context of the generation, on one accelerator that is ideal otherwise.
 """
 
-import argparse
 import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from report import Report
+from report import Report, parser_of
 
 from diffgenz import Precision, Serving, UseCase, estimate, ideal_platform, load_model, load_use_case, requirements
 from diffgenz.models.model import Model
@@ -132,10 +131,7 @@ def rounding(cell: str) -> float:
 
 def main() -> None:
     """Reproduce, solve, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", metavar="OUT", help="write rows and checks there")
-    parser.add_argument("--quick", action="store_true", help="DiffGenZ's own requirements of two models only; all cells of the paper")
-    options = parser.parse_args()
+    options = parser_of(__doc__, "DiffGenZ's own requirements of two models only; all cells of the paper").parse_args()
     report, trips, gaps = Report(), [], []
     cases = {name: use_case(name) for name in USE_CASES}
     for index, (name, paper) in enumerate(MODELS.items()):

@@ -1,5 +1,6 @@
 """What every benchmark here prints and writes: machine, versions, rows and checks."""
 
+import argparse
 import datetime
 import json
 import os
@@ -85,6 +86,14 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def parser_of(description: str | None, quick: str = "the same checks on less data, in under 45 s") -> argparse.ArgumentParser:
+    """The flags of every benchmark; `quick` says what `--quick` leaves out."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", metavar="OUT", help="write rows and checks there")
+    parser.add_argument("--quick", action="store_true", help=quick)
+    return parser
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,13 @@
 `estimate` is run with an empty compilation cache (cold) and with the one that a previous run left (warm).
 """
 
-import argparse
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 
-from report import Report, seconds_of
+from report import Report, parser_of, seconds_of
 
 from diffgenz.tables import number, table
 
@@ -43,10 +42,7 @@ def run(arguments: list[str], cache: str) -> float:
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", metavar="OUT", help="write rows and checks there")
-    parser.add_argument("--quick", action="store_true", help="fewer runs")
-    options = parser.parse_args()
+    options = parser_of(__doc__, "fewer runs").parse_args()
     repeats = 1 if options.quick else 7
     report = Report()
     with tempfile.TemporaryDirectory() as kept:

@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy_baseline import estimate as numpy_estimate
-from report import Report, timed
+from report import Report, parser_of, timed
 from throughput import REFERENCE, Program, columns, genz_seconds, metrics, on_device
 
 import diffgenz as dgz
@@ -183,9 +183,7 @@ def numpy_rate(parts: int) -> float:
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", metavar="OUT", help="write rows and checks there")
-    parser.add_argument("--quick", action="store_true", help="the same checks on less data, in under 45 s")
+    parser = parser_of(__doc__)
     parser.add_argument("--one", nargs=2, metavar=("MODEL", "COUNT"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:

@@ -7,7 +7,6 @@ estimate is every metric of `Estimate`. The baselines run in between: the same f
 independent check) and, where installed, `genz-llm` (pip install "diffgenz[genz]").
 """
 
-import argparse
 import contextlib
 import io
 import re
@@ -18,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy_baseline import estimate as numpy_estimate
-from report import Report, Timing, seconds_of, timed
+from report import Report, Timing, parser_of, seconds_of, timed
 
 import diffgenz as dgz
 from diffgenz.hardware import Accelerator, Level, Platform
@@ -211,10 +210,7 @@ def genz_seconds(runs: int) -> float | None:
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", metavar="OUT", help="write rows and checks there")
-    parser.add_argument("--quick", action="store_true", help="the same checks on less data, in under 45 s")
-    options = parser.parse_args()
+    options = parser_of(__doc__).parse_args()
     report = Report()
 
     reference = on_device(columns(REFERENCE, seed=0))

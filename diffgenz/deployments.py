@@ -150,7 +150,7 @@ def search(
     check_whole("chunks", sizes, "tokens")
     choices = tuple(precisions) if precisions is not None else formats_for(platform.accelerator)
     every = jax.tree.map(np.asarray, plans(model, platform))
-    if serving is not None and isinstance(serving.draft, Draft):
+    if serving is not None and isinstance(serving.draft, Draft) and serving.draft.platform is None:
         ranks = every.tensor * every.pipeline * (1 if every.context is None else every.context)
         every = jax.tree.map(lambda leaf, enough=ranks >= serving.draft.tensor: leaf[enough], every)
     shape = (every.tensor.size, len(batches), len(choices), len(chunks))

@@ -106,7 +106,7 @@ def disaggregate(
     rest = estimate(model, decode.platform, workload, decode.plan, precision, serving=serving, sharpness=sharpness)
     kv_cache = prompt_cache(model, prompted(model, workload), precision)
     drafter = Drafter.of(serving, model, decode.plan, precision, workload.batch)
-    if drafter is not None:
+    if drafter is not None and drafter.platform is None:
         kv_cache = kv_cache + prompt_cache(drafter.model, prompted(model, workload), drafter.precision)
     if serving is not None:
         kv_cache = kv_cache * jnp.maximum(1 - serving.prefix_hit, 1 / workload.input_tokens)

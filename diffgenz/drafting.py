@@ -23,12 +23,14 @@ class Drafter(NamedTuple):
 
     Arguments:
         model, plan, precision: its own. requests: those it serves, over the attention groups of its plan.
+        platform: of its own, or None where it runs on the model's.
     """
 
     model: Model
     plan: Parallelism
     precision: Precision
     requests: Scalar
+    platform: Platform | None = None
 
     @classmethod
     def of(cls, serving: Serving | None, model: Model, plan: Parallelism, precision: Precision, requests: Scalar) -> "Drafter | None":
@@ -43,14 +45,14 @@ class Drafter(NamedTuple):
         if isinstance(draft, MTP):
             stage = plan.replace(pipeline=1.0, data=1.0)
             return cls(mtp_module(model), stage.as_structure(), precision, requests)
-        return cls(draft.model, draft.plan, draft.precision, ceil_share(requests, 1 / plan.attention_data))
+        return cls(draft.model, draft.plan, draft.precision, ceil_share(requests, 1 / plan.attention_data), draft.platform)
 
 
 class Drafting(eqx.Module):
     """The drafter at work: it prefills what the model prefills, then proposes tokens one by one for all requests of a replica at once.
 
     Arguments:
-        model, plan, machine: its own.
+        model, plan, machine: its own. platform: where it runs. apart: whether on accelerators of its own.
         prefill, decode: its iterations.
         prefills, decodes: how often each counts in the time to first token and in the time per output token.
     """
@@ -58,6 +60,8 @@ class Drafting(eqx.Module):
     model: Model
     plan: Parallelism
     machine: Machine
+    platform: Platform
+    apart: bool = eqx.field(static=True)
     precision: Precision
     prefill: Iteration
     decode: Iteration
@@ -68,13 +72,16 @@ class Drafting(eqx.Module):
     def of(cls, drafter: Drafter, platform: Platform, workload: Workload, serving: Serving) -> "Drafting":
         """What `drafter` does for its requests."""
         assert serving.speculation is not None
-        model, plan, precision, requests = drafter
+        model, plan, precision, requests, own = drafter
+        platform = own or platform
         prompt = prompt_step(workload, plan, precision, requests, serving)
         chunks = chunk_count(prompt, serving)
         return cls(
             model,
             plan,
             Machine.of(platform, plan, precision),
+            platform,
+            own is not None,
             precision,
             prefill_iteration(model, prompt, chunks),
             decode_iteration(model, prompt, workload, serving.replace(speculation=None)),
@@ -86,9 +93,9 @@ class Drafting(eqx.Module):
         """Seconds of each part of one of its iterations."""
         return iteration_times(iteration, self.model, self.machine, self.plan, sharpness)
 
-    def energy(self, platform: Platform, further: Scalar) -> Scalar:
+    def energy(self, further: Scalar) -> Scalar:
         """J of its ranks in one attention group for the first token and `further` ones, idle power apart."""
-        prefill, decode = (iteration_energy(i, self.model, platform, self.plan, self.precision) for i in (self.prefill, self.decode))
+        prefill, decode = (iteration_energy(i, self.model, self.platform, self.plan, self.precision) for i in (self.prefill, self.decode))
         return self.plan.tensor * (self.prefills.layers * prefill + further * self.decodes.layers * decode)
 
 

@@ -58,6 +58,7 @@ def add_serving(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL",
         help='the model that proposes, on the same accelerators, or "mtp", its own multi-token-prediction module (default: n-grams, free)',
     )
+    parser.add_argument("--draft-system", help="accelerators of its own for the draft model, one for each attention group (default: the model's)")
     parser.add_argument("--beams", type=int, help="beam search: sequences decoded for each request (default: 1, or the use case's)")
     parser.add_argument(
         "--offload", choices=("weights", "kv-cache"), help="what lives in slower memory where the main one is full (default: nothing)"

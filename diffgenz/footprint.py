@@ -29,6 +29,7 @@ class Memory(eqx.Module):
         total: their sum, and what the runtime reserves. capacity: of the main memory.
         movable: the part of the total that may live in slower memory; None where nothing may. room: what slower memory holds, all tiers together.
         offloaded: what lives in each tier, nearest first, since the main memory is full.
+        draft: on an accelerator of the draft model, where it has its own.
     """
 
     weights: Leaf
@@ -39,6 +40,7 @@ class Memory(eqx.Module):
     movable: Leaf | None = None
     room: Leaf | None = None
     offloaded: tuple[Leaf, ...] = ()
+    draft: "Memory | None" = None
 
     @property
     def margin(self) -> Leaf:
@@ -48,8 +50,8 @@ class Memory(eqx.Module):
 
     @property
     def fits(self) -> Bool[Array, "..."]:
-        """Whether it fits."""
-        return self.margin >= 0
+        """Whether it fits, and the draft model too where it has accelerators of its own."""
+        return self.margin >= 0 if self.draft is None else (self.margin >= 0) & self.draft.fits
 
 
 def memory_use(
@@ -86,14 +88,22 @@ def memory_use(
     if encoding is not None:
         for op in encoding.operators:
             activations = jnp.maximum(activations, encoding.passes * (op.inputs + op.outputs))
+    draft = None
     drafter = Drafter.of(serving, model, plan, precision, pipeline.requests)
     if drafter is not None:
         proposing = prefill_step(workload, drafter.plan, drafter.precision, drafter.requests)
         last = decode_step(proposing, workload.input_tokens + workload.output_tokens - 1, serving)
-        weights = weights + _stored(Iteration.of(drafter.model, last).operators)
-        kv_cache = kv_cache + _cached(decode_layers(drafter.model, last, workload, serving))
+        its_weights = _stored(Iteration.of(drafter.model, last).operators)
+        its_cache = _cached(decode_layers(drafter.model, last, workload, serving))
+        if drafter.platform is None:
+            weights, kv_cache = weights + its_weights, kv_cache + its_cache
+        else:
+            home = drafter.platform.accelerator
+            held = _held(Iteration.of(drafter.model, prompt_step(workload, drafter.plan, drafter.precision, drafter.requests, serving)))
+            sum_of_parts = its_weights + its_cache + held + home.memory_reserve
+            draft = Memory(its_weights, its_cache, held, sum_of_parts, home.memory_capacity)
     total = weights + kv_cache + activations + accelerator.memory_reserve
-    memory = Memory(weights, kv_cache, activations, total, accelerator.memory_capacity)
+    memory = Memory(weights, kv_cache, activations, total, accelerator.memory_capacity, draft=draft)
     if serving is None or serving.offload is None:
         return memory
     matrices = tuple(op for op in decode.layers if op.kind in MATRICES)

@@ -214,7 +214,14 @@ def _estimate(
     energy = plan.ranks * accelerator.idle_power * end_to_end + busy * (prefill_energy + further * decode_energy)
     if drafting is not None:
         groups = plan.attention_data * workload.batch / pipeline.requests
-        energy = energy + groups * drafting.energy(platform, further)
+        energy = energy + groups * drafting.energy(further)
+    price = accelerator.price
+    if drafting is not None and drafting.apart:
+        more, other = drafting.plan.tensor * plan.attention_data * plan.data, drafting.platform.accelerator
+        energy = energy + more * other.idle_power * end_to_end
+        if price is not None:  # of an average accelerator
+            price = None if other.price is None else (plan.ranks * price + more * other.price) / (plan.ranks + more)
+        per_accelerator = throughput / (plan.ranks + more)
     if encoding is not None:
         encoding_passes = plan.stage * workload.batch / pipeline.requests
         energy = energy + encoding_passes * encoding_energy(encoding, platform, plan, precision)
@@ -227,6 +234,6 @@ def _estimate(
         tokens_per_second_per_accelerator=per_accelerator,
         memory=memory_use(model, accelerator, workload, plan, precision, pipeline, serving, encoding),
         energy_per_output_token=energy / tokens,
-        cost_per_million_output_tokens=None if accelerator.price is None else 1e6 * accelerator.price / per_accelerator,
+        cost_per_million_output_tokens=None if price is None else 1e6 * price / per_accelerator,
         mixed_tpot=mixed_tpot,
     )

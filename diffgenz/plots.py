@@ -5,6 +5,7 @@ from typing import Any
 
 from diffgenz.deployments import Search
 from diffgenz.errors import InputError
+from diffgenz.files import written_aside
 
 
 def pareto_plot(found: Search, path: Path, title: str) -> None:
@@ -58,11 +59,10 @@ def save_figure(figure: Any, path: Path, dots_per_inch: int = 150) -> None:
     Raises:
         InputError: a format that matplotlib does not write, or a place that cannot be written.
     """
-    aside = path.with_name(f".{path.name}.part{path.suffix}")
     try:
-        figure.savefig(aside, dpi=dots_per_inch, bbox_inches="tight")
-        aside.replace(path)
+        with written_aside(path, "plot") as aside:
+            figure.savefig(aside, format=path.suffix[1:], dpi=dots_per_inch, bbox_inches="tight")
     except ValueError as error:
+        if isinstance(error, InputError):
+            raise
         raise InputError(f"plot: {path.name!r} cannot be written: {error}; use .png, .svg or .pdf") from None
-    except OSError as error:
-        raise InputError(f"plot: {path} cannot be written: {error.strerror}; choose another place") from None

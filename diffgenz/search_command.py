@@ -12,6 +12,7 @@ from diffgenz.commands import cache_compilations
 from diffgenz.deployments import BATCHES, Deployment, Search, formats_for, search
 from diffgenz.errors import InputError
 from diffgenz.export import launch_command
+from diffgenz.files import written_aside
 from diffgenz.hardware import Platform
 from diffgenz.models.huggingface import load_model
 from diffgenz.plots import pareto_plot
@@ -151,9 +152,5 @@ def _save(path: Path, data: dict[str, Any], best: list[Deployment]) -> None:
         text = lines.getvalue()
     else:
         raise InputError(f"--out: {path.name!r} is neither .json nor .csv")
-    aside = path.with_name(f".{path.name}.part")
-    try:
+    with written_aside(path, "--out") as aside:
         aside.write_text(text)
-        aside.replace(path)
-    except OSError as error:
-        raise InputError(f"--out: {path} cannot be written: {error.strerror}; choose another place") from None

@@ -1,6 +1,6 @@
 """What a metric depends on: elasticities with respect to every hardware number, in one call."""
 
-from typing import Any
+from operator import attrgetter
 
 import equinox as eqx
 import jax
@@ -34,9 +34,7 @@ def metric_named(result: Estimate, metric: str) -> Scalar:
     """
     if metric not in METRICS:
         raise unknown("metric", metric, METRICS)
-    value: Any = result
-    for name in metric.split("."):
-        value = getattr(value, name)
+    value = attrgetter(metric)(result)
     if value is None and metric == "mixed_tpot":
         raise InputError("metric: mixed_tpot needs chunked prefill; set Serving.chunk (--chunk), or ask for tpot")
     if value is None:

@@ -4,6 +4,7 @@ import argparse
 from typing import Any
 
 from diffgenz.errors import InputError
+from diffgenz.hardware import load_platform
 from diffgenz.models.huggingface import load_model
 from diffgenz.precision import Precision
 from diffgenz.serving_options import MTP, Draft, Offload, Serving, Speculation
@@ -13,7 +14,7 @@ from diffgenz.smooth import Leaf
 def serving_of(options: argparse.Namespace, tensor: int, precision: Precision) -> Serving | None:
     """The serving options, or None where no flag asks for any. A draft model gets the ranks and formats of the other, as far as it has heads."""
     if options.drafts is None:
-        for flag, value in (("--acceptance", options.acceptance), ("--draft-model", options.draft_model)):
+        for flag, value in (("--acceptance", options.acceptance), ("--draft-model", options.draft_model), ("--draft-system", options.draft_system)):
             if value is not None:
                 raise InputError(f"{flag}: {value} is of no use without --drafts; give the tokens proposed for each verification")
     elif options.acceptance is None:
@@ -25,7 +26,10 @@ def serving_of(options: argparse.Namespace, tensor: int, precision: Precision) -
         draft = MTP()
     elif options.draft_model is not None:
         model = load_model(options.draft_model)
-        draft = Draft(model, min(tensor, int(model.most_shards)), precision)
+        own = None if options.draft_system is None else load_platform(options.draft_system)
+        draft = Draft(model, min(tensor, int(model.most_shards)) if own is None else 1, precision, own)
+    if options.draft_system is not None and not isinstance(draft, Draft):
+        raise InputError(f"--draft-system: {options.draft_system} is of no use without the --draft-model that runs there")
     if options.drafts is not None:
         speculation = Speculation(options.drafts, options.acceptance, draft)
     offload = None if options.offload is None else options.offload.replace("-", "_")
@@ -39,6 +43,7 @@ def serving_json(serving: Serving | None) -> dict[str, Any]:
         "drafts": s.speculation and float(s.speculation.drafts),
         "acceptance": s.speculation and float(s.speculation.acceptance),
         "tokens_per_verification": s.speculation and float(s.speculation.tokens),
+        "draft_system": s.draft.platform.accelerator.name if isinstance(s.draft, Draft) and s.draft.platform is not None else None,
         "draft_model": s.draft.model.name if isinstance(s.draft, Draft) else s.draft and "mtp",
     }
     offload = s.offload and s.offload.value
@@ -53,6 +58,7 @@ def serving_line(serving: Serving) -> str:
         parts.append(f"{100 * j['prefix_hit']:g} % of prompts cached")
     if serving.speculation is not None:
         by = "" if serving.draft is None else f" by {j['draft_model'] if isinstance(serving.draft, Draft) else 'its own MTP module'}"
+        by += f" on {j['draft_system']}" if j["draft_system"] else ""
         parts.append(f"{j['drafts']:g} drafts{by}, acceptance {j['acceptance']:g}: {j['tokens_per_verification']:.3g} tokens per verification")
     if serving.beams is not None:
         parts.append(f"{j['beams']:g} beams")

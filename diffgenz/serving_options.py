@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from diffgenz.checks import check, check_at_most
 from diffgenz.errors import InputError, unknown
-from diffgenz.hardware import Accelerator
+from diffgenz.hardware import Accelerator, Platform
 from diffgenz.models.model import Model
 from diffgenz.precision import Precision
 from diffgenz.record import Record
@@ -22,23 +22,28 @@ def _optional_leaf(x) -> Leaf | None:
 
 
 class Draft(Record):
-    """A model that proposes tokens, on the accelerators of the model it proposes them to.
+    """A model that proposes tokens, on the accelerators of the model it proposes them to or on others.
 
     Arguments:
         model: from `load_model`, or built by hand.
         tensor: ranks that share it, among those of one replica; the others wait.
         precision: its formats.
+        platform: accelerators of its own, `tensor` for each attention group of the model, which cost and draw power too. Token ids travel in no
+            time. None: those of the model.
 
     Raises:
-        InputError: fewer than one rank, or more than the draft has heads.
+        InputError: fewer than one rank, more than the draft has heads, or more than its own platform has accelerators.
     """
 
     model: Model
     tensor: Leaf = eqx.field(converter=as_leaf, default=1.0)
     precision: Precision = eqx.field(default_factory=Precision)
+    platform: Platform | None = None
 
     def __check_init__(self):
         check("tensor", self.tensor, minimum=1)
+        if self.platform is not None:
+            check_at_most("tensor", self.tensor, self.platform.accelerators, "the accelerators of the draft model's platform; use more of them")
         check_at_most("tensor", self.tensor, self.model.most_shards, f"the heads of the draft model {self.model.name}; use fewer ranks for it")
 
     @property
@@ -143,8 +148,9 @@ def check_serving(serving: Serving | None, model: Model, accelerator: Accelerato
         raise InputError(
             f"draft: {model.name} has no multi-token-prediction module that is modelled; name a draft model, or leave it out to draft by n-grams"
         )
-    if isinstance(draft, Draft):
-        check_at_most("draft tensor", draft.tensor, plan.tensor * plan.pipeline, "the ranks of a replica; use fewer for the draft model")
+    if isinstance(draft, Draft) and draft.platform is None:
+        ranks = plan.tensor * plan.pipeline if plan.context is None else plan.tensor * plan.context * plan.pipeline
+        check_at_most("draft tensor", draft.tensor, ranks, "the ranks of a replica; use fewer for the draft model")
     if serving.offload is not None and not accelerator.tiers:
         raise InputError(
             f"offload: {accelerator.name} has no slower memory to offload to; leave it out, or add a [[memory_tier]] to its file (Accelerator.tiers)"

@@ -84,13 +84,21 @@ def read_spec(system: str | Path) -> Spec:
         if str(system) not in system_ids():
             raise unknown("system", str(system), system_ids())
         path = specs_folder() / f"{system}.toml"
+    return _Reader(path, read_toml(path, "system")).spec()
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """The tables of the file at `path`, a `what`.
+
+    Raises:
+        InputError: it cannot be read, or is not TOML.
+    """
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"system: cannot read {path}: {error.strerror}") from None
+        raise InputError(f"{what}: cannot read {path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not valid TOML: {error}") from None
-    return _Reader(path, raw).spec()
 
 
 class _Reader:

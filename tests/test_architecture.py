@@ -10,7 +10,7 @@ import diffgenz
 PACKAGE = Path(diffgenz.__file__).parent
 FLOORS = [
     {"errors", "tables", "use_case_figures"},
-    {"flags"},
+    {"flags", "files"},
     {"checks", "units", "smooth"},
     {"record", "formats", "model_files"},
     {"gear"},

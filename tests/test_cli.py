@@ -63,7 +63,7 @@ def test_serving_options(capsys):
     plain, served = (json.loads(run(capsys, "estimate", *LLAMA, "--batch", "4", *flags, "--json")) for flags in ((), options))
     assert plain["mixed_tpot"] is None
     assert served["serving"] == {
-        "chunk": 256, "prefix_hit": 0.5, "drafts": 3, "acceptance": 0.5, "tokens_per_verification": 1.875, "draft_model": None, "beams": 2,
+        "chunk": 256, "prefix_hit": 0.5, "drafts": 3, "acceptance": 0.5, "tokens_per_verification": 1.875, "draft_system": None, "draft_model": None, "beams": 2,
         "offload": None,
     }  # fmt: skip
     assert served["ttft"] < plain["ttft"]
@@ -179,6 +179,7 @@ BAD = [
     (["estimate", *LLAMA, "--drafts", "3", "--acceptance", "1.2"], "acceptance: 1.2 is not allowed"),
     (["estimate", *LLAMA, "--acceptance", "0.5"], "--acceptance: 0.5 is of no use without --drafts"),
     (["estimate", *LLAMA, "--draft-model", "meta-llama/Llama-3.2-1B"], "--draft-model: meta-llama/Llama-3.2-1B is of no use without --drafts"),
+    (["estimate", *LLAMA, "--drafts", "3", "--acceptance", "0.5", "--draft-system", "h200_sxm"], "--draft-system: h200_sxm is of no use without the"),
     (["estimate", *LLAMA, "--drafts", "3", "--acceptance", "0.5", "--draft-model", "mtp"], "Llama-3.1-8B has no multi-token-prediction module"),
     (["estimate", LLAMA[0], "--system", "groq_lpu", "--offload", "weights"], "has no slower memory to offload to"),
     (["estimate", *LLAMA, "--beams", "0"], "beams: 0 is not allowed"),

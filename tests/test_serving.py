@@ -283,3 +283,27 @@ def test_a_draft_model_has_no_more_ranks_than_a_replica(llama_8b, small, cluster
     for verb in (estimate, breakdown):
         with pytest.raises(InputError, match="draft tensor: 2 exceeds 1, the ranks of a replica"):
             verb(llama_8b, cluster, CHAT, serving=serving)
+
+
+def test_a_draft_model_may_have_accelerators_of_its_own(llama_70b, cluster):
+    """Alike, they take the same time; they hold the draft, cost and draw power."""
+    small, plan = load_model("meta-llama/Llama-3.1-8B"), Parallelism(tensor=4, data=2)
+    own = cluster.replace(accelerators=1.0)
+
+    def served(platform):
+        return estimate(llama_70b, cluster, CHAT, plan, serving=Serving(speculation=Speculation(3, 0.6, Draft(small, 1, platform=platform))))
+
+    beside, apart = served(None), served(own)
+    assert_close([apart.ttft, apart.tpot, apart.throughput], [beside.ttft, beside.tpot, beside.throughput], rtol=1e-6)
+    assert_close(apart.tokens_per_second_per_accelerator, apart.throughput / (4 * 2 + 2), rtol=1e-6)  # two replicas, a draft model for each
+    assert apart.memory.draft is not None
+    assert_close(apart.memory.draft.weights, 2 * small.parameters, rtol=1e-6)
+    assert_close(apart.memory.weights + apart.memory.draft.weights, beside.memory.weights, rtol=1e-6)
+    idle = 2 * float(own.accelerator.idle_power * apart.end_to_end) / float(CHAT.batch * CHAT.output_tokens)
+    assert_close(apart.energy_per_output_token, beside.energy_per_output_token + idle, rtol=1e-5)
+    slow = served(own.replace(accelerator=own.accelerator.replace(memory_bandwidth=own.accelerator.memory_bandwidth / 2)))
+    assert slow.tpot > apart.tpot
+    assert bool(apart.memory.fits)
+    assert not bool(served(own.replace(accelerator=own.accelerator.replace(memory_capacity=8e9))).memory.fits)
+    with pytest.raises(InputError, match="tensor: 2 exceeds 1, the accelerators of the draft model's platform"):
+        Draft(small, 2, platform=own)

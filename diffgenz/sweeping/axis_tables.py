@@ -87,7 +87,7 @@ class _Reader:
         """What the table describes."""
         with said_of(self.section.place):
             axis = self._records() if self.kind in _RECORDS else self._numbers()
-        return axis.sampled() if not isinstance(axis, tuple) and self.section.flag("sampled") and isinstance(axis, Grid | Choice) else axis
+        return axis.sampled() if isinstance(axis, Grid | Choice) and self.section.flag("sampled") else axis
 
     def _numbers(self) -> Axis:
         if self.name in WORDS:

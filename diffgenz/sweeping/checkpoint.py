@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from diffgenz.errors import InputError
+from diffgenz.files import written_aside
 from diffgenz.sweeping.engine import Outcome, Tally
 from diffgenz.sweeping.reductions import Reduction
 from diffgenz.sweeping.space import Space
@@ -140,13 +141,7 @@ def _digest(arrays: dict[str, np.ndarray]) -> str:
 
 
 def _write(path: Path, content: bytes) -> None:
-    aside = path.with_name(f".{path.name}.part")
-    try:
-        with aside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())  # the name must not be there before the content, should the machine stop
-        aside.replace(path)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise InputError(f"out: {path} cannot be written: {error.strerror}; what was saved before stands: make room, then resume") from None
+    with written_aside(path, "out", "what was saved before stands: make room, then resume") as aside, aside.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())  # the name must not be there before the content, should the machine stop

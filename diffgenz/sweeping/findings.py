@@ -1,13 +1,13 @@
 """What a sweep found: tables of configurations with all their metrics, maps and histograms."""
 
 import csv
-import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from diffgenz.errors import InputError, unknown
+from diffgenz.files import written_aside
 from diffgenz.smooth import SHARPNESS
 from diffgenz.sweeping.engine import Outcome, Tally
 from diffgenz.sweeping.program import metrics_at
@@ -132,23 +132,17 @@ class Findings:
             InputError: another kind of file, or one that cannot be written.
         """
         table = self.table(name, count)
-        aside = path.with_name(f".{path.name}.part")
         if path.suffix not in (".csv", ".parquet"):
             raise InputError(f"out: {path.name!r} is of no known kind; use .csv or .parquet")
-        try:
+        with written_aside(path, "out") as aside:
             if path.suffix == ".csv":
-                text = io.StringIO()
-                writer = csv.writer(text, lineterminator="\n")
-                writer.writerow(table)
-                writer.writerows(zip(*table.values(), strict=True))
-                aside.write_text(text.getvalue())
+                with aside.open("w", newline="") as file:
+                    writer = csv.writer(file, lineterminator="\n")
+                    writer.writerow(table)
+                    writer.writerows(zip(*table.values(), strict=True))
             else:
                 arrow = _imported("pyarrow")
                 _imported("pyarrow.parquet").write_table(arrow.table(table), aside)
-            aside.replace(path)
-        except OSError as error:
-            aside.unlink(missing_ok=True)
-            raise InputError(f"out: {path} cannot be written: {error.strerror or error}; choose another place") from None
 
 
 def _imported(module: str) -> Any:

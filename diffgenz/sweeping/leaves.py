@@ -25,6 +25,11 @@ def name_of(path: Path) -> str:
     return jax.tree_util.keystr(path).replace("['", "[").replace("']", "]").lstrip(".")
 
 
+def called(full: str, name: str) -> bool:
+    """Whether `name` is the full name, or its end: "memory_bandwidth" of "platform.accelerator.memory_bandwidth"."""
+    return full == name or full.endswith((f".{name}", f"]{name}"))
+
+
 def find(record: Any, name: str, *, alike: str = "", parts: bool = False) -> tuple[Path, ...]:
     """The paths of the number called `name`, which may leave out how its full name begins: "memory_bandwidth", "workload.batch".
 
@@ -40,7 +45,7 @@ def find(record: Any, name: str, *, alike: str = "", parts: bool = False) -> tup
         names |= {name_of(path[:length]): path[:length] for path in names.values() for length in range(1, len(path))}
     if name in names:
         return (names[name],)
-    ends = [full for full in names if full.endswith(("." + name, "]" + name))]
+    ends = [full for full in names if called(full, name)]
     if not ends:
         short = {full.split("].", 1)[1] if alike and full.startswith(f"{alike}[") and "]." in full else full for full in names}
         raise unknown("leaf", name, short)
@@ -52,12 +57,11 @@ def find(record: Any, name: str, *, alike: str = "", parts: bool = False) -> tup
 
 def with_unset(record: Any, name: str, value: float) -> Any:
     """`record` with the optional numbers called `name` that it leaves out ("plan.context", "accelerator.price") set to `value`."""
-    if any(full == name or full.endswith(("." + name, "]" + name)) for full in leaf_names(record)):
+    if any(called(full, name) for full in leaf_names(record)):
         return record
     unset = {}
     for path, leaf in jax.tree_util.tree_flatten_with_path(record, is_leaf=lambda x: x is None)[0]:
-        full = name_of(path)
-        if leaf is None and (full == name or full.endswith(("." + name, "]" + name))):
+        if leaf is None and called(name_of(path), name):
             owner = leaf_at(record, path[:-1])
             if isinstance(owner, Record) and "converter" in owner.__dataclass_fields__[path[-1].name].metadata:  # a number, not a record
                 unset[tuple(path)] = jnp.asarray(value, float)

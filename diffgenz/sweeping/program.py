@@ -7,7 +7,7 @@ all questions about a space of the same structure.
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -15,24 +15,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffgenz.checks import noting
-from diffgenz.errors import InputError, unknown
+from diffgenz.errors import unknown
 from diffgenz.smooth import SHARPNESS
 from diffgenz.sweeping.decoder import Decoder, padded
 from diffgenz.sweeping.expressions import Expression
-from diffgenz.sweeping.leaves import Path, find, unnamed, with_leaves
+from diffgenz.sweeping.leaves import called, find, leaf_names, unnamed, with_leaves
 from diffgenz.sweeping.reductions import Reduction
 from diffgenz.sweeping.scenario import all_of, scenario_metrics
 from diffgenz.sweeping.space import Space, number_named
 
 Columns = dict[str, jax.Array]
 """Numbers by name, a configuration each."""
-
-
-class Derived(NamedTuple):
-    """Numbers that follow from others."""
-
-    paths: tuple[Path, ...]
-    expression: Expression
 
 
 class Screened(eqx.Module):
@@ -86,9 +79,8 @@ class Program:
         self._run = sharding is None
         self._offsets = offsets if sharding is None else jax.device_put(offsets, sharding)
         self._leaves, structure = jax.tree.flatten(self._base)
-        derived = tuple(Derived(paths, expression) for paths, expression in space.derived.items())
         quantities = tuple(space.quantities.items())
-        self._estimated = _Static(structure, space.paths, derived, self._raw_names(dict(quantities)), sharpness)
+        self._estimated = _Static(structure, space.paths, tuple(space.derived.items()), self._raw_names(dict(quantities)), sharpness)
         self._screened = _Static(self._wanted, space.constraints, quantities, self._reductions)
 
     def dispatch(self, start: int, count: int, thresholds: Sequence[Any]) -> Screened:
@@ -119,12 +111,9 @@ class Program:
             elif name in known:
                 names.add(name)
             else:
-                try:
-                    find(self._base, name, alike="served")
-                except InputError as error:
-                    if "several" in str(error):
-                        raise
-                    raise unknown("name", name, {*known, *quantities, *(axis for axis in self.space.axes)}) from None
+                if not any(called(full, name) for full in leaf_names(self._base)):
+                    raise unknown("name", name, {*known, *quantities, *self.space.axes})
+                find(self._base, name, alike="served")  # which of several it is must be clear
                 names.add(name)
         return tuple(sorted(names))
 
@@ -157,10 +146,10 @@ def _estimate(static: _Static, leaves: list[jax.Array], columns: list[jax.Array]
         with noting(alone=False) as conditions:  # each number of an axis was checked when the space was made
             scenario = with_leaves(jax.tree.unflatten(structure, leaves), dict(zip(paths, numbers, strict=True)))
         with noting(alone=True) as followed:
-            for entry in derived:
-                value = jnp.asarray(entry.expression(partial(number_named, scenario)), jnp.float32)
+            for places, expression in derived:
+                value = jnp.asarray(expression(partial(number_named, scenario)), jnp.float32)
                 followed.append(jnp.isfinite(value))
-                scenario = with_leaves(scenario, dict.fromkeys(entry.paths, value))
+                scenario = with_leaves(scenario, dict.fromkeys(places, value))
         metrics = scenario_metrics(scenario, sharpness)
         metrics["legal"] = metrics["legal"] & all_of([*conditions, *followed])
         return {name: metrics[name] if name in metrics else number_named(scenario, name) for name in names}
@@ -204,8 +193,7 @@ def metrics_at(space: Space, indices: Sequence[int], sharpness: float = SHARPNES
         metrics = tuple(name for name in jax.eval_shape(lambda s: scenario_metrics(s, sharpness), base) if name not in ("legal", "fits"))
         quantities = dict(space.quantities)
         needed = {name for expression in quantities.values() for name in expression.names if name not in quantities}
-        derived = tuple(Derived(paths, expression) for paths, expression in space.derived.items())
-        static = _Static(structure, space.paths, derived, tuple(sorted({*metrics, *needed, "legal"})), sharpness)
+        static = _Static(structure, space.paths, tuple(space.derived.items()), tuple(sorted({*metrics, *needed, "legal"})), sharpness)
         numbers = space.numbers([indices[place] for place in mine])
         raw = _estimate(static, leaves, [padded(np.asarray(column)) for column in numbers])  # few lengths, few programs
 

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from diffgenz.errors import InputError
+from diffgenz.files import written_aside
 from diffgenz.sweeping.expressions import Expression
 from diffgenz.sweeping.reductions import Reduction, State
 from diffgenz.sweeping.reductions import Rows as Batch
@@ -67,11 +68,6 @@ class Rows(Reduction):
         except ImportError:
             raise InputError("rows: pyarrow is not installed; install it with: pip install 'diffgenz[tables]'") from None
         order = np.argsort(state["index"], kind="stable")
-        aside = path.with_name(f".{path.name}.part")
-        try:
+        with written_aside(path.with_name(f"{path.name}.parquet"), "rows", "make room, then resume") as aside:
             parquet.write_table(pyarrow.table({name: state[name][order] for name in ("index", *self.columns)}), aside)
-            aside.replace(path.with_name(f"{path.name}.parquet"))
-        except OSError as error:
-            aside.unlink(missing_ok=True)
-            raise InputError(f"rows: {path}.parquet cannot be written: {error.strerror or error}; make room, then resume") from None
         return {name: array if name == "count" else array[:0] for name, array in state.items()}

@@ -1,5 +1,6 @@
 """What a sweep varies: a platform and what is served on it, with the metrics of both together."""
 
+from operator import attrgetter
 from typing import Any
 
 import equinox as eqx
@@ -120,11 +121,4 @@ def _combined(name: str, values: list[Scalar], weights: list[Scalar]) -> Scalar:
 
 
 def _named(result: Estimate) -> dict[str, Scalar]:
-    values: dict[str, Any] = {}
-    for metric in METRICS:
-        value: Any = result
-        for part in metric.split("."):
-            value = getattr(value, part)
-        if value is not None:
-            values[metric] = value
-    return values
+    return {metric: value for metric in METRICS if (value := attrgetter(metric)(result)) is not None}

@@ -3,13 +3,13 @@
 import argparse
 import dataclasses
 import math
-import tomllib
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from diffgenz.commands import Deployment
 from diffgenz.errors import InputError
 from diffgenz.flags import Parser, add_deployment
+from diffgenz.specs import read_toml
 from diffgenz.sweeping.axes import Axis, Choice, Grid
 from diffgenz.sweeping.axis_tables import axes_of, local
 from diffgenz.sweeping.reductions import Best, Histogram, Pareto, Reduction, Top
@@ -42,13 +42,7 @@ def load_space(path: str | Path, *, n: float | None = None, folder: Path | None 
         InputError: a file that cannot be read, an unknown key, a value that does not go there; it is named, with the remedy.
     """
     place = Path(path)
-    try:
-        raw = tomllib.loads(place.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"space: cannot read {place}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{place}: not valid TOML: {error}") from None
-    top = Section(place.name, raw, _TOP)
+    top = Section(place.name, read_toml(place, "space"), _TOP)
     for key, example in (("scenario", 'model = "..." and system = "..."'), ("axes", "NAME = { values = [...] }"), ("keep", 'NAME.kind = "top"')):
         if not top.raw.get(key):
             raise InputError(f"{place.name}: {key}: is missing or empty; write [{key}] with {example}")
