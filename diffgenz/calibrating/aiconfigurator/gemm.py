@@ -1,0 +1,23 @@
+"""gemm_perf: dense matrix products."""
+
+from pathlib import Path
+
+from diffgenz.calibrating.aiconfigurator.frames import FORMATS, frame_of, need, parts
+from diffgenz.calibrating.samples import Samples
+from diffgenz.formats import FORMATS as SIZES
+from diffgenz.kernels.gemm import Gemm, GemmShape, QuantisedGemm
+
+
+def gemm(path: Path) -> list[Samples]:
+    """The samples of a gemm_perf table: m, n, k and latency in ms, by gemm_dtype and kernel_source."""
+    frame = frame_of(path)
+    need(frame, ("framework", "version", "kernel_source", "gemm_dtype", "m", "n", "k", "latency"), path)
+    found = []
+    for source, kernel, (dtype,), rows in parts(frame, "gemm_dtype"):
+        format = FORMATS[dtype]
+        weights, _, activations = format.partition("/")
+        m, n, k = (rows[name].to_numpy(float) for name in "mnk")
+        moved = SIZES[weights].size * n * k + SIZES[activations or weights].size * m * k + 2 * m * n
+        form = Gemm if format in ("bf16", "fp16") else QuantisedGemm
+        found.append(Samples(form, "gemm", format, source, kernel, GemmShape(m, n, k, moved), rows["latency"].to_numpy(float) * 1e-3))
+    return found

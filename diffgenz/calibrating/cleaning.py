@@ -1,0 +1,74 @@
+"""From rows as they were measured to rows that a fit can believe; what is left out is counted."""
+
+from pathlib import Path
+
+import numpy as np
+
+from diffgenz.calibrating.samples import Samples
+from diffgenz.errors import InputError
+from diffgenz.formats import FORMATS
+from diffgenz.kernels.form import Chip
+from diffgenz.specs import Spec
+
+HOST_FLOOR = 12.0
+"""Launch latencies: where nearly all rows of a kernel take longer than that, however small, the host sets the pace."""
+
+IMPOSSIBLE_SHARE = 0.02
+"""Share of rows that may be faster than the peak roofline (clocks above the datasheet's, caches): left out. Beyond it the file is refused."""
+
+
+def chip_of(spec: Spec, format: str) -> Chip:
+    """The accelerator as kernels of `format` ("weights/activations" where they differ) see it.
+
+    Raises:
+        InputError: it does not multiply that format, or states no compute units or launch latency.
+    """
+    weights, _, activations = format.partition("/")
+    wider = max((FORMATS[weights], FORMATS[activations or weights]), key=lambda f: f.bits)
+    if wider.peak not in spec.peak_flops:
+        raise InputError(f"{spec.id}: peak_flops: it has no {wider.peak}, which rows in {format} need; add it to the accelerator's file")
+    for key in ("compute_units", "launch_latency"):
+        if not spec.execution.get(key):
+            raise InputError(f"{spec.id}: execution.{key}: it is not stated, and kernel models need it; add it to the accelerator's file")
+    return Chip(
+        *(
+            np.float64(x)
+            for x in (spec.peak_flops[wider.peak], spec.memory["bandwidth"], spec.execution["launch_latency"], spec.execution["compute_units"])
+        )
+    )
+
+
+def cleaned(samples: Samples, chip: Chip, file: Path | str) -> Samples:
+    """`samples` without rows that are not finite and positive, repeat a shape, are bound by the host, or are impossible.
+
+    Raises:
+        InputError: no row is left, or too many rows are faster than the peak roofline, as with another unit of time.
+    """
+    columns = np.column_stack([*samples.shape, samples.seconds])
+    samples = samples.only(np.isfinite(columns).all(axis=1) & (samples.seconds > 0), "not a positive number")
+    if not len(samples):
+        raise InputError(f"{file}: {samples.family} {samples.format}: no row has a positive latency; check the latency column")
+    samples = _possible(samples, chip, file).merged()
+    floor = np.quantile(samples.seconds, 0.02)
+    if floor > HOST_FLOOR * float(chip.launch):
+        samples = samples.only(samples.seconds > 1.5 * floor, f"bound by the host (a floor of {1e6 * floor:.0f} us)")
+    return samples
+
+
+def _possible(samples: Samples, chip: Chip, file: Path | str) -> Samples:
+    bound = np.asarray(samples.form.work(samples.shape).bound(chip))
+    fast = samples.seconds < bound
+    if fast.mean() > IMPOSSIBLE_SHARE:
+        worst = np.argsort(samples.seconds / bound)[:3]
+        rows = "; ".join(
+            f"{', '.join(f'{name} {column[row]:g}' for name, column in zip(samples.shape._fields, samples.shape, strict=True))}: "
+            f"{samples.seconds[row]:.3g} s, at best {bound[row]:.3g} s"
+            for row in worst
+        )
+        factor = float(np.median(bound / samples.seconds))
+        unit = "; latencies look like another unit of time (this layout is read as documented)" if factor > 30 else ""
+        raise InputError(
+            f"{file}: {samples.family} {samples.format}: {fast.sum()} of {len(fast)} rows are faster than the accelerator's peaks allow ({rows})"
+            f"{unit}; check the unit, and that --system is what was measured"
+        )
+    return samples.only(~fast, "faster than the peak roofline")
