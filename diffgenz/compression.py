@@ -1,10 +1,13 @@
 """Attention over a KV cache that GEAR compressed: what its outliers and low-rank term add to a kernel. Without GEAR nothing changes."""
 
+import dataclasses
+
 import equinox as eqx
 import jax.numpy as jnp
 
-from diffgenz.operators import Operator, Step
+from diffgenz.operators import Operator
 from diffgenz.smooth import Scalar
+from diffgenz.step import Step
 
 
 def with_gear_factors(op: Operator, step: Step, vectors: Scalar, width: Scalar) -> Operator:
@@ -15,6 +18,7 @@ def with_gear_factors(op: Operator, step: Step, vectors: Scalar, width: Scalar) 
     gear = step.precision.gear
     if gear is None:
         return op
+    op = dataclasses.replace(op, kernel="", shape=None)  # no table holds such kernels
     once = step.sequences * vectors * gear.sequence_size(step.precision.dtype_size, width)
     return eqx.tree_at(lambda o: (o.kv_cache, o.cached), op, (op.kv_cache + once, op.cached + once))
 

@@ -18,11 +18,11 @@ from diffgenz.encoding import prompted
 from diffgenz.hardware import Platform
 from diffgenz.inference import estimate
 from diffgenz.models.model import Model
-from diffgenz.operators import Step
 from diffgenz.precision import Precision
 from diffgenz.record import Record
 from diffgenz.serving_options import Serving
 from diffgenz.smooth import SHARPNESS, Leaf, Scalar, as_leaf
+from diffgenz.step import Step
 from diffgenz.workload import Parallelism, Workload
 
 STAGES = ("prefill", "transfer", "decode")

@@ -9,12 +9,13 @@ from diffgenz.encoding import Encoding
 from diffgenz.hardware import Accelerator, MemoryTier
 from diffgenz.iteration import Iteration, prefill_step
 from diffgenz.models.model import Model
-from diffgenz.operators import Kind, Operator, Step
+from diffgenz.operators import Kind, Operator
 from diffgenz.pipeline import Pipeline
 from diffgenz.precision import Precision
 from diffgenz.served import chunk_count, decode_iteration, decode_layers, decode_step, mixed_iteration, prefill_iteration, prompt_step
 from diffgenz.serving_options import MTP, Offload, Serving
 from diffgenz.smooth import Leaf, Scalar, ceil_share
+from diffgenz.step import Step
 from diffgenz.workload import Parallelism, Workload
 
 MATRICES = (Kind.LINEAR, Kind.WIDE)

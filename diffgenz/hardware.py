@@ -11,6 +11,7 @@ import equinox as eqx
 
 from diffgenz.checks import check, check_at_most, check_whole
 from diffgenz.errors import InputError
+from diffgenz.kernels.library import Library
 from diffgenz.record import Record
 from diffgenz.smooth import Leaf, as_leaf
 from diffgenz.specs import Spec, read_spec
@@ -49,6 +50,8 @@ class Accelerator(Record):
         price: USD/s, or None where no public price exists.
         compute_efficiency, memory_efficiency: the share of the peaks that kernels reach, in (0, 1].
         tiers: slower memories, nearest first.
+        compute_units: streaming multiprocessors, cores or the like; kernel models need it.
+        kernels: fitted kernel models; None: the smooth roofline, a bound.
 
     Raises:
         InputError: a value that is zero, negative, infinite or NaN.
@@ -69,6 +72,8 @@ class Accelerator(Record):
     compute_efficiency: Leaf = eqx.field(converter=as_leaf, default=1.0)
     memory_efficiency: Leaf = eqx.field(converter=as_leaf, default=1.0)
     tiers: tuple[MemoryTier, ...] = ()
+    compute_units: Leaf | None = eqx.field(converter=lambda units: None if units is None else as_leaf(units), default=None)
+    kernels: Library | None = None
 
     def __check_init__(self):
         for key, peak in self.peak_flops.items():
@@ -83,6 +88,10 @@ class Accelerator(Record):
             check(field, getattr(self, field), maximum=1.0, exclusive=True)
         if self.price is not None:
             check("price", self.price)
+        if self.compute_units is not None:
+            check("compute_units", self.compute_units, minimum=1)
+        elif self.kernels is not None:
+            raise InputError(f"compute_units: {self.name} states none, and kernel models need them; set Accelerator.compute_units, or kernels=None")
 
     def peak(self, format: str) -> Leaf:
         """FLOP/s at which `format` (a key of `peak_flops`) is multiplied.

@@ -12,11 +12,12 @@ import jax.numpy as jnp
 from diffgenz.collectives import Group, Link
 from diffgenz.hardware import Platform
 from diffgenz.models.model import Model
-from diffgenz.operators import ContextShare, Exchange, Operator, Step
+from diffgenz.operators import Exchange, Operator
 from diffgenz.pipeline import Parts, hop_time
 from diffgenz.precision import Precision
 from diffgenz.roofline import Rates, operators_time
 from diffgenz.smooth import SHARPNESS, Scalar, ceil_share, once
+from diffgenz.step import ContextShare, Step
 from diffgenz.workload import Parallelism, Workload
 
 QUADRATURE = ((0.11270166537925831, 5 / 18), (0.5, 8 / 18), (0.8872983346207417, 5 / 18))

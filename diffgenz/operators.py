@@ -4,15 +4,17 @@ An `Operator` says what a kernel does, not how long it takes: FLOP = 2 m n k gro
 parameter counts, memory and energy are all sums over the same records. A new operator is one constructor here.
 """
 
+import dataclasses
 import enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
 
+from diffgenz.kernels.shapes import BatchedShape, DecodeShape, ElementwiseShape, ExpertsShape, GemmShape, PrefillShape
 from diffgenz.precision import Precision
-from diffgenz.record import Record
-from diffgenz.smooth import Leaf, Scalar, as_leaf, ceil_share
+from diffgenz.smooth import Scalar
+from diffgenz.step import Step
 
 LOG_SUM_EXP_SIZE = 4.0
 """B of the log-sum-exp of a query's scores, by which partial attention outputs are merged: fp32."""
@@ -41,6 +43,8 @@ class Operator(eqx.Module):
         cached: B of KV cache or state that stay in memory.
         repeats: executions.
         gathered: B, all parts together, that context-parallel ranks gather for it. merged: B of its outputs that they sum. None: nothing.
+        kernel: the family of measured kernels that times it (see `kernels`), or "" where there is none.
+        shape: what that family calls its shape; None where the operator before it, of the same family, includes its time.
     """
 
     name: str = eqx.field(static=True)
@@ -60,6 +64,8 @@ class Operator(eqx.Module):
     repeats: Scalar | float = 1.0
     gathered: Scalar | None = None
     merged: Scalar | None = None
+    kernel: str = eqx.field(static=True, default="")
+    shape: Any = None
 
     @property
     def flops(self) -> Scalar | float:
@@ -71,85 +77,13 @@ class Operator(eqx.Module):
         """B moved to and from memory in one execution."""
         return self.weights + self.inputs + self.outputs + self.kv_cache
 
+    def inside(self, kernel: str) -> "Operator":
+        """The same operator where a measured `kernel` family does it together with what comes before it."""
+        return dataclasses.replace(self, kernel=kernel, shape=None)
+
     def times(self, repeats: Scalar | float) -> "Operator":
         """The same operator, `repeats` times as often."""
         return eqx.tree_at(lambda op: op.repeats, self, self.repeats * repeats)
-
-
-class ContextShare(Record):
-    """How the context-parallel ranks of an attention group share the sequences of an iteration.
-
-    Arguments:
-        ranks: in the group.
-        distinct: new tokens of all ranks over those of one: 1 in decode, where each computes all of them; None: `ranks`, as in prefill.
-    """
-
-    ranks: Leaf = eqx.field(converter=as_leaf)
-    distinct: Leaf | None = eqx.field(converter=lambda distinct: None if distinct is None else as_leaf(distinct), default=None)
-
-    @property
-    def parts(self) -> Scalar:
-        """`distinct`, whatever the phase."""
-        return self.ranks if self.distinct is None else self.distinct
-
-    @property
-    def repeated(self) -> Scalar | None:
-        """The share of a rank's tokens that the others compute too, None where there is none: d / (p + d) of p own and d common ones."""
-        return None if self.distinct is None else (self.ranks - self.distinct) / jnp.maximum(self.ranks - 1, 1.0)
-
-
-class Step(Record):
-    """One iteration of a batch, as one device sees it.
-
-    Arguments:
-        sequences: requests in the (micro-)batch.
-        queries: new tokens per request: the prompt in prefill (this rank's part of it), 1 in decode.
-        context: tokens per request already in the KV cache.
-        shard: the device's share of every layer's heads and features, 1 / tensor-parallel ranks.
-        precision: the formats.
-        expert_shard: the device's share of the routed experts, 1 / expert-parallel groups.
-        attention_data: groups of ranks with requests of their own, such as these, whose tokens meet at the experts.
-        decoding: whether this is decode, for blocks that compute it in another form (latent attention).
-        shared: how context-parallel ranks share the sequences; None: they do not.
-        sequence: 1 where tensor-parallel ranks share what is done to each token alone between their blocks, else 0; None: 0.
-    """
-
-    sequences: Leaf = eqx.field(converter=as_leaf)
-    queries: Leaf = eqx.field(converter=as_leaf)
-    context: Leaf = eqx.field(converter=as_leaf)
-    shard: Leaf = eqx.field(converter=as_leaf)
-    precision: Precision
-    expert_shard: Leaf = eqx.field(converter=as_leaf, default=1.0)
-    attention_data: Leaf = eqx.field(converter=as_leaf, default=1.0)
-    decoding: bool = eqx.field(static=True, default=False)
-    shared: ContextShare | None = None
-    sequence: Leaf | None = None
-
-    @property
-    def tokens(self) -> Scalar:
-        """New tokens in the iteration."""
-        return self.sequences * self.queries
-
-    @property
-    def all_queries(self) -> Scalar:
-        """New tokens per request on all context-parallel ranks."""
-        return self.queries if self.shared is None else self.queries * self.shared.parts
-
-    @property
-    def residual_tokens(self) -> Scalar:
-        """New tokens that this rank normalises and keeps the residual stream of: all, or its share, rounded up."""
-        return self.tokens if self.sequence is None else self.tokens - self.sequence * (self.tokens - ceil_share(self.tokens, self.shard))
-
-    @property
-    def groups(self) -> Scalar:
-        """New tokens that meet at the experts over those of this rank: the groups of ranks with tokens of their own."""
-        return self.attention_data if self.shared is None else self.attention_data * self.shared.parts
-
-    @property
-    def own_tokens(self) -> Scalar:
-        """New tokens over all ranks that see them too: what this one sends to experts."""
-        own = self.tokens * self.shard
-        return own if self.shared is None else own * (self.shared.parts / self.shared.ranks)
 
 
 class Exchange(NamedTuple):
@@ -178,17 +112,21 @@ def linear(name: str, rows: Scalar, outputs: Scalar, inputs: Scalar, precision: 
     if precision.experts_only:
         return wide_linear(name, rows, outputs, inputs, precision, bias=bias)
     parameters = outputs * (inputs + bias)
+    weights = parameters * precision.weight_size
+    read, written = rows * inputs * precision.activation_size, rows * outputs * precision.dtype_size
     return Operator(
         name,
         Kind.LINEAR,
         m=rows,
         n=outputs,
         k=inputs,
-        weights=parameters * precision.weight_size,
-        inputs=rows * inputs * precision.activation_size,
-        outputs=rows * outputs * precision.dtype_size,
+        weights=weights,
+        inputs=read,
+        outputs=written,
         parameters=parameters,
         parameter_size=precision.weight_size,
+        kernel="gemm",
+        shape=GemmShape(rows, outputs, inputs, weights + read + written),
     )
 
 
@@ -212,6 +150,8 @@ def wide_linear(
         outputs=rows * outputs * precision.dtype_size,
         parameters=outputs * bias if tied else read,
         parameter_size=precision.dtype_size,
+        kernel="gemm",
+        shape=GemmShape(rows, outputs, inputs, (read + rows * (inputs + outputs)) * precision.dtype_size),
     )
 
 
@@ -227,6 +167,7 @@ def expert_linear(
     used: Scalar,
     padding: Scalar,
     bias: bool,
+    shape: ExpertsShape | None = None,
 ) -> Operator:
     """A linear layer of routed experts, as one grouped GEMM: rows go to the weights of their own expert.
 
@@ -234,6 +175,7 @@ def expert_linear(
         rows: (token, expert) pairs on this device. outputs, inputs: features of one expert's shard.
         held, reached: experts of this device, and the expected number that any row goes to: only their weights are read.
         used: the share of all experts that one token goes to. padding: rows added per reached expert by the kernel's tiles.
+        shape: of all experts' work in the layer, which measured kernels do at once; None for what that includes.
     """
     each = outputs * (inputs + bias)
     return Operator(
@@ -248,6 +190,8 @@ def expert_linear(
         parameters=held * each,
         parameter_size=precision.weight_size,
         active=used,
+        kernel="experts",
+        shape=shape,
     )
 
 
@@ -259,7 +203,17 @@ def elementwise(
     Arguments:
         read, written: B. parameters: elements it keeps, of `size` B each.
     """
-    return Operator(name, Kind.ELEMENTWISE, inputs=read, outputs=written, parameters=parameters, parameter_size=size, repeats=repeats)
+    return Operator(
+        name,
+        Kind.ELEMENTWISE,
+        inputs=read,
+        outputs=written,
+        parameters=parameters,
+        parameter_size=size,
+        repeats=repeats,
+        kernel="elementwise",
+        shape=ElementwiseShape(read + written),
+    )
 
 
 def attention_keys(step: Step, window: Scalar | None) -> Scalar:
@@ -290,8 +244,31 @@ def attention(step: Step, heads: Scalar, kv_heads: Scalar, head_dim: Scalar, win
     read = sent = length if window is None else jnp.minimum(length, window + step.all_queries - 1)
     if step.shared is not None and not step.decoding and window is not None:
         read = jnp.minimum(read, step.queries + 2 * (window - 1))  # zig-zag: two runs of queries, a window before each
-    each = step.sequences * (2 * kv_heads * head_dim * step.precision.cached_size(head_dim))
-    return attention_over(step, attention_keys(step, window), heads, head_dim, head_dim, read=read * each, held=held * each, sent=sent * each)
+    size = step.precision.cached_size(head_dim)
+    each = step.sequences * (2 * kv_heads * head_dim * size)
+    keys = attention_keys(step, window)
+    core = attention_over(step, keys, heads, head_dim, head_dim, read=read * each, held=held * each, sent=sent * each)
+    if step.decoding:
+        seen = length if step.shared is None else length / step.shared.ranks
+        shape = DecodeShape(
+            step.sequences, step.queries, seen, heads, kv_heads, head_dim, seen if window is None else jnp.minimum(window, seen), size
+        )
+    else:
+        before = prefill_context(step, window)
+        seen = before + step.queries
+        shape = PrefillShape(
+            step.sequences, step.queries, before, heads, kv_heads, head_dim, seen if window is None else jnp.minimum(window, seen), size
+        )
+    return dataclasses.replace(core, kernel="decode" if step.decoding else "prefill", shape=shape)
+
+
+def _context(step: Step, window: Scalar | None) -> Scalar:
+    """Cached tokens before the new ones, for a rank: of context-parallel ranks its part in decode, else the mean over the runs of queries it has."""
+    if step.shared is None:
+        return step.context
+    if step.decoding:
+        return (step.context + step.queries) / step.shared.ranks - step.queries
+    return step.context if window is not None else step.context + 0.5 * (step.all_queries - step.queries)
 
 
 def attention_over(
@@ -344,6 +321,9 @@ def per_head_linear(name: str, rows: Scalar, heads: Scalar, outputs: Scalar, inp
     """A product with a weight matrix for each head (the absorbed projections of latent attention)."""
     parameters, wide = heads * outputs * inputs, precision.experts_only
     weight_size = precision.dtype_size if wide else precision.weight_size
+    weights = parameters * weight_size
+    read = rows * heads * inputs * (precision.dtype_size if wide else precision.activation_size)
+    written = rows * heads * outputs * precision.dtype_size
     return Operator(
         name,
         Kind.WIDE if wide else Kind.LINEAR,
@@ -351,11 +331,13 @@ def per_head_linear(name: str, rows: Scalar, heads: Scalar, outputs: Scalar, inp
         n=outputs,
         k=inputs,
         groups=heads,
-        weights=parameters * weight_size,
-        inputs=rows * heads * inputs * (precision.dtype_size if wide else precision.activation_size),
-        outputs=rows * heads * outputs * precision.dtype_size,
+        weights=weights,
+        inputs=read,
+        outputs=written,
         parameters=parameters,
         parameter_size=weight_size,
+        kernel="batched",
+        shape=BatchedShape(rows, outputs, inputs, heads, weights + read + written),
     )
 
 

@@ -90,6 +90,12 @@ class Precision(eqx.Module):
         return self.kv_cache_size if self.gear is None else self.gear.element_size(self.kv_cache_size, self.dtype_size, width)
 
     @property
+    def linear_format(self) -> str:
+        """What kernels of linear layers are known by: the weights' format, or "weights/activations" where these are multiplied as another."""
+        same = FORMATS[self.weights].peak == FORMATS[self.activations].peak
+        return self.weights if same else f"{self.weights}/{self.activations}"
+
+    @property
     def linear_peak(self) -> str:
         """The peak at which linear layers multiply: that of the wider of weights and activations."""
         weights, activations = FORMATS[self.weights], FORMATS[self.activations]

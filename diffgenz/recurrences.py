@@ -2,8 +2,10 @@
 
 import jax.numpy as jnp
 
-from diffgenz.operators import Kind, Operator, Step
+from diffgenz.kernels.shapes import DeltaShape, ElementwiseShape, Mamba2Shape
+from diffgenz.operators import Kind, Operator
 from diffgenz.smooth import Scalar
+from diffgenz.step import Step
 
 STATE_SIZE = 4.0
 """B of an element of a recurrent state, which is kept in fp32."""
@@ -27,6 +29,8 @@ def causal_conv(step: Step, channels: Scalar, width: Scalar, *, bias: bool) -> O
         parameters=parameters,
         parameter_size=size,
         cached=state,
+        kernel="elementwise",
+        shape=ElementwiseShape(parameters * size + 2 * (moved + state)),
     )
 
 
@@ -41,6 +45,7 @@ def scan(
     read: Scalar,
     written: Scalar,
     parameters: Scalar,
+    shape: Mamba2Shape | DeltaShape | None = None,
 ) -> Operator:
     """A recurrence along the tokens over a state of fixed size, read and written once for each sequence.
 
@@ -52,6 +57,7 @@ def scan(
         passes: multiply-adds per token and element of the state: an update and a readout are two.
         pairwise: multiply-adds per head for a pair of tokens of one chunk, which prefill spends instead of a longer recurrence.
         read, written: elements of dtype per token. parameters: elements it keeps.
+        shape: of what measured kernels know it as; None where there are none.
     """
     size = step.precision.dtype_size
     pairs = 0.0 if step.decoding else 0.5 * (jnp.minimum(chunk, step.queries) + 1)
@@ -69,4 +75,12 @@ def scan(
         parameters=parameters,
         parameter_size=size,
         cached=held,
+        kernel=_kernel(shape, step.decoding),
+        shape=shape,
     )
+
+
+def _kernel(shape: Mamba2Shape | DeltaShape | None, decoding: bool) -> str:
+    if shape is None:
+        return ""
+    return ("mamba2" if isinstance(shape, Mamba2Shape) else "delta") + ("_decode" if decoding else "_prefill")

@@ -8,6 +8,8 @@ gradients of that sum; `operators_time` therefore has a derivative rule of its o
     d time = C dln(s/FLOP) + M dln(s/B)
 
 Two sums for all operators instead of two factors for each. (C + M = time, by Euler, would save one sum, at the price of cancellation in float32.)
+
+Where the accelerator has fitted kernels (`kernels`), those time the operators of their families, with the same rates.
 """
 
 from collections.abc import Sequence
@@ -20,6 +22,8 @@ import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
 from diffgenz.hardware import Accelerator
+from diffgenz.kernels.form import Chip
+from diffgenz.kernels.library import Bound
 from diffgenz.operators import Kind, Operator
 from diffgenz.precision import Precision
 from diffgenz.smooth import SHARPNESS, Scalar, smooth_max, smooth_max_slopes
@@ -31,12 +35,14 @@ class Rates(eqx.Module):
     Arguments:
         linear: s/FLOP of linear layers. wide: s/FLOP of what stays in dtype (attention, LM head).
         memory: s/B. launch: s per kernel.
+        kernels: fitted kernels by family and whether they are of linear layers; an operator without one is timed by the roofline.
     """
 
     linear: Scalar
     wide: Scalar
     memory: Scalar
     launch: Scalar
+    kernels: dict[tuple[str, bool], Bound] = eqx.field(default_factory=dict)
 
     @classmethod
     def of(cls, accelerator: Accelerator, precision: Precision) -> "Rates":
@@ -49,7 +55,22 @@ class Rates(eqx.Module):
         linear = wide
         if precision.linear_peak != precision.attention_peak:
             linear = 1 / (accelerator.peak(precision.linear_peak) * accelerator.compute_efficiency)
-        return cls(linear, wide, 1 / (accelerator.memory_bandwidth * accelerator.memory_efficiency), accelerator.launch_latency)
+        rates = cls(linear, wide, 1 / (accelerator.memory_bandwidth * accelerator.memory_efficiency), accelerator.launch_latency)
+        library, units = accelerator.kernels, accelerator.compute_units
+        if library is None or units is None:
+            return rates
+        kernels = {}
+        for is_linear, format in ((True, precision.linear_format), (False, precision.dtype)):
+            chip = Chip(1 / (linear if is_linear else wide), 1 / rates.memory, rates.launch, units)
+            for family in library.forms:
+                form = library.form(family, format)
+                if form is not None:
+                    kernels[family, is_linear] = Bound(form, chip)
+        return eqx.tree_at(lambda r: r.kernels, rates, kernels)
+
+    def kernel(self, op: Operator) -> Bound | None:
+        """What times `op`; None: the roofline."""
+        return self.kernels.get((op.kernel, op.kind is Kind.LINEAR))
 
     def per_flop(self, kind: Kind) -> Scalar:
         """s/FLOP of an operator of `kind`."""
@@ -58,6 +79,19 @@ class Rates(eqx.Module):
 
 def operators_time(operators: Sequence[Operator], rates: Rates, sharpness: float = SHARPNESS) -> Scalar:
     """Seconds for all repeats of all `operators`, one after the other."""
+    measured = [op for op in operators if rates.kernel(op) is not None]
+    if not measured:
+        return _roofline(operators, rates, sharpness)
+    timers = {key: bound.timer for key, bound in rates.kernels.items() if any(rates.kernel(op) is bound for op in measured)}
+    rest = [op for op in operators if rates.kernel(op) is None]
+    total = _roofline(rest, rates, sharpness) if rest else jnp.zeros(())
+    for op in measured:
+        if op.shape is not None:
+            total = total + op.repeats * timers[op.kernel, op.kind is Kind.LINEAR](op.shape)
+    return total
+
+
+def _roofline(operators: Sequence[Operator], rates: Rates, sharpness: float) -> Scalar:
     launches = sum((op.repeats for op in operators), start=jnp.zeros(()))
     light = sum((op.repeats * op.traffic for op in operators if op.kind is Kind.ELEMENTWISE), start=jnp.zeros(()))
     total = launches * rates.launch + light * rates.memory
@@ -79,12 +113,29 @@ class Shares(NamedTuple):
 
 def operator_shares(op: Operator, rates: Rates, sharpness: float = SHARPNESS) -> Shares:
     """The time of `op` by what takes it: compute and memory each times its own derivative, which is exact (Euler, see `smooth`)."""
+    kernel = rates.kernel(op)
+    if kernel is not None:
+        return _kernel_shares(op, kernel)
     memory, launch = op.traffic * rates.memory, op.repeats * rates.launch
     if op.kind is Kind.ELEMENTWISE:
         return Shares(0 * launch, op.repeats * memory, launch)
     compute = op.flops * rates.per_flop(op.kind)
     by_compute, by_memory = smooth_max_slopes(compute, memory, sharpness)
     return Shares(op.repeats * compute * by_compute, op.repeats * memory * by_memory, launch)
+
+
+def _kernel_shares(op: Operator, kernel: Bound) -> Shares:
+    """A form is homogeneous in seconds per FLOP, seconds per B and launch latency: each times its own derivative adds up to the time."""
+    ones = (jnp.ones(()), jnp.ones(()), jnp.ones(()))
+    if op.shape is None:  # counted with another
+        return Shares(*(0 * one for one in ones))
+
+    def seconds(slower: tuple[Scalar, Scalar, Scalar]) -> Scalar:
+        flops, bandwidth, launch, units = kernel.chip
+        chip = Chip(flops / slower[0], bandwidth / slower[1], launch * slower[2], units)
+        return op.repeats * kernel.form.on(chip)(op.shape)
+
+    return Shares(*jax.grad(seconds)(ones))
 
 
 def as_array(x: Scalar | float) -> Scalar:

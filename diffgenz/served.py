@@ -8,15 +8,18 @@
 | b beams | | b sequences per request; the prompt's keys and values are stored and read once per request |
 """
 
+import dataclasses
+
 import equinox as eqx
 import jax.numpy as jnp
 
 from diffgenz.iteration import QUADRATURE, Iteration, prefill_step
 from diffgenz.models.model import Model
-from diffgenz.operators import Kind, Operator, Step
+from diffgenz.operators import Kind, Operator
 from diffgenz.precision import Precision
 from diffgenz.serving_options import Serving
 from diffgenz.smooth import Scalar
+from diffgenz.step import Step
 from diffgenz.workload import Parallelism, Workload
 
 
@@ -83,7 +86,8 @@ def decode_layers(model: Model, step: Step, workload: Workload, serving: Serving
 
 
 def _with_cache_of(first: Operator, second: Operator, op: Operator) -> Operator:
-    return eqx.tree_at(lambda o: (o.kv_cache, o.cached), op, (first.kv_cache + second.kv_cache, first.cached + second.cached))
+    shared = dataclasses.replace(op, kernel="", shape=None)  # measured kernels read every sequence apart
+    return eqx.tree_at(lambda o: (o.kv_cache, o.cached), shared, (first.kv_cache + second.kv_cache, first.cached + second.cached))
 
 
 def decode_iteration(model: Model, prompt: Step, workload: Workload, serving: Serving | None) -> Iteration:

@@ -9,7 +9,8 @@ import pytest
 from diffgenz import InputError, load_model, load_platform, load_precision
 from diffgenz.format_flags import precision_of
 from diffgenz.model_files import model_ids
-from diffgenz.operators import Kind, Step
+from diffgenz.operators import Kind
+from diffgenz.step import Step
 
 V3 = "deepseek-ai/DeepSeek-V3"
 NVFP4 = {"num_bits": 4, "type": "float", "group_size": 16}

@@ -15,8 +15,8 @@ from diffgenz.models.attention import Attention
 from diffgenz.models.huggingface import FAMILIES
 from diffgenz.models.mlp import MLP
 from diffgenz.models.model import Model, Repeated
-from diffgenz.operators import Step
 from diffgenz.precision import Precision
+from diffgenz.step import Step
 
 MODELS = model_ids()
 

@@ -13,8 +13,9 @@ from diffgenz.model_files import model_ids, read_config
 from diffgenz.models.mla import Indexer, LatentAttention
 from diffgenz.models.mlp import MLP
 from diffgenz.models.moe import MoE
-from diffgenz.operators import ContextShare, Exchange, Step
+from diffgenz.operators import Exchange
 from diffgenz.smooth import HARD
+from diffgenz.step import ContextShare, Step
 
 CONFIGS = {name: read_config(name)[1] for name in model_ids()}
 SPARSE = [name for name, config in CONFIGS.items() if "published_active_parameters" in config]

@@ -8,7 +8,7 @@ from support import assert_close
 from diffgenz import MTP, InputError, Parallelism, Precision, Serving, Speculation, Workload, estimate, load_model, model_from_config, requirements
 from diffgenz.model_files import read_config
 from diffgenz.models.mtp import mtp_module
-from diffgenz.operators import Step
+from diffgenz.step import Step
 from diffgenz.use_cases import load_use_case
 
 CHAT = Workload(batch=32, input_tokens=1500, output_tokens=60)

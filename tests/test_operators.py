@@ -11,7 +11,6 @@ from support import SHARPNESSES, assert_close, assert_derivatives_are_difference
 from diffgenz.operators import (
     Kind,
     Operator,
-    Step,
     attention,
     attention_keys,
     attention_over,
@@ -26,6 +25,7 @@ from diffgenz.precision import Precision
 from diffgenz.recurrences import causal_conv, scan
 from diffgenz.roofline import Rates, operator_shares, operators_time
 from diffgenz.smooth import HARD
+from diffgenz.step import Step
 
 MIXED = Precision("bf16", weights="int8", activations="fp8", kv_cache="fp8")
 BYTES = ("weights", "inputs", "outputs", "kv_cache")

@@ -14,9 +14,9 @@ from diffgenz.formats import FORMATS
 from diffgenz.models.attention import Attention
 from diffgenz.models.mlp import MLP
 from diffgenz.models.model import Model, Repeated
-from diffgenz.operators import Step
 from diffgenz.precision import Precision
 from diffgenz.specs import PEAK_FORMATS
+from diffgenz.step import Step
 
 TINY = Model("tiny", 256, 1000, (Repeated(Attention(heads=8, kv_heads=2, head_dim=32), 4), Repeated(MLP(intermediate=512), 4)))
 

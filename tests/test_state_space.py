@@ -12,8 +12,8 @@ from diffgenz.models.linear_attention import GatedDeltaNet, KimiDeltaAttention
 from diffgenz.models.mamba import Mamba, Mamba2
 from diffgenz.models.mlp import MLP
 from diffgenz.models.model import Repeated
-from diffgenz.operators import Step
 from diffgenz.smallest import smallest_layout
+from diffgenz.step import Step
 
 HIDDEN = jnp.asarray(256.0)
 MAMBA = Mamba(inner=512, state=16, rank=32)

@@ -8,14 +8,11 @@ from typing import Any, ClassVar, NamedTuple, Protocol, Self
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
+from diffgenz.kernels.shapes import Number
 from diffgenz.record import Record
 from diffgenz.smooth import Leaf, Scalar, as_leaf
-
-Number = jax.Array | np.ndarray | np.floating | float
-"""One number, or an array of them: fits and reports work on whole columns."""
 
 
 class Chip(NamedTuple):

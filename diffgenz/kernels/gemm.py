@@ -10,22 +10,14 @@ x units of work of a seconds each wait for every compute unit; splitting along k
     t = sqrt((a u)**2 + (bytes / bandwidth (1 + stall u / x))**2) + launch
 """
 
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
 
-from diffgenz.kernels.form import Chip, Form, Number, Timer, Work, parameter
+from diffgenz.kernels.form import Chip, Form, Timer, Work, parameter
+from diffgenz.kernels.shapes import GemmShape, Number
 from diffgenz.smooth import Leaf, Scalar
-
-
-class GemmShape(NamedTuple):
-    """(m, k) x (k, n), and the B that it moves to and from memory."""
-
-    m: Number
-    n: Number
-    k: Number
-    moved: Number
 
 
 class Gemm(Form):

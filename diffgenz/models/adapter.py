@@ -6,8 +6,9 @@ import equinox as eqx
 
 from diffgenz.checks import check
 from diffgenz.models.block import Block
-from diffgenz.operators import Operator, Step, linear
+from diffgenz.operators import Operator, linear
 from diffgenz.smooth import Leaf, Scalar, as_leaf, ceil_share
+from diffgenz.step import Step
 
 
 class Adapter(Block):

@@ -8,8 +8,9 @@ from diffgenz.checks import check
 from diffgenz.compression import with_gear_factors, with_gear_work
 from diffgenz.models.block import Block
 from diffgenz.models.norms import Norm, norm
-from diffgenz.operators import Operator, Step, attention, elementwise, linear
+from diffgenz.operators import Operator, attention, elementwise, linear
 from diffgenz.smooth import Leaf, Scalar, as_leaf, ceil_share
+from diffgenz.step import Step
 
 
 class Attention(Block):

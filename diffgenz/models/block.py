@@ -6,9 +6,10 @@ from typing import ClassVar
 import equinox as eqx
 import jax.numpy as jnp
 
-from diffgenz.operators import Exchange, Operator, Step
+from diffgenz.operators import Exchange, Operator
 from diffgenz.record import Record
 from diffgenz.smooth import Scalar
+from diffgenz.step import Step
 
 
 class Block(Record):

@@ -5,21 +5,25 @@ from typing import ClassVar
 import equinox as eqx
 
 from diffgenz.checks import check
+from diffgenz.kernels.shapes import DeltaShape
 from diffgenz.models.block import Block
 from diffgenz.models.norms import Norm, norm
-from diffgenz.operators import Operator, Step, elementwise, linear
+from diffgenz.operators import Operator, elementwise, linear
 from diffgenz.recurrences import causal_conv, scan
 from diffgenz.smooth import Leaf, Scalar, as_leaf, ceil_share
+from diffgenz.step import Step
 
 
-def delta_rule(step: Step, heads: Scalar, key_dim: Scalar, value_dim: Scalar, chunk: Scalar, *, read: Scalar, parameters: Scalar) -> Operator:
+def delta_rule(
+    step: Step, heads: Scalar, key_heads: Scalar, key_dim: Scalar, value_dim: Scalar, chunk: Scalar, *, read: Scalar, parameters: Scalar
+) -> Operator:
     """The scan of a state of key_dim x value_dim per head: recall what the key held, correct it, read it out (arXiv 2412.06464).
 
     Each is a pass over the state. In a chunk, prefill makes three products of keys and queries (K K', T K, Q K'), two of values (T V, and the scores
     times V), and inverts the triangular matrix T of chunk**3 / 6 multiply-adds.
 
     Arguments:
-        heads: of this device. chunk: tokens of a chunk. read: elements per token. parameters: elements it keeps.
+        heads, key_heads: of this device. chunk: tokens of a chunk. read: elements per token. parameters: elements it keeps.
     """
     return scan(
         step,
@@ -31,6 +35,7 @@ def delta_rule(step: Step, heads: Scalar, key_dim: Scalar, value_dim: Scalar, ch
         read=read,
         written=heads * value_dim,
         parameters=parameters,
+        shape=DeltaShape(step.sequences, step.queries, key_heads, key_dim, heads, value_dim, chunk),
     )
 
 
@@ -70,9 +75,10 @@ class GatedDeltaNet(Block):
     def operators(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
         precision, tokens, size = step.precision, step.tokens, step.precision.dtype_size
         heads = ceil_share(self.value_heads, step.shard)
-        keys, values = ceil_share(self.key_heads, step.shard) * self.key_dim, heads * self.value_dim
+        key_heads = ceil_share(self.key_heads, step.shard)
+        keys, values = key_heads * self.key_dim, heads * self.value_dim
         mixed = 2 * keys + values
-        rule = delta_rule(step, heads, self.key_dim, self.value_dim, self.chunk, read=mixed + 2 * heads, parameters=2 * heads)
+        rule = delta_rule(step, heads, key_heads, self.key_dim, self.value_dim, self.chunk, read=mixed + 2 * heads, parameters=2 * heads)
         return (
             norm(self.norm, hidden, step, count=self.norms),
             linear("in_projection", tokens, mixed + values + 2 * heads, hidden, precision),  # the output's gate; decay and learning rate
@@ -124,7 +130,7 @@ class KimiDeltaAttention(Block):
             linear("gates_down", tokens, 2 * dim, hidden, precision),
             linear("gates_up", tokens, 2 * values, dim, precision),
             causal_conv(step, 3 * values, self.width, bias=False),
-            delta_rule(step, heads, dim, dim, self.chunk, read=4 * values + heads, parameters=heads + values),  # log A; bias of the decay
+            delta_rule(step, heads, heads, dim, dim, self.chunk, read=4 * values + heads, parameters=heads + values),  # log A; bias of the decay
             elementwise("gated_norm", 2 * tokens * values * size, tokens * values * size, parameters=dim, size=size),
             linear("out_projection", tokens, hidden, values, precision),
         )

@@ -5,11 +5,13 @@ from typing import ClassVar
 import equinox as eqx
 
 from diffgenz.checks import check
+from diffgenz.kernels.shapes import Mamba2Shape
 from diffgenz.models.block import Block
 from diffgenz.models.norms import Norm, norm
-from diffgenz.operators import Operator, Step, elementwise, linear
+from diffgenz.operators import Operator, elementwise, linear
 from diffgenz.recurrences import causal_conv, scan
 from diffgenz.smooth import Leaf, Scalar, as_leaf, ceil_share
+from diffgenz.step import Step
 
 
 class Mamba(Block):
@@ -131,6 +133,7 @@ class Mamba2(Block):
                 read=inner + selected + heads,  # values, B and C, time step
                 written=inner,
                 parameters=3 * heads,  # A, D and the time step's bias
+                shape=Mamba2Shape(step.sequences, step.queries, heads, self.head_dim, self.state, groups, self.chunk),
             ),
             elementwise("gated_norm", 2 * tokens * inner * size, tokens * inner * size, parameters=inner, size=size),
             linear("out_projection", tokens, hidden, inner, precision, bias=self.bias),

@@ -8,11 +8,13 @@ import jax.numpy as jnp
 
 from diffgenz.checks import check
 from diffgenz.compression import with_gear_factors, with_gear_work
+from diffgenz.kernels.shapes import LatentDecodeShape, LatentPrefillShape
 from diffgenz.models.block import Block
 from diffgenz.models.norms import Norm, norm
-from diffgenz.operators import Operator, Step, attention_keys, attention_over, elementwise, linear, per_head_linear, wide_linear
+from diffgenz.operators import Operator, attention_keys, attention_over, elementwise, linear, per_head_linear, wide_linear
 from diffgenz.record import Record
 from diffgenz.smooth import Leaf, Scalar, as_leaf, ceil_share
+from diffgenz.step import Step
 
 
 class Indexer(Record):
@@ -137,12 +139,18 @@ class LatentAttention(Block):
         query_dim = self.nope_dim + self.rope_dim
         read = rows * heads * (query_dim + self.value_dim) * step.precision.dtype_size
         core = attention_over(step, keys, heads, query_dim, self.value_dim, read=read, held=cached, sent=cached)
+        before = keys - 0.5 * (step.queries + 1)  # the context of causal attention over as many keys
+        shape = LatentPrefillShape(step.sequences, step.queries, jnp.maximum(before, 0.0), heads, query_dim, self.value_dim)
+        core = dataclasses.replace(core, kernel="latent_prefill", shape=shape)
         return expand, with_gear_factors(core, step, jnp.ones(()), self.latent + self.rope_dim)
 
     def _absorbed(self, heads: Scalar, cached: Scalar, step: Step) -> tuple[Operator, ...]:
         keys, share = self._keys(step)
         precision, width = step.precision, self.latent + self.rope_dim
         core = attention_over(step, keys, heads, width, self.latent, read=cached * share, held=cached)
+        seen = keys if step.shared is None else keys / step.shared.ranks
+        shape = LatentDecodeShape(step.sequences, step.queries, seen, heads, self.latent, self.rope_dim, precision.cached_size(width))
+        core = dataclasses.replace(core, kernel="latent_decode", shape=shape)
         return (
             per_head_linear("absorb", step.tokens, heads, self.latent, self.nope_dim, precision),
             with_gear_work(with_gear_factors(core, step, jnp.ones(()), width), step, width),

@@ -7,8 +7,9 @@ import equinox as eqx
 from diffgenz.checks import check
 from diffgenz.models.block import Block
 from diffgenz.models.norms import Norm, norm
-from diffgenz.operators import Operator, Step, elementwise, linear
+from diffgenz.operators import Operator, elementwise, linear
 from diffgenz.smooth import Leaf, Scalar, as_leaf, ceil_share
+from diffgenz.step import Step
 
 
 class MLP(Block):

@@ -8,10 +8,11 @@ from diffgenz.errors import InputError
 from diffgenz.models.block import Block
 from diffgenz.models.norms import Norm, norm
 from diffgenz.models.vision import Tower
-from diffgenz.operators import Exchange, Operator, Step, elementwise, wide_linear
+from diffgenz.operators import Exchange, Operator, elementwise, wide_linear
 from diffgenz.precision import Precision
 from diffgenz.record import Record
 from diffgenz.smooth import Leaf, Scalar, as_leaf, ceil_share
+from diffgenz.step import Step
 
 
 class Repeated(Record):

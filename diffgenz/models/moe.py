@@ -7,11 +7,13 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from diffgenz.checks import check, check_at_most
+from diffgenz.kernels.shapes import ExpertsShape
 from diffgenz.models.block import Block
 from diffgenz.models.mlp import MLP
 from diffgenz.models.norms import Norm, norm
-from diffgenz.operators import Exchange, Operator, Step, elementwise, expert_linear, wide_linear
+from diffgenz.operators import Exchange, Operator, elementwise, expert_linear, wide_linear
 from diffgenz.smooth import Leaf, Scalar, as_leaf, ceil_share
+from diffgenz.step import Step
 
 
 class MoE(Block):
@@ -73,7 +75,7 @@ class MoE(Block):
 
     def _combine(self, read: Scalar, written: Scalar, step: Step) -> Operator:
         """Context-parallel ranks that compute the same tokens hold different experts: they sum what their tensor-parallel ranks have summed."""
-        combine = elementwise("combine", read, written)
+        combine = elementwise("combine", read, written).inside("experts")
         if step.shared is None or step.shared.repeated is None:
             return combine
         return dataclasses.replace(combine, merged=written * step.shard * step.shared.repeated)
@@ -89,11 +91,27 @@ class MoE(Block):
         up = width * (2 if self.gated else 1)
         moved = rows * hidden
         experts = {"held": held, "reached": reached, "used": self.used / self.routed, "padding": 0.5 * (self.tile - 1), "bias": self.bias}
+        dispatch = elementwise(
+            "dispatch", moved * precision.dtype_size + tokens * self.routed * precision.dtype_size, moved * precision.activation_size
+        )
+        shape = ExpertsShape(
+            everyone,
+            self.used,
+            self.routed,
+            1 / step.expert_shard,
+            hidden,
+            width,
+            up,
+            self._excess(step),
+            jnp.zeros(()),
+            precision.weight_size,
+            precision.activation_size,
+        )
         operators = [
             wide_linear("router", tokens, self.routed, hidden, precision, bias=self.router_bias),
-            elementwise("dispatch", moved * precision.dtype_size + tokens * self.routed * precision.dtype_size, moved * precision.activation_size),
-            expert_linear("expert_gate_up" if self.gated else "expert_up", rows, up, hidden, precision, **experts),
-            elementwise("expert_activation", rows * up * precision.dtype_size, rows * width * precision.dtype_size),
+            dispatch.inside("experts"),
+            expert_linear("expert_gate_up" if self.gated else "expert_up", rows, up, hidden, precision, **experts, shape=shape),
+            elementwise("expert_activation", rows * up * precision.dtype_size, rows * width * precision.dtype_size).inside("experts"),
             expert_linear("expert_down", rows, hidden, width, precision, **experts),
             self._combine(moved * precision.dtype_size, tokens * hidden * precision.dtype_size, step),
         ]

@@ -12,8 +12,9 @@ from diffgenz.models.block import Block
 from diffgenz.models.config import Config
 from diffgenz.models.model import Model, Repeated
 from diffgenz.models.norms import Norm, norm
-from diffgenz.operators import Operator, Step, wide_linear
+from diffgenz.operators import Operator, wide_linear
 from diffgenz.smooth import Scalar
+from diffgenz.step import Step
 
 
 class Fusion(Block):

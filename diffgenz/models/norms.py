@@ -2,8 +2,9 @@
 
 import enum
 
-from diffgenz.operators import Operator, Step, elementwise
+from diffgenz.operators import Operator, elementwise
 from diffgenz.smooth import Scalar
+from diffgenz.step import Step
 
 
 class Norm(enum.Enum):

@@ -16,10 +16,11 @@ from diffgenz.checks import check, check_at_most
 from diffgenz.models.block import Block
 from diffgenz.models.mlp import MLP
 from diffgenz.models.norms import Norm, norm
-from diffgenz.operators import Kind, Operator, Step, attention_over, elementwise, linear
+from diffgenz.operators import Kind, Operator, attention_over, elementwise, linear
 from diffgenz.precision import Precision
 from diffgenz.record import Record
 from diffgenz.smooth import Leaf, Scalar, as_leaf, ceil_share, straight_through_ceil
+from diffgenz.step import Step
 
 
 class PatchAttention(Block):

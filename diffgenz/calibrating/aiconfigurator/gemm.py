@@ -5,7 +5,8 @@ from pathlib import Path
 from diffgenz.calibrating.aiconfigurator.frames import FORMATS, frame_of, need, parts
 from diffgenz.calibrating.samples import Samples
 from diffgenz.formats import FORMATS as SIZES
-from diffgenz.kernels.gemm import Gemm, GemmShape, QuantisedGemm
+from diffgenz.kernels.gemm import Gemm, QuantisedGemm
+from diffgenz.kernels.shapes import GemmShape
 
 
 def gemm(path: Path) -> list[Samples]:
