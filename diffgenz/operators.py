@@ -248,18 +248,15 @@ def attention(step: Step, heads: Scalar, kv_heads: Scalar, head_dim: Scalar, win
     each = step.sequences * (2 * kv_heads * head_dim * size)
     keys = attention_keys(step, window)
     core = attention_over(step, keys, heads, head_dim, head_dim, read=read * each, held=held * each, sent=sent * each)
+    before = _context(step, window)
+    seen = before + step.queries
+    within = seen if window is None else jnp.minimum(window, seen)
     if step.decoding:
-        seen = length if step.shared is None else length / step.shared.ranks
-        shape = DecodeShape(
-            step.sequences, step.queries, seen, heads, kv_heads, head_dim, seen if window is None else jnp.minimum(window, seen), size
+        return dataclasses.replace(
+            core, kernel="decode", shape=DecodeShape(step.sequences, step.queries, seen, heads, kv_heads, head_dim, within, size)
         )
-    else:
-        before = prefill_context(step, window)
-        seen = before + step.queries
-        shape = PrefillShape(
-            step.sequences, step.queries, before, heads, kv_heads, head_dim, seen if window is None else jnp.minimum(window, seen), size
-        )
-    return dataclasses.replace(core, kernel="decode" if step.decoding else "prefill", shape=shape)
+    shape = PrefillShape(step.sequences, step.queries, before, heads, kv_heads, head_dim, within, size)
+    return dataclasses.replace(core, kernel="prefill", shape=shape)
 
 
 def _context(step: Step, window: Scalar | None) -> Scalar:

@@ -3,7 +3,8 @@
 import dataclasses
 import math
 from abc import abstractmethod
-from typing import Any, ClassVar, NamedTuple, Protocol, Self
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple, Self
 
 import equinox as eqx
 import jax
@@ -65,12 +66,8 @@ def parameter(median: float, spread: float = 1.0, maximum: float = math.inf) -> 
     return eqx.field(converter=as_leaf, default=median, metadata={"prior": prior})
 
 
-class Timer(Protocol):
-    """A form bound to an accelerator."""
-
-    def __call__(self, shape: Any, /) -> Scalar:
-        """Seconds of one execution."""
-        ...
+Timer = Callable[[Any], Scalar]
+"""A form bound to an accelerator: from a shape to the seconds of one execution."""
 
 
 class Form(Record):
