@@ -23,7 +23,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from diffgenz.hardware import Accelerator
 from diffgenz.kernels.form import Chip
-from diffgenz.kernels.library import Bound
+from diffgenz.kernels.library import Bound, executed
 from diffgenz.operators import Kind, Operator
 from diffgenz.precision import Precision
 from diffgenz.smooth import SHARPNESS, Scalar, smooth_max, smooth_max_slopes
@@ -82,12 +82,12 @@ def operators_time(operators: Sequence[Operator], rates: Rates, sharpness: float
     measured = [op for op in operators if rates.kernel(op) is not None]
     if not measured:
         return _roofline(operators, rates, sharpness)
-    timers = {key: bound.timer for key, bound in rates.kernels.items() if any(rates.kernel(op) is bound for op in measured)}
     rest = [op for op in operators if rates.kernel(op) is None]
     total = _roofline(rest, rates, sharpness) if rest else jnp.zeros(())
-    for op in measured:
-        if op.shape is not None:
-            total = total + op.repeats * timers[op.kernel, op.kind is Kind.LINEAR](op.shape)
+    for key, bound in rates.kernels.items():
+        timed = [op for op in measured if (op.kernel, op.kind is Kind.LINEAR) == key and op.shape is not None]
+        if timed:
+            total = total + executed(bound, [(op.repeats, op.shape) for op in timed])
     return total
 
 

@@ -160,6 +160,32 @@ def _same_type(a, b):
 
 
 @jax.custom_jvp
+def inverse(x: Scalar) -> Scalar:
+    """1 / x for x > 0, by Newton steps: unlike a division, XLA's CPU backend computes it anew in every fusion that needs it."""
+    return _inverse_root(x, 1)
+
+
+@inverse.defjvp
+def _inverse_jvp(primals, tangents):
+    y = inverse(primals[0])
+    return y, -(y * y) * tangents[0]
+
+
+@jax.custom_jvp
+def hypotenuse(a: Scalar, b: Scalar) -> Scalar:
+    """sqrt(a**2 + b**2) for non-negative `a`, `b`, not both 0, between 1e-18 and 1e18; by Newton steps, as `inverse`."""
+    s = a * a + b * b
+    return s * _inverse_root(s, 2)
+
+
+@hypotenuse.defjvp
+def _hypotenuse_jvp(primals, tangents):
+    (a, b), (da, db) = primals, tangents
+    y = _inverse_root(a * a + b * b, 2)
+    return hypotenuse(a, b), (a * y) * da + (b * y) * db
+
+
+@jax.custom_jvp
 def straight_through_ceil(x: Scalar) -> Scalar:
     """ceil(x) with the derivative of x: rounding up is exact, and an optimizer still feels the slope."""
     return jnp.ceil(x)

@@ -13,11 +13,10 @@ x units of work of a seconds each wait for every compute unit; splitting along k
 from typing import ClassVar
 
 import equinox as eqx
-import jax.numpy as jnp
 
 from diffgenz.kernels.form import Chip, Form, Timer, Work, parameter
 from diffgenz.kernels.shapes import GemmShape, Number
-from diffgenz.smooth import Leaf, Scalar
+from diffgenz.smooth import Leaf, Scalar, hypotenuse, inverse
 
 
 class Gemm(Form):
@@ -91,7 +90,6 @@ class GemmTimer(eqx.Module):
         x = (m + self.rows) * (n + self.columns) * self.per_tile
         a = k * self.per_depth + self.prologue
         b = self.merge + m * n * self.per_output
-        r = (b + self.unsplit * a) / (a + b)
-        u = jnp.sqrt(x * x + r * r)
-        computing, moving = a * u, moved * self.per_byte * (1 + self.stall * u / x)
-        return jnp.sqrt(computing * computing + moving * moving) + self.launch
+        r = (b + self.unsplit * a) * inverse(a + b)
+        u = hypotenuse(x, r)
+        return hypotenuse(a * u, moved * self.per_byte * (1 + self.stall * u * inverse(x))) + self.launch

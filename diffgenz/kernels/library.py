@@ -1,11 +1,16 @@
 """The fitted kernels of an accelerator, and the same bound to it in the formats of one precision."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.custom_derivatives import SymbolicZero
 
 from diffgenz.kernels.form import Chip, Form, Timer
 from diffgenz.record import Record
+from diffgenz.smooth import Scalar
 
 RELATIVES = {
     "fp16": ("bf16",),
@@ -55,3 +60,57 @@ class Library(Record):
         activations = format.partition("/")[2]
         names = (format, *RELATIVES.get(format, ()), *([activations, *RELATIVES.get(activations, ())] if activations else ()), "any")
         return next((forms[name] for name in names if name in forms), None)
+
+
+def executed(bound: Bound, executions: Sequence[tuple[Scalar | float, Any]]) -> Scalar:
+    """Seconds of a kernel for (repeats, shape) one after the other.
+
+    Its derivative with respect to each number of the form and the accelerator is one sum over the executions, formed beside the time. (Left
+    to itself, reverse mode keeps a dozen intermediate results of each execution, and is four times slower.)
+    """
+    kind = jnp.result_type(float)
+    return _executed(bound, [jax.tree.map(lambda x: jnp.asarray(x, kind) if isinstance(x, float | int) else x, each) for each in executions])
+
+
+def _total(bound: Bound, executions: list[tuple[Scalar, Any]]) -> Scalar:
+    timer = bound.timer
+    return sum((repeats * timer(shape) for repeats, shape in executions), start=jnp.zeros(()))
+
+
+@jax.custom_jvp
+def _executed(bound: Bound, executions: list[tuple[Scalar, Any]]) -> Scalar:
+    return _total(bound, executions)
+
+
+def _executed_jvp(primals: Any, tangents: Any) -> tuple[Scalar, Scalar]:
+    bound, executions = primals
+    total = _executed(bound, executions)
+    tangent = jnp.zeros_like(total)
+    numbers, structure = jax.tree.flatten(bound)
+    changes = jax.tree.leaves(tangents[0])
+    varied = [index for index, change in enumerate(changes) if not isinstance(change, SymbolicZero)]
+    if varied:
+
+        def one(values: list[Scalar], execution: Any) -> Scalar:
+            replaced = dict(zip(varied, values, strict=True))
+            bound = jax.tree.unflatten(structure, [replaced.get(index, x) for index, x in enumerate(numbers)])
+            return execution[0] * bound.timer(execution[1])
+
+        values = [numbers[index] for index in varied]
+        slopes = [jax.grad(one)(values, execution) for execution in executions]
+        for index, position in enumerate(varied):
+            tangent = tangent + sum(slope[index] for slope in slopes) * changes[position]
+    shapes, structure = jax.tree.flatten(executions)
+    changes = jax.tree.leaves(tangents[1])
+    moving = [index for index, change in enumerate(changes) if not isinstance(change, SymbolicZero)]
+    if moving:  # gradients of models and workloads
+
+        def across(moved: list[Scalar]) -> Scalar:
+            replaced = dict(zip(moving, moved, strict=True))
+            return _total(bound, jax.tree.unflatten(structure, [replaced.get(index, x) for index, x in enumerate(shapes)]))
+
+        tangent = tangent + jax.jvp(across, ([shapes[index] for index in moving],), ([changes[index] for index in moving],))[1]
+    return total, tangent
+
+
+_executed.defjvp(_executed_jvp, symbolic_zeros=True)
