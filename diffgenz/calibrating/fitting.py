@@ -13,6 +13,7 @@ import numpy as np
 import optimistix as optx
 
 from diffgenz.calibrating.samples import Samples
+from diffgenz.fits import KernelFit
 from diffgenz.kernels.form import Chip, Form
 
 SCALE = 0.1
@@ -39,33 +40,7 @@ class Errors:
         return cls(float(errors.mean()), float(np.median(errors)), len(errors)) if len(errors) else cls(np.nan, np.nan, 0)
 
 
-@dataclasses.dataclass(frozen=True)
-class Fit:
-    """Parameters, and how well they are known.
-
-    Arguments:
-        form: with the fitted values.
-        covariance: of the unbounded parameters (`Form.free`), (parameters, parameters).
-        scatter: standard deviation of ln(measured / model) that covers the central 80 % of the training rows.
-        train, held_out: errors over the rows it was fitted to, and those kept from it.
-        coverage: share of held-out rows within the nominal 80 % interval.
-        learned: by parameter, 1 - posterior / prior variance: 0 where the data say nothing.
-    """
-
-    form: Form
-    covariance: np.ndarray
-    scatter: float
-    train: Errors
-    held_out: Errors
-    coverage: float
-    learned: dict[str, float]
-
-    def seconds(self, shape: Any, chip: Chip) -> np.ndarray:
-        """The model's seconds for `shape` (arrays)."""
-        return predict(self.form, shape, chip)
-
-
-def fit(samples: Samples, chip: Chip, *, prior: Form | None = None, starts: int = STARTS, seed: int = 0) -> Fit:
+def fit(samples: Samples, chip: Chip, *, prior: Form | None = None, starts: int = STARTS, seed: int = 0) -> KernelFit:
     """The parameters of `samples.form` that explain its rows, a fifth of them kept out.
 
     Arguments:
@@ -78,7 +53,7 @@ def fit(samples: Samples, chip: Chip, *, prior: Form | None = None, starts: int 
         return _fit(samples, Chip(*(np.asarray(x, np.float64) for x in chip)), prior, starts, seed)
 
 
-def _fit(samples: Samples, chip: Chip, prior: Form | None, starts: int, seed: int) -> Fit:
+def _fit(samples: Samples, chip: Chip, prior: Form | None, starts: int, seed: int) -> KernelFit:
     form, priors = samples.form, samples.form.priors()
     centre = np.asarray((prior or form()).free, np.float64)
     spread = np.asarray([p.spread for p in priors.values()])
@@ -92,23 +67,29 @@ def _fit(samples: Samples, chip: Chip, prior: Form | None, starts: int, seed: in
     best = points[np.argsort(np.where(np.isfinite(losses), losses, np.inf))[:FINALISTS]]
     points, losses = _minima(form, best, centre, spread, _rows(samples, chip, train), 200)
     point = points[np.nanargmin(losses)]
-    jacobian = np.asarray(_jacobian(form, point, centre, spread, _rows(samples, chip, train)))
-    information = jacobian.T @ jacobian
-    whitened = np.linalg.inv(information)  # of parameters in prior standard deviations; the prior's rows keep it regular
+    whitened = _covariance(*(np.asarray(x) for x in _slopes(form, point, centre, spread, _rows(samples, chip, train))))
     fitted = form.of_free(jnp.asarray(centre + spread * point))
     predicted = np.asarray(predict(fitted, samples.shape, chip))
     errors = np.log(samples.seconds / predicted)
     scatter = float(np.quantile(np.abs(errors[train]), 0.8)) / CENTRAL_80
-    covariance = whitened * np.outer(spread, spread)
     within = np.abs(errors[test]) <= CENTRAL_80 * scatter
-    return Fit(
+    held_out = Errors.of(predicted[test], samples.seconds[test])
+    return KernelFit(
+        family=samples.family,
+        format=samples.format,
+        source=samples.source,
+        kernel=samples.kernel,
         form=fitted,
-        covariance=covariance,
-        scatter=scatter,
-        train=Errors.of(predicted[train], samples.seconds[train]),
-        held_out=Errors.of(predicted[test], samples.seconds[test]),
-        coverage=float(within.mean()) if len(within) else float("nan"),
+        covariance=whitened * np.outer(spread, spread),
         learned={name: float(1 - min(variance, 1.0)) for name, variance in zip(priors, np.diag(whitened), strict=True)},
+        scatter=scatter,
+        rows=len(train),
+        dropped=samples.dropped,
+        data=samples.digest,
+        mean_error=held_out.mean,
+        median_error=held_out.median,
+        held_out=held_out.rows,
+        coverage=float(within.mean()) if len(within) else float("nan"),
     )
 
 
@@ -156,5 +137,20 @@ def _descend(form: type[Form], points: jax.Array, centre: jax.Array, spread: jax
 
 
 @jax.jit(static_argnums=0)
-def _jacobian(form: type[Form], point: jax.Array, centre: jax.Array, spread: jax.Array, rows: Any) -> jax.Array:
-    return jax.jacfwd(lambda p: _residuals(p, (form, centre, spread, rows)))(point)
+def _slopes(form: type[Form], point: jax.Array, centre: jax.Array, spread: jax.Array, rows: Any) -> tuple[jax.Array, jax.Array]:
+    shape, chip, logs = rows
+
+    def errors(p: jax.Array) -> jax.Array:
+        return (jnp.log(form.of_free(centre + spread * p).on(chip)(shape)) - logs) / SCALE
+
+    return errors(point), jax.jacfwd(errors)(point)
+
+
+def _covariance(errors: np.ndarray, slopes: np.ndarray) -> np.ndarray:
+    """Of parameters in prior standard deviations: the sandwich estimator of robust regression (Huber 1967), to which the priors add.
+
+    The loss's slope and curvature at an error e are e / sqrt(1 + e**2) and (1 + e**2)**(-3/2).
+    """
+    root = np.sqrt(1 + errors**2)[:, None]
+    bread = np.linalg.inv(slopes.T @ (slopes / root**3) + np.eye(slopes.shape[1]))
+    return bread @ (slopes.T @ (slopes * (errors[:, None] / root) ** 2) + np.eye(slopes.shape[1])) @ bread

@@ -1,0 +1,39 @@
+"""From files to samples: which reader knows a file, by its name or by its header."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from diffgenz.calibrating.aiconfigurator.gemm import gemm
+from diffgenz.calibrating.samples import Samples
+from diffgenz.errors import InputError
+
+TABLES: dict[str, Callable[[Path], list[Samples]]] = {"gemm_perf": gemm}
+"""Readers of aiconfigurator's tables, by the name of the file."""
+
+
+def samples_of(files: Sequence[str | Path]) -> list[tuple[Path, Samples]]:
+    """The samples of all files, and of all files in folders, each with its file.
+
+    Raises:
+        InputError: a file that no reader knows, or a folder without any.
+    """
+    found = []
+    for name in files:
+        path = Path(name)
+        if path.is_dir():
+            inside = [file for file in sorted(path.rglob("*")) if table_name(file) in TABLES and file.suffix in (".parquet", ".csv")]
+            if not inside:
+                raise InputError(f"{path}: no table that is known is in this folder; known are {', '.join(TABLES)}")
+            found += [(file, samples) for file in inside for samples in TABLES[table_name(file)](file)]
+        elif not path.is_file():
+            raise InputError(f"{path}: there is no such file; give measurements as files or folders")
+        elif table_name(path) in TABLES:
+            found += [(path, samples) for samples in TABLES[table_name(path)](path)]
+        else:
+            raise InputError(f"{path}: no reader knows this file; tables are known by their names ({', '.join(TABLES)})")
+    return found
+
+
+def table_name(path: Path) -> str:
+    """The table that a file holds: "gemm_perf" of gemm_perf__vllm-0.24.0.parquet."""
+    return path.stem.partition("__")[0]

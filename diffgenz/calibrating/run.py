@@ -1,0 +1,58 @@
+"""Measurements of one accelerator -> fits of all kernels in them."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from diffgenz.calibrating.cleaning import chip_of, cleaned
+from diffgenz.calibrating.fitting import STARTS, fit
+from diffgenz.calibrating.readers import samples_of
+from diffgenz.errors import InputError
+from diffgenz.fits import KernelFit
+from diffgenz.specs import read_spec
+
+FAMILIES = {
+    "gemm": ("gemm", "batched", "elementwise"),
+    "attention": ("prefill", "decode", "latent_prefill", "latent_decode", "mamba2_prefill", "mamba2_decode", "delta_prefill", "delta_decode"),
+    "experts": ("experts",),
+    "network": ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "dispatch", "combine"),
+}
+"""What people ask to have fitted, and the kernel families of each."""
+
+
+def calibrate(
+    files: Sequence[str | Path],
+    system: str | Path,
+    families: Sequence[str] = tuple(FAMILIES),
+    *,
+    starts: int = STARTS,
+    progress: Callable[[KernelFit], None] | None = None,
+) -> list[KernelFit]:
+    """Fit kernel models to measurements.
+
+    Arguments:
+        files: tables and folders of them (docs/calibration.md lists the layouts).
+        system: the accelerator that was measured: a shipped id, or a file.
+        families: of `FAMILIES`; others in the files are left alone.
+        starts: of each fit. progress: called with each fit when it is done.
+
+    Returns:
+        a fit for each kernel family, format, software and kernel in the files.
+
+    Raises:
+        InputError: files that cannot be used (the message says which, and why), or nothing in them to fit.
+    """
+    unknown_families = [name for name in families if name not in FAMILIES]
+    if unknown_families:
+        raise InputError(f"fit: {unknown_families[0]!r} is no kind of kernel; use some of {', '.join(FAMILIES)}")
+    wanted = {family for name in families for family in FAMILIES[name]}
+    spec, fits = read_spec(system), []
+    for file, samples in samples_of(files):
+        if samples.family not in wanted:
+            continue
+        chip = chip_of(spec, samples.format)
+        fits.append(fit(cleaned(samples, chip, file), chip, starts=starts))
+        if progress is not None:
+            progress(fits[-1])
+    if not fits:
+        raise InputError(f"fit: nothing to fit: the files hold no {', '.join(families)} measurements; leave --fit out to fit all there is")
+    return fits

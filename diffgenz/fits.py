@@ -1,0 +1,192 @@
+"""Fit files: calibration/fits/*.toml, and those that `diffgenz calibrate` writes. Read without JAX tracing; loading one is loading a `Library`.
+
+A file holds the fits of one accelerator, one [[fit]] table for each family, format and kernel of each software.
+"""
+
+import dataclasses
+import json
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diffgenz.errors import InputError, unknown
+from diffgenz.files import written_aside
+from diffgenz.kernels.families import FORMS
+from diffgenz.kernels.form import Form
+from diffgenz.kernels.library import Library
+from diffgenz.specs import data_folder, read_toml
+
+VERSION = 1
+"""Of the file's layout."""
+
+SOFTWARE = ("trtllm", "vllm", "sglang")
+"""Whose kernels are taken where nothing is said, best covered first."""
+
+NONE = "none"
+"""In place of a fit: the smooth roofline."""
+
+
+@dataclasses.dataclass(frozen=True)
+class KernelFit:
+    """A fitted form, what it was fitted to, and how well it is known.
+
+    Arguments:
+        family, format, source, kernel: as in `Samples`. form: with the fitted values.
+        covariance: of the unbounded parameters (`Form.free`). learned: by parameter, 1 - posterior / prior variance.
+        scatter: standard deviation of ln(measured / model).
+        rows, dropped: fitted and left out (by reason). data: hash of what was fitted.
+        mean_error, median_error: of held-out rows, relative; held_out: how many. coverage: of their nominal 80 % interval.
+    """
+
+    family: str
+    format: str
+    source: str
+    kernel: str
+    form: Form
+    covariance: np.ndarray
+    learned: dict[str, float]
+    scatter: float
+    rows: int
+    dropped: dict[str, int]
+    data: str
+    mean_error: float
+    median_error: float
+    held_out: int
+    coverage: float
+
+    @property
+    def software(self) -> str:
+        """The source without its version."""
+        return self.source.partition("-")[0]
+
+    @property
+    def standard_errors(self) -> dict[str, float]:
+        """Relative standard error of each parameter."""
+        spreads = np.sqrt(np.diag(self.covariance))
+        shares = [1 - float(value) / prior.maximum for value, prior in zip(self.values.values(), self.form.priors().values(), strict=True)]
+        return {name: float(spread * share) for name, spread, share in zip(self.values, spreads, shares, strict=True)}
+
+    @property
+    def unseen(self) -> list[dict[str, float]]:
+        """Directions that the data narrow by less than half (in variance): the weights of the parameters in each, in prior standard deviations."""
+        spreads = np.array([prior.spread for prior in self.form.priors().values()])
+        shares, directions = np.linalg.eigh(self.covariance / np.outer(spreads, spreads))
+        names = list(self.values)
+        return [
+            {names[index]: float(direction[index]) for index in np.argsort(-np.abs(direction)) if abs(direction[index]) > 0.3}
+            for share, direction in zip(shares, directions.T, strict=True)
+            if share > 0.5
+        ]
+
+    @property
+    def values(self) -> dict[str, float]:
+        """Each parameter."""
+        return {name: float(getattr(self.form, name)) for name in self.form.priors()}
+
+
+def write_fits(path: Path, system: str, fits: list[KernelFit], how: str) -> None:
+    """Write the fits of `system` to `path`. `how`: what remakes the file.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    release = metadata.version("diffgenz")
+    lines = [f"version = {VERSION}", f"system = {json.dumps(system)}", f"diffgenz = {json.dumps(release)}", f"made_by = {json.dumps(how)}"]
+    for fit in fits:
+        lines += ["", "[[fit]]"]
+        lines += [f"{key} = {json.dumps(value)}" for key, value in _texts(fit).items()]
+        lines += [f"{key} = {value}" for key, value in (("rows", fit.rows), ("held_out", fit.held_out))]
+        lines += [f"{key} = {_figure(getattr(fit, key))}" for key in ("mean_error", "median_error", "coverage", "scatter")]
+        lines.append(f"dropped = {{ {', '.join(f'{json.dumps(why)} = {count}' for why, count in fit.dropped.items())} }}")
+        for name, figures in (("values", fit.values), ("standard_errors", fit.standard_errors), ("learned", fit.learned)):
+            lines.append(f"{name} = {{ {', '.join(f'{key} = {_figure(value)}' for key, value in figures.items())} }}")
+        lines.append("covariance = [  # of ln value, of log-odds where bounded; lower triangle")
+        lines += [f"    [{', '.join(_figure(x) for x in row[: index + 1])}]," for index, row in enumerate(fit.covariance)]
+        lines.append("]")
+    with written_aside(path, "out") as aside:
+        aside.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _texts(fit: KernelFit) -> dict[str, str]:
+    return {name: getattr(fit, name) for name in ("family", "format", "source", "kernel", "data")} | {"form": type(fit.form).__name__}
+
+
+def _figure(x: float) -> str:
+    return repr(float(f"{x:.6g}"))
+
+
+def read_fits(path: Path) -> tuple[str, list[KernelFit]]:
+    """The system and the fits of the file at `path`.
+
+    Raises:
+        InputError: it cannot be read, or breaks the layout; the message names the key.
+    """
+    raw = read_toml(path, "fit")
+    if raw.get("version") != VERSION:
+        raise InputError(f"{path}: version: {raw.get('version')!r} is not {VERSION}; it is no fit file of this release, make it anew with calibrate")
+    if not isinstance(raw.get("system"), str) or not isinstance(raw.get("fit"), list):
+        raise InputError(f"{path}: a fit file has system and [[fit]] tables; make it anew with calibrate")
+    return raw["system"], [_fit(table, path) for table in raw["fit"]]
+
+
+def _fit(table: dict[str, Any], path: Path) -> KernelFit:
+    try:
+        name, values = table["form"], table["values"]
+        if name not in FORMS:
+            raise unknown(f"{path}: form", name, FORMS)
+        priors = FORMS[name].priors()
+        if set(values) != set(priors):
+            raise InputError(
+                f"{path}: {table['family']} {table['format']}: values: {name} has {', '.join(priors)}; make the file anew with calibrate"
+            )
+        rows = table["covariance"]
+        lower = np.array([[*row, *[0.0] * (len(rows) - len(row))] for row in rows])
+        return KernelFit(
+            form=FORMS[name](**values),
+            covariance=lower + np.tril(lower, -1).T,
+            **{key: table[key] for key in KernelFit.__dataclass_fields__ if key not in ("form", "covariance")},
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: a [[fit]] table is damaged ({error}); make the file anew with calibrate") from None
+
+
+def fit_path(system: str) -> Path:
+    """Where the shipped fits of an accelerator are; there may be none."""
+    return data_folder("calibration") / "fits" / f"{system}.toml"
+
+
+def fits_of(system: str, fit: str | Path) -> list[KernelFit]:
+    """The fits that time the kernels of `system`, one for each family and format.
+
+    Arguments:
+        fit: a fit file, or the software whose kernels are preferred ("vllm"); other software's stand in for what it has none of.
+
+    Raises:
+        InputError: an unknown software, or a fit file of another accelerator.
+    """
+    if str(fit).endswith(".toml"):
+        owner, fits = read_fits(Path(fit))
+        if owner != system:
+            raise InputError(f"fit: {fit} is of {owner}, not of {system}; give a fit of the same accelerator, or --fit none")
+        preferred = SOFTWARE[0]
+    else:
+        if fit not in SOFTWARE:
+            raise unknown("fit", str(fit), [*SOFTWARE, NONE, "FIT.toml"])
+        fits = read_fits(fit_path(system))[1] if fit_path(system).is_file() else []
+        preferred = str(fit)
+    order = sorted(fits, key=lambda f: (f.software != preferred, SOFTWARE.index(f.software) if f.software in SOFTWARE else len(SOFTWARE), -f.rows))
+    best: dict[tuple[str, str], KernelFit] = {}
+    for each in order:
+        best.setdefault((each.family, each.format), each)
+    return list(best.values())
+
+
+def load_kernels(system: str, fit: str | Path) -> Library | None:
+    """The fitted kernels of `system`, None where there are none. Arguments and errors are those of `fits_of`."""
+    forms: dict[str, dict[str, Form]] = {}
+    fits = fits_of(system, fit)
+    for each in fits:
+        forms.setdefault(each.family, {})[each.format] = each.form
+    return Library(forms, f"{system}/{fit}") if fits else None
