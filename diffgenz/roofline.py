@@ -131,9 +131,7 @@ def _kernel_shares(op: Operator, kernel: Bound) -> Shares:
         return Shares(*(0 * one for one in ones))
 
     def seconds(slower: tuple[Scalar, Scalar, Scalar]) -> Scalar:
-        flops, bandwidth, launch, units = kernel.chip
-        chip = Chip(flops / slower[0], bandwidth / slower[1], launch * slower[2], units)
-        return op.repeats * kernel.form.on(chip)(op.shape)
+        return op.repeats * Bound(kernel.form, kernel.chip.slower(*slower)).timer(op.shape)
 
     return Shares(*jax.grad(seconds)(ones))
 

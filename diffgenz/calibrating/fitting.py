@@ -14,7 +14,7 @@ import optimistix as optx
 
 from diffgenz.calibrating.samples import Samples
 from diffgenz.fits import KernelFit
-from diffgenz.kernels.form import Chip, Form
+from diffgenz.kernels.form import Form
 
 SCALE = 0.1
 """The relative error beyond which a row pulls with constant force."""
@@ -40,20 +40,20 @@ class Errors:
         return cls(float(errors.mean()), float(np.median(errors)), len(errors)) if len(errors) else cls(np.nan, np.nan, 0)
 
 
-def fit(samples: Samples, chip: Chip, *, prior: Form | None = None, starts: int = STARTS, seed: int = 0) -> KernelFit:
+def fit(samples: Samples, hardware: Any, *, prior: Form | None = None, starts: int = STARTS, seed: int = 0) -> KernelFit:
     """The parameters of `samples.form` that explain its rows, a fifth of them kept out.
 
     Arguments:
         samples: cleaned, one row for each shape.
-        chip: the accelerator's numbers, or arrays of them, one for each row.
+        hardware: the numbers that the form is bound to (a `NamedTuple`, such as a `Chip`), or arrays of them, one for each row.
         prior: where the priors are centred; default: the form's own medians.
         starts: points drawn from the priors. seed: of them.
     """
     with jax.enable_x64(True):
-        return _fit(samples, Chip(*(np.asarray(x, np.float64) for x in chip)), prior, starts, seed)
+        return _fit(samples, type(hardware)(*(np.asarray(x, np.float64) for x in hardware)), prior, starts, seed)
 
 
-def _fit(samples: Samples, chip: Chip, prior: Form | None, starts: int, seed: int) -> KernelFit:
+def _fit(samples: Samples, hardware: Any, prior: Form | None, starts: int, seed: int) -> KernelFit:
     form, priors = samples.form, samples.form.priors()
     centre = np.asarray((prior or form()).free, np.float64)
     spread = np.asarray([p.spread for p in priors.values()])
@@ -63,13 +63,14 @@ def _fit(samples: Samples, chip: Chip, prior: Form | None, starts: int, seed: in
     sample = draws.permutation(train)[:SAMPLE]
     points = draws.normal(size=(starts, len(spread)))
     points[0] = 0.0
-    points, losses = _minima(form, points, centre, spread, _rows(samples, chip, sample), 40)
+    points, losses = _minima(form, points, centre, spread, _rows(samples, hardware, sample), 40)
     best = points[np.argsort(np.where(np.isfinite(losses), losses, np.inf))[:FINALISTS]]
-    points, losses = _minima(form, best, centre, spread, _rows(samples, chip, train), 200)
+    points, losses = _minima(form, best, centre, spread, _rows(samples, hardware, train), 200)
     point = points[np.nanargmin(losses)]
-    whitened = _covariance(*(np.asarray(x) for x in _slopes(form, point, centre, spread, _rows(samples, chip, train))))
-    fitted = form.of_free(jnp.asarray(centre + spread * point))
-    predicted = np.asarray(predict(fitted, samples.shape, chip))
+    whitened = _covariance(*(np.asarray(x) for x in _slopes(form, point, centre, spread, _rows(samples, hardware, train))))
+    ends = form.of_free(jnp.asarray(centre + spread * point))
+    fitted = form(**{name: float(getattr(ends, name)) for name in priors})
+    predicted = np.asarray(predict(fitted, samples.shape, hardware))
     errors = np.log(samples.seconds / predicted)
     scatter = float(np.quantile(np.abs(errors[train]), 0.8)) / CENTRAL_80
     within = np.abs(errors[test]) <= CENTRAL_80 * scatter
@@ -93,26 +94,26 @@ def _fit(samples: Samples, chip: Chip, prior: Form | None, starts: int, seed: in
     )
 
 
-def predict(form: Form, shape: Any, chip: Chip) -> np.ndarray:
+def predict(form: Form, shape: Any, hardware: Any) -> np.ndarray:
     """Seconds of a form for arrays of shapes, in float64."""
     with jax.enable_x64(True):
         shape = type(shape)(*(jnp.asarray(column, jnp.float64) for column in shape))
-        return np.asarray(_seconds(form, shape, Chip(*(jnp.asarray(x, jnp.float64) for x in chip))))
+        return np.asarray(_seconds(form, shape, type(hardware)(*(jnp.asarray(x, jnp.float64) for x in hardware))))
 
 
-def _rows(samples: Samples, chip: Chip, rows: np.ndarray) -> tuple[Any, Chip, np.ndarray]:
+def _rows(samples: Samples, hardware: Any, rows: np.ndarray) -> tuple[Any, Any, np.ndarray]:
     chosen = samples.only(rows)
-    return chosen.shape, Chip(*(np.asarray(x)[rows] if np.ndim(x) else x for x in chip)), np.log(chosen.seconds)
+    return chosen.shape, type(hardware)(*(np.asarray(x)[rows] if np.ndim(x) else x for x in hardware)), np.log(chosen.seconds)
 
 
 @jax.jit
-def _seconds(form: Form, shape: Any, chip: Chip) -> jax.Array:
-    return form.on(chip)(shape)
+def _seconds(form: Form, shape: Any, hardware: Any) -> jax.Array:
+    return form.on(hardware)(shape)
 
 
 def _residuals(point: jax.Array, args: Any) -> jax.Array:
-    form, centre, spread, (shape, chip, logs) = args
-    errors = (jnp.log(form.of_free(centre + spread * point).on(chip)(shape)) - logs) / SCALE
+    form, centre, spread, (shape, hardware, logs) = args
+    errors = (jnp.log(form.of_free(centre + spread * point).on(hardware)(shape)) - logs) / SCALE
     soft = errors / jnp.sqrt(0.5 * (1 + jnp.sqrt(1 + errors * errors)))
     return jnp.concatenate([soft, point])
 
@@ -138,10 +139,10 @@ def _descend(form: type[Form], points: jax.Array, centre: jax.Array, spread: jax
 
 @jax.jit(static_argnums=0)
 def _slopes(form: type[Form], point: jax.Array, centre: jax.Array, spread: jax.Array, rows: Any) -> tuple[jax.Array, jax.Array]:
-    shape, chip, logs = rows
+    shape, hardware, logs = rows
 
     def errors(p: jax.Array) -> jax.Array:
-        return (jnp.log(form.of_free(centre + spread * p).on(chip)(shape)) - logs) / SCALE
+        return (jnp.log(form.of_free(centre + spread * p).on(hardware)(shape)) - logs) / SCALE
 
     return errors(point), jax.jacfwd(errors)(point)
 

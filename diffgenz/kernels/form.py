@@ -4,7 +4,7 @@ import dataclasses
 import math
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import equinox as eqx
 import jax
@@ -27,6 +27,18 @@ class Chip(NamedTuple):
     bandwidth: Number
     launch: Number
     units: Number
+
+    def slower(self, flops: Number, bandwidth: Number, launch: Number) -> "Chip":
+        """The same, each of its rates divided by a number, and its latency multiplied."""
+        return Chip(self.flops / flops, self.bandwidth / bandwidth, self.launch * launch, self.units)
+
+
+class Least(Protocol):
+    """What executions do at least."""
+
+    def bound(self, hardware: Any, /) -> jax.Array:
+        """Seconds below which no execution is possible."""
+        ...
 
 
 class Work(NamedTuple):
@@ -76,19 +88,25 @@ class Form(Record):
     Shape: ClassVar[type]
     """What describes one execution: a `NamedTuple` of numbers."""
 
+    host_floor: ClassVar[float] = 12.0
+    """Launch latencies: where nearly all rows of a kernel take longer than that, however small, the host sets the pace."""
+
+    level: Leaf = eqx.field(converter=as_leaf, default=1.0, kw_only=True)
+    """How much longer than fitted the kernels take: what cannot be known of kernels that were not measured varies it."""
+
     @abstractmethod
-    def on(self, chip: Chip) -> Timer:
-        """The form bound to an accelerator, for one configuration or for arrays of them."""
+    def on(self, hardware: Any, /) -> Timer:
+        """The form bound to hardware (an accelerator, a network level), for one configuration or for arrays of them; `level` apart."""
 
     @classmethod
     @abstractmethod
-    def work(cls, shape: Any) -> Work:
-        """FLOP and B of executions of `shape`."""
+    def work(cls, shape: Any) -> Least:
+        """What executions of `shape` do at least."""
 
     @classmethod
     def priors(cls) -> dict[str, Prior]:
         """The prior of each parameter, in order."""
-        return {field.name: field.metadata["prior"] for field in dataclasses.fields(cls)}
+        return {field.name: field.metadata["prior"] for field in dataclasses.fields(cls) if "prior" in field.metadata}
 
     @classmethod
     def of_free(cls, free: Float[Array, "parameters"]) -> Self:

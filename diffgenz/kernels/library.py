@@ -39,8 +39,9 @@ class Bound(NamedTuple):
 
     @property
     def timer(self) -> Timer:
-        """The form bound to the accelerator."""
-        return self.form.on(self.chip)
+        """The form bound to the accelerator. Forms are homogeneous: on an accelerator slower by `level` in all, every kernel takes so much longer."""
+        level = self.form.level
+        return self.form.on(self.chip.slower(level, level, level))
 
 
 class Library(Record):
