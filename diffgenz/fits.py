@@ -190,3 +190,9 @@ def load_kernels(system: str, fit: str | Path) -> Library | None:
     for each in fits:
         forms.setdefault(each.family, {})[each.format] = each.form
     return Library(forms, f"{system}/{fit}") if fits else None
+
+
+def fits_behind(library: Library) -> list[KernelFit]:
+    """The fits that a library was loaded from, of the families and formats that it still has."""
+    system, _, fit = library.origin.partition("/")
+    return [each for each in fits_of(system, fit) if each.format in library.forms.get(each.family, {})]

@@ -10,9 +10,12 @@ from diffgenz.checks import check_at_most, check_divides
 from diffgenz.drafting import Drafter, Drafting
 from diffgenz.encoding import Encoding, check_images, encoding_time, prompted
 from diffgenz.energy import encoding_energy, iteration_energy
+from diffgenz.errors import InputError
+from diffgenz.fits import fits_behind
 from diffgenz.footprint import Memory, memory_use
 from diffgenz.hardware import Platform
 from diffgenz.iteration import Iteration, Machine, iteration_times
+from diffgenz.kernels.library import Library
 from diffgenz.models.model import Model
 from diffgenz.offloading import Offloading
 from diffgenz.pipeline import Parts, Pipeline
@@ -20,6 +23,7 @@ from diffgenz.precision import Precision
 from diffgenz.served import chunk_count, decode_iteration, mixed_iteration, prefill_iteration, prompt_step
 from diffgenz.serving_options import Serving, check_serving
 from diffgenz.smooth import SHARPNESS, Leaf, Scalar, check_sharpness
+from diffgenz.uncertainty import by_delta, by_samples
 from diffgenz.workload import Parallelism, Workload
 
 
@@ -37,6 +41,7 @@ class Estimate(eqx.Module):
         energy_per_output_token: of all accelerators in use, prefill included.
         cost_per_million_output_tokens: of all accelerators in use, prefill included; None where the accelerator has no price.
         mixed_tpot: between tokens of one request while each iteration carries a chunk of prompts too; None where prompts are not chunked.
+        deviation: the standard deviation of each, where it was asked for.
     """
 
     ttft: Leaf
@@ -49,6 +54,7 @@ class Estimate(eqx.Module):
     energy_per_output_token: Leaf
     cost_per_million_output_tokens: Leaf | None
     mixed_tpot: Leaf | None = None
+    deviation: "Estimate | None" = None
 
     def __repr__(self) -> str:
         return eqx.tree_pformat(self, short_arrays=False)
@@ -63,6 +69,8 @@ def estimate(
     *,
     serving: Serving | None = None,
     sharpness: float = SHARPNESS,
+    uncertainty: bool = False,
+    samples: int = 0,
 ) -> Estimate:
     """Latency, throughput, memory, energy and cost of serving `workload`.
 
@@ -74,17 +82,33 @@ def estimate(
         precision: default: bf16 throughout.
         serving: chunked prefill, prefix caching, speculation, beams, offloading; default: none of them.
         sharpness: 1, 2, 4, 8 or `HARD`, see `smooth`.
+        uncertainty: whether to give the standard deviation of every metric too (`Estimate.deviation`), from the fits of the platform's kernels.
+            For one concrete configuration. samples: draws to take it from; 0: to first order (the delta method).
 
     Raises:
         InputError: more ranks than accelerators, heads or layers, a format the accelerator does not multiply, images for a model without a tower,
-            drafts by a module that the model does not have, or offloading to memory that the accelerator does not have.
+            drafts by a module that the model does not have, offloading to memory that the accelerator does not have, or uncertainty
+            without fitted kernels.
     """
     plan, precision = plan or Parallelism(), precision or Precision()
     check_layout(model, platform, plan)
     check_images(model, workload)
     check_serving(serving, model, platform.accelerator, plan)
     check_sharpness(sharpness)
-    return _estimate(model, platform, workload, plan, precision, serving, sharpness)
+    result = _estimate(model, platform, workload, plan, precision, serving, sharpness)
+    if not uncertainty:
+        return result
+    library = platform.accelerator.kernels
+    if library is None:
+        raise InputError(f"uncertainty: the kernels of {platform.accelerator.name} are not fitted; leave it out, or load the platform with a fit")
+
+    def metrics(kernels: Library) -> Estimate:
+        moved = eqx.tree_at(lambda p: p.accelerator.kernels, platform, kernels)
+        return _estimate(model, moved, workload, plan, precision, serving, sharpness)
+
+    fits = fits_behind(library)
+    deviation = by_samples(metrics, library, fits, samples) if samples else by_delta(metrics, library, fits)
+    return eqx.tree_at(lambda r: r.deviation, result, deviation, is_leaf=lambda x: x is None)
 
 
 def check_layout(model: Model, platform: Platform, plan: Parallelism) -> None:

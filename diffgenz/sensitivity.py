@@ -17,7 +17,7 @@ from diffgenz.smooth import SHARPNESS, Scalar, check_sharpness
 from diffgenz.workload import Parallelism, Workload
 
 METRICS = (
-    *(name for name in Estimate.__dataclass_fields__ if name != "memory"),
+    *(name for name in Estimate.__dataclass_fields__ if name not in ("memory", "deviation")),
     *(f"memory.{name}" for name in ("weights", "kv_cache", "activations", "total")),
 )
 """Names of the numbers of an `Estimate`."""

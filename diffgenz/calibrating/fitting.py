@@ -50,7 +50,8 @@ def fit(samples: Samples, hardware: Any, *, prior: Form | None = None, starts: i
         starts: points drawn from the priors. seed: of them.
     """
     with jax.enable_x64(True):
-        return _fit(samples, type(hardware)(*(np.asarray(x, np.float64) for x in hardware)), prior, starts, seed)
+        found = _fit(samples, type(hardware)(*(np.asarray(x, np.float64) for x in hardware)), prior, starts, seed)
+    return dataclasses.replace(found, form=samples.form(**found.values))  # in the precision that the caller works in
 
 
 def _fit(samples: Samples, hardware: Any, prior: Form | None, starts: int, seed: int) -> KernelFit:
@@ -68,8 +69,7 @@ def _fit(samples: Samples, hardware: Any, prior: Form | None, starts: int, seed:
     points, losses = _minima(form, best, centre, spread, _rows(samples, hardware, train), 200)
     point = points[np.nanargmin(losses)]
     whitened = _covariance(*(np.asarray(x) for x in _slopes(form, point, centre, spread, _rows(samples, hardware, train))))
-    ends = form.of_free(jnp.asarray(centre + spread * point))
-    fitted = form(**{name: float(getattr(ends, name)) for name in priors})
+    fitted = form.of_free(jnp.asarray(centre + spread * point))
     predicted = np.asarray(predict(fitted, samples.shape, hardware))
     errors = np.log(samples.seconds / predicted)
     scatter = float(np.quantile(np.abs(errors[train]), 0.8)) / CENTRAL_80
