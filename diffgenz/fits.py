@@ -4,6 +4,7 @@ A file holds the fits of one accelerator, one [[fit]] table for each family, for
 """
 
 import dataclasses
+import functools
 import json
 from importlib import metadata
 from pathlib import Path
@@ -15,8 +16,8 @@ from diffgenz.errors import InputError, unknown
 from diffgenz.files import written_aside
 from diffgenz.kernels.families import FORMS
 from diffgenz.kernels.form import Form
-from diffgenz.kernels.library import Library
-from diffgenz.specs import data_folder, read_toml
+from diffgenz.kernels.library import Library, Origin
+from diffgenz.specs import Spec, data_folder, read_toml
 
 VERSION = 1
 """Of the file's layout."""
@@ -24,8 +25,17 @@ VERSION = 1
 SOFTWARE = ("trtllm", "vllm", "sglang")
 """Whose kernels are taken where nothing is said, best covered first."""
 
+DEFAULT = SOFTWARE[0]
+"""The fit of a platform where none is named."""
+
 NONE = "none"
-"""In place of a fit: the smooth roofline."""
+"""In place of a fit: the smooth roofline, a bound."""
+
+TRANSFERRED = "transferred"
+"""The file of what all measured GPUs have in common, for those without measurements of their own."""
+
+RELATIVES = ("NVIDIA", "AMD")
+"""Vendors of accelerators that are like the measured ones: GPUs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,42 +167,56 @@ def fit_path(system: str) -> Path:
     return data_folder("calibration") / "fits" / f"{system}.toml"
 
 
-def fits_of(system: str, fit: str | Path) -> list[KernelFit]:
-    """The fits that time the kernels of `system`, one for each family and format.
-
-    Arguments:
-        fit: a fit file, or the software whose kernels are preferred ("vllm"); other software's stand in for what it has none of.
+def fits_of(origin: Origin) -> list[KernelFit]:
+    """The fits that time the kernels of an accelerator, one for each family and format: its own, where there are any, else transferred ones.
 
     Raises:
         InputError: an unknown software, or a fit file of another accelerator.
     """
-    if str(fit).endswith(".toml"):
-        owner, fits = read_fits(Path(fit))
-        if owner != system:
-            raise InputError(f"fit: {fit} is of {owner}, not of {system}; give a fit of the same accelerator, or --fit none")
-        preferred = SOFTWARE[0]
+    if origin.fit.endswith(".toml"):
+        system, own = read_fits(Path(origin.fit))
+        if system != origin.system:
+            raise InputError(f"fit: {origin.fit} is of {system}, not of {origin.system}; give a fit of the same accelerator, or none")
+    elif origin.fit not in SOFTWARE:
+        raise unknown("fit", origin.fit, [*SOFTWARE, NONE, "FIT.toml"])
     else:
-        if fit not in SOFTWARE:
-            raise unknown("fit", str(fit), [*SOFTWARE, NONE, "FIT.toml"])
-        fits = read_fits(fit_path(system))[1] if fit_path(system).is_file() else []
-        preferred = str(fit)
-    order = sorted(fits, key=lambda f: (f.software != preferred, SOFTWARE.index(f.software) if f.software in SOFTWARE else len(SOFTWARE), -f.rows))
+        own = _shipped(origin.system)
+    transferred = _shipped(TRANSFERRED) if origin.vendor in RELATIVES else []
+    order = sorted(own, key=lambda each: (each.software != origin.fit, _rank(each.software), -each.rows))
     best: dict[tuple[str, str], KernelFit] = {}
-    for each in order:
+    for each in (*order, *transferred):
         best.setdefault((each.family, each.format), each)
     return list(best.values())
 
 
-def load_kernels(system: str, fit: str | Path) -> Library | None:
-    """The fitted kernels of `system`, None where there are none. Arguments and errors are those of `fits_of`."""
+def _rank(software: str) -> int:
+    return SOFTWARE.index(software) if software in SOFTWARE else len(SOFTWARE)
+
+
+@functools.cache
+def _shipped(name: str) -> list[KernelFit]:
+    return read_fits(fit_path(name))[1] if fit_path(name).is_file() else []
+
+
+def load_kernels(spec: Spec, fit: str | Path = DEFAULT) -> Library | None:
+    """The fitted kernels of an accelerator, None where there are none, or `fit` is "none".
+
+    Arguments:
+        fit: the software whose kernels are preferred ("vllm"; other software's stand in for what it has none of), or a fit file.
+
+    Raises:
+        InputError: an unknown software, or a fit file of another accelerator.
+    """
+    if str(fit) == NONE:
+        return None
+    origin = Origin(spec.id, spec.vendor, str(fit))
     forms: dict[str, dict[str, Form]] = {}
-    fits = fits_of(system, fit)
-    for each in fits:
+    for each in fits_of(origin):
         forms.setdefault(each.family, {})[each.format] = each.form
-    return Library(forms, f"{system}/{fit}") if fits else None
+    return Library(forms, origin) if forms else None
 
 
 def fits_behind(library: Library) -> list[KernelFit]:
-    """The fits that a library was loaded from, of the families and formats that it still has."""
-    system, _, fit = library.origin.partition("/")
-    return [each for each in fits_of(system, fit) if each.format in library.forms.get(each.family, {})]
+    """The fits that a library was loaded from, of the families and formats that it still has; empty for one built by hand."""
+    fits = [] if library.origin is None else fits_of(library.origin)
+    return [each for each in fits if each.format in library.forms.get(each.family, {})]

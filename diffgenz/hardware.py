@@ -11,6 +11,7 @@ import equinox as eqx
 
 from diffgenz.checks import check, check_at_most, check_whole
 from diffgenz.errors import InputError
+from diffgenz.fits import NONE, load_kernels
 from diffgenz.kernels.library import Library
 from diffgenz.record import Record
 from diffgenz.smooth import Leaf, as_leaf
@@ -173,8 +174,12 @@ class Platform(Record):
             check_at_most("accelerators", self.accelerators, outermost.size, f"what {outermost.name} connects; add an outer network level")
 
     @classmethod
-    def from_spec(cls, spec: Spec, accelerators: float = 1) -> Self:
-        """The platform of an accelerator file. Energies not stated there follow from TDP by the shares of this module."""
+    def from_spec(cls, spec: Spec, accelerators: float = 1, fit: str | Path = NONE) -> Self:
+        """The platform of an accelerator file. Energies not stated there follow from TDP by the shares of this module.
+
+        Arguments:
+            fit: as in `load_platform`.
+        """
         tdp = spec.power["tdp"]
         idle = spec.power.get("idle", STATIC_SHARE * tdp)
         dynamic = (tdp - idle) / (1 - STATIC_SHARE)  # so that all of it at full use is TDP
@@ -190,6 +195,8 @@ class Platform(Record):
             energy_per_byte=MEMORY_SHARE * dynamic / spec.memory["bandwidth"],
             price=spec.price.get("per_hour"),
             tiers=tuple(MemoryTier(name, **figures) for name, figures in spec.memory_tiers),
+            compute_units=spec.execution.get("compute_units"),
+            kernels=load_kernels(spec, fit),
         )
         network = tuple(
             Level(
@@ -205,10 +212,15 @@ class Platform(Record):
         return cls(accelerator, network, accelerators)
 
 
-def load_platform(system: str | Path, accelerators: float = 1) -> Platform:
+def load_platform(system: str | Path, accelerators: float = 1, fit: str | Path = NONE) -> Platform:
     """A platform of `accelerators` times the shipped accelerator `system` (see `diffgenz list systems`), or of the TOML file at that path.
 
+    Arguments:
+        fit: what times its kernels: measured ones of a serving engine ("trtllm", "vllm" or "sglang"; what it lacks is taken from another, or
+            from other GPUs), a file that `calibrate` wrote, or "none" for the smooth roofline, a bound.
+
     Raises:
-        InputError: an unknown id (the nearest are named), a malformed file, or more accelerators than its network connects.
+        InputError: an unknown id (the nearest are named), a malformed file, a fit of another accelerator, or more accelerators than its
+            network connects.
     """
-    return Platform.from_spec(read_spec(system), accelerators)
+    return Platform.from_spec(read_spec(system), accelerators, fit)

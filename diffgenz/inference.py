@@ -99,14 +99,14 @@ def estimate(
     if not uncertainty:
         return result
     library = platform.accelerator.kernels
-    if library is None:
+    fits = [] if library is None else fits_behind(library)
+    if library is None or not fits:
         raise InputError(f"uncertainty: the kernels of {platform.accelerator.name} are not fitted; leave it out, or load the platform with a fit")
 
     def metrics(kernels: Library) -> Estimate:
         moved = eqx.tree_at(lambda p: p.accelerator.kernels, platform, kernels)
         return _estimate(model, moved, workload, plan, precision, serving, sharpness)
 
-    fits = fits_behind(library)
     deviation = by_samples(metrics, library, fits, samples) if samples else by_delta(metrics, library, fits)
     return eqx.tree_at(lambda r: r.deviation, result, deviation, is_leaf=lambda x: x is None)
 

@@ -44,16 +44,24 @@ class Bound(NamedTuple):
         return self.form.on(self.chip.slower(level, level, level))
 
 
+class Origin(NamedTuple):
+    """Whose fits a library was made of: the accelerator's id and vendor, and the software preferred, or a fit file."""
+
+    system: str
+    vendor: str
+    fit: str
+
+
 class Library(Record):
     """An accelerator's kernels: forms by family ("gemm", "decode", ...) and format, and where they come from.
 
     Arguments:
         forms: by family and format ("fp8", or "weights/activations" where they differ); families without formats have one called "any".
-        origin: of the fits, for people.
+        origin: of the fits; None where the forms were built by hand.
     """
 
     forms: dict[str, dict[str, Form]]
-    origin: str = eqx.field(static=True, default="")
+    origin: Origin | None = eqx.field(static=True, default=None)
 
     def form(self, family: str, format: str) -> Form | None:
         """The form of a family in `format`, or in its nearest relative; None where there is none."""

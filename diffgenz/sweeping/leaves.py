@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.tree_util import DictKey, GetAttrKey, SequenceKey
 
 from diffgenz.errors import InputError, unknown
+from diffgenz.kernels.library import Origin
 from diffgenz.record import Record
 
 Path = tuple[Any, ...]
@@ -110,5 +111,9 @@ def unnamed(record: Any) -> Any:
     copy = object.__new__(type(record))
     for field in record.__dataclass_fields__:
         value = getattr(record, field)
-        object.__setattr__(copy, field, "" if field == "name" and isinstance(value, str) else unnamed(value))
+        if field == "name" and isinstance(value, str):
+            value = ""
+        elif isinstance(value, Origin):
+            value = None
+        object.__setattr__(copy, field, unnamed(value))
     return copy
