@@ -5,7 +5,7 @@ from pathlib import Path
 from diffgenz.calibrating.aiconfigurator.frames import FORMATS, frame_of, need, parts
 from diffgenz.calibrating.samples import Samples
 from diffgenz.formats import FORMATS as SIZES
-from diffgenz.kernels.gemm import Gemm, QuantisedGemm
+from diffgenz.kernels.families import form_of
 from diffgenz.kernels.shapes import GemmShape
 
 
@@ -19,6 +19,7 @@ def gemm(path: Path) -> list[Samples]:
         weights, _, activations = format.partition("/")
         m, n, k = (rows[name].to_numpy(float) for name in "mnk")
         moved = SIZES[weights].size * n * k + SIZES[activations or weights].size * m * k + 2 * m * n
-        form = Gemm if format in ("bf16", "fp16") else QuantisedGemm
-        found.append(Samples(form, "gemm", format, source, kernel, GemmShape(m, n, k, moved), rows["latency"].to_numpy(float) * 1e-3))
+        found.append(
+            Samples(form_of("gemm", format), "gemm", format, source, kernel, GemmShape(m, n, k, moved), rows["latency"].to_numpy(float) * 1e-3)
+        )
     return found
