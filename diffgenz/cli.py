@@ -53,6 +53,10 @@ def _run(options: argparse.Namespace) -> tuple[str, Any]:
         from diffgenz import pareto_command
 
         return pareto_command.pareto(options)
+    if options.command == "calibrate":
+        from diffgenz import calibrate_command
+
+        return calibrate_command.calibrate_files(options)
     from diffgenz import commands
 
     return commands.estimate(options) if options.command == "estimate" else commands.sensitivity(options)
@@ -107,6 +111,10 @@ def _parser() -> argparse.ArgumentParser:
     pareto.add_argument("--parallel", metavar="FILE", help="draw it in parallel coordinates")
     add_json(pareto)
 
+    calibrate = commands.add_parser("calibrate", help="kernel models from measurements: parameters with standard errors, held-out errors")
+    _add_calibrate(calibrate)
+    add_json(calibrate)
+
     merge = commands.add_parser("merge", help="one sweep of its shards")
     merge.add_argument("folders", metavar="DIR", nargs="+", help="the folders of all its shards")
     merge.add_argument("--out", metavar="DIR", required=True, help="where the whole goes")
@@ -127,6 +135,17 @@ def _add_sweep(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--address", help="of a Ray cluster, such as auto or ray://host:10001 (default: Ray on this machine)")
     parser.add_argument("--sharpness", default="8", help="of the roofline: 1, 2, 4, 8 or hard (default: 8)")
     parser.add_argument("--progress", action="store_true", help="report progress on stderr even where that is no terminal")
+
+
+def _add_calibrate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "files", metavar="FILE", nargs="*", help="measured kernels: tables, or folders of them (docs/calibration.md lists the layouts)"
+    )
+    parser.add_argument("--system", required=True, help="the accelerator that was measured (see `diffgenz list systems`), or a TOML file")
+    parser.add_argument("--fit", metavar="KINDS", help="some of gemm,attention,experts,network (default: all that the files hold)")
+    parser.add_argument("--out", metavar="FIT.toml", help="save the fits there, for `--fit FIT.toml` of the other commands")
+    parser.add_argument("--starts", type=int, default=256, help="points that each fit starts from (default: 256)")
+    parser.add_argument("--progress", action="store_true", help="report each fit on stderr even where that is no terminal")
 
 
 def _add_search(parser: argparse.ArgumentParser) -> None:

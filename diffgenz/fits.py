@@ -182,15 +182,15 @@ def fits_of(origin: Origin) -> list[KernelFit]:
     else:
         own = _shipped(origin.system)
     transferred = _shipped(TRANSFERRED) if origin.vendor in RELATIVES else []
-    order = sorted(own, key=lambda each: (each.software != origin.fit, _rank(each.software), -each.rows))
     best: dict[tuple[str, str], KernelFit] = {}
-    for each in (*order, *transferred):
+    for each in (*sorted(own, key=lambda each: preference(each, origin.fit)), *transferred):
         best.setdefault((each.family, each.format), each)
     return list(best.values())
 
 
-def _rank(software: str) -> int:
-    return SOFTWARE.index(software) if software in SOFTWARE else len(SOFTWARE)
+def preference(fit: KernelFit, software: str) -> tuple[bool, int, int]:
+    """What orders fits of one family and format, best first: those of `software`, then the others; of one, that with the most rows."""
+    return fit.software != software, SOFTWARE.index(fit.software) if fit.software in SOFTWARE else len(SOFTWARE), -fit.rows
 
 
 @functools.cache

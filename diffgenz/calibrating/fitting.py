@@ -101,6 +101,17 @@ def predict(form: Form, shape: Any, hardware: Any) -> np.ndarray:
         return np.asarray(_seconds(form, shape, type(hardware)(*(jnp.asarray(x, jnp.float64) for x in hardware))))
 
 
+def deviation(fit: KernelFit, shape: Any, hardware: Any) -> np.ndarray:
+    """Standard deviation of ln(measured / model) that a fit expects for shapes (arrays): its parameters' share, and its scatter."""
+    with jax.enable_x64(True):
+        size = len(fit.covariance)
+        shape = type(shape)(*(jnp.asarray(column, jnp.float64) for column in shape))
+        rows = (shape, type(hardware)(*(jnp.asarray(x, jnp.float64) for x in hardware)), jnp.zeros(len(shape[0])))
+        free = np.asarray(type(fit.form)(**fit.values).free)
+        slopes = SCALE * np.asarray(_slopes(type(fit.form), np.zeros(size), free, np.ones(size), rows)[1])
+    return np.sqrt(np.einsum("ri,ij,rj->r", slopes, fit.covariance, slopes) + fit.scatter**2)
+
+
 def _rows(samples: Samples, hardware: Any, rows: np.ndarray) -> tuple[Any, Any, np.ndarray]:
     chosen = samples.only(rows)
     return chosen.shape, type(hardware)(*(np.asarray(x)[rows] if np.ndim(x) else x for x in hardware)), np.log(chosen.seconds)

@@ -1,11 +1,12 @@
 """Measurements of one accelerator -> fits of all kernels in them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from diffgenz.calibrating.cleaning import chip_of, cleaned
 from diffgenz.calibrating.fitting import STARTS, fit
 from diffgenz.calibrating.readers import samples_of
+from diffgenz.calibrating.transfer import Measured
 from diffgenz.errors import InputError
 from diffgenz.fits import KernelFit
 from diffgenz.specs import read_spec
@@ -41,18 +42,28 @@ def calibrate(
     Raises:
         InputError: files that cannot be used (the message says which, and why), or nothing in them to fit.
     """
+    fits = []
+    for measured in measurements(files, system, families, starts=starts):
+        fits.append(measured.fit)
+        if progress is not None:
+            progress(measured.fit)
+    return fits
+
+
+def measurements(
+    files: Sequence[str | Path], system: str | Path, families: Sequence[str] = tuple(FAMILIES), *, starts: int = STARTS
+) -> Iterator[Measured]:
+    """The cleaned rows of each kernel in the files, with its fit, one after the other. Arguments and errors are those of `calibrate`."""
     unknown_families = [name for name in families if name not in FAMILIES]
     if unknown_families:
         raise InputError(f"fit: {unknown_families[0]!r} is no kind of kernel; use some of {', '.join(FAMILIES)}")
     wanted = {family for name in families for family in FAMILIES[name]}
-    spec, fits = read_spec(system), []
+    spec, any_left = read_spec(system), False
     for file, samples in samples_of(files):
-        if samples.family not in wanted:
-            continue
-        chip = chip_of(spec, samples.format)
-        fits.append(fit(cleaned(samples, chip, file), chip, starts=starts))
-        if progress is not None:
-            progress(fits[-1])
-    if not fits:
+        if samples.family in wanted:
+            any_left = True
+            hardware = chip_of(spec, samples.format)
+            clean = cleaned(samples, hardware, file)
+            yield Measured(spec.id, clean, hardware, fit(clean, hardware, starts=starts))
+    if not any_left:
         raise InputError(f"fit: nothing to fit: the files hold no {', '.join(families)} measurements; leave --fit out to fit all there is")
-    return fits

@@ -1,0 +1,78 @@
+"""Remake the shipped fits from aiconfigurator's tables.
+
+    pip install "diffgenz[calibration]" && python calibration/refit.py [--data DIR]
+
+Every accelerator below, every software, the newest version of each table: one fit for each kernel family, format and kernel, a fifth of the shapes
+held out. Then what all GPUs have in common, for those without measurements (`transferred.toml`). About half an hour on 2 cores.
+"""
+
+import argparse
+import importlib.util
+import re
+import sys
+from pathlib import Path
+
+from diffgenz.calibrating.readers import TABLES
+from diffgenz.calibrating.run import measurements
+from diffgenz.calibrating.transfer import Measured, transferred
+from diffgenz.errors import InputError
+from diffgenz.fits import SOFTWARE, TRANSFERRED, KernelFit, fit_path, preference, write_fits
+
+SYSTEMS = {
+    "a100_sxm": tuple(TABLES),
+    "h100_sxm": tuple(TABLES),
+    "h200_sxm": tuple(TABLES),
+    "b200_sxm": tuple(TABLES),
+    "b300_sxm": tuple(TABLES),
+    "gb200": tuple(TABLES),
+    "l40s": tuple(name for name in TABLES if "context_attention" not in name and "generation_attention" not in name and "moe" not in name),
+}
+"""What is fitted of each. Other accelerators, and attention and experts on L40S, are kept to judge transferred parameters by."""
+
+COMMAND = 'pip install "diffgenz[calibration]" && python calibration/refit.py'
+
+
+def tables_of(system: str, data: Path) -> list[Path]:
+    """The newest version of each table of `system`: aiconfigurator's own folders, or files called table__software-version."""
+    newest: dict[tuple[str, str], tuple[list[int], Path]] = {}
+    for path in sorted((data / system).rglob("*.parquet")):
+        table, _, label = path.stem.partition("__")
+        software, version = label.split("-", 1) if label else path.parts[-3:-1]
+        if table in SYSTEMS[system]:
+            numbers = [int(part) for part in re.findall(r"\d+", version)]
+            newest[table, software] = max(newest.get((table, software), ([], path)), (numbers, path))
+    return [path for _, path in newest.values()]
+
+
+def data_folder() -> Path | None:
+    """The tables of an installed aiconfigurator-core."""
+    spec = importlib.util.find_spec("aiconfigurator_core")
+    return None if spec is None or spec.origin is None else Path(spec.origin).parent / "systems" / "data"
+
+
+def main() -> None:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=data_folder(), help="a folder per system (default: those of the installed aiconfigurator-core)")
+    options = parser.parse_args()
+    if options.data is None:
+        sys.exit("no tables: pip install aiconfigurator-core==0.12.0, or give --data")
+    measured: list[Measured] = []
+    for system in SYSTEMS:
+        try:
+            for each in measurements(tables_of(system, options.data), system):
+                _show(system, each.fit)
+                measured.append(each)
+        except InputError as error:
+            sys.exit(str(error))
+        write_fits(fit_path(system), system, [each.fit for each in measured if each.system == system], COMMAND)
+    measured.sort(key=lambda each: preference(each.fit, SOFTWARE[0]))
+    write_fits(fit_path(TRANSFERRED), TRANSFERRED, transferred(measured), COMMAND)
+
+
+def _show(system: str, fit: KernelFit) -> None:
+    print(f"{system} {fit.family} {fit.format} {fit.source} {fit.kernel}: {100 * fit.mean_error:.1f} %, {fit.held_out} rows", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""`diffgenz calibrate`: measurements in, a fit file and its table out; or which measurement would help most."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from diffgenz.calibrating.run import FAMILIES, calibrate
+from diffgenz.commands import cache_compilations
+from diffgenz.errors import InputError
+from diffgenz.fits import KernelFit, write_fits
+from diffgenz.specs import read_spec
+from diffgenz.tables import table
+
+
+def calibrate_files(options: argparse.Namespace) -> tuple[str, Any]:
+    """Fit what the files hold, save it, and say how well it holds: text and JSON."""
+    if not options.files:
+        raise InputError("FILE: no measurements are given; name tables or folders of them (docs/calibration.md)")
+    cache_compilations()
+    spec = read_spec(options.system)
+    families = tuple(FAMILIES) if options.fit is None else tuple(name.strip() for name in options.fit.split(","))
+    show = _show if sys.stderr.isatty() or options.progress else None
+    fits = calibrate(options.files, options.system, families, starts=options.starts, progress=show)
+    text = [f"{spec.name}: {len(fits)} fits, each with a fifth of the shapes held out", "", fits_table(fits)]
+    text += _remarks(fits)
+    if options.out is not None:
+        command = f"diffgenz calibrate {' '.join(options.files)} --system {options.system} --out {options.out}"
+        write_fits(Path(options.out), spec.id, fits, command)
+        text += ["", f"saved: {options.out}; use it with `--fit {options.out}`"]
+    return "\n".join(text), [fit_json(fit) for fit in fits]
+
+
+def _show(fit: KernelFit) -> None:
+    print(f"{fit.family} {fit.format} {fit.source}: {100 * fit.mean_error:.1f} % on {fit.held_out} held-out rows", file=sys.stderr, flush=True)
+
+
+def fits_table(fits: list[KernelFit]) -> str:
+    """One line for each fit, for people."""
+    header = ("family", "format", "source", "kernel", "rows", "left out", "parameters", "seen", "mean %", "median %", "in 80 %")
+    rows = [
+        (
+            fit.family,
+            fit.format,
+            fit.source,
+            fit.kernel if len(fit.kernel) <= 28 else f"{fit.kernel[:27]}…",
+            f"{fit.rows + fit.held_out:,}",
+            f"{sum(fit.dropped.values()):,}",
+            f"{len(fit.values)}",
+            f"{sum(share > 0.5 for share in fit.learned.values())}",
+            f"{100 * fit.mean_error:.1f}",
+            f"{100 * fit.median_error:.1f}",
+            f"{100 * fit.coverage:.0f} %",
+        )
+        for fit in fits
+    ]
+    return table(header, rows, "llll")
+
+
+def _remarks(fits: list[KernelFit]) -> list[str]:
+    """What was left out and why, and what the data do not say."""
+    lines = []
+    for fit in fits:
+        name = f"{fit.family} {fit.format} {fit.source}"
+        lines += [f"{name}: {count:,} rows left out: {why}" for why, count in fit.dropped.items()]
+        kept = [parameter for parameter, share in fit.learned.items() if share <= 0.5]
+        if kept:
+            lines.append(f"{name}: the data say little of {', '.join(kept)}: priors kept")
+    return ["", *lines] if lines else []
+
+
+def fit_json(fit: KernelFit) -> dict[str, Any]:
+    """A fit in full, its covariance apart."""
+    plain = (
+        "family",
+        "format",
+        "source",
+        "kernel",
+        "scatter",
+        "rows",
+        "dropped",
+        "data",
+        "mean_error",
+        "median_error",
+        "held_out",
+        "coverage",
+        "learned",
+    )
+    finite = {name: None if isinstance(value, float) and value != value else value for name in plain for value in (getattr(fit, name),)}
+    return finite | {"form": type(fit.form).__name__, "values": fit.values, "standard_errors": fit.standard_errors, "unseen": fit.unseen}

@@ -1,0 +1,96 @@
+"""What all measured GPUs have in common, for those without measurements.
+
+One set of parameters is fitted to a sample of every GPU's rows together. Their covariance is that of the GPUs' own fits around it: how far a GPU
+that was never measured may be off. The errors reported are those of leaving one GPU out: each is predicted from the others, and the worst counts
+as much as the best.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from diffgenz.calibrating.fitting import CENTRAL_80, Errors, deviation, fit, predict
+from diffgenz.calibrating.samples import Samples, shape_hash
+from diffgenz.fits import TRANSFERRED, KernelFit
+
+ROWS = 1500
+"""Of each GPU: as many of all, so that no GPU counts more than another."""
+
+STARTS = 32
+
+
+class Measured(NamedTuple):
+    """The rows of one kernel on one accelerator, what it is bound to, and its own fit."""
+
+    system: str
+    samples: Samples
+    hardware: Any
+    fit: KernelFit
+
+
+def transferred(measured: Sequence[Measured]) -> list[KernelFit]:
+    """A fit for each family and format that at least two accelerators were measured in."""
+    groups: dict[tuple[str, str], dict[str, Measured]] = {}
+    for each in measured:
+        group = groups.setdefault((each.samples.family, each.samples.format), {})
+        group.setdefault(each.system, each)
+    alike = (_of_one_form(list(group.values())) for group in groups.values())
+    return [_transferred(group) for group in alike if len(group) > 1]
+
+
+def _of_one_form(group: list[Measured]) -> list[Measured]:
+    forms = [each.samples.form for each in group]
+    common = max(forms, key=forms.count)
+    return [each for each in group if each.samples.form is common]
+
+
+def _transferred(group: list[Measured]) -> KernelFit:
+    left_out = [
+        (each.samples.only(_some(each.samples)), each.hardware, _common(group[:index] + group[index + 1 :])) for index, each in enumerate(group)
+    ]
+    predicted = np.concatenate([predict(others.form, rows.shape, hardware) for rows, hardware, others in left_out])
+    deviations = np.concatenate([deviation(others, rows.shape, hardware) for rows, hardware, others in left_out])
+    seconds = np.concatenate([rows.seconds for rows, _, _ in left_out])
+    errors = Errors.of(predicted, seconds)
+    return dataclasses.replace(
+        _common(group),
+        mean_error=errors.mean,
+        median_error=errors.median,
+        held_out=errors.rows,
+        coverage=float(np.mean(np.abs(np.log(seconds / predicted)) <= CENTRAL_80 * deviations)),
+    )
+
+
+def _common(group: list[Measured]) -> KernelFit:
+    """What `group` has in common, and how far its members are from it."""
+    pooled = _pooled(group)
+    own = np.stack([np.asarray(each.fit.form.free, float) for each in group])
+    away = own - np.asarray(pooled.form.free, float)
+    return dataclasses.replace(
+        pooled,
+        source=TRANSFERRED,
+        kernel=", ".join(f"{each.system} {each.samples.source}" for each in group),
+        covariance=pooled.covariance + away.T @ away / max(len(group) - 1, 1),
+        scatter=float(np.sqrt(np.mean([each.fit.scatter**2 for each in group]))),
+    )
+
+
+def _pooled(group: Sequence[Measured]) -> KernelFit:
+    """One fit to some rows of all; the hardware is then a column for each of its numbers."""
+    parts = [each.samples.only(_some(each.samples)) for each in group]
+    shape = type(parts[0].shape)(*(np.concatenate(columns) for columns in zip(*(part.shape for part in parts), strict=True)))
+    seconds = np.concatenate([part.seconds for part in parts])
+    hardware = type(group[0].hardware)(
+        *(
+            np.concatenate([np.full(len(part), float(number)) for part, number in zip(parts, numbers, strict=True)])
+            for numbers in zip(*(each.hardware for each in group), strict=True)
+        )
+    )
+    return fit(dataclasses.replace(parts[0], shape=shape, seconds=seconds, dropped={}), hardware, starts=STARTS)
+
+
+def _some(samples: Samples) -> np.ndarray:
+    """Up to `ROWS` rows, the same shapes on every accelerator that has them."""
+    return np.argsort(shape_hash(samples.shape))[:ROWS]
