@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from abc import abstractmethod
-from typing import Any, ClassVar, NamedTuple, Protocol, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from diffgenz.record import Record
-from diffgenz.smooth import Leaf, Scalar, as_leaf
+from diffgenz.smooth import Leaf, as_leaf
 
 Number = jax.Array | np.ndarray | np.floating | float
 """One number, or an array of them: fits and reports work on whole columns."""
@@ -68,11 +68,12 @@ def parameter(median: float, spread: float = 1.0, maximum: float = math.inf) -> 
     return eqx.field(converter=as_leaf, default=median, metadata={"prior": prior})
 
 
+@runtime_checkable
 class Timer(Protocol):
     """A form bound to an accelerator."""
 
-    def __call__(self, shape: Any, /) -> Scalar:
-        """Seconds of one execution."""
+    def __call__(self, shape: Any, /) -> Leaf:
+        """Seconds of one execution, or of each where the shape holds arrays."""
         ...
 
 
