@@ -4,9 +4,11 @@ As `diffgenz.kernels.gemm`, with the units of work of all groups, and no split a
 
     x = groups (m + rows) (n + columns) / (tile units)      tiles per compute unit
     a = 2 tile units k / (FLOP/s efficiency) + prologue     one tile, through all of k
-    t = sqrt((a sqrt(x**2 + 1))**2 + (bytes / bandwidth)**2) + elements / bandwidth + launch
+    y = moved / efficiency + passed 2 groups m (n + k)       bytes
+    t = sqrt((a sqrt(x**2 + 1))**2 + (y / bandwidth)**2) + quantise groups m k / bandwidth + launch
 
-The last bytes are those of narrow formats, whose activations are quantised (per element of m k).
+Only the second operands must come from memory: the first operands and the outputs, of 2 B an element, pass through the last-level cache between
+kernels when they fit, so that less than their bytes may be paid (`passed` below 1). Narrow formats quantise their activations (per element of m k).
 """
 
 from typing import ClassVar, NamedTuple
@@ -19,7 +21,7 @@ from diffgenz.smooth import Leaf, Scalar
 
 
 class BatchedShape(NamedTuple):
-    """`groups` products (m, k) x (k, n), and the B that all of them move to and from memory."""
+    """`groups` products (m, k) x (k, n), and the B of all second operands (the weights), which come from memory."""
 
     m: Number
     n: Number
@@ -40,8 +42,8 @@ class BatchedGemm(Form):
     tile: Leaf = parameter(6000.0, 0.5)
     rows: Leaf = parameter(10.0)
     columns: Leaf = parameter(5.0)
-    quantise: Leaf = parameter(0.1)
-    row: Leaf = parameter(0.0003, 1.5)
+    passed: Leaf = parameter(1.0, 0.5)
+    quantise: Leaf = parameter(0.3, 1.5)
 
     @classmethod
     def work(cls, shape: BatchedShape) -> Work:
@@ -56,8 +58,8 @@ class BatchedGemm(Form):
             rows=self.rows,
             columns=self.columns,
             per_byte=1 / (chip.bandwidth * self.memory),
-            per_input=3 * self.quantise / chip.bandwidth,
-            row=self.row * chip.launch,
+            per_passed=2 * self.passed / chip.bandwidth,
+            per_input=self.quantise / chip.bandwidth,
             launch=self.launch * chip.launch,
         )
 
@@ -71,13 +73,14 @@ class BatchedTimer(eqx.Module):
     rows: Number
     columns: Number
     per_byte: Number
+    per_passed: Number
     per_input: Number
-    row: Number
     launch: Number
 
     def __call__(self, shape: BatchedShape) -> Scalar:
         m, n, k, groups, moved = shape
         x = groups * (m + self.rows) * (n + self.columns) * self.per_tile
         a = k * self.per_depth + self.prologue
-        moving = moved * self.per_byte
-        return jnp.sqrt(a * a * (x * x + 1) + moving * moving) + m * (groups * k * self.per_input + self.row) + self.launch
+        rows = groups * m
+        moving = moved * self.per_byte + rows * (n + k) * self.per_passed
+        return jnp.sqrt(a * a * (x * x + 1) + moving * moving) + rows * k * self.per_input + self.launch

@@ -27,7 +27,8 @@ import jax.numpy as jnp
 from diffgenz.kernels.form import Chip, Form, Number, Timer, Work, parameter
 from diffgenz.smooth import Leaf, Scalar
 
-QUERY_BLOCK = KEY_BLOCK = 128
+QUERY_BLOCK = 128
+TOKEN_BLOCK = 64
 ROW_BLOCK = 64
 ELEMENT = 2.0
 """B of an element of queries, of expanded keys and values, and of outputs."""
@@ -139,8 +140,8 @@ class LatentDecode(Form):
     slots: Leaf = parameter(1.0, 0.5)
     step: Leaf = parameter(0.3)
     fixed: Leaf = parameter(0.5)
-    merge: Leaf = parameter(1.0, 1.5)
-    merging: Leaf = parameter(0.5, 1.5)
+    merge: Leaf = parameter(0.5, 3.0)
+    merging: Leaf = parameter(5.0, 1.5)
     rows: Leaf = parameter(1.0)
     sequence: Leaf = parameter(0.002, 1.5)
     convert: Leaf = parameter(0.3, 2.0)
@@ -155,7 +156,7 @@ class LatentDecode(Form):
     def on(self, chip: Chip) -> Timer:
         return LatentDecodeTimer(
             per_slot=1 / (chip.units * self.slots),
-            per_width=2 * ROW_BLOCK * KEY_BLOCK * chip.units / (chip.flops * self.compute),
+            per_width=2 * ROW_BLOCK * TOKEN_BLOCK * chip.units / (chip.flops * self.compute),
             step=self.step * chip.launch,
             fixed=self.fixed * chip.launch,
             merge=self.merge * chip.launch,
@@ -186,7 +187,7 @@ class LatentDecodeTimer(eqx.Module):
     def __call__(self, shape: LatentDecodeShape) -> Scalar:
         sequences, queries, length, heads, latent, rope_dim, cache_size = shape
         rows, width = heads * queries, 2 * latent + rope_dim
-        tiles = jnp.ceil(length / KEY_BLOCK)
+        tiles = jnp.ceil(length / TOKEN_BLOCK)
         x = sequences * jnp.ceil(rows / ROW_BLOCK) * self.per_slot
         a = tiles * (width * self.per_width + self.step)
         b = self.merge + self.merging * x
