@@ -1,16 +1,19 @@
 """Recurrences over a state of fixed size: Mamba-2 (arXiv 2405.21060) and the gated delta rule (arXiv 2412.06464).
 
 Prefill takes a chunk of tokens at once. A head of a sequence is a chain: its chunks wait for each other, `step` seconds apart, and chains share the
-compute units; the products inside chunks, and what kernels write to memory for each other, do not wait:
+compute units. The products inside chunks, and what kernels write to memory for each other, do not wait; inside one chunk, tokens may:
 
     chunks = ceil(queries / chunk)
     x = sequences heads / (units slots)                        chains per compute unit
-    bytes = (read and written once + again (2 elements of each token and the state after each chunk)) / efficiency
-    t = chunks step sqrt(x**2 + 1) + sqrt((FLOP / (FLOP/s efficiency))**2 + (bytes / bandwidth)**2) + launch
+    c = (start + chunks step) (x**4 + 1)**(1/4)                whole chains do not split: sharper than p = 2
+    bytes = read and written once + again (2 elements of each value, and the state after each chunk)
+    t = c + min(queries, chunk) token + sqrt((FLOP / (FLOP/s efficiency))**2 + (bytes / (bandwidth efficiency))**2) + launch
 
 Decode reads and writes every state once, and takes a few tokens one after the other:
 
     t = sqrt((queries step)**2 + (bytes / (bandwidth efficiency))**2) + blocks sequences heads / units + launch
+
+Public tables of Mamba-2 hold its convolutions alone: the two share the delta rule's forms and priors, which its kernels' structure resembles.
 """
 
 from abc import abstractmethod
@@ -102,12 +105,14 @@ def delta_sizes(shape: DeltaShape) -> Sizes:
 class Scan(Form):
     """Prompts, in chunks."""
 
-    compute: Leaf = parameter(0.3, 0.7, 1.0)
-    memory: Leaf = parameter(0.7, 0.5, 1.0)
-    launch: Leaf = parameter(6.0, 0.7)
-    step: Leaf = parameter(1.0)
-    slots: Leaf = parameter(1.0, 0.7)
-    again: Leaf = parameter(2.0)
+    compute: Leaf = parameter(0.1, 1.0, 1.0)
+    memory: Leaf = parameter(0.8, 0.5, 1.0)
+    launch: Leaf = parameter(5.0, 0.7)
+    slots: Leaf = parameter(1.0, 0.5)
+    start: Leaf = parameter(1.0)
+    step: Leaf = parameter(0.7)
+    token: Leaf = parameter(0.01, 1.5)
+    again: Leaf = parameter(1.0, 1.5)
 
     @classmethod
     @abstractmethod
@@ -125,7 +130,9 @@ class Scan(Form):
         return ScanTimer(
             sizes=self.sizes,
             per_slot=1 / (chip.units * self.slots),
+            start=self.start * chip.launch,
             step=self.step * chip.launch,
+            token=self.token * chip.launch,
             per_flop=2 / (chip.flops * self.compute),
             per_byte=1 / (chip.bandwidth * self.memory),
             again=ELEMENT * self.again,
@@ -138,7 +145,9 @@ class ScanTimer(eqx.Module):
 
     sizes: object = eqx.field(static=True)
     per_slot: Number
+    start: Number
     step: Number
+    token: Number
     per_flop: Number
     per_byte: Number
     again: Number
@@ -148,10 +157,12 @@ class ScanTimer(eqx.Module):
         chains, queries, chunk, state, state_size, passes, pairwise, moved, inner = self.sizes(shape)
         chunks = jnp.ceil(queries / chunk)
         x = chains * self.per_slot
-        computing = chains * chunks * chunk * (passes * state + 0.5 * pairwise * chunk) * self.per_flop
+        square, taken = x * x, jnp.minimum(queries, chunk)
+        waiting = (self.start + chunks * self.step) * jnp.sqrt(jnp.sqrt(square * square + 1)) + taken * self.token
+        computing = chains * queries * (passes * state + 0.5 * pairwise * taken) * self.per_flop
         again = (2 * queries * inner + chunks * state) * self.again
         moving = chains * (queries * moved + 2 * state * state_size + again) * self.per_byte
-        return chunks * self.step * jnp.sqrt(x * x + 1) + jnp.sqrt(computing * computing + moving * moving) + self.launch
+        return waiting + jnp.sqrt(computing * computing + moving * moving) + self.launch
 
 
 class Update(Form):
