@@ -1,0 +1,240 @@
+"""Recurrences over a state of fixed size: Mamba-2 (arXiv 2405.21060) and the gated delta rule (arXiv 2412.06464).
+
+Prefill takes a chunk of tokens at once. A head of a sequence is a chain: its chunks wait for each other, `step` seconds apart, and chains share the
+compute units. The products inside chunks, and what kernels write to memory for each other, do not wait; inside one chunk, tokens may:
+
+    chunks = ceil(queries / chunk)
+    x = sequences heads / (units slots)                        chains per compute unit
+    c = (start + chunks step) (x**4 + 1)**(1/4)                whole chains do not split: sharper than p = 2
+    bytes = read and written once + again (2 elements of each value, and the state after each chunk)
+    t = c + min(queries, chunk) token + sqrt((FLOP / (FLOP/s efficiency))**2 + (bytes / (bandwidth efficiency))**2) + launch
+
+Decode reads and writes every state once, and takes a few tokens one after the other:
+
+    t = sqrt((queries step)**2 + (bytes / (bandwidth efficiency))**2) + blocks sequences heads / units + launch
+
+Public tables of Mamba-2 hold its convolutions alone: the two share the delta rule's forms and priors, which its kernels' structure resembles.
+"""
+
+from abc import abstractmethod
+from typing import ClassVar, NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from diffgenz.kernels.form import Chip, Form, Number, Timer, Work, parameter
+from diffgenz.smooth import Leaf, Scalar
+
+ELEMENT = 2.0
+"""B of an element of queries, keys, values and outputs."""
+
+
+class Mamba2Shape(NamedTuple):
+    """A Mamba-2 scan.
+
+    Arguments:
+        sequences: at once. queries: new tokens of each. heads, head_dim: of this device, and of each. state: width of B and C.
+        groups: of heads that share B and C, of this device. chunk: tokens of a chunk. state_size: B of an element of the state.
+    """
+
+    sequences: Number
+    queries: Number
+    heads: Number
+    head_dim: Number
+    state: Number
+    groups: Number
+    chunk: Number
+    state_size: Number = 4.0
+
+
+class DeltaShape(NamedTuple):
+    """A gated delta rule.
+
+    Arguments:
+        sequences: at once. queries: new tokens of each. key_heads, key_dim, value_heads, value_dim: of this device, and of each.
+        chunk: tokens of a chunk. state_size: B of an element of the state (the mean, where it is read and written in different formats).
+    """
+
+    sequences: Number
+    queries: Number
+    key_heads: Number
+    key_dim: Number
+    value_heads: Number
+    value_dim: Number
+    chunk: Number
+    state_size: Number = 4.0
+
+
+class Sizes(NamedTuple):
+    """What every recurrence is made of.
+
+    Arguments:
+        chains: heads of all sequences. queries, chunk: tokens of each sequence, and of a chunk.
+        state: elements, and state_size: B of one. passes: multiply-adds per token and element of the state.
+        pairwise: multiply-adds per pair of tokens of a chunk. moved: B per token and chain that are read and written once.
+        inner: elements of a token's values, per chain.
+    """
+
+    chains: Number
+    queries: Number
+    chunk: Number
+    state: Number
+    state_size: Number
+    passes: float
+    pairwise: Number
+    moved: Number
+    inner: Number
+
+
+def mamba2_sizes(shape: Mamba2Shape) -> Sizes:
+    """Values and a time step in, values out; B and C per group; update and readout, and the scores of a chunk."""
+    sequences, queries, heads, head_dim, state, groups, chunk, state_size = shape
+    shared = state * groups / heads
+    moved = ELEMENT * (2 * head_dim + 2 * shared + 1)
+    return Sizes(sequences * heads, queries, chunk, head_dim * state, state_size, 2.0, head_dim + shared, moved, head_dim)
+
+
+def delta_sizes(shape: DeltaShape) -> Sizes:
+    """Keys and queries per key head; values in and out, decay and learning rate; recall, correction and readout (`models.linear_attention`)."""
+    sequences, queries, key_heads, key_dim, heads, value_dim, chunk, state_size = shape
+    moved = ELEMENT * (2 * value_dim + 2 * key_dim * key_heads / heads + 4)
+    pairwise = 3 * key_dim + 2 * value_dim + chunk / 3
+    return Sizes(sequences * heads, queries, chunk, key_dim * value_dim, state_size, 3.0, pairwise, moved, value_dim)
+
+
+class Scan(Form):
+    """Prompts, in chunks."""
+
+    compute: Leaf = parameter(0.1, 1.0, 1.0)
+    memory: Leaf = parameter(0.8, 0.5, 1.0)
+    launch: Leaf = parameter(5.0, 0.7)
+    slots: Leaf = parameter(1.0, 0.5)
+    start: Leaf = parameter(1.0)
+    step: Leaf = parameter(0.7)
+    token: Leaf = parameter(0.01, 1.5)
+    again: Leaf = parameter(1.0, 1.5)
+
+    @classmethod
+    @abstractmethod
+    def sizes(cls, shape: NamedTuple) -> Sizes:
+        """The shape's sizes."""
+
+    @classmethod
+    def work(cls, shape: NamedTuple) -> Work:
+        chains, queries, chunk, state, state_size, passes, pairwise, moved, _ = cls.sizes(shape)
+        tokens = chains * queries
+        pairs = 0.5 * (jnp.minimum(chunk, queries) + 1)
+        return Work(jnp.minimum(2 * tokens * (passes * state + pairwise * pairs), 2 * tokens * passes * state), tokens * moved)
+
+    def on(self, chip: Chip) -> Timer:
+        return ScanTimer(
+            sizes=self.sizes,
+            per_slot=1 / (chip.units * self.slots),
+            start=self.start * chip.launch,
+            step=self.step * chip.launch,
+            token=self.token * chip.launch,
+            per_flop=2 / (chip.flops * self.compute),
+            per_byte=1 / (chip.bandwidth * self.memory),
+            again=ELEMENT * self.again,
+            launch=self.launch * chip.launch,
+        )
+
+
+class ScanTimer(eqx.Module):
+    """A `Scan` on one accelerator."""
+
+    sizes: object = eqx.field(static=True)
+    per_slot: Number
+    start: Number
+    step: Number
+    token: Number
+    per_flop: Number
+    per_byte: Number
+    again: Number
+    launch: Number
+
+    def __call__(self, shape: NamedTuple) -> Scalar:
+        chains, queries, chunk, state, state_size, passes, pairwise, moved, inner = self.sizes(shape)
+        chunks = jnp.ceil(queries / chunk)
+        x = chains * self.per_slot
+        square, taken = x * x, jnp.minimum(queries, chunk)
+        waiting = (self.start + chunks * self.step) * jnp.sqrt(jnp.sqrt(square * square + 1)) + taken * self.token
+        computing = chains * queries * (passes * state + 0.5 * pairwise * taken) * self.per_flop
+        again = (2 * queries * inner + chunks * state) * self.again
+        moving = chains * (queries * moved + 2 * state * state_size + again) * self.per_byte
+        return waiting + jnp.sqrt(computing * computing + moving * moving) + self.launch
+
+
+class Update(Form):
+    """Decode: states updated token by token.
+
+    Of the state, `work` counts the reading alone: what is written may stay in a write-back cache.
+    """
+
+    memory: Leaf = parameter(0.85, 0.5, 1.0)
+    launch: Leaf = parameter(1.5, 0.5)
+    step: Leaf = parameter(1.0)
+    blocks: Leaf = parameter(0.01, 1.5)
+
+    @classmethod
+    @abstractmethod
+    def sizes(cls, shape: NamedTuple) -> Sizes:
+        """The shape's sizes."""
+
+    @classmethod
+    def work(cls, shape: NamedTuple) -> Work:
+        chains, queries, _, state, state_size, passes, _, moved, _ = cls.sizes(shape)
+        return Work(2 * chains * queries * passes * state, chains * (queries * moved + state * jnp.minimum(state_size, 2.0)))
+
+    def on(self, chip: Chip) -> Timer:
+        return UpdateTimer(
+            sizes=self.sizes,
+            per_byte=1 / (chip.bandwidth * self.memory),
+            step=self.step * chip.launch,
+            per_chain=self.blocks * chip.launch / chip.units,
+            launch=self.launch * chip.launch,
+        )
+
+
+class UpdateTimer(eqx.Module):
+    """An `Update` on one accelerator."""
+
+    sizes: object = eqx.field(static=True)
+    per_byte: Number
+    step: Number
+    per_chain: Number
+    launch: Number
+
+    def __call__(self, shape: NamedTuple) -> Scalar:
+        chains, queries, _, state, state_size, _, _, moved, _ = self.sizes(shape)
+        waiting = queries * self.step
+        moving = chains * (queries * moved + 2 * state * state_size) * self.per_byte
+        return jnp.sqrt(waiting * waiting + moving * moving) + chains * self.per_chain + self.launch
+
+
+class Mamba2Prefill(Scan):
+    """Mamba-2 over prompts."""
+
+    Shape: ClassVar[type] = Mamba2Shape
+    sizes = staticmethod(mamba2_sizes)
+
+
+class Mamba2Decode(Update):
+    """Mamba-2 over new tokens of running sequences."""
+
+    Shape: ClassVar[type] = Mamba2Shape
+    sizes = staticmethod(mamba2_sizes)
+
+
+class DeltaPrefill(Scan):
+    """The gated delta rule over prompts."""
+
+    Shape: ClassVar[type] = DeltaShape
+    sizes = staticmethod(delta_sizes)
+
+
+class DeltaDecode(Update):
+    """The gated delta rule over new tokens of running sequences."""
+
+    Shape: ClassVar[type] = DeltaShape
+    sizes = staticmethod(delta_sizes)
