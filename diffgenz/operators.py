@@ -334,7 +334,7 @@ def per_head_linear(name: str, rows: Scalar, heads: Scalar, outputs: Scalar, inp
         parameters=parameters,
         parameter_size=weight_size,
         kernel="batched",
-        shape=BatchedShape(rows, outputs, inputs, heads, weights + read + written),
+        shape=BatchedShape(rows, outputs, inputs, heads, weights),
     )
 
 

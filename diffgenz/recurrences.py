@@ -2,7 +2,7 @@
 
 import jax.numpy as jnp
 
-from diffgenz.kernels.shapes import DeltaShape, ElementwiseShape, Mamba2Shape
+from diffgenz.kernels.shapes import ConvShape, DeltaShape, Mamba2Shape
 from diffgenz.operators import Kind, Operator
 from diffgenz.smooth import Scalar
 from diffgenz.step import Step
@@ -29,8 +29,8 @@ def causal_conv(step: Step, channels: Scalar, width: Scalar, *, bias: bool) -> O
         parameters=parameters,
         parameter_size=size,
         cached=state,
-        kernel="elementwise",
-        shape=ElementwiseShape(parameters * size + 2 * (moved + state)),
+        kernel="conv_decode" if step.decoding else "conv_prefill",
+        shape=ConvShape(step.sequences, step.queries, channels, width),
     )
 
 

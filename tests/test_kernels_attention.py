@@ -7,9 +7,10 @@ import pytest
 
 from diffgenz.calibrating.aiconfigurator import attention
 from diffgenz.errors import InputError
-from diffgenz.kernels.decode import Decode, DecodeShape
+from diffgenz.kernels.decode import Decode
 from diffgenz.kernels.form import Chip
-from diffgenz.kernels.prefill import Prefill, PrefillShape, mean_keys
+from diffgenz.kernels.prefill import Prefill, mean_keys
+from diffgenz.kernels.shapes import DecodeShape, PrefillShape
 
 CHIP = Chip(flops=1e15, bandwidth=4e12, launch=2e-6, units=100.0)
 PROMPT = PrefillShape(2.0, 256.0, 0.0, 8.0, 2.0, 128.0, 256.0, 2.0)

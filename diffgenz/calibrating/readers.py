@@ -3,11 +3,23 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from diffgenz.calibrating.aiconfigurator.attention import decode, prefill
 from diffgenz.calibrating.aiconfigurator.gemm import gemm
+from diffgenz.calibrating.aiconfigurator.latent import absorbed, latent_decode, latent_prefill
+from diffgenz.calibrating.aiconfigurator.scans import delta, mamba2
 from diffgenz.calibrating.samples import Samples
 from diffgenz.errors import InputError
 
-TABLES: dict[str, Callable[[Path], list[Samples]]] = {"gemm_perf": gemm}
+TABLES: dict[str, Callable[[Path], list[Samples]]] = {
+    "gemm_perf": gemm,
+    "mla_bmm_perf": absorbed,
+    "context_attention_perf": prefill,
+    "generation_attention_perf": decode,
+    "context_mla_perf": latent_prefill,
+    "generation_mla_perf": latent_decode,
+    "mamba2_perf": mamba2,
+    "gdn_perf": delta,
+}
 """Readers of aiconfigurator's tables, by the name of the file."""
 
 

@@ -13,7 +13,8 @@ from diffgenz.specs import read_spec
 
 FAMILIES = {
     "gemm": ("gemm", "batched", "elementwise"),
-    "attention": ("prefill", "decode", "latent_prefill", "latent_decode", "mamba2_prefill", "mamba2_decode", "delta_prefill", "delta_decode"),
+    "attention": ("prefill", "decode", "latent_prefill", "latent_decode"),
+    "recurrence": ("mamba2_prefill", "mamba2_decode", "delta_prefill", "delta_decode", "conv_prefill", "conv_decode"),
     "experts": ("experts",),
     "network": ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "dispatch", "combine"),
 }

@@ -11,23 +11,14 @@ Only the second operands must come from memory: the first operands and the outpu
 kernels when they fit, so that less than their bytes may be paid (`passed` below 1). Narrow formats quantise their activations (per element of m k).
 """
 
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
 
-from diffgenz.kernels.form import Chip, Form, Number, Timer, Work, parameter
+from diffgenz.kernels.form import Chip, Form, Timer, Work, parameter
+from diffgenz.kernels.shapes import BatchedShape, Number
 from diffgenz.smooth import Leaf, Scalar
-
-
-class BatchedShape(NamedTuple):
-    """`groups` products (m, k) x (k, n), and the B of all second operands (the weights), which come from memory."""
-
-    m: Number
-    n: Number
-    k: Number
-    groups: Number
-    moved: Number
 
 
 class BatchedGemm(Form):

@@ -6,24 +6,16 @@
 Some kernels give every sequence's channel a block of its own, however few its tokens; others take 8 tokens to a block, one after the other.
 """
 
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
 
-from diffgenz.kernels.form import Chip, Form, Number, Timer, Work, parameter
+from diffgenz.kernels.form import Chip, Form, Timer, Work, parameter
+from diffgenz.kernels.shapes import ConvShape, Number
 from diffgenz.smooth import Leaf, Scalar
 
 TOKEN_BLOCK = 8
-
-
-class ConvShape(NamedTuple):
-    """`queries` new tokens of each of `sequences`, `channels` of this device, `width` taps of a filter."""
-
-    sequences: Number
-    queries: Number
-    channels: Number
-    width: Number
 
 
 class CausalConv(Form):

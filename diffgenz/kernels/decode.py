@@ -13,13 +13,14 @@ The terms under the root: throughput of all rows; latency of one at the best num
 The form of the middle one is sqrt(a b) for long rows (splits of equal cost to their merging) and a for short ones (no split).
 """
 
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
 
-from diffgenz.kernels.form import Chip, Form, Number, Timer, Work, parameter
+from diffgenz.kernels.form import Chip, Form, Timer, Work, parameter
 from diffgenz.kernels.prefill import mean_keys
+from diffgenz.kernels.shapes import DecodeShape, Number
 from diffgenz.smooth import Leaf
 
 TILE = 128
@@ -27,27 +28,6 @@ TILE = 128
 
 WIDEST_GROUP = 32
 """Query heads per KV head beyond which some libraries (TensorRT-LLM's XQA) fall back on another kernel."""
-
-
-class DecodeShape(NamedTuple):
-    """One execution.
-
-    Arguments:
-        sequences: in the batch. queries: new tokens of each (1; more where drafts are verified).
-        length: tokens in the cache, the new ones included. heads, kv_heads, head_dim: as the accelerator holds them.
-        window: keys that a query attends to at most; length where there is no window. cache_size: B per element of the KV cache.
-    """
-
-    sequences: Number
-    queries: Number
-    length: Number
-    heads: Number
-    kv_heads: Number
-    head_dim: Number
-    window: Number
-    cache_size: Number
-
-    SPLIT = ("sequences", "queries", "length", "heads", "kv_heads", "head_dim", "window")  # both formats of the cache: one fold
 
 
 class Decode(Form):

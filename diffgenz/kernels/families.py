@@ -1,10 +1,30 @@
 """Every kernel family, and every form by name: what readers ask for and fit files refer to. A new one is one line."""
 
+from diffgenz.kernels.batched import BatchedGemm
+from diffgenz.kernels.conv import CausalConv
+from diffgenz.kernels.decode import Decode
 from diffgenz.kernels.elementwise import Elementwise
 from diffgenz.kernels.form import Form
 from diffgenz.kernels.gemm import Gemm, QuantisedGemm
+from diffgenz.kernels.latent import LatentDecode, LatentPrefill
+from diffgenz.kernels.prefill import Prefill
+from diffgenz.kernels.scans import DeltaDecode, DeltaPrefill, Mamba2Decode, Mamba2Prefill
 
-FAMILIES: dict[str, type[Form]] = {"gemm": Gemm, "elementwise": Elementwise}
+FAMILIES: dict[str, type[Form]] = {
+    "gemm": Gemm,
+    "batched": BatchedGemm,
+    "prefill": Prefill,
+    "decode": Decode,
+    "latent_prefill": LatentPrefill,
+    "latent_decode": LatentDecode,
+    "mamba2_prefill": Mamba2Prefill,
+    "mamba2_decode": Mamba2Decode,
+    "delta_prefill": DeltaPrefill,
+    "delta_decode": DeltaDecode,
+    "conv_prefill": CausalConv,
+    "conv_decode": CausalConv,
+    "elementwise": Elementwise,
+}
 """The form of each family, in formats that are multiplied as they are stored."""
 
 QUANTISED: dict[str, type[Form]] = {"gemm": QuantisedGemm}

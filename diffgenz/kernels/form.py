@@ -4,7 +4,7 @@ import dataclasses
 import math
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple, Protocol, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from diffgenz.kernels.shapes import Number
 from diffgenz.record import Record
-from diffgenz.smooth import Leaf, Scalar, as_leaf
+from diffgenz.smooth import Leaf, as_leaf
 
 
 class Chip(NamedTuple):
@@ -33,6 +33,7 @@ class Chip(NamedTuple):
         return Chip(self.flops / flops, self.bandwidth / bandwidth, self.launch * launch, self.units)
 
 
+@runtime_checkable
 class Least(Protocol):
     """What executions do at least."""
 
@@ -78,7 +79,7 @@ def parameter(median: float, spread: float = 1.0, maximum: float = math.inf) -> 
     return eqx.field(converter=as_leaf, default=median, metadata={"prior": prior})
 
 
-Timer = Callable[[Any], Scalar]
+Timer = Callable[[Any], Any]
 """A form bound to an accelerator: from a shape to the seconds of one execution."""
 
 

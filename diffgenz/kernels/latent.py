@@ -19,12 +19,13 @@ Decode. All heads share one key of latent + rope dimensions and one value of lat
     t = sqrt((a u + fixed x)**2 + (bytes / bandwidth)**2) + launch + converted bytes / bandwidth
 """
 
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
 
-from diffgenz.kernels.form import Chip, Form, Number, Timer, Work, parameter
+from diffgenz.kernels.form import Chip, Form, Timer, Work, parameter
+from diffgenz.kernels.shapes import LatentDecodeShape, LatentPrefillShape, Number
 from diffgenz.smooth import Leaf, Scalar
 
 QUERY_BLOCK = 128
@@ -32,39 +33,6 @@ TOKEN_BLOCK = 64
 ROW_BLOCK = 64
 ELEMENT = 2.0
 """B of an element of queries, of expanded keys and values, and of outputs."""
-
-
-class LatentPrefillShape(NamedTuple):
-    """Prompts whose keys and values are expanded per head.
-
-    Arguments:
-        sequences: prompts at once. queries: new tokens of each. context: tokens of each that were cached before.
-        heads: of this device. query_dim, value_dim: of a head: 192 and 128 in DeepSeek's; 576 and 512 where a kernel reads the latent itself.
-    """
-
-    sequences: Number
-    queries: Number
-    context: Number
-    heads: Number
-    query_dim: Number
-    value_dim: Number
-
-
-class LatentDecodeShape(NamedTuple):
-    """New tokens of running sequences, in the absorbed form.
-
-    Arguments:
-        sequences: at once. queries: new tokens of each. length: tokens of each in the cache, the new ones included.
-        heads: of this device. latent, rope_dim: elements of a token in the cache: 512 and 64 in DeepSeek's. cache_size: B of one.
-    """
-
-    sequences: Number
-    queries: Number
-    length: Number
-    heads: Number
-    latent: Number
-    rope_dim: Number
-    cache_size: Number
 
 
 class LatentPrefill(Form):

@@ -11,38 +11,17 @@
 many KV heads. It does not follow the bandwidth (measured: H200 is no faster at it than H100); bytes / bandwidth is the true floor beside it.
 """
 
-from typing import ClassVar, NamedTuple
+from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
 
-from diffgenz.kernels.form import Chip, Form, Number, Timer, Work, parameter
+from diffgenz.kernels.form import Chip, Form, Timer, Work, parameter
+from diffgenz.kernels.shapes import Number, PrefillShape
 from diffgenz.smooth import Leaf
 
 BLOCK = 128
 """Queries, and keys, in a block."""
-
-
-class PrefillShape(NamedTuple):
-    """One execution.
-
-    Arguments:
-        sequences: in the batch. queries: new tokens of each. context: its tokens that are in the cache already.
-        heads, kv_heads, head_dim: as the accelerator holds them.
-        window: keys that a query attends to at most, itself included; context + queries where there is no window.
-        cache_size: B per element of the KV cache.
-    """
-
-    sequences: Number
-    queries: Number
-    context: Number
-    heads: Number
-    kv_heads: Number
-    head_dim: Number
-    window: Number
-    cache_size: Number
-
-    SPLIT = ("sequences", "queries", "context", "heads", "kv_heads", "head_dim", "window")  # both formats of the cache: one fold
 
 
 def mean_keys(queries: Number, context: Number, window: Number) -> Number:

@@ -16,53 +16,18 @@ Decode reads and writes every state once, and takes a few tokens one after the o
 Public tables of Mamba-2 hold its convolutions alone: the two share the delta rule's forms and priors, which its kernels' structure resembles.
 """
 
-from abc import abstractmethod
-from typing import ClassVar, NamedTuple
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
 
-from diffgenz.kernels.form import Chip, Form, Number, Timer, Work, parameter
-from diffgenz.smooth import Leaf, Scalar
+from diffgenz.kernels.form import Chip, Form, Timer, Work, parameter
+from diffgenz.kernels.shapes import DeltaShape, Mamba2Shape, Number
+from diffgenz.smooth import Leaf
 
 ELEMENT = 2.0
 """B of an element of queries, keys, values and outputs."""
-
-
-class Mamba2Shape(NamedTuple):
-    """A Mamba-2 scan.
-
-    Arguments:
-        sequences: at once. queries: new tokens of each. heads, head_dim: of this device, and of each. state: width of B and C.
-        groups: of heads that share B and C, of this device. chunk: tokens of a chunk. state_size: B of an element of the state.
-    """
-
-    sequences: Number
-    queries: Number
-    heads: Number
-    head_dim: Number
-    state: Number
-    groups: Number
-    chunk: Number
-    state_size: Number = 4.0
-
-
-class DeltaShape(NamedTuple):
-    """A gated delta rule.
-
-    Arguments:
-        sequences: at once. queries: new tokens of each. key_heads, key_dim, value_heads, value_dim: of this device, and of each.
-        chunk: tokens of a chunk. state_size: B of an element of the state (the mean, where it is read and written in different formats).
-    """
-
-    sequences: Number
-    queries: Number
-    key_heads: Number
-    key_dim: Number
-    value_heads: Number
-    value_dim: Number
-    chunk: Number
-    state_size: Number = 4.0
 
 
 class Sizes(NamedTuple):
@@ -114,14 +79,12 @@ class Scan(Form):
     token: Leaf = parameter(0.01, 1.5)
     again: Leaf = parameter(1.0, 1.5)
 
-    @classmethod
-    @abstractmethod
-    def sizes(cls, shape: NamedTuple) -> Sizes:
-        """The shape's sizes."""
+    sizes: ClassVar[Callable[[Any], Sizes]]
+    """The sizes of a shape."""
 
     @classmethod
-    def work(cls, shape: NamedTuple) -> Work:
-        chains, queries, chunk, state, state_size, passes, pairwise, moved, _ = cls.sizes(shape)
+    def work(cls, shape: Any) -> Work:
+        chains, queries, chunk, state, _, passes, pairwise, moved, _ = cls.sizes(shape)
         tokens = chains * queries
         pairs = 0.5 * (jnp.minimum(chunk, queries) + 1)
         return Work(jnp.minimum(2 * tokens * (passes * state + pairwise * pairs), 2 * tokens * passes * state), tokens * moved)
@@ -143,7 +106,7 @@ class Scan(Form):
 class ScanTimer(eqx.Module):
     """A `Scan` on one accelerator."""
 
-    sizes: object = eqx.field(static=True)
+    sizes: Callable[[Any], Sizes] = eqx.field(static=True)
     per_slot: Number
     start: Number
     step: Number
@@ -153,7 +116,7 @@ class ScanTimer(eqx.Module):
     again: Number
     launch: Number
 
-    def __call__(self, shape: NamedTuple) -> Scalar:
+    def __call__(self, shape: Any) -> Number:
         chains, queries, chunk, state, state_size, passes, pairwise, moved, inner = self.sizes(shape)
         chunks = jnp.ceil(queries / chunk)
         x = chains * self.per_slot
@@ -176,13 +139,11 @@ class Update(Form):
     step: Leaf = parameter(1.0)
     blocks: Leaf = parameter(0.01, 1.5)
 
-    @classmethod
-    @abstractmethod
-    def sizes(cls, shape: NamedTuple) -> Sizes:
-        """The shape's sizes."""
+    sizes: ClassVar[Callable[[Any], Sizes]]
+    """The sizes of a shape."""
 
     @classmethod
-    def work(cls, shape: NamedTuple) -> Work:
+    def work(cls, shape: Any) -> Work:
         chains, queries, _, state, state_size, passes, _, moved, _ = cls.sizes(shape)
         return Work(2 * chains * queries * passes * state, chains * (queries * moved + state * jnp.minimum(state_size, 2.0)))
 
@@ -199,13 +160,13 @@ class Update(Form):
 class UpdateTimer(eqx.Module):
     """An `Update` on one accelerator."""
 
-    sizes: object = eqx.field(static=True)
+    sizes: Callable[[Any], Sizes] = eqx.field(static=True)
     per_byte: Number
     step: Number
     per_chain: Number
     launch: Number
 
-    def __call__(self, shape: NamedTuple) -> Scalar:
+    def __call__(self, shape: Any) -> Number:
         chains, queries, _, state, state_size, _, _, moved, _ = self.sizes(shape)
         waiting = queries * self.step
         moving = chains * (queries * moved + 2 * state * state_size) * self.per_byte

@@ -19,7 +19,7 @@ class GemmShape(NamedTuple):
 
 
 class BatchedShape(NamedTuple):
-    """`groups` products (m, k) x (k, n) in one kernel, and the B that all move to and from memory."""
+    """`groups` products (m, k) x (k, n), and the B of all second operands (the weights), which come from memory."""
 
     m: Number
     n: Number
@@ -29,9 +29,13 @@ class BatchedShape(NamedTuple):
 
 
 class PrefillShape(NamedTuple):
-    """Causal attention of `queries` new tokens of each sequence over them and `context` cached ones.
+    """One execution.
 
-    window: keys that a query sees, at most context + queries. cache_size: B per element of the KV cache.
+    Arguments:
+        sequences: in the batch. queries: new tokens of each. context: its tokens that are in the cache already.
+        heads, kv_heads, head_dim: as the accelerator holds them.
+        window: keys that a query attends to at most, itself included; context + queries where there is no window.
+        cache_size: B per element of the KV cache.
     """
 
     sequences: Number
@@ -43,11 +47,16 @@ class PrefillShape(NamedTuple):
     window: Number
     cache_size: Number
 
+    SPLIT = ("sequences", "queries", "context", "heads", "kv_heads", "head_dim", "window")  # both formats of the cache: one fold
+
 
 class DecodeShape(NamedTuple):
-    """Attention of `queries` new tokens of each sequence (1, or drafts too) over the `length` tokens cached, themselves included.
+    """One execution.
 
-    window: keys that a query sees, at most `length`. cache_size: B per element of the KV cache.
+    Arguments:
+        sequences: in the batch. queries: new tokens of each (1; more where drafts are verified).
+        length: tokens in the cache, the new ones included. heads, kv_heads, head_dim: as the accelerator holds them.
+        window: keys that a query attends to at most; length where there is no window. cache_size: B per element of the KV cache.
     """
 
     sequences: Number
@@ -59,9 +68,16 @@ class DecodeShape(NamedTuple):
     window: Number
     cache_size: Number
 
+    SPLIT = ("sequences", "queries", "length", "heads", "kv_heads", "head_dim", "window")  # both formats of the cache: one fold
+
 
 class LatentPrefillShape(NamedTuple):
-    """Causal multi-head attention over keys and values expanded from latent vectors, otherwise as `PrefillShape`."""
+    """Prompts whose keys and values are expanded per head.
+
+    Arguments:
+        sequences: prompts at once. queries: new tokens of each. context: tokens of each that were cached before.
+        heads: of this device. query_dim, value_dim: of a head: 192 and 128 in DeepSeek's; 576 and 512 where a kernel reads the latent itself.
+    """
 
     sequences: Number
     queries: Number
@@ -72,7 +88,12 @@ class LatentPrefillShape(NamedTuple):
 
 
 class LatentDecodeShape(NamedTuple):
-    """Absorbed multi-query attention over latent vectors of latent + rope_dim, otherwise as `DecodeShape`."""
+    """New tokens of running sequences, in the absorbed form.
+
+    Arguments:
+        sequences: at once. queries: new tokens of each. length: tokens of each in the cache, the new ones included.
+        heads: of this device. latent, rope_dim: elements of a token in the cache: 512 and 64 in DeepSeek's. cache_size: B of one.
+    """
 
     sequences: Number
     queries: Number
@@ -107,7 +128,12 @@ class ExpertsShape(NamedTuple):
 
 
 class Mamba2Shape(NamedTuple):
-    """A Mamba-2 scan of `queries` new tokens of each sequence: `heads` states of head_dim x state, B and C shared in `groups`."""
+    """A Mamba-2 scan.
+
+    Arguments:
+        sequences: at once. queries: new tokens of each. heads, head_dim: of this device, and of each. state: width of B and C.
+        groups: of heads that share B and C, of this device. chunk: tokens of a chunk. state_size: B of an element of the state.
+    """
 
     sequences: Number
     queries: Number
@@ -116,10 +142,16 @@ class Mamba2Shape(NamedTuple):
     state: Number
     groups: Number
     chunk: Number
+    state_size: Number = 4.0
 
 
 class DeltaShape(NamedTuple):
-    """A gated delta rule over `queries` new tokens of each sequence: a state of key_dim x value_dim for each value head."""
+    """A gated delta rule.
+
+    Arguments:
+        sequences: at once. queries: new tokens of each. key_heads, key_dim, value_heads, value_dim: of this device, and of each.
+        chunk: tokens of a chunk. state_size: B of an element of the state (the mean, where it is read and written in different formats).
+    """
 
     sequences: Number
     queries: Number
@@ -128,6 +160,7 @@ class DeltaShape(NamedTuple):
     value_heads: Number
     value_dim: Number
     chunk: Number
+    state_size: Number = 4.0
 
 
 class ElementwiseShape(NamedTuple):
@@ -141,3 +174,12 @@ class CollectiveShape(NamedTuple):
 
     ranks: Number
     volume: Number
+
+
+class ConvShape(NamedTuple):
+    """`queries` new tokens of each of `sequences`, `channels` of this device, `width` taps of a filter."""
+
+    sequences: Number
+    queries: Number
+    channels: Number
+    width: Number

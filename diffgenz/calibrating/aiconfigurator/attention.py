@@ -9,8 +9,9 @@ from diffgenz.calibrating.aiconfigurator.frames import FORMATS, frame_of, need, 
 from diffgenz.calibrating.samples import Samples
 from diffgenz.errors import InputError, unknown
 from diffgenz.formats import FORMATS as SIZES
-from diffgenz.kernels.decode import Decode, DecodeShape
-from diffgenz.kernels.prefill import Prefill, PrefillShape
+from diffgenz.kernels.decode import Decode
+from diffgenz.kernels.prefill import Prefill
+from diffgenz.kernels.shapes import DecodeShape, PrefillShape
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,8 +11,9 @@ from diffgenz.calibrating.aiconfigurator.frames import FORMATS, frame_of, need, 
 from diffgenz.calibrating.samples import Samples
 from diffgenz.errors import InputError
 from diffgenz.formats import FORMATS as SIZES
-from diffgenz.kernels.batched import BatchedGemm, BatchedShape
-from diffgenz.kernels.latent import LatentDecode, LatentDecodeShape, LatentPrefill, LatentPrefillShape
+from diffgenz.kernels.batched import BatchedGemm
+from diffgenz.kernels.latent import LatentDecode, LatentPrefill
+from diffgenz.kernels.shapes import BatchedShape, LatentDecodeShape, LatentPrefillShape
 
 LATENT, ROPE, QUERY, VALUE = 512.0, 64.0, 192.0, 128.0
 
@@ -39,7 +40,7 @@ def latent_prefill(path: Path) -> list[Samples]:
 
 
 def latent_decode(path: Path) -> list[Samples]:
-    """The samples of a generation_mla_perf table: batch_size, step (the cache holds one token more), num_heads and latency in ms, by kv_cache_dtype."""
+    """The samples of a generation_mla_perf table: batch_size, step (the cache holds one token more), num_heads, latency in ms, by kv_cache_dtype."""
     frame = frame_of(path)
     need(frame, COLUMNS, path)
     found = []
@@ -70,7 +71,7 @@ def absorbed(path: Path) -> list[Samples]:
         m, groups = (rows[name].to_numpy(float) for name in ("num_tokens", "num_heads"))
         n, k = np.where(before, LATENT, VALUE), np.where(before, VALUE, LATENT)
         shape = BatchedShape(m, n, k, groups, SIZES[format].size * groups * n * k)
-        found.append(Samples(BatchedGemm, "batched_gemm", format, source, kernel, shape, _seconds(rows)))
+        found.append(Samples(BatchedGemm, "batched", format, source, kernel, shape, _seconds(rows)))
     return found
 
 

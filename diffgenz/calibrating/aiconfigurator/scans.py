@@ -12,8 +12,9 @@ import numpy as np
 from diffgenz.calibrating.aiconfigurator.frames import frame_of, need, parts
 from diffgenz.calibrating.samples import Samples
 from diffgenz.errors import InputError
-from diffgenz.kernels.conv import CausalConv, ConvShape
-from diffgenz.kernels.scans import DeltaDecode, DeltaPrefill, DeltaShape, Mamba2Decode, Mamba2Prefill, Mamba2Shape
+from diffgenz.kernels.conv import CausalConv
+from diffgenz.kernels.scans import DeltaDecode, DeltaPrefill, Mamba2Decode, Mamba2Prefill
+from diffgenz.kernels.shapes import ConvShape, DeltaShape, Mamba2Shape
 
 if TYPE_CHECKING:
     import pandas as pd
