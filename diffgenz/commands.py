@@ -12,13 +12,15 @@ import numpy as np
 
 from diffgenz.attribution import RESOURCES, Breakdown, breakdown
 from diffgenz.errors import InputError
+from diffgenz.fits import sources
 from diffgenz.footprint import Memory
 from diffgenz.format_flags import precision_json, precision_of
 from diffgenz.hardware import Platform
-from diffgenz.inference import Estimate
+from diffgenz.inference import Estimate, Phases
 from diffgenz.inference import estimate as estimate_one
 from diffgenz.models.huggingface import load_model
 from diffgenz.models.model import Model
+from diffgenz.roofline import kernel_format
 from diffgenz.sensitivity import elasticities, metric_named
 from diffgenz.serving_flags import serving_json, serving_line, serving_of
 from diffgenz.smallest import Layout, smallest_layout
@@ -38,7 +40,7 @@ class Deployment:
         self.data = options.dp
         self.model: Model = load_model(options.model)
         self.spec = read_spec(options.system)
-        self.platform = Platform.from_spec(self.spec, accelerators)
+        self.platform = Platform.from_spec(self.spec, accelerators, options.fit)
         self.plan = plan_of(options, self.layout)
         self.precision, self.formats = precision_of(options, self.platform.accelerator)
         self.serving = serving_of(options, self.layout.tensor, self.precision)
@@ -68,9 +70,32 @@ class Deployment:
                 f"{ranks}; {prompt} in, {self.output_tokens:g} out",
                 *([] if self.serving is None else [serving_line(self.serving)]),
                 self.formats,
-                "uncalibrated: smooth roofline with launch latency, peaks fully reached",
+                kernels_line(self.sources),
             ]
         )
+
+    @property
+    def sources(self) -> dict[str, str]:
+        """What times each family of kernels that the model is made of."""
+        workload = self.workload(self.batches[0])
+        phases = jax.eval_shape(lambda: Phases.of(self.model, self.platform, workload, self.plan, self.precision, self.serving))
+        operators = (*phases.prefill.operators, *phases.decode.operators)
+        used = dict.fromkeys((op.kernel, kernel_format(op, self.precision)) for op in operators if op.kernel)
+        return sources(self.platform.accelerator.kernels, used)
+
+
+def kernels_line(found: dict[str, str]) -> str:
+    """What times the kernels, for people: each source, and the families of those that are not of the first."""
+    groups: dict[str, list[str]] = {}
+    for kernel, source in found.items():
+        groups.setdefault(source, []).append(kernel)
+    if set(groups) <= {"roofline"}:
+        return "uncalibrated: smooth roofline with launch latency, peaks fully reached"
+    main = max((source for source in groups if source != "roofline"), key=lambda source: len(groups[source]))
+    words = {"transferred": "transferred from other GPUs", "roofline": "by the roofline"}
+    rest = [f"{', '.join(kernels)} {words.get(source, f'of {source}')}" for source, kernels in groups.items() if source != main]
+    first = words.get(main, f"as measured, of {main}")
+    return f"kernels {first}" + (f" ({'; '.join(rest)})" if rest else "")
 
 
 def estimate(options: argparse.Namespace) -> tuple[str, Any]:
@@ -116,7 +141,7 @@ def _point(deployment: Deployment, batch: float) -> Point:
 def _as_json(deployment: Deployment, point: Point) -> dict[str, Any]:
     result, memory = point.result, point.result.memory
     fits = point.needed is None
-    names = [name for name in Estimate.__dataclass_fields__ if name != "memory"]
+    names = [name for name in Estimate.__dataclass_fields__ if name not in ("memory", "deviation")]
     metrics = {name: _float(getattr(result, name)) if fits else None for name in names}
     return {
         "model": deployment.model.name,
@@ -131,7 +156,7 @@ def _as_json(deployment: Deployment, point: Point) -> dict[str, Any]:
         "images": deployment.images,
         "precision": precision_json(deployment.precision),
         "serving": serving_json(deployment.serving),
-        "calibrated": False,
+        "kernels": deployment.sources,
         **metrics,
         "memory": {name: _float(getattr(memory, name)) for name in ("weights", "kv_cache", "activations", "total", "capacity")}
         | {"reserve": float(deployment.platform.accelerator.memory_reserve), "offloaded": _offloaded(deployment, memory), "fits": fits},

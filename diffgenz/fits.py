@@ -6,6 +6,7 @@ A file holds the fits of one accelerator, one [[fit]] table for each family, for
 import dataclasses
 import functools
 import json
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,19 +18,11 @@ from diffgenz.files import written_aside
 from diffgenz.kernels.families import FORMS
 from diffgenz.kernels.form import Form
 from diffgenz.kernels.library import Library, Origin
+from diffgenz.software import DEFAULT, NONE, SOFTWARE
 from diffgenz.specs import Spec, data_folder, read_toml
 
 VERSION = 1
 """Of the file's layout."""
-
-SOFTWARE = ("trtllm", "vllm", "sglang")
-"""Whose kernels are taken where nothing is said, best covered first."""
-
-DEFAULT = SOFTWARE[0]
-"""The fit of a platform where none is named."""
-
-NONE = "none"
-"""In place of a fit: the smooth roofline, a bound."""
 
 TRANSFERRED = "transferred"
 """The file of what all measured GPUs have in common, for those without measurements of their own."""
@@ -220,3 +213,13 @@ def fits_behind(library: Library) -> list[KernelFit]:
     """The fits that a library was loaded from, of the families and formats that it still has; empty for one built by hand."""
     fits = [] if library.origin is None else fits_of(library.origin)
     return [each for each in fits if each.format in library.forms.get(each.family, {})]
+
+
+def sources(library: Library | None, used: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """What times each of the (family, format) in `used`: "gemm bf16" -> "trtllm-1.3.0rc20", "transferred", or "roofline"; "" where built by hand."""
+    fits = {} if library is None else {(fit.family, fit.format): fit.source for fit in fits_behind(library)}
+    found = {}
+    for family, format in used:
+        name = None if library is None else library.format_of(family, format)
+        found[f"{family} {name or format}"] = "roofline" if name is None else fits.get((family, name), "by hand")
+    return found

@@ -4,6 +4,7 @@ import argparse
 from typing import NoReturn
 
 from diffgenz.errors import InputError
+from diffgenz.software import DEFAULT
 
 GEAR = "gear-CORE[:OUTLIERS[:RANK]], GEAR with a share of outliers and a rank (gear-int4: 0.02 and 4)"
 
@@ -48,6 +49,16 @@ def add_layout(parser: argparse.ArgumentParser, system: str | None = None) -> No
     )
 
 
+def add_fit(parser: argparse.ArgumentParser) -> None:
+    """`--fit`."""
+    parser.add_argument(
+        "--fit",
+        default=DEFAULT,
+        help="what times kernels: those measured of trtllm, vllm or sglang, a file that `diffgenz calibrate` wrote, or none: the roofline, a bound "
+        f"(default: {DEFAULT})",
+    )
+
+
 def add_serving(parser: argparse.ArgumentParser) -> None:
     """What a server does beside batching and chunking."""
     parser.add_argument("--prefix-hit", type=float, help="prefix caching: share of each prompt that is in the KV cache already, 0 to 1 (default: 0)")
@@ -68,6 +79,7 @@ def add_serving(parser: argparse.ArgumentParser) -> None:
 def add_deployment(parser: argparse.ArgumentParser, several_batches: bool) -> None:
     """A layout and the requests it serves."""
     add_layout(parser)
+    add_fit(parser)
     parser.add_argument("--isl", type=int, default=1024, help="input sequence length, tokens (default: 1024)")
     parser.add_argument("--osl", type=int, default=128, help="output sequence length, tokens (default: 128)")
     parser.add_argument("--images", type=int, default=0, help="images in each prompt, on top of isl; for models with a vision tower (default: 0)")

@@ -11,10 +11,11 @@ import equinox as eqx
 
 from diffgenz.checks import check, check_at_most, check_whole
 from diffgenz.errors import InputError
-from diffgenz.fits import NONE, load_kernels
+from diffgenz.fits import load_kernels
 from diffgenz.kernels.library import Library
 from diffgenz.record import Record
 from diffgenz.smooth import Leaf, as_leaf
+from diffgenz.software import NONE
 from diffgenz.specs import Spec, read_spec
 from diffgenz.topology import Topology, topology_named
 

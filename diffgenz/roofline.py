@@ -103,6 +103,11 @@ def _roofline(operators: Sequence[Operator], rates: Rates, sharpness: float) -> 
     return total
 
 
+def kernel_format(op: Operator, precision: Precision) -> str:
+    """The format in which measured kernels time `op`."""
+    return precision.linear_format if op.kind is Kind.LINEAR else precision.dtype
+
+
 class Shares(NamedTuple):
     """The seconds of an operator by what takes them; they sum to its time."""
 

@@ -9,6 +9,7 @@ from diffgenz.models.huggingface import load_model
 from diffgenz.precision import Precision
 from diffgenz.serving_options import MTP, Draft, Offload, Serving, Speculation
 from diffgenz.smooth import Leaf
+from diffgenz.software import NONE
 
 
 def serving_of(options: argparse.Namespace, tensor: int, precision: Precision) -> Serving | None:
@@ -26,7 +27,7 @@ def serving_of(options: argparse.Namespace, tensor: int, precision: Precision) -
         draft = MTP()
     elif options.draft_model is not None:
         model = load_model(options.draft_model)
-        own = None if options.draft_system is None else load_platform(options.draft_system)
+        own = None if options.draft_system is None else load_platform(options.draft_system, fit=getattr(options, "fit", NONE))
         draft = Draft(model, min(tensor, int(model.most_shards)) if own is None else 1, precision, own)
     if options.draft_system is not None and not isinstance(draft, Draft):
         raise InputError(f"--draft-system: {options.draft_system} is of no use without the --draft-model that runs there")

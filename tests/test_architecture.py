@@ -9,7 +9,7 @@ import diffgenz
 
 PACKAGE = Path(diffgenz.__file__).parent
 FLOORS = [
-    {"errors", "tables", "use_case_figures"},
+    {"errors", "tables", "use_case_figures", "software"},
     {"flags", "files"},
     {"checks", "units", "smooth"},
     {"record", "formats", "model_files", "kernels.shapes"},

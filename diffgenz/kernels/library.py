@@ -63,12 +63,17 @@ class Library(Record):
     forms: dict[str, dict[str, Form]]
     origin: Origin | None = eqx.field(static=True, default=None)
 
-    def form(self, family: str, format: str) -> Form | None:
-        """The form of a family in `format`, or in its nearest relative; None where there is none."""
+    def format_of(self, family: str, format: str) -> str | None:
+        """The format whose kernels time `family` in `format`: its own, or its nearest relative's; None where there is none."""
         forms = self.forms.get(family, {})
         activations = format.partition("/")[2]
         names = (format, *RELATIVES.get(format, ()), *([activations, *RELATIVES.get(activations, ())] if activations else ()), "any")
-        return next((forms[name] for name in names if name in forms), None)
+        return next((name for name in names if name in forms), None)
+
+    def form(self, family: str, format: str) -> Form | None:
+        """The form that times `family` in `format`; None where there is none."""
+        found = self.format_of(family, format)
+        return None if found is None else self.forms[family][found]
 
 
 def executed(bound: Bound, executions: Sequence[tuple[Scalar | float, Any]]) -> Scalar:

@@ -1,0 +1,10 @@
+"""Whose kernels time an estimate. No JAX here: `--help` must be quick."""
+
+SOFTWARE = ("trtllm", "vllm", "sglang")
+"""Serving engines whose kernels were measured, best covered first."""
+
+DEFAULT = SOFTWARE[0]
+"""Whose kernels are taken where nothing is said."""
+
+NONE = "none"
+"""In place of measured kernels: the smooth roofline, a bound."""
