@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from diffgenz.calibrating.cleaning import chip_of, cleaned
 from diffgenz.calibrating.fitting import STARTS, fit
 from diffgenz.calibrating.readers import samples_of
+from diffgenz.calibrating.samples import Samples
 from diffgenz.calibrating.transfer import Measured
 from diffgenz.errors import InputError
 from diffgenz.fits import KernelFit
-from diffgenz.specs import read_spec
+from diffgenz.specs import Spec, read_spec
 
 FAMILIES = {
     "gemm": ("gemm", "batched", "elementwise"),
@@ -63,8 +65,13 @@ def measurements(
     for file, samples in samples_of(files):
         if samples.family in wanted:
             any_left = True
-            hardware = chip_of(spec, samples.format)
+            hardware = hardware_of(spec, samples)
             clean = cleaned(samples, hardware, file)
             yield Measured(spec.id, clean, hardware, fit(clean, hardware, starts=starts))
     if not any_left:
         raise InputError(f"fit: nothing to fit: the files hold no {', '.join(families)} measurements; leave --fit out to fit all there is")
+
+
+def hardware_of(spec: Spec, samples: Samples) -> Any:
+    """What the samples' form is bound to on an accelerator."""
+    return chip_of(spec, samples.format)

@@ -1,0 +1,199 @@
+"""How far kernel models are from measured kernels, on shapes that they were not fitted to, beside three baselines.
+
+    pip install "diffgenz[calibration]" && python benchmarks/accuracy.py [--quick] [--json OUT] [--data DIR] [--plots DIR]
+
+Each kernel family, accelerator, format and software is fitted in this run, a fifth of its shapes held out by a hash of the shape. Beside it, on the
+same shapes: (a) the peak roofline; (b) a roofline with two efficiencies and a launch latency, fitted in the same way; (c) gradient-boosted trees on
+the logarithms of the shape (scikit-learn): what a model of 31 x 300 leaves reaches that knows no physics, about the floor of the table.
+"""
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from report import Report, parser_of
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "calibration"))
+from refit import SYSTEMS, data_folder, tables_of
+
+from diffgenz.calibrating.cleaning import cleaned
+from diffgenz.calibrating.fitting import Errors, fit, predict
+from diffgenz.calibrating.readers import samples_of
+from diffgenz.calibrating.run import hardware_of
+from diffgenz.calibrating.samples import Samples
+from diffgenz.errors import InputError
+from diffgenz.kernels.form import Form, Timer, Work, parameter
+from diffgenz.kernels.shapes import Number
+from diffgenz.smooth import Leaf
+from diffgenz.specs import read_spec
+from diffgenz.tables import table
+
+TARGETS = {
+    ("gemm", "bf16"): {"h100_sxm": 6.5, "h200_sxm": 6.5, "b200_sxm": 7.5, "a100_sxm": 8.0},
+    ("gemm", "fp8"): {"": 9.0},
+    ("gemm", "fp8_block"): {"": 9.0},
+    ("gemm", "nvfp4"): {"": 7.0},
+    ("decode", "bf16"): {"h100_sxm": 9.5, "h200_sxm": 9.5, "b200_sxm": 7.0, "a100_sxm": 13.0},
+    ("prefill", "bf16"): {"h100_sxm": 8.0, "h200_sxm": 8.0, "b200_sxm": 8.0, "a100_sxm": 7.0},
+    ("experts", "fp8_block"): {"": 10.0},
+    ("experts", "nvfp4"): {"": 12.0},
+    ("experts", "bf16"): {"": 16.0},
+    ("all_reduce", "bf16"): {"": 8.0},
+}
+"""Mean absolute percentage errors that were set out for: by family and format, of an accelerator or ("") of all."""
+
+
+class Floor(NamedTuple):
+    """The peak roofline's seconds of computing and of moving."""
+
+    computing: Number
+    moving: Number
+
+
+class TwoEfficiencies(Form):
+    """Baseline (b): max(computing / efficiency, moving / efficiency) + launch."""
+
+    Shape: ClassVar[type] = Floor
+
+    compute: Leaf = parameter(0.7, 0.7, 1.0)
+    memory: Leaf = parameter(0.7, 0.7, 1.0)
+    launch: Leaf = parameter(2.0, 1.0)
+
+    @classmethod
+    def work(cls, shape: Floor) -> Work:
+        return Work(0 * shape.computing, 0 * shape.moving)
+
+    def on(self, hardware: Any, /) -> Timer:
+        launch = self.launch * hardware.launch
+        return lambda shape: ((shape.computing / self.compute) ** 8 + (shape.moving / self.memory) ** 8) ** 0.125 + launch
+
+
+def floor_of(samples: Samples, hardware: Any) -> Floor:
+    """The peak roofline of each row, its two parts where the family has them."""
+    work = samples.form.work(samples.shape)
+    if isinstance(work, Work):
+        return Floor(*(np.broadcast_to(np.asarray(x, float), len(samples)) for x in (work.flops / hardware.flops, work.moved / hardware.bandwidth)))
+    return Floor(np.zeros(len(samples)), np.asarray(work.bound(hardware), float))
+
+
+def boosted(samples: Samples) -> Errors | None:
+    """Baseline (c), None where scikit-learn is not installed."""
+    try:
+        from sklearn.ensemble import HistGradientBoostingRegressor
+    except ImportError:
+        return None
+    features = np.log1p(np.column_stack(samples.shape))
+    test = samples.held_out
+    trees = HistGradientBoostingRegressor(max_iter=300, learning_rate=0.1, random_state=0)
+    trees.fit(features[~test], np.log(samples.seconds[~test]))
+    return Errors.of(np.exp(trees.predict(features[test])), samples.seconds[test])
+
+
+def measured(systems: tuple[str, ...], data: Path, families: tuple[str, ...]) -> Iterator[tuple[str, Samples, Any]]:
+    """The cleaned rows of each kernel, and what it runs on."""
+    for system in systems:
+        spec = read_spec(system)
+        for path, samples in samples_of(tables_of(system, data)):
+            if families and samples.family not in families:
+                continue
+            hardware = hardware_of(spec, samples)
+            try:
+                yield system, cleaned(samples, hardware, path.name), hardware
+            except InputError as error:
+                print(f"left out: {error}", file=sys.stderr)
+
+
+def row_of(system: str, samples: Samples, hardware: Any, starts: int) -> tuple[dict[str, Any], np.ndarray]:
+    """One line of the table, and the model's seconds for every row."""
+    begin = time.perf_counter()
+    ours = fit(samples, hardware, starts=starts)
+    seconds = time.perf_counter() - begin
+    test, floor = samples.held_out, floor_of(samples, hardware)
+    peak = Errors.of(np.maximum(*floor)[test], samples.seconds[test])
+    plain = Samples(TwoEfficiencies, "", "", "", "", floor, samples.seconds)
+    roofline = fit_as(plain, hardware, test)
+    trees = boosted(samples)
+    row = {
+        "system": system,
+        "family": samples.family,
+        "format": samples.format,
+        "source": samples.source,
+        "kernel": samples.kernel,
+        "rows": len(samples),
+        "left_out": samples.dropped,
+        "parameters": len(ours.values),
+        "mean": ours.mean_error,
+        "median": ours.median_error,
+        "coverage": ours.coverage,
+        "peak_mean": peak.mean,
+        "roofline_mean": roofline.mean,
+        "trees_mean": None if trees is None else trees.mean,
+        "fit_seconds": seconds,
+    }
+    return row, predict(ours.form, samples.shape, hardware)
+
+
+def fit_as(samples: Samples, hardware: Any, test: np.ndarray) -> Errors:
+    """Errors of baseline (b) on the rows that the others are judged by, fitted to the rest."""
+    train = samples.only(~test)
+    found = fit(train, hardware, starts=8)
+    return Errors.of(predict(found.form, samples.only(test).shape, hardware), samples.seconds[test])
+
+
+def main() -> None:
+    """Run it."""
+    parser = parser_of(__doc__, quick="matrix products and decode attention on H100 alone, 16 starts")
+    parser.add_argument("--data", type=Path, default=data_folder(), help="a folder per system (default: those of the installed aiconfigurator-core)")
+    parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), choices=list(SYSTEMS), help="(default: all)")
+    parser.add_argument("--families", nargs="+", default=[], help="kernel families (default: all)")
+    parser.add_argument("--plots", type=Path, metavar="DIR", help="draw predicted against measured, and residuals against every column of the shape")
+    options = parser.parse_args()
+    if options.data is None:
+        sys.exit("no tables: pip install aiconfigurator-core==0.12.0, or give --data")
+    systems, families, starts = tuple(options.systems), tuple(options.families), 256
+    if options.quick:
+        systems, families, starts = ("h100_sxm",), ("gemm", "decode"), 16
+    report, lines = Report(), []
+    for system, samples, hardware in measured(systems, options.data, families):
+        row, predicted = row_of(system, samples, hardware, starts)
+        report.rows.append(row)
+        lines.append(line_of(row))
+        print("  ".join(lines[-1]), file=sys.stderr, flush=True)
+        if options.plots:
+            from accuracy_plots import draw
+
+            draw(row, samples, predicted, options.plots)
+    header = ("system", "family", "format", "source", "kernel", "rows", "par.", "mean %", "median %", "in 80 %", "peak", "2 eff.", "trees", "fit s")
+    print("Held-out errors, mean absolute %, beside (a) the peak roofline, (b) 2 efficiencies and launch, (c) boosted trees:\n")
+    print(table(header, lines, "lllll"))
+    check(report)
+    report.finish(options.json)
+
+
+def line_of(row: dict[str, Any]) -> tuple[str, ...]:
+    """A row for people."""
+    errors = [row["mean"], row["median"], row["coverage"], row["peak_mean"], row["roofline_mean"], row["trees_mean"]]
+    shown = ["-" if error is None else f"{100 * error:.1f}" for error in errors]
+    names = (row["system"], row["family"], row["format"], row["source"], row["kernel"][:24])
+    return (*names, f"{row['rows']:,}", str(row["parameters"]), *shown, f"{row['fit_seconds']:.1f}")
+
+
+def check(report: Report) -> None:
+    """The figures set out for: each accelerator's best covered kernel of a family and format, coverage, and seconds of a fit."""
+    for (family, format), targets in TARGETS.items():
+        for system, target in targets.items():
+            rows = [row for row in report.rows if (row["family"], row["format"]) == (family, format) and row["system"] in (system or row["system"],)]
+            for row in rows:
+                report.check(f"{family} {format} {row['system']} {row['source']} {row['kernel'][:20]}", 100 * row["mean"], "%", target)
+    if report.rows:
+        large = [row["coverage"] for row in report.rows if row["rows"] >= 1000]
+        report.check("lowest coverage of nominal 80 % intervals, 1000 rows or more", 100 * min(large, default=np.nan), "%", 70, at_least=True)
+        report.check("highest coverage of nominal 80 % intervals, 1000 rows or more", 100 * max(large, default=np.nan), "%", 90)
+        report.check("slowest fit", max(row["fit_seconds"] for row in report.rows), "s", 60)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,40 @@
+"""Pictures of a kernel model's errors: predicted against measured, and residuals against every column of the shape."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diffgenz.calibrating.samples import Samples
+from diffgenz.plots import figure_for, save_figure
+
+MOST_POINTS = 4000
+
+
+def draw(row: dict[str, Any], samples: Samples, predicted: np.ndarray, folder: Path) -> None:
+    """Save system-family-format-source.png: held-out rows, at most `MOST_POINTS` of them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [row[key].replace("/", "-") for key in ("system", "family", "format", "source", "kernel")]
+    path = folder / f"{'_'.join(names)[:100]}.png"
+    rows = np.flatnonzero(samples.held_out)[:MOST_POINTS]
+    measured, model = samples.seconds[rows], predicted[rows]
+    varying = [(name, column[rows]) for name, column in zip(samples.shape._fields, samples.shape, strict=True) if len(np.unique(column)) > 1]
+    figure = figure_for(path)
+    columns = 4
+    lines = -(-(len(varying) + 1) // columns)
+    figure.set_size_inches(4 * columns, 3.2 * lines)
+    axes = figure.subplots(lines, columns, squeeze=False).ravel()
+    axes[0].plot(measured * 1e6, model * 1e6, ".", markersize=2, alpha=0.4)
+    ends = [measured.min() * 1e6, measured.max() * 1e6]
+    axes[0].plot(ends, ends, color="0.3", linewidth=1)
+    axes[0].set(xscale="log", yscale="log", xlabel="measured, us", ylabel="model, us", title=f"mean error {100 * row['mean']:.1f} %")
+    residuals = 100 * (model / measured - 1)
+    for axis, (name, column) in zip(axes[1:], varying, strict=False):
+        axis.plot(column + (column.min() == 0), residuals, ".", markersize=2, alpha=0.3)
+        axis.axhline(0, color="0.3", linewidth=1)
+        axis.set(xscale="log", xlabel=name, ylabel="model - measured, %", ylim=(-60, 60))
+    for axis in axes[len(varying) + 1 :]:
+        axis.set_visible(False)
+    figure.suptitle(", ".join(names))
+    figure.tight_layout()
+    save_figure(figure, path)
