@@ -16,7 +16,8 @@ def draw(row: dict[str, Any], samples: Samples, predicted: np.ndarray, folder: P
     folder.mkdir(parents=True, exist_ok=True)
     names = [row[key].replace("/", "-") for key in ("system", "family", "format", "source", "kernel")]
     path = folder / f"{'_'.join(names)[:100]}.png"
-    rows = np.flatnonzero(samples.held_out)[:MOST_POINTS]
+    rows = np.flatnonzero(samples.held_out)
+    rows = np.random.default_rng(0).permutation(rows)[:MOST_POINTS]
     measured, model = samples.seconds[rows], predicted[rows]
     varying = [(name, column[rows]) for name, column in zip(samples.shape._fields, samples.shape, strict=True) if len(np.unique(column)) > 1]
     figure = figure_for(path)
