@@ -1,6 +1,7 @@
 """From rows as they were measured to rows that a fit can believe; what is left out is counted."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -9,9 +10,6 @@ from diffgenz.errors import InputError
 from diffgenz.formats import FORMATS
 from diffgenz.kernels.form import Chip
 from diffgenz.specs import Spec
-
-HOST_FLOOR = 12.0
-"""Launch latencies: where nearly all rows of a kernel take longer than that, however small, the host sets the pace."""
 
 IMPOSSIBLE_SHARE = 0.02
 """Share of rows that may be faster than the peak roofline (clocks above the datasheet's, caches): left out. Beyond it the file is refused."""
@@ -38,7 +36,7 @@ def chip_of(spec: Spec, format: str) -> Chip:
     )
 
 
-def cleaned(samples: Samples, chip: Chip, file: Path | str) -> Samples:
+def cleaned(samples: Samples, hardware: Any, file: Path | str) -> Samples:
     """`samples` without rows that are not finite and positive, repeat a shape, are bound by the host, or are impossible.
 
     Raises:
@@ -48,15 +46,15 @@ def cleaned(samples: Samples, chip: Chip, file: Path | str) -> Samples:
     samples = samples.only(np.isfinite(columns).all(axis=1) & (samples.seconds > 0), "not a positive number")
     if not len(samples):
         raise InputError(f"{file}: {samples.family} {samples.format}: no row has a positive latency; check the latency column")
-    samples = _possible(samples, chip, file).merged()
+    samples = _possible(samples, hardware, file).merged()
     floor = np.quantile(samples.seconds, 0.02)
-    if floor > HOST_FLOOR * float(chip.launch):
+    if floor > samples.form.host_floor * float(hardware.launch):
         samples = samples.only(samples.seconds > 1.5 * floor, f"bound by the host (a floor of {1e6 * floor:.0f} us)")
     return samples
 
 
-def _possible(samples: Samples, chip: Chip, file: Path | str) -> Samples:
-    bound = np.asarray(samples.form.work(samples.shape).bound(chip))
+def _possible(samples: Samples, hardware: Any, file: Path | str) -> Samples:
+    bound = np.asarray(samples.form.work(samples.shape).bound(hardware))
     fast = samples.seconds < bound
     if fast.mean() > IMPOSSIBLE_SHARE:
         worst = np.argsort(samples.seconds / bound)[:3]

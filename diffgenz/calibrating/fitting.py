@@ -13,7 +13,7 @@ import numpy as np
 import optimistix as optx
 
 from diffgenz.calibrating.samples import Samples
-from diffgenz.kernels.form import Chip, Form
+from diffgenz.kernels.form import Form
 
 SCALE = 0.1
 """The relative error beyond which a row pulls with constant force."""
@@ -60,25 +60,25 @@ class Fit:
     coverage: float
     learned: dict[str, float]
 
-    def seconds(self, shape: Any, chip: Chip) -> np.ndarray:
+    def seconds(self, shape: Any, hardware: Any) -> np.ndarray:
         """The model's seconds for `shape` (arrays)."""
-        return predict(self.form, shape, chip)
+        return predict(self.form, shape, hardware)
 
 
-def fit(samples: Samples, chip: Chip, *, prior: Form | None = None, starts: int = STARTS, seed: int = 0) -> Fit:
+def fit(samples: Samples, hardware: Any, *, prior: Form | None = None, starts: int = STARTS, seed: int = 0) -> Fit:
     """The parameters of `samples.form` that explain its rows, a fifth of them kept out.
 
     Arguments:
         samples: cleaned, one row for each shape.
-        chip: the accelerator's numbers, or arrays of them, one for each row.
+        hardware: the numbers that the form is bound to (a `NamedTuple`, such as a `Chip`), or arrays of them, one for each row.
         prior: where the priors are centred; default: the form's own medians.
         starts: points drawn from the priors. seed: of them.
     """
     with jax.enable_x64(True):
-        return _fit(samples, Chip(*(np.asarray(x, np.float64) for x in chip)), prior, starts, seed)
+        return _fit(samples, type(hardware)(*(np.asarray(x, np.float64) for x in hardware)), prior, starts, seed)
 
 
-def _fit(samples: Samples, chip: Chip, prior: Form | None, starts: int, seed: int) -> Fit:
+def _fit(samples: Samples, hardware: Any, prior: Form | None, starts: int, seed: int) -> Fit:
     form, priors = samples.form, samples.form.priors()
     centre = np.asarray((prior or form()).free, np.float64)
     spread = np.asarray([p.spread for p in priors.values()])
@@ -88,15 +88,15 @@ def _fit(samples: Samples, chip: Chip, prior: Form | None, starts: int, seed: in
     sample = draws.permutation(train)[:SAMPLE]
     points = draws.normal(size=(starts, len(spread)))
     points[0] = 0.0
-    points, losses = _minima(form, points, centre, spread, _rows(samples, chip, sample), 40)
+    points, losses = _minima(form, points, centre, spread, _rows(samples, hardware, sample), 40)
     best = points[np.argsort(np.where(np.isfinite(losses), losses, np.inf))[:FINALISTS]]
-    points, losses = _minima(form, best, centre, spread, _rows(samples, chip, train), 200)
+    points, losses = _minima(form, best, centre, spread, _rows(samples, hardware, train), 200)
     point = points[np.nanargmin(losses)]
-    jacobian = np.asarray(_jacobian(form, point, centre, spread, _rows(samples, chip, train)))
+    jacobian = np.asarray(_jacobian(form, point, centre, spread, _rows(samples, hardware, train)))
     information = jacobian.T @ jacobian
     whitened = np.linalg.inv(information)  # of parameters in prior standard deviations; the prior's rows keep it regular
     fitted = form.of_free(jnp.asarray(centre + spread * point))
-    predicted = np.asarray(predict(fitted, samples.shape, chip))
+    predicted = np.asarray(predict(fitted, samples.shape, hardware))
     errors = np.log(samples.seconds / predicted)
     scatter = float(np.quantile(np.abs(errors[train]), 0.8)) / CENTRAL_80
     covariance = whitened * np.outer(spread, spread)
@@ -112,26 +112,26 @@ def _fit(samples: Samples, chip: Chip, prior: Form | None, starts: int, seed: in
     )
 
 
-def predict(form: Form, shape: Any, chip: Chip) -> np.ndarray:
+def predict(form: Form, shape: Any, hardware: Any) -> np.ndarray:
     """Seconds of a form for arrays of shapes, in float64."""
     with jax.enable_x64(True):
         shape = type(shape)(*(jnp.asarray(column, jnp.float64) for column in shape))
-        return np.asarray(_seconds(form, shape, Chip(*(jnp.asarray(x, jnp.float64) for x in chip))))
+        return np.asarray(_seconds(form, shape, type(hardware)(*(jnp.asarray(x, jnp.float64) for x in hardware))))
 
 
-def _rows(samples: Samples, chip: Chip, rows: np.ndarray) -> tuple[Any, Chip, np.ndarray]:
+def _rows(samples: Samples, hardware: Any, rows: np.ndarray) -> tuple[Any, Any, np.ndarray]:
     chosen = samples.only(rows)
-    return chosen.shape, Chip(*(np.asarray(x)[rows] if np.ndim(x) else x for x in chip)), np.log(chosen.seconds)
+    return chosen.shape, type(hardware)(*(np.asarray(x)[rows] if np.ndim(x) else x for x in hardware)), np.log(chosen.seconds)
 
 
 @jax.jit
-def _seconds(form: Form, shape: Any, chip: Chip) -> jax.Array:
-    return form.on(chip)(shape)
+def _seconds(form: Form, shape: Any, hardware: Any) -> jax.Array:
+    return form.on(hardware)(shape)
 
 
 def _residuals(point: jax.Array, args: Any) -> jax.Array:
-    form, centre, spread, (shape, chip, logs) = args
-    errors = (jnp.log(form.of_free(centre + spread * point).on(chip)(shape)) - logs) / SCALE
+    form, centre, spread, (shape, hardware, logs) = args
+    errors = (jnp.log(form.of_free(centre + spread * point).on(hardware)(shape)) - logs) / SCALE
     soft = errors / jnp.sqrt(0.5 * (1 + jnp.sqrt(1 + errors * errors)))
     return jnp.concatenate([soft, point])
 

@@ -31,6 +31,14 @@ class Chip(NamedTuple):
     units: Number
 
 
+class Least(Protocol):
+    """What executions do at least."""
+
+    def bound(self, hardware: Any, /) -> jax.Array:
+        """Seconds below which no execution is possible."""
+        ...
+
+
 class Work(NamedTuple):
     """What one execution does at least: FLOP, and B to and from memory."""
 
@@ -69,7 +77,7 @@ def parameter(median: float, spread: float = 1.0, maximum: float = math.inf) -> 
 
 
 class Timer(Protocol):
-    """A form bound to an accelerator."""
+    """A form bound to hardware."""
 
     def __call__(self, shape: Any, /) -> Scalar:
         """Seconds of one execution."""
@@ -82,14 +90,17 @@ class Form(Record):
     Shape: ClassVar[type]
     """What describes one execution: a `NamedTuple` of numbers."""
 
+    host_floor: ClassVar[float] = 12.0
+    """Launch latencies: where nearly all rows of a kernel take longer than that, however small, the host sets the pace."""
+
     @abstractmethod
-    def on(self, chip: Chip) -> Timer:
-        """The form bound to an accelerator, for one configuration or for arrays of them."""
+    def on(self, hardware: Any, /) -> Timer:
+        """The form bound to hardware (an accelerator, a network level), for one configuration or for arrays of them."""
 
     @classmethod
     @abstractmethod
-    def work(cls, shape: Any) -> Work:
-        """FLOP and B of executions of `shape`."""
+    def work(cls, shape: Any) -> Least:
+        """What executions of `shape` do at least: FLOP and B of a kernel, B of a collective."""
 
     @classmethod
     def priors(cls) -> dict[str, Prior]:
