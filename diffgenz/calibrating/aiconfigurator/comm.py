@@ -29,7 +29,9 @@ def _collectives(path: Path, dtypes: str, software: str | None = None) -> list[S
     for source, kernel, (op, dtype), rows in parts(frame, "op_name", dtypes):
         for column, value, known in (("op_name", op, FORMS), (dtypes, dtype, FORMATS)):
             if value not in known:
-                raise InputError(f"{path}: column {column!r} has {value!r}, which is not known; leave those rows out, or use one of {', '.join(known)}")
+                raise InputError(
+                    f"{path}: column {column!r} has {value!r}, which is not known; leave those rows out, or use one of {', '.join(known)}"
+                )
         volume = rows["message_size"].to_numpy(float) * SIZES[FORMATS[dtype]].size
         shape = CollectiveShape(rows["num_gpus"].to_numpy(float), volume)
         version = source.partition("-")[2]
