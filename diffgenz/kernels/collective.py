@@ -1,0 +1,143 @@
+"""Collectives among ranks that one level of the network wires together: a fixed cost, a short step, a transfer, and a slow start.
+
+Small messages take a flat time, which rises by a step as the protocol or the number of channels changes; beyond, libraries move to a protocol of
+full bandwidth that takes longer to start. For n ranks, t = volume / bandwidth and w = launch + (n - 1) latency:
+
+    flat = launch + passes hop (n - 1) latency
+    transfer = passes (n - 1) / (n - pairing) t / efficiency (1 + crowding (n**2 - 4))
+    step = rise flat t / (t + onset launch)
+    start = (setup launch + refill (n - 1) latency) t**2 / (t**2 + (switch w)**2)
+    time = flat + transfer + step + start
+
+All-reduce is two passes (reduce-scatter, all-gather), the others one. (n - 1) / (n - pairing) stands for the textbook's (n - 1) / n: two ranks reach
+less bandwidth than eight. Crowding is what a bus shared by all costs (PCIe); on a switch it is nothing. One rank takes no time at all.
+"""
+
+from typing import ClassVar, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from diffgenz.kernels.form import Form, Number, Timer, parameter
+from diffgenz.smooth import Leaf, Scalar
+
+
+class Wire(NamedTuple):
+    """A level of the network as one collective sees it.
+
+    Arguments:
+        bandwidth: B/s per direction and accelerator. latency: s per hop. launch: s, of a kernel.
+    """
+
+    bandwidth: Number
+    latency: Number
+    launch: Number
+
+
+class CollectiveShape(NamedTuple):
+    """A group of `ranks`, at least 1, and the B of the tensor.
+
+    Arguments:
+        volume: B of the whole tensor that each rank starts from (all-reduce, reduce-scatter, all-to-all) or ends with (all-gather).
+    """
+
+    ranks: Number
+    volume: Number
+
+
+class Traffic(NamedTuple):
+    """The B that each rank sends at least."""
+
+    sent: Number
+
+    def bound(self, wire: Wire) -> jax.Array:
+        """Seconds below which no execution is possible: the wire at its peak."""
+        return jnp.asarray(self.sent / wire.bandwidth)
+
+
+class Collective(Form):
+    """What all collectives share."""
+
+    Shape: ClassVar[type] = CollectiveShape
+    host_floor: ClassVar[float] = float("inf")  # their fixed cost is a barrier of the ranks, whoever launched them
+    passes: ClassVar[int] = 1
+
+    efficiency: Leaf = parameter(0.8, 0.5, 1.0)
+    pairing: Leaf = parameter(0.6, 1.0, 0.95)
+    crowding: Leaf = parameter(3e-5, 2.5)
+    launch: Leaf = parameter(2.5, 0.5)
+    hop: Leaf = parameter(1.0, 0.5)
+    rise: Leaf = parameter(0.25, 1.0)
+    onset: Leaf = parameter(0.02, 1.5)
+    setup: Leaf = parameter(4.0, 0.8)
+    refill: Leaf = parameter(1.0, 1.0)
+    switch: Leaf = parameter(1.0, 1.0)
+
+    @classmethod
+    def work(cls, shape: CollectiveShape) -> Traffic:
+        return Traffic(shape.volume * (1 - 1 / shape.ranks))
+
+    def on(self, wire: Wire) -> Timer:
+        return CollectiveTimer(
+            per_byte=1 / wire.bandwidth,
+            slowness=self.passes / self.efficiency,
+            pairing=self.pairing,
+            crowding=self.crowding,
+            launch=self.launch * wire.launch,
+            hop=self.passes * self.hop * wire.latency,
+            rise=self.rise,
+            onset=self.onset * wire.launch,
+            setup=self.setup * wire.launch,
+            refill=self.passes * self.refill * wire.latency,
+            switch=self.switch * wire.launch,
+            switch_hop=self.switch * wire.latency,
+        )
+
+
+class AllGather(Collective):
+    """Every rank ends with all ranks' parts. Reduce-scatter is its mirror image."""
+
+
+class AllReduce(Collective):
+    """Every rank ends with the sum of all ranks' tensors."""
+
+    passes: ClassVar[int] = 2
+
+    @classmethod
+    def work(cls, shape: CollectiveShape) -> Traffic:
+        return Traffic(shape.volume * jnp.minimum(shape.ranks - 1, 1))  # a switch that adds saves the second pass
+
+
+class AllToAll(Collective):
+    """Every rank sends each other rank its own part, all at once: hops overlap."""
+
+    hop: Leaf = parameter(0.3, 0.5)
+    refill: Leaf = parameter(0.3, 1.0)
+
+
+class CollectiveTimer(eqx.Module):
+    """A `Collective` on one level of the network."""
+
+    per_byte: Number
+    slowness: Number
+    pairing: Number
+    crowding: Number
+    launch: Number
+    hop: Number
+    rise: Number
+    onset: Number
+    setup: Number
+    refill: Number
+    switch: Number
+    switch_hop: Number
+
+    def __call__(self, shape: CollectiveShape) -> Scalar:
+        n, volume = shape
+        others, t = n - 1, volume * self.per_byte
+        flat = self.launch + others * self.hop
+        transfer = t * others / (n - self.pairing) * (self.slowness * (1 + self.crowding * (n * n - 4)))
+        step = self.rise * flat * t / (t + self.onset)
+        w = self.switch + others * self.switch_hop
+        start = (self.setup + others * self.refill) * t * t / (t * t + w * w)
+        return jnp.minimum(others, 1) * (flat + transfer + step + start)
