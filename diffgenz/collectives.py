@@ -9,13 +9,17 @@ Tokens on their way to their experts cross each level once for each group of ran
 de-duplication, as in DeepEP); levels work at the same time, and the slowest sets the pace.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
 from diffgenz.hardware import Level
+from diffgenz.kernels.collective import Wire
+from diffgenz.kernels.form import Form
+from diffgenz.kernels.library import Bound, executed
+from diffgenz.kernels.shapes import CollectiveShape
 from diffgenz.smooth import SHARPNESS, Scalar, smooth_min
 from diffgenz.topology import Ranks, Schedule, Topology
 
@@ -25,17 +29,21 @@ class Link(eqx.Module):
 
     Arguments:
         topology: the wiring. size: accelerators inside the level. per_byte: s/B, one direction. latency: s per hop.
+        kernels: fitted collectives on this level, by name ("all_reduce"): they include their launch. Others follow from the topology.
     """
 
     topology: Topology
     size: Scalar
     per_byte: Scalar
     latency: Scalar
+    kernels: dict[str, Bound] = eqx.field(default_factory=dict)
 
     @classmethod
-    def of(cls, level: Level) -> "Link":
-        """The link of one level."""
-        return cls(level.topology, jax.lax.stop_gradient(level.size), 1 / (level.bandwidth * level.efficiency), level.latency)
+    def of(cls, level: Level, forms: Mapping[str, Form] | None = None, launch: Scalar | float = 0.0) -> "Link":
+        """The link of one level, with the `forms` of fitted collectives on it, whose kernels take `launch` s to launch."""
+        rate = level.bandwidth * level.efficiency
+        kernels = {name: Bound(form, Wire(rate, level.latency, launch)) for name, form in (forms or {}).items()}
+        return cls(level.topology, jax.lax.stop_gradient(level.size), 1 / rate, level.latency, kernels)
 
     def send(self, volume: Scalar) -> Scalar:
         """Seconds for one message of `volume` B to a neighbour."""
@@ -49,8 +57,10 @@ class Rung(eqx.Module):
     ranks: Ranks
     arriving: Scalar
 
-    def fastest(self, schedules: Sequence[Schedule], volume: Scalar, sharpness: float) -> Scalar:
-        """Seconds of the fastest of `schedules` for a tensor of `volume` B."""
+    def seconds(self, name: str, schedules: Sequence[Schedule], volume: Scalar, sharpness: float) -> Scalar:
+        """Seconds of the collective called `name` for a tensor of `volume` B: as fitted, else of the fastest of `schedules`."""
+        if name in self.link.kernels:
+            return executed(self.link.kernels[name], [(1.0, CollectiveShape(self.ranks.count, volume * self.arriving))])
         transfer = volume * self.arriving * self.link.per_byte
         times = [schedule.steps * self.link.latency + schedule.share * transfer for schedule in schedules]
         fastest = times[0]
@@ -62,6 +72,7 @@ class Rung(eqx.Module):
 class Group(eqx.Module):
     """Ranks at equal distances that communicate, spread over the network levels from the innermost outwards."""
 
+    count: Scalar
     rungs: tuple[Rung, ...]
 
     @classmethod
@@ -79,11 +90,16 @@ class Group(eqx.Module):
             reciprocal = 1 / ranks
             rungs.append(Rung(link, Ranks(ranks, reciprocal, size), arriving))
             inner_size, inner_room, arriving = link.size, room, arriving * reciprocal
-        return cls(tuple(rungs))
+        return cls(count, tuple(rungs))
+
+    def launch(self, latency: Scalar) -> Scalar:
+        """Seconds to launch a collective: `latency`, but zero for one rank, and where a fitted time includes it."""
+        launches = jnp.where(self.count > 1, latency, 0.0)
+        return jnp.where(self.rungs[0].ranks.count > 1, 0.0, launches) if self.rungs and self.rungs[0].link.kernels else launches
 
     def all_reduce(self, volume: Scalar, sharpness: float = SHARPNESS) -> Scalar:
         """Seconds to sum a tensor of `volume` B over the group; zero for one rank."""
-        times = (rung.fastest(rung.link.topology.all_reduce(rung.ranks), volume, sharpness) for rung in self.rungs)
+        times = (rung.seconds("all_reduce", rung.link.topology.all_reduce(rung.ranks), volume, sharpness) for rung in self.rungs)
         return sum(times, start=jnp.zeros(()))
 
     def there_and_back(self, volume: Scalar, picks: Scalar, owners: Scalar) -> Scalar:
@@ -108,5 +124,5 @@ class Group(eqx.Module):
 
     def all_gather(self, volume: Scalar, sharpness: float = SHARPNESS) -> Scalar:
         """Seconds until every rank has the whole tensor of `volume` B, of which each had its part. Reduce-scatter costs the same."""
-        times = (rung.fastest(rung.link.topology.all_gather(rung.ranks), volume, sharpness) for rung in self.rungs)
+        times = (rung.seconds("all_gather", rung.link.topology.all_gather(rung.ranks), volume, sharpness) for rung in self.rungs)
         return sum(times, start=jnp.zeros(()))

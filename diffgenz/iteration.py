@@ -52,20 +52,22 @@ class Machine(eqx.Module):
     def of(cls, platform: Platform, plan: Parallelism, precision: Precision) -> "Machine":
         """The machine that `plan` makes of `platform`."""
         rates = Rates.of(platform.accelerator, precision)
-        links = tuple(Link.of(level) for level in platform.network)
+        links = _links(platform, precision, rates.launch)
         shard = 1 / plan.tensor
-        launch = jnp.where(shard < 1, rates.launch, 0.0)
+        group = Group.of(plan.tensor, links)
+        context = None if plan.context is None else Group.of(plan.context, links, plan.tensor)
+        launch = group.launch(rates.launch)
         return cls(
             rates=rates,
             links=links,
-            group=Group.of(plan.tensor, links),
+            group=group,
             stage=Group.of(plan.stage, links),
             peers=Group.of(plan.groups, links, plan.tensor),
             shard=shard,
             collective_launch=launch,
             reduction_launch=launch if plan.sequence is None else launch * (1 + plan.sequence),
-            context=None if plan.context is None else Group.of(plan.context, links, plan.tensor),
-            context_launch=None if plan.context is None else jnp.where(plan.context > 1, rates.launch, 0.0),
+            context=context,
+            context_launch=None if context is None else context.launch(rates.launch),
         )
 
     def exchange_time(self, exchange: Exchange, plan: Parallelism) -> Scalar:
@@ -76,7 +78,8 @@ class Machine(eqx.Module):
         """
         scattered = self.stage.there_and_back(exchange.busiest * (exchange.dispatch + exchange.combine), exchange.picks, plan.expert)
         gathered = self.peers.all_gather(plan.stage * exchange.dispatch) + self.peers.all_gather(plan.stage * exchange.combine)
-        return jnp.where(exchange.groups > 1, jnp.minimum(scattered, gathered) + 2 * self.rates.launch, 0.0)
+        scattered, gathered = scattered + 2 * self.rates.launch, gathered + 2 * self.peers.launch(self.rates.launch)
+        return jnp.where(exchange.groups > 1, jnp.minimum(scattered, gathered), 0.0)
 
     def context_time(self, op: Operator, sharpness: float = SHARPNESS) -> tuple[Scalar, Scalar]:
         """Seconds in which context-parallel ranks gather what `op` reads, and merge what it writes; once, launches included."""
@@ -87,6 +90,16 @@ class Machine(eqx.Module):
             if op.merged is not None:
                 merging = self.context.all_reduce(op.merged, sharpness) + self.context_launch
         return gathering, merging
+
+
+def _links(platform: Platform, precision: Precision, launch: Scalar) -> tuple[Link, ...]:
+    """The network levels; collectives of the innermost are as fitted, where they are. Nobody has measured the others apart."""
+    library = platform.accelerator.kernels
+    forms = {}
+    if library is not None:
+        named = {"all_reduce": library.form("all_reduce", precision.messages), "all_gather": library.form("all_gather", precision.dtype)}
+        forms = {name: form for name, form in named.items() if form is not None}
+    return tuple(Link.of(level, forms if index == 0 else None, launch) for index, level in enumerate(platform.network))
 
 
 class Iteration(NamedTuple):

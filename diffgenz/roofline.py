@@ -136,7 +136,7 @@ def _kernel_shares(op: Operator, kernel: Bound) -> Shares:
         return Shares(*(0 * one for one in ones))
 
     def seconds(slower: tuple[Scalar, Scalar, Scalar]) -> Scalar:
-        return op.repeats * Bound(kernel.form, kernel.chip.slower(*slower)).timer(op.shape)
+        return op.repeats * Bound(kernel.form, kernel.hardware.slower(*slower)).seconds(op.shape)
 
     return Shares(*jax.grad(seconds)(ones))
 

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from diffgenz.calibrating.aiconfigurator.attention import decode, prefill
+from diffgenz.calibrating.aiconfigurator.comm import custom_allreduce, nccl
+from diffgenz.calibrating.aiconfigurator.deepep import low_latency, normal
 from diffgenz.calibrating.aiconfigurator.gemm import gemm
 from diffgenz.calibrating.aiconfigurator.latent import absorbed, latent_decode, latent_prefill
 from diffgenz.calibrating.aiconfigurator.scans import delta, mamba2
@@ -19,6 +21,10 @@ TABLES: dict[str, Callable[[Path], list[Samples]]] = {
     "generation_mla_perf": latent_decode,
     "mamba2_perf": mamba2,
     "gdn_perf": delta,
+    "nccl_perf": nccl,
+    "custom_allreduce_perf": custom_allreduce,
+    "wideep_deepep_ll_perf": low_latency,
+    "wideep_deepep_normal_perf": normal,
 }
 """Readers of aiconfigurator's tables, by the name of the file."""
 

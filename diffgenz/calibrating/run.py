@@ -9,8 +9,11 @@ from diffgenz.calibrating.fitting import STARTS, fit
 from diffgenz.calibrating.readers import samples_of
 from diffgenz.calibrating.samples import Samples
 from diffgenz.calibrating.transfer import Measured
+from diffgenz.calibrating.wires import wire_of, wires_of
 from diffgenz.errors import InputError
 from diffgenz.fits import KernelFit
+from diffgenz.kernels.collective import Collective
+from diffgenz.kernels.deepep import Exchange
 from diffgenz.specs import Spec, read_spec
 
 FAMILIES = {
@@ -73,5 +76,7 @@ def measurements(
 
 
 def hardware_of(spec: Spec, samples: Samples) -> Any:
-    """What the samples' form is bound to on an accelerator."""
-    return chip_of(spec, samples.format)
+    """What the samples' form is bound to on an accelerator: the accelerator itself, the innermost level of its network, or the two innermost."""
+    if issubclass(samples.form, Collective):
+        return wire_of(spec)
+    return wires_of(spec) if issubclass(samples.form, Exchange) else chip_of(spec, samples.format)

@@ -19,7 +19,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from diffgenz.kernels.form import Form, Number, Timer, parameter
+from diffgenz.kernels.form import Form, Timer, parameter
+from diffgenz.kernels.shapes import CollectiveShape, Number
 from diffgenz.smooth import Leaf, Scalar
 
 
@@ -33,17 +34,6 @@ class Wire(NamedTuple):
     bandwidth: Number
     latency: Number
     launch: Number
-
-
-class CollectiveShape(NamedTuple):
-    """A group of `ranks`, at least 1, and the B of the tensor.
-
-    Arguments:
-        volume: B of the whole tensor that each rank starts from (all-reduce, reduce-scatter, all-to-all) or ends with (all-gather).
-    """
-
-    ranks: Number
-    volume: Number
 
 
 class Traffic(NamedTuple):

@@ -18,7 +18,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from diffgenz.kernels.form import Form, Number, Timer, parameter
+from diffgenz.kernels.form import Form, Timer, parameter
+from diffgenz.kernels.shapes import ExchangeShape, Number
 from diffgenz.smooth import Leaf, Scalar
 
 
@@ -33,25 +34,6 @@ class Wires(NamedTuple):
     far_bandwidth: Number
     far_latency: Number
     launch: Number
-
-
-class ExchangeShape(NamedTuple):
-    """What one rank sends to the experts of its tokens, or gets back from them.
-
-    Arguments:
-        ranks: of the group, at least 1. nodes: that they are on.
-        tokens: of one rank. own: B of them, each once.
-        near, far: B that it sends to other ranks of its node, and to other nodes.
-        lanes: experts of the group (low-latency mode), or SMs given to the kernel (normal mode).
-    """
-
-    ranks: Number
-    nodes: Number
-    tokens: Number
-    own: Number
-    near: Number
-    far: Number
-    lanes: Number
 
 
 class Sent(NamedTuple):

@@ -1,8 +1,10 @@
 """Every kernel family, and every form by name: what readers ask for and fit files refer to. A new one is one line."""
 
 from diffgenz.kernels.batched import BatchedGemm
+from diffgenz.kernels.collective import AllGather, AllReduce, AllToAll
 from diffgenz.kernels.conv import CausalConv
 from diffgenz.kernels.decode import Decode
+from diffgenz.kernels.deepep import Combine, Dispatch
 from diffgenz.kernels.elementwise import Elementwise
 from diffgenz.kernels.form import Form
 from diffgenz.kernels.gemm import Gemm, QuantisedGemm
@@ -24,6 +26,12 @@ FAMILIES: dict[str, type[Form]] = {
     "conv_prefill": CausalConv,
     "conv_decode": CausalConv,
     "elementwise": Elementwise,
+    "all_reduce": AllReduce,
+    "all_gather": AllGather,
+    "reduce_scatter": AllGather,
+    "all_to_all": AllToAll,
+    "dispatch": Dispatch,
+    "combine": Combine,
 }
 """The form of each family, in formats that are multiplied as they are stored."""
 

@@ -8,16 +8,17 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
-from diffgenz.kernels.form import Chip, Form, Timer
+from diffgenz.kernels.form import Form
 from diffgenz.record import Record
 from diffgenz.smooth import Scalar
 
 RELATIVES = {
+    "bf16": ("fp16",),
     "fp16": ("bf16",),
-    "tf32": ("bf16",),
-    "fp32": ("bf16",),
+    "tf32": ("bf16", "fp16"),
+    "fp32": ("bf16", "fp16"),
     "mxfp8": ("fp8_block", "fp8"),
-    "fp8": ("fp8_block",),
+    "fp8": ("fp8_block", "int8"),
     "fp8_block": ("fp8",),
     "int8": ("fp8",),
     "nvfp4": ("mxfp4",),
@@ -32,16 +33,14 @@ RELATIVES = {
 
 
 class Bound(NamedTuple):
-    """A form and the accelerator it runs on, in one format."""
+    """A form and the hardware it runs on, in one format."""
 
     form: Form
-    chip: Chip
+    hardware: Any
 
-    @property
-    def timer(self) -> Timer:
-        """The form bound to the accelerator. Forms are homogeneous: on an accelerator slower by `level` in all, every kernel takes so much longer."""
-        level = self.form.level
-        return self.form.on(self.chip.slower(level, level, level))
+    def seconds(self, shape: Any) -> Scalar:
+        """Seconds of one execution."""
+        return self.form.level * self.form.on(self.hardware)(shape)
 
 
 class Origin(NamedTuple):
@@ -87,8 +86,8 @@ def executed(bound: Bound, executions: Sequence[tuple[Scalar | float, Any]]) -> 
 
 
 def _total(bound: Bound, executions: list[tuple[Scalar, Any]]) -> Scalar:
-    timer = bound.timer
-    return sum((repeats * timer(shape) for repeats, shape in executions), start=jnp.zeros(()))
+    timer = bound.form.on(bound.hardware)
+    return bound.form.level * sum((repeats * timer(shape) for repeats, shape in executions), start=jnp.zeros(()))
 
 
 @jax.custom_jvp
@@ -108,7 +107,7 @@ def _executed_jvp(primals: Any, tangents: Any) -> tuple[Scalar, Scalar]:
         def one(values: list[Scalar], execution: Any) -> Scalar:
             replaced = dict(zip(varied, values, strict=True))
             bound = jax.tree.unflatten(structure, [replaced.get(index, x) for index, x in enumerate(numbers)])
-            return execution[0] * bound.timer(execution[1])
+            return execution[0] * bound.seconds(execution[1])
 
         values = [numbers[index] for index in varied]
         slopes = [jax.grad(one)(values, execution) for execution in executions]

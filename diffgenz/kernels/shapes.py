@@ -170,7 +170,11 @@ class ElementwiseShape(NamedTuple):
 
 
 class CollectiveShape(NamedTuple):
-    """A collective of `ranks` over a tensor of `volume` B (as in `topology`)."""
+    """A group of `ranks`, at least 1, and the B of the tensor.
+
+    Arguments:
+        volume: B of the whole tensor that each rank starts from (all-reduce, reduce-scatter, all-to-all) or ends with (all-gather).
+    """
 
     ranks: Number
     volume: Number
@@ -183,3 +187,22 @@ class ConvShape(NamedTuple):
     queries: Number
     channels: Number
     width: Number
+
+
+class ExchangeShape(NamedTuple):
+    """What one rank sends to the experts of its tokens, or gets back from them.
+
+    Arguments:
+        ranks: of the group, at least 1. nodes: that they are on.
+        tokens: of one rank. own: B of them, each once.
+        near, far: B that it sends to other ranks of its node, and to other nodes.
+        lanes: experts of the group (low-latency mode), or SMs given to the kernel (normal mode).
+    """
+
+    ranks: Number
+    nodes: Number
+    tokens: Number
+    own: Number
+    near: Number
+    far: Number
+    lanes: Number

@@ -6,10 +6,11 @@ from diffgenz.calibrating.aiconfigurator.frames import FORMATS, frame_of, need, 
 from diffgenz.calibrating.samples import Samples
 from diffgenz.errors import InputError
 from diffgenz.formats import FORMATS as SIZES
-from diffgenz.kernels.collective import AllGather, AllReduce, AllToAll, Collective, CollectiveShape
+from diffgenz.kernels.families import form_of
+from diffgenz.kernels.shapes import CollectiveShape
 
-FORMS: dict[str, type[Collective]] = {"all_reduce": AllReduce, "all_gather": AllGather, "reduce_scatter": AllGather, "alltoall": AllToAll}
-"""Forms by op_name, which is the family too."""
+FAMILY = {"all_reduce": "all_reduce", "all_gather": "all_gather", "reduce_scatter": "reduce_scatter", "alltoall": "all_to_all"}
+"""Families by op_name."""
 
 
 def nccl(path: Path) -> list[Samples]:
@@ -27,7 +28,7 @@ def _collectives(path: Path, dtypes: str, software: str | None = None) -> list[S
     need(frame, ("framework", "version", "kernel_source", "op_name", dtypes, "num_gpus", "message_size", "latency"), path)
     found = []
     for source, kernel, (op, dtype), rows in parts(frame, "op_name", dtypes):
-        for column, value, known in (("op_name", op, FORMS), (dtypes, dtype, FORMATS)):
+        for column, value, known in (("op_name", op, FAMILY), (dtypes, dtype, FORMATS)):
             if value not in known:
                 raise InputError(
                     f"{path}: column {column!r} has {value!r}, which is not known; leave those rows out, or use one of {', '.join(known)}"
@@ -36,5 +37,7 @@ def _collectives(path: Path, dtypes: str, software: str | None = None) -> list[S
         shape = CollectiveShape(rows["num_gpus"].to_numpy(float), volume)
         version = source.partition("-")[2]
         name = f"{software}-{version}" if software else source
-        found.append(Samples(FORMS[op], op, FORMATS[dtype], name, kernel, shape, rows["latency"].to_numpy(float) * 1e-3))
+        found.append(
+            Samples(form_of(FAMILY[op], FORMATS[dtype]), FAMILY[op], FORMATS[dtype], name, kernel, shape, rows["latency"].to_numpy(float) * 1e-3)
+        )
     return found

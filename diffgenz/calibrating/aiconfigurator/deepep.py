@@ -12,7 +12,8 @@ import numpy as np
 from diffgenz.calibrating.aiconfigurator.frames import frame_of, need, parts
 from diffgenz.calibrating.samples import Samples
 from diffgenz.errors import InputError
-from diffgenz.kernels.deepep import Combine, Dispatch, Exchange, ExchangeShape
+from diffgenz.kernels.deepep import Combine, Dispatch, Exchange
+from diffgenz.kernels.shapes import ExchangeShape
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +41,7 @@ def low_latency(path: Path) -> list[Samples]:
 
 
 def normal(path: Path) -> list[Samples]:
-    """The samples of a wideep_deepep_normal_perf table. A phase is its notification and its transfer: which of them waits varies, their sum does not."""
+    """The samples of a wideep_deepep_normal_perf table. A phase is its notification and its transfer: which of them waits varies, not their sum."""
     frame = frame_of(path)
     need(frame, (*_COMMON, *(f"{phase}_{what}" for phase in PHASES for what in ("sms", "transmit_us", "notify_us"))), path)
     found = []
