@@ -70,6 +70,9 @@ def delta_sizes(shape: DeltaShape) -> Sizes:
 class Scan(Form):
     """Prompts, in chunks."""
 
+    host_floor: ClassVar[float] = 30.0
+    """Up to eight kernels, one after the other."""
+
     compute: Leaf = parameter(0.1, 1.0, 1.0)
     memory: Leaf = parameter(0.8, 0.5, 1.0)
     launch: Leaf = parameter(5.0, 0.7)
@@ -84,10 +87,10 @@ class Scan(Form):
 
     @classmethod
     def work(cls, shape: Any) -> Work:
-        chains, queries, chunk, state, _, passes, pairwise, moved, _ = cls.sizes(shape)
+        """One token after the other, or all pairs of tokens, and no state in memory."""
+        chains, queries, _, state, _, passes, pairwise, moved, _ = cls.sizes(shape)
         tokens = chains * queries
-        pairs = 0.5 * (jnp.minimum(chunk, queries) + 1)
-        return Work(jnp.minimum(2 * tokens * (passes * state + pairwise * pairs), 2 * tokens * passes * state), tokens * moved)
+        return Work(2 * tokens * jnp.minimum(passes * state, 0.5 * pairwise * (queries + 1)), tokens * moved)
 
     def on(self, chip: Chip) -> Timer:
         return ScanTimer(
@@ -129,10 +132,7 @@ class ScanTimer(eqx.Module):
 
 
 class Update(Form):
-    """Decode: states updated token by token.
-
-    Of the state, `work` counts the reading alone: what is written may stay in a write-back cache.
-    """
+    """Decode: states updated token by token."""
 
     memory: Leaf = parameter(0.85, 0.5, 1.0)
     launch: Leaf = parameter(1.5, 0.5)
@@ -144,8 +144,9 @@ class Update(Form):
 
     @classmethod
     def work(cls, shape: Any) -> Work:
+        """Half of the state's traffic: what is written may stay in a write-back cache."""
         chains, queries, _, state, state_size, passes, _, moved, _ = cls.sizes(shape)
-        return Work(2 * chains * queries * passes * state, chains * (queries * moved + state * jnp.minimum(state_size, 2.0)))
+        return Work(2 * chains * queries * passes * state, chains * (queries * moved + state * state_size))
 
     def on(self, chip: Chip) -> Timer:
         return UpdateTimer(
