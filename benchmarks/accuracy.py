@@ -19,7 +19,7 @@ from report import Report, parser_of
 sys.path.insert(0, str(Path(__file__).parent.parent / "calibration"))
 from refit import SYSTEMS, data_folder, tables_of
 
-from diffgenz.calibrating.cleaning import cleaned
+from diffgenz.calibrating.cleaning import cleaned, lacks
 from diffgenz.calibrating.fitting import Errors, fit, predict
 from diffgenz.calibrating.readers import samples_of
 from diffgenz.calibrating.run import hardware_of
@@ -97,7 +97,7 @@ def measured(systems: tuple[str, ...], data: Path, families: tuple[str, ...]) ->
     for system in systems:
         spec = read_spec(system)
         for path, samples in samples_of(tables_of(system, data)):
-            if families and samples.family not in families:
+            if (families and samples.family not in families) or lacks(spec, samples.format):
                 continue
             hardware = hardware_of(spec, samples)
             try:

@@ -60,7 +60,7 @@ def main() -> None:
     measured: list[Measured] = []
     for system in SYSTEMS:
         try:
-            for each in measurements(tables_of(system, options.data), system):
+            for each in measurements(tables_of(system, options.data), system, skipped=print):
                 _show(system, each.fit)
                 measured.append(each)
         except InputError as error:

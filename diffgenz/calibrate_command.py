@@ -21,7 +21,9 @@ def calibrate_files(options: argparse.Namespace) -> tuple[str, Any]:
     spec = read_spec(options.system)
     families = tuple(FAMILIES) if options.fit is None else tuple(name.strip() for name in options.fit.split(","))
     show = _show if sys.stderr.isatty() or options.progress else None
-    fits = calibrate(options.files, options.system, families, starts=options.starts, progress=show)
+    fits = calibrate(
+        options.files, options.system, families, starts=options.starts, progress=show, skipped=lambda words: print(words, file=sys.stderr)
+    )
     text = [f"{spec.name}: {len(fits)} fits, each with a fifth of the shapes held out", "", fits_table(fits)]
     text += _remarks(fits)
     if options.out is not None:
@@ -29,6 +31,10 @@ def calibrate_files(options: argparse.Namespace) -> tuple[str, Any]:
         write_fits(Path(options.out), spec.id, fits, command)
         text += ["", f"saved: {options.out}; use it with `--fit {options.out}`"]
     return "\n".join(text), [fit_json(fit) for fit in fits]
+
+
+def _warn(words: str) -> None:
+    print(words, file=sys.stderr)
 
 
 def _show(fit: KernelFit) -> None:

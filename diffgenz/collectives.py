@@ -61,6 +61,10 @@ class Rung(eqx.Module):
         """Seconds of the collective called `name` for a tensor of `volume` B: as fitted, else of the fastest of `schedules`."""
         if name in self.link.kernels:
             return executed(self.link.kernels[name], [(1.0, CollectiveShape(self.ranks.count, volume * self.arriving))])
+        return self.fastest(schedules, volume, sharpness)
+
+    def fastest(self, schedules: Sequence[Schedule], volume: Scalar, sharpness: float) -> Scalar:
+        """Seconds of the fastest of `schedules` for a tensor of `volume` B."""
         transfer = volume * self.arriving * self.link.per_byte
         times = [schedule.steps * self.link.latency + schedule.share * transfer for schedule in schedules]
         fastest = times[0]

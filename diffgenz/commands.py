@@ -20,6 +20,7 @@ from diffgenz.inference import Estimate, Phases
 from diffgenz.inference import estimate as estimate_one
 from diffgenz.models.huggingface import load_model
 from diffgenz.models.model import Model
+from diffgenz.operators import Kind
 from diffgenz.roofline import kernel_format
 from diffgenz.sensitivity import elasticities, metric_named
 from diffgenz.serving_flags import serving_json, serving_line, serving_of
@@ -80,7 +81,9 @@ class Deployment:
         workload = self.workload(self.batches[0])
         phases = jax.eval_shape(lambda: Phases.of(self.model, self.platform, workload, self.plan, self.precision, self.serving))
         operators = (*phases.prefill.operators, *phases.decode.operators)
-        used = dict.fromkeys((op.kernel, kernel_format(op, self.precision)) for op in operators if op.kernel)
+        used = dict.fromkeys(
+            (op.kernel, kernel_format(op.kernel, op.kind is Kind.LINEAR, self.precision)) for op in operators if op.shape is not None
+        )
         return sources(self.platform.accelerator.kernels, used)
 
 

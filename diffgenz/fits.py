@@ -181,9 +181,15 @@ def fits_of(origin: Origin) -> list[KernelFit]:
     return list(best.values())
 
 
-def preference(fit: KernelFit, software: str) -> tuple[bool, int, int]:
-    """What orders fits of one family and format, best first: those of `software`, then the others; of one, that with the most rows."""
-    return fit.software != software, SOFTWARE.index(fit.software) if fit.software in SOFTWARE else len(SOFTWARE), -fit.rows
+def preference(fit: KernelFit, software: str) -> tuple[bool, bool, bool, int, int]:
+    """What orders fits of one family and format, best first: those of `software`, then the others; of one, that with the most rows.
+
+    Last come kernels of which more than half the rows were left out, as those bound by the host (of the rest, small shapes are extrapolated),
+    and those launched eagerly, where others run in CUDA graphs.
+    """
+    bare = sum(fit.dropped.values()) > fit.rows + fit.held_out
+    rank = SOFTWARE.index(fit.software) if fit.software in SOFTWARE else len(SOFTWARE)
+    return bare, "eager" in fit.kernel, fit.software != software, rank, -fit.rows
 
 
 @functools.cache

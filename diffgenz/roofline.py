@@ -60,17 +60,21 @@ class Rates(eqx.Module):
         if library is None or units is None:
             return rates
         kernels = {}
-        for is_linear, format in ((True, precision.linear_format), (False, precision.dtype)):
+        for is_linear in (True, False):
             chip = Chip(1 / (linear if is_linear else wide), 1 / rates.memory, rates.launch, units)
             for family in library.forms:
-                form = library.form(family, format)
+                form = library.form(family, kernel_format(family, is_linear, precision))
                 if form is not None:
                     kernels[family, is_linear] = Bound(form, chip)
         return eqx.tree_at(lambda r: r.kernels, rates, kernels)
 
     def kernel(self, op: Operator) -> Bound | None:
         """What times `op`; None: the roofline."""
-        return self.kernels.get((op.kernel, op.kind is Kind.LINEAR))
+        return self.kernels.get(self._key(op))
+
+    @staticmethod
+    def _key(op: Operator) -> tuple[str, bool]:
+        return op.kernel, op.kind is Kind.LINEAR or op.kernel == "experts"
 
     def per_flop(self, kind: Kind) -> Scalar:
         """s/FLOP of an operator of `kind`."""
@@ -84,8 +88,8 @@ def operators_time(operators: Sequence[Operator], rates: Rates, sharpness: float
         return _roofline(operators, rates, sharpness)
     rest = [op for op in operators if rates.kernel(op) is None]
     total = _roofline(rest, rates, sharpness) if rest else jnp.zeros(())
-    for key, bound in rates.kernels.items():
-        timed = [op for op in measured if (op.kernel, op.kind is Kind.LINEAR) == key and op.shape is not None]
+    for bound in rates.kernels.values():
+        timed = [op for op in measured if op.shape is not None and rates.kernel(op) is bound]
         if timed:
             total = total + executed(bound, [(op.repeats, op.shape) for op in timed])
     return total
@@ -103,9 +107,11 @@ def _roofline(operators: Sequence[Operator], rates: Rates, sharpness: float) -> 
     return total
 
 
-def kernel_format(op: Operator, precision: Precision) -> str:
-    """The format in which measured kernels time `op`."""
-    return precision.linear_format if op.kind is Kind.LINEAR else precision.dtype
+def kernel_format(family: str, is_linear: bool, precision: Precision) -> str:
+    """The format in which measured kernels of a family are known: of linear layers, of the cache that latent attention is made of, or dtype."""
+    if family.startswith("latent") and precision.kv_cache != precision.dtype:
+        return f"{precision.kv_cache}/{precision.dtype}"
+    return precision.linear_format if is_linear else precision.dtype
 
 
 class Shares(NamedTuple):

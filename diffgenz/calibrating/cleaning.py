@@ -15,24 +15,31 @@ IMPOSSIBLE_SHARE = 0.02
 """Share of rows that may be faster than the peak roofline (clocks above the datasheet's, caches): left out. Beyond it the file is refused."""
 
 
+def lacks(spec: Spec, format: str) -> str | None:
+    """The peak that kernels of `format` ("weights/activations" where they differ) need and the accelerator does not have; None where it has it."""
+    peak = _peak(format)
+    return None if peak in spec.peak_flops else peak
+
+
+def _peak(format: str) -> str:
+    weights, _, activations = format.partition("/")
+    return max((FORMATS[weights], FORMATS[activations or weights]), key=lambda f: f.bits).peak
+
+
 def chip_of(spec: Spec, format: str) -> Chip:
-    """The accelerator as kernels of `format` ("weights/activations" where they differ) see it.
+    """The accelerator as kernels of `format` see it.
 
     Raises:
         InputError: it does not multiply that format, or states no compute units or launch latency.
     """
-    weights, _, activations = format.partition("/")
-    wider = max((FORMATS[weights], FORMATS[activations or weights]), key=lambda f: f.bits)
-    if wider.peak not in spec.peak_flops:
-        raise InputError(f"{spec.id}: peak_flops: it has no {wider.peak}, which rows in {format} need; add it to the accelerator's file")
+    peak = _peak(format)
+    if peak not in spec.peak_flops:
+        raise InputError(f"{spec.id}: peak_flops: it has no {peak}, which rows in {format} need; add it to the accelerator's file")
     for key in ("compute_units", "launch_latency"):
         if not spec.execution.get(key):
             raise InputError(f"{spec.id}: execution.{key}: it is not stated, and kernel models need it; add it to the accelerator's file")
     return Chip(
-        *(
-            np.float64(x)
-            for x in (spec.peak_flops[wider.peak], spec.memory["bandwidth"], spec.execution["launch_latency"], spec.execution["compute_units"])
-        )
+        *(np.float64(x) for x in (spec.peak_flops[peak], spec.memory["bandwidth"], spec.execution["launch_latency"], spec.execution["compute_units"]))
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from diffgenz.calibrating.cleaning import chip_of, cleaned
+from diffgenz.calibrating.cleaning import chip_of, cleaned, lacks
 from diffgenz.calibrating.fitting import STARTS, fit
 from diffgenz.calibrating.readers import samples_of
 from diffgenz.calibrating.samples import Samples
@@ -33,6 +33,7 @@ def calibrate(
     *,
     starts: int = STARTS,
     progress: Callable[[KernelFit], None] | None = None,
+    skipped: Callable[[str], None] | None = None,
 ) -> list[KernelFit]:
     """Fit kernel models to measurements.
 
@@ -40,7 +41,7 @@ def calibrate(
         files: tables and folders of them (docs/calibration.md lists the layouts).
         system: the accelerator that was measured: a shipped id, or a file.
         families: of `FAMILIES`; others in the files are left alone.
-        starts: of each fit. progress: called with each fit when it is done.
+        starts: of each fit. progress: called with each fit when it is done. skipped: called with what is left out, in words.
 
     Returns:
         a fit for each kernel family, format, software and kernel in the files.
@@ -49,7 +50,7 @@ def calibrate(
         InputError: files that cannot be used (the message says which, and why), or nothing in them to fit.
     """
     fits = []
-    for measured in measurements(files, system, families, starts=starts):
+    for measured in measurements(files, system, families, starts=starts, skipped=skipped):
         fits.append(measured.fit)
         if progress is not None:
             progress(measured.fit)
@@ -57,16 +58,30 @@ def calibrate(
 
 
 def measurements(
-    files: Sequence[str | Path], system: str | Path, families: Sequence[str] = tuple(FAMILIES), *, starts: int = STARTS
+    files: Sequence[str | Path],
+    system: str | Path,
+    families: Sequence[str] = tuple(FAMILIES),
+    *,
+    starts: int = STARTS,
+    skipped: Callable[[str], None] | None = None,
 ) -> Iterator[Measured]:
-    """The cleaned rows of each kernel in the files, with its fit, one after the other. Arguments and errors are those of `calibrate`."""
+    """The cleaned rows of each kernel in the files, with its fit, one after the other. Arguments and errors are those of `calibrate`.
+
+    Formats that the accelerator does not multiply (tables have rows of emulated ones) are left out.
+    """
     unknown_families = [name for name in families if name not in FAMILIES]
     if unknown_families:
         raise InputError(f"fit: {unknown_families[0]!r} is no kind of kernel; use some of {', '.join(FAMILIES)}")
     wanted = {family for name in families for family in FAMILIES[name]}
     spec, any_left = read_spec(system), False
     for file, samples in samples_of(files):
-        if samples.family in wanted:
+        if samples.family not in wanted:
+            continue
+        lacking = lacks(spec, samples.format)
+        if lacking:
+            if skipped is not None:
+                skipped(f"{file.name}: {samples.family} {samples.format} left out: {spec.name} has no {lacking} arithmetic")
+        else:
             any_left = True
             hardware = hardware_of(spec, samples)
             clean = cleaned(samples, hardware, file)

@@ -65,8 +65,11 @@ class Library(Record):
     def format_of(self, family: str, format: str) -> str | None:
         """The format whose kernels time `family` in `format`: its own, or its nearest relative's; None where there is none."""
         forms = self.forms.get(family, {})
-        activations = format.partition("/")[2]
-        names = (format, *RELATIVES.get(format, ()), *([activations, *RELATIVES.get(activations, ())] if activations else ()), "any")
+        stored, _, activations = format.partition("/")
+        apart = (
+            (stored, activations, *RELATIVES.get(activations, ())) if family.startswith("latent") else (activations, *RELATIVES.get(activations, ()))
+        )
+        names = (format, *RELATIVES.get(format, ()), *(apart if activations else ()), "any")
         return next((name for name in names if name in forms), None)
 
     def form(self, family: str, format: str) -> Form | None:
