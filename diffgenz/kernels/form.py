@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from abc import abstractmethod
-from typing import Any, ClassVar, NamedTuple, Protocol, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
 import equinox as eqx
 import jax
@@ -31,6 +31,7 @@ class Chip(NamedTuple):
     units: Number
 
 
+@runtime_checkable
 class Least(Protocol):
     """What executions do at least."""
 
@@ -76,6 +77,7 @@ def parameter(median: float, spread: float = 1.0, maximum: float = math.inf) -> 
     return eqx.field(converter=as_leaf, default=median, metadata={"prior": prior})
 
 
+@runtime_checkable
 class Timer(Protocol):
     """A form bound to hardware."""
 
