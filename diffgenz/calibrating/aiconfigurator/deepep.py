@@ -40,7 +40,7 @@ def low_latency(path: Path) -> list[Samples]:
 
 
 def normal(path: Path) -> list[Samples]:
-    """The samples of a wideep_deepep_normal_perf table. A phase is its notification and its transfer: which of them waits varies, their sum does not."""
+    """The samples of a wideep_deepep_normal_perf table. A phase is its notification and its transfer: either may hold the wait."""
     frame = frame_of(path)
     need(frame, (*_COMMON, *(f"{phase}_{what}" for phase in PHASES for what in ("sms", "transmit_us", "notify_us"))), path)
     found = []
