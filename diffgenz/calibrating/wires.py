@@ -31,4 +31,4 @@ def wires_of(spec: Spec) -> Wires:
         InputError: as `wire_of`.
     """
     near, far = wire_of(spec), wire_of(spec, 1)
-    return Wires(near.bandwidth, far.bandwidth, far.latency, near.launch)
+    return Wires(near.bandwidth, near.latency, far.bandwidth, far.latency, near.launch)

@@ -1,12 +1,12 @@
 """Collectives among ranks that one level of the network wires together: a fixed cost, a short step, a transfer, and a slow start.
 
 Small messages take a flat time, which rises by a step as the protocol or the number of channels changes; beyond, libraries move to a protocol of
-full bandwidth that takes longer to start. For n ranks, t = volume / bandwidth and w = launch + (n - 1) latency:
+full bandwidth that takes longer to start. For n ranks and t = volume / bandwidth, with all times but the launch in latencies of the wire:
 
-    flat = launch + passes hop (n - 1) latency
+    flat = launch + (barrier + passes hop (n - 1)) latency
     transfer = passes (n - 1) / (n - pairing) t / efficiency (1 + crowding (n**2 - 4))
-    step = rise flat t / (t + onset launch)
-    start = (setup launch + refill (n - 1) latency) t**2 / (t**2 + (switch w)**2)
+    step = rise flat t / (t + onset latency)
+    start = (setup + passes refill (n - 1)) latency t**2 / (t**2 + (switch n latency)**2)
     time = flat + transfer + step + start
 
 All-reduce is two passes (reduce-scatter, all-gather), the others one. (n - 1) / (n - pairing) stands for the textbook's (n - 1) / n: two ranks reach
@@ -56,13 +56,14 @@ class Collective(Form):
     efficiency: Leaf = parameter(0.8, 0.5, 1.0)
     pairing: Leaf = parameter(0.6, 1.0, 0.95)
     crowding: Leaf = parameter(3e-5, 2.5)
-    launch: Leaf = parameter(2.5, 0.5)
+    launch: Leaf = parameter(1.0, 0.3)
+    barrier: Leaf = parameter(4.0, 0.8)
     hop: Leaf = parameter(1.0, 0.5)
     rise: Leaf = parameter(0.25, 1.0)
-    onset: Leaf = parameter(0.02, 1.5)
-    setup: Leaf = parameter(4.0, 0.8)
+    onset: Leaf = parameter(0.05, 1.5)
+    setup: Leaf = parameter(12.0, 0.8)
     refill: Leaf = parameter(1.0, 1.0)
-    switch: Leaf = parameter(1.0, 1.0)
+    switch: Leaf = parameter(1.5, 1.0)
 
     @classmethod
     def work(cls, shape: CollectiveShape) -> Traffic:
@@ -74,14 +75,13 @@ class Collective(Form):
             slowness=self.passes / self.efficiency,
             pairing=self.pairing,
             crowding=self.crowding,
-            launch=self.launch * wire.launch,
+            flat=self.launch * wire.launch + self.barrier * wire.latency,
             hop=self.passes * self.hop * wire.latency,
             rise=self.rise,
-            onset=self.onset * wire.launch,
-            setup=self.setup * wire.launch,
+            onset=self.onset * wire.latency,
+            setup=self.setup * wire.latency,
             refill=self.passes * self.refill * wire.latency,
-            switch=self.switch * wire.launch,
-            switch_hop=self.switch * wire.latency,
+            switch=self.switch * wire.latency,
         )
 
 
@@ -113,21 +113,20 @@ class CollectiveTimer(eqx.Module):
     slowness: Number
     pairing: Number
     crowding: Number
-    launch: Number
+    flat: Number
     hop: Number
     rise: Number
     onset: Number
     setup: Number
     refill: Number
     switch: Number
-    switch_hop: Number
 
     def __call__(self, shape: CollectiveShape) -> Scalar:
         n, volume = shape
         others, t = n - 1, volume * self.per_byte
-        flat = self.launch + others * self.hop
+        flat = self.flat + others * self.hop
         transfer = t * others / (n - self.pairing) * (self.slowness * (1 + self.crowding * (n * n - 4)))
         step = self.rise * flat * t / (t + self.onset)
-        w = self.switch + others * self.switch_hop
+        w = n * self.switch
         start = (self.setup + others * self.refill) * t * t / (t * t + w * w)
         return jnp.minimum(others, 1) * (flat + transfer + step + start)

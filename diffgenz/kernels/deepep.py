@@ -1,15 +1,16 @@
 """Dispatch of tokens to the ranks that hold their experts, and combine of the results, as DeepEP does them: wires and SMs work at the same time.
 
-Low-latency kernels work expert by expert, normal ones on the SMs that they are given: either is a number of lanes. For B to ranks of the same node
-(near), B to other nodes (far) and B of the rank's own tokens (own, each once), with t = near / bandwidth:
+Low-latency kernels work expert by expert, normal ones on the SMs that they are given: either is a number of lanes. For the B to ranks of the same
+node (near), to other nodes (far) and of the rank's own tokens (own, each once), with t = near / bandwidth:
 
-    fixed = launch + expert lanes + far_hop far_latency (1 - 1 / nodes)
-    lane = (row launch tokens + (touch own + copy (near + far)) / bandwidth) / lanes
-    busy = sqrt((hidden launch)**2 + (t / near_efficiency)**2 + (far / (far_bandwidth far_efficiency))**2 + lane**2)
-    step = rise launch t / (t + onset launch)
+    fixed = launch + (barrier + expert lanes) latency + far_hop far_latency (1 - 1 / nodes)
+    lane = (row tokens + (touch own + copy (near + far)) / CHUNK) latency / lanes
+    busy = sqrt((hidden latency)**2 + (t / near_efficiency)**2 + (far / (far_bandwidth far_efficiency))**2 + lane**2)
+    step = rise latency t / (t + onset latency)
     time = fixed + busy + step
 
-One rank takes no time at all. Both modes and both directions are one formula with parameters of their own.
+A lane has so many B in flight and waits a latency for them: what it moves in a second does not follow the bandwidth of the wire. One rank takes no
+time at all. Both modes and both directions are one formula with parameters of their own.
 """
 
 from typing import ClassVar, NamedTuple
@@ -22,15 +23,19 @@ from diffgenz.kernels.form import Form, Timer, parameter
 from diffgenz.kernels.shapes import ExchangeShape, Number
 from diffgenz.smooth import Leaf, Scalar
 
+CHUNK = 2.0**14
+"""B: the unit of what one lane moves in a latency."""
+
 
 class Wires(NamedTuple):
     """Two levels of the network: inside the node, and between nodes.
 
     Arguments:
-        bandwidth, far_bandwidth: B/s per direction and accelerator. far_latency: s per hop between nodes. launch: s, of a kernel.
+        bandwidth, far_bandwidth: B/s per direction and accelerator. latency, far_latency: s per hop. launch: s, of a kernel.
     """
 
     bandwidth: Number
+    latency: Number
     far_bandwidth: Number
     far_latency: Number
     launch: Number
@@ -55,15 +60,16 @@ class Exchange(Form):
 
     near_efficiency: Leaf = parameter(0.7, 0.7, 1.0)
     far_efficiency: Leaf = parameter(0.85, 0.7, 1.0)
-    launch: Leaf = parameter(6.0, 0.8)
-    hidden: Leaf = parameter(1.0, 1.0)
-    expert: Leaf = parameter(0.003, 1.0)
+    launch: Leaf = parameter(1.0, 0.3)
+    barrier: Leaf = parameter(12.0, 0.8)
+    hidden: Leaf = parameter(4.0, 1.0)
+    expert: Leaf = parameter(0.01, 1.0)
     far_hop: Leaf = parameter(2.5, 0.8)
-    row: Leaf = parameter(0.05, 1.5)
-    touch: Leaf = parameter(10.0, 1.5)
-    copy: Leaf = parameter(5.0, 1.5)
-    rise: Leaf = parameter(1.0, 1.5)
-    onset: Leaf = parameter(2.0, 1.5)
+    row: Leaf = parameter(0.3, 1.5)
+    touch: Leaf = parameter(0.5, 1.5)
+    copy: Leaf = parameter(0.5, 1.5)
+    rise: Leaf = parameter(4.0, 1.5)
+    onset: Leaf = parameter(4.0, 1.5)
 
     @classmethod
     def work(cls, shape: ExchangeShape) -> Sent:
@@ -75,15 +81,15 @@ class Exchange(Form):
             per_byte=per_byte,
             near=per_byte / self.near_efficiency,
             far=1 / (wires.far_bandwidth * self.far_efficiency),
-            launch=self.launch * wires.launch,
-            hidden=(self.hidden * wires.launch) * (self.hidden * wires.launch),
-            expert=self.expert * wires.launch,
+            fixed=self.launch * wires.launch + self.barrier * wires.latency,
+            hidden=(self.hidden * wires.latency) * (self.hidden * wires.latency),
+            expert=self.expert * wires.latency,
             far_hop=self.far_hop * wires.far_latency,
-            row=self.row * wires.launch,
-            touch=self.touch * per_byte,
-            copy=self.copy * per_byte,
-            rise=self.rise * wires.launch,
-            onset=self.onset * wires.launch,
+            row=self.row * wires.latency,
+            touch=self.touch * wires.latency / CHUNK,
+            copy=self.copy * wires.latency / CHUNK,
+            rise=self.rise * wires.latency,
+            onset=self.onset * wires.latency,
         )
 
 
@@ -101,7 +107,7 @@ class ExchangeTimer(eqx.Module):
     per_byte: Number
     near: Number
     far: Number
-    launch: Number
+    fixed: Number
     hidden: Number
     expert: Number
     far_hop: Number
@@ -113,7 +119,7 @@ class ExchangeTimer(eqx.Module):
 
     def __call__(self, shape: ExchangeShape) -> Scalar:
         ranks, nodes, tokens, own, near, far, lanes = shape
-        fixed = self.launch + self.expert * lanes + self.far_hop * (1 - 1 / nodes)
+        fixed = self.fixed + self.expert * lanes + self.far_hop * (1 - 1 / nodes)
         lane = (self.row * tokens + self.touch * own + self.copy * (near + far)) / lanes
         inside, outside, t = near * self.near, far * self.far, near * self.per_byte
         busy = jnp.sqrt(self.hidden + inside * inside + outside * outside + lane * lane)
