@@ -59,12 +59,13 @@ def main() -> None:
         sys.exit("no tables: pip install aiconfigurator-core==0.12.0, or give --data")
     measured: list[Measured] = []
     for system in SYSTEMS:
-        try:
-            for each in measurements(tables_of(system, options.data), system, skipped=print):
-                _show(system, each.fit)
-                measured.append(each)
-        except InputError as error:
-            sys.exit(str(error))
+        for table in tables_of(system, options.data):
+            try:
+                for each in measurements([table], system, skipped=print):
+                    _show(system, each.fit)
+                    measured.append(each)
+            except InputError as error:  # a table that cannot be believed, or holds nothing that this accelerator multiplies
+                print(f"left out: {error}", flush=True)
         write_fits(fit_path(system), system, [each.fit for each in measured if each.system == system], COMMAND)
     measured.sort(key=lambda each: preference(each.fit, SOFTWARE[0]))
     write_fits(fit_path(TRANSFERRED), TRANSFERRED, transferred(measured), COMMAND)

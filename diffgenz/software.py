@@ -1,6 +1,6 @@
 """Whose kernels time an estimate. No JAX here: `--help` must be quick."""
 
-SOFTWARE = ("trtllm", "vllm", "sglang")
+SOFTWARE = ("vllm", "trtllm", "sglang")
 """Serving engines whose kernels were measured, best covered first."""
 
 DEFAULT = SOFTWARE[0]

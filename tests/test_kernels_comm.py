@@ -14,8 +14,9 @@ from diffgenz.calibrating.aiconfigurator.deepep import low_latency, normal
 from diffgenz.calibrating.samples import Samples
 from diffgenz.calibrating.wires import wire_of, wires_of
 from diffgenz.errors import InputError
-from diffgenz.kernels.collective import AllGather, AllReduce, AllToAll, CollectiveShape, Wire
-from diffgenz.kernels.deepep import CHUNK, Combine, Dispatch, ExchangeShape, Wires
+from diffgenz.kernels.collective import AllGather, AllReduce, AllToAll, Wire
+from diffgenz.kernels.deepep import CHUNK, Combine, Dispatch, Wires
+from diffgenz.kernels.shapes import CollectiveShape, ExchangeShape
 from diffgenz.specs import read_spec
 
 WIRE = Wire(1e9, 1e-6, 2e-6)
@@ -93,7 +94,7 @@ def test_nccl_messages_count_elements_of_the_whole_tensor(tmp_path):
         "all_reduce": AllReduce,
         "all_gather": AllGather,
         "reduce_scatter": AllGather,
-        "alltoall": AllToAll,
+        "all_to_all": AllToAll,
     }
     _has(found["all_reduce"], ranks=8, volume=2048)
     assert found["all_reduce"].source == "nccl-2.29.2"
