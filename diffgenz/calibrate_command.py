@@ -6,11 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from diffgenz.calibrating.run import FAMILIES, calibrate
+from diffgenz.calibrating.suggestion import suggest
 from diffgenz.commands import cache_compilations
-from diffgenz.errors import InputError
+from diffgenz.errors import InputError, NoSolution
 from diffgenz.fits import KernelFit, write_fits
+from diffgenz.hardware import load_platform
+from diffgenz.models.huggingface import load_model
+from diffgenz.software import DEFAULT
 from diffgenz.specs import read_spec
 from diffgenz.tables import table
+from diffgenz.workload import Parallelism, Workload
 
 
 def calibrate_files(options: argparse.Namespace) -> tuple[str, Any]:
@@ -31,6 +36,42 @@ def calibrate_files(options: argparse.Namespace) -> tuple[str, Any]:
         write_fits(Path(options.out), spec.id, fits, command)
         text += ["", f"saved: {options.out}; use it with `--fit {options.out}`"]
     return "\n".join(text), [fit_json(fit) for fit in fits]
+
+
+def suggest_points(options: argparse.Namespace) -> tuple[str, Any]:
+    """The measurements that would narrow a metric of a deployment most: text and JSON."""
+    if options.suggest < 1:
+        raise InputError(f"--suggest: {options.suggest} is not allowed; it must be at least 1")
+    if options.model is None:
+        raise InputError("--model: it is missing; --suggest needs what is served, such as --model meta-llama/Llama-3.1-70B --tp 8 --batch 64")
+    if len(options.files) > 1:
+        raise InputError(f"FILE: --suggest starts from one fit file, not from {len(options.files)}; give one, or none for the shipped fits")
+    cache_compilations()
+    model, fit = load_model(options.model), options.files[0] if options.files else DEFAULT
+    platform = load_platform(options.system, options.tp, fit)
+    workload = Workload(options.batch, options.isl, options.osl)
+    found = suggest(model, platform, workload, Parallelism(options.tp), metric=options.metric, count=options.suggest)
+    if not found:
+        raise NoSolution(f"no measurement of these kernels would narrow {options.metric}")
+    title = (
+        f"{model.name} on {options.tp} x {platform.accelerator.name}, batch {options.batch}: {options.metric} is known to {_percent(found[0].before)}"
+    )
+    rows = [
+        (
+            f"{rank}",
+            f"{s.family} {s.format}",
+            ", ".join(f"{name} {value:g}" for name, value in s.shape.items()),
+            f"{1e6 * s.seconds:.1f}",
+            _percent(s.after),
+        )
+        for rank, s in enumerate(found, 1)
+    ]
+    header = ("", "kernel", "shape", "expected us", f"{options.metric} then known to")
+    return f"{title}\n\n{table(header, rows, 'rll')}", [s._asdict() for s in found]
+
+
+def _percent(x: float) -> str:
+    return f"+-{100 * x:.1f} %"
 
 
 def _warn(words: str) -> None:

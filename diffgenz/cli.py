@@ -56,7 +56,7 @@ def _run(options: argparse.Namespace) -> tuple[str, Any]:
     if options.command == "calibrate":
         from diffgenz import calibrate_command
 
-        return calibrate_command.calibrate_files(options)
+        return calibrate_command.calibrate_files(options) if options.suggest is None else calibrate_command.suggest_points(options)
     from diffgenz import commands
 
     return commands.estimate(options) if options.command == "estimate" else commands.sensitivity(options)
@@ -145,6 +145,15 @@ def _add_calibrate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fit", metavar="KINDS", help="some of gemm,attention,experts,network (default: all that the files hold)")
     parser.add_argument("--out", metavar="FIT.toml", help="save the fits there, for `--fit FIT.toml` of the other commands")
     parser.add_argument("--starts", type=int, default=256, help="points that each fit starts from (default: 256)")
+    parser.add_argument(
+        "--suggest", type=int, metavar="N", help="no fit, but the N measurements that would narrow a metric most; FILE is then a fit"
+    )
+    parser.add_argument("--model", metavar="MODEL", help="with --suggest: what is served")
+    parser.add_argument("--tp", type=int, default=1, help="with --suggest: tensor-parallel ranks (default: 1)")
+    parser.add_argument("--isl", type=int, default=1024, help="with --suggest: input sequence length, tokens (default: 1024)")
+    parser.add_argument("--osl", type=int, default=128, help="with --suggest: output sequence length, tokens (default: 128)")
+    parser.add_argument("--batch", type=int, default=16, help="with --suggest: requests in flight (default: 16)")
+    parser.add_argument("--metric", default="tpot", help="with --suggest: what shall be known better (default: tpot)")
     parser.add_argument("--progress", action="store_true", help="report each fit on stderr even where that is no terminal")
 
 

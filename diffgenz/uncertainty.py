@@ -28,24 +28,30 @@ def by_delta(metrics: Callable[[Library], Metrics], library: Library, fits: Sequ
     Arguments:
         metrics: of a library of kernels, as a pytree of numbers. library: the fitted one. fits: what it was made of.
     """
-    centre, roots = _centre(fits)
-
-    @eqx.filter_jit
-    def slopes(library: Library, centre: list[Scalar]) -> Metrics:
-        return jax.jacrev(lambda unknown: metrics(_moved(library, fits, unknown)))(centre)
+    roots = _roots(fits)
 
     def deviation(*gradient: Any) -> Any:
         variance = sum(((np.asarray(part) @ root) ** 2).sum(-1) for part, root in zip(gradient, roots, strict=True))
         return jnp.asarray(np.sqrt(variance), jnp.result_type(float))
 
     structure = jax.tree.structure(jax.eval_shape(metrics, library))
-    leaves = structure.flatten_up_to(slopes(library, centre))
+    leaves = structure.flatten_up_to(gradients(metrics, library, fits))
     return jax.tree.unflatten(structure, [deviation(*leaf) for leaf in leaves])
+
+
+def gradients(metrics: Callable[[Library], Any], library: Library, fits: Sequence[KernelFit]) -> Any:
+    """The gradient of each metric with respect to what is uncertain of each fit: its unbounded parameters, and the logarithm of its level."""
+
+    @eqx.filter_jit
+    def slopes(library: Library, centre: list[Scalar]) -> Any:
+        return jax.jacrev(lambda unknown: metrics(_moved(library, fits, unknown)))(centre)
+
+    return slopes(library, _centre(fits))
 
 
 def by_samples(metrics: Callable[[Library], Metrics], library: Library, fits: Sequence[KernelFit], count: int) -> Metrics:
     """The standard deviation of all metrics over `count` draws of what is uncertain."""
-    centre, roots = _centre(fits)
+    centre, roots = _centre(fits), _roots(fits)
     draws = np.random.default_rng(SEED)
     points = [x + jnp.asarray(draws.normal(size=(count, len(root))) @ root.T, x.dtype) for x, root in zip(centre, roots, strict=True)]
 
@@ -57,18 +63,24 @@ def by_samples(metrics: Callable[[Library], Metrics], library: Library, fits: Se
     return deviations(library, points)
 
 
-def _centre(fits: Sequence[KernelFit]) -> tuple[list[Scalar], list[np.ndarray]]:
-    """What is uncertain of each fit (its unbounded parameters and the logarithm of its level), and a root of its covariance."""
-    centre = [jnp.concatenate([fit.form.free, jnp.zeros(1)]) for fit in fits]
-    roots = []
+def _centre(fits: Sequence[KernelFit]) -> list[Scalar]:
+    return [jnp.concatenate([fit.form.free, jnp.zeros(1)]) for fit in fits]
+
+
+def covariance_of(fit: KernelFit) -> np.ndarray:
+    """The covariance of what is uncertain of a fit: that of its unbounded parameters, and the variance of the logarithm of its level."""
+    size = len(fit.covariance)
+    whole = np.zeros((size + 1, size + 1))
+    whole[:size, :size], whole[size, size] = fit.covariance, fit.scatter**2
+    return whole
+
+
+def _roots(fits: Sequence[KernelFit]) -> list[np.ndarray]:
+    found = []
     for fit in fits:
-        size = len(fit.covariance)
-        root = np.zeros((size + 1, size + 1))
-        variances, directions = np.linalg.eigh(fit.covariance)
-        root[:size, :size] = directions * np.sqrt(np.maximum(variances, 0.0))
-        root[size, size] = fit.scatter
-        roots.append(root)
-    return centre, roots
+        variances, directions = np.linalg.eigh(covariance_of(fit))
+        found.append(directions * np.sqrt(np.maximum(variances, 0.0)))
+    return found
 
 
 def _moved(library: Library, fits: Sequence[KernelFit], unknown: list[Scalar]) -> Library:

@@ -56,7 +56,7 @@ FLOORS = [
     {"calibrating.aiconfigurator.scans", "calibrating.aiconfigurator.comm", "calibrating.aiconfigurator.deepep"},
     {"calibrating.cleaning", "calibrating.fitting", "calibrating.wires"},
     {"calibrating.readers", "calibrating.transfer"},
-    {"calibrating.run"},
+    {"calibrating.run", "calibrating.suggestion"},
     {"commands"},
     {"sweeping.axis_tables"},
     {"sweeping.space_file", "sweep_plots"},

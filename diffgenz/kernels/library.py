@@ -88,13 +88,13 @@ def executed(bound: Bound, executions: Sequence[tuple[Scalar | float, Any]]) -> 
     return _executed(bound, [jax.tree.map(lambda x: jnp.asarray(x, kind) if isinstance(x, float | int) else x, each) for each in executions])
 
 
-def _total(bound: Bound, executions: list[tuple[Scalar, Any]]) -> Scalar:
+def _total(bound: Bound, executions: list[tuple[Any, Any]]) -> Scalar:
     timer = bound.form.on(bound.hardware)
     return bound.form.level * sum((repeats * timer(shape) for repeats, shape in executions), start=jnp.zeros(()))
 
 
 @jax.custom_jvp
-def _executed(bound: Bound, executions: list[tuple[Scalar, Any]]) -> Scalar:
+def _executed(bound: Bound, executions: list[tuple[Any, Any]]) -> Scalar:
     return _total(bound, executions)
 
 
