@@ -7,6 +7,7 @@ import pytest
 
 from diffgenz.kernels.collective import Collective, Wire
 from diffgenz.kernels.deepep import Exchange, Wires
+from diffgenz.kernels.experts import FusedExperts
 from diffgenz.kernels.families import FAMILIES, FORMS, form_of
 from diffgenz.kernels.form import Chip
 from diffgenz.kernels.library import Bound, Library, executed
@@ -24,6 +25,11 @@ SHAPES = {
     "delta_decode": [(64, 1, 16, 128, 32, 128, 64), (1, 1, 1, 128, 1, 128, 64)],
     "conv_prefill": [(4, 2048, 8192, 4), (1, 1, 1, 4)],
     "conv_decode": [(64, 1, 8192, 4), (1, 1, 1, 4)],
+    "experts": [
+        (4096, 8, 128, 4, 4096, 1536, 3072, 1, 0.5, 1, 1),
+        (1, 1, 8, 8, 1024, 64, 64, 1, 0, 2, 2),
+        (64, 1, 1, 1, 1024, 512, 1024, 1, 0, 2, 2),
+    ],
     "elementwise": [(1e8,), (2,)],
     "all_reduce": [(8, 1e8), (2, 2)],
     "all_gather": [(8, 1e8), (2, 2)],
@@ -36,7 +42,10 @@ SHAPES = {
 
 CHIP = (989e12, 3.35e12, 2.4e-6, 132.0)
 WIRES = {Collective: (450e9, 0.8e-6, 2.4e-6), Exchange: (450e9, 0.8e-6, 50e9, 5e-6, 2.4e-6)}
-KINDS = sorted({(family, form_of(family, format)) for family in FAMILIES for format in ("bf16", "fp8")}, key=lambda kind: (kind[0], kind[1].__name__))
+KINDS = sorted(
+    {(family, form_of(family, format)) for family in FAMILIES for format in ("bf16", "fp8")} | {("experts", FusedExperts)},
+    key=lambda kind: (kind[0], kind[1].__name__),
+)
 
 
 def hardware(form, faster=1.0):

@@ -6,6 +6,7 @@ from pathlib import Path
 from diffgenz.calibrating.aiconfigurator.attention import decode, prefill
 from diffgenz.calibrating.aiconfigurator.comm import custom_allreduce, nccl
 from diffgenz.calibrating.aiconfigurator.deepep import low_latency, normal
+from diffgenz.calibrating.aiconfigurator.experts import experts
 from diffgenz.calibrating.aiconfigurator.gemm import gemm
 from diffgenz.calibrating.aiconfigurator.latent import absorbed, latent_decode, latent_prefill
 from diffgenz.calibrating.aiconfigurator.scans import delta, mamba2
@@ -14,6 +15,7 @@ from diffgenz.errors import InputError
 
 TABLES: dict[str, Callable[[Path], list[Samples]]] = {
     "gemm_perf": gemm,
+    "moe_perf": experts,
     "mla_bmm_perf": absorbed,
     "context_attention_perf": prefill,
     "generation_attention_perf": decode,

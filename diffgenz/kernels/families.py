@@ -6,6 +6,7 @@ from diffgenz.kernels.conv import CausalConv
 from diffgenz.kernels.decode import Decode
 from diffgenz.kernels.deepep import Combine, Dispatch
 from diffgenz.kernels.elementwise import Elementwise
+from diffgenz.kernels.experts import Experts, FusedExperts
 from diffgenz.kernels.form import Form
 from diffgenz.kernels.gemm import Gemm, QuantisedGemm
 from diffgenz.kernels.latent import LatentDecode, LatentPrefill
@@ -25,6 +26,7 @@ FAMILIES: dict[str, type[Form]] = {
     "delta_decode": DeltaDecode,
     "conv_prefill": CausalConv,
     "conv_decode": CausalConv,
+    "experts": Experts,
     "elementwise": Elementwise,
     "all_reduce": AllReduce,
     "all_gather": AllGather,
@@ -41,7 +43,7 @@ QUANTISED: dict[str, type[Form]] = {"gemm": QuantisedGemm}
 WHOLE = ("bf16", "fp16", "fp32", "tf32", "any")
 """Formats that nothing is quantised to on the way."""
 
-FORMS: dict[str, type[Form]] = {form.__name__: form for form in (*FAMILIES.values(), *QUANTISED.values())}
+FORMS: dict[str, type[Form]] = {form.__name__: form for form in (*FAMILIES.values(), *QUANTISED.values(), FusedExperts)}
 
 
 def form_of(family: str, format: str) -> type[Form]:

@@ -21,6 +21,7 @@ FORMATS = {
     "int8_wo": "int8/bf16",
     "int4_wo": "int4/bf16",
     "w4a16_mxfp4": "mxfp4/bf16",
+    "w4a8_mxfp4_mxfp8": "mxfp4/mxfp8",
 }
 """Formats by what the tables call them: "weights/activations" where they differ."""
 
