@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from diffgenz.kernels.collective import Collective, Wire
+from diffgenz.kernels.custom_allreduce import CustomAllReduce
 from diffgenz.kernels.deepep import Exchange, Wires
 from diffgenz.kernels.experts import FusedExperts
 from diffgenz.kernels.families import FAMILIES, FORMS, form_of
@@ -41,9 +42,10 @@ SHAPES = {
 """Two executions or more of each family, a degenerate one among them."""
 
 CHIP = (989e12, 3.35e12, 2.4e-6, 132.0)
-WIRES = {Collective: (450e9, 0.8e-6, 2.4e-6), Exchange: (450e9, 0.8e-6, 50e9, 5e-6, 2.4e-6)}
+WIRES = {Collective: (450e9, 0.8e-6, 2.4e-6), CustomAllReduce: (450e9, 0.8e-6, 2.4e-6), Exchange: (450e9, 0.8e-6, 50e9, 5e-6, 2.4e-6)}
 KINDS = sorted(
-    {(family, form_of(family, format)) for family in FAMILIES for format in ("bf16", "fp8")} | {("experts", FusedExperts)},
+    {(family, form_of(family, format)) for family in FAMILIES for format in ("bf16", "fp8")}
+    | {("experts", FusedExperts), ("all_reduce", CustomAllReduce)},
     key=lambda kind: (kind[0], kind[1].__name__),
 )
 
@@ -52,9 +54,9 @@ def hardware(form, faster=1.0):
     """What a form runs on, all of it `faster`."""
     for base, numbers in WIRES.items():
         if issubclass(form, base):
-            rates = {Collective: (0,), Exchange: (0, 2)}[base]
+            rates = (0, 2) if base is Exchange else (0,)
             scaled = [x * faster if index in rates else x / faster for index, x in enumerate(numbers)]
-            return (Wire if base is Collective else Wires)(*(jnp.asarray(x, jnp.float32) for x in scaled))
+            return (Wires if base is Exchange else Wire)(*(jnp.asarray(x, jnp.float32) for x in scaled))
     flops, bandwidth, launch, units = CHIP
     return Chip(*(jnp.asarray(x, jnp.float32) for x in (flops * faster, bandwidth * faster, launch / faster, units)))
 

@@ -15,6 +15,7 @@ from diffgenz.calibrating.samples import Samples
 from diffgenz.calibrating.wires import wire_of, wires_of
 from diffgenz.errors import InputError
 from diffgenz.kernels.collective import AllGather, AllReduce, AllToAll, Wire
+from diffgenz.kernels.custom_allreduce import CustomAllReduce
 from diffgenz.kernels.deepep import CHUNK, Combine, Dispatch, Wires
 from diffgenz.kernels.shapes import CollectiveShape, ExchangeShape
 from diffgenz.specs import read_spec
@@ -54,6 +55,15 @@ def test_a_collective_tends_to_its_bandwidth_and_one_rank_takes_no_time(form):
     assert float(timer(CollectiveShape(8.0, 1e12))) > float(form.work(CollectiveShape(8.0, 1e12)).bound(WIRE))
 
 
+def test_a_custom_all_reduce_is_one_shot_while_small_and_two_passes_when_large():
+    form = CustomAllReduce()
+    timer = form.on(WIRE)
+    nothing, small, large = (float(timer(CollectiveShape(8.0, volume))) for volume in (0.0, 10.0, 1e12))
+    assert small - nothing == pytest.approx(float(7 * 10 / (1e9 * form.one_shot) * (1 + 60 * form.crowding)), rel=2e-2)
+    assert large == pytest.approx(float(2 * 7 / (8 - form.pairing) * 1e12 / (1e9 * form.efficiency) * (1 + 60 * form.crowding)), rel=0.05)
+    assert float(timer(CollectiveShape(1.0, 1e6))) == 0
+
+
 @pytest.mark.parametrize("form", [Dispatch(), Combine()])
 def test_an_exchange_tends_to_its_slower_wire_and_one_rank_takes_no_time(form):
     timer = form.on(WIRES)
@@ -65,7 +75,7 @@ def test_an_exchange_tends_to_its_slower_wire_and_one_rank_takes_no_time(form):
 
 
 @pytest.mark.parametrize(("ranks", "volume"), [(1, 0), (1, 1e9), (2, 0), (2, 1), (72, 1e12)])
-@pytest.mark.parametrize("form", [AllReduce(), AllToAll()])
+@pytest.mark.parametrize("form", [AllReduce(), AllToAll(), CustomAllReduce()])
 def test_gradients_of_collectives_are_finite(form, ranks, volume):
     gradients = jax.grad(lambda wire, form, shape: form.on(wire)(shape), (0, 1, 2))(_singles(WIRE), form, _singles(CollectiveShape(ranks, volume)))
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(gradients))
@@ -105,6 +115,7 @@ def test_nccl_messages_count_elements_of_the_whole_tensor(tmp_path):
 def test_eager_and_graph_all_reduces_are_apart(tmp_path):
     columns = {"version": "0.24.0", "op_name": "all_reduce", "allreduce_dtype": "bfloat16", "num_gpus": 2, "message_size": 128, "latency": 0.004}
     table = _table(tmp_path / "custom_allreduce_perf.parquet", kernel_source=["vLLM_custom_eager", "vLLM_custom_graph"], **columns)
+    assert all(samples.form is CustomAllReduce for samples in custom_allreduce(table))
     assert [samples.kernel for samples in custom_allreduce(table)] == ["vLLM_custom_eager", "vLLM_custom_graph"]
 
 

@@ -13,6 +13,7 @@ from diffgenz.calibrating.wires import wire_of, wires_of
 from diffgenz.errors import InputError
 from diffgenz.fits import KernelFit
 from diffgenz.kernels.collective import Collective
+from diffgenz.kernels.custom_allreduce import CustomAllReduce
 from diffgenz.kernels.deepep import Exchange
 from diffgenz.specs import Spec, read_spec
 
@@ -92,6 +93,6 @@ def measurements(
 
 def hardware_of(spec: Spec, samples: Samples) -> Any:
     """What the samples' form is bound to on an accelerator: the accelerator itself, the innermost level of its network, or the two innermost."""
-    if issubclass(samples.form, Collective):
+    if issubclass(samples.form, Collective | CustomAllReduce):
         return wire_of(spec)
     return wires_of(spec) if issubclass(samples.form, Exchange) else chip_of(spec, samples.format)

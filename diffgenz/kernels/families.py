@@ -3,6 +3,7 @@
 from diffgenz.kernels.batched import BatchedGemm
 from diffgenz.kernels.collective import AllGather, AllReduce, AllToAll
 from diffgenz.kernels.conv import CausalConv
+from diffgenz.kernels.custom_allreduce import CustomAllReduce
 from diffgenz.kernels.decode import Decode
 from diffgenz.kernels.deepep import Combine, Dispatch
 from diffgenz.kernels.elementwise import Elementwise
@@ -43,7 +44,7 @@ QUANTISED: dict[str, type[Form]] = {"gemm": QuantisedGemm}
 WHOLE = ("bf16", "fp16", "fp32", "tf32", "any")
 """Formats that nothing is quantised to on the way."""
 
-FORMS: dict[str, type[Form]] = {form.__name__: form for form in (*FAMILIES.values(), *QUANTISED.values(), FusedExperts)}
+FORMS: dict[str, type[Form]] = {form.__name__: form for form in (*FAMILIES.values(), *QUANTISED.values(), CustomAllReduce, FusedExperts)}
 
 
 def form_of(family: str, format: str) -> type[Form]:

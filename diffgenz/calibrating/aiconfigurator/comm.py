@@ -6,6 +6,7 @@ from diffgenz.calibrating.aiconfigurator.frames import FORMATS, frame_of, need, 
 from diffgenz.calibrating.samples import Samples
 from diffgenz.errors import InputError
 from diffgenz.formats import FORMATS as SIZES
+from diffgenz.kernels.custom_allreduce import CustomAllReduce
 from diffgenz.kernels.families import form_of
 from diffgenz.kernels.shapes import CollectiveShape
 
@@ -37,7 +38,6 @@ def _collectives(path: Path, dtypes: str, software: str | None = None) -> list[S
         shape = CollectiveShape(rows["num_gpus"].to_numpy(float), volume)
         version = source.partition("-")[2]
         name = f"{software}-{version}" if software else source
-        found.append(
-            Samples(form_of(FAMILY[op], FORMATS[dtype]), FAMILY[op], FORMATS[dtype], name, kernel, shape, rows["latency"].to_numpy(float) * 1e-3)
-        )
+        form = form_of(FAMILY[op], FORMATS[dtype]) if software else CustomAllReduce
+        found.append(Samples(form, FAMILY[op], FORMATS[dtype], name, kernel, shape, rows["latency"].to_numpy(float) * 1e-3))
     return found
