@@ -9,8 +9,8 @@ Operands that the kernel before has left in the last-level cache come faster: up
 from typing import ClassVar
 
 from diffgenz.kernels.form import Chip, Form, Timer, Work, parameter
-from diffgenz.kernels.shapes import ElementwiseShape
-from diffgenz.smooth import Leaf, Scalar, inverse
+from diffgenz.kernels.shapes import ElementwiseShape, Number
+from diffgenz.smooth import Leaf, inverse
 
 CACHE_SPEED = 8
 """How many times faster than memory a last-level cache is at most (measured quantisation on an L40S: 6.6)."""
@@ -35,7 +35,7 @@ class Elementwise(Form):
         large = self.cache * hardware.launch
         small = (1 - self.cached) * large
 
-        def timer(shape: ElementwiseShape) -> Scalar:
+        def timer(shape: ElementwiseShape) -> Number:
             y = shape.moved * per_byte
             return y * (y + small) * inverse(y + large) + launch
 
