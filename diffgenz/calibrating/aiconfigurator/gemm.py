@@ -4,6 +4,7 @@ from pathlib import Path
 
 from diffgenz.calibrating.aiconfigurator.frames import FORMATS, frame_of, need, parts
 from diffgenz.calibrating.samples import Samples
+from diffgenz.errors import unknown
 from diffgenz.formats import FORMATS as SIZES
 from diffgenz.kernels.families import form_of
 from diffgenz.kernels.shapes import GemmShape
@@ -15,6 +16,8 @@ def gemm(path: Path) -> list[Samples]:
     need(frame, ("framework", "version", "kernel_source", "gemm_dtype", "m", "n", "k", "latency"), path)
     found = []
     for source, kernel, (dtype,), rows in parts(frame, "gemm_dtype"):
+        if dtype not in FORMATS:
+            raise unknown(f"{path}: gemm_dtype", dtype, FORMATS)
         format = FORMATS[dtype]
         weights, _, activations = format.partition("/")
         m, n, k = (rows[name].to_numpy(float) for name in "mnk")
