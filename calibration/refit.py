@@ -1,6 +1,6 @@
 """Remake the shipped fits from aiconfigurator's tables.
 
-    pip install "diffgenz[calibration]" && python calibration/refit.py [--data DIR]
+    pip install "diffgenz[calibration]" && python calibration/refit.py [WHAT ...] [--data DIR]
 
 Every accelerator below, every software, the newest version of each table: one fit for each kernel family, format and kernel, a fifth of the shapes
 held out. Then what all GPUs have in common, for those without measurements (`transferred.toml`). About half an hour on 2 cores.
@@ -10,13 +10,18 @@ import argparse
 import importlib.util
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from diffgenz.calibrating.readers import TABLES
-from diffgenz.calibrating.run import measurements
+from diffgenz.calibrating.cleaning import cleaned
+from diffgenz.calibrating.readers import TABLES, samples_of
+from diffgenz.calibrating.run import hardware_of, measurements
 from diffgenz.calibrating.transfer import Measured, transferred
 from diffgenz.errors import InputError
-from diffgenz.fits import SOFTWARE, TRANSFERRED, KernelFit, fit_path, preference, write_fits
+from diffgenz.fits import TRANSFERRED, KernelFit, fit_path, fits_of, write_fits
+from diffgenz.kernels.library import Origin
+from diffgenz.software import SOFTWARE
+from diffgenz.specs import read_spec
 
 SYSTEMS = {
     "a100_sxm": tuple(TABLES),
@@ -53,22 +58,41 @@ def data_folder() -> Path | None:
 def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = [*SYSTEMS, TRANSFERRED]
+    parser.add_argument("what", metavar="WHAT", nargs="*", default=what, help=f"some of {', '.join(what)}, in this order (default: all)")
     parser.add_argument("--data", type=Path, default=data_folder(), help="a folder per system (default: those of the installed aiconfigurator-core)")
     options = parser.parse_args()
     if options.data is None:
         sys.exit("no tables: pip install aiconfigurator-core==0.12.0, or give --data")
-    measured: list[Measured] = []
+    for name in options.what:
+        fits = transferred(list(shipped(options.data))) if name == TRANSFERRED else own(name, options.data)
+        write_fits(fit_path(name), name, fits, COMMAND)
+
+
+def own(system: str, data: Path) -> list[KernelFit]:
+    """The fits of one system."""
+    fits = []
+    for table in tables_of(system, data):
+        try:
+            for each in measurements([table], system, skipped=print):
+                _show(system, each.fit)
+                fits.append(each.fit)
+        except InputError as error:  # a table that cannot be believed, or holds nothing that this accelerator multiplies
+            print(f"left out: {error}", flush=True)
+    return fits
+
+
+def shipped(data: Path) -> Iterator[Measured]:
+    """The rows behind every shipped fit that is taken where nothing is said, with the fit."""
     for system in SYSTEMS:
-        for table in tables_of(system, options.data):
-            try:
-                for each in measurements([table], system, skipped=print):
-                    _show(system, each.fit)
-                    measured.append(each)
-            except InputError as error:  # a table that cannot be believed, or holds nothing that this accelerator multiplies
-                print(f"left out: {error}", flush=True)
-        write_fits(fit_path(system), system, [each.fit for each in measured if each.system == system], COMMAND)
-    measured.sort(key=lambda each: preference(each.fit, SOFTWARE[0]))
-    write_fits(fit_path(TRANSFERRED), TRANSFERRED, transferred(measured), COMMAND)
+        spec = read_spec(system)
+        fits = {(fit.family, fit.format, fit.source, fit.kernel): fit for fit in fits_of(Origin(system, "", SOFTWARE[0]))}
+        for path in tables_of(system, data):
+            for _, samples in samples_of([path]):
+                fit = fits.get((samples.family, samples.format, samples.source, samples.kernel))
+                if fit is not None:
+                    hardware = hardware_of(spec, samples)
+                    yield Measured(system, cleaned(samples, hardware, path), hardware, fit)
 
 
 def _show(system: str, fit: KernelFit) -> None:

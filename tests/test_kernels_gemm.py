@@ -76,8 +76,8 @@ def test_times_and_gradients_are_finite_in_single_precision(form, size):
 
 
 def test_elementwise_kernels_read_the_cache_before_memory():
-    form = Elementwise(memory=0.5, launch=1.0, cached=0.75, cache=10.0)
-    at = 2e-5 * 0.5 * CHIP.bandwidth  # as long from memory as the scale of the cache
+    at = 2e-5 * 0.5 * CHIP.bandwidth  # B that take 20 us from memory
+    form = Elementwise(memory=0.5, launch=1.0, cached=0.75, cache=at / 1e6)
     assert seconds(form, ElementwiseShape(at)) == pytest.approx(2e-6 + 2e-5 * (1 - 0.75 / 2), rel=1e-5)
     assert seconds(form, ElementwiseShape(1e6 * at)) == pytest.approx(1e6 * 2e-5, rel=1e-3)
     assert seconds(form, ElementwiseShape(1e-3 * at)) - 2e-6 == pytest.approx(1e-3 * 2e-5 / 4, rel=0.01)

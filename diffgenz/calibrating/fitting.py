@@ -1,7 +1,7 @@
 """Least squares on the logarithm of latency, robust, with priors, from many starts.
 
 Residuals are ln(model / measured) / `SCALE`, under the soft-L1 loss, and one for each parameter's prior. All starts run at once on a sample
-of the rows; the best few go on with all of them.
+of the rows; the best few go on with up to `ROWS` of them.
 """
 
 import dataclasses
@@ -21,7 +21,12 @@ SCALE = 0.1
 
 STARTS = 256
 SAMPLE = 1000
-FINALISTS = 4
+"""Rows that all starts are fitted to."""
+
+FINALISTS = 2
+ROWS = 12000
+"""Rows, at most, that the finalists are fitted to: beyond, parameters are known better than the form is right."""
+
 CENTRAL_80 = 1.2815515655446004  # standard deviations: half the width of a normal distribution's central 80 %
 
 
@@ -61,14 +66,15 @@ def _fit(samples: Samples, hardware: Any, prior: Form | None, starts: int, seed:
     draws = np.random.default_rng(seed)
     test = samples.held_out
     train = np.flatnonzero(~test)
-    sample = draws.permutation(train)[:SAMPLE]
+    fitted_to = draws.permutation(train)[:ROWS]
+    sample = fitted_to[:SAMPLE]
     points = draws.normal(size=(starts, len(spread)))
     points[0] = 0.0
     points, losses = _minima(form, points, centre, spread, _rows(samples, hardware, sample), 40)
     best = points[np.argsort(np.where(np.isfinite(losses), losses, np.inf))[:FINALISTS]]
-    points, losses = _minima(form, best, centre, spread, _rows(samples, hardware, train), 200)
+    points, losses = _minima(form, best, centre, spread, _rows(samples, hardware, fitted_to), 200)
     point = points[np.nanargmin(losses)]
-    whitened = _covariance(*(np.asarray(x) for x in _slopes(form, point, centre, spread, _rows(samples, hardware, train))))
+    whitened = _covariance(*(np.asarray(x) for x in _slopes(form, point, centre, spread, _rows(samples, hardware, fitted_to))))
     fitted = form.of_free(jnp.asarray(centre + spread * point))
     predicted = np.asarray(predict(fitted, samples.shape, hardware))
     errors = np.log(samples.seconds / predicted)

@@ -9,6 +9,7 @@ from diffgenz.calibrating.aiconfigurator.deepep import low_latency, normal
 from diffgenz.calibrating.aiconfigurator.experts import experts
 from diffgenz.calibrating.aiconfigurator.gemm import gemm
 from diffgenz.calibrating.aiconfigurator.latent import absorbed, latent_decode, latent_prefill
+from diffgenz.calibrating.aiconfigurator.quantise import quantise
 from diffgenz.calibrating.aiconfigurator.scans import delta, mamba2
 from diffgenz.calibrating.samples import Samples
 from diffgenz.errors import InputError
@@ -16,6 +17,7 @@ from diffgenz.errors import InputError
 TABLES: dict[str, Callable[[Path], list[Samples]]] = {
     "gemm_perf": gemm,
     "moe_perf": experts,
+    "scale_matrix_perf": quantise,
     "mla_bmm_perf": absorbed,
     "context_attention_perf": prefill,
     "generation_attention_perf": decode,

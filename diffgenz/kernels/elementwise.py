@@ -1,9 +1,8 @@
 """Kernels bound by memory: norms, activations, rotary embedding, residuals, quantisation, gathers.
 
-    y = bytes / (bandwidth efficiency)
-    t = launch + y (1 - cached s / (y + s)),  s = cache launches
+    t = launch + bytes / (bandwidth efficiency) (1 - cached c / (bytes + c)),  c = cache megabytes
 
-Operands that the kernel before has left in the last-level cache come faster: up to 1 / (1 - cached) times while y is well below s.
+Operands that the kernel before has left in the last-level cache come faster: up to 1 / (1 - cached) times while they are well below its size.
 """
 
 from typing import ClassVar
@@ -16,6 +15,9 @@ CACHE_SPEED = 8
 """How many times faster than memory a last-level cache is at most (measured quantisation on an L40S: 6.6)."""
 
 
+MEGABYTE = 1e6
+
+
 class Elementwise(Form):
     """One pass over memory."""
 
@@ -24,7 +26,7 @@ class Elementwise(Form):
     memory: Leaf = parameter(0.8, 0.5, 1.0)
     launch: Leaf = parameter(1.0, 0.5)
     cached: Leaf = parameter(0.5, 1.0, 1.0)
-    cache: Leaf = parameter(8.0)
+    cache: Leaf = parameter(50.0)
 
     @classmethod
     def work(cls, shape: ElementwiseShape) -> Work:
@@ -32,11 +34,10 @@ class Elementwise(Form):
 
     def on(self, hardware: Chip, /) -> Timer:
         per_byte, launch = 1 / (hardware.bandwidth * self.memory), self.launch * hardware.launch
-        large = self.cache * hardware.launch
+        large = self.cache * MEGABYTE
         small = (1 - self.cached) * large
 
         def timer(shape: ElementwiseShape) -> Number:
-            y = shape.moved * per_byte
-            return y * (y + small) * inverse(y + large) + launch
+            return shape.moved * per_byte * ((shape.moved + small) * inverse(shape.moved + large)) + launch
 
         return timer
