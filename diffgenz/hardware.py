@@ -15,7 +15,7 @@ from diffgenz.fits import load_kernels
 from diffgenz.kernels.library import Library
 from diffgenz.record import Record
 from diffgenz.smooth import Leaf, as_leaf
-from diffgenz.software import NONE
+from diffgenz.software import DEFAULT, NONE
 from diffgenz.specs import Spec, read_spec
 from diffgenz.topology import Topology, topology_named
 
@@ -213,7 +213,7 @@ class Platform(Record):
         return cls(accelerator, network, accelerators)
 
 
-def load_platform(system: str | Path, accelerators: float = 1, fit: str | Path = NONE) -> Platform:
+def load_platform(system: str | Path, accelerators: float = 1, fit: str | Path = DEFAULT) -> Platform:
     """A platform of `accelerators` times the shipped accelerator `system` (see `diffgenz list systems`), or of the TOML file at that path.
 
     Arguments:

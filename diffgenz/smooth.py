@@ -58,7 +58,7 @@ def _power_of_two_below(x: Scalar) -> Scalar:
     return jax.lax.bitcast_convert_type((2 * bias - exponent) << mantissa, x.dtype)
 
 
-def _inverse_root(s: Scalar, p: int) -> Scalar:
+def _inverse_root(s: Leaf, p: int) -> Leaf:
     """s**(-1/p): Newton's iteration y <- y (1 + (1 - s y**p) / p), quadratic, free of division."""
     double = s.dtype == jnp.float64
     integer, mantissa, bias = (jnp.int64, 52, 1023) if double else (jnp.int32, 23, 127)
@@ -69,7 +69,7 @@ def _inverse_root(s: Scalar, p: int) -> Scalar:
     return y
 
 
-def _power(x: Scalar, p: int) -> Scalar:
+def _power(x: Leaf, p: int) -> Leaf:
     """x**p for a small non-negative integer, by squaring."""
     result = None
     while p:
@@ -160,7 +160,7 @@ def _same_type(a, b):
 
 
 @jax.custom_jvp
-def inverse(x: Scalar) -> Scalar:
+def inverse(x: Leaf) -> Leaf:
     """1 / x for x > 0, by Newton steps: unlike a division, XLA's CPU backend computes it anew in every fusion that needs it."""
     return _inverse_root(x, 1)
 
@@ -172,7 +172,7 @@ def _inverse_jvp(primals, tangents):
 
 
 @jax.custom_jvp
-def hypotenuse(a: Scalar, b: Scalar) -> Scalar:
+def hypotenuse(a: Leaf, b: Leaf) -> Leaf:
     """sqrt(a**2 + b**2) for non-negative `a`, `b`, not both 0, between 1e-18 and 1e18; by Newton steps, as `inverse`."""
     s = a * a + b * b
     return s * _inverse_root(s, 2)

@@ -14,7 +14,7 @@ import numpy as np
 
 from diffgenz.fits import KernelFit
 from diffgenz.kernels.library import Library
-from diffgenz.smooth import Scalar
+from diffgenz.smooth import Leaf
 
 Metrics = TypeVar("Metrics")
 
@@ -43,7 +43,7 @@ def gradients(metrics: Callable[[Library], Any], library: Library, fits: Sequenc
     """The gradient of each metric with respect to what is uncertain of each fit: its unbounded parameters, and the logarithm of its level."""
 
     @eqx.filter_jit
-    def slopes(library: Library, centre: list[Scalar]) -> Any:
+    def slopes(library: Library, centre: list[Leaf]) -> Any:
         return jax.jacrev(lambda unknown: metrics(_moved(library, fits, unknown)))(centre)
 
     return slopes(library, _centre(fits))
@@ -56,14 +56,14 @@ def by_samples(metrics: Callable[[Library], Metrics], library: Library, fits: Se
     points = [x + jnp.asarray(draws.normal(size=(count, len(root))) @ root.T, x.dtype) for x, root in zip(centre, roots, strict=True)]
 
     @eqx.filter_jit
-    def deviations(library: Library, points: list[Scalar]) -> Metrics:
+    def deviations(library: Library, points: list[Leaf]) -> Metrics:
         values = jax.vmap(lambda unknown: metrics(_moved(library, fits, unknown)))(points)
         return jax.tree.map(lambda x: jnp.std(x, axis=0, ddof=1), values)
 
     return deviations(library, points)
 
 
-def _centre(fits: Sequence[KernelFit]) -> list[Scalar]:
+def _centre(fits: Sequence[KernelFit]) -> list[Leaf]:
     return [jnp.concatenate([fit.form.free, jnp.zeros(1)]) for fit in fits]
 
 
@@ -83,7 +83,7 @@ def _roots(fits: Sequence[KernelFit]) -> list[np.ndarray]:
     return found
 
 
-def _moved(library: Library, fits: Sequence[KernelFit], unknown: list[Scalar]) -> Library:
+def _moved(library: Library, fits: Sequence[KernelFit], unknown: list[Leaf]) -> Library:
     forms = {family: dict(formats) for family, formats in library.forms.items()}
     for fit, values in zip(fits, unknown, strict=True):
         form = type(fit.form).of_free(values[:-1])

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from diffgenz.kernels.form import Chip, Form, Timer, Work, parameter
 from diffgenz.kernels.shapes import BatchedShape, Number
-from diffgenz.smooth import Leaf, Scalar
+from diffgenz.smooth import Leaf
 
 
 class BatchedGemm(Form):
@@ -68,7 +68,7 @@ class BatchedTimer(eqx.Module):
     per_input: Number
     launch: Number
 
-    def __call__(self, shape: BatchedShape) -> Scalar:
+    def __call__(self, shape: BatchedShape) -> Number:
         m, n, k, groups, moved = shape
         x = groups * (m + self.rows) * (n + self.columns) * self.per_tile
         a = k * self.per_depth + self.prologue

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 
 from diffgenz.kernels.form import Form, Timer, parameter
 from diffgenz.kernels.shapes import CollectiveShape, Number
-from diffgenz.smooth import Leaf, Scalar
+from diffgenz.smooth import Leaf
 
 
 class Wire(NamedTuple):
@@ -121,7 +121,7 @@ class CollectiveTimer(eqx.Module):
     refill: Number
     switch: Number
 
-    def __call__(self, shape: CollectiveShape) -> Scalar:
+    def __call__(self, shape: CollectiveShape) -> Number:
         n, volume = shape
         others, t = n - 1, volume * self.per_byte
         flat = self.flat + others * self.hop

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from diffgenz.kernels.form import Chip, Form, Timer, Work, parameter
 from diffgenz.kernels.shapes import ConvShape, Number
-from diffgenz.smooth import Leaf, Scalar
+from diffgenz.smooth import Leaf
 
 TOKEN_BLOCK = 8
 
@@ -50,7 +50,7 @@ class ConvTimer(eqx.Module):
     token: Number
     launch: Number
 
-    def __call__(self, shape: ConvShape) -> Scalar:
+    def __call__(self, shape: ConvShape) -> Number:
         sequences, queries, channels, width = shape
         filters = sequences * channels
         starting, moving = filters * self.per_block, filters * (queries + width - 1) * self.per_element

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from diffgenz.kernels.collective import Traffic, Wire
 from diffgenz.kernels.form import Form, Timer, parameter
 from diffgenz.kernels.shapes import CollectiveShape, Number
-from diffgenz.smooth import Leaf, Scalar
+from diffgenz.smooth import Leaf
 
 
 class CustomAllReduce(Form):
@@ -71,7 +71,7 @@ class CustomAllReduceTimer(eqx.Module):
     refill: Number
     switch: Number
 
-    def __call__(self, shape: CollectiveShape) -> Scalar:
+    def __call__(self, shape: CollectiveShape) -> Number:
         n, volume = shape
         others, t = n - 1, volume * self.per_byte
         crowd = 1 + self.crowding * (n * n - 4)

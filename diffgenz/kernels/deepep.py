@@ -21,7 +21,7 @@ import jax.numpy as jnp
 
 from diffgenz.kernels.form import Form, Timer, parameter
 from diffgenz.kernels.shapes import ExchangeShape, Number
-from diffgenz.smooth import Leaf, Scalar
+from diffgenz.smooth import Leaf
 
 CHUNK = 2.0**14
 """B: the unit of what one lane moves in a latency."""
@@ -117,7 +117,7 @@ class ExchangeTimer(eqx.Module):
     rise: Number
     onset: Number
 
-    def __call__(self, shape: ExchangeShape) -> Scalar:
+    def __call__(self, shape: ExchangeShape) -> Number:
         ranks, nodes, tokens, own, near, far, lanes = shape
         fixed = self.fixed + self.expert * lanes + self.far_hop * (1 - 1 / nodes)
         lane = (self.row * tokens + self.touch * own + self.copy * (near + far)) / lanes

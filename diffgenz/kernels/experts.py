@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 from diffgenz.kernels.form import Chip, Form, Timer, Work, parameter
 from diffgenz.kernels.shapes import ExpertsShape, Number
-from diffgenz.smooth import Leaf, Scalar
+from diffgenz.smooth import Leaf
 
 
 class Experts(Form):
@@ -85,7 +85,7 @@ class ExpertsTimer(eqx.Module):
     token: Number
     launch: Number
 
-    def __call__(self, shape: ExpertsShape) -> Scalar:
+    def __call__(self, shape: ExpertsShape) -> Number:
         s = shape
         local = s.experts / s.groups
         rows, active = self.busiest(shape, local)
@@ -98,7 +98,7 @@ class ExpertsTimer(eqx.Module):
         moving = (weights * self.per_byte + activations * self.per_activation) * (1 + self.stall * waves / up)
         return jnp.sqrt(computing * computing + moving * moving) + self.launch + self.expert * local + self.token * s.tokens
 
-    def busiest(self, shape: ExpertsShape, local: Number) -> tuple[Scalar, Scalar]:
+    def busiest(self, shape: ExpertsShape, local: Number) -> tuple[Number, Number]:
         """Rows of the busiest group, and its experts that have any."""
         s = shape
         mean, root, share = s.tokens * s.used / s.groups, jnp.sqrt(s.groups), s.variation / local

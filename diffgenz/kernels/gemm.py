@@ -24,7 +24,7 @@ import jax.numpy as jnp
 
 from diffgenz.kernels.form import Chip, Form, Timer, Work, parameter
 from diffgenz.kernels.shapes import GemmShape, Number
-from diffgenz.smooth import Leaf, Scalar, hypotenuse, inverse
+from diffgenz.smooth import Leaf, hypotenuse, inverse
 
 STEP = 64.0
 """Rows of the smallest tile that tensor cores fill."""
@@ -62,7 +62,7 @@ class Gemm(Form):
     def on(self, chip: Chip) -> Timer:
         product = self._product(chip)
 
-        def timer(shape: GemmShape) -> Scalar:
+        def timer(shape: GemmShape) -> Number:
             rows = product.padded(shape.m)
             return product(shape, product.tiles(rows, shape.n), shape.k * product.per_depth + product.prologue)
 
@@ -101,7 +101,7 @@ class QuantisedGemm(Gemm):
         product, full = self._product(chip), self.full * self.full
         per_input, per_output, per_row = 3 * self.quantise / chip.bandwidth, 2 * self.scale / chip.bandwidth, self.row * chip.launch
 
-        def timer(shape: GemmShape) -> Scalar:
+        def timer(shape: GemmShape) -> Number:
             rows = product.padded(shape.m)
             square = rows * rows
             small, large = square + SMALLEST * full, square + full
@@ -139,7 +139,7 @@ class Product(eqx.Module):
         """Full tiles per compute unit."""
         return rows * (n + self.columns) * self.per_tile
 
-    def __call__(self, shape: GemmShape, x: Number, a: Number) -> Scalar:
+    def __call__(self, shape: GemmShape, x: Number, a: Number) -> Number:
         m, n, k, moved = shape
         b = self.merge + m * n * self.per_output
         r = self.unsplit + (1 - self.unsplit) * b * inverse(hypotenuse(a, b))

@@ -31,7 +31,7 @@ import jax.numpy as jnp
 
 from diffgenz.kernels.form import Chip, Form, Timer, Work, parameter
 from diffgenz.kernels.shapes import LatentDecodeShape, LatentPrefillShape, Number
-from diffgenz.smooth import Leaf, Scalar
+from diffgenz.smooth import Leaf
 
 QUERY_BLOCK = 128
 TOKEN_BLOCK = 64
@@ -91,7 +91,7 @@ class LatentPrefillTimer(eqx.Module):
     sequence: Number
     launch: Number
 
-    def __call__(self, shape: LatentPrefillShape) -> Scalar:
+    def __call__(self, shape: LatentPrefillShape) -> Number:
         sequences, queries, context, heads, query_dim, value_dim = shape
         width, length = query_dim + value_dim, context + queries
         per_key = width * self.per_key
@@ -157,7 +157,7 @@ class LatentDecodeTimer(eqx.Module):
     per_converted: Number
     launch: Number
 
-    def __call__(self, shape: LatentDecodeShape) -> Scalar:
+    def __call__(self, shape: LatentDecodeShape) -> Number:
         sequences, queries, length, heads, latent, rope_dim, cache_size = shape
         rows, width = heads * queries, 2 * latent + rope_dim
         tiles = jnp.ceil(length / TOKEN_BLOCK)
