@@ -13,6 +13,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import jax
+
 from diffgenz.calibrating.cleaning import cleaned
 from diffgenz.calibrating.readers import TABLES, samples_of
 from diffgenz.calibrating.run import hardware_of, measurements

@@ -241,16 +241,17 @@ def test_the_first_suggestion_narrows_most_and_none_widens(found, tmp_path, llam
 
 
 def test_transferred_parameters_are_wider_than_any_own_fit():
-    chips = {"one": H100, "two": H100._replace(flops=np.float64(312e12), bandwidth=np.float64(2e12), units=np.float64(108))}
     group = []
-    for index, (name, chip) in enumerate(chips.items()):
-        samples = planted(400, chip=chip, form=Gemm(**values_of(PLANTED) | {"compute": 0.6 + 0.2 * index}))
-        group.append(Measured(name, samples, chip, fit(samples, chip, starts=4)))
+    for index, bandwidth in enumerate((1e12, 2e12, 3e12)):
+        chip, form = H100._replace(bandwidth=np.float64(bandwidth)), Elementwise(memory=0.6 + 0.1 * index)
+        shape = ElementwiseShape(np.geomspace(1e4, 1e9, 120))
+        seconds = predict(form, shape, chip) * np.exp(0.02 * np.random.default_rng(index).normal(size=120))
+        samples = Samples(Elementwise, "elementwise", "bf16", "vllm-1.0", "one", shape, seconds)
+        group.append(Measured(f"system {index}", samples, chip, fit(samples, chip, starts=4)))
     (common,) = transferred(group)
-    own = [each.fit.covariance[0, 0] for each in group]
-    assert common.covariance[0, 0] > 10 * max(own)
+    assert common.covariance[0, 0] > 10 * max(each.fit.covariance[0, 0] for each in group)
     assert common.source == "transferred"
-    assert 0.6 < common.values["compute"] < 0.8
+    assert 0.6 < common.values["memory"] < 0.8
     assert common.mean_error > max(each.fit.mean_error for each in group)
 
 

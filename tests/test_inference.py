@@ -49,6 +49,8 @@ def test_twice_as_fast_in_everything_is_twice_as_fast(system, sharpness, llama_8
 
     def faster(path, leaf):
         name = jax.tree_util.keystr(path)
+        if ".kernels" in name:  # pure numbers
+            return leaf
         return leaf / 2 if "latency" in name else leaf * 2 if "peak" in name or "bandwidth" in name else leaf
 
     twice = jax.tree_util.tree_map_with_path(faster, platform)
@@ -215,7 +217,7 @@ def test_overlap_is_a_share(value):
 
 
 def test_narrow_weights_compute_wide_where_the_narrow_format_is_missing(llama_8b):
-    a100 = load_platform("a100_sxm")
+    a100 = load_platform("a100_sxm", fit="none")
     wide, narrow = (estimate(llama_8b, a100, CHAT, precision=Precision(weights=weights)) for weights in ("bf16", "fp8"))
     assert narrow.tpot < wide.tpot
     assert_close(narrow.ttft, wide.ttft, rtol=0.02)  # bound by compute, which stays

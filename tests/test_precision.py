@@ -1,5 +1,7 @@
 """Number formats: bytes per element, the peak that multiplies them, and what messages and a compressed KV cache cost."""
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -148,6 +150,11 @@ def test_gear_by_hand():
     assert_close((ops["rotary_and_cache"].inputs, ops["rotary_and_cache"].outputs), moved, rtol=1e-6)
 
 
+def unmeasured(op):
+    """The operator without the kernel that times it: none was measured of compressed caches."""
+    return dataclasses.replace(op, kernel="", shape=None)
+
+
 @pytest.mark.parametrize("name", ["google/gemma-2-2b", "deepseek-ai/DeepSeek-V2-Lite"])
 @pytest.mark.parametrize("decoding", [False, True])
 def test_gear_without_outliers_and_rank_is_a_plain_quantised_cache(name, decoding):
@@ -156,7 +163,7 @@ def test_gear_without_outliers_and_rank_is_a_plain_quantised_cache(name, decodin
         model.layer_operators(Step(3.0, 5.0, 5000.0, 1.0, Precision(kv_cache=cache), decoding=decoding))
         for cache in ("int4", Gear("int4", 0, 0), Gear())
     )
-    assert_close(bare, plain, rtol=0)
+    assert_close([unmeasured(op) for op in bare], [unmeasured(op) for op in plain], rtol=0)
     assert sum(float(op.cached) for op in full) > 1.1 * sum(float(op.cached) for op in plain)
 
 

@@ -49,7 +49,7 @@ def qwen():
 
 @pytest.fixture(scope="module")
 def h100():
-    return load_platform("h100_sxm", 8)
+    return load_platform("h100_sxm", 8, fit="none")
 
 
 # ---- towers
