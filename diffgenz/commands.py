@@ -255,7 +255,8 @@ def sensitivity(options: argparse.Namespace) -> tuple[str, Any]:
     value = float(metric_named(result, options.metric))
     card = {name: float(e) for name, e in elasticities(d.model, d.platform, workload, d.plan, options.metric, d.precision, **given).items()}
     data = {"metric": options.metric, "value": value, "fits": bool(result.memory.fits), "elasticities": card}
-    shown = sorted(((name, e) for name, e in card.items() if abs(e) >= 1e-4), key=lambda item: -abs(item[1]))
+    least = {name: 1e-2 if ".kernels." in name else 1e-4 for name in card}  # of fitted parameters, those that matter
+    shown = sorted(((name, e) for name, e in card.items() if abs(e) >= least[name]), key=lambda item: -abs(item[1]))
     largest = max((abs(e) for _, e in shown), default=1.0)
     values = _leaf_values(d.platform)
     rows = [(_label(name, d.platform), values[name], f"{e:+.4f}", bar(abs(e) / largest)) for name, e in shown]
