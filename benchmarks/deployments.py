@@ -35,7 +35,7 @@ def main() -> None:
     repeats = 3 if options.quick else 9
     report = Report()
     for name, accelerators, target in CASES:
-        model, platform = dgz.load_model(name), dgz.load_platform("h200_sxm", accelerators)
+        model, platform = dgz.load_model(name), dgz.load_platform("h200_sxm", accelerators, fit="none")
         first = seconds_of(lambda m=model, p=platform: dgz.search(m, p, ASKED))
         again = [
             seconds_of(lambda m=model, p=platform, run=run: dgz.search(m, p, ASKED.replace(input_tokens=4000 + run), tpot=0.05))

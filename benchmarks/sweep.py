@@ -42,7 +42,7 @@ def space(model: str, count: int, scale: float = 1.0) -> dgz.Space:
     precision = dgz.Precision(weights="fp8_block", activations="fp8_block") if experts else dgz.Precision()
     peak = "peak_flops[fp8]" if experts else "peak_flops[bf16]"
     plan = dgz.Parallelism(1, expert=64, attention_data=64) if experts else dgz.Parallelism(8)
-    platform = dgz.load_platform("h200_sxm" if experts else "h100_sxm", 64)
+    platform = dgz.load_platform("h200_sxm" if experts else "h100_sxm", 64, fit="none")
     layouts = {f"ep {ranks}": dgz.Parallelism(1, data=64 // ranks, expert=ranks, attention_data=ranks) for ranks in (8, 16, 32, 64)}
     ranks = {"plan": dgz.choice(layouts).sampled()} if experts else {"tensor": dgz.values(1, 2, 4, 8).sampled()}
     return dgz.Space(

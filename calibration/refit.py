@@ -81,6 +81,7 @@ def own(system: str, data: Path) -> list[KernelFit]:
                 fits.append(each.fit)
         except InputError as error:  # a table that cannot be believed, or holds nothing that this accelerator multiplies
             print(f"left out: {error}", flush=True)
+        jax.clear_caches()  # every table is another number of rows, hence another program: they would fill the memory map
     return fits
 
 
