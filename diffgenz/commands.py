@@ -46,6 +46,7 @@ class Deployment:
         self.precision, self.formats = precision_of(options, self.platform.accelerator)
         self.serving = serving_of(options, self.layout.tensor, self.precision)
         self.sharpness = sharpness_of(options.sharpness)
+        self.uncertainty = getattr(options, "uncertainty", False)
         self.batches = [float(batch) for batch in np.atleast_1d(options.batch)]
         self.input_tokens, self.output_tokens, self.images = options.isl, options.osl, options.images
 
@@ -132,7 +133,7 @@ class Point(eqx.Module):
 def _point(deployment: Deployment, batch: float) -> Point:
     d, workload = deployment, deployment.workload(batch)
     options: Any = {"serving": d.serving, "sharpness": d.sharpness}
-    result = estimate_one(d.model, d.platform, workload, d.plan, d.precision, **options)
+    result = estimate_one(d.model, d.platform, workload, d.plan, d.precision, **options, uncertainty=d.uncertainty)
     if not np.isfinite(float(result.end_to_end)):
         raise InputError(f"batch: {batch:g} requests of {d.input_tokens:g} + {d.output_tokens:g} tokens overflow float32; use smaller numbers")
     if bool(result.memory.fits):
@@ -161,6 +162,7 @@ def _as_json(deployment: Deployment, point: Point) -> dict[str, Any]:
         "serving": serving_json(deployment.serving),
         "kernels": deployment.sources,
         **metrics,
+        "deviation": None if result.deviation is None or not fits else {name: _float(getattr(result.deviation, name)) for name in names},
         "memory": {name: _float(getattr(memory, name)) for name in ("weights", "kv_cache", "activations", "total", "capacity")}
         | {"reserve": float(deployment.platform.accelerator.memory_reserve), "offloaded": _offloaded(deployment, memory), "fits": fits},
         "accelerators_needed": point.needed.accelerators
@@ -197,8 +199,17 @@ def _summary(deployment: Deployment, points: list[Point]) -> str:
         rates = (float(r.throughput), float(r.tokens_per_second_per_user), float(r.tokens_per_second_per_accelerator))
         costs = (float(r.energy_per_output_token), _float(r.cost_per_million_output_tokens))
         bounds = f"{point.breakdown.bound_by('ttft')}, {point.breakdown.bound_by('tpot')}"
-        rows.append((f"{point.batch:g}", *map(number, times), *map(number, rates), memory, *map(number, costs), bounds))
+        rows.append((f"{point.batch:g}", *_with_deviations(times, r.deviation), *map(number, rates), memory, *map(number, costs), bounds))
     return table(header, rows)
+
+
+def _with_deviations(times: tuple[float, ...], deviation: Estimate | None) -> list[str]:
+    """TTFT and TPOT in ms, then others, and the end-to-end time in s; the first two and the last with their deviations, where there are any."""
+    shown = [number(time) for time in times]
+    if deviation is not None:
+        for index, spread in ((0, deviation.ttft * 1e3), (1, deviation.tpot * 1e3), (-1, deviation.end_to_end)):
+            shown[index] += f" +-{number(float(spread), 2)}"
+    return shown
 
 
 def _misfit(deployment: Deployment, point: Point) -> str:

@@ -80,6 +80,8 @@ def add_deployment(parser: argparse.ArgumentParser, several_batches: bool) -> No
     """A layout and the requests it serves."""
     add_layout(parser)
     add_fit(parser)
+    if several_batches:
+        parser.add_argument("--uncertainty", action="store_true", help="show times +- a standard deviation, from the fits of the kernels")
     parser.add_argument("--isl", type=int, default=1024, help="input sequence length, tokens (default: 1024)")
     parser.add_argument("--osl", type=int, default=128, help="output sequence length, tokens (default: 128)")
     parser.add_argument("--images", type=int, default=0, help="images in each prompt, on top of isl; for models with a vision tower (default: 0)")
