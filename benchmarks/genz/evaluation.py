@@ -211,7 +211,7 @@ def _batched(law: Law) -> Any:
     @eqx.filter_jit
     @jax.vmap
     def operators(extents: dict[str, Scalar], size: Scalar, held_size: Scalar) -> Operator:
-        return dataclasses.replace(law(extents, size, held_size), name="GenZ", kind=Kind.LINEAR)
+        return dataclasses.replace(law(extents, size, held_size), name="GenZ", kind=Kind.LINEAR, kernel="", shape=None)
 
     return operators
 
