@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from diffgenz.errors import InputError, NoSolution
-from diffgenz.flags import GEAR, Parser, add_deployment, add_fit, add_json, add_layout, add_serving
+from diffgenz.flags import GEAR, Parser, add_deployment, add_json, add_layout, add_serving
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -159,7 +159,6 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a Hugging Face id (see `diffgenz list models`), or a config.json or its folder")
     parser.add_argument("--system", required=True, help="an accelerator (see `diffgenz list systems`), or a TOML file")
     parser.add_argument("--gpus", type=int, required=True, help="accelerators; every plan uses all of them")
-    add_fit(parser)
     parser.add_argument("--isl", type=int, default=1024, help="input sequence length, tokens (default: 1024)")
     parser.add_argument("--osl", type=int, default=128, help="output sequence length, tokens (default: 128)")
     parser.add_argument("--ttft", type=float, metavar="MS", help="time to first token, at most")

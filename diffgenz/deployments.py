@@ -119,7 +119,8 @@ def search(
     """Every plan that uses all accelerators, at every batch size, in every combination of formats and every chunk size.
 
     With chunked prefill, prompts that arrive are computed along with running requests: there the target `tpot` holds for `mixed_tpot`, the
-    time between tokens while each iteration carries a chunk. Whole prompts are computed before their requests decode.
+    time between tokens while each iteration carries a chunk. Whole prompts are computed before their requests decode. Kernels are timed by the
+    roofline, fitted or not: deployments are ranked by bounds.
 
     Arguments:
         workload: its token counts; its batch is one of those tried.
@@ -148,6 +149,7 @@ def search(
     sizes = [chunk for chunk in chunks if chunk is not None]
     check("chunks", sizes, minimum=1, remedy="use None for whole prompts")
     check_whole("chunks", sizes, "tokens")
+    platform = platform.replace(accelerator=platform.accelerator.replace(kernels=None))  # one program stands for all formats, fitted kernels for one
     choices = tuple(precisions) if precisions is not None else formats_for(platform.accelerator)
     every = jax.tree.map(np.asarray, plans(model, platform))
     if serving is not None and isinstance(serving.draft, Draft) and serving.draft.platform is None:

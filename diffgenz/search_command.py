@@ -18,7 +18,6 @@ from diffgenz.models.huggingface import load_model
 from diffgenz.plots import pareto_plot
 from diffgenz.precision import Precision
 from diffgenz.serving_flags import serving_json, serving_line, serving_of
-from diffgenz.software import NONE
 from diffgenz.specs import read_spec
 from diffgenz.tables import bar, number, table
 from diffgenz.workload import Workload
@@ -30,7 +29,7 @@ def find(options: argparse.Namespace) -> tuple[str, Any]:
     if options.top < 1:
         raise InputError(f"--top: {options.top} is not allowed; it must be at least 1")
     model, spec = load_model(options.model), read_spec(options.system)
-    platform = Platform.from_spec(spec, options.gpus, options.fit)
+    platform = Platform.from_spec(spec, options.gpus)
     ttft, tpot = (None if milliseconds is None else milliseconds / 1e3 for milliseconds in (options.ttft, options.tpot))
     batches = [float(batch) for batch in options.batch] if options.batch else BATCHES
     precisions = _precisions(options, platform)
@@ -53,7 +52,7 @@ def find(options: argparse.Namespace) -> tuple[str, Any]:
         "chunks": chunks,
         "messages": precisions[0].messages,
         "serving": {name: value for name, value in serving_json(serving).items() if name != "chunk"},
-        "fit": NONE if platform.accelerator.kernels is None else options.fit,
+        "calibrated": False,
         "tried": found.tried,
         "fitting": found.fitting,
         "meeting": len(found.deployments),
@@ -63,7 +62,7 @@ def find(options: argparse.Namespace) -> tuple[str, Any]:
     text = [
         title,
         *([] if serving is None else [serving_line(serving)]),
-        _targets(found, options, platform),
+        _targets(found, options),
         "",
         _ranked(best, chunked),
         "",
@@ -108,13 +107,12 @@ def export(options: argparse.Namespace) -> tuple[str, Any]:
     return command, {"engine": options.engine, "row": options.row, "command": command}
 
 
-def _targets(found: Search, options: argparse.Namespace, platform: Platform) -> str:
+def _targets(found: Search, options: argparse.Namespace) -> str:
     wanted = " and ".join(f"{name.upper()} <= {getattr(options, name):g} ms" for name in ("ttft", "tpot") if getattr(options, name) is not None)
     meeting = f", {len(found.deployments):,} with {wanted}" if wanted else ""
     if options.tpot is not None and any(chunk is not None for chunk in options.chunk):
         meeting += " (while each iteration carries a chunk, where there are chunks)"
-    timed = "uncalibrated: smooth roofline with launch latency" if platform.accelerator.kernels is None else f"kernels as measured ({options.fit})"
-    return f"{found.tried:,} deployments tried, {found.fitting:,} fit{meeting}; {timed}"
+    return f"{found.tried:,} deployments tried, {found.fitting:,} fit{meeting}; uncalibrated: smooth roofline with launch latency"
 
 
 _RANKS = ("tp", "cp", "adp", "pp", "dp", "ep")

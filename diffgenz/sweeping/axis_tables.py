@@ -22,6 +22,7 @@ from diffgenz.layouts import plans
 from diffgenz.models.huggingface import load_model
 from diffgenz.models.model import Model
 from diffgenz.precision import Precision
+from diffgenz.software import NONE
 from diffgenz.sweeping.axes import Axis, Choice, Grid, choice, geometric, integers, linear, log_uniform, uniform, values
 from diffgenz.sweeping.leaves import find, name_of, with_unset
 from diffgenz.sweeping.scenario import Scenario
@@ -118,7 +119,9 @@ class _Reader:
 
     def _systems(self) -> dict[str, Any]:
         count = float(self.scenario.platform.accelerators)
-        platforms = {name: load_platform(local(name, self.folder), count) for name in self.section.texts("systems")}
+        kernels = self.scenario.platform.accelerator.kernels
+        fit = NONE if kernels is None or kernels.origin is None else kernels.origin.fit
+        platforms = {name: load_platform(local(name, self.folder), count, fit) for name in self.section.texts("systems")}
         return {name: {"platform.accelerator": p.accelerator, "platform.network": p.network} for name, p in platforms.items()}
 
     def _models(self) -> dict[str, Any]:
