@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from diffgenz.attribution import Breakdown, breakdown
+    from diffgenz.calibrating.run import calibrate
+    from diffgenz.calibrating.suggestion import suggest
     from diffgenz.checkpoints import load_precision
     from diffgenz.deployments import Deployment, Search, search
     from diffgenz.disaggregation import Disaggregated, Pool, disaggregate
@@ -55,6 +57,8 @@ _HOMES = {
     "models.huggingface": ("load_model", "model_from_config"),
     "models.model": ("Model",),
     "layouts": ("plans",),
+    "calibrating.run": ("calibrate",),
+    "calibrating.suggestion": ("suggest",),
     "checkpoints": ("load_precision",),
     "formats": ("FORMATS",),
     "gear": ("Gear",),
@@ -80,6 +84,7 @@ _HOMES = {
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [  # noqa: RUF022
+    "calibrate", "suggest",
     "Breakdown", "breakdown", "InputError", "Memory", "Accelerator", "Level", "Platform", "load_platform", "Estimate", "estimate", "load_model",
     "model_from_config", "Model", "FORMATS", "Gear", "Precision", "load_precision",
     "METRICS", "elasticities", "HARD", "SHARPNESS", "Parallelism", "Workload", "plans",
