@@ -133,14 +133,14 @@ def row_of(system: str, samples: Samples, hardware: Any, starts: int) -> tuple[d
         "trees_mean": None if trees is None else trees.mean,
         "fit_seconds": seconds,
     }
-    return row, predict(ours.form, samples.shape, hardware)
+    return row, predict(ours.fitted, samples.shape, hardware)
 
 
 def fit_as(samples: Samples, hardware: Any, test: np.ndarray) -> Errors:
     """Errors of baseline (b) on the rows that the others are judged by, fitted to the rest."""
     train = samples.only(~test)
     found = fit(train, hardware, starts=8)
-    return Errors.of(predict(found.form, samples.only(test).shape, hardware), samples.seconds[test])
+    return Errors.of(predict(found.fitted, samples.only(test).shape, hardware), samples.seconds[test])
 
 
 def main() -> None:

@@ -1,11 +1,12 @@
 """`diffgenz calibrate`: measurements in, a fit file and its table out; or which measurement would help most."""
 
 import argparse
+import math
 import sys
 from pathlib import Path
 from typing import Any
 
-from diffgenz.calibrating.run import FAMILIES, calibrate
+from diffgenz.calibrating.run import KINDS, calibrate
 from diffgenz.calibrating.suggestion import suggest
 from diffgenz.commands import cache_compilations
 from diffgenz.errors import InputError, NoSolution
@@ -24,11 +25,9 @@ def calibrate_files(options: argparse.Namespace) -> tuple[str, Any]:
         raise InputError("FILE: no measurements are given; name tables or folders of them (docs/calibration.md)")
     cache_compilations()
     spec = read_spec(options.system)
-    families = tuple(FAMILIES) if options.fit is None else tuple(name.strip() for name in options.fit.split(","))
+    kinds = tuple(KINDS) if options.fit is None else tuple(name.strip() for name in options.fit.split(","))
     show = _show if sys.stderr.isatty() or options.progress else None
-    fits = calibrate(
-        options.files, options.system, families, starts=options.starts, progress=show, skipped=lambda words: print(words, file=sys.stderr)
-    )
+    fits = calibrate(options.files, options.system, kinds, starts=options.starts, progress=show, skipped=_warn)
     text = [f"{spec.name}: {len(fits)} fits, each with a fifth of the shapes held out", "", fits_table(fits)]
     text += _remarks(fits)
     if options.out is not None:
@@ -118,20 +117,6 @@ def _remarks(fits: list[KernelFit]) -> list[str]:
 
 def fit_json(fit: KernelFit) -> dict[str, Any]:
     """A fit in full, its covariance apart."""
-    plain = (
-        "family",
-        "format",
-        "source",
-        "kernel",
-        "scatter",
-        "rows",
-        "dropped",
-        "data",
-        "mean_error",
-        "median_error",
-        "held_out",
-        "coverage",
-        "learned",
-    )
-    finite = {name: None if isinstance(value, float) and value != value else value for name in plain for value in (getattr(fit, name),)}
-    return finite | {"form": type(fit.form).__name__, "values": fit.values, "standard_errors": fit.standard_errors, "unseen": fit.unseen}
+    plain = {name: getattr(fit, name) for name in KernelFit.__dataclass_fields__ if name not in ("form", "covariance")}
+    finite = {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in plain.items()}
+    return finite | {"form": fit.form.__name__, "standard_errors": fit.standard_errors, "unseen": fit.unseen}

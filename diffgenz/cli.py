@@ -142,7 +142,7 @@ def _add_calibrate(parser: argparse.ArgumentParser) -> None:
         "files", metavar="FILE", nargs="*", help="measured kernels: tables, or folders of them (docs/calibration.md lists the layouts)"
     )
     parser.add_argument("--system", required=True, help="the accelerator that was measured (see `diffgenz list systems`), or a TOML file")
-    parser.add_argument("--fit", metavar="KINDS", help="some of gemm,attention,experts,network (default: all that the files hold)")
+    parser.add_argument("--fit", metavar="KINDS", help="some of gemm,attention,recurrence,experts,network (default: all that the files hold)")
     parser.add_argument("--out", metavar="FIT.toml", help="save the fits there, for `--fit FIT.toml` of the other commands")
     parser.add_argument("--starts", type=int, default=256, help="points that each fit starts from (default: 256)")
     parser.add_argument("--suggest", type=int, metavar="N", help="no fit, but the N measurements that would narrow a metric most; FILE is then a fit")

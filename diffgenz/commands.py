@@ -1,6 +1,7 @@
 """`diffgenz estimate` and `diffgenz sensitivity`: flags in, text and JSON out."""
 
 import argparse
+import functools
 import math
 import os
 from pathlib import Path
@@ -20,8 +21,7 @@ from diffgenz.inference import Estimate, Phases
 from diffgenz.inference import estimate as estimate_one
 from diffgenz.models.huggingface import load_model
 from diffgenz.models.model import Model
-from diffgenz.operators import Kind
-from diffgenz.roofline import kernel_format
+from diffgenz.roofline import kernel_format, kernel_key
 from diffgenz.sensitivity import elasticities, metric_named
 from diffgenz.serving_flags import serving_json, serving_line, serving_of
 from diffgenz.smallest import Layout, smallest_layout
@@ -76,15 +76,13 @@ class Deployment:
             ]
         )
 
-    @property
+    @functools.cached_property
     def sources(self) -> dict[str, str]:
         """What times each family of kernels that the model is made of."""
         workload = self.workload(self.batches[0])
         phases = jax.eval_shape(lambda: Phases.of(self.model, self.platform, workload, self.plan, self.precision, self.serving))
         operators = (*phases.prefill.operators, *phases.decode.operators)
-        used = dict.fromkeys(
-            (op.kernel, kernel_format(op.kernel, op.kind is Kind.LINEAR, self.precision)) for op in operators if op.shape is not None
-        )
+        used = dict.fromkeys((op.kernel, kernel_format(*kernel_key(op), self.precision)) for op in operators if op.shape is not None)
         return sources(self.platform.accelerator.kernels, used)
 
 

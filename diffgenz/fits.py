@@ -36,7 +36,7 @@ class KernelFit:
     """A fitted form, what it was fitted to, and how well it is known.
 
     Arguments:
-        family, format, source, kernel: as in `Samples`. form: with the fitted values.
+        family, format, source, kernel, form: as in `Samples`. values: of each parameter.
         covariance: of the unbounded parameters (`Form.free`). learned: by parameter, 1 - posterior / prior variance.
         scatter: standard deviation of ln(measured / model).
         rows, dropped: fitted and left out (by reason). data: hash of what was fitted.
@@ -47,7 +47,8 @@ class KernelFit:
     format: str
     source: str
     kernel: str
-    form: Form
+    form: type[Form]
+    values: dict[str, float]
     covariance: np.ndarray
     learned: dict[str, float]
     scatter: float
@@ -59,6 +60,11 @@ class KernelFit:
     held_out: int
     coverage: float
 
+    @functools.cached_property
+    def fitted(self) -> Form:
+        """The form with its values."""
+        return self.form(**self.values)
+
     @property
     def software(self) -> str:
         """The source without its version."""
@@ -68,8 +74,8 @@ class KernelFit:
     def standard_errors(self) -> dict[str, float]:
         """Relative standard error of each parameter."""
         spreads = np.sqrt(np.diag(self.covariance))
-        shares = [1 - float(value) / prior.maximum for value, prior in zip(self.values.values(), self.form.priors().values(), strict=True)]
-        return {name: float(spread * share) for name, spread, share in zip(self.values, spreads, shares, strict=True)}
+        maxima = (prior.maximum for prior in self.form.priors().values())
+        return {name: float(spread * (1 - self.values[name] / most)) for name, spread, most in zip(self.values, spreads, maxima, strict=True)}
 
     @property
     def unseen(self) -> list[dict[str, float]]:
@@ -82,11 +88,6 @@ class KernelFit:
             for share, direction in zip(shares, directions.T, strict=True)
             if share > 0.5
         ]
-
-    @property
-    def values(self) -> dict[str, float]:
-        """Each parameter."""
-        return {name: float(getattr(self.form, name)) for name in self.form.priors()}
 
 
 def write_fits(path: Path, system: str, fits: list[KernelFit], how: str) -> None:
@@ -113,7 +114,7 @@ def write_fits(path: Path, system: str, fits: list[KernelFit], how: str) -> None
 
 
 def _texts(fit: KernelFit) -> dict[str, str]:
-    return {name: getattr(fit, name) for name in ("family", "format", "source", "kernel", "data")} | {"form": type(fit.form).__name__}
+    return {name: getattr(fit, name) for name in ("family", "format", "source", "kernel", "data")} | {"form": fit.form.__name__}
 
 
 def _figure(x: float) -> str:
@@ -147,9 +148,10 @@ def _fit(table: dict[str, Any], path: Path) -> KernelFit:
         rows = table["covariance"]
         lower = np.array([[*row, *[0.0] * (len(rows) - len(row))] for row in rows])
         return KernelFit(
-            form=FORMS[name](**values),
+            form=FORMS[name],
+            values={parameter: float(values[parameter]) for parameter in priors},
             covariance=lower + np.tril(lower, -1).T,
-            **{key: table[key] for key in KernelFit.__dataclass_fields__ if key not in ("form", "covariance")},
+            **{key: table[key] for key in KernelFit.__dataclass_fields__ if key not in ("form", "values", "covariance")},
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: a [[fit]] table is damaged ({error}); make the file anew with calibrate") from None
@@ -211,7 +213,7 @@ def load_kernels(spec: Spec, fit: str | Path = DEFAULT) -> Library | None:
     origin = Origin(spec.id, spec.vendor, str(fit))
     forms: dict[str, dict[str, Form]] = {}
     for each in fits_of(origin):
-        forms.setdefault(each.family, {})[each.format] = each.form
+        forms.setdefault(each.family, {})[each.format] = each.fitted
     return Library(forms, origin) if forms else None
 
 
@@ -222,7 +224,7 @@ def fits_behind(library: Library) -> list[KernelFit]:
 
 
 def sources(library: Library | None, used: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """What times each of the (family, format) in `used`: "gemm bf16" -> "trtllm-1.3.0rc20", "transferred", or "roofline"; "" where built by hand."""
+    """What times each of the (family, format) in `used`: "gemm bf16" -> "trtllm-1.3.0rc20", "transferred", "by hand" or "roofline"."""
     fits = {} if library is None else {(fit.family, fit.format): fit.source for fit in fits_behind(library)}
     found = {}
     for family, format in used:

@@ -3,6 +3,8 @@
 `estimate` is written for one configuration; `jax.vmap` batches it and `jax.grad` differentiates it with respect to any number in it.
 """
 
+from typing import Any
+
 import equinox as eqx
 import jax
 
@@ -103,12 +105,13 @@ def estimate(
     if library is None or not fits:
         raise InputError(f"uncertainty: the kernels of {platform.accelerator.name} are not fitted; leave it out, or load the platform with a fit")
 
-    def metrics(kernels: Library) -> Estimate:
-        moved = eqx.tree_at(lambda p: p.accelerator.kernels, platform, kernels)
-        return _estimate(model, moved, workload, plan, precision, serving, sharpness)
-
-    deviation = by_samples(metrics, library, fits, samples) if samples else by_delta(metrics, library, fits)
+    given = (model, platform, workload, plan, precision, serving, sharpness)
+    deviation = by_samples(_with_kernels, library, fits, samples, *given) if samples else by_delta(_with_kernels, library, fits, *given)
     return eqx.tree_at(lambda r: r.deviation, result, deviation, is_leaf=lambda x: x is None)
+
+
+def _with_kernels(library: Library, model: Model, platform: Platform, *rest: Any) -> Estimate:
+    return _estimate(model, eqx.tree_at(lambda p: p.accelerator.kernels, platform, library), *rest)
 
 
 def check_layout(model: Model, platform: Platform, plan: Parallelism) -> None:

@@ -35,7 +35,7 @@ class Rates(eqx.Module):
     Arguments:
         linear: s/FLOP of linear layers. wide: s/FLOP of what stays in dtype (attention, LM head).
         memory: s/B. launch: s per kernel.
-        kernels: fitted kernels by family and whether they are of linear layers; an operator without one is timed by the roofline.
+        kernels: fitted kernels by `kernel_key`; an operator without one is timed by the roofline.
     """
 
     linear: Scalar
@@ -64,17 +64,9 @@ class Rates(eqx.Module):
             chip = Chip(1 / (linear if is_linear else wide), 1 / rates.memory, rates.launch, units)
             for family in library.forms:
                 form = library.form(family, kernel_format(family, is_linear, precision))
-                if form is not None:
+                if form is not None and form.hardware is Chip:
                     kernels[family, is_linear] = Bound(form, chip)
         return eqx.tree_at(lambda r: r.kernels, rates, kernels)
-
-    def kernel(self, op: Operator) -> Bound | None:
-        """What times `op`; None: the roofline."""
-        return self.kernels.get(self._key(op))
-
-    @staticmethod
-    def _key(op: Operator) -> tuple[str, bool]:
-        return op.kernel, op.kind is Kind.LINEAR or op.kernel == "experts"
 
     def per_flop(self, kind: Kind) -> Scalar:
         """s/FLOP of an operator of `kind`."""
@@ -83,15 +75,18 @@ class Rates(eqx.Module):
 
 def operators_time(operators: Sequence[Operator], rates: Rates, sharpness: float = SHARPNESS) -> Scalar:
     """Seconds for all repeats of all `operators`, one after the other."""
-    measured = [op for op in operators if rates.kernel(op) is not None]
-    if not measured:
-        return _roofline(operators, rates, sharpness)
-    rest = [op for op in operators if rates.kernel(op) is None]
-    total = _roofline(rest, rates, sharpness) if rest else jnp.zeros(())
-    for bound in rates.kernels.values():
-        timed = [op for op in measured if op.shape is not None and rates.kernel(op) is bound]
-        if timed:
-            total = total + executed(bound, [(op.repeats, op.shape) for op in timed])
+    rest: list[Operator] = []
+    timed: dict[tuple[str, bool], list[Operator]] = {}
+    kernels = rates.kernels
+    for op in operators:
+        key = kernel_key(op)
+        if key not in kernels:
+            rest.append(op)
+        elif op.shape is not None:
+            timed.setdefault(key, []).append(op)
+    total = _roofline(rest, rates, sharpness) if rest or not timed else jnp.zeros(())
+    for key, alike in timed.items():
+        total = total + executed(kernels[key], [(op.repeats, op.shape) for op in alike])
     return total
 
 
@@ -105,6 +100,11 @@ def _roofline(operators: Sequence[Operator], rates: Rates, sharpness: float) -> 
             shapes = [(as_array(op.repeats), as_array(op.flops), as_array(op.traffic)) for op in heavy]
             total = total + _busy(per_flop, rates.memory, shapes, sharpness)
     return total
+
+
+def kernel_key(op: Operator) -> tuple[str, bool]:
+    """The family of measured kernels that times `op`, and whether they are of linear layers: all that belongs to experts is."""
+    return op.kernel, op.kind is Kind.LINEAR or op.kernel == "experts"
 
 
 def kernel_format(family: str, is_linear: bool, precision: Precision) -> str:
@@ -124,9 +124,11 @@ class Shares(NamedTuple):
 
 def operator_shares(op: Operator, rates: Rates, sharpness: float = SHARPNESS) -> Shares:
     """The time of `op` by what takes it: compute and memory each times its own derivative, which is exact (Euler, see `smooth`)."""
-    kernel = rates.kernel(op)
+    kernel = rates.kernels.get(kernel_key(op))
     if kernel is not None:
-        return _kernel_shares(op, kernel)
+        if op.shape is None:  # counted with another
+            return Shares(*(jnp.zeros(()) for _ in Shares._fields))
+        return _kernel_shares(op.repeats, op.shape, kernel)
     memory, launch = op.traffic * rates.memory, op.repeats * rates.launch
     if op.kind is Kind.ELEMENTWISE:
         return Shares(0 * launch, op.repeats * memory, launch)
@@ -135,16 +137,14 @@ def operator_shares(op: Operator, rates: Rates, sharpness: float = SHARPNESS) ->
     return Shares(op.repeats * compute * by_compute, op.repeats * memory * by_memory, launch)
 
 
-def _kernel_shares(op: Operator, kernel: Bound) -> Shares:
+@partial(jax.jit, inline=True)  # traced once for all operators of a family
+def _kernel_shares(repeats: Scalar | float, shape: Any, kernel: Bound) -> Shares:
     """A form is homogeneous in seconds per FLOP, seconds per B and launch latency: each times its own derivative adds up to the time."""
-    ones = (jnp.ones(()), jnp.ones(()), jnp.ones(()))
-    if op.shape is None:  # counted with another
-        return Shares(*(0 * one for one in ones))
 
     def seconds(slower: tuple[Scalar, Scalar, Scalar]) -> Scalar:
-        return op.repeats * Bound(kernel.form, kernel.hardware.slower(*slower)).seconds(op.shape)
+        return repeats * Bound(kernel.form, kernel.hardware.slower(*slower)).seconds(shape)
 
-    return Shares(*jax.grad(seconds)(ones))
+    return Shares(*jax.grad(seconds)((jnp.ones(()), jnp.ones(()), jnp.ones(()))))
 
 
 def as_array(x: Scalar | float) -> Scalar:

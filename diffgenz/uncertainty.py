@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffgenz.fits import KernelFit
+from diffgenz.kernels.form import Form
 from diffgenz.kernels.library import Library
 from diffgenz.smooth import Leaf
 
@@ -22,11 +23,12 @@ SEED = 0
 """Of sampled deviations: the same call gives the same figures."""
 
 
-def by_delta(metrics: Callable[[Library], Metrics], library: Library, fits: Sequence[KernelFit]) -> Metrics:
+def by_delta(metrics: Callable[..., Metrics], library: Library, fits: Sequence[KernelFit], *args: Any) -> Metrics:
     """The standard deviation of all metrics to first order: sqrt(g' C g), g their gradient with respect to what is uncertain, C its covariance.
 
     Arguments:
-        metrics: of a library of kernels, as a pytree of numbers. library: the fitted one. fits: what it was made of.
+        metrics: of a library of kernels and `args`, as a pytree of numbers; compiled once for each function and structure of its arguments.
+        library: the fitted one. fits: what it was made of.
     """
     roots = _roots(fits)
 
@@ -34,37 +36,45 @@ def by_delta(metrics: Callable[[Library], Metrics], library: Library, fits: Sequ
         variance = sum(((np.asarray(part) @ root) ** 2).sum(-1) for part, root in zip(gradient, roots, strict=True))
         return jnp.asarray(np.sqrt(variance), jnp.result_type(float))
 
-    structure = jax.tree.structure(jax.eval_shape(metrics, library))
-    leaves = structure.flatten_up_to(gradients(metrics, library, fits))
+    structure = jax.tree.structure(eqx.filter_eval_shape(metrics, library, *args))
+    leaves = structure.flatten_up_to(gradients(metrics, library, fits, *args))
     return jax.tree.unflatten(structure, [deviation(*leaf) for leaf in leaves])
 
 
-def gradients(metrics: Callable[[Library], Any], library: Library, fits: Sequence[KernelFit]) -> Any:
+def gradients(metrics: Callable[..., Any], library: Library, fits: Sequence[KernelFit], *args: Any) -> Any:
     """The gradient of each metric with respect to what is uncertain of each fit: its unbounded parameters, and the logarithm of its level."""
-
-    @eqx.filter_jit
-    def slopes(library: Library, centre: list[Leaf]) -> Any:
-        return jax.jacrev(lambda unknown: metrics(_moved(library, fits, unknown)))(centre)
-
-    return slopes(library, _centre(fits))
+    return _gradients(metrics, library, _parts(fits), _centre(fits), args)
 
 
-def by_samples(metrics: Callable[[Library], Metrics], library: Library, fits: Sequence[KernelFit], count: int) -> Metrics:
-    """The standard deviation of all metrics over `count` draws of what is uncertain."""
-    centre, roots = _centre(fits), _roots(fits)
+def by_samples(metrics: Callable[..., Metrics], library: Library, fits: Sequence[KernelFit], count: int, *args: Any) -> Metrics:
+    """The standard deviation of all metrics over `count` draws of what is uncertain. Other arguments are those of `by_delta`."""
     draws = np.random.default_rng(SEED)
-    points = [x + jnp.asarray(draws.normal(size=(count, len(root))) @ root.T, x.dtype) for x, root in zip(centre, roots, strict=True)]
+    centred = zip(_centre(fits), _roots(fits), strict=True)
+    points = [x + jnp.asarray(draws.normal(size=(count, len(root))) @ root.T, x.dtype) for x, root in centred]
+    return _deviations(metrics, library, _parts(fits), points, args)
 
-    @eqx.filter_jit
-    def deviations(library: Library, points: list[Leaf]) -> Metrics:
-        values = jax.vmap(lambda unknown: metrics(_moved(library, fits, unknown)))(points)
-        return jax.tree.map(lambda x: jnp.std(x, axis=0, ddof=1), values)
 
-    return deviations(library, points)
+Part = tuple[str, str, type[Form]]
+"""Family, format and form of a fit."""
+
+
+@eqx.filter_jit
+def _gradients(metrics: Callable[..., Any], library: Library, parts: tuple[Part, ...], centre: list[Leaf], args: tuple[Any, ...]) -> Any:
+    return jax.jacrev(lambda unknown: metrics(_moved(library, parts, unknown), *args))(centre)
+
+
+@eqx.filter_jit
+def _deviations(metrics: Callable[..., Any], library: Library, parts: tuple[Part, ...], points: list[Leaf], args: tuple[Any, ...]) -> Any:
+    values = jax.vmap(lambda unknown: metrics(_moved(library, parts, unknown), *args))(points)
+    return jax.tree.map(lambda x: jnp.std(x, axis=0, ddof=1), values)
+
+
+def _parts(fits: Sequence[KernelFit]) -> tuple[Part, ...]:
+    return tuple((fit.family, fit.format, fit.form) for fit in fits)
 
 
 def _centre(fits: Sequence[KernelFit]) -> list[Leaf]:
-    return [jnp.concatenate([fit.form.free, jnp.zeros(1)]) for fit in fits]
+    return [jnp.concatenate([fit.fitted.free, jnp.zeros(1)]) for fit in fits]
 
 
 def covariance_of(fit: KernelFit) -> np.ndarray:
@@ -83,9 +93,8 @@ def _roots(fits: Sequence[KernelFit]) -> list[np.ndarray]:
     return found
 
 
-def _moved(library: Library, fits: Sequence[KernelFit], unknown: list[Leaf]) -> Library:
+def _moved(library: Library, parts: Sequence[Part], unknown: list[Leaf]) -> Library:
     forms = {family: dict(formats) for family, formats in library.forms.items()}
-    for fit, values in zip(fits, unknown, strict=True):
-        form = type(fit.form).of_free(values[:-1])
-        forms[fit.family][fit.format] = eqx.tree_at(lambda f: f.level, form, jnp.exp(values[-1]))
+    for (family, format, form), values in zip(parts, unknown, strict=True):
+        forms[family][format] = eqx.tree_at(lambda f: f.level, form.of_free(values[:-1]), jnp.exp(values[-1]))
     return eqx.tree_at(lambda lib: lib.forms, library, forms)

@@ -122,7 +122,7 @@ def test_a_fit_file_says_what_it_was_told(found, tmp_path):
     for field in dataclasses.fields(KernelFit):
         was, now = getattr(found, field.name), getattr(again, field.name)
         if field.name == "form":
-            assert values_of(now) == pytest.approx(values_of(was), rel=1e-5)
+            assert now is was
         elif field.name == "covariance":
             assert_close(now, was, rtol=1e-4)
         else:
@@ -155,7 +155,7 @@ def test_a_fit_of_another_accelerator_is_refused(found, tmp_path, capsys):
     write_fits(path, "h100_sxm", [found], "a test")
     assert main(["estimate", "meta-llama/Llama-3.1-8B", "--system", "a100_sxm", "--fit", str(path)]) == 2
     assert f"fit: {path} is of h100_sxm, not of a100_sxm" in capsys.readouterr().err
-    with pytest.raises(InputError, match="fit: 'vlm' is unknown|vlm"):
+    with pytest.raises(InputError, match="fit: .*'vlm'"):
         load_platform("h100_sxm", fit="vlm")
     assert load_platform("h100_sxm", fit="none").accelerator.kernels is None
 
@@ -206,7 +206,7 @@ def test_gradients_of_fitted_kernels_agree_with_differences(llama_8b, double):
 def fits_for(library):
     def one(family, form):
         size = len(form.priors())
-        return KernelFit(family, "bf16", "vllm-1.0", "one", form, 0.01 * np.eye(size), {}, 0.1, 100, {}, "", 0.1, 0.1, 25, 0.8)
+        return KernelFit(family, "bf16", "vllm-1.0", "one", type(form), values_of(form), 0.01 * np.eye(size), {}, 0.1, 100, {}, "", 0.1, 0.1, 25, 0.8)
 
     return [one(family, forms["bf16"]) for family, forms in library.forms.items()]
 
@@ -225,6 +225,18 @@ def test_deviations_to_first_order_are_those_of_samples(llama_8b):
         assert 0.02 < float(delta[name]) < 0.3
     wider = [dataclasses.replace(each, scatter=0.3) for each in fits]
     assert float(by_delta(times, library, wider)["tpot"]) > float(delta["tpot"])
+
+
+def test_an_estimate_says_how_sure_it_is(found, tmp_path, llama_8b):
+    path = tmp_path / "fit.toml"
+    write_fits(path, "h100_sxm", [found], "a test")
+    platform = load_platform("h100_sxm", fit=path)
+    result = estimate(llama_8b, platform, CHAT, uncertainty=True)
+    assert result.ttft == estimate(llama_8b, platform, CHAT).ttft
+    assert 0.001 < float(result.deviation.tpot / result.tpot) < found.scatter  # some of the time is not of this family
+    assert float(result.deviation.memory.total) == 0
+    with pytest.raises(InputError, match="uncertainty: the kernels of .* are not fitted"):
+        estimate(llama_8b, load_platform("h100_sxm", fit="none"), CHAT, uncertainty=True)
 
 
 def test_the_first_suggestion_narrows_most_and_none_widens(found, tmp_path, llama_8b):
@@ -296,7 +308,7 @@ def test_a_shipped_fit_is_sane(name):
         assert np.linalg.eigvalsh(each.covariance).min() > -1e-6
         assert 0 < each.scatter < 1.5
         assert each.mean_error < 1.5
-        for parameter, prior in type(each.form).priors().items():
+        for parameter, prior in each.form.priors().items():
             assert 0 < each.values[parameter] < prior.maximum
 
 

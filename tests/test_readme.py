@@ -11,8 +11,9 @@ from diffgenz.cli import main
 README = (Path(__file__).parents[1] / "README.md").read_text()
 SERVING = (Path(__file__).parents[1] / "docs" / "serving.md").read_text()
 SWEEPS = (Path(__file__).parents[1] / "docs" / "sweeps.md").read_text()
+CALIBRATION = (Path(__file__).parents[1] / "docs" / "calibration.md").read_text()
 FORMATS = (Path(__file__).parents[1] / "docs" / "formats.md").read_text()
-CONSOLE = re.findall(r"```console\n\$ diffgenz (.*?)\n(.*?)\n```", README + SERVING + FORMATS, flags=re.S)
+CONSOLE = re.findall(r"```console\n\$ diffgenz (.*?)\n(.*?)\n```", README + SERVING + FORMATS + CALIBRATION, flags=re.S)
 PYTHON = re.findall(r"```python\n(.*?)```", README, flags=re.S)
 NUMBER = re.compile(r"[-+]?\d[\d,]*\.?\d*(?:e[-+]?\d+)?")
 

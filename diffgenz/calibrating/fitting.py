@@ -45,23 +45,21 @@ class Errors:
         return cls(float(errors.mean()), float(np.median(errors)), len(errors)) if len(errors) else cls(np.nan, np.nan, 0)
 
 
-def fit(samples: Samples, hardware: Any, *, prior: Form | None = None, starts: int = STARTS, seed: int = 0) -> KernelFit:
+def fit(samples: Samples, hardware: Any, *, starts: int = STARTS, seed: int = 0) -> KernelFit:
     """The parameters of `samples.form` that explain its rows, a fifth of them kept out.
 
     Arguments:
         samples: cleaned, one row for each shape.
         hardware: the numbers that the form is bound to (a `NamedTuple`, such as a `Chip`), or arrays of them, one for each row.
-        prior: where the priors are centred; default: the form's own medians.
         starts: points drawn from the priors. seed: of them.
     """
     with jax.enable_x64(True):
-        found = _fit(samples, type(hardware)(*(np.asarray(x, np.float64) for x in hardware)), prior, starts, seed)
-    return dataclasses.replace(found, form=samples.form(**found.values))  # in the precision that the caller works in
+        return _fit(samples, type(hardware)(*(np.asarray(x, np.float64) for x in hardware)), starts, seed)
 
 
-def _fit(samples: Samples, hardware: Any, prior: Form | None, starts: int, seed: int) -> KernelFit:
+def _fit(samples: Samples, hardware: Any, starts: int, seed: int) -> KernelFit:
     form, priors = samples.form, samples.form.priors()
-    centre = np.asarray((prior or form()).free, np.float64)
+    centre = np.asarray(form().free, np.float64)
     spread = np.asarray([p.spread for p in priors.values()])
     draws = np.random.default_rng(seed)
     test = samples.held_out
@@ -76,7 +74,7 @@ def _fit(samples: Samples, hardware: Any, prior: Form | None, starts: int, seed:
     point = points[np.nanargmin(losses)]
     whitened = _covariance(*(np.asarray(x) for x in _slopes(form, point, centre, spread, _rows(samples, hardware, fitted_to))))
     fitted = form.of_free(jnp.asarray(centre + spread * point))
-    predicted = np.asarray(predict(fitted, samples.shape, hardware))
+    predicted = predict(fitted, samples.shape, hardware)
     errors = np.log(samples.seconds / predicted)
     scatter = float(np.quantile(np.abs(errors[train]), 0.8)) / CENTRAL_80
     within = np.abs(errors[test]) <= CENTRAL_80 * scatter
@@ -86,7 +84,8 @@ def _fit(samples: Samples, hardware: Any, prior: Form | None, starts: int, seed:
         format=samples.format,
         source=samples.source,
         kernel=samples.kernel,
-        form=fitted,
+        form=form,
+        values={name: float(getattr(fitted, name)) for name in priors},
         covariance=whitened * np.outer(spread, spread),
         learned={name: float(1 - min(variance, 1.0)) for name, variance in zip(priors, np.diag(whitened), strict=True)},
         scatter=scatter,
@@ -113,8 +112,8 @@ def deviation(fit: KernelFit, shape: Any, hardware: Any) -> np.ndarray:
         size = len(fit.covariance)
         shape = type(shape)(*(jnp.asarray(column, jnp.float64) for column in shape))
         rows = (shape, type(hardware)(*(jnp.asarray(x, jnp.float64) for x in hardware)), jnp.zeros(len(shape[0])))
-        free = np.asarray(type(fit.form)(**fit.values).free)
-        slopes = SCALE * np.asarray(_slopes(type(fit.form), np.zeros(size), free, np.ones(size), rows)[1])
+        free = np.asarray(fit.form(**fit.values).free)
+        slopes = SCALE * np.asarray(_slopes(fit.form, np.zeros(size), free, np.ones(size), rows)[1])
     return np.sqrt(np.einsum("ri,ij,rj->r", slopes, fit.covariance, slopes) + fit.scatter**2)
 
 
@@ -136,8 +135,8 @@ def _residuals(point: jax.Array, args: Any) -> jax.Array:
 
 
 def _minima(form: type[Form], points: np.ndarray, centre: np.ndarray, spread: np.ndarray, rows: Any, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    points, losses = _descend(form, points, centre, spread, rows, steps)
-    return np.asarray(points), np.asarray(losses)
+    ends, losses = _descend(form, points, centre, spread, rows, steps)
+    return np.asarray(ends), np.asarray(losses)
 
 
 @jax.jit(static_argnums=(0, 5))

@@ -12,12 +12,11 @@ from diffgenz.calibrating.transfer import Measured
 from diffgenz.calibrating.wires import wire_of, wires_of
 from diffgenz.errors import InputError
 from diffgenz.fits import KernelFit
-from diffgenz.kernels.collective import Collective
-from diffgenz.kernels.custom_allreduce import CustomAllReduce
-from diffgenz.kernels.deepep import Exchange
+from diffgenz.kernels.collective import Wire
+from diffgenz.kernels.form import Chip
 from diffgenz.specs import Spec, read_spec
 
-FAMILIES = {
+KINDS = {
     "gemm": ("gemm", "batched", "elementwise"),
     "attention": ("prefill", "decode", "latent_prefill", "latent_decode"),
     "recurrence": ("mamba2_prefill", "mamba2_decode", "delta_prefill", "delta_decode", "conv_prefill", "conv_decode"),
@@ -30,7 +29,7 @@ FAMILIES = {
 def calibrate(
     files: Sequence[str | Path],
     system: str | Path,
-    families: Sequence[str] = tuple(FAMILIES),
+    kinds: Sequence[str] = tuple(KINDS),
     *,
     starts: int = STARTS,
     progress: Callable[[KernelFit], None] | None = None,
@@ -41,7 +40,7 @@ def calibrate(
     Arguments:
         files: tables and folders of them (docs/calibration.md lists the layouts).
         system: the accelerator that was measured: a shipped id, or a file.
-        families: of `FAMILIES`; others in the files are left alone.
+        kinds: of `KINDS`; others in the files are left alone.
         starts: of each fit. progress: called with each fit when it is done. skipped: called with what is left out, in words.
 
     Returns:
@@ -51,7 +50,7 @@ def calibrate(
         InputError: files that cannot be used (the message says which, and why), or nothing in them to fit.
     """
     fits = []
-    for measured in measurements(files, system, families, starts=starts, skipped=skipped):
+    for measured in measurements(files, system, kinds, starts=starts, skipped=skipped):
         fits.append(measured.fit)
         if progress is not None:
             progress(measured.fit)
@@ -61,7 +60,7 @@ def calibrate(
 def measurements(
     files: Sequence[str | Path],
     system: str | Path,
-    families: Sequence[str] = tuple(FAMILIES),
+    kinds: Sequence[str] = tuple(KINDS),
     *,
     starts: int = STARTS,
     skipped: Callable[[str], None] | None = None,
@@ -70,10 +69,10 @@ def measurements(
 
     Formats that the accelerator does not multiply (tables have rows of emulated ones) are left out.
     """
-    unknown_families = [name for name in families if name not in FAMILIES]
-    if unknown_families:
-        raise InputError(f"fit: {unknown_families[0]!r} is no kind of kernel; use some of {', '.join(FAMILIES)}")
-    wanted = {family for name in families for family in FAMILIES[name]}
+    strange = [name for name in kinds if name not in KINDS]
+    if strange:
+        raise InputError(f"fit: {strange[0]!r} is no kind of kernel; use some of {', '.join(KINDS)}")
+    wanted = {family for name in kinds for family in KINDS[name]}
     spec, any_left = read_spec(system), False
     for file, samples in samples_of(files):
         if samples.family not in wanted:
@@ -88,11 +87,11 @@ def measurements(
             clean = cleaned(samples, hardware, file)
             yield Measured(spec.id, clean, hardware, fit(clean, hardware, starts=starts))
     if not any_left:
-        raise InputError(f"fit: nothing to fit: the files hold no {', '.join(families)} measurements; leave --fit out to fit all there is")
+        raise InputError(f"fit: nothing to fit: the files hold no {', '.join(kinds)} measurements; leave --fit out to fit all there is")
 
 
 def hardware_of(spec: Spec, samples: Samples) -> Any:
     """What the samples' form is bound to on an accelerator: the accelerator itself, the innermost level of its network, or the two innermost."""
-    if issubclass(samples.form, Collective | CustomAllReduce):
-        return wire_of(spec)
-    return wires_of(spec) if issubclass(samples.form, Exchange) else chip_of(spec, samples.format)
+    if samples.form.hardware is Chip:
+        return chip_of(spec, samples.format)
+    return wire_of(spec) if samples.form.hardware is Wire else wires_of(spec)

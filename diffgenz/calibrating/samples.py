@@ -68,7 +68,7 @@ class Samples:
 
 
 def shape_hash(shape: Any) -> np.ndarray:
-    """A 64-bit hash of each row of a shape's `split` columns (all, where it names none): the same on every machine and in every version."""
+    """A 64-bit hash of each row of a shape's `SPLIT` columns (all, where it names none): the same on every machine and in every version."""
     names = getattr(shape, "SPLIT", shape._fields)
     state = np.full(len(shape[0]), 0x9E3779B97F4A7C15, np.uint64)
     with np.errstate(over="ignore"):

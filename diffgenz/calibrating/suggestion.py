@@ -18,9 +18,8 @@ from diffgenz.hardware import Platform
 from diffgenz.inference import Phases, estimate
 from diffgenz.kernels.library import Bound, Library
 from diffgenz.models.model import Model
-from diffgenz.operators import Kind
 from diffgenz.precision import Precision
-from diffgenz.roofline import Rates, kernel_format
+from diffgenz.roofline import Rates, kernel_format, kernel_key
 from diffgenz.sensitivity import metric_named
 from diffgenz.uncertainty import covariance_of, gradients
 from diffgenz.workload import Parallelism, Workload
@@ -77,11 +76,8 @@ def suggest(
     if library is None or not fits:
         raise InputError(f"suggest: the kernels of {platform.accelerator.name} are not fitted; load the platform with a fit")
 
-    def logarithm(kernels: Library) -> Any:
-        accelerator = platform.accelerator.replace(kernels=kernels)
-        return jnp.log(metric_named(estimate(model, platform.replace(accelerator=accelerator), workload, plan, precision), metric))
-
-    slopes = dict(zip(map(_key, fits), (np.asarray(g, float) for g in gradients(logarithm, library, fits)), strict=True))
+    given = (metric, model, platform, workload, plan, precision)
+    slopes = dict(zip(map(_key, fits), (np.asarray(g, float) for g in gradients(_logarithm, library, fits, *given)), strict=True))
     known = {_key(fit): covariance_of(fit) for fit in fits}
     rates = Rates.of(platform.accelerator, precision)
     points = _points(candidates or executed_kernels(model, platform, workload, plan, precision), library, rates, precision)
@@ -108,10 +104,15 @@ def executed_kernels(model: Model, platform: Platform, workload: Workload, plan:
         phases = Phases.of(model, platform, workload.replace(batch=jnp.maximum(jnp.round(workload.batch * scale), 1.0)), plan, precision)
         for op in (*phases.prefill.operators, *phases.decode.operators):
             if op.shape is not None and op.kernel:
-                format = kernel_format(op.kernel, op.kind is Kind.LINEAR or op.kernel == "experts", precision)
+                format = kernel_format(*kernel_key(op), precision)
                 numbers = tuple(round(float(x), 3) for x in op.shape)
                 found.setdefault((op.kernel, format, numbers), Candidate(op.kernel, format, op.shape))
     return list(found.values())
+
+
+def _logarithm(library: Library, metric: str, model: Model, platform: Platform, *rest: Any) -> Any:
+    accelerator = platform.accelerator.replace(kernels=library)
+    return jnp.log(metric_named(estimate(model, platform.replace(accelerator=accelerator), *rest), metric))
 
 
 def _key(fit: KernelFit) -> tuple[str, str]:

@@ -50,7 +50,7 @@ def _transferred(group: list[Measured]) -> KernelFit:
     left_out = [
         (each.samples.only(_some(each.samples)), each.hardware, _common(group[:index] + group[index + 1 :])) for index, each in enumerate(group)
     ]
-    predicted = np.concatenate([predict(others.form, rows.shape, hardware) for rows, hardware, others in left_out])
+    predicted = np.concatenate([predict(others.fitted, rows.shape, hardware) for rows, hardware, others in left_out])
     deviations = np.concatenate([deviation(others, rows.shape, hardware) for rows, hardware, others in left_out])
     seconds = np.concatenate([rows.seconds for rows, _, _ in left_out])
     errors = Errors.of(predicted, seconds)
@@ -66,8 +66,8 @@ def _transferred(group: list[Measured]) -> KernelFit:
 def _common(group: list[Measured]) -> KernelFit:
     """What `group` has in common, and how far its members are from it."""
     pooled = _pooled(group)
-    own = np.stack([np.asarray(each.fit.form.free, float) for each in group])
-    away = own - np.asarray(pooled.form.free, float)
+    own = np.stack([np.asarray(each.fit.fitted.free, float) for each in group])
+    away = own - np.asarray(pooled.fitted.free, float)
     return dataclasses.replace(
         pooled,
         source=TRANSFERRED,

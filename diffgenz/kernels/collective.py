@@ -50,6 +50,7 @@ class Collective(Form):
     """What all collectives share."""
 
     Shape: ClassVar[type] = CollectiveShape
+    hardware: ClassVar[type] = Wire
     host_floor: ClassVar[float] = float("inf")  # their fixed cost is a barrier of the ranks, whoever launched them
     passes: ClassVar[int] = 1
 

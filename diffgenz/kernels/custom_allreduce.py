@@ -22,6 +22,7 @@ class CustomAllReduce(Form):
     """Every rank ends with the sum of all ranks' tensors, in one shot or two."""
 
     Shape: ClassVar[type] = CollectiveShape
+    hardware: ClassVar[type] = Wire
     host_floor: ClassVar[float] = float("inf")  # eager launches wait for the host, and are a kernel of their own
 
     efficiency: Leaf = parameter(0.8, 0.5, 1.0)

@@ -56,6 +56,7 @@ class Exchange(Form):
     """What dispatch and combine share."""
 
     Shape: ClassVar[type] = ExchangeShape
+    hardware: ClassVar[type] = Wires
     host_floor: ClassVar[float] = float("inf")  # their fixed cost is a barrier of the ranks, whoever launched them
 
     near_efficiency: Leaf = parameter(0.7, 0.7, 1.0)

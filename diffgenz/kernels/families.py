@@ -41,7 +41,7 @@ FAMILIES: dict[str, type[Form]] = {
 QUANTISED: dict[str, type[Form]] = {"gemm": QuantisedGemm}
 """The form of those families that need another in narrow formats."""
 
-WHOLE = ("bf16", "fp16", "fp32", "tf32", "any")
+WHOLE = ("bf16", "fp16", "fp32", "tf32")
 """Formats that nothing is quantised to on the way."""
 
 FORMS: dict[str, type[Form]] = {form.__name__: form for form in (*FAMILIES.values(), *QUANTISED.values(), CustomAllReduce, FusedExperts)}

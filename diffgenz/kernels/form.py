@@ -89,6 +89,9 @@ class Form(Record):
     Shape: ClassVar[type]
     """What describes one execution: a `NamedTuple` of numbers."""
 
+    hardware: ClassVar[type] = Chip
+    """What it is bound to: a `NamedTuple` of numbers, an accelerator's or those of network levels."""
+
     host_floor: ClassVar[float] = 12.0
     """Launch latencies: where nearly all rows of a kernel take longer than that, however small, the host sets the pace."""
 

@@ -1,6 +1,7 @@
 """The fitted kernels of an accelerator, and the same bound to it in the formats of one precision."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -40,7 +41,7 @@ class Bound(NamedTuple):
 
     def seconds(self, shape: Any) -> Scalar:
         """Seconds of one execution."""
-        return self.form.level * self.form.on(self.hardware)(shape)
+        return _seconds(self, shape)
 
 
 class Origin(NamedTuple):
@@ -55,7 +56,7 @@ class Library(Record):
     """An accelerator's kernels: forms by family ("gemm", "decode", ...) and format, and where they come from.
 
     Arguments:
-        forms: by family and format ("fp8", or "weights/activations" where they differ); families without formats have one called "any".
+        forms: by family and format ("fp8", or "weights/activations" where they differ).
         origin: of the fits; None where the forms were built by hand.
     """
 
@@ -69,7 +70,7 @@ class Library(Record):
         apart = (
             (stored, activations, *RELATIVES.get(activations, ())) if family.startswith("latent") else (activations, *RELATIVES.get(activations, ()))
         )
-        names = (format, *RELATIVES.get(format, ()), *(apart if activations else ()), "any")
+        names = (format, *RELATIVES.get(format, ()), *(apart if activations else ()))
         return next((name for name in names if name in forms), None)
 
     def form(self, family: str, format: str) -> Form | None:
@@ -88,9 +89,13 @@ def executed(bound: Bound, executions: Sequence[tuple[Scalar | float, Any]]) -> 
     return _executed(bound, [jax.tree.map(lambda x: jnp.asarray(x, kind) if isinstance(x, float | int) else x, each) for each in executions])
 
 
+@partial(jax.jit, inline=True)  # traced once for all operators of a family; the compiled program is the same
+def _seconds(bound: Bound, shape: Any) -> Scalar:
+    return bound.form.level * bound.form.on(bound.hardware)(shape)
+
+
 def _total(bound: Bound, executions: list[tuple[Any, Any]]) -> Scalar:
-    timer = bound.form.on(bound.hardware)
-    return bound.form.level * sum((repeats * timer(shape) for repeats, shape in executions), start=jnp.zeros(()))
+    return sum((repeats * bound.seconds(shape) for repeats, shape in executions), start=jnp.zeros(()))
 
 
 @jax.custom_jvp

@@ -29,7 +29,7 @@ class BatchedShape(NamedTuple):
 
 
 class PrefillShape(NamedTuple):
-    """One execution.
+    """Causal attention of new tokens over themselves and what is cached.
 
     Arguments:
         sequences: in the batch. queries: new tokens of each. context: its tokens that are in the cache already.
@@ -51,7 +51,7 @@ class PrefillShape(NamedTuple):
 
 
 class DecodeShape(NamedTuple):
-    """One execution.
+    """Attention of a few new tokens of each running sequence over its cache.
 
     Arguments:
         sequences: in the batch. queries: new tokens of each (1; more where drafts are verified).
