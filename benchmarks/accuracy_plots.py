@@ -9,6 +9,7 @@ from diffgenz.calibrating.samples import Samples
 from diffgenz.plots import figure_for, save_figure
 
 MOST_POINTS = 4000
+WORST = 60  # %: larger errors are drawn at the edge
 
 
 def draw(row: dict[str, Any], samples: Samples, predicted: np.ndarray, folder: Path) -> None:
@@ -31,11 +32,13 @@ def draw(row: dict[str, Any], samples: Samples, predicted: np.ndarray, folder: P
     axes[0].set(xscale="log", yscale="log", xlabel="measured, us", ylabel="model, us", title=f"mean error {100 * row['mean']:.1f} %")
     residuals = 100 * (model / measured - 1)
     for axis, (name, column) in zip(axes[1:], varying, strict=False):
-        axis.plot(column + (column.min() == 0), residuals, ".", markersize=2, alpha=0.3)
+        axis.plot(column + (column.min() == 0), np.clip(residuals, -WORST, WORST), ".", markersize=2, alpha=0.3)
         axis.axhline(0, color="0.3", linewidth=1)
-        axis.set(xscale="log", xlabel=name, ylabel="model - measured, %", ylim=(-60, 60))
+        axis.set(xscale="log", xlabel=name, ylabel="model - measured, %", ylim=(-WORST - 2, WORST + 2))
+        axis.xaxis.set_minor_formatter("")
     for axis in axes[len(varying) + 1 :]:
         axis.set_visible(False)
-    figure.suptitle(", ".join(names))
+    beyond = 100 * np.mean(np.abs(residuals) > WORST)
+    figure.suptitle(f"{', '.join(names)}" + (f"; {beyond:.1f} % of rows are off by more than {WORST} %, and drawn there" if beyond else ""))
     figure.tight_layout()
     save_figure(figure, path)

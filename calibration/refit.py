@@ -3,7 +3,7 @@
     pip install "diffgenz[calibration]" && python calibration/refit.py [WHAT ...] [--data DIR]
 
 Every accelerator below, every software, the newest version of each table: one fit for each kernel family, format and kernel, a fifth of the shapes
-held out. Then what all GPUs have in common, for those without measurements (`transferred.toml`). About half an hour on 2 cores.
+held out. Then what all GPUs have in common, for those without measurements (`transferred.toml`). About an hour on 2 cores.
 """
 
 import argparse
@@ -36,7 +36,7 @@ SYSTEMS = {
 }
 """What is fitted of each. Other accelerators, and attention and experts on L40S, are kept to judge transferred parameters by."""
 
-COMMAND = 'pip install "diffgenz[calibration]" && python calibration/refit.py'
+COMMAND = "python calibration/refit.py"
 
 
 def tables_of(system: str, data: Path) -> list[Path]:

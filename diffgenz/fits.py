@@ -27,8 +27,8 @@ VERSION = 1
 TRANSFERRED = "transferred"
 """The file of what all measured GPUs have in common, for those without measurements of their own."""
 
-RELATIVES = ("NVIDIA", "AMD")
-"""Vendors of accelerators that are like the measured ones: GPUs."""
+GPU_VENDORS = ("NVIDIA", "AMD")
+"""Whose accelerators are like the measured ones."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,7 +176,7 @@ def fits_of(origin: Origin) -> list[KernelFit]:
         raise unknown("fit", origin.fit, [*SOFTWARE, NONE, "FIT.toml"])
     else:
         own = _shipped(origin.system)
-    transferred = _shipped(TRANSFERRED) if origin.vendor in RELATIVES else []
+    transferred = _shipped(TRANSFERRED) if origin.vendor in GPU_VENDORS else []
     best: dict[tuple[str, str], KernelFit] = {}
     for each in (*sorted(own, key=lambda each: preference(each, origin.fit)), *transferred):
         best.setdefault((each.family, each.format), each)

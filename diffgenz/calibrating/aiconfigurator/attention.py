@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from diffgenz.calibrating.aiconfigurator.frames import FORMATS, frame_of, need, parts
+from diffgenz.calibrating.aiconfigurator.frames import format_of, frame_of, need, parts, seconds_of
 from diffgenz.calibrating.samples import Samples
-from diffgenz.errors import InputError, unknown
+from diffgenz.errors import InputError
 from diffgenz.formats import FORMATS as SIZES
 from diffgenz.kernels.decode import Decode
 from diffgenz.kernels.prefill import Prefill
@@ -38,7 +38,7 @@ def prefill(path: Path) -> list[Samples]:
     for source, kernel, format, rows in _parts(path):
         queries, context = rows["isl"].to_numpy(float), rows["step"].to_numpy(float)
         shape = PrefillShape(rows["batch_size"].to_numpy(float), queries, context, *_heads(rows, context + queries, path))
-        found.append(Samples(Prefill, "prefill", format, source, kernel, shape, rows["latency"].to_numpy(float) * 1e-3))
+        found.append(Samples(Prefill, "prefill", format, source, kernel, shape, seconds_of(rows)))
     return found
 
 
@@ -48,14 +48,14 @@ def decode(path: Path) -> list[Samples]:
     for source, kernel, format, rows in _parts(path):
         length = rows["step"].to_numpy(float) + 1
         shape = DecodeShape(rows["batch_size"].to_numpy(float), np.ones_like(length), length, *_heads(rows, length, path))
-        found.append(Samples(Decode, "decode", format, source, kernel, shape, rows["latency"].to_numpy(float) * 1e-3))
+        found.append(Samples(Decode, "decode", format, source, kernel, shape, seconds_of(rows)))
     return found
 
 
 def _parts(path: Path) -> "list[tuple[str, str, str, pd.DataFrame]]":
     frame = frame_of(path)
     need(frame, COLUMNS, path)
-    return [(source, kernel, _format("attn_dtype", dtype, path), rows) for source, kernel, (dtype,), rows in parts(frame, "attn_dtype")]
+    return [(source, kernel, format_of(dtype, "attn_dtype", path), rows) for source, kernel, (dtype,), rows in parts(frame, "attn_dtype")]
 
 
 def _heads(rows: "pd.DataFrame", length: np.ndarray, path: Path) -> tuple[np.ndarray, ...]:
@@ -68,11 +68,5 @@ def _heads(rows: "pd.DataFrame", length: np.ndarray, path: Path) -> tuple[np.nda
         )
     window = rows["window_size"].to_numpy(float) if "window_size" in rows else np.zeros_like(length)
     window = np.where(window > 0, np.minimum(window, length), length)
-    cache_size = np.asarray([SIZES[_format("kv_cache_dtype", name, path)].size for name in rows["kv_cache_dtype"]], float)
+    cache_size = np.asarray([SIZES[format_of(name, "kv_cache_dtype", path)].size for name in rows["kv_cache_dtype"]], float)
     return heads, kv_heads, rows["head_dim"].to_numpy(float), window, cache_size
-
-
-def _format(column: str, name: str, path: Path) -> str:
-    if name not in FORMATS:
-        raise unknown(f"{path}: {column}", name, FORMATS)
-    return FORMATS[name]

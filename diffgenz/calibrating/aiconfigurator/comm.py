@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from diffgenz.calibrating.aiconfigurator.frames import FORMATS, frame_of, need, parts
+from diffgenz.calibrating.aiconfigurator.frames import format_of, frame_of, need, parts, seconds_of
 from diffgenz.calibrating.samples import Samples
 from diffgenz.errors import InputError
 from diffgenz.formats import FORMATS as SIZES
@@ -29,15 +29,13 @@ def _collectives(path: Path, dtypes: str, software: str | None = None) -> list[S
     need(frame, ("framework", "version", "kernel_source", "op_name", dtypes, "num_gpus", "message_size", "latency"), path)
     found = []
     for source, kernel, (op, dtype), rows in parts(frame, "op_name", dtypes):
-        for column, value, known in (("op_name", op, FAMILY), (dtypes, dtype, FORMATS)):
-            if value not in known:
-                raise InputError(
-                    f"{path}: column {column!r} has {value!r}, which is not known; leave those rows out, or use one of {', '.join(known)}"
-                )
-        volume = rows["message_size"].to_numpy(float) * SIZES[FORMATS[dtype]].size
+        if op not in FAMILY:
+            raise InputError(f"{path}: op_name: {op!r} is not known; it is one of {', '.join(FAMILY)}: leave other rows out")
+        family, format = FAMILY[op], format_of(dtype, dtypes, path)
+        volume = rows["message_size"].to_numpy(float) * SIZES[format].size
         shape = CollectiveShape(rows["num_gpus"].to_numpy(float), volume)
         version = source.partition("-")[2]
         name = f"{software}-{version}" if software else source
-        form = form_of(FAMILY[op], FORMATS[dtype]) if software else CustomAllReduce
-        found.append(Samples(form, FAMILY[op], FORMATS[dtype], name, kernel, shape, rows["latency"].to_numpy(float) * 1e-3))
+        form = form_of(family, format) if software else CustomAllReduce
+        found.append(Samples(form, family, format, name, kernel, shape, seconds_of(rows)))
     return found

@@ -1,4 +1,4 @@
-"""wideep_deepep_ll_perf, wideep_deepep_normal_perf and moe_a2a_perf: dispatch and combine of MoE tokens. Times are in us, tokens per rank.
+"""wideep_deepep_ll_perf and wideep_deepep_normal_perf: dispatch and combine of MoE tokens. Times are in us, tokens per rank.
 
 Expert choices are taken as uniform: with R ranks, a token's `used` experts are on R (1 - (1 - 1 / R)**used) of them. Low-latency kernels send a token
 once for each expert, normal ones once for each rank, and to each other node once.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diffgenz.calibrating.aiconfigurator.frames import FORMATS, frame_of, need, parts
+from diffgenz.calibrating.aiconfigurator.frames import format_of, frame_of, need, parts, seconds_of
 from diffgenz.calibrating.samples import Samples
 from diffgenz.errors import InputError
 from diffgenz.formats import FORMATS as SIZES
@@ -21,11 +21,7 @@ def experts(path: Path) -> list[Samples]:
     need(frame, ("framework", "version", "kernel_source", "moe_dtype", *NUMBERS, "distribution", "latency"), path)
     found = []
     for source, kernel, (dtype,), rows in parts(frame, "moe_dtype"):
-        if dtype not in FORMATS:
-            raise InputError(
-                f"{path}: column 'moe_dtype' has {dtype!r}, which is not known; leave those rows out, or use one of {', '.join(FORMATS)}"
-            )
-        format = FORMATS[dtype]
+        format = format_of(dtype, "moe_dtype", path)
         weights, _, activations = format.partition("/")
         tokens, hidden, inter, used, count, tensor, groups = (rows[name].to_numpy(float) for name in NUMBERS)
         width = inter / tensor
@@ -43,7 +39,7 @@ def experts(path: Path) -> list[Samples]:
             np.full_like(tokens, SIZES[activations or weights].size),
         )
         form = FusedExperts if "triton" in kernel else Experts
-        found.append(Samples(form, "experts", format, source, kernel, shape, rows["latency"].to_numpy(float) * 1e-3))
+        found.append(Samples(form, "experts", format, source, kernel, shape, seconds_of(rows)))
     return found
 
 

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from diffgenz.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,6 +26,22 @@ FORMATS = {
     "w4a8_mxfp4_mxfp8": "mxfp4/mxfp8",
 }
 """Formats by what the tables call them: "weights/activations" where they differ."""
+
+
+def format_of(name: str, column: str, path: Path) -> str:
+    """The format that the tables call `name`, which stands in `column`.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in FORMATS:
+        raise InputError(f"{path}: {column}: {name!r} is not known; it is one of {', '.join(FORMATS)}: leave other rows out")
+    return FORMATS[name]
+
+
+def seconds_of(rows: "pd.DataFrame") -> np.ndarray:
+    """Latencies in s, of a column in ms."""
+    return rows["latency"].to_numpy(float) * 1e-3
 
 
 def frame_of(path: Path) -> "pd.DataFrame":

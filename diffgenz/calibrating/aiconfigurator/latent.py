@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diffgenz.calibrating.aiconfigurator.frames import FORMATS, frame_of, need, parts
+from diffgenz.calibrating.aiconfigurator.frames import format_of, frame_of, need, parts, seconds_of
 from diffgenz.calibrating.samples import Samples
 from diffgenz.errors import InputError
 from diffgenz.formats import FORMATS as SIZES
@@ -35,7 +35,7 @@ def latent_prefill(path: Path) -> list[Samples]:
         heads, sequences, queries, context = (rows[name].to_numpy(float) for name in ("num_heads", "batch_size", "isl", "step"))
         query_dim, value_dim = (LATENT + ROPE, LATENT) if kernel in ABSORBED else (QUERY, VALUE)
         shape = LatentPrefillShape(sequences, queries, context, heads, np.full(len(rows), query_dim), np.full(len(rows), value_dim))
-        found.append(Samples(LatentPrefill, "latent_prefill", _format(cache, "kv_cache_dtype", path), source, kernel, shape, _seconds(rows)))
+        found.append(Samples(LatentPrefill, "latent_prefill", format_of(cache, "kv_cache_dtype", path), source, kernel, shape, seconds_of(rows)))
     return found
 
 
@@ -45,11 +45,11 @@ def latent_decode(path: Path) -> list[Samples]:
     need(frame, COLUMNS, path)
     found = []
     for source, kernel, (cache,), rows in parts(frame, "kv_cache_dtype"):
-        format = _format(cache, "kv_cache_dtype", path)
+        format = format_of(cache, "kv_cache_dtype", path)
         heads, sequences, queries, step = (rows[name].to_numpy(float) for name in ("num_heads", "batch_size", "isl", "step"))
         latent, rope, size = (np.full(len(rows), x) for x in (LATENT, ROPE, SIZES[format].size))
         shape = LatentDecodeShape(sequences, queries, step + queries, heads, latent, rope, size)
-        found.append(Samples(LatentDecode, "latent_decode", format, source, kernel, shape, _seconds(rows)))
+        found.append(Samples(LatentDecode, "latent_decode", format, source, kernel, shape, seconds_of(rows)))
     return found
 
 
@@ -66,20 +66,10 @@ def absorbed(path: Path) -> list[Samples]:
         raise InputError(f"{path}: op_name: {unknown[0]!r} is not known; rows of an mla_bmm_perf table are mla_gen_pre or mla_gen_post")
     found = []
     for source, kernel, (dtype,), rows in parts(frame, "bmm_dtype"):
-        format = _format(dtype, "bmm_dtype", path)
+        format = format_of(dtype, "bmm_dtype", path)
         before = (rows["op_name"] == "mla_gen_pre").to_numpy()
         m, groups = (rows[name].to_numpy(float) for name in ("num_tokens", "num_heads"))
         n, k = np.where(before, LATENT, VALUE), np.where(before, VALUE, LATENT)
         shape = BatchedShape(m, n, k, groups, SIZES[format].size * groups * n * k)
-        found.append(Samples(BatchedGemm, "batched", format, source, kernel, shape, _seconds(rows)))
+        found.append(Samples(BatchedGemm, "batched", format, source, kernel, shape, seconds_of(rows)))
     return found
-
-
-def _seconds(rows) -> np.ndarray:
-    return rows["latency"].to_numpy(float) * 1e-3
-
-
-def _format(name: str, column: str, path: Path) -> str:
-    if name not in FORMATS:
-        raise InputError(f"{path}: {column}: {name!r} is not known; it is one of {', '.join(FORMATS)}")
-    return FORMATS[name]

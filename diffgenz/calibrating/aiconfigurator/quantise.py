@@ -5,9 +5,8 @@ The table beside it, computescale_perf, is not read: it is the difference of two
 
 from pathlib import Path
 
-from diffgenz.calibrating.aiconfigurator.frames import FORMATS, frame_of, need, parts
+from diffgenz.calibrating.aiconfigurator.frames import format_of, frame_of, need, parts, seconds_of
 from diffgenz.calibrating.samples import Samples
-from diffgenz.errors import unknown
 from diffgenz.formats import FORMATS as SIZES
 from diffgenz.kernels.elementwise import Elementwise
 from diffgenz.kernels.shapes import ElementwiseShape
@@ -19,9 +18,7 @@ def quantise(path: Path) -> list[Samples]:
     need(frame, ("framework", "version", "kernel_source", "quant_dtype", "m", "k", "latency"), path)
     found = []
     for source, kernel, (dtype,), rows in parts(frame, "quant_dtype"):
-        if dtype not in FORMATS:
-            raise unknown(f"{path}: quant_dtype", dtype, FORMATS)
         elements = rows["m"].to_numpy(float) * rows["k"].to_numpy(float)
-        shape = ElementwiseShape((SIZES["bf16"].size + SIZES[FORMATS[dtype]].size) * elements)
-        found.append(Samples(Elementwise, "elementwise", "bf16", source, kernel, shape, rows["latency"].to_numpy(float) * 1e-3))
+        shape = ElementwiseShape((SIZES["bf16"].size + SIZES[format_of(dtype, "quant_dtype", path)].size) * elements)
+        found.append(Samples(Elementwise, "elementwise", "bf16", source, kernel, shape, seconds_of(rows)))
     return found

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from diffgenz.calibrating.aiconfigurator.frames import frame_of, need, parts
+from diffgenz.calibrating.aiconfigurator.frames import frame_of, need, parts, seconds_of
 from diffgenz.calibrating.samples import Samples
 from diffgenz.errors import InputError
 from diffgenz.kernels.conv import CausalConv
@@ -45,7 +45,7 @@ def delta(path: Path) -> list[Samples]:
         size = FP32 if packed or not decoding else BF16_TO_FP32
         shape = DeltaShape(sequences, queries, key_heads, key_dim, heads, value_dim, *_constants(rows, CHUNK, size))
         form, family = (DeltaDecode, "delta_decode") if decoding else (DeltaPrefill, "delta_prefill")
-        found.append(Samples(form, family, "bf16", source, kernel, shape, _seconds(rows)))
+        found.append(Samples(form, family, "bf16", source, kernel, shape, seconds_of(rows)))
     return found
 
 
@@ -62,14 +62,14 @@ def mamba2(path: Path) -> list[Samples]:
         form, family = (Mamba2Decode, "mamba2_decode") if _decoding(phase, path) else (Mamba2Prefill, "mamba2_prefill")
         sequences, queries = _columns(rows, "batch_size", "seq_len")
         shape = Mamba2Shape(sequences, queries, heads, head_dim, state, groups, chunk, *_constants(rows, FP32))
-        found.append(Samples(form, family, "bf16", source, kernel, shape, _seconds(rows)))
+        found.append(Samples(form, family, "bf16", source, kernel, shape, seconds_of(rows)))
     return found
 
 
 def _convolution(rows: "pd.DataFrame", source: str, kernel: str, phase: str, channels: np.ndarray) -> Samples:
     sequences, queries, width = _columns(rows, "batch_size", "seq_len", "d_conv")
     family = "conv_decode" if phase == "generation" else "conv_prefill"
-    return Samples(CausalConv, family, "bf16", source, kernel, ConvShape(sequences, queries, channels, width), _seconds(rows))
+    return Samples(CausalConv, family, "bf16", source, kernel, ConvShape(sequences, queries, channels, width), seconds_of(rows))
 
 
 def _decoding(phase: str, path: Path) -> bool:
@@ -84,7 +84,3 @@ def _columns(rows: "pd.DataFrame", *names: str) -> tuple[np.ndarray, ...]:
 
 def _constants(rows: "pd.DataFrame", *values: float) -> tuple[np.ndarray, ...]:
     return tuple(np.full(len(rows), value) for value in values)
-
-
-def _seconds(rows: "pd.DataFrame") -> np.ndarray:
-    return rows["latency"].to_numpy(float) * 1e-3
