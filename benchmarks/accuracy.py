@@ -94,7 +94,7 @@ def floor_of(samples: Samples, hardware: Any) -> Floor:
 def boosted(samples: Samples) -> Errors | None:
     """Baseline (c), None where scikit-learn is not installed."""
     try:
-        from sklearn.ensemble import HistGradientBoostingRegressor
+        from sklearn.ensemble import HistGradientBoostingRegressor  # pyright: ignore[reportMissingImports]
     except ImportError:
         return None
     features = np.log1p(np.column_stack(samples.shape))
