@@ -110,7 +110,11 @@ def configuration(c: dict[str, Any]) -> Configuration:
 
 def metrics(c: dict[str, Any]) -> dict[str, Any]:
     """Every metric of the estimate of one configuration."""
-    e = dgz.estimate(*configuration(c))
+    return metrics_of(dgz.estimate(*configuration(c)))
+
+
+def metrics_of(e: dgz.Estimate) -> dict[str, Any]:
+    """The metrics by name."""
     times = {name: getattr(e, name) for name in ("ttft", "tpot", "end_to_end", "throughput", "tokens_per_second_per_user")}
     shares = {name: getattr(e, name) for name in ("tokens_per_second_per_accelerator", "energy_per_output_token", "cost_per_million_output_tokens")}
     return times | shares | {name: getattr(e.memory, name) for name in ("weights", "kv_cache", "activations", "total")}
@@ -131,8 +135,8 @@ def gradient(c: dict[str, Any]) -> Platform:
 class Program:
     """A compiled, batched function, with what it costs in counts that noise cannot blur."""
 
-    def __init__(self, function: Any, example: dict[str, Any]):
-        count = len(next(iter(example.values())))
+    def __init__(self, function: Any, example: Any):
+        count = len(jax.tree.leaves(example)[0])
         start = time.perf_counter()
         lowered = jax.jit(jax.vmap(function)).lower(example)
         self.run = lowered.compile()
@@ -142,7 +146,7 @@ class Program:
         costs: Any = self.run.cost_analysis()
         self.bytes, self.flops = costs["bytes accessed"] / count, costs["flops"] / count
 
-    def __call__(self, example: dict[str, Any]) -> Any:
+    def __call__(self, example: Any) -> Any:
         return jax.block_until_ready(self.run(example))
 
 
@@ -223,7 +227,7 @@ def main() -> None:
     for _ in range(repeats):
         estimates.append(seconds_of(lambda: forward(reference)))
         slopes.append(seconds_of(lambda: backward(reference)))
-    estimate_timing, gradient_timing = _timing(estimates), _timing(slopes)
+    estimate_timing, gradient_timing = timing_of(estimates), timing_of(slopes)
 
     for count in (1_000, 10_000, REFERENCE, 1_000_000, 10_000_000)[: 3 if options.quick else 5]:
         if count == REFERENCE:
@@ -272,7 +276,8 @@ def _measure(name: str, function: Any, c: dict[str, np.ndarray], repeats: int) -
     return rate_row(name, len(c["batch"]), timed(lambda: program(example), repeats))
 
 
-def _timing(seconds: list[float]) -> Timing:
+def timing_of(seconds: list[float]) -> Timing:
+    """Median and extremes of repeated runs."""
     return Timing(float(np.median(seconds)), min(seconds), max(seconds))
 
 

@@ -27,7 +27,7 @@ def calibrate_files(options: argparse.Namespace) -> tuple[str, Any]:
     spec = read_spec(options.system)
     kinds = tuple(KINDS) if options.fit is None else tuple(name.strip() for name in options.fit.split(","))
     show = _show if sys.stderr.isatty() or options.progress else None
-    fits = calibrate(options.files, options.system, kinds, starts=options.starts, progress=show, skipped=_warn)
+    fits = calibrate(options.files, options.system, kinds, starts=options.starts, posterior=options.posterior, progress=show, skipped=_warn)
     text = [f"{spec.name}: {len(fits)} fits, each with a fifth of the shapes held out", "", fits_table(fits)]
     text += _remarks(fits)
     if options.out is not None:

@@ -145,6 +145,7 @@ def _add_calibrate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fit", metavar="KINDS", help="some of gemm,attention,recurrence,experts,network (default: all that the files hold)")
     parser.add_argument("--out", metavar="FIT.toml", help="save the fits there, for `--fit FIT.toml` of the other commands")
     parser.add_argument("--starts", type=int, default=256, help="points that each fit starts from (default: 256)")
+    parser.add_argument("--posterior", action="store_true", help="sample each fit's posterior for means and errors (needs diffgenz[posterior])")
     parser.add_argument("--suggest", type=int, metavar="N", help="no fit, but the N measurements that would narrow a metric most; FILE is then a fit")
     parser.add_argument("--model", metavar="MODEL", help="with --suggest: what is served")
     parser.add_argument("--tp", type=int, default=1, help="with --suggest: tensor-parallel ranks (default: 1)")

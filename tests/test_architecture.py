@@ -72,7 +72,7 @@ FLOORS = [
         "calibrating.aiconfigurator.quantise",
     },
     {"calibrating.cleaning", "calibrating.fitting", "calibrating.wires"},
-    {"calibrating.readers", "calibrating.transfer"},
+    {"calibrating.readers", "calibrating.transfer", "calibrating.posterior"},
     {"calibrating.run", "calibrating.suggestion"},
     {"commands"},
     {"sweeping.axis_tables"},

@@ -1,14 +1,15 @@
 """Least squares on the logarithm of latency, robust, with priors, from many starts.
 
 Residuals are ln(model / measured) / `SCALE`, under the soft-L1 loss, and one for each parameter's prior. All starts run at once on a sample
-of the rows; the best few go on with up to `ROWS` of them.
+of the rows; the best few go on with up to `ROWS` of them. Rows are padded to powers of two, with weight 0, so that tables share programs.
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import lineax as lx
 import numpy as np
 import optimistix as optx
 
@@ -20,11 +21,11 @@ SCALE = 0.1
 """The relative error beyond which a row pulls with constant force."""
 
 STARTS = 256
-SAMPLE = 1000
+SAMPLE = 1024
 """Rows that all starts are fitted to."""
 
 FINALISTS = 2
-ROWS = 12000
+ROWS = 8192
 """Rows, at most, that the finalists are fitted to: beyond, parameters are known better than the form is right."""
 
 CENTRAL_80 = 1.2815515655446004  # standard deviations: half the width of a normal distribution's central 80 %
@@ -58,38 +59,41 @@ def fit(samples: Samples, hardware: Any, *, starts: int = STARTS, seed: int = 0)
 
 
 def _fit(samples: Samples, hardware: Any, starts: int, seed: int) -> KernelFit:
-    form, priors = samples.form, samples.form.priors()
-    centre = np.asarray(form().free, np.float64)
-    spread = np.asarray([p.spread for p in priors.values()])
+    white = whitening(samples.form)
+    train = np.flatnonzero(~samples.held_out)
     draws = np.random.default_rng(seed)
-    test = samples.held_out
-    train = np.flatnonzero(~test)
     fitted_to = draws.permutation(train)[:ROWS]
-    sample = fitted_to[:SAMPLE]
-    points = draws.normal(size=(starts, len(spread)))
+    points = draws.normal(size=(starts, len(white.spread)))
     points[0] = 0.0
-    points, losses = _minima(form, points, centre, spread, _rows(samples, hardware, sample), 40)
+    points, losses = _minima(samples.form, points, white, rows_of(samples, hardware, fitted_to[:SAMPLE]), 40)
     best = points[np.argsort(np.where(np.isfinite(losses), losses, np.inf))[:FINALISTS]]
-    points, losses = _minima(form, best, centre, spread, _rows(samples, hardware, fitted_to), 200)
+    rows = rows_of(samples, hardware, fitted_to)
+    points, losses = _minima(samples.form, best, white, rows, 200)
     point = points[np.nanargmin(losses)]
-    whitened = _covariance(*(np.asarray(x) for x in _slopes(form, point, centre, spread, _rows(samples, hardware, fitted_to))))
-    fitted = form.of_free(jnp.asarray(centre + spread * point))
-    predicted = predict(fitted, samples.shape, hardware)
+    covariance = _covariance(*(np.asarray(x) for x in _slopes(samples.form, point, white, rows)))
+    return described(samples, hardware, white.centre + white.spread * point, covariance * np.outer(white.spread, white.spread))
+
+
+def described(samples: Samples, hardware: Any, free: np.ndarray, covariance: np.ndarray) -> KernelFit:
+    """The fit whose unbounded parameters are `free`, known with `covariance`: its scatter, and its errors on held-out rows."""
+    form, priors = samples.form.of_free(jnp.asarray(free)), samples.form.priors()
+    predicted, test = predict(form, samples.shape, hardware), samples.held_out
     errors = np.log(samples.seconds / predicted)
-    scatter = float(np.quantile(np.abs(errors[train]), 0.8)) / CENTRAL_80
+    scatter = float(np.quantile(np.abs(errors[~test]), 0.8)) / CENTRAL_80
     within = np.abs(errors[test]) <= CENTRAL_80 * scatter
     held_out = Errors.of(predicted[test], samples.seconds[test])
+    shares = np.diag(covariance) / np.array([prior.spread for prior in priors.values()]) ** 2
     return KernelFit(
         family=samples.family,
         format=samples.format,
         source=samples.source,
         kernel=samples.kernel,
-        form=form,
-        values={name: float(getattr(fitted, name)) for name in priors},
-        covariance=whitened * np.outer(spread, spread),
-        learned={name: float(1 - min(variance, 1.0)) for name, variance in zip(priors, np.diag(whitened), strict=True)},
+        form=samples.form,
+        values={name: float(getattr(form, name)) for name in priors},
+        covariance=covariance,
+        learned={name: float(1 - min(share, 1.0)) for name, share in zip(priors, shares, strict=True)},
         scatter=scatter,
-        rows=len(train),
+        rows=int((~test).sum()),
         dropped=samples.dropped,
         data=samples.digest,
         mean_error=held_out.mean,
@@ -109,17 +113,49 @@ def predict(form: Form, shape: Any, hardware: Any) -> np.ndarray:
 def deviation(fit: KernelFit, shape: Any, hardware: Any) -> np.ndarray:
     """Standard deviation of ln(measured / model) that a fit expects for shapes (arrays): its parameters' share, and its scatter."""
     with jax.enable_x64(True):
-        size = len(fit.covariance)
-        shape = type(shape)(*(jnp.asarray(column, jnp.float64) for column in shape))
-        rows = (shape, type(hardware)(*(jnp.asarray(x, jnp.float64) for x in hardware)), jnp.zeros(len(shape[0])))
-        free = np.asarray(fit.form(**fit.values).free)
-        slopes = SCALE * np.asarray(_slopes(fit.form, np.zeros(size), free, np.ones(size), rows)[1])
+        free, count = np.asarray(fit.form(**fit.values).free), len(shape[0])
+        here = Whitening(free, np.ones_like(free))
+        slopes = SCALE * np.asarray(_slopes(fit.form, np.zeros_like(free), here, _padded(shape, hardware, np.ones(count)))[1])[:count]
     return np.sqrt(np.einsum("ri,ij,rj->r", slopes, fit.covariance, slopes) + fit.scatter**2)
 
 
-def _rows(samples: Samples, hardware: Any, rows: np.ndarray) -> tuple[Any, Any, np.ndarray]:
+class Whitening(NamedTuple):
+    """The map from points, where the prior is a standard normal distribution, to unbounded parameters: centre + spread point."""
+
+    centre: np.ndarray
+    spread: np.ndarray
+
+
+def whitening(form: type[Form]) -> Whitening:
+    """That of a form's priors."""
+    return Whitening(np.asarray(form().free, np.float64), np.array([prior.spread for prior in form.priors().values()]))
+
+
+class Rows(NamedTuple):
+    """What residuals are of: shapes and hardware (arrays), ln seconds, and weights of 1, or 0 for padding."""
+
+    shape: Any
+    hardware: Any
+    logs: np.ndarray
+    weights: np.ndarray
+
+
+def rows_of(samples: Samples, hardware: Any, rows: np.ndarray) -> Rows:
+    """Some rows of `samples`, padded."""
     chosen = samples.only(rows)
-    return chosen.shape, type(hardware)(*(np.asarray(x)[rows] if np.ndim(x) else x for x in hardware)), np.log(chosen.seconds)
+    return _padded(chosen.shape, type(hardware)(*(np.asarray(x)[rows] if np.ndim(x) else x for x in hardware)), chosen.seconds)
+
+
+def _padded(shape: Any, hardware: Any, seconds: np.ndarray) -> Rows:
+    count = len(seconds)
+    more = (1 << (count - 1).bit_length()) - count
+
+    def padded(column: Any) -> np.ndarray:
+        return np.concatenate([np.asarray(column, np.float64), np.full(more, column[0])])
+
+    columns = type(shape)(*(padded(column) for column in shape))
+    chips = type(hardware)(*(padded(x) if np.ndim(x) else np.float64(x) for x in hardware))
+    return Rows(columns, chips, np.log(padded(seconds)), np.concatenate([np.ones(count), np.zeros(more)]))
 
 
 @jax.jit
@@ -127,38 +163,41 @@ def _seconds(form: Form, shape: Any, hardware: Any) -> jax.Array:
     return form.on(hardware)(shape)
 
 
+def errors_of(form: type[Form], point: Any, white: Whitening, rows: Rows) -> jax.Array:
+    """ln(model / measured) of each row; 0 for padding."""
+    return (jnp.log(form.of_free(jnp.asarray(white.centre + white.spread * point)).on(rows.hardware)(rows.shape)) - rows.logs) * rows.weights
+
+
 def _residuals(point: jax.Array, args: Any) -> jax.Array:
-    form, centre, spread, (shape, hardware, logs) = args
-    errors = (jnp.log(form.of_free(centre + spread * point).on(hardware)(shape)) - logs) / SCALE
+    errors = errors_of(args[0], point, *args[1:]) / SCALE
     soft = errors / jnp.sqrt(0.5 * (1 + jnp.sqrt(1 + errors * errors)))
     return jnp.concatenate([soft, point])
 
 
-def _minima(form: type[Form], points: np.ndarray, centre: np.ndarray, spread: np.ndarray, rows: Any, steps: int) -> tuple[np.ndarray, np.ndarray]:
-    ends, losses = _descend(form, points, centre, spread, rows, steps)
+def _minima(form: type[Form], points: np.ndarray, white: Whitening, rows: Rows, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    ends, losses = _descend(form, points, white, rows, steps)
     return np.asarray(ends), np.asarray(losses)
 
 
-@jax.jit(static_argnums=(0, 5))
-def _descend(form: type[Form], points: jax.Array, centre: jax.Array, spread: jax.Array, rows: Any, steps: int) -> tuple[jax.Array, jax.Array]:
-    solver = optx.LevenbergMarquardt(rtol=1e-5, atol=1e-5)
+@jax.jit(static_argnums=(0, 4))
+def _descend(form: type[Form], points: jax.Array, white: Whitening, rows: Rows, steps: int) -> tuple[jax.Array, jax.Array]:
+    # the normal equations: residuals are whitened, damping keeps them regular, and a QR decomposition of each start's rows is ten times slower
+    solver = optx.LevenbergMarquardt(rtol=1e-5, atol=1e-5, linear_solver=lx.Normal(lx.Cholesky()))
 
     def residuals(point: jax.Array, args: Any) -> jax.Array:
         return _residuals(point, (form, *args))
 
     def descend(point: jax.Array) -> tuple[jax.Array, jax.Array]:
-        end = optx.least_squares(residuals, solver, point, (centre, spread, rows), max_steps=steps, throw=False).value
-        return end, jnp.sum(residuals(end, (centre, spread, rows)) ** 2)
+        end = optx.least_squares(residuals, solver, point, (white, rows), max_steps=steps, throw=False).value
+        return end, jnp.sum(residuals(end, (white, rows)) ** 2)
 
     return jax.vmap(descend)(points)
 
 
 @jax.jit(static_argnums=0)
-def _slopes(form: type[Form], point: jax.Array, centre: jax.Array, spread: jax.Array, rows: Any) -> tuple[jax.Array, jax.Array]:
-    shape, hardware, logs = rows
-
+def _slopes(form: type[Form], point: jax.Array, white: Whitening, rows: Rows) -> tuple[jax.Array, jax.Array]:
     def errors(p: jax.Array) -> jax.Array:
-        return (jnp.log(form.of_free(centre + spread * p).on(hardware)(shape)) - logs) / SCALE
+        return errors_of(form, p, white, rows) / SCALE
 
     return errors(point), jax.jacfwd(errors)(point)
 

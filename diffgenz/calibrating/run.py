@@ -6,6 +6,7 @@ from typing import Any
 
 from diffgenz.calibrating.cleaning import chip_of, cleaned, lacks
 from diffgenz.calibrating.fitting import STARTS, fit
+from diffgenz.calibrating.posterior import with_posterior
 from diffgenz.calibrating.readers import samples_of
 from diffgenz.calibrating.samples import Samples
 from diffgenz.calibrating.transfer import Measured
@@ -32,6 +33,7 @@ def calibrate(
     kinds: Sequence[str] = tuple(KINDS),
     *,
     starts: int = STARTS,
+    posterior: bool = False,
     progress: Callable[[KernelFit], None] | None = None,
     skipped: Callable[[str], None] | None = None,
 ) -> list[KernelFit]:
@@ -41,7 +43,8 @@ def calibrate(
         files: tables and folders of them (docs/calibration.md lists the layouts).
         system: the accelerator that was measured: a shipped id, or a file.
         kinds: of `KINDS`; others in the files are left alone.
-        starts: of each fit. progress: called with each fit when it is done. skipped: called with what is left out, in words.
+        starts: of each fit. posterior: sample the parameters' posterior after each fit (needs NumPyro), for its mean and covariance.
+        progress: called with each fit when it is done. skipped: called with what is left out, in words.
 
     Returns:
         a fit for each kernel family, format, software and kernel in the files.
@@ -51,9 +54,10 @@ def calibrate(
     """
     fits = []
     for measured in measurements(files, system, kinds, starts=starts, skipped=skipped):
-        fits.append(measured.fit)
+        found = with_posterior(measured.fit, measured.samples, measured.hardware) if posterior else measured.fit
+        fits.append(found)
         if progress is not None:
-            progress(measured.fit)
+            progress(found)
     return fits
 
 

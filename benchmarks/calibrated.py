@@ -1,0 +1,152 @@
+"""Speed of dense estimates whose kernels are the fitted ones, and of their gradients, beside the roofline's in the same run.
+
+    python benchmarks/calibrated.py [--quick] [--json OUT]
+
+The configurations are those of throughput.py: every number varies. Kernels are the shipped fits of H100, each parameter of each configuration
+within 20 % of its value. Hardware gradients are with respect to all numbers of accelerator and network; "and of parameters" adds those of kernels.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from report import Report, parser_of, seconds_of
+from throughput import REFERENCE, Configuration, Program, columns, configuration, metrics_of, objective, rate_row, timing_of
+
+import diffgenz as dgz
+from diffgenz.kernels.library import Library
+from diffgenz.tables import number, table
+
+SYSTEM = "h100_sxm"
+FAMILIES = ("gemm", "prefill", "decode", "elementwise", "all_reduce")
+
+Numbers = tuple[dict[str, Any], Library]
+
+
+def drawn(count: int, seed: int) -> Numbers:
+    """`count` random configurations, in float64: their numbers, and their kernels."""
+    random = np.random.default_rng(seed + 1000)
+    shipped = dgz.load_platform(SYSTEM, 8).accelerator.kernels
+    assert shipped is not None
+    kernels = Library({family: {"bf16": shipped.forms[family]["bf16"]} for family in FAMILIES})
+    varied = jax.tree.map(lambda leaf: np.float64(leaf) * random.uniform(0.8, 1.0, count), kernels)
+    return columns(count, seed) | {"units": random.integers(16, 257, count).astype(float)}, varied
+
+
+def calibrated(numbers: Numbers) -> Configuration:
+    """The records of one configuration, its kernels fitted."""
+    model, platform, workload, plan, precision = configuration(numbers[0])
+    accelerator = platform.accelerator.replace(kernels=numbers[1], compute_units=numbers[0]["units"])
+    return model, platform.replace(accelerator=accelerator), workload, plan, precision
+
+
+def estimate(numbers: Numbers) -> dict[str, Any]:
+    """Every metric."""
+    return metrics_of(dgz.estimate(*calibrated(numbers)))
+
+
+def roofline(numbers: Numbers) -> dict[str, Any]:
+    """The same, without kernels."""
+    return metrics_of(dgz.estimate(*configuration(numbers[0])))
+
+
+def parameter_gradient(numbers: Numbers) -> dgz.Platform:
+    """Derivatives of log TTFT + log TPOT with respect to hardware and kernels' parameters."""
+    model, platform, *rest = calibrated(numbers)
+    return jax.grad(objective)(platform, model, *rest)
+
+
+def hardware_gradient(numbers: Numbers) -> dgz.Platform:
+    """The same with respect to hardware alone."""
+    model, platform, *rest = calibrated(numbers)
+    kernels = platform.accelerator.kernels
+    bare = platform.replace(accelerator=platform.accelerator.replace(kernels=None))
+
+    def of(hardware: dgz.Platform) -> Any:
+        return objective(hardware.replace(accelerator=hardware.accelerator.replace(kernels=kernels)), model, *rest)
+
+    return jax.grad(of)(bare)
+
+
+def cast(numbers: Numbers, dtype: Any) -> Numbers:
+    """The same numbers on the device."""
+    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), dtype), numbers)
+
+
+def forward_error(count: int) -> float:
+    """The largest relative difference of any metric from the same in float64."""
+    numbers = drawn(count, seed=1)
+    ours = jax.jit(jax.vmap(estimate))(cast(numbers, jnp.float32))
+    with jax.enable_x64(True):
+        exact = jax.jit(jax.vmap(estimate))(cast(cast_to_single(numbers), jnp.float64))
+    return max(float(np.max(np.abs(np.asarray(ours[name], np.float64) / np.asarray(exact[name]) - 1))) for name in exact)
+
+
+def cast_to_single(numbers: Numbers) -> Numbers:
+    """Rounded to float32, so that both precisions start from the same numbers."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), numbers)
+
+
+def gradient_error(count: int) -> float:
+    """The largest difference of an elasticity, from central differences in float64, relative where it is above 0.01, along random directions."""
+    numbers = cast_to_single(drawn(count, seed=2))
+    random, step = np.random.default_rng(3), 1e-5
+    slopes = jax.jit(jax.vmap(parameter_gradient))(cast(numbers, jnp.float32))
+    worst = 0.0
+    with jax.enable_x64(True):
+        wide = cast(numbers, jnp.float64)
+        model, platform, *rest = jax.vmap(calibrated)(wide)
+        paths, structure = jax.tree_util.tree_flatten_with_path(platform)
+        moving = [not jax.tree_util.keystr(path).endswith((".size", ".accelerators")) for path, _ in paths]  # the others are structure
+        leaves = [leaf for _, leaf in paths]
+        value = jax.jit(jax.vmap(objective))
+        for _ in range(8):
+            direction = [random.normal(size=count) * move for move in moving]
+            ends = [
+                value(jax.tree.unflatten(structure, [x * np.exp(sign * step * d) for x, d in zip(leaves, direction, strict=True)]), model, *rest)
+                for sign in (1, -1)
+            ]
+            exact = np.asarray(ends[0] - ends[1]) / (2 * step)
+            parts = zip(jax.tree.leaves(slopes), leaves, direction, strict=True)
+            ours = sum(np.asarray(slope, np.float64) * np.asarray(x) * d for slope, x, d in parts)
+            worst = max(worst, float(np.max(np.abs(ours - exact) / np.maximum(np.abs(exact), 0.01))))
+    return worst
+
+
+def main() -> None:
+    """Measure, print, write."""
+    options = parser_of(__doc__).parse_args()
+    report, repeats = Report(), 5 if options.quick else 25
+    numbers = cast(drawn(REFERENCE, seed=0), jnp.float32)
+    functions = {
+        "roofline": roofline,
+        "calibrated estimate": estimate,
+        "hardware gradient": hardware_gradient,
+        "gradient of hardware and parameters": parameter_gradient,
+    }
+    programs = {name: Program(function, numbers) for name, function in functions.items()}
+    ends = {name: program(numbers) for name, program in programs.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(repeats):  # interleaved, so that a machine whose speed drifts slows all
+        for name, program in programs.items():
+            seconds[name].append(seconds_of(lambda run=program: run(numbers)))
+    timings = {name: timing_of(each) for name, each in seconds.items()}
+    report.rows = [rate_row(name, REFERENCE, timing) for name, timing in timings.items()]
+    base = timings["calibrated estimate"].median
+    report.check("calibrated estimates, everything varying", REFERENCE / base / 1e6, "M/s", 10, at_least=True)
+    report.check("hardware gradient over estimate", timings["hardware gradient"].median / base, "x", 7)
+    report.check("gradient of hardware and parameters over estimate", timings["gradient of hardware and parameters"].median / base, "x", 7)
+    numerical = eqx.filter(ends["gradient of hardware and parameters"], eqx.is_array)
+    finite = np.mean([np.isfinite(np.asarray(leaf)).mean() for leaf in jax.tree.leaves(numerical)])
+    report.check("finite gradients", 100 * float(finite), "%", 100, at_least=True)
+    report.check("float32 against float64", forward_error(2_000 if options.quick else 100_000), "relative", 1e-5)
+    report.check("gradient against float64 differences", gradient_error(50 if options.quick else 1_000), "relative", 1e-3)
+    cells = [(r["name"], *(number(r[key]) for key in ("per_second", "per_second_slowest", "per_second_fastest"))) for r in report.rows]
+    print(table(("at 1e5 a call", "per second", "slowest", "fastest"), cells, "l"))
+    report.finish(options.json)
+
+
+if __name__ == "__main__":
+    main()
