@@ -17,14 +17,11 @@ import numpy as np
 from report import Report, parser_of
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "calibration"))
-from refit import SYSTEMS, data_folder, tables_of
+from refit import SYSTEMS, data_folder, kernels_of
 
-from diffgenz.calibrating.cleaning import cleaned, lacks
 from diffgenz.calibrating.fitting import Errors, fit, predict
-from diffgenz.calibrating.readers import samples_of
-from diffgenz.calibrating.run import hardware_of
+from diffgenz.calibrating.run import usable_rows
 from diffgenz.calibrating.samples import Samples
-from diffgenz.errors import InputError
 from diffgenz.kernels.form import Form, Timer, Work, parameter
 from diffgenz.kernels.shapes import Number
 from diffgenz.smooth import Leaf
@@ -107,15 +104,11 @@ def boosted(samples: Samples) -> Errors | None:
 def measured(systems: tuple[str, ...], data: Path, families: tuple[str, ...]) -> Iterator[tuple[str, Samples, Any]]:
     """The cleaned rows of each kernel, and what it runs on."""
     for system in systems:
-        spec = read_spec(system)
-        for path, samples in samples_of(tables_of(system, data)):
-            if (families and samples.family not in families) or lacks(spec, samples.format):
-                continue
-            hardware = hardware_of(spec, samples)
-            try:
-                yield system, cleaned(samples, hardware, path.name), hardware
-            except InputError as error:
-                print(f"left out: {error}", file=sys.stderr)
+        for path, samples in kernels_of(system, data):
+            if not families or samples.family in families:
+                usable = usable_rows(samples, read_spec(system), path, lambda words: print(f"left out: {words}", file=sys.stderr))
+                if usable is not None:
+                    yield system, *usable
 
 
 def row_of(system: str, samples: Samples, hardware: Any, starts: int) -> tuple[dict[str, Any], np.ndarray]:

@@ -2,8 +2,9 @@
 
     pip install "diffgenz[calibration]" && python calibration/refit.py [WHAT ...] [--data DIR]
 
-Every accelerator below, every software, the newest version of each table: one fit for each kernel family, format and kernel, a fifth of the shapes
-held out. Then what all GPUs have in common, for those without measurements (`transferred.toml`). About an hour on 2 cores.
+Every accelerator below, every software, each kernel as measured with the newest version that has it: one fit for each kernel family, format and
+kernel, a fifth of the shapes held out. Then what all GPUs have in common, for those without measurements (`transferred.toml`). About an hour on
+2 cores.
 """
 
 import argparse
@@ -15,9 +16,10 @@ from pathlib import Path
 
 import jax
 
-from diffgenz.calibrating.cleaning import cleaned
+from diffgenz.calibrating.fitting import fit
 from diffgenz.calibrating.readers import TABLES, samples_of
-from diffgenz.calibrating.run import hardware_of, measurements
+from diffgenz.calibrating.run import usable_rows
+from diffgenz.calibrating.samples import Samples
 from diffgenz.calibrating.transfer import Measured, transferred
 from diffgenz.errors import InputError
 from diffgenz.fits import TRANSFERRED, KernelFit, fit_path, fits_of, write_fits
@@ -39,16 +41,31 @@ SYSTEMS = {
 COMMAND = "python calibration/refit.py"
 
 
-def tables_of(system: str, data: Path) -> list[Path]:
-    """The newest version of each table of `system`: aiconfigurator's own folders, or files called table__software-version."""
-    newest: dict[tuple[str, str], tuple[list[int], Path]] = {}
-    for path in sorted((data / system).rglob("*.parquet")):
-        table, _, label = path.stem.partition("__")
-        software, version = label.split("-", 1) if label else path.parts[-3:-1]
-        if table in SYSTEMS[system]:
-            numbers = [int(part) for part in re.findall(r"\d+", version)]
-            newest[table, software] = max(newest.get((table, software), ([], path)), (numbers, path))
-    return [path for _, path in newest.values()]
+def kernels_of(system: str, data: Path) -> Iterator[tuple[Path, Samples]]:
+    """The samples of each kernel of `system`, as measured with the newest version of its software that has it; what is left out goes to stderr."""
+    seen: set[tuple[str, ...]] = set()
+    for path in _tables_of(system, data):
+        try:
+            parts = samples_of([path])
+        except InputError as error:
+            print(f"left out: {error}", file=sys.stderr, flush=True)
+            continue
+        for _, samples in parts:
+            kernel = (samples.family, samples.format, samples.source.partition("-")[0], samples.kernel)
+            if kernel not in seen:
+                seen.add(kernel)
+                yield path, samples
+
+
+def _tables_of(system: str, data: Path) -> list[Path]:
+    """The tables of `system`, the newest versions first: aiconfigurator's own folders, or files called table__software-version."""
+
+    def age(path: Path) -> list[int]:
+        label = path.stem.partition("__")[2]
+        return [-int(part) for part in re.findall(r"\d+", label or path.parts[-2])] + [1]
+
+    paths = [path for path in (data / system).rglob("*.parquet") if path.stem.partition("__")[0] in SYSTEMS[system]]
+    return sorted(sorted(paths), key=age)
 
 
 def data_folder() -> Path | None:
@@ -73,33 +90,32 @@ def main() -> None:
 
 def own(system: str, data: Path) -> list[KernelFit]:
     """The fits of one system."""
-    fits = []
-    for table in tables_of(system, data):
-        try:
-            for each in measurements([table], system, skipped=print):
-                _show(system, each.fit)
-                fits.append(each.fit)
-        except InputError as error:  # a table that cannot be believed, or holds nothing that this accelerator multiplies
-            print(f"left out: {error}", flush=True)
-        jax.clear_caches()  # every table is another number of rows, hence another program: they would fill the memory map
-    return fits
+    spec, fits, last = read_spec(system), [], None
+    for path, samples in kernels_of(system, data):
+        usable = usable_rows(samples, spec, path, _tell)
+        if usable is not None:
+            fits.append(fit(*usable))
+            print(f"{system} {fits[-1].family} {fits[-1].format} {fits[-1].source} {fits[-1].kernel}: {100 * fits[-1].mean_error:.1f} %", flush=True)
+        if path != last:
+            jax.clear_caches()  # programs of other forms would fill the memory map
+        last = path
+    return sorted(fits, key=lambda each: (each.family, each.format, each.source, each.kernel))
 
 
 def shipped(data: Path) -> Iterator[Measured]:
-    """The rows behind every shipped fit that is taken where nothing is said, with the fit."""
+    """The rows behind every shipped fit that is taken where nothing is said, with the fit; those measured in a cache apart."""
     for system in SYSTEMS:
         spec = read_spec(system)
         fits = {(fit.family, fit.format, fit.source, fit.kernel): fit for fit in fits_of(Origin(system, "", SOFTWARE[0]))}
-        for path in tables_of(system, data):
-            for _, samples in samples_of([path]):
-                fit = fits.get((samples.family, samples.format, samples.source, samples.kernel))
-                if fit is not None:
-                    hardware = hardware_of(spec, samples)
-                    yield Measured(system, cleaned(samples, hardware, path), hardware, fit)
+        for path, samples in kernels_of(system, data):
+            found = fits.get((samples.family, samples.format, samples.source, samples.kernel))
+            usable = None if found is None else usable_rows(samples, spec, path, _tell)
+            if found is not None and usable is not None and usable[0].form is found.form:
+                yield Measured(system, *usable, found)
 
 
-def _show(system: str, fit: KernelFit) -> None:
-    print(f"{system} {fit.family} {fit.format} {fit.source} {fit.kernel}: {100 * fit.mean_error:.1f} %, {fit.held_out} rows", flush=True)
+def _tell(words: str) -> None:
+    print(f"left out: {words}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

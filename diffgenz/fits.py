@@ -9,12 +9,13 @@ import json
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from diffgenz.errors import InputError, unknown
 from diffgenz.files import written_aside
+from diffgenz.kernels.cached import Cached, cached
 from diffgenz.kernels.families import FORMS
 from diffgenz.kernels.form import Form
 from diffgenz.kernels.library import Library, Origin
@@ -64,6 +65,15 @@ class KernelFit:
     def fitted(self) -> Form:
         """The form with its values."""
         return self.form(**self.values)
+
+    @property
+    def plain(self) -> Self:
+        """The fit of the form without its last-level cache, as estimates take it: what they read, they read for the first time."""
+        if not issubclass(self.form, Cached):
+            return self
+        form, kept = self.form.plain, len(self.form.plain.priors())
+        values = {name: self.values[name] for name in form.priors()}
+        return dataclasses.replace(self, form=form, values=values, covariance=self.covariance[:kept, :kept])
 
     @property
     def software(self) -> str:
@@ -138,9 +148,11 @@ def read_fits(path: Path) -> tuple[str, list[KernelFit]]:
 def _fit(table: dict[str, Any], path: Path) -> KernelFit:
     try:
         name, values = table["form"], table["values"]
-        if name not in FORMS:
+        plain = name.removeprefix("Cached")
+        if plain not in FORMS:
             raise unknown(f"{path}: form", name, FORMS)
-        priors = FORMS[name].priors()
+        form = FORMS[name] if name == plain else cached(FORMS[plain])
+        priors = form.priors()
         if set(values) != set(priors):
             raise InputError(
                 f"{path}: {table['family']} {table['format']}: values: {name} has {', '.join(priors)}; make the file anew with calibrate"
@@ -148,7 +160,7 @@ def _fit(table: dict[str, Any], path: Path) -> KernelFit:
         rows = table["covariance"]
         lower = np.array([[*row, *[0.0] * (len(rows) - len(row))] for row in rows])
         return KernelFit(
-            form=FORMS[name],
+            form=form,
             values={parameter: float(values[parameter]) for parameter in priors},
             covariance=lower + np.tril(lower, -1).T,
             **{key: table[key] for key in KernelFit.__dataclass_fields__ if key not in ("form", "values", "covariance")},
@@ -179,7 +191,7 @@ def fits_of(origin: Origin) -> list[KernelFit]:
     transferred = _shipped(TRANSFERRED) if origin.vendor in GPU_VENDORS else []
     best: dict[tuple[str, str], KernelFit] = {}
     for each in (*sorted(own, key=lambda each: preference(each, origin.fit)), *transferred):
-        best.setdefault((each.family, each.format), each)
+        best.setdefault((each.family, each.format), each.plain)
     return list(best.values())
 
 

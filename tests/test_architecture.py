@@ -25,7 +25,7 @@ FLOORS = [
         "kernels.latent",
         "kernels.experts",
     },
-    {"kernels.collective", "kernels.deepep"},
+    {"kernels.collective", "kernels.deepep", "kernels.cached"},
     {"kernels.custom_allreduce"},
     {"kernels.decode"},
     {"kernels.families", "kernels.library"},

@@ -20,6 +20,7 @@ from diffgenz.calibrating.transfer import Measured, transferred
 from diffgenz.cli import main
 from diffgenz.fits import KernelFit, fits_of, read_fits, write_fits
 from diffgenz.hardware import Accelerator, Level, Platform
+from diffgenz.kernels.cached import cached
 from diffgenz.kernels.elementwise import Elementwise
 from diffgenz.kernels.families import FAMILIES
 from diffgenz.kernels.form import Chip
@@ -124,10 +125,52 @@ def test_rows_that_cannot_be_used_are_left_out_and_counted():
         cleaned(small([-1.0, np.nan]), H100, "table.csv")
 
 
+CACHED = cached(Gemm)(compute=0.7, memory=0.8, launch=1.2, resident=0.8, cache=40.0)
+
+
+def warm():
+    """Products as a benchmark measures them whose operands stay in a cache of 40 MB."""
+    return dataclasses.replace(planted(form=CACHED, noise=0.02), form=Gemm)
+
+
+def test_rows_faster_than_memory_are_of_a_form_with_a_cache():
+    samples = warm()
+    clean = cleaned(samples, H100, "table.csv")
+    assert clean.form is cached(Gemm)
+    assert len(clean) > 0.98 * len(samples)
+    assert cleaned(planted(), H100, "table.csv").form is Gemm
+    slow = dataclasses.replace(samples, seconds=samples.seconds / 20)  # no cache is that fast
+    with pytest.raises(InputError, match="faster than the accelerator's peaks allow"):
+        cleaned(slow, H100, "table.csv")
+
+
+def test_what_a_cache_holds_is_faster_and_the_rest_is_as_without():
+    small, large = (GemmShape(np.array([16.0]), np.array([n]), np.array([n]), np.array([2.0 * n * n])) for n in (3584.0, 32768.0))
+    plain = Gemm(**{name: float(getattr(CACHED, name)) for name in Gemm.priors()})
+    assert predict(CACHED, small, H100) < 0.75 * predict(plain, small, H100)
+    assert predict(CACHED, large, H100) == pytest.approx(predict(plain, large, H100), rel=1e-5)
+    for shape in (small, large):
+        assert (predict(CACHED, shape, H100) > np.asarray(CACHED.work(shape).bound(H100))).all()
+
+
+def test_an_estimate_takes_a_form_without_its_cache(tmp_path):
+    samples, path = warm(), tmp_path / "fit.toml"
+    with jax.enable_x64(True):
+        free = np.asarray(CACHED.free)
+    known = described(dataclasses.replace(samples, form=cached(Gemm)), H100, free, np.diag(np.arange(1.0, len(free) + 1)))
+    assert known.mean_error < 0.03
+    write_fits(path, "h100_sxm", [known], "a test")
+    assert read_fits(path)[1][0].form is cached(Gemm)
+    (used,) = (each for each in fits_of(Origin("h100_sxm", "NVIDIA", str(path))) if each.family == "gemm" and each.format == "bf16")
+    assert used.form is Gemm
+    assert used.values == {name: pytest.approx(known.values[name], rel=1e-5) for name in Gemm.priors()}
+    assert (np.diag(used.covariance) == np.arange(1.0, len(Gemm.priors()) + 1)).all()
+
+
 def test_another_unit_of_time_is_suspected():
     samples = planted(200)
     wrong = dataclasses.replace(samples, seconds=samples.seconds * 1e-3)
-    with pytest.raises(InputError, match=r"200 of 200 rows are faster than the accelerator's peaks allow \(m \d.*another unit of time"):
+    with pytest.raises(InputError, match=r"19\d of 200 rows are faster than the accelerator's peaks allow \(m \d.*another unit of time"):
         cleaned(wrong, H100, "table.csv")
     with pytest.raises(InputError, match="v100_sxm: peak_flops: it has no fp8, which rows in fp8 need"):
         chip_of(read_spec("v100_sxm"), "fp8")

@@ -1,5 +1,6 @@
 """From rows as they were measured to rows that a fit can believe; what is left out is counted."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,9 @@ import numpy as np
 from diffgenz.calibrating.samples import Samples
 from diffgenz.errors import InputError
 from diffgenz.formats import FORMATS
-from diffgenz.kernels.form import Chip
+from diffgenz.kernels.cached import cached
+from diffgenz.kernels.elementwise import Elementwise
+from diffgenz.kernels.form import Chip, Work
 from diffgenz.specs import Spec
 
 IMPOSSIBLE_SHARE = 0.02
@@ -43,8 +46,14 @@ def chip_of(spec: Spec, format: str) -> Chip:
     )
 
 
+IN_CACHE_SHARE = 0.005
+"""Share of rows that move their bytes faster than memory can, beyond which a last-level cache is part of what was measured."""
+
+
 def cleaned(samples: Samples, hardware: Any, file: Path | str) -> Samples:
     """`samples` without rows that are not finite and positive, repeat a shape, are bound by the host, or are impossible.
+
+    Where many rows are faster than memory allows, their form becomes that with a last-level cache.
 
     Raises:
         InputError: no row is left, or too many rows are faster than the peak roofline, as with another unit of time.
@@ -53,11 +62,19 @@ def cleaned(samples: Samples, hardware: Any, file: Path | str) -> Samples:
     samples = samples.only(np.isfinite(columns).all(axis=1) & (samples.seconds > 0), "not a positive number")
     if not len(samples):
         raise InputError(f"{file}: {samples.family} {samples.format}: no row has a positive latency; check the latency column")
-    samples = _possible(samples, hardware, file).merged()
+    samples = _possible(_with_cache(samples, hardware), hardware, file).merged()
     floor = np.quantile(samples.seconds, 0.02)
     if floor > samples.form.host_floor * float(hardware.launch):
         samples = samples.only(samples.seconds > 1.5 * floor, f"bound by the host (a floor of {1e6 * floor:.0f} us)")
     return samples
+
+
+def _with_cache(samples: Samples, hardware: Any) -> Samples:
+    work = samples.form.work(samples.shape)
+    if not isinstance(work, Work) or samples.form is Elementwise:  # which has a cache of its own
+        return samples
+    fast = samples.seconds < np.asarray(work.moved) / hardware.bandwidth
+    return dataclasses.replace(samples, form=cached(samples.form)) if fast.mean() > IN_CACHE_SHARE else samples
 
 
 def _possible(samples: Samples, hardware: Any, file: Path | str) -> Samples:

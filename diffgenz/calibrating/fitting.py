@@ -1,7 +1,8 @@
 """Least squares on the logarithm of latency, robust, with priors, from many starts.
 
 Residuals are ln(model / measured) / `SCALE`, under the soft-L1 loss, and one for each parameter's prior. All starts run at once on a sample
-of the rows; the best few go on with up to `ROWS` of them. Rows are padded to powers of two, with weight 0, so that tables share programs.
+of the rows; the best few go on with up to `ROWS` of them. Rows are padded to powers of two, 1024 at least, with weight 0:
+tables share programs, whose compilation takes longer than most fits.
 """
 
 import dataclasses
@@ -148,7 +149,7 @@ def rows_of(samples: Samples, hardware: Any, rows: np.ndarray) -> Rows:
 
 def _padded(shape: Any, hardware: Any, seconds: np.ndarray) -> Rows:
     count = len(seconds)
-    more = (1 << (count - 1).bit_length()) - count
+    more = max(SAMPLE, 1 << (count - 1).bit_length()) - count
 
     def padded(column: Any) -> np.ndarray:
         return np.concatenate([np.asarray(column, np.float64), np.full(more, column[0])])

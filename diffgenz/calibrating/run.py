@@ -71,27 +71,49 @@ def measurements(
 ) -> Iterator[Measured]:
     """The cleaned rows of each kernel in the files, with its fit, one after the other. Arguments and errors are those of `calibrate`.
 
-    Formats that the accelerator does not multiply (tables have rows of emulated ones) are left out.
+    Kernels in formats that the accelerator does not multiply (tables have rows of emulated ones), or whose rows cannot be believed, are left out,
+    and are an error where nothing else is in the files.
     """
     strange = [name for name in kinds if name not in KINDS]
     if strange:
         raise InputError(f"fit: {strange[0]!r} is no kind of kernel; use some of {', '.join(KINDS)}")
     wanted = {family for name in kinds for family in KINDS[name]}
-    spec, any_left = read_spec(system), False
+    spec, any_left, troubles = read_spec(system), False, []
+
+    def told(words: str) -> None:
+        troubles.append(words)
+        if skipped is not None:
+            skipped(f"left out: {words}")
+
     for file, samples in samples_of(files):
-        if samples.family not in wanted:
-            continue
-        lacking = lacks(spec, samples.format)
-        if lacking:
-            if skipped is not None:
-                skipped(f"{file.name}: {samples.family} {samples.format} left out: {spec.name} has no {lacking} arithmetic")
-        else:
+        usable = usable_rows(samples, spec, file, told) if samples.family in wanted else None
+        if usable is not None:
             any_left = True
-            hardware = hardware_of(spec, samples)
-            clean = cleaned(samples, hardware, file)
+            clean, hardware = usable
             yield Measured(spec.id, clean, hardware, fit(clean, hardware, starts=starts))
+    if not any_left and troubles:
+        raise InputError(troubles[0])
     if not any_left:
         raise InputError(f"fit: nothing to fit: the files hold no {', '.join(kinds)} measurements; leave --fit out to fit all there is")
+
+
+def usable_rows(samples: Samples, spec: Spec, file: Path, told: Callable[[str], None]) -> tuple[Samples, Any] | None:
+    """The cleaned rows and what they run on; None where there are none that can be believed, or that this accelerator multiplies: `told` is why."""
+    lacking = lacks(spec, samples.format)
+    if lacking:
+        told(f"{file.name}: {samples.family} {samples.format}: {spec.name} has no {lacking} arithmetic; give the accelerator that was measured")
+        return None
+    try:
+        hardware = hardware_of(spec, samples)
+        clean = cleaned(samples, hardware, file)
+    except InputError as error:
+        told(str(error))
+        return None
+    if clean.held_out.all():
+        reasons = ", ".join(clean.dropped) or "there are too few"
+        told(f"{file.name}: {samples.family} {samples.format}: no row is left to fit to: {reasons}; measure more shapes")
+        return None
+    return clean, hardware
 
 
 def hardware_of(spec: Spec, samples: Samples) -> Any:

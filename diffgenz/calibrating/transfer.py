@@ -15,10 +15,13 @@ from diffgenz.calibrating.fitting import CENTRAL_80, Errors, deviation, fit, pre
 from diffgenz.calibrating.samples import Samples, shape_hash
 from diffgenz.fits import TRANSFERRED, KernelFit
 
-ROWS = 1500
+FEWEST = 3
+"""GPUs, at least: two say too little of how far a third may be off."""
+
+ROWS = 512
 """Of each GPU: as many of all, so that no GPU counts more than another."""
 
-STARTS = 32
+STARTS = 16
 
 
 class Measured(NamedTuple):
@@ -31,13 +34,13 @@ class Measured(NamedTuple):
 
 
 def transferred(measured: Sequence[Measured]) -> list[KernelFit]:
-    """A fit for each family and format that at least two accelerators were measured in."""
+    """A fit for each family and format that at least `FEWEST` accelerators were measured in."""
     groups: dict[tuple[str, str], dict[str, Measured]] = {}
     for each in measured:
         group = groups.setdefault((each.samples.family, each.samples.format), {})
         group.setdefault(each.system, each)
     alike = (_of_one_form(list(group.values())) for group in groups.values())
-    return [_transferred(group) for group in alike if len(group) > 1]
+    return [_transferred(group) for group in alike if len(group) >= FEWEST]
 
 
 def _of_one_form(group: list[Measured]) -> list[Measured]:
