@@ -1,5 +1,6 @@
-"""Tables as files: reading one, and the numbers of its columns."""
+"""Tables as files: reading one, and the numbers and words of its columns."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def frame_of(path: Path, **options: object) -> "pd.DataFrame":
-    """The table at `path`, parquet or CSV (`options`: of pandas' read_csv).
+def frame_of(path: Path, names: list[str] | None = None) -> "pd.DataFrame":
+    """The table at `path`, parquet or CSV; `names`: of the columns of a CSV file without a header.
 
     Raises:
         InputError: it cannot be read, or pandas and pyarrow are missing.
@@ -20,7 +21,9 @@ def frame_of(path: Path, **options: object) -> "pd.DataFrame":
     try:
         import pandas as pd
 
-        return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, **options)
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        return pd.read_csv(path) if names is None else pd.read_csv(path, header=None, names=names, skipinitialspace=True)
     except ImportError:
         raise InputError(f"{path}: reading tables needs pandas and pyarrow; pip install 'diffgenz[tables]'") from None
     except (OSError, ValueError) as error:
@@ -39,13 +42,30 @@ def numbers(frame: "pd.DataFrame", names: tuple[str, ...], path: Path) -> tuple[
         raise InputError(f"{path}: it has no rows that can be used; check that the measurement ran to its end")
     found = []
     for name in names:
-        values = pd.to_numeric(frame[name], errors="coerce").to_numpy(float)
+        values = np.asarray(pd.to_numeric(frame[name], errors="coerce"), np.float64)
         bad = np.flatnonzero(~np.isfinite(values))
         if len(bad):
-            row, value = frame.index[bad[0]], frame[name].iloc[bad[0]]
+            row, value = frame.index[bad[0]], words(frame, name)[bad[0]]
             raise InputError(f"{path}: column {name!r}, row {row + 1}: {value!r} is no number; fill it in, or leave the row out")
         found.append(values)
     return tuple(found)
+
+
+def words(frame: "pd.DataFrame", column: str) -> np.ndarray:
+    """A column as text; "nan" where it is empty."""
+    return np.asarray(frame[column].astype(str), str)
+
+
+def rows_where(frame: "pd.DataFrame", which: np.ndarray) -> "pd.DataFrame":
+    """The rows where `which` is true."""
+    return frame.take(np.flatnonzero(which))
+
+
+def groups(frame: "pd.DataFrame", column: str) -> "Iterator[tuple[str, pd.DataFrame]]":
+    """Each word of a column, and its rows."""
+    column_words = words(frame, column)
+    for word in np.unique(column_words):
+        yield str(word), rows_where(frame, column_words == word)
 
 
 def named(frame: "pd.DataFrame", column: str, names: dict[str, str], path: Path) -> np.ndarray:
@@ -54,8 +74,17 @@ def named(frame: "pd.DataFrame", column: str, names: dict[str, str], path: Path)
     Raises:
         InputError: a word that `names` does not have.
     """
-    words = frame[column].astype(str)
-    unknown = [word for word in words.unique() if word not in names]
-    if unknown:
-        raise InputError(f"{path}: column {column!r}: {unknown[0]!r} is not known; it is one of {', '.join(names)}: leave other rows out")
-    return words.map(names).to_numpy(str)
+    found = words(frame, column)
+    for word in np.unique(found):
+        if word not in names:
+            raise InputError(f"{path}: column {column!r}: {str(word)!r} is not known; it is one of {', '.join(names)}: leave other rows out")
+    return np.array([names[word] for word in found], str)
+
+
+def flags(frame: "pd.DataFrame", column: str, path: Path) -> np.ndarray:
+    """A column of True and False.
+
+    Raises:
+        InputError: it has something else.
+    """
+    return named(frame, column, {"True": "yes", "False": "no"}, path) == "yes"

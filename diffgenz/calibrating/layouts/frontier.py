@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from diffgenz.calibrating.frames import frame_of, named, numbers
+from diffgenz.calibrating.frames import flags, frame_of, named, numbers, rows_where, words
 from diffgenz.calibrating.layouts.layout import Layout, has
 from diffgenz.calibrating.layouts.models import head_dim
 from diffgenz.calibrating.layouts.transformer import Layer, elementwise_samples
@@ -31,8 +31,10 @@ EXPERTS = ("num_tokens", "router_topk", "num_experts", "expert_parallel_size", "
 def usable(path: Path) -> "tuple[pd.DataFrame, str, dict[str, int]]":
     """The rows of unquantised generic layers, their format, and how many others there are, by reason."""
     frame = frame_of(path)
-    plain = (frame["quant_signature"] == "none") & (frame["model_arch"] == "generic")
-    kept = frame[plain]
+    plain = (words(frame, "quant_signature") == "none") & (words(frame, "model_arch") == "generic")
+    kept = rows_where(frame, plain)
+    if not len(kept):
+        raise InputError(f"{path}: all rows are quantised (quant_signature) or of a special architecture (model_arch): none can be used")
     formats = np.unique(named(kept, "profiling_precision", FORMATS, path))
     if len(formats) != 1:
         raise InputError(f"{path}: it has rows of {len(formats)} values of profiling_precision that can be used; give each a file of its own")
@@ -44,8 +46,8 @@ def linear(path: Path) -> list[Samples]:
     frame, format, dropped = usable(path)
     tokens, hidden, width, heads, kv_heads, devices = numbers(frame, SIZES, path)
     dim = head_dim(hidden[0], heads[0], kv_heads[0], path)
-    gates = np.where(frame["attn_output_gate"].astype(bool), 2.0, 1.0)
-    up = np.where(frame["use_gated_mlp"].astype(bool), 2.0, 1.0)
+    gates = np.where(flags(frame, "attn_output_gate", path), 2.0, 1.0)
+    up = np.where(flags(frame, "use_gated_mlp", path), 2.0, 1.0)
     layer = Layer(tokens, hidden, width, heads * dim, np.maximum(kv_heads, devices) * dim, up, devices)
     products = layer.products() | {"qkv": layer._replace(query=gates * layer.query).products()["qkv"]}
     kernel = _kernel(frame, "linear")
@@ -70,19 +72,19 @@ def experts(path: Path) -> list[Samples]:
     columns = width / devices
     weights, activations = sizes(format)
     one = np.ones_like(tokens)
-    up = np.where(frame["use_gated"].astype(bool), 2.0, 1.0) * columns
+    up = np.where(flags(frame, "use_gated", path), 2.0, 1.0) * columns
     excess = routed / (tokens * used / groups)
     shape = ExpertsShape(tokens, used, count, groups, hidden, columns, up, excess, variation, weights * one, activations * one)
     found = []
-    for backend in sorted(frame["moe_grouped_gemm_backend"].unique()):
+    backends = words(frame, "moe_grouped_gemm_backend")
+    for backend in np.unique(backends):
         form, kernel = FusedExperts if "fused" in backend else Experts, _kernel(frame, backend)
-        samples = Samples(form, "experts", format, "frontier", kernel, shape, ms * 1e-3, dropped)
-        found.append(samples.only((frame["moe_grouped_gemm_backend"] == backend).to_numpy()))
+        found.append(Samples(form, "experts", format, "frontier", kernel, shape, ms * 1e-3, dropped).only(backends == backend))
     return found
 
 
 def _kernel(frame: "pd.DataFrame", name: str) -> str:
-    return f"{name} ({' and '.join(sorted(frame['measurement_type'].astype(str).unique()))})"
+    return f"{name} ({' and '.join(np.unique(words(frame, 'measurement_type')))})"
 
 
 LAYOUTS = (

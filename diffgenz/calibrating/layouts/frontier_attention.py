@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diffgenz.calibrating.frames import numbers
+from diffgenz.calibrating.frames import flags, numbers, rows_where, words
 from diffgenz.calibrating.layouts.frontier import COMMON, usable
 from diffgenz.calibrating.layouts.layout import Layout, has
 from diffgenz.calibrating.layouts.models import head_dim
@@ -22,12 +22,12 @@ BATCH = ("batch_size", "prefill_chunk_size", "kv_cache_size")
 def attention(path: Path) -> list[Samples]:
     """The samples of equal lengths (mode "even"); mixed batches are left out and counted. kv_cache_size: tokens before the new ones."""
     frame, format, dropped = usable(path)
-    even = (frame["mode"] == "even") & ~frame["is_mixed_batch"].astype(bool)
+    even, prompt = words(frame, "mode") == "even", flags(frame, "is_prefill", path)
     if not even.all():
         dropped = dropped | {"batches of several lengths": int((~even).sum())}
     found = []
     for prompts in (True, False):
-        rows = frame[even & (frame["is_prefill"].astype(bool) == prompts)]
+        rows = rows_where(frame, even & (prompt == prompts))
         if not len(rows):
             continue
         hidden, heads, kv_heads, devices = numbers(rows, HEADS, path)
@@ -36,7 +36,7 @@ def attention(path: Path) -> list[Samples]:
         one, dim = np.ones_like(ms), head_dim(hidden[0], heads[0], kv_heads[0], path)
         new = chunk if prompts else one
         parts = (heads / devices, np.maximum(kv_heads / devices, 1), dim * one, cached + new, SIZES[format].size * one)
-        kernel = " and ".join(sorted(rows["attention_backend"].astype(str).unique())).lower()
+        kernel = " and ".join(np.unique(words(rows, "attention_backend"))).lower()
         if prompts:
             found.append(Samples(Prefill, "prefill", format, "frontier", kernel, PrefillShape(sequences, new, cached, *parts), ms * 1e-3, dropped))
         else:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diffgenz.calibrating.frames import frame_of, numbers
+from diffgenz.calibrating.frames import frame_of, numbers, words
 from diffgenz.calibrating.layouts.layout import Layout
 from diffgenz.calibrating.layouts.transformer import elementwise_samples
 from diffgenz.calibrating.products import gemm_samples
@@ -23,8 +23,8 @@ PASSES = ("softmax", "layernorm", "gelu")
 
 def matmul(path: Path) -> list[Samples]:
     """The samples of a matmul file."""
-    frame = frame_of(path, header=None, names=["m", "n", "k", "latency", "rate"], skipinitialspace=True)
-    frame["latency"] = frame["latency"].astype(str).str.removesuffix("ms")
+    frame = frame_of(path, ["m", "n", "k", "latency", "rate"])
+    frame["latency"] = [word.removesuffix("ms") for word in words(frame, "latency")]
     m, n, k, ms = numbers(frame, ("m", "n", "k", "latency"), path)
     return [gemm_samples([(m, n, k, ms * 1e-3)], "fp16", "llmcompass", "pytorch")]
 
@@ -33,7 +33,7 @@ def elementwise(path: Path) -> list[Samples]:
     """The samples of a softmax, layernorm or gelu file: every element is read once and written once."""
     kernel = next(name for name in PASSES if path.stem.startswith(name))
     names = ["elements", "rate"] if kernel == "gelu" else ["rows", "columns", "rate"]
-    frame = frame_of(path, header=None, names=names, skipinitialspace=True)
+    frame = frame_of(path, names)
     *sizes, rate = numbers(frame, tuple(names), path)
     if (rate <= 0).any():
         raise InputError(f"{path}: column 'rate', row {np.argmax(rate <= 0) + 1}: it must be positive; leave the row out")

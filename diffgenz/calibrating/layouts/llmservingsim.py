@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diffgenz.calibrating.frames import frame_of, numbers
+from diffgenz.calibrating.frames import frame_of, groups, numbers, rows_where, words
 from diffgenz.calibrating.layouts.layout import Layout, has
 from diffgenz.calibrating.layouts.models import Dimensions, dimensions
 from diffgenz.calibrating.layouts.transformer import Layer, elementwise_samples
@@ -28,23 +28,22 @@ PASSES = {"layernorm": "add_norm", "act_fn": "activation", "rotary_emb": "rotary
 def dense(path: Path) -> list[Samples]:
     """The samples of a dense.csv: projections as one kernel, and passes over memory."""
     model, format, devices = _setting(path)
-    frame = frame_of(path)
-    products, seconds = [], {}
-    for name, rows in frame.groupby("layer"):
+    products, passes = [], []
+    for name, rows in groups(frame_of(path), "layer"):
         tokens, us = numbers(rows, ("tokens", "time_us"), path)
         layer = Layer(tokens, model.hidden, model.width, model.heads * model.head_dim, model.kv_heads * model.head_dim, 2.0, devices)
         if name in PRODUCTS:
             products.append((*layer.products()[PRODUCTS[name]], us * 1e-6))
         elif name in PASSES:
-            seconds[name] = elementwise_samples(layer.elements()[PASSES[name]], us * 1e-6, format, "llmservingsim", str(name))
-    return [*([gemm_samples(products, format, "llmservingsim", "linear")] if products else []), *seconds.values()]
+            passes.append(elementwise_samples(layer.elements()[PASSES[name]], us * 1e-6, format, "llmservingsim", name))
+    return [*([gemm_samples(products, format, "llmservingsim", "linear")] if products else []), *passes]
 
 
 def per_sequence(path: Path) -> list[Samples]:
     """The samples of a per_sequence.csv: the product with the vocabulary."""
     model, format, devices = _setting(path)
     frame = frame_of(path)
-    sequences, us = numbers(frame[frame["layer"] == "lm_head"], ("sequences", "time_us"), path)
+    sequences, us = numbers(rows_where(frame, words(frame, "layer") == "lm_head"), ("sequences", "time_us"), path)
     return [gemm_samples([(sequences, model.vocabulary / devices, model.hidden, us * 1e-6)], format, "llmservingsim", "lm_head")]
 
 

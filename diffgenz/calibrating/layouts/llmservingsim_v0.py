@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diffgenz.calibrating.frames import frame_of, numbers
+from diffgenz.calibrating.frames import frame_of, groups, numbers
 from diffgenz.calibrating.layouts.layout import Layout, has
 from diffgenz.calibrating.layouts.models import dimensions
 from diffgenz.calibrating.products import gemm_samples
@@ -27,7 +27,7 @@ def layers(path: Path) -> list[Samples]:
     query, kv = model.heads * model.head_dim, model.kv_heads * model.head_dim
     inner = {"q_proj": query, "k_proj": kv, "v_proj": kv, "gate_proj": model.width, "up_proj": model.width, "lm_head": model.vocabulary}
     products, found = [], []
-    for name, rows in frame_of(path).groupby("layer_name"):
+    for name, rows in groups(frame_of(path), "layer_name"):
         tokens, cached, devices, ns = numbers(rows, NUMBERS, path)
         seconds, one = ns * 1e-9, np.ones_like(tokens)
         if name in inner:

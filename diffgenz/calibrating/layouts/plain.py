@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from diffgenz.calibrating.frames import frame_of, numbers
+from diffgenz.calibrating.frames import frame_of, numbers, rows_where, words
 from diffgenz.calibrating.layouts.layout import Layout, has
 from diffgenz.calibrating.products import gemm_moved, sizes
 from diffgenz.calibrating.samples import Samples
@@ -29,13 +29,15 @@ def plain(path: Path) -> list[Samples]:
     for column in WORDS:
         if column not in frame:
             raise InputError(f"{path}: column {column!r} is missing; a plain CSV has {', '.join(WORDS)}, a shape and a latency")
-        empty = np.flatnonzero(frame[column].isna())
+        empty = np.flatnonzero(words(frame, column) == "nan")
         if len(empty):
             raise InputError(f"{path}: column {column!r}, row {empty[0] + 1}: it is empty; every row must say its {column}")
-    kernels = frame["kernel"].fillna("") if "kernel" in frame else ""
+    kernels = words(frame, "kernel") if "kernel" in frame else np.full(len(frame), "nan")
+    keys = np.array([*(words(frame, column) for column in WORDS), np.where(kernels == "nan", "", kernels)])
     found = []
-    for key, rows in frame.assign(kernel=kernels).groupby([*WORDS, "kernel"], sort=True):
+    for key in np.unique(keys, axis=1).T:
         family, format, source, kernel = (str(word) for word in key)
+        rows = rows_where(frame, (keys == key[:, None]).all(axis=0))
         if family not in FAMILIES:
             raise unknown(f"{path}: column 'family'", family, FAMILIES)
         for part in format.split("/"):
@@ -67,7 +69,7 @@ def _shape(shape: Any, family: str, format: str, rows: Any, path: Path) -> Any:
     for field in shape._fields:
         if field not in filled | follows | shape._field_defaults.keys():
             raise InputError(f"{path}: column {field!r} is missing or empty; {family} has {', '.join(shape._fields)}")
-    columns = {field: np.full(len(rows), default) for field, default in shape._field_defaults.items()}
+    columns: dict[str, Any] = {field: np.full(len(rows), default) for field, default in shape._field_defaults.items()}
     columns |= dict(zip(filled, numbers(rows, tuple(filled), path), strict=True))
     if follows and "moved" not in columns:
         m, n, k = (columns[name] for name in "mnk")

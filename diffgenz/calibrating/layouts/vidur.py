@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diffgenz.calibrating.frames import frame_of, numbers
+from diffgenz.calibrating.frames import flags, frame_of, numbers
 from diffgenz.calibrating.layouts.layout import Layout, has
 from diffgenz.calibrating.layouts.transformer import Layer, elementwise_samples
 from diffgenz.calibrating.products import gemm_samples
@@ -29,7 +29,7 @@ def layers(path: Path) -> list[Samples]:
     """The samples of an mlp.csv: projections as one kernel, and passes over memory; head_dim is n_embd / n_head, as the profiler has it."""
     frame = frame_of(path)
     tokens, hidden, width, heads, kv_heads, devices = numbers(frame, SIZES, path)
-    up = np.where(frame["use_gated_mlp"].astype(bool), 2.0, 1.0)
+    up = np.where(flags(frame, "use_gated_mlp", path), 2.0, 1.0)
     layer = Layer(tokens, hidden, width, hidden, hidden / heads * kv_heads, up, devices)
     products, elements = layer.products(), layer.elements()
     times = {name: numbers(frame, (median(name),), path)[0] * 1e-3 for name in (*PRODUCTS, *PASSES) if median(name) in frame}
