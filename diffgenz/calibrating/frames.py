@@ -45,7 +45,7 @@ def numbers(frame: "pd.DataFrame", names: tuple[str, ...], path: Path) -> tuple[
         values = np.asarray(pd.to_numeric(frame[name], errors="coerce"), np.float64)
         bad = np.flatnonzero(~np.isfinite(values))
         if len(bad):
-            row, value = frame.index[bad[0]], words(frame, name)[bad[0]]
+            row, value = frame.index[bad[0]], str(words(frame, name)[bad[0]])
             raise InputError(f"{path}: column {name!r}, row {row + 1}: {value!r} is no number; fill it in, or leave the row out")
         found.append(values)
     return tuple(found)

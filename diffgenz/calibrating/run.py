@@ -77,17 +77,23 @@ def measurements(
     for file, samples in samples_of(files):
         if samples.family not in wanted:
             continue
-        lacking = lacks(spec, samples.format)
+        lacking, why = lacks(spec, samples.format), ""
         if lacking:
-            if skipped is not None:
-                skipped(f"{file.name}: {samples.family} {samples.format} left out: {spec.name} has no {lacking} arithmetic")
+            why = f"{spec.name} has no {lacking} arithmetic"
         else:
-            any_left = True
             hardware = hardware_of(spec, samples)
             clean = cleaned(samples, hardware, file)
-            yield Measured(spec.id, clean, hardware, fit(clean, hardware, starts=starts))
+            if (~clean.held_out).any():
+                any_left = True
+                yield Measured(spec.id, clean, hardware, fit(clean, hardware, starts=starts))
+            else:
+                why = f"no row is left to fit to: {', '.join(clean.dropped) or 'there are too few'}"
+        if why and skipped is not None:
+            skipped(f"{file.name}: {samples.family} {samples.format} left out: {why}")
     if not any_left:
-        raise InputError(f"fit: nothing to fit: the files hold no {', '.join(kinds)} measurements; leave --fit out to fit all there is")
+        raise InputError(
+            f"fit: nothing to fit: the files hold no {', '.join(kinds)} measurements that can be used; leave --fit out to fit all there is"
+        )
 
 
 def hardware_of(spec: Spec, samples: Samples) -> Any:
