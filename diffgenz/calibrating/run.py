@@ -91,9 +91,8 @@ def measurements(
         if why and skipped is not None:
             skipped(f"{file.name}: {samples.family} {samples.format} left out: {why}")
     if not any_left:
-        raise InputError(
-            f"fit: nothing to fit: the files hold no {', '.join(kinds)} measurements that can be used; leave --fit out to fit all there is"
-        )
+        what = f"the files hold no {', '.join(kinds)} measurements that can be used"
+        raise InputError(f"fit: nothing to fit: {what}; leave --fit out to fit all there is")
 
 
 def hardware_of(spec: Spec, samples: Samples) -> Any:
