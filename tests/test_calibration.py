@@ -348,6 +348,16 @@ def test_the_command_fits_a_file_and_estimates_with_it(tmp_path, capsys):
     assert f"saved: {out}" in text
     assert main(["estimate", "meta-llama/Llama-3.1-8B", "--system", "h100_sxm", "--fit", str(out), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["kernels"]["gemm bf16"] == "vllm-1.0"
+    plain, again = tmp_path / "mine.csv", tmp_path / "again.toml"
+    rows = [f"gemm,bf16,mine-1.0,{m},{n},{k},{1e6 * t!r}" for m, n, k, t in zip(m, n, k, samples.seconds.tolist(), strict=True)]
+    plain.write_text("\n".join(["family,format,source,m,n,k,latency_us", *rows]))
+    assert main(["calibrate", str(plain), "--system", "h100_sxm", "--starts", "8", "--out", str(again)]) == 0
+    capsys.readouterr()
+    (first,), (second,) = read_fits(out)[1], read_fits(again)[1]
+    assert second.source == "mine-1.0"
+    assert second.values == pytest.approx(first.values, rel=1e-3)
+    for name in ("compute", "memory"):
+        assert second.values[name] == pytest.approx(values_of(PLANTED)[name], rel=0.1)
     assert main([*arguments, "--fit", "network"]) == 2
     assert "fit: nothing to fit: the files hold no network measurements" in capsys.readouterr().err
     assert main([*arguments, "--fit", "gem"]) == 2

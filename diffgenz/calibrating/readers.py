@@ -1,4 +1,4 @@
-"""From files to samples: which reader knows a file, by its name or by its header."""
+"""From files to samples: which reader knows a file: aiconfigurator's tables by their names, other layouts by how they begin."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +11,20 @@ from diffgenz.calibrating.aiconfigurator.gemm import gemm
 from diffgenz.calibrating.aiconfigurator.latent import absorbed, latent_decode, latent_prefill
 from diffgenz.calibrating.aiconfigurator.quantise import quantise
 from diffgenz.calibrating.aiconfigurator.scans import delta, mamba2
+from diffgenz.calibrating.layouts import (
+    apex,
+    frontier,
+    frontier_attention,
+    infersim,
+    infersim_attention,
+    llmcompass,
+    llmservingsim,
+    llmservingsim_v0,
+    nccl_tests,
+    plain,
+    vidur,
+)
+from diffgenz.calibrating.layouts.layout import Layout, beginning
 from diffgenz.calibrating.samples import Samples
 from diffgenz.errors import InputError
 
@@ -33,27 +47,57 @@ TABLES: dict[str, Callable[[Path], list[Samples]]] = {
 """Readers of aiconfigurator's tables, by the name of the file."""
 
 
+LAYOUTS: tuple[Layout, ...] = (
+    *plain.LAYOUTS,
+    *frontier.LAYOUTS,  # before vidur's, whose columns it has too
+    *frontier_attention.LAYOUTS,
+    *vidur.LAYOUTS,
+    *llmservingsim.LAYOUTS,
+    *llmservingsim_v0.LAYOUTS,
+    *infersim.LAYOUTS,
+    *infersim_attention.LAYOUTS,
+    *llmcompass.LAYOUTS,
+    *apex.LAYOUTS,
+    *nccl_tests.LAYOUTS,
+)
+"""Other layouts: the first that knows a file reads it."""
+
+
 def samples_of(files: Sequence[str | Path]) -> list[tuple[Path, Samples]]:
-    """The samples of all files, and of all files in folders, each with its file.
+    """The samples of all files, and of all files in folders that some reader knows, each with its file.
 
     Raises:
-        InputError: a file that no reader knows, or a folder without any.
+        InputError: a file that no reader knows or that holds nothing to fit, or a folder without any.
     """
     found = []
     for name in files:
         path = Path(name)
-        if path.is_dir():
-            inside = [file for file in sorted(path.rglob("*")) if table_name(file) in TABLES and file.suffix in (".parquet", ".csv")]
-            if not inside:
-                raise InputError(f"{path}: no table that is known is in this folder; known are {', '.join(TABLES)}")
-            found += [(file, samples) for file in inside for samples in TABLES[table_name(file)](file)]
-        elif not path.is_file():
+        if not path.exists():
             raise InputError(f"{path}: there is no such file; give measurements as files or folders")
-        elif table_name(path) in TABLES:
-            found += [(path, samples) for samples in TABLES[table_name(path)](path)]
-        else:
-            raise InputError(f"{path}: no reader knows this file; tables are known by their names ({', '.join(TABLES)})")
+        inside = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+        read = [(file, reader) for file in inside if (reader := reader_of(file)) is not None]
+        if not read:
+            what = "no file in this folder is known to any reader" if path.is_dir() else "no reader knows this file"
+            raise InputError(f"{path}: {what}; {known()}")
+        samples = [(file, samples) for file, reader in read for samples in reader(file)]
+        if not samples:
+            raise InputError(f"{path}: it holds no measurements of a kernel family (docs/calibration.md says what each layout is read for)")
+        found += samples
     return found
+
+
+def reader_of(path: Path) -> Callable[[Path], list[Samples]] | None:
+    """What reads a file; None where nothing knows it."""
+    if path.suffix in (".parquet", ".csv") and table_name(path) in TABLES:
+        return TABLES[table_name(path)]
+    start = beginning(path)
+    return next((layout.read for layout in LAYOUTS if layout.knows(path, start)), None)
+
+
+def known() -> str:
+    """What files are known, and how to write one that is."""
+    layouts = ", ".join(dict.fromkeys(layout.name for layout in LAYOUTS))
+    return f"known are aiconfigurator's tables by their names ({', '.join(TABLES)}), and by how they begin {layouts}, such as\n{plain.EXAMPLE}"
 
 
 def table_name(path: Path) -> str:

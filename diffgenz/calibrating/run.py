@@ -94,7 +94,8 @@ def measurements(
     if not any_left and troubles:
         raise InputError(troubles[0])
     if not any_left:
-        raise InputError(f"fit: nothing to fit: the files hold no {', '.join(kinds)} measurements; leave --fit out to fit all there is")
+        what = f"the files hold no {', '.join(kinds)} measurements that can be used"
+        raise InputError(f"fit: nothing to fit: {what}; leave --fit out to fit all there is")
 
 
 def usable_rows(samples: Samples, spec: Spec, file: Path, told: Callable[[str], None]) -> tuple[Samples, Any] | None:

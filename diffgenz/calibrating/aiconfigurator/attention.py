@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from diffgenz.calibrating.aiconfigurator.frames import format_of, frame_of, need, parts, seconds_of
+from diffgenz.calibrating.aiconfigurator.frames import format_of, need, parts, seconds_of
+from diffgenz.calibrating.frames import frame_of
 from diffgenz.calibrating.samples import Samples
 from diffgenz.errors import InputError
 from diffgenz.formats import FORMATS as SIZES

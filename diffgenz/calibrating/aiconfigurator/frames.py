@@ -44,22 +44,6 @@ def seconds_of(rows: "pd.DataFrame") -> np.ndarray:
     return rows["latency"].to_numpy(float) * 1e-3
 
 
-def frame_of(path: Path) -> "pd.DataFrame":
-    """The table at `path`, parquet or CSV.
-
-    Raises:
-        InputError: it cannot be read, or pandas and pyarrow are missing.
-    """
-    try:
-        import pandas as pd
-
-        return pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
-    except ImportError:
-        raise InputError(f"{path}: reading tables needs pandas and pyarrow; pip install 'diffgenz[tables]'") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from None
-
-
 def need(frame: "pd.DataFrame", columns: tuple[str, ...], path: Path) -> None:
     """Raise `InputError` unless the table has `columns`."""
     missing = [column for column in columns if column not in frame]

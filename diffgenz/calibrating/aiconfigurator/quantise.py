@@ -5,7 +5,8 @@ The table beside it, computescale_perf, is not read: it is the difference of two
 
 from pathlib import Path
 
-from diffgenz.calibrating.aiconfigurator.frames import format_of, frame_of, need, parts, seconds_of
+from diffgenz.calibrating.aiconfigurator.frames import format_of, need, parts, seconds_of
+from diffgenz.calibrating.frames import frame_of
 from diffgenz.calibrating.samples import Samples
 from diffgenz.formats import FORMATS as SIZES
 from diffgenz.kernels.elementwise import Elementwise

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from diffgenz.calibrating.aiconfigurator.frames import frame_of, need, parts, seconds_of
+from diffgenz.calibrating.aiconfigurator.frames import need, parts, seconds_of
+from diffgenz.calibrating.frames import frame_of
 from diffgenz.calibrating.samples import Samples
 from diffgenz.errors import InputError
 from diffgenz.kernels.conv import CausalConv
