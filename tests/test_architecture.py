@@ -63,7 +63,12 @@ FLOORS = [
     {"sweeping.ray_tasks", "sweeping"},
     {"serving_flags", "format_flags", "export", "plots"},
     {"calibrating", "calibrating.aiconfigurator", "calibrating.samples", "calibrating.aiconfigurator.frames"},
-    {"calibrating.aiconfigurator.gemm", "calibrating.aiconfigurator.attention", "calibrating.aiconfigurator.latent"},
+    {
+        "calibrating.aiconfigurator.gemm",
+        "calibrating.aiconfigurator.attention",
+        "calibrating.aiconfigurator.latent",
+        "calibrating.aiconfigurator.routing",
+    },
     {
         "calibrating.aiconfigurator.scans",
         "calibrating.aiconfigurator.comm",
