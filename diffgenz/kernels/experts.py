@@ -125,8 +125,9 @@ class ExpertsTimer(eqx.Module):
         smaller = (square + self.full) * inverse(square + SMALLEST * self.full)  # 1 / share
         padded = (rows * smaller + self.padding * active) * self.per_tile
         up, down, depth = padded * (s.up + self.edge), padded * (s.hidden + self.edge), self.per_depth * inverse(smaller)
-        waves = hypotenuse(up, 1.0)
-        computing = (s.hidden * depth + self.prologue) * waves + (s.width * depth + self.prologue) * hypotenuse(down, 1.0)
+        one = jnp.ones_like(up)
+        waves = hypotenuse(up, one)
+        computing = (s.hidden * depth + self.prologue) * waves + (s.width * depth + self.prologue) * hypotenuse(down, one)
         weights = active * s.hidden * (s.up + s.width) * s.weight_size
         activations = rows * ((s.hidden + s.width) * s.activation_size + 2 * (s.hidden + s.up))
         moving = (weights * self.per_byte + activations * self.per_activation) * (1 + self.stall * waves * inverse(up))

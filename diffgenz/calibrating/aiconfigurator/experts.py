@@ -61,7 +61,7 @@ def routed(distribution: np.ndarray, tokens: np.ndarray, used: np.ndarray, exper
         InputError: a distribution that is not known.
     """
     laws: dict[str, float | None] = {}
-    for name in np.unique(distribution):
+    for name in np.unique(distribution).tolist():
         law = re.fullmatch(r"power_law_([0-9.]+)", name)
         if law is None and name != "balanced":
             raise InputError(f"{path}: column 'distribution' has {name!r}, which is not known; use balanced or power_law_ and its exponent")
