@@ -85,7 +85,12 @@ FLOORS = [
     },
     {"calibrating.layouts.frontier"},
     {"calibrating.layouts.frontier_attention"},
-    {"calibrating.aiconfigurator.gemm", "calibrating.aiconfigurator.attention", "calibrating.aiconfigurator.latent"},
+    {
+        "calibrating.aiconfigurator.gemm",
+        "calibrating.aiconfigurator.attention",
+        "calibrating.aiconfigurator.latent",
+        "calibrating.aiconfigurator.routing",
+    },
     {
         "calibrating.aiconfigurator.scans",
         "calibrating.aiconfigurator.comm",

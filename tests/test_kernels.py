@@ -8,7 +8,6 @@ import pytest
 from diffgenz.kernels.collective import Collective, Wire
 from diffgenz.kernels.custom_allreduce import CustomAllReduce
 from diffgenz.kernels.deepep import Exchange, Wires
-from diffgenz.kernels.experts import FusedExperts
 from diffgenz.kernels.families import FAMILIES, FORMS, form_of
 from diffgenz.kernels.form import Chip
 from diffgenz.kernels.library import Bound, Library, executed
@@ -44,8 +43,7 @@ SHAPES = {
 CHIP = (989e12, 3.35e12, 2.4e-6, 132.0)
 WIRES = {Collective: (450e9, 0.8e-6, 2.4e-6), CustomAllReduce: (450e9, 0.8e-6, 2.4e-6), Exchange: (450e9, 0.8e-6, 50e9, 5e-6, 2.4e-6)}
 KINDS = sorted(
-    {(family, form_of(family, format)) for family in FAMILIES for format in ("bf16", "fp8")}
-    | {("experts", FusedExperts), ("all_reduce", CustomAllReduce)},
+    {(family, form_of(family, format)) for family in FAMILIES for format in ("bf16", "fp8")} | {("all_reduce", CustomAllReduce)},
     key=lambda kind: (kind[0], kind[1].__name__),
 )
 

@@ -1,15 +1,18 @@
 """Experts of a mixture: two grouped products, of the busiest of the expert-parallel groups.
 
-    mean = tokens used / groups                                    rows that a group multiplies on average
-    s    = crowding sqrt(v (1 + v / 6)) z(groups),  v = variation / local          local = experts / groups
-    R    = mean excess (1 + s (most - 1) / (most - 1 + s))         rows on the busiest, at least one and at most `most` times the mean
-    q    = R / local,  A = 2 R / (1 + q + sqrt((1 - q)**2 + 4 q idle variation))          its experts with any row: min(R, local) where balanced
-    x    = (R + padding A) (columns + edge) / (tile units)         work per compute unit, for either product: u = sqrt(x**2 + 1)
-    tc   = (hidden a + prologue) u_up + (width a + prologue) u_down,  a = 2 tile units / (FLOP/s efficiency)
+    R    = tokens used excess / groups                             rows that it multiplies;  q = R / local,  local = experts / groups
+    r    = (1 + q + sqrt((1 - q)**2 + 4 q variation)) / 2          rows of an expert that has any
+    A    = R / r                                                   its experts with any row: min(R, local) where rows are dealt out
+    share = (r**2 + full**2 / 16) / (r**2 + full**2)               with few rows, tiles are smaller
+    x    = (R + padding share A) (columns + edge) / (tile units share)         tiles per compute unit, for either product: u = sqrt(x**2 + 1)
+    tc   = (hidden a + prologue) u_up + (width a + prologue) u_down,  a = 2 tile share units / (FLOP/s efficiency)
     tm   = (weights of A experts / memory + R activations) / bandwidth (1 + stall u_up / x_up)
-    t    = sqrt(tc**2 + tm**2) + launch + expert local + token tokens
+    ts   = launch + expert local + token tokens + sort R / (R + 64)            kernels before, between and after: more of them where rows are many
+    tg   = 2 tokens used (hidden gather + up activate) / bandwidth             rows that are gathered and activated, other groups' among them
+    t    = sqrt(tc**2 + tm**2) + ts + tg
 
-z is the expected maximum of `groups` normal numbers, as a rational function of sqrt(groups) that is right within 1.1 % up to 256.
+A is exact where experts' popularity is exponentially distributed (variation 1: r = 1 + q). For other numbers of experts with a row,
+`variation_of` gives the variation that stands for them.
 """
 
 from typing import ClassVar
@@ -19,7 +22,32 @@ import jax.numpy as jnp
 
 from diffgenz.kernels.form import Chip, Form, Timer, Work, parameter
 from diffgenz.kernels.shapes import ExpertsShape, Number
-from diffgenz.smooth import Leaf
+from diffgenz.smooth import Leaf, hypotenuse, inverse
+
+SMALLEST = 1 / 16
+"""The smallest tile's share of a full one."""
+
+MANY = 64.0
+"""Rows of which half of the kernels that sort many are seen."""
+
+
+def variation_of(share: Number, rows: Number) -> Number:
+    """The `variation` with which `Experts` counts as many experts with any row as there are.
+
+    Arguments:
+        share: of the group's experts that have any row: positive, at most 1 and at most `rows`. rows: of the group, over its experts.
+    """
+    excess = (rows - share) * (1 - share) / (share * share)
+    return 0.5 * (excess + abs(excess))  # never negative, whatever rounding does
+
+
+def rows_of_active(shape: ExpertsShape) -> tuple[Number, Number]:
+    """Rows of the busiest group, and those of each of its experts that have any, on average."""
+    s = shape
+    rows = s.tokens * s.used * s.excess / s.groups
+    q = s.tokens * s.used * s.excess / s.experts
+    # the small number keeps the root's derivative finite where rows that are dealt out just fill the experts
+    return rows, 0.5 * (1 + q + jnp.sqrt((1 - q) ** 2 + 4 * q * (s.variation + 1e-5)))
 
 
 class Experts(Form):
@@ -33,21 +61,22 @@ class Experts(Form):
     launch: Leaf = parameter(10.0, 0.7)
     prologue: Leaf = parameter(0.3)
     tile: Leaf = parameter(6000.0, 0.5)
+    full: Leaf = parameter(30.0)
     padding: Leaf = parameter(16.0)
     edge: Leaf = parameter(20.0)
     stall: Leaf = parameter(0.02)
     activation: Leaf = parameter(1.0)
-    crowding: Leaf = parameter(1.4, 0.3)
-    idle: Leaf = parameter(0.2, 0.5)
+    sort: Leaf = parameter(2.0)
     expert: Leaf = parameter(0.01, 1.5)
     token: Leaf = parameter(0.001, 1.5)
+    gather: Leaf = parameter(0.3)
+    activate: Leaf = parameter(0.3)
 
     @classmethod
     def work(cls, shape: ExpertsShape) -> Work:
         s = shape
-        local, rows = s.experts / s.groups, s.tokens * s.used * s.excess / s.groups
-        active = jnp.minimum(rows, local / (1 + s.variation))
-        return Work(2 * rows * s.hidden * (s.up + s.width), active * s.hidden * (s.up + s.width) * s.weight_size)
+        rows, of_active = rows_of_active(s)
+        return Work(2 * rows * s.hidden * (s.up + s.width), rows / of_active * s.hidden * (s.up + s.width) * s.weight_size)
 
     def on(self, chip: Chip) -> Timer:
         tiles = self.tile * chip.units
@@ -55,69 +84,52 @@ class Experts(Form):
             per_tile=1 / tiles,
             per_depth=2 * tiles / (chip.flops * self.compute),
             prologue=self.prologue * chip.launch,
+            full=self.full * self.full,
             padding=self.padding,
             edge=self.edge,
             per_byte=1 / (chip.bandwidth * self.memory),
             per_activation=self.activation / chip.bandwidth,
             stall=self.stall,
-            crowding=self.crowding,
-            idle=self.idle,
+            sort=self.sort * chip.launch,
             expert=self.expert * chip.launch,
             token=self.token * chip.launch,
             launch=self.launch * chip.launch,
+            gather=2 * self.gather / chip.bandwidth,
+            activate=2 * self.activate / chip.bandwidth,
         )
 
 
 class ExpertsTimer(eqx.Module):
-    """`Experts` on one accelerator."""
+    """`Experts` on one accelerator; `full` is squared."""
 
     per_tile: Number
     per_depth: Number
     prologue: Number
+    full: Number
     padding: Number
     edge: Number
     per_byte: Number
     per_activation: Number
     stall: Number
-    crowding: Number
-    idle: Number
+    sort: Number
     expert: Number
     token: Number
     launch: Number
+    gather: Number
+    activate: Number
 
     def __call__(self, shape: ExpertsShape) -> Number:
         s = shape
-        local = s.experts / s.groups
-        rows, active = self.busiest(shape, local)
-        padded = (rows + self.padding * active) * self.per_tile
-        up, down = padded * (s.up + self.edge), padded * (s.hidden + self.edge)
-        waves = jnp.sqrt(up * up + 1)
-        computing = (s.hidden * self.per_depth + self.prologue) * waves + (s.width * self.per_depth + self.prologue) * jnp.sqrt(down * down + 1)
+        rows, of_active = rows_of_active(s)
+        active, square = rows * inverse(of_active), of_active * of_active
+        smaller = (square + self.full) * inverse(square + SMALLEST * self.full)  # 1 / share
+        padded = (rows * smaller + self.padding * active) * self.per_tile
+        up, down, depth = padded * (s.up + self.edge), padded * (s.hidden + self.edge), self.per_depth * inverse(smaller)
+        one = jnp.ones_like(up)
+        waves = hypotenuse(up, one)
+        computing = (s.hidden * depth + self.prologue) * waves + (s.width * depth + self.prologue) * hypotenuse(down, one)
         weights = active * s.hidden * (s.up + s.width) * s.weight_size
         activations = rows * ((s.hidden + s.width) * s.activation_size + 2 * (s.hidden + s.up))
-        moving = (weights * self.per_byte + activations * self.per_activation) * (1 + self.stall * waves / up)
-        return jnp.sqrt(computing * computing + moving * moving) + self.launch + self.expert * local + self.token * s.tokens
-
-    def busiest(self, shape: ExpertsShape, local: Number) -> tuple[Number, Number]:
-        """Rows of the busiest group, and its experts that have any."""
-        s = shape
-        mean, root, share = s.tokens * s.used / s.groups, jnp.sqrt(s.groups), s.variation / local
-        z = (root - 1) * (2.506 + 0.0395 * root) / (root + 0.512)
-        spread = self.crowding * z * jnp.sqrt(share * (1 + share / 6) + 1e-12)
-        room = s.groups * jnp.minimum(1.0, local / s.used) - 1
-        rows = jnp.maximum(mean * s.excess * (1 + spread * room / (room + spread + 1e-6)), 1.0)
-        q = rows / local
-        # the small number keeps the root's derivative finite where balanced rows just fill the experts
-        return rows, 2 * rows / (1 + q + jnp.sqrt((1 - q) ** 2 + 4 * q * (self.idle * s.variation + 1e-4)))
-
-
-class FusedExperts(Experts):
-    """Kernels that gather and activate the rows of all groups' experts, their own or not (Triton's)."""
-
-    gather: Leaf = parameter(0.3)
-    activate: Leaf = parameter(0.3)
-
-    def on(self, chip: Chip) -> Timer:
-        gather, activate = 2 * self.gather / chip.bandwidth, 2 * self.activate / chip.bandwidth
-        products = super().on(chip)
-        return lambda shape: products(shape) + shape.tokens * shape.used * (shape.hidden * gather + shape.up * activate)
+        moving = (weights * self.per_byte + activations * self.per_activation) * (1 + self.stall * waves * inverse(up))
+        before = self.launch + self.expert * s.experts / s.groups + self.token * s.tokens + self.sort * rows * inverse(rows + MANY)
+        return hypotenuse(computing, moving) + before + s.tokens * s.used * (s.hidden * self.gather + s.up * self.activate)

@@ -7,7 +7,7 @@ from diffgenz.kernels.custom_allreduce import CustomAllReduce
 from diffgenz.kernels.decode import Decode
 from diffgenz.kernels.deepep import Combine, Dispatch
 from diffgenz.kernels.elementwise import Elementwise
-from diffgenz.kernels.experts import Experts, FusedExperts
+from diffgenz.kernels.experts import Experts
 from diffgenz.kernels.form import Form
 from diffgenz.kernels.gemm import Gemm, QuantisedGemm
 from diffgenz.kernels.latent import LatentDecode, LatentPrefill
@@ -44,7 +44,7 @@ QUANTISED: dict[str, type[Form]] = {"gemm": QuantisedGemm}
 WHOLE = ("bf16", "fp16", "fp32", "tf32")
 """Formats that nothing is quantised to on the way."""
 
-FORMS: dict[str, type[Form]] = {form.__name__: form for form in (*FAMILIES.values(), *QUANTISED.values(), CustomAllReduce, FusedExperts)}
+FORMS: dict[str, type[Form]] = {form.__name__: form for form in (*FAMILIES.values(), *QUANTISED.values(), CustomAllReduce)}
 
 
 def form_of(family: str, format: str) -> type[Form]:

@@ -110,7 +110,8 @@ class ExpertsShape(NamedTuple):
     Arguments:
         tokens: that meet at the experts of all groups. used: experts for each. experts: in all. groups: of ranks that share them out.
         hidden, width: of the model, and of one expert's shard. up: outputs of its first product: 2 width where gated.
-        excess: rows of the busiest group over the mean, where known. variation: squared coefficient of variation of the experts' popularity.
+        excess: rows of the busiest group over the mean. variation: squared coefficient of variation of its experts' popularity, as far as the
+            number of them that have any row tells (`variation_of`): 0 where rows are dealt out, 1 where popularity is exponentially distributed.
         weight_size, activation_size: B per element.
     """
 
@@ -125,6 +126,8 @@ class ExpertsShape(NamedTuple):
     variation: Number
     weight_size: Number
     activation_size: Number
+
+    SPLIT = ("tokens", "used", "experts", "groups", "hidden", "width")  # all distributions of rows, and all formats: one fold
 
 
 class Mamba2Shape(NamedTuple):

@@ -7,6 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from diffgenz.checks import check, check_at_most
+from diffgenz.kernels.experts import variation_of
 from diffgenz.kernels.shapes import ExpertsShape
 from diffgenz.models.block import Block
 from diffgenz.models.mlp import MLP
@@ -84,8 +85,10 @@ class MoE(Block):
         precision, tokens = step.precision, step.tokens
         held = self.routed * step.expert_shard
         everyone = tokens * step.groups
-        reached = self.reached(everyone) * step.expert_shard
-        rows = everyone * self.used * step.expert_shard * self._excess(step)
+        share = self.reached(everyone) / self.routed
+        reached = share * held
+        excess = self._excess(step)
+        rows = everyone * self.used * step.expert_shard * excess
         groups = step.attention_data if step.shared is None else step.attention_data * step.shared.ranks
         width = ceil_share(self.intermediate, step.shard / (step.expert_shard * groups))
         up = width * (2 if self.gated else 1)
@@ -102,8 +105,8 @@ class MoE(Block):
             hidden,
             width,
             up,
-            self._excess(step),
-            jnp.zeros(()),
+            excess,
+            variation_of(share, everyone * self.used * excess / self.routed),
             precision.weight_size,
             precision.activation_size,
         )

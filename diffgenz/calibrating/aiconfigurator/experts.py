@@ -6,18 +6,28 @@ from pathlib import Path
 import numpy as np
 
 from diffgenz.calibrating.aiconfigurator.frames import format_of, need, parts, seconds_of
+from diffgenz.calibrating.aiconfigurator.routing import Routed, balanced, power_law
 from diffgenz.calibrating.frames import frame_of
 from diffgenz.calibrating.samples import Samples
 from diffgenz.errors import InputError
 from diffgenz.formats import FORMATS as SIZES
-from diffgenz.kernels.experts import Experts, FusedExperts
+from diffgenz.kernels.experts import Experts, variation_of
 from diffgenz.kernels.shapes import ExpertsShape
 
 NUMBERS = ("num_tokens", "hidden_size", "inter_size", "topk", "num_experts", "moe_tp_size", "moe_ep_size")
 
+NOT_GATED = ((22, 512), (6, 128))
+"""Experts used and in all of Nemotron 3's, which are not gated."""
+
+ALWAYS_GATED = re.compile(r"vllm_fused_moe$|sglang_(?!flashinfer_trtllm)|moe_torch_flow$")
+"""Kernels that collectors run with gates, whatever the model."""
+
+LOCAL_SGLANG = (0, 5, 14)
+"""Before it, SGLang's kernels multiply all rows of the tokens that touch the group, those of other groups' experts too."""
+
 
 def experts(path: Path) -> list[Samples]:
-    """The samples of a moe_perf table, by moe_dtype; kernel_source says which experts are not gated. Latency is in ms."""
+    """The samples of a moe_perf table, by moe_dtype; kernel_source, or the numbers of experts, say which are not gated. Latency is in ms."""
     frame = frame_of(path)
     need(frame, ("framework", "version", "kernel_source", "moe_dtype", *NUMBERS, "distribution", "latency"), path)
     found = []
@@ -25,7 +35,9 @@ def experts(path: Path) -> list[Samples]:
         format = format_of(dtype, "moe_dtype", path)
         weights, _, activations = format.partition("/")
         tokens, hidden, inter, used, count, tensor, groups = (rows[name].to_numpy(float) for name in NUMBERS)
-        width = inter / tensor
+        width, local = inter / tensor, count / groups
+        busiest = routed(rows["distribution"].to_numpy(str), tokens, used, count, groups, path)
+        multiplied = busiest.touching * used if _multiplies_all(source) else busiest.rows
         shape = ExpertsShape(
             tokens,
             used,
@@ -33,32 +45,43 @@ def experts(path: Path) -> list[Samples]:
             groups,
             hidden,
             width,
-            width if "nongated" in kernel else 2 * width,
-            np.ones_like(tokens),
-            variation(rows["distribution"].to_numpy(str), tokens, used, count, path),
+            np.where(_gated(kernel, used, count), 2 * width, width),
+            multiplied * groups / (tokens * used),
+            variation_of(busiest.active / local, multiplied / local),
             np.full_like(tokens, SIZES[weights].size),
             np.full_like(tokens, SIZES[activations or weights].size),
         )
-        form = FusedExperts if "triton" in kernel else Experts
-        found.append(Samples(form, "experts", format, source, kernel, shape, seconds_of(rows)))
+        found.append(Samples(Experts, "experts", format, source, kernel, shape, seconds_of(rows)))
     return found
 
 
-def variation(distribution: np.ndarray, tokens: np.ndarray, used: np.ndarray, experts: np.ndarray, path: Path) -> np.ndarray:
-    """Squared coefficient of variation of the experts' shares of rows, for each row of a table.
+def routed(distribution: np.ndarray, tokens: np.ndarray, used: np.ndarray, experts: np.ndarray, groups: np.ndarray, path: Path) -> Routed:
+    """What the measured group has, for each row of a table.
 
-    A collector draws every expert's rows from a power law x**-a between 1 and 0.8 tokens (between 0.01 and 2 where there are fewer rows than
-    experts); no expert gets more than one row of each token.
+    Raises:
+        InputError: a distribution that is not known.
     """
-    found = np.zeros_like(tokens)
-    for name in np.unique(distribution):
-        at = distribution == name
+    laws: dict[str, float | None] = {}
+    for name in np.unique(distribution).tolist():
         law = re.fullmatch(r"power_law_([0-9.]+)", name)
         if law is None and name != "balanced":
             raise InputError(f"{path}: column 'distribution' has {name!r}, which is not known; use balanced or power_law_ and its exponent")
-        if law is not None:
-            exponent, many = float(law[1]), tokens[at] * used[at] > experts[at]
-            low, high = np.where(many, 1.0, 0.01), np.where(many, 0.8 * tokens[at], 2.0)
-            moments = [(high ** (power - exponent) - low ** (power - exponent)) / (power - exponent) for power in (1, 2, 3)]
-            found[at] = np.minimum(moments[0] * moments[2] / moments[1] ** 2 - 1, experts[at] / used[at] - 1)
-    return found
+        laws[name] = float(law[1]) if law else None
+    found = []
+    for name, *counts in zip(distribution, *(column.astype(int).tolist() for column in (tokens, used, experts, groups)), strict=True):
+        law = laws[name]
+        found.append(balanced(*counts) if law is None else power_law(law, *counts))
+    return Routed(*np.array(found, float).reshape(-1, 3).T)
+
+
+def _gated(kernel: str, used: np.ndarray, experts: np.ndarray) -> np.ndarray:
+    if "nongated" in kernel:
+        return np.zeros(len(used), bool)
+    if ALWAYS_GATED.match(kernel):
+        return np.ones(len(used), bool)
+    return ~np.logical_or.reduce([(used == few) & (experts == all_) for few, all_ in NOT_GATED])
+
+
+def _multiplies_all(source: str) -> bool:
+    software, _, version = source.partition("-")
+    return software == "sglang" and tuple(int(part) for part in re.findall(r"\d+", version)[:3]) < LOCAL_SGLANG

@@ -16,7 +16,7 @@ from diffgenz.calibrating.layouts.vidur import PRODUCTS, SIZES, median
 from diffgenz.calibrating.products import gemm_samples, sizes
 from diffgenz.calibrating.samples import Samples
 from diffgenz.errors import InputError
-from diffgenz.kernels.experts import Experts, FusedExperts
+from diffgenz.kernels.experts import Experts
 from diffgenz.kernels.shapes import ExpertsShape
 
 if TYPE_CHECKING:
@@ -78,8 +78,8 @@ def experts(path: Path) -> list[Samples]:
     found = []
     backends = words(frame, "moe_grouped_gemm_backend")
     for backend in np.unique(backends):
-        form, kernel = FusedExperts if "fused" in backend else Experts, _kernel(frame, backend)
-        found.append(Samples(form, "experts", format, "frontier", kernel, shape, ms * 1e-3, dropped).only(backends == backend))
+        kernel = _kernel(frame, backend)
+        found.append(Samples(Experts, "experts", format, "frontier", kernel, shape, ms * 1e-3, dropped).only(backends == backend))
     return found
 
 
