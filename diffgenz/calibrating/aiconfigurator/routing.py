@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from diffgenz.kernels.shapes import Number
+
 DRAWS = 64
 
 
@@ -21,9 +23,9 @@ class Routed(NamedTuple):
         rows: (token, expert) pairs. active: its experts that have any. touching: tokens that any of its experts has.
     """
 
-    rows: float
-    active: float
-    touching: float
+    rows: Number
+    active: Number
+    touching: Number
 
 
 @functools.cache
@@ -34,7 +36,7 @@ def balanced(tokens: int, used: int, experts: int, groups: int) -> Routed:
     step = 1 if tokens >= stride else stride / tokens
     picks = ((np.arange(max(rest, experts if rounds else 0))[:, None] * step + np.arange(used) * stride) % experts).astype(int)
     rows = rounds * used + np.bincount(picks[:rest].ravel(), minlength=experts)[:local]
-    touches = (picks < local).any(axis=1)
+    touches = np.any(picks < local, axis=1, keepdims=True)
     return Routed(float(rows.sum()), float((rows > 0).sum()), float(rounds * touches.sum() + touches[:rest].sum()))
 
 
