@@ -17,7 +17,7 @@ from pathlib import Path
 import jax
 
 from diffgenz.calibrating.fitting import fit
-from diffgenz.calibrating.readers import TABLES, samples_of
+from diffgenz.calibrating.readers import TABLES, samples_of, table_name
 from diffgenz.calibrating.run import usable_rows
 from diffgenz.calibrating.samples import Samples
 from diffgenz.calibrating.transfer import Measured, transferred
@@ -58,14 +58,14 @@ def kernels_of(system: str, data: Path) -> Iterator[tuple[Path, Samples]]:
 
 
 def _tables_of(system: str, data: Path) -> list[Path]:
-    """The tables of `system`, the newest versions first: aiconfigurator's own folders, or files called table__software-version."""
+    """The tables of `system`, kind by kind, the newest versions first: aiconfigurator's own folders, or files called table__software-version."""
 
-    def age(path: Path) -> list[int]:
-        label = path.stem.partition("__")[2]
-        return [-int(part) for part in re.findall(r"\d+", label or path.parts[-2])] + [1]
+    def order(path: Path) -> tuple[str, list[int]]:
+        label = path.stem.partition("__")[2] or path.parts[-2]
+        return table_name(path), [-int(part) for part in re.findall(r"\d+", label)] + [1]
 
-    paths = [path for path in (data / system).rglob("*.parquet") if path.stem.partition("__")[0] in SYSTEMS[system]]
-    return sorted(sorted(paths), key=age)
+    paths = [path for path in (data / system).rglob("*.parquet") if table_name(path) in SYSTEMS[system]]
+    return sorted(sorted(paths), key=order)
 
 
 def data_folder() -> Path | None:
@@ -96,9 +96,9 @@ def own(system: str, data: Path) -> list[KernelFit]:
         if usable is not None:
             fits.append(fit(*usable))
             print(f"{system} {fits[-1].family} {fits[-1].format} {fits[-1].source} {fits[-1].kernel}: {100 * fits[-1].mean_error:.1f} %", flush=True)
-        if path != last:
+        if table_name(path) != last:
             jax.clear_caches()  # programs of other forms would fill the memory map
-        last = path
+        last = table_name(path)
     return sorted(fits, key=lambda each: (each.family, each.format, each.source, each.kernel))
 
 

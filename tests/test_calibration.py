@@ -40,7 +40,7 @@ def gemm_shapes(rows, seed=0):
     return GemmShape(m, n, k, 2 * (m * k + n * k + m * n))
 
 
-def planted(rows=1500, noise=0.05, chip=H100, form=PLANTED):
+def planted(rows=1250, noise=0.05, chip=H100, form=PLANTED):
     shape = gemm_shapes(rows)
     seconds = predict(form, shape, chip) * np.exp(noise * np.random.default_rng(1).normal(size=rows))
     return Samples(Gemm, "gemm", "bf16", "vllm-1.0", "one", shape, seconds)
@@ -60,7 +60,7 @@ def test_planted_parameters_are_found_within_their_standard_errors(found):
     assert np.abs(away[seen]).max() < 4
     assert found.scatter == pytest.approx(0.05, rel=0.15)
     assert 0.7 < found.coverage < 0.9
-    assert found.rows + found.held_out == 1500
+    assert found.rows + found.held_out == 1250
 
 
 def test_the_posterior_of_planted_parameters_holds_them():
@@ -88,7 +88,7 @@ def values_of(form):
 def test_what_the_data_do_not_say_stays_at_the_prior_and_is_named():
     samples = planted(400, form=PLANTED)
     large = samples.only(samples.seconds > 3e-4)  # nothing but throughput
-    found = fit(large, H100, starts=8)
+    found = fit(large, H100, starts=16)
     assert found.learned["launch"] < 0.2
     assert found.values["launch"] == pytest.approx(1.0, rel=0.3)
     assert any("launch" in direction for direction in found.unseen)
@@ -318,10 +318,11 @@ def test_transferred_parameters_are_wider_than_any_own_fit():
     group = []
     for index, bandwidth in enumerate((1e12, 2e12, 3e12)):
         chip, form = H100._replace(bandwidth=np.float64(bandwidth)), Elementwise(memory=0.6 + 0.1 * index)
+        columns = Chip(*(np.full(120, x) for x in chip))  # as pooled fits have them, which compile once with these
         shape = ElementwiseShape(np.geomspace(1e4, 1e9, 120))
         seconds = predict(form, shape, chip) * np.exp(0.02 * np.random.default_rng(index).normal(size=120))
         samples = Samples(Elementwise, "elementwise", "bf16", "vllm-1.0", "one", shape, seconds)
-        group.append(Measured(f"system {index}", samples, chip, fit(samples, chip, starts=4)))
+        group.append(Measured(f"system {index}", samples, chip, fit(samples, columns, starts=16)))
     (common,) = transferred(group)
     assert common.covariance[0, 0] > 10 * max(each.fit.covariance[0, 0] for each in group)
     assert common.source == "transferred"
@@ -341,7 +342,7 @@ def test_the_command_fits_a_file_and_estimates_with_it(tmp_path, capsys):
     m, n, k, _ = samples.shape
     measured = table(tmp_path / "gemm_perf.csv", m=m, n=n, k=k, latency=samples.seconds * 1e3)
     out = tmp_path / "fit.toml"
-    arguments = ["calibrate", str(measured), "--system", "h100_sxm", "--starts", "8", "--out", str(out)]
+    arguments = ["calibrate", str(measured), "--system", "h100_sxm", "--starts", "16", "--out", str(out)]
     assert main(arguments) == 0
     text = capsys.readouterr().out
     assert "gemm    bf16    vllm-1.0" in text
@@ -351,7 +352,7 @@ def test_the_command_fits_a_file_and_estimates_with_it(tmp_path, capsys):
     plain, again = tmp_path / "mine.csv", tmp_path / "again.toml"
     rows = [f"gemm,bf16,mine-1.0,{m},{n},{k},{1e6 * t!r}" for m, n, k, t in zip(m, n, k, samples.seconds.tolist(), strict=True)]
     plain.write_text("\n".join(["family,format,source,m,n,k,latency_us", *rows]))
-    assert main(["calibrate", str(plain), "--system", "h100_sxm", "--starts", "8", "--out", str(again)]) == 0
+    assert main(["calibrate", str(plain), "--system", "h100_sxm", "--starts", "16", "--out", str(again)]) == 0
     capsys.readouterr()
     (first,), (second,) = read_fits(out)[1], read_fits(again)[1]
     assert second.source == "mine-1.0"
