@@ -14,13 +14,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import jax
-
 from diffgenz.calibrating.fitting import fit
 from diffgenz.calibrating.readers import TABLES, samples_of, table_name
 from diffgenz.calibrating.run import usable_rows
 from diffgenz.calibrating.samples import Samples
 from diffgenz.calibrating.transfer import Measured, transferred
+from diffgenz.commands import cache_compilations
 from diffgenz.errors import InputError
 from diffgenz.fits import TRANSFERRED, KernelFit, fit_path, fits_of, write_fits
 from diffgenz.kernels.library import Origin
@@ -83,6 +82,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.data is None:
         sys.exit("no tables: pip install aiconfigurator-core==0.12.0, or give --data")
+    cache_compilations()
     for name in options.what:
         fits = transferred(list(shipped(options.data))) if name == TRANSFERRED else own(name, options.data)
         write_fits(fit_path(name), name, fits, COMMAND)
@@ -90,15 +90,12 @@ def main() -> None:
 
 def own(system: str, data: Path) -> list[KernelFit]:
     """The fits of one system."""
-    spec, fits, last = read_spec(system), [], None
+    spec, fits = read_spec(system), []
     for path, samples in kernels_of(system, data):
         usable = usable_rows(samples, spec, path, _tell)
         if usable is not None:
             fits.append(fit(*usable))
             print(f"{system} {fits[-1].family} {fits[-1].format} {fits[-1].source} {fits[-1].kernel}: {100 * fits[-1].mean_error:.1f} %", flush=True)
-        if table_name(path) != last:
-            jax.clear_caches()  # programs of other forms would fill the memory map
-        last = table_name(path)
     return sorted(fits, key=lambda each: (each.family, each.format, each.source, each.kernel))
 
 

@@ -12,6 +12,7 @@ from diffgenz.commands import cache_compilations
 from diffgenz.errors import InputError, NoSolution
 from diffgenz.fits import KernelFit, write_fits
 from diffgenz.hardware import load_platform
+from diffgenz.kernels.cached import Cached
 from diffgenz.models.huggingface import load_model
 from diffgenz.software import DEFAULT
 from diffgenz.specs import read_spec
@@ -109,6 +110,8 @@ def _remarks(fits: list[KernelFit]) -> list[str]:
     for fit in fits:
         name = f"{fit.family} {fit.format} {fit.source}"
         lines += [f"{name}: {count:,} rows left out: {why}" for why, count in fit.dropped.items()]
+        if issubclass(fit.form, Cached):
+            lines.append(f"{name}: measured in a last-level cache (operands below {fit.values['cache']:.0f} MB); estimates take it without")
         kept = [parameter for parameter, share in fit.learned.items() if share <= 0.5]
         if kept:
             lines.append(f"{name}: the data say little of {', '.join(kept)}: priors kept")

@@ -14,6 +14,7 @@ from diffgenz import InputError, Parallelism, Workload, breakdown, estimate, loa
 from diffgenz.calibrating.cleaning import chip_of, cleaned
 from diffgenz.calibrating.fitting import described, fit, predict
 from diffgenz.calibrating.posterior import with_posterior
+from diffgenz.calibrating.run import calibrate
 from diffgenz.calibrating.samples import Samples, shape_hash
 from diffgenz.calibrating.suggestion import suggest
 from diffgenz.calibrating.transfer import Measured, transferred
@@ -367,6 +368,36 @@ def test_the_command_fits_a_file_and_estimates_with_it(tmp_path, capsys):
     assert "FILE: no measurements are given" in capsys.readouterr().err
     assert main(["calibrate", str(tmp_path), "--system", "h100_sxm", "--suggest", "2"]) == 2
     assert "--model: it is missing" in capsys.readouterr().err
+
+
+def test_kernels_that_cannot_be_believed_are_left_out_and_named(tmp_path):
+    samples = planted(300)
+    m, n, k, _ = samples.shape
+    numbers = {"m": np.tile(m, 2), "n": np.tile(n, 2), "k": np.tile(k, 2)}
+    kernels = np.repeat(["good", "in s"], 300)
+    mixed = table(tmp_path / "gemm_perf.csv", **numbers, kernel_source=kernels, latency=np.tile(samples.seconds, 2) * np.repeat([1e3, 1.0], 300))
+    told = []
+    (found,) = calibrate([mixed], "h100_sxm", starts=16, skipped=told.append)
+    assert found.kernel == "good"
+    (words,) = told
+    assert "rows are faster than the accelerator's peaks allow" in words
+    wrong = table(tmp_path / "gemm_perf__wrong-1.csv", m=m, n=n, k=k, latency=samples.seconds)
+    with pytest.raises(InputError, match=r"gemm_perf__wrong-1.csv.*faster than the accelerator's peaks allow"):
+        calibrate([wrong], "h100_sxm")
+
+
+def test_the_recipe_takes_each_kernel_of_the_newest_version_that_has_it(tmp_path):
+    import pandas as pd
+    from refit import kernels_of
+
+    rows = {"framework": "VLLM", "gemm_dtype": "bfloat16", "m": [1], "n": [2], "k": [3], "latency": [1.0]}
+    for version, kernels in (("0.9.0", ("old", "both")), ("0.10.0", ("both", "new"))):
+        folder = tmp_path / "h100_sxm" / "gemm" / "vllm" / version
+        folder.mkdir(parents=True)
+        tables = [pd.DataFrame(rows | {"version": version, "kernel_source": kernel}) for kernel in kernels]
+        pd.concat(tables).to_parquet(folder / "gemm_perf.parquet")
+    found = {samples.kernel: samples.source for _, samples in kernels_of("h100_sxm", tmp_path)}
+    assert found == {"both": "vllm-0.10.0", "new": "vllm-0.10.0", "old": "vllm-0.9.0"}
 
 
 SHIPPED = sorted(path.stem for path in (data_folder("calibration") / "fits").glob("*.toml"))

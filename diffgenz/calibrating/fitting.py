@@ -1,8 +1,8 @@
 """Least squares on the logarithm of latency, robust, with priors, from many starts.
 
 Residuals are ln(model / measured) / `SCALE`, under the soft-L1 loss, and one for each parameter's prior. All starts run at once on a sample
-of the rows; the best few go on with up to `ROWS` of them. Rows are padded to powers of two, 1024 at least, with weight 0:
-tables share programs, whose compilation takes longer than most fits.
+of the rows; the best few go on with up to `ROWS` of them. Rows are padded, with weight 0, to a few sizes: tables share programs, whose compilation
+takes longer than most fits.
 """
 
 import dataclasses
@@ -22,10 +22,10 @@ SCALE = 0.1
 """The relative error beyond which a row pulls with constant force."""
 
 STARTS = 256
-SAMPLE = 1024
+SAMPLE = 512
 """Rows that all starts are fitted to."""
 
-FINALISTS = 2
+FINALISTS = 4
 ROWS = 8192
 """Rows, at most, that the finalists are fitted to: beyond, parameters are known better than the form is right."""
 
@@ -66,10 +66,10 @@ def _fit(samples: Samples, hardware: Any, starts: int, seed: int) -> KernelFit:
     fitted_to = draws.permutation(train)[:ROWS]
     points = draws.normal(size=(starts, len(white.spread)))
     points[0] = 0.0
-    points, losses = _minima(samples.form, points, white, rows_of(samples, hardware, fitted_to[:SAMPLE]), 40)
+    points, losses = _minima(samples.form, points, white, rows_of(samples, hardware, fitted_to[:SAMPLE]), 20)
     best = points[np.argsort(np.where(np.isfinite(losses), losses, np.inf))[:FINALISTS]]
     rows = rows_of(samples, hardware, fitted_to)
-    points, losses = _minima(samples.form, best, white, rows, 200)
+    points, losses = _minima(samples.form, best, white, rows, 100)
     point = points[np.nanargmin(losses)]
     covariance = _covariance(*(np.asarray(x) for x in _slopes(samples.form, point, white, rows)))
     return described(samples, hardware, white.centre + white.spread * point, covariance * np.outer(white.spread, white.spread))
@@ -107,8 +107,8 @@ def described(samples: Samples, hardware: Any, free: np.ndarray, covariance: np.
 def predict(form: Form, shape: Any, hardware: Any) -> np.ndarray:
     """Seconds of a form for arrays of shapes, in float64."""
     with jax.enable_x64(True):
-        shape = type(shape)(*(jnp.asarray(column, jnp.float64) for column in shape))
-        return np.asarray(_seconds(form, shape, type(hardware)(*(jnp.asarray(x, jnp.float64) for x in hardware))))
+        rows = _padded(shape, hardware, np.ones(len(shape[0])))
+        return np.asarray(_seconds(form, rows.shape, rows.hardware))[: len(shape[0])]
 
 
 def deviation(fit: KernelFit, shape: Any, hardware: Any) -> np.ndarray:
@@ -149,14 +149,15 @@ def rows_of(samples: Samples, hardware: Any, rows: np.ndarray) -> Rows:
 
 def _padded(shape: Any, hardware: Any, seconds: np.ndarray) -> Rows:
     count = len(seconds)
-    more = max(SAMPLE, 1 << (count - 1).bit_length()) - count
+    size = SAMPLE if count <= SAMPLE else max(ROWS, 1 << (count - 1).bit_length())
 
     def padded(column: Any) -> np.ndarray:
-        return np.concatenate([np.asarray(column, np.float64), np.full(more, column[0])])
+        column = np.asarray(column, np.float64)
+        return np.concatenate([column, np.full(size - count, column[0])])
 
     columns = type(shape)(*(padded(column) for column in shape))
     chips = type(hardware)(*(padded(x) if np.ndim(x) else np.float64(x) for x in hardware))
-    return Rows(columns, chips, np.log(padded(seconds)), np.concatenate([np.ones(count), np.zeros(more)]))
+    return Rows(columns, chips, np.log(padded(seconds)), np.concatenate([np.ones(count), np.zeros(size - count)]))
 
 
 @jax.jit

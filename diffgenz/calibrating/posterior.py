@@ -10,16 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffgenz.calibrating.fitting import SCALE, described, errors_of, rows_of, whitening
+from diffgenz.calibrating.fitting import ROWS, SCALE, described, errors_of, rows_of, whitening
 from diffgenz.calibrating.samples import Samples
 from diffgenz.errors import InputError
 from diffgenz.fits import KernelFit
 
 DRAWS = 500
 """Kept of one chain; half as many warm it up."""
-
-ROWS = 2048
-"""Rows, at most, that it conditions on: gradients of all rows are taken a dozen times for each draw."""
 
 TAILS = 4.0
 """Degrees of freedom: heavy tails, as robust as the loss of the fit."""
