@@ -41,7 +41,7 @@ def gemm_shapes(rows, seed=0):
     return GemmShape(m, n, k, 2 * (m * k + n * k + m * n))
 
 
-def planted(rows=1250, noise=0.05, chip=H100, form=PLANTED):
+def planted(rows=620, noise=0.05, chip=H100, form=PLANTED):
     shape = gemm_shapes(rows)
     seconds = predict(form, shape, chip) * np.exp(noise * np.random.default_rng(1).normal(size=rows))
     return Samples(Gemm, "gemm", "bf16", "vllm-1.0", "one", shape, seconds)
@@ -61,7 +61,7 @@ def test_planted_parameters_are_found_within_their_standard_errors(found):
     assert np.abs(away[seen]).max() < 4
     assert found.scatter == pytest.approx(0.05, rel=0.15)
     assert 0.7 < found.coverage < 0.9
-    assert found.rows + found.held_out == 1250
+    assert found.rows + found.held_out == 620
 
 
 def test_the_posterior_of_planted_parameters_holds_them():
