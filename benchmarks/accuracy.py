@@ -3,8 +3,9 @@
     pip install "diffgenz[calibration]" && python benchmarks/accuracy.py [--quick] [--shipped] [--json OUT] [--data DIR] [--plots DIR]
 
 Each kernel family, accelerator, format and software is fitted in this run, a fifth of its shapes held out by a hash of the shape (with --shipped,
-fits that were made of the very same rows are taken as they are). Beside it, on the same shapes: (a) the peak roofline; (b) a roofline with two efficiencies and a launch latency, fitted in the same way; (c) gradient-boosted trees on
-the logarithms of the shape (scikit-learn): what a model of 31 x 300 leaves reaches that knows no physics, about the floor of the table.
+fits that were made of the very same rows are taken as they are). Beside it, on the same shapes: (a) the peak roofline; (b) a roofline with two
+efficiencies and a launch latency, fitted in the same way; (c) gradient-boosted trees on the logarithms of the shape (scikit-learn): what a model of
+31 x 300 leaves reaches that knows no physics, about the floor of the table.
 """
 
 import sys
