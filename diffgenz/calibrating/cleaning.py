@@ -4,14 +4,15 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
-from diffgenz.calibrating.samples import Samples
+from diffgenz.calibrating.samples import Samples, padded
 from diffgenz.errors import InputError
 from diffgenz.formats import FORMATS
 from diffgenz.kernels.cached import cached
 from diffgenz.kernels.elementwise import Elementwise
-from diffgenz.kernels.form import Chip, Work
+from diffgenz.kernels.form import Chip, Form, Work
 from diffgenz.specs import Spec
 
 IMPOSSIBLE_SHARE = 0.02
@@ -70,15 +71,29 @@ def cleaned(samples: Samples, hardware: Any, file: Path | str) -> Samples:
 
 
 def _with_cache(samples: Samples, hardware: Any) -> Samples:
-    work = samples.form.work(samples.shape)
-    if not isinstance(work, Work) or samples.form is Elementwise:  # which has a cache of its own
+    if samples.form.hardware is not Chip or samples.form is Elementwise:  # which has a cache of its own
         return samples
-    fast = samples.seconds < np.asarray(work.moved) / hardware.bandwidth
+    fast = samples.seconds < _least(samples, hardware)[0]
     return dataclasses.replace(samples, form=cached(samples.form)) if fast.mean() > IN_CACHE_SHARE else samples
 
 
+def _least(samples: Samples, hardware: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Seconds that each row's bytes need from memory, and that its executions need at least."""
+    size = 1 << max(9, (len(samples) - 1).bit_length())
+    with jax.enable_x64(True):
+        found = _bounds(samples.form, type(samples.shape)(*(padded(column, size) for column in samples.shape)), hardware)
+    return np.asarray(found[0])[: len(samples)], np.asarray(found[1])[: len(samples)]
+
+
+@jax.jit(static_argnums=0)
+def _bounds(form: type[Form], shape: Any, hardware: Any) -> tuple[jax.Array, jax.Array]:
+    work = form.work(shape)
+    bound = work.bound(hardware)
+    return work.moved / hardware.bandwidth + 0 * bound if isinstance(work, Work) else bound, bound
+
+
 def _possible(samples: Samples, hardware: Any, file: Path | str) -> Samples:
-    bound = np.asarray(samples.form.work(samples.shape).bound(hardware))
+    bound = _least(samples, hardware)[1]
     fast = samples.seconds < bound
     if fast.mean() > IMPOSSIBLE_SHARE:
         worst = np.argsort(samples.seconds / bound)[:3]

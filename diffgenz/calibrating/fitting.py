@@ -14,7 +14,7 @@ import lineax as lx
 import numpy as np
 import optimistix as optx
 
-from diffgenz.calibrating.samples import Samples
+from diffgenz.calibrating.samples import Samples, padded
 from diffgenz.fits import KernelFit
 from diffgenz.kernels.form import Form
 
@@ -150,14 +150,9 @@ def rows_of(samples: Samples, hardware: Any, rows: np.ndarray) -> Rows:
 def _padded(shape: Any, hardware: Any, seconds: np.ndarray) -> Rows:
     count = len(seconds)
     size = SAMPLE if count <= SAMPLE else max(ROWS, 1 << (count - 1).bit_length())
-
-    def padded(column: Any) -> np.ndarray:
-        column = np.asarray(column, np.float64)
-        return np.concatenate([column, np.full(size - count, column[0])])
-
-    columns = type(shape)(*(padded(column) for column in shape))
-    chips = type(hardware)(*(padded(x) if np.ndim(x) else np.float64(x) for x in hardware))
-    return Rows(columns, chips, np.log(padded(seconds)), np.concatenate([np.ones(count), np.zeros(size - count)]))
+    chips = type(hardware)(*(padded(x, size) if np.ndim(x) else np.float64(x) for x in hardware))
+    weights = np.concatenate([np.ones(count), np.zeros(size - count)])
+    return Rows(type(shape)(*(padded(column, size) for column in shape)), chips, np.log(padded(seconds, size)), weights)
 
 
 @jax.jit

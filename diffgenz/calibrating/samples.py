@@ -67,6 +67,12 @@ class Samples:
         return hashlib.sha256(np.ascontiguousarray(rows[np.lexsort(rows.T)]).tobytes()).hexdigest()[:16]
 
 
+def padded(column: Any, size: int) -> np.ndarray:
+    """The column in float64, its first number repeated at the end: programs are compiled for few sizes."""
+    column = np.asarray(column, np.float64)
+    return np.concatenate([column, np.full(size - len(column), column[0])])
+
+
 def shape_hash(shape: Any) -> np.ndarray:
     """A 64-bit hash of each row of a shape's `SPLIT` columns (all, where it names none): the same on every machine and in every version."""
     names = getattr(shape, "SPLIT", shape._fields)
