@@ -32,7 +32,8 @@ def calibrate_files(options: argparse.Namespace) -> tuple[str, Any]:
     text = [f"{spec.name}: {len(fits)} fits, each with a fifth of the shapes held out", "", fits_table(fits)]
     text += _remarks(fits)
     if options.out is not None:
-        command = f"diffgenz calibrate {' '.join(options.files)} --system {options.system} --out {options.out}"
+        how = [f"--starts {options.starts}", *(["--posterior"] if options.posterior else []), *([f"--fit {options.fit}"] if options.fit else [])]
+        command = f"diffgenz calibrate {' '.join(options.files)} --system {options.system} {' '.join(how)} --out {options.out}"
         write_fits(Path(options.out), spec.id, fits, command)
         text += ["", f"saved: {options.out}; use it with `--fit {options.out}`"]
     return "\n".join(text), [fit_json(fit) for fit in fits]
