@@ -109,7 +109,7 @@ def measured(systems: tuple[str, ...], data: Path, families: tuple[str, ...]) ->
         for path, samples in kernels_of(system, data):
             if not families or samples.family in families:
                 usable = usable_rows(samples, read_spec(system), path, lambda words: print(f"left out: {words}", file=sys.stderr))
-                if usable is not None:
+                if usable is not None and usable[0].held_out.any():
                     yield system, *usable
 
 

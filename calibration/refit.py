@@ -93,9 +93,12 @@ def own(system: str, data: Path) -> list[KernelFit]:
     spec, fits = read_spec(system), []
     for path, samples in kernels_of(system, data):
         usable = usable_rows(samples, spec, path, _tell)
-        if usable is not None:
-            fits.append(fit(*usable))
-            print(f"{system} {fits[-1].family} {fits[-1].format} {fits[-1].source} {fits[-1].kernel}: {100 * fits[-1].mean_error:.1f} %", flush=True)
+        found = None if usable is None else fit(*usable)
+        if found is not None and found.held_out:
+            print(f"{system} {found.family} {found.format} {found.source} {found.kernel}: {100 * found.mean_error:.1f} %", flush=True)
+            fits.append(found)
+        elif found is not None:
+            _tell(f"{path}: {found.family} {found.format} {found.kernel}: no shape to hold out among {found.rows} rows")
     return sorted(fits, key=lambda each: (each.family, each.format, each.source, each.kernel))
 
 

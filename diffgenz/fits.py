@@ -6,6 +6,7 @@ A file holds the fits of one accelerator, one [[fit]] table for each family, for
 import dataclasses
 import functools
 import json
+import re
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
@@ -195,15 +196,16 @@ def fits_of(origin: Origin) -> list[KernelFit]:
     return list(best.values())
 
 
-def preference(fit: KernelFit, software: str) -> tuple[bool, bool, bool, int, int]:
-    """What orders fits of one family and format, best first: those of `software`, then the others; of one, that with the most rows.
+def preference(fit: KernelFit, software: str) -> tuple[bool, bool, bool, int, list[int], int]:
+    """What orders fits of one family and format, best first: those of `software`, then the others; of one, the newest version's with most rows.
 
     Last come kernels of which more than half the rows were left out, as those bound by the host (of the rest, small shapes are extrapolated),
     and those launched eagerly, where others run in CUDA graphs.
     """
     bare = sum(fit.dropped.values()) > fit.rows + fit.held_out
     rank = SOFTWARE.index(fit.software) if fit.software in SOFTWARE else len(SOFTWARE)
-    return bare, "eager" in fit.kernel, fit.software != software, rank, -fit.rows
+    newest = [-int(number) for number in re.findall(r"\d+", fit.source)]
+    return bare, "eager" in fit.kernel, fit.software != software, rank, newest, -fit.rows
 
 
 @functools.cache
