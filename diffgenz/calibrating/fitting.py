@@ -149,7 +149,9 @@ def rows_of(samples: Samples, hardware: Any, rows: np.ndarray) -> Rows:
 
 def _padded(shape: Any, hardware: Any, seconds: np.ndarray) -> Rows:
     count = len(seconds)
-    size = SAMPLE if count <= SAMPLE else max(ROWS, 1 << (count - 1).bit_length())
+    size = SAMPLE
+    while size < count:
+        size *= 4
     chips = type(hardware)(*(padded(x, size) if np.ndim(x) else np.float64(x) for x in hardware))
     weights = np.concatenate([np.ones(count), np.zeros(size - count)])
     return Rows(type(shape)(*(padded(column, size) for column in shape)), chips, np.log(padded(seconds, size)), weights)

@@ -18,7 +18,7 @@ from diffgenz.fits import TRANSFERRED, KernelFit
 FEWEST = 3
 """GPUs, at least: two say too little of how far a third may be off."""
 
-ROWS = 512
+ROWS = 256
 """Of each GPU: as many of all, so that no GPU counts more than another."""
 
 STARTS = 16
