@@ -19,7 +19,10 @@ FEWEST = 3
 """GPUs, at least: two say too little of how far a third may be off."""
 
 ROWS = 256
-"""Of each GPU: as many of all, so that no GPU counts more than another."""
+"""Of each GPU that is left out: what the others' parameters are judged by."""
+
+POOL = 640
+"""Rows of all GPUs together that are fitted to: as many of each, so that none counts more than another."""
 
 STARTS = 16
 
@@ -82,7 +85,7 @@ def _common(group: list[Measured]) -> KernelFit:
 
 def _pooled(group: Sequence[Measured]) -> KernelFit:
     """One fit to some rows of all; the hardware is then a column for each of its numbers."""
-    parts = [each.samples.only(_some(each.samples)) for each in group]
+    parts = [each.samples.only(_some(each.samples, POOL // len(group))) for each in group]
     shape = type(parts[0].shape)(*(np.concatenate(columns) for columns in zip(*(part.shape for part in parts), strict=True)))
     seconds = np.concatenate([part.seconds for part in parts])
     hardware = type(group[0].hardware)(
@@ -94,6 +97,6 @@ def _pooled(group: Sequence[Measured]) -> KernelFit:
     return fit(dataclasses.replace(parts[0], shape=shape, seconds=seconds, dropped={}), hardware, starts=STARTS)
 
 
-def _some(samples: Samples) -> np.ndarray:
-    """Up to `ROWS` rows, the same shapes on every accelerator that has them."""
-    return np.argsort(shape_hash(samples.shape))[:ROWS]
+def _some(samples: Samples, rows: int = ROWS) -> np.ndarray:
+    """Up to `rows`, the same shapes on every accelerator that has them."""
+    return np.argsort(shape_hash(samples.shape))[:rows]
