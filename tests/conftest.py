@@ -15,7 +15,8 @@ CACHE = tempfile.TemporaryDirectory(prefix="diffgenz-tests-")  # the command lin
 os.environ["XDG_CACHE_HOME"] = CACHE.name
 
 FLAGS = os.environ.get("XLA_FLAGS", "")
-os.environ["XLA_FLAGS"] = f"{FLAGS} --xla_disable_hlo_passes=fusion"  # halves compiling, most of the time; benchmarks, run apart, do fuse
+os.environ["XLA_FLAGS"] = f"{FLAGS} --xla_disable_hlo_passes=fusion --xla_backend_optimization_level=0"
+# compiling is most of the time: this more than halves it; benchmarks, which run apart, do fuse and optimise
 jax.jit(lambda x: x + 1)(0.0)  # reads XLA_FLAGS
 os.environ["XLA_FLAGS"] = FLAGS
 gc.set_threshold(50_000)  # looking through what JAX keeps takes a tenth of the time
