@@ -176,22 +176,25 @@ def fit_path(system: str) -> Path:
 
 
 def fits_of(origin: Origin) -> list[KernelFit]:
-    """The fits that time the kernels of an accelerator, one for each family and format: its own, where there are any, else transferred ones.
+    """The fits that time the kernels of an accelerator, one for each family and format: those of a fit file, the accelerator's shipped ones, or
+    transferred ones, the first that there is.
 
     Raises:
         InputError: an unknown software, or a fit file of another accelerator.
     """
+    own: list[KernelFit] = []
+    software = origin.fit
     if origin.fit.endswith(".toml"):
         system, own = read_fits(Path(origin.fit))
         if system != origin.system:
             raise InputError(f"fit: {origin.fit} is of {system}, not of {origin.system}; give a fit of the same accelerator, or none")
+        own, software = sorted(own, key=lambda each: preference(each, DEFAULT)), DEFAULT
     elif origin.fit not in SOFTWARE:
         raise unknown("fit", origin.fit, [*SOFTWARE, NONE, "FIT.toml"])
-    else:
-        own = _shipped(origin.system)
+    shipped = sorted(_shipped(origin.system), key=lambda each: preference(each, software))
     transferred = _shipped(TRANSFERRED) if origin.vendor in GPU_VENDORS else []
     best: dict[tuple[str, str], KernelFit] = {}
-    for each in (*sorted(own, key=lambda each: preference(each, origin.fit)), *transferred):
+    for each in (*own, *shipped, *transferred):
         best.setdefault((each.family, each.format), each.plain)
     return list(best.values())
 

@@ -9,7 +9,7 @@ import pytest
 from throughput import forward_error, gradient_error
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-FIGURES = {"throughput.py": 12, "startup.py": 5, "calibrated.py": 6, "experts.py": 4, "deployments.py": 4, "paper_requirements.py": 3, "sweep.py": 7}
+FIGURES = {"throughput.py": 12, "startup.py": 5, "experts.py": 4, "deployments.py": 4, "paper_requirements.py": 3, "sweep.py": 7}
 
 
 @pytest.mark.parametrize("script", FIGURES)

@@ -296,7 +296,7 @@ def test_an_estimate_says_how_sure_it_is(found, tmp_path, llama_8b):
     platform = load_platform("h100_sxm", fit=path)
     result = estimate(llama_8b, platform, CHAT, uncertainty=True)
     assert result.ttft == estimate(llama_8b, platform, CHAT).ttft
-    assert 0.001 < float(result.deviation.tpot / result.tpot) < found.scatter  # some of the time is not of this family
+    assert 0.02 < float(result.deviation.tpot / result.tpot) < 0.2
     assert float(result.deviation.memory.total) == 0
     with pytest.raises(InputError, match="uncertainty: the kernels of .* are not fitted"):
         estimate(llama_8b, load_platform("h100_sxm", fit="none"), CHAT, uncertainty=True)
@@ -307,7 +307,8 @@ def test_the_first_suggestion_narrows_most_and_none_widens(found, tmp_path, llam
     write_fits(path, "h100_sxm", [found], "a test")
     platform = load_platform("h100_sxm", fit=path)
     steps = suggest(llama_8b, platform, Workload(16, 1000, 100), metric="tpot", count=3)
-    assert [(step.family, step.format) for step in steps] == [("gemm", "bf16")] * len(steps)
+    assert {step.family for step in steps} <= set(platform.accelerator.kernels.forms)
+    assert len(steps) == 3
     assert all(step.after < step.before for step in steps)
     assert all(later.before == pytest.approx(step.after) for step, later in pairwise(steps))
     assert steps[0].before - steps[0].after >= steps[1].before - steps[1].after
