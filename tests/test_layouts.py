@@ -418,4 +418,4 @@ def test_a_file_whose_rows_are_all_bound_by_the_host_is_left_out(tmp_path, capsy
     rows = [f"elementwise,bf16,mine-1.0,{1000 + row},100" for row in range(50)]
     path = write(tmp_path, "mine.csv", "family,format,source,moved,latency_us", *rows)
     assert main(["calibrate", str(path), "--system", "h100_sxm", "--starts", "8"]) == 2
-    assert "mine.csv: elementwise bf16 left out: no row is left to fit to: bound by the host (a floor of 100 us)" in capsys.readouterr().err
+    assert "mine.csv: elementwise bf16: no row is left to fit to: bound by the host (a floor of 100 us)" in capsys.readouterr().err
