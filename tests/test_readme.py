@@ -13,12 +13,16 @@ SERVING = (Path(__file__).parents[1] / "docs" / "serving.md").read_text()
 SWEEPS = (Path(__file__).parents[1] / "docs" / "sweeps.md").read_text()
 CALIBRATION = (Path(__file__).parents[1] / "docs" / "calibration.md").read_text()
 FORMATS = (Path(__file__).parents[1] / "docs" / "formats.md").read_text()
-CONSOLE = re.findall(r"```console\n\$ diffgenz (.*?)\n(.*?)\n```", README + SERVING + FORMATS + CALIBRATION, flags=re.S)
+CONSOLE = [
+    pytest.param(command, shown, id=command, marks=pytest.mark.slow if text is SERVING else ())
+    for text in (README, SERVING, FORMATS, CALIBRATION)
+    for command, shown in re.findall(r"```console\n\$ diffgenz (.*?)\n(.*?)\n```", text, flags=re.S)
+]
 PYTHON = re.findall(r"```python\n(.*?)```", README, flags=re.S)
 NUMBER = re.compile(r"[-+]?\d[\d,]*\.?\d*(?:e[-+]?\d+)?")
 
 
-@pytest.mark.parametrize(("command", "shown"), CONSOLE, ids=[command for command, _ in CONSOLE])
+@pytest.mark.parametrize(("command", "shown"), CONSOLE)
 def test_commands_print_what_readme_shows(command, shown, capsys):
     assert main(shlex.split(command)) == 0
     check_alike(capsys.readouterr().out.strip(), shown)
