@@ -16,7 +16,10 @@ from diffgenz.kernels.form import Chip, Form, Work
 from diffgenz.specs import Spec
 
 IMPOSSIBLE_SHARE = 0.02
-"""Share of rows that may be faster than the peak roofline (clocks above the datasheet's, caches): left out. Beyond it the file is refused."""
+"""Share of rows that may be faster than the peak roofline (clocks above the datasheet's, caches): left out. Beyond it the kernel is refused."""
+
+IN_CACHE_SHARE = 0.005
+"""Share of rows that move their bytes faster than memory can, beyond which a last-level cache is part of what was measured."""
 
 
 def lacks(spec: Spec, format: str) -> str | None:
@@ -45,10 +48,6 @@ def chip_of(spec: Spec, format: str) -> Chip:
     return Chip(
         *(np.float64(x) for x in (spec.peak_flops[peak], spec.memory["bandwidth"], spec.execution["launch_latency"], spec.execution["compute_units"]))
     )
-
-
-IN_CACHE_SHARE = 0.005
-"""Share of rows that move their bytes faster than memory can, beyond which a last-level cache is part of what was measured."""
 
 
 def cleaned(samples: Samples, hardware: Any, file: Path | str) -> Samples:
