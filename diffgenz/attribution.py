@@ -5,7 +5,6 @@ bubbles are counted with the operators of the stage that causes them.
 """
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -18,7 +17,7 @@ from diffgenz.models.model import Model
 from diffgenz.operators import Operator
 from diffgenz.pipeline import Parts, hop_time
 from diffgenz.precision import Precision
-from diffgenz.roofline import operator_shares, operators_time
+from diffgenz.roofline import Shares, operator_shares
 from diffgenz.serving_options import Serving, check_serving
 from diffgenz.smooth import SHARPNESS, Scalar, check_sharpness
 from diffgenz.workload import Parallelism, Workload
@@ -79,7 +78,6 @@ def _breakdown(
     model: Model, platform: Platform, workload: Workload, plan: Parallelism, precision: Precision, serving: Serving | None, sharpness: float
 ) -> Breakdown:
     phases = Phases.of(model, platform, workload, plan.as_structure(), precision, serving)
-    phases = jax.lax.optimization_barrier(phases)  # else every row's kernel computes its operator anew: twice as long to compile
     machine, drafting = phases.machine, phases.drafting
     prefill, decode = (phases.times(iteration, model, plan, sharpness) for iteration in (phases.prefill, phases.decode))
     prefills, decodes = phases.prefill_passes(prefill), phases.decode_passes(decode)
@@ -101,31 +99,26 @@ def _breakdown(
 
 
 def _rows(machine: Machine, iteration: Iteration, passes: Parts, model: Model, plan: Parallelism, sharpness: float) -> dict[str, Float[Array, "4"]]:
-    rows: dict[str, Float[Array, 4]] = {}
+    parts = ((iteration.embedding, passes.rest), (iteration.layers, passes.layers), (iteration.head, passes.head))
+    times = jnp.stack([times for operators, times in parts for _ in operators])
+    shares = operator_shares(iteration.operators, machine.rates, sharpness)
+    rows = _named(iteration.operators, shares, times)
 
     def add(name: str, times: Scalar, compute: Scalar | float, memory: Scalar | float, communication: Scalar | float, launch: Scalar) -> None:
         rows[name] = rows.get(name, jnp.zeros(4)) + times * jnp.stack([jnp.asarray(x) for x in (compute, memory, communication, launch)])
 
-    def add_operators(operators: tuple[Operator, ...], times: Scalar) -> None:
-        for op in operators:
-            shares = operator_shares(op, machine.rates, sharpness)
-            add(op.name, times, shares.compute, shares.memory, 0.0, shares.launch)
-
     launch, reduction_launch = machine.collective_launch, machine.reduction_launch
     all_reduce = machine.group.all_reduce(iteration.hidden_volume, sharpness) + reduction_launch
-    exchanged = sum((exchange.repeats * machine.exchange_time(exchange, plan) for exchange in iteration.exchanges), start=jnp.zeros(()))
-    exchange_launches = sum(
-        (jnp.where(exchange.groups > 1, 2 * exchange.repeats * machine.rates.launch, 0.0) for exchange in iteration.exchanges), start=jnp.zeros(())
-    )
+    travels = [[exchange.repeats * seconds for seconds in machine.exchange_time(exchange, plan)] for exchange in iteration.exchanges]
+    exchanged, exchange_launches = (sum((each[index] for each in travels), start=jnp.zeros(())) for index in (0, 1))
     gathered, merged = (
         sum((op.repeats * machine.context_time(op, sharpness)[index] for op in iteration.layers), start=jnp.zeros(())) for index in (0, 1)
     )
     reduced = model.reductions * all_reduce
     total = reduced + exchanged + gathered + merged
-    shown = exposed(total, operators_time(iteration.layers, machine.rates, sharpness), plan) / jnp.maximum(total, 1e-30)
-    add_operators(iteration.embedding, passes.rest)
-    add_operators(iteration.layers, passes.layers)
-    add_operators(iteration.head, passes.head)
+    first, last = len(iteration.embedding), len(iteration.embedding) + len(iteration.layers)
+    computing = (shares.compute + shares.memory + shares.launch)[first:last].sum()
+    shown = exposed(total, computing, plan) / jnp.maximum(total, 1e-30)
     launching = model.reductions * reduction_launch
     add("all_reduce", passes.layers, 0.0, 0.0, shown * (reduced - launching), shown * launching)
     if iteration.exchanges:
@@ -143,12 +136,18 @@ def _rows(machine: Machine, iteration: Iteration, passes: Parts, model: Model, p
     return rows
 
 
+def _named(operators: tuple[Operator, ...], shares: Shares, times: Float[Array, " operators"]) -> dict[str, Float[Array, "4"]]:
+    """The seconds of operators by name, each so many times."""
+    seconds = times[:, None] * jnp.stack([shares.compute, shares.memory, 0 * shares.memory, shares.launch], axis=1)
+    members: dict[str, list[int]] = {}
+    for index, op in enumerate(operators):
+        members.setdefault(op.name, []).append(index)
+    return {name: seconds[np.array(indices)].sum(axis=0) for name, indices in members.items()}
+
+
 def _encoding_rows(phases: Phases, encoding: Encoding, plan: Parallelism, sharpness: float) -> dict[str, Float[Array, "4"]]:
-    rows: dict[str, Float[Array, 4]] = {}
-    for op in encoding.operators:
-        shares = operator_shares(op, phases.machine.rates, sharpness)
-        seconds = jnp.stack([jnp.asarray(x) for x in (shares.compute, shares.memory, 0.0, shares.launch)])
-        rows[op.name] = rows.get(op.name, jnp.zeros(4)) + encoding.passes * seconds
+    times = jnp.broadcast_to(encoding.passes, (len(encoding.operators),))
+    rows = _named(encoding.operators, operator_shares(encoding.operators, phases.machine.rates, sharpness), times)
     visible, launching = encoding_communication(encoding, phases.machine, plan, sharpness)
     rows["vision_all_reduce"] = visible * jnp.stack([jnp.zeros(()), jnp.zeros(()), 1 - launching, launching])
     return rows

@@ -15,6 +15,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from diffgenz.draws import reached
 from diffgenz.hardware import Level
 from diffgenz.kernels.collective import Wire
 from diffgenz.kernels.form import Form
@@ -112,15 +113,12 @@ class Group(eqx.Module):
         Arguments:
             volume: B of one copy of a rank's tokens, on the way there plus on the way back.
             owners: the equal parts that the group's ranks form, each holding something else; ranks of a part all need its tokens.
-
-        Behind a level with u units, the expected number that a token goes to is u (1 - (1 - 1 / min(u, owners))**picks).
         """
         units = jnp.ones(())
         latency, slowest = jnp.zeros(()), jnp.zeros(())
         for rung in reversed(self.rungs):
             units = units * rung.ranks.count
-            missed = jnp.minimum(1 / jnp.minimum(units, owners), 1 - 1e-6)  # one unit: log1p would be infinite
-            copies = -units * jnp.expm1(picks * jnp.log1p(-missed))
+            copies = reached(units, 1 / jnp.minimum(units, owners), picks)
             schedule = rung.link.topology.all_to_all(rung.ranks)[0]
             latency = latency + 2 * schedule.steps * rung.link.latency
             slowest = jnp.maximum(slowest, schedule.share * copies * volume * rung.link.per_byte)

@@ -13,6 +13,7 @@ import numpy as np
 
 from diffgenz.attribution import RESOURCES, Breakdown, breakdown
 from diffgenz.errors import InputError
+from diffgenz.exchanging import fitted_exchanges
 from diffgenz.fits import sources
 from diffgenz.footprint import Memory
 from diffgenz.format_flags import precision_json, precision_of
@@ -78,12 +79,17 @@ class Deployment:
 
     @functools.cached_property
     def sources(self) -> dict[str, str]:
-        """What times each family of kernels that the model is made of."""
+        """What times each family of kernels that the model is made of, and the collectives between its ranks."""
         workload = self.workload(self.batches[0])
         phases = jax.eval_shape(lambda: Phases.of(self.model, self.platform, workload, self.plan, self.precision, self.serving))
         operators = (*phases.prefill.operators, *phases.decode.operators)
         used = dict.fromkeys((op.kernel, kernel_format(*kernel_key(op), self.precision)) for op in operators if op.shape is not None)
-        return sources(self.platform.accelerator.kernels, used)
+        library, plan = self.platform.accelerator.kernels, self.plan
+        if float(plan.tensor) > 1:
+            used |= dict.fromkeys((("all_reduce", self.precision.messages), ("all_gather", self.precision.dtype)))
+        if library is not None and phases.prefill.exchanges and float(plan.groups) > 1:
+            used |= dict.fromkeys(fitted_exchanges(library))
+        return sources(library, used)
 
 
 def kernels_line(found: dict[str, str]) -> str:

@@ -10,6 +10,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from diffgenz.collectives import Group, Link
+from diffgenz.exchanging import DeepEP
 from diffgenz.hardware import Platform
 from diffgenz.models.model import Model
 from diffgenz.operators import Exchange, Operator
@@ -30,6 +31,7 @@ class Machine(eqx.Module):
     Arguments:
         rates: of one accelerator. links: the network levels. group: the tensor-parallel ranks.
         stage: the ranks of a pipeline stage, over which experts are spread.
+        deepep: fitted kernels that take tokens to their experts; empty: wires alone are counted.
         peers: a rank of each group in a stage with tokens of its own, or its part of a sequence: attention_data x context, `tensor` apart.
         shard: 1 / tensor-parallel ranks.
         collective_launch: s to launch a collective; zero where the group is one rank. reduction_launch: of an all-reduce, which is two of them
@@ -41,6 +43,7 @@ class Machine(eqx.Module):
     links: tuple[Link, ...]
     group: Group
     stage: Group
+    deepep: tuple[DeepEP, ...]
     peers: Group
     shard: Scalar
     collective_launch: Scalar
@@ -62,6 +65,7 @@ class Machine(eqx.Module):
             links=links,
             group=group,
             stage=Group.of(plan.stage, links),
+            deepep=DeepEP.modes(platform.accelerator.kernels, platform.network, rates.launch),
             peers=Group.of(plan.groups, links, plan.tensor),
             shard=shard,
             collective_launch=launch,
@@ -70,16 +74,27 @@ class Machine(eqx.Module):
             context_launch=None if context is None else context.launch(rates.launch),
         )
 
-    def exchange_time(self, exchange: Exchange, plan: Parallelism) -> Scalar:
-        """Seconds of one dispatch and combine, by the faster of two transports; zero where all ranks see all tokens.
+    def exchange_time(self, exchange: Exchange, plan: Parallelism) -> tuple[Scalar, Scalar]:
+        """Seconds of one dispatch and combine by the fastest transport, and of those to launch it; zero where all ranks see all tokens.
 
-        All-to-all: each rank sends its share of its tokens to their experts, and gets it back; the busiest experts set the pace.
+        All-to-all: each rank sends its share of its tokens to their experts, and gets it back; the busiest experts set the pace. As DeepEP's
+        kernels do it, where they are fitted (the launch is part of what was measured).
         All-gather, and reduce-scatter on the way back: every rank gets the tokens of all its peers, and picks those of its experts.
         """
-        scattered = self.stage.there_and_back(exchange.busiest * (exchange.dispatch + exchange.combine), exchange.picks, plan.expert)
+        launch = 2 * self.peers.launch(self.rates.launch)
         gathered = self.peers.all_gather(plan.stage * exchange.dispatch) + self.peers.all_gather(plan.stage * exchange.combine)
-        scattered, gathered = scattered + 2 * self.rates.launch, gathered + 2 * self.peers.launch(self.rates.launch)
-        return jnp.where(exchange.groups > 1, jnp.minimum(scattered, gathered), 0.0)
+        transports = [(gathered + launch, launch)]
+        transports += [(mode.seconds(exchange, self.stage, plan.expert), jnp.zeros(())) for mode in self.deepep]
+        if not self.deepep:
+            launch = 2 * self.rates.launch
+            scattered = self.stage.there_and_back(exchange.busiest * (exchange.dispatch + exchange.combine), exchange.picks, plan.expert)
+            transports.append((scattered + launch, launch))
+        fastest, launching = transports[0]
+        for seconds, launch in transports[1:]:
+            launching = jnp.where(seconds < fastest, launch, launching)
+            fastest = jnp.minimum(fastest, seconds)
+        travels = exchange.groups > 1
+        return jnp.where(travels, fastest, 0.0), jnp.where(travels, launching, 0.0)
 
     def context_time(self, op: Operator, sharpness: float = SHARPNESS) -> tuple[Scalar, Scalar]:
         """Seconds in which context-parallel ranks gather what `op` reads, and merge what it writes; once, launches included."""
@@ -164,7 +179,7 @@ def iteration_times(iteration: Iteration, model: Model, machine: Machine, plan: 
     gather = group.all_gather(iteration.logits_volume, sharpness) + machine.collective_launch
     communication = model.reductions * all_reduce
     for exchange in iteration.exchanges:
-        communication = once(communication + exchange.repeats * machine.exchange_time(exchange, plan), machine.shard)
+        communication = once(communication + exchange.repeats * machine.exchange_time(exchange, plan)[0], machine.shard)
     if machine.context is not None:
         communication = communication + sum(op.repeats * sum(machine.context_time(op, sharpness)) for op in iteration.layers)
     computing = once(operators_time(iteration.layers, rates, sharpness), machine.shard)

@@ -90,12 +90,15 @@ class Exchange(NamedTuple):
     """Tokens on their way to experts and back, where groups of ranks have tokens of their own.
 
     Arguments:
-        picks: experts per token. dispatch, combine: B of one copy of this device's tokens, its share of those it sees, on the way there and back.
+        picks: experts per token. experts: there are. tokens: of this device, its share of those it sees.
+        dispatch, combine: B of one copy of them, on the way there and back.
         busiest: what the busiest group of experts gets over the mean. groups: of ranks with tokens of their own; with 1 nothing travels.
         repeats: executions.
     """
 
     picks: Scalar
+    experts: Scalar
+    tokens: Scalar
     dispatch: Scalar
     combine: Scalar
     busiest: Scalar

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
 from diffgenz.hardware import Accelerator
@@ -115,30 +116,57 @@ def kernel_format(family: str, is_linear: bool, precision: Precision) -> str:
 
 
 class Shares(NamedTuple):
-    """The seconds of an operator by what takes them; they sum to its time."""
+    """The seconds of an operator, or of each of several, by what takes them; they sum to its time."""
 
     compute: Scalar
     memory: Scalar
     launch: Scalar
 
 
-def operator_shares(op: Operator, rates: Rates, sharpness: float = SHARPNESS) -> Shares:
-    """The time of `op` by what takes it: compute and memory each times its own derivative, which is exact (Euler, see `smooth`)."""
-    kernel = rates.kernels.get(kernel_key(op))
-    if kernel is not None:
-        if op.shape is None:  # counted with another
-            return Shares(*(jnp.zeros(()) for _ in Shares._fields))
-        return _kernel_shares(op.repeats, op.shape, kernel)
-    memory, launch = op.traffic * rates.memory, op.repeats * rates.launch
-    if op.kind is Kind.ELEMENTWISE:
-        return Shares(0 * launch, op.repeats * memory, launch)
-    compute = op.flops * rates.per_flop(op.kind)
+def operator_shares(operators: Sequence[Operator], rates: Rates, sharpness: float = SHARPNESS) -> Shares:
+    """The time of each of `operators` by what takes it: compute and memory each times its own derivative, which is exact (Euler, see `smooth`).
+
+    All of a kind are one program: a dozen copies of it would take seconds to compile.
+
+    Returns:
+        `Shares` of (operators,) s.
+    """
+    kernels = rates.kernels
+    groups: dict[Any, list[int]] = {}
+    for index, op in enumerate(operators):
+        key = kernel_key(op)
+        counted = "counted with another" if op.shape is None else key  # its kernel's time is
+        groups.setdefault(counted if key in kernels else op.kind, []).append(index)
+    found = []
+    for key, members in groups.items():
+        alike = [operators[index] for index in members]
+        if key in kernels:
+            repeats, shapes = _stacked([(op.repeats, op.shape) for op in alike])
+            found.append(jax.vmap(_kernel_shares, (0, 0, None))(repeats, shapes, kernels[key]))
+        elif isinstance(key, Kind):
+            repeats, flops, traffic = _stacked([(op.repeats, op.flops, op.traffic) for op in alike])
+            shares = partial(_roofline_shares, kind=key, rates=rates, sharpness=sharpness)
+            found.append(jax.vmap(shares)(repeats, flops, traffic))
+        else:
+            found.append(Shares(*(jnp.zeros(len(members)) for _ in Shares._fields)))
+    back = np.argsort(np.concatenate(list(groups.values())))
+    return jax.tree.map(lambda *each: jnp.concatenate(each)[back], *found)
+
+
+def _stacked(records: Sequence[Any]) -> Any:
+    return jax.tree.map(lambda *numbers: jnp.stack([as_array(x) for x in numbers]), *records)
+
+
+def _roofline_shares(repeats: Scalar, flops: Scalar, traffic: Scalar, kind: Kind, rates: Rates, sharpness: float) -> Shares:
+    memory, launch = traffic * rates.memory, repeats * rates.launch
+    if kind is Kind.ELEMENTWISE:
+        return Shares(0 * launch, repeats * memory, launch)
+    compute = flops * rates.per_flop(kind)
     by_compute, by_memory = smooth_max_slopes(compute, memory, sharpness)
-    return Shares(op.repeats * compute * by_compute, op.repeats * memory * by_memory, launch)
+    return Shares(repeats * compute * by_compute, repeats * memory * by_memory, launch)
 
 
-@partial(jax.jit, inline=True)  # traced once for all operators of a family
-def _kernel_shares(repeats: Scalar | float, shape: Any, kernel: Bound) -> Shares:
+def _kernel_shares(repeats: Scalar, shape: Any, kernel: Bound) -> Shares:
     """A form is homogeneous in seconds per FLOP, seconds per B and launch latency: each times its own derivative adds up to the time."""
 
     def seconds(slower: tuple[Scalar, Scalar, Scalar]) -> Scalar:

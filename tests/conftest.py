@@ -19,6 +19,7 @@ os.environ["XLA_FLAGS"] = f"{FLAGS} --xla_disable_hlo_passes=fusion --xla_backen
 # compiling is most of the time: this more than halves it; benchmarks, which run apart, do fuse and optimise
 jax.jit(lambda x: x + 1)(0.0)  # reads XLA_FLAGS
 os.environ["XLA_FLAGS"] = FLAGS
+jax.config.update("jax_enable_compilation_cache", False)  # writing programs there takes a tenth of the time, and none is read again
 gc.set_threshold(50_000)  # looking through what JAX keeps takes a tenth of the time
 
 
@@ -83,3 +84,13 @@ def _model(name):
     from diffgenz import load_model
 
     return load_model(name)
+
+
+@pytest.fixture(scope="session")
+def found():
+    """The fit of planted parameters."""
+    from fit_cases import H100, planted
+
+    from diffgenz.calibrating.fitting import fit
+
+    return fit(planted(), H100, starts=16)

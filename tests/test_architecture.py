@@ -12,7 +12,7 @@ FLOORS = [
     {"errors", "tables", "use_case_figures", "software"},
     {"flags", "files"},
     {"checks", "units", "smooth"},
-    {"record", "formats", "model_files", "kernels.shapes"},
+    {"draws", "record", "formats", "model_files", "kernels.shapes"},
     {"gear", "kernels.form", "kernels"},
     {
         "precision",
@@ -42,7 +42,7 @@ FLOORS = [
     {"models.families_hybrid"},
     {"models.huggingface", "models"},
     {"roofline", "collectives"},
-    {"pipeline", "uncertainty"},
+    {"pipeline", "uncertainty", "exchanging"},
     {"iteration"},
     {"encoding"},
     {"energy"},

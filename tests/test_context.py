@@ -143,7 +143,7 @@ def test_experts_see_the_tokens_of_all_ranks_once():
 
 
 @MODELS
-@pytest.mark.parametrize("serving", [None, Serving(700, 0.2, Speculation(2, 0.6), 2)], ids=["plain", "served"])
+@pytest.mark.parametrize("serving", [None, pytest.param(Serving(700, 0.2, Speculation(2, 0.6), 2), marks=pytest.mark.slow)])
 def test_rows_add_up(model, serving, cluster):
     plan = SHARED[model.name].replace(sequence=1)
     result, rows = estimate(model, cluster, CHAT, plan, serving=serving), breakdown(model, cluster, CHAT, plan, serving=serving)

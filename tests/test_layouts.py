@@ -374,6 +374,19 @@ def test_files_are_known_by_how_they_begin(tmp_path):
         read(write(tmp_path, "mlp.csv", VIDUR_HEADER))
 
 
+def test_a_file_of_a_folder_that_is_refused_is_left_out_and_named(tmp_path):
+    nccl(tmp_path)
+    damaged = write(tmp_path, "mlp.csv", VIDUR_HEADER)
+    why = []
+    assert {samples.family for _, samples in samples_of([tmp_path], why.append)} == {"all_reduce"}
+    assert len(why) == 1
+    assert str(damaged) in why[0]
+    with pytest.raises(InputError, match="it has no rows"):
+        samples_of([tmp_path])
+    with pytest.raises(InputError, match="it has no rows"):
+        samples_of([damaged], why.append)
+
+
 H800 = "h100_sxm"  # the same chip, with half the links
 RTX4090 = Chip(*(np.float64(x) for x in (165.2e12, 1.008e12, 2.4e-6, 128)))  # NVIDIA Ada GPU architecture whitepaper
 REAL = [

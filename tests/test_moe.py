@@ -117,7 +117,10 @@ def test_chunks_sinks_and_patterns_of_families():
     assert [float(r.count) for r in load_model("deepseek-ai/DeepSeek-V3").blocks] == [61, 3, 58]
 
 
-@pytest.mark.parametrize("name", ["deepseek-ai/DeepSeek-V3.2", "openai/gpt-oss-120b", "Qwen/Qwen1.5-MoE-A2.7B"])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("deepseek-ai/DeepSeek-V3.2", "openai/gpt-oss-120b")]
+
+
+@pytest.mark.parametrize("name", ["Qwen/Qwen1.5-MoE-A2.7B", *SLOW])
 def test_breakdowns_add_up_and_gradients_are_finite(name, cluster):
     result, rows, slopes = explained_with_slopes(load_model(name), cluster, Workload(8, 300, 20), Parallelism(4, 2, expert=4))
     for phase in ("ttft", "tpot"):
@@ -152,10 +155,10 @@ def test_with_one_owner_everything_goes_everywhere(cluster):
 
 
 def exchange_seconds(plan, picks, busiest=1.0, dispatch=2e6, combine=4e6):
-    exchange = Exchange(*(jnp.asarray(x) for x in (picks, dispatch, combine, busiest, 8.0)))
+    exchange = Exchange(*(jnp.asarray(x) for x in (picks, 64.0, 100.0, dispatch, combine, busiest, 8.0)))
     machine = Machine.of(make_cluster(), plan, Precision())
     scattered = machine.stage.there_and_back(exchange.busiest * (dispatch + combine), exchange.picks, plan.expert)
-    return float(machine.exchange_time(exchange, plan)), float(scattered) + 2 * 2e-6
+    return float(machine.exchange_time(exchange, plan)[0]), float(scattered) + 2 * 2e-6
 
 
 def test_experts_are_reached_by_the_faster_transport_by_hand():

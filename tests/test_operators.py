@@ -169,15 +169,16 @@ def test_time_is_the_sum_of_single_rooflines_by_hand(sharpness):
 @pytest.mark.parametrize("sharpness", SHARPNESSES)
 def test_shares_sum_to_the_time(sharpness):
     machine = rates(jnp.ones(4))
-    for op in operators(jnp.ones(5)):
-        shares = operator_shares(op, machine, sharpness)
-        assert all(share >= 0 for share in shares)
-        assert_close(sum(shares), operators_time([op], machine, sharpness), 1e-6)
+    ops = operators(jnp.ones(5))
+    shares = operator_shares(ops, machine, sharpness)
+    assert all((share >= 0).all() for share in shares)
+    for op, seconds in zip(ops, sum(shares), strict=True):
+        assert_close(seconds, operators_time([op], machine, sharpness), 1e-6)
     tie = Operator("tie", Kind.LINEAR, m=1.0, n=1.0, k=0.5e15, inputs=3e12)  # a second each
-    assert_close(sum(operator_shares(tie, machine, sharpness)), operators_time([tie], machine, sharpness), 1e-6)
+    assert_close(sum(operator_shares([tie], machine, sharpness))[0], operators_time([tie], machine, sharpness), 1e-6)
 
 
-@pytest.mark.parametrize("sharpness", SHARPNESSES)
+@pytest.mark.parametrize("sharpness", [8, HARD])
 def test_derivatives_by_rates_and_shapes_equal_finite_differences_to_second_order(sharpness, double):
     assert_derivatives_are_differences(log_time(sharpness), np.zeros(9))
 

@@ -14,7 +14,7 @@ SWEEPS = (Path(__file__).parents[1] / "docs" / "sweeps.md").read_text()
 CALIBRATION = (Path(__file__).parents[1] / "docs" / "calibration.md").read_text()
 FORMATS = (Path(__file__).parents[1] / "docs" / "formats.md").read_text()
 CONSOLE = [
-    pytest.param(command, shown, id=command, marks=pytest.mark.slow if text is SERVING else ())
+    pytest.param(command, shown, id=command, marks=() if text is README else pytest.mark.slow)
     for text in (README, SERVING, FORMATS, CALIBRATION)
     for command, shown in re.findall(r"```console\n\$ diffgenz (.*?)\n(.*?)\n```", text, flags=re.S)
 ]
@@ -46,6 +46,7 @@ def test_the_sweep_runs_and_prints_what_readme_shows(capsys, tmp_path, monkeypat
         check_alike(capsys.readouterr().out.strip(), shown)
 
 
+@pytest.mark.slow
 def test_python_of_sweeps_runs(monkeypatch):
     monkeypatch.chdir(Path(__file__).parents[1])
     names = {}
@@ -66,6 +67,7 @@ def test_python_runs_and_says_what_it_promises():
     assert float(names["excess"](names["bandwidth"])) == pytest.approx(0, abs=1e-7)
 
 
+@pytest.mark.slow
 def test_python_of_serving_runs():
     names = {}
     exec(compile("".join(re.findall(r"```python\n(.*?)```", SERVING, flags=re.S)), "serving.md", "exec"), names)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import as_double, assert_close, assert_finite
+from support import as_double, assert_close
 
 import diffgenz as dgz
 from diffgenz import InputError, Parallelism, Precision, Serving, Speculation, ideal_platform, load_use_case, requirements
@@ -103,8 +103,7 @@ def put(platform, number, value, level=0):
     return platform.replace(network=tuple(network))
 
 
-@pytest.mark.parametrize("real", [False, True], ids=["ideal", "cluster"])
-@pytest.mark.parametrize("sharpness", [8, dgz.HARD])
+@pytest.mark.parametrize(("real", "sharpness"), [(True, 8), pytest.param(False, dgz.HARD, marks=pytest.mark.slow)])
 def test_an_estimate_with_the_required_number_meets_the_objective(llama_70b, cluster, real, sharpness):
     platform = cluster if real else ideal_platform(SIXTEEN, Precision())
     case = CHAT.replace(tpot=0.02, ttft=0.5)
@@ -126,10 +125,15 @@ def test_what_cannot_be_met_is_infinite_and_what_is_not_asked_is_zero(llama_8b, 
     launch_bound = requirements(llama_8b, CHAT.replace(tpot=1e-5), PLAN, platform=cluster).decode
     assert float(launch_bound.compute) == float(launch_bound.memory_bandwidth) == float(launch_bound.links[0].bandwidth) == math.inf
     assert float(launch_bound.links[0].latency) == -math.inf
+
+
+@pytest.mark.slow
+def test_what_cannot_be_met_and_what_is_not_asked_have_no_slope(llama_8b, cluster):
     slopes = jax.grad(lambda tpot: requirements(llama_8b, CHAT.replace(tpot=tpot), PLAN, platform=cluster).decode.memory_bandwidth)
-    assert_close(jax.jit(jax.vmap(slopes))(jnp.array([1e-5, jnp.inf])), jnp.zeros(2), 0)
+    assert [float(jax.jit(slopes)(jnp.asarray(tpot))) for tpot in (1e-5, jnp.inf)] == [0, 0]
 
 
+@pytest.mark.slow
 def test_it_is_vectorized_and_compiles(llama_8b):
     objectives = jnp.array([0.005, 0.01, 0.02])
     many = jax.jit(jax.vmap(lambda tpot: requirements(llama_8b, CHAT.replace(tpot=tpot), PLAN)))(objectives)
@@ -157,8 +161,5 @@ def test_gradients_agree_with_float64_differences(llama_8b, cluster, double):
         return jnp.log(jnp.stack([*numbers, need.decode.compute, need.memory_capacity]))
 
     step = 1e-5
-    points = 1 + step * jnp.concatenate([jnp.zeros((1, 7)), jnp.eye(7), -jnp.eye(7)])
-    values, slopes = jax.jit(jax.vmap(lambda x: (sought(x), jax.jacrev(sought)(x))))(points)
-    assert_finite(slopes)
-    differences = (values[1:8] - values[8:]) / (2 * step)
-    np.testing.assert_allclose(slopes[0].T, differences, rtol=1e-5, atol=1e-7)
+    ahead, behind = jax.jit(jax.vmap(sought))(1 + step * jnp.concatenate([jnp.eye(7), -jnp.eye(7)])).reshape(2, 7, 7)
+    np.testing.assert_allclose(jax.jit(jax.jacfwd(sought))(jnp.ones(7)).T, (ahead - behind) / (2 * step), rtol=1e-5, atol=1e-7)

@@ -52,8 +52,9 @@ def small():
     return Draft(load_model("meta-llama/Llama-3.2-1B"), 2)
 
 
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("plan", PLANS, ids=["one", "tensor and pipeline"])
+@pytest.mark.parametrize(
+    ("name", "plan"), [*((MODELS[0], plan) for plan in PLANS), *(pytest.param(name, PLANS[1], marks=pytest.mark.slow) for name in MODELS[1:])]
+)
 def test_options_that_change_nothing(name, plan, cluster):
     """Not chunked, not cached, one beam: exactly the plain estimate. So is a chunk of all prompts, but for the decodes it has room for."""
     model = load_model(name)
@@ -67,13 +68,13 @@ def test_options_that_change_nothing(name, plan, cluster):
 
 
 PAIRS = [*itertools.combinations(["chunk", "prefix_hit", "draft", "beams"], 2)]
-PAIRS += [("chunk", "speculation"), ("prefix_hit", "speculation"), ("speculation", "beams")]
+PAIRS += [("chunk", "speculation"), ("speculation", "beams")]
 ALL = ("chunk", "prefix_hit", "draft", "beams")
-TOGETHER = [(MODELS[0], chosen) for chosen in (*PAIRS, ALL)]
-TOGETHER += [(MODELS[1], ("chunk", "prefix_hit", "mtp", "beams", "offload")), (MODELS[2], ALL)]  # each compiles anew
+REST = [(MODELS[1], ("chunk", "prefix_hit", "mtp", "beams", "offload")), (MODELS[2], ALL), *((MODELS[0], pair) for pair in PAIRS)]
+TOGETHER = [(MODELS[0], ALL), (MODELS[0], ("prefix_hit", "speculation")), *(pytest.param(*each, marks=pytest.mark.slow) for each in REST)]
 
 
-@pytest.mark.parametrize(("name", "chosen"), TOGETHER, ids=[" ".join([name, *chosen]) for name, chosen in TOGETHER])
+@pytest.mark.parametrize(("name", "chosen"), TOGETHER)
 def test_any_two_together_add_up(name, chosen, small, cluster):
     options = {}
     for option in chosen:
@@ -210,7 +211,7 @@ def test_beams_keep_the_prompt_once(name, cluster):
 EDGES = [(c, h, a, b) for c in (200.0, 9000.0) for h in (0.0, 1.0) for a in (0.0, 1.0) for b in (1.0, 4.0)]
 
 
-@pytest.mark.parametrize("name", MODELS[:2])
+@pytest.mark.parametrize("name", [MODELS[0], pytest.param(MODELS[1], marks=pytest.mark.slow)])
 def test_gradients_are_finite_everywhere(name, cluster):
     """With respect to every option, at its ends too."""
     model = load_model(name)

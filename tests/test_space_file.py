@@ -286,6 +286,7 @@ def test_columns_have_the_units_of_people():
         quantity("x", True, "B")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.toml")))
 def test_examples_hold_what_they_ask(name, tmp_path):
     space, reductions = dgz.load_space(EXAMPLES / f"{name}.toml")

@@ -197,14 +197,8 @@ def test_estimates_are_finite_and_grow_with_the_prompt(name, cluster):
     assert one.memory.kv_cache <= two.memory.kv_cache
 
 
-HYBRIDS = [
-    "nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16",
-    "Qwen/Qwen3-Next-80B-A3B-Instruct",
-    "ai21labs/AI21-Jamba-1.5-Mini",
-    "moonshotai/Kimi-Linear-48B-A3B-Instruct",
-    "Zyphra/Zamba2-7B",
-    "state-spaces/mamba-2.8b-hf",
-]
+SLOW = ["nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16", "ai21labs/AI21-Jamba-1.5-Mini", "moonshotai/Kimi-Linear-48B-A3B-Instruct", "Zyphra/Zamba2-7B"]
+HYBRIDS = ["Qwen/Qwen3-Next-80B-A3B-Instruct", "state-spaces/mamba-2.8b-hf", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
 
 
 @pytest.mark.parametrize("name", HYBRIDS)

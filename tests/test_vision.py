@@ -259,6 +259,7 @@ def test_newer_files_nest_the_language_model(qwen):
 # ---- the command line
 
 
+@pytest.mark.slow
 def test_images_on_the_command_line(capsys):
     arguments = ["llava-hf/llava-1.5-7b-hf", "--system", "h100_sxm", "--isl", "512", "--osl", "16", "--images", "2"]
     assert main(["estimate", *arguments, "--json"]) == 0

@@ -63,11 +63,14 @@ LAYOUTS: tuple[Layout, ...] = (
 """Other layouts: the first that knows a file reads it."""
 
 
-def samples_of(files: Sequence[str | Path]) -> list[tuple[Path, Samples]]:
+def samples_of(files: Sequence[str | Path], told: Callable[[str], None] | None = None) -> list[tuple[Path, Samples]]:
     """The samples of all files, and of all files in folders that some reader knows, each with its file.
 
+    Arguments:
+        told: called with what is wrong with a file in a folder, which is left out then; an error without it, and of files that are named.
+
     Raises:
-        InputError: a file that no reader knows or that holds nothing to fit, or a folder without any.
+        InputError: a file that no reader knows, that its reader refuses or that holds nothing to fit, or a folder without any.
     """
     found = []
     for name in files:
@@ -79,8 +82,16 @@ def samples_of(files: Sequence[str | Path]) -> list[tuple[Path, Samples]]:
         if not read:
             what = "no file in this folder is known to any reader" if path.is_dir() else "no reader knows this file"
             raise InputError(f"{path}: {what}; {known()}")
-        samples = [(file, samples) for file, reader in read for samples in reader(file)]
-        if not samples:
+        samples, refused = [], False
+        for file, reader in read:
+            try:
+                samples += [(file, each) for each in reader(file)]
+            except InputError as error:
+                if told is None or not path.is_dir():
+                    raise
+                refused = True
+                told(str(error))
+        if not samples and not refused:
             raise InputError(f"{path}: it holds no measurements of a kernel family (docs/calibration.md says what each layout is read for)")
         found += samples
     return found

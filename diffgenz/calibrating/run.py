@@ -17,12 +17,14 @@ from diffgenz.kernels.collective import Wire
 from diffgenz.kernels.form import Chip
 from diffgenz.specs import Spec, read_spec
 
+EXCHANGES = ("dispatch_low_latency", "combine_low_latency", "dispatch_normal", "combine_normal")
+
 KINDS = {
     "gemm": ("gemm", "batched", "elementwise"),
     "attention": ("prefill", "decode", "latent_prefill", "latent_decode"),
     "recurrence": ("mamba2_prefill", "mamba2_decode", "delta_prefill", "delta_decode", "conv_prefill", "conv_decode"),
     "experts": ("experts",),
-    "network": ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "dispatch", "combine"),
+    "network": ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", *EXCHANGES),
 }
 """What people ask to have fitted, and the kernel families of each."""
 
@@ -85,7 +87,7 @@ def measurements(
         if skipped is not None:
             skipped(f"left out: {words}")
 
-    for file, samples in samples_of(files):
+    for file, samples in samples_of(files, told):
         usable = usable_rows(samples, spec, file, told) if samples.family in wanted else None
         if usable is not None:
             any_left = True

@@ -1,6 +1,6 @@
 """Kernels bound by memory: norms, activations, rotary embedding, residuals, quantisation, gathers.
 
-    t = launch + bytes / (bandwidth efficiency) (1 - cached c / (bytes + c)),  c = cache megabytes
+    t = launch + bytes / (bandwidth efficiency) (1 - cached / (1 + (bytes / c)**4)),  c = cache megabytes
 
 Operands that the kernel before has left in the last-level cache come faster: up to 1 / (1 - cached) times while they are well below its size.
 """
@@ -34,10 +34,10 @@ class Elementwise(Form):
 
     def on(self, hardware: Chip, /) -> Timer:
         per_byte, launch = 1 / (hardware.bandwidth * self.memory), self.launch * hardware.launch
-        large = self.cache * MEGABYTE
-        small = (1 - self.cached) * large
+        smaller = 1 / (self.cache * MEGABYTE)
 
         def timer(shape: ElementwiseShape) -> Number:
-            return shape.moved * per_byte * ((shape.moved + small) * inverse(shape.moved + large)) + launch
+            square = shape.moved * smaller * (shape.moved * smaller)
+            return shape.moved * per_byte * (1 - self.cached * inverse(1 + square * square)) + launch
 
         return timer

@@ -33,8 +33,10 @@ FAMILIES: dict[str, type[Form]] = {
     "all_gather": AllGather,
     "reduce_scatter": AllGather,
     "all_to_all": AllToAll,
-    "dispatch": Dispatch,
-    "combine": Combine,
+    "dispatch_low_latency": Dispatch,
+    "combine_low_latency": Combine,
+    "dispatch_normal": Dispatch,
+    "combine_normal": Combine,
 }
 """The form of each family, in formats that are multiplied as they are stored."""
 

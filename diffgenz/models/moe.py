@@ -7,6 +7,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from diffgenz.checks import check, check_at_most
+from diffgenz.draws import reached
 from diffgenz.kernels.experts import variation_of
 from diffgenz.kernels.shapes import ExpertsShape
 from diffgenz.models.block import Block
@@ -63,16 +64,24 @@ class MoE(Block):
 
     def reached(self, tokens: Scalar) -> Scalar:
         """The expected number of routed experts that any of `tokens` tokens goes to."""
-        share = jnp.minimum(self.used / self.routed, 1 - 1e-6)  # all of them: log1p would be infinite
-        return -self.routed * jnp.expm1(tokens * jnp.log1p(-share))
+        return reached(self.routed, self.used / self.routed, tokens)
 
     def _excess(self, step: Step) -> Scalar:
         return jnp.minimum(self.imbalance, 1 / step.expert_shard)
 
     def exchange(self, hidden: Scalar, step: Step) -> Exchange:
         """What its tokens send to the experts, and get back."""
-        sent = step.own_tokens * hidden
-        return Exchange(self.used, sent * step.precision.activation_size, sent * step.precision.message_size, self._excess(step), step.groups)
+        tokens = step.own_tokens
+        sent = tokens * hidden
+        return Exchange(
+            self.used,
+            self.routed,
+            tokens,
+            sent * step.precision.activation_size,
+            sent * step.precision.message_size,
+            self._excess(step),
+            step.groups,
+        )
 
     def _combine(self, read: Scalar, written: Scalar, step: Step) -> Operator:
         """Context-parallel ranks that compute the same tokens hold different experts: they sum what their tensor-parallel ranks have summed."""
@@ -81,35 +90,42 @@ class MoE(Block):
             return combine
         return dataclasses.replace(combine, merged=written * step.shard * step.shared.repeated)
 
+    def _shape(self, hidden: Scalar, width: Scalar, up: Scalar, share: Scalar, step: Step) -> ExpertsShape:
+        """The kernel of its experts, of which `share` have any row. Where tokens travel, it sees those that arrive, and no experts but its own."""
+        everyone, excess, groups = step.tokens * step.groups, self._excess(step), 1 / step.expert_shard
+        travel = step.groups > 1
+        arriving = jnp.where(travel, reached(1.0, step.expert_shard, self.used), 1.0)
+        used = self.used / arriving
+        return ExpertsShape(
+            everyone * arriving,
+            jnp.where(travel, used * step.expert_shard, used),
+            jnp.where(travel, self.routed * step.expert_shard, self.routed),
+            jnp.where(travel, 1.0, groups),
+            hidden,
+            width,
+            up,
+            excess,
+            variation_of(share, everyone * self.used * excess / self.routed),
+            step.precision.weight_size,
+            step.precision.activation_size,
+        )
+
     def operators(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
         precision, tokens = step.precision, step.tokens
         held = self.routed * step.expert_shard
         everyone = tokens * step.groups
         share = self.reached(everyone) / self.routed
-        reached = share * held
         excess = self._excess(step)
         rows = everyone * self.used * step.expert_shard * excess
         groups = step.attention_data if step.shared is None else step.attention_data * step.shared.ranks
         width = ceil_share(self.intermediate, step.shard / (step.expert_shard * groups))
         up = width * (2 if self.gated else 1)
         moved = rows * hidden
-        experts = {"held": held, "reached": reached, "used": self.used / self.routed, "padding": 0.5 * (self.tile - 1), "bias": self.bias}
+        experts = {"held": held, "reached": share * held, "used": self.used / self.routed, "padding": 0.5 * (self.tile - 1), "bias": self.bias}
         dispatch = elementwise(
             "dispatch", moved * precision.dtype_size + tokens * self.routed * precision.dtype_size, moved * precision.activation_size
         )
-        shape = ExpertsShape(
-            everyone,
-            self.used,
-            self.routed,
-            1 / step.expert_shard,
-            hidden,
-            width,
-            up,
-            excess,
-            variation_of(share, everyone * self.used * excess / self.routed),
-            precision.weight_size,
-            precision.activation_size,
-        )
+        shape = self._shape(hidden, width, up, share, step)
         operators = [
             wide_linear("router", tokens, self.routed, hidden, precision, bias=self.router_bias),
             dispatch.inside("experts"),

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 SIZES = {"fp8": 1 + 4 / 128, "nvfp4": 0.5 + 1 / 16, "bf16": 2.0}
 """B per element on the wire: quantised messages carry a scale for each 128 (fp8) or 16 (nvfp4) elements."""
 
+NODES = 4.0
+"""That a token's experts are on at most in DeepEP's test of normal kernels (tests/test_internode.py: num_topk_groups), as DeepSeek-V3 routes."""
+
 PHASES: dict[str, tuple[type[Exchange], str]] = {"dispatch": (Dispatch, "fp8"), "combine": (Combine, "bf16")}
 """The form and the format of messages: DeepEP's own tests, from which the tables come, send fp8 and get bf16 back."""
 
@@ -34,7 +37,13 @@ def low_latency(path: Path) -> list[Samples]:
     need(frame, (*_COMMON, "dispatch_avg_t_us", "combine_avg_t_us"), path)
     return [
         Samples(
-            form, phase, format, source, f"{kernel} low-latency", _per_expert(rows, format, path), rows[f"{phase}_avg_t_us"].to_numpy(float) * 1e-6
+            form,
+            f"{phase}_low_latency",
+            format,
+            source,
+            kernel,
+            _per_expert(rows, format, path),
+            rows[f"{phase}_avg_t_us"].to_numpy(float) * 1e-6,
         )
         for source, kernel, _, rows in parts(frame)
         for phase, (form, format) in PHASES.items()
@@ -50,7 +59,7 @@ def normal(path: Path) -> list[Samples]:
         for phase, (form, format) in PHASES.items():
             seconds = 1e-6 * (rows[f"{phase}_transmit_us"] + rows[f"{phase}_notify_us"]).to_numpy(float)
             shape = _per_rank(rows, format, rows[f"{phase}_sms"].to_numpy(float), path)
-            found.append(Samples(form, phase, format, source, f"{kernel} normal", shape, seconds))
+            found.append(Samples(form, f"{phase}_normal", format, source, kernel, shape, seconds))
     return found
 
 
@@ -63,8 +72,9 @@ def _per_expert(rows: "pd.DataFrame", format: str, path: Path) -> ExchangeShape:
 def _per_rank(rows: "pd.DataFrame", format: str, units: np.ndarray, path: Path) -> ExchangeShape:
     nodes, ranks, tokens, used, own = _group(rows, format, path)
     inside = ranks / nodes
-    near = own * _distinct(ranks, used) * (inside - 1) / inside  # what comes from other nodes is passed on inside
-    far = own * _distinct(nodes, used) * (1 - 1 / nodes)
+    reached = np.minimum(nodes, NODES)
+    near = own * _distinct(reached * inside, used) * (inside - 1) / inside  # what comes from other nodes is passed on inside
+    far = own * _distinct(reached, used) * (1 - 1 / nodes)
     return ExchangeShape(ranks, nodes, tokens, own, near, far, units)
 
 
