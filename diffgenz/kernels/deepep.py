@@ -102,6 +102,18 @@ class Combine(Exchange):
     """Results back to the tokens' ranks, and added up there."""
 
 
+class NormalDispatch(Dispatch):
+    """`Dispatch` of the normal kernels, which agree with the other nodes on what comes before it is sent: several times as many hops (H100: 16)."""
+
+    far_hop: Leaf = parameter(16.0, 0.5)
+
+
+class NormalCombine(Combine):
+    """`Combine` of the normal kernels (H100: 22 hops)."""
+
+    far_hop: Leaf = parameter(22.0, 0.5)
+
+
 class ExchangeTimer(eqx.Module):
     """An `Exchange` on two levels of the network."""
 

@@ -5,7 +5,7 @@ from diffgenz.kernels.collective import AllGather, AllReduce, AllToAll
 from diffgenz.kernels.conv import CausalConv
 from diffgenz.kernels.custom_allreduce import CustomAllReduce
 from diffgenz.kernels.decode import Decode
-from diffgenz.kernels.deepep import Combine, Dispatch
+from diffgenz.kernels.deepep import Combine, Dispatch, NormalCombine, NormalDispatch
 from diffgenz.kernels.elementwise import Elementwise
 from diffgenz.kernels.experts import Experts
 from diffgenz.kernels.form import Form
@@ -35,8 +35,8 @@ FAMILIES: dict[str, type[Form]] = {
     "all_to_all": AllToAll,
     "dispatch_low_latency": Dispatch,
     "combine_low_latency": Combine,
-    "dispatch_normal": Dispatch,
-    "combine_normal": Combine,
+    "dispatch_normal": NormalDispatch,
+    "combine_normal": NormalCombine,
 }
 """The form of each family, in formats that are multiplied as they are stored."""
 

@@ -13,7 +13,7 @@ from diffgenz.calibrating.aiconfigurator.frames import need, parts
 from diffgenz.calibrating.frames import frame_of
 from diffgenz.calibrating.samples import Samples
 from diffgenz.errors import InputError
-from diffgenz.kernels.deepep import Combine, Dispatch, Exchange
+from diffgenz.kernels.families import form_of
 from diffgenz.kernels.shapes import ExchangeShape
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ SIZES = {"fp8": 1 + 4 / 128, "nvfp4": 0.5 + 1 / 16, "bf16": 2.0}
 NODES = 4.0
 """That a token's experts are on at most in DeepEP's test of normal kernels (tests/test_internode.py: num_topk_groups), as DeepSeek-V3 routes."""
 
-PHASES: dict[str, tuple[type[Exchange], str]] = {"dispatch": (Dispatch, "fp8"), "combine": (Combine, "bf16")}
-"""The form and the format of messages: DeepEP's own tests, from which the tables come, send fp8 and get bf16 back."""
+PHASES = {"dispatch": "fp8", "combine": "bf16"}
+"""The format of messages: DeepEP's own tests, from which the tables come, send fp8 and get bf16 back."""
 
 _COMMON = ("framework", "version", "kernel_source", "device", "node_num", "hidden_size", "num_token", "num_topk", "num_experts")
 
@@ -37,7 +37,7 @@ def low_latency(path: Path) -> list[Samples]:
     need(frame, (*_COMMON, "dispatch_avg_t_us", "combine_avg_t_us"), path)
     return [
         Samples(
-            form,
+            form_of(f"{phase}_low_latency", format),
             f"{phase}_low_latency",
             format,
             source,
@@ -46,7 +46,7 @@ def low_latency(path: Path) -> list[Samples]:
             rows[f"{phase}_avg_t_us"].to_numpy(float) * 1e-6,
         )
         for source, kernel, _, rows in parts(frame)
-        for phase, (form, format) in PHASES.items()
+        for phase, format in PHASES.items()
     ]
 
 
@@ -56,9 +56,10 @@ def normal(path: Path) -> list[Samples]:
     need(frame, (*_COMMON, *(f"{phase}_{what}" for phase in PHASES for what in ("sms", "transmit_us", "notify_us"))), path)
     found = []
     for source, kernel, _, rows in parts(frame):
-        for phase, (form, format) in PHASES.items():
+        for phase, format in PHASES.items():
             seconds = 1e-6 * (rows[f"{phase}_transmit_us"] + rows[f"{phase}_notify_us"]).to_numpy(float)
             shape = _per_rank(rows, format, rows[f"{phase}_sms"].to_numpy(float), path)
+            form = form_of(f"{phase}_normal", format)
             found.append(Samples(form, f"{phase}_normal", format, source, kernel, shape, seconds))
     return found
 
