@@ -4,6 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from diffgenz import Breakdown, Estimate, breakdown, estimate
 from diffgenz.hardware import Accelerator, Level, Platform
@@ -11,6 +12,8 @@ from diffgenz.smooth import HARD
 from diffgenz.topology import Fabric, Switch
 
 SHARPNESSES = (1, 2, 4, 8, HARD)
+TWO_SHARPNESSES = [8, HARD, *(pytest.param(sharpness, marks=pytest.mark.slow) for sharpness in (1, 2, 4))]
+"""All of them, where each compiles for long."""
 
 CHIP = {
     "name": "chip",

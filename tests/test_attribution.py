@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from support import assert_close, explained
+from support import TWO_SHARPNESSES, assert_close, explained
 
 from diffgenz import HARD, Parallelism, Workload, breakdown
 
 PLANS = [Parallelism(), Parallelism(4), Parallelism(16), Parallelism(1, 4), Parallelism(2, 8), Parallelism(4, 3, 2, 0.7), Parallelism(8, 1, 1, 1.0)]
 
 
-@pytest.mark.parametrize("sharpness", [8, HARD])
+@pytest.mark.parametrize("sharpness", TWO_SHARPNESSES)
 def test_rows_sum_to_the_times(sharpness, gemma_27b, cluster):
     for plan in PLANS:
         for workload in (Workload(1, 300, 20), Workload(17, 40, 5)):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import CHIP, NODE, as_double, assert_close, make_cluster, named_leaves, scaled_one_by_one, stack
+from support import CHIP, NODE, TWO_SHARPNESSES, as_double, assert_close, make_cluster, named_leaves, scaled_one_by_one, stack
 
 from diffgenz import HARD, InputError, Parallelism, Platform, Precision, Workload, estimate, load_model, load_platform
 from diffgenz.hardware import Accelerator, Level
@@ -44,7 +44,7 @@ def test_better_hardware_is_never_slower(name, double):
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
-@pytest.mark.parametrize("sharpness", [8, HARD])
+@pytest.mark.parametrize("sharpness", TWO_SHARPNESSES)
 def test_twice_as_fast_in_everything_is_twice_as_fast(system, sharpness, llama_8b):
     platform = load_platform(system, 8)
 

@@ -149,6 +149,8 @@ def test_normal_kernels_send_a_token_once_for_each_rank_and_node(tmp_path):
     own = 2 * 7168 * (1 + 4 / 128)
     _has(dispatch, ranks=32, near=own * 7 / 8, far=own * 3 / 4, lanes=20)
     assert dispatch.seconds == pytest.approx(35e-6)
+    wide, _ = normal(_table(tmp_path / "wideep_deepep_normal_perf.parquet", node_num=[8], **columns | {"num_topk": 8}))
+    _has(wide, ranks=64, far=own * 4 * (1 - (3 / 4) ** 8) * 7 / 8, near=own * 32 * (1 - (31 / 32) ** 8) * 7 / 8)  # on 4 nodes at most
     with pytest.raises(InputError, match="'node_num' has 0"):
         normal(_table(tmp_path / "wideep_deepep_normal_perf.parquet", node_num=[0], **columns))
 

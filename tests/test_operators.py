@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import SHARPNESSES, assert_close, assert_derivatives_are_differences, assert_finite
+from support import SHARPNESSES, TWO_SHARPNESSES, assert_close, assert_derivatives_are_differences, assert_finite
 
 from diffgenz.operators import (
     Kind,
@@ -178,7 +178,7 @@ def test_shares_sum_to_the_time(sharpness):
     assert_close(sum(operator_shares([tie], machine, sharpness))[0], operators_time([tie], machine, sharpness), 1e-6)
 
 
-@pytest.mark.parametrize("sharpness", [8, HARD])
+@pytest.mark.parametrize("sharpness", TWO_SHARPNESSES)
 def test_derivatives_by_rates_and_shapes_equal_finite_differences_to_second_order(sharpness, double):
     assert_derivatives_are_differences(log_time(sharpness), np.zeros(9))
 

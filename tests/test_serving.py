@@ -53,7 +53,8 @@ def small():
 
 
 @pytest.mark.parametrize(
-    ("name", "plan"), [*((MODELS[0], plan) for plan in PLANS), *(pytest.param(name, PLANS[1], marks=pytest.mark.slow) for name in MODELS[1:])]
+    ("name", "plan"),
+    [*((MODELS[0], plan) for plan in PLANS), *(pytest.param(name, plan, marks=pytest.mark.slow) for name in MODELS[1:] for plan in PLANS)],
 )
 def test_options_that_change_nothing(name, plan, cluster):
     """Not chunked, not cached, one beam: exactly the plain estimate. So is a chunk of all prompts, but for the decodes it has room for."""

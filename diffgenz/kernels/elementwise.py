@@ -3,6 +3,7 @@
     t = launch + bytes / (bandwidth efficiency) (1 - cached / (1 + (bytes / c)**4)),  c = cache megabytes
 
 Operands that the kernel before has left in the last-level cache come faster: up to 1 / (1 - cached) times while they are well below its size.
+Its edge is sharp: quantisation on an L40S falls from 5.4 to 0.7 TB/s between 100 and 200 MB.
 """
 
 from typing import ClassVar
