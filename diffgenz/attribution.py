@@ -79,29 +79,42 @@ def _breakdown(
 ) -> Breakdown:
     phases = Phases.of(model, platform, workload, plan.as_structure(), precision, serving)
     machine, drafting = phases.machine, phases.drafting
-    prefill, decode = (phases.times(iteration, model, plan, sharpness) for iteration in (phases.prefill, phases.decode))
-    prefills, decodes = phases.prefill_passes(prefill), phases.decode_passes(decode)
-    ttft, tpot = (_rows(machine, *pass_, model, plan, sharpness) for pass_ in ((phases.prefill, prefills), (phases.decode, decodes)))
-    if phases.offloading is not None:
-        for rows, iteration, passes in ((ttft, phases.prefill, prefills), (tpot, phases.decode, decodes)):
-            own = iteration_times(iteration, model, machine, plan, sharpness)
+    found = []
+    for iteration, passes_of in ((phases.prefill, phases.prefill_passes), (phases.decode, phases.decode_passes)):
+        shares = operator_shares(iteration.operators, machine.rates, sharpness)
+        executing = _executing(iteration, shares)
+        passes = passes_of(phases.times(iteration, model, plan, sharpness, executing))
+        rows = _rows(machine, iteration, shares, passes, model, plan, sharpness)
+        if phases.offloading is not None:
+            own = iteration_times(iteration, model, machine, plan, sharpness, executing)
             wait = passes.layers * phases.offloading.wait(own, iteration)
             rows["offload"] = jnp.zeros(4).at[RESOURCES.index("memory")].set(wait)
+        found.append(rows)
+    ttft, tpot = found
     if phases.encoding is not None:
         ttft = _encoding_rows(phases, phases.encoding, plan, sharpness) | ttft
     if drafting is not None:
         for rows, iteration, passes in ((ttft, drafting.prefill, drafting.prefills), (tpot, drafting.decode, drafting.decodes)):
-            own = _rows(drafting.machine, iteration, passes, drafting.model, drafting.plan, sharpness)
+            shares = operator_shares(iteration.operators, drafting.machine.rates, sharpness)
+            own = _rows(drafting.machine, iteration, shares, passes, drafting.model, drafting.plan, sharpness)
             rows |= {f"draft {name}": seconds for name, seconds in own.items()}
     names = tuple(dict.fromkeys([*ttft, *tpot]))  # prefill and decode may differ: latent attention does
     seconds = [jnp.stack([rows.get(name, jnp.zeros(4)) for name in names]) for rows in (ttft, tpot)]
     return Breakdown(names, *seconds)
 
 
-def _rows(machine: Machine, iteration: Iteration, passes: Parts, model: Model, plan: Parallelism, sharpness: float) -> dict[str, Float[Array, "4"]]:
+def _executing(iteration: Iteration, shares: Shares) -> Parts:
+    """The `execution_times` that the shares of its operators add up to."""
+    seconds = shares.compute + shares.memory + shares.launch
+    first, last = len(iteration.embedding), len(iteration.embedding) + len(iteration.layers)
+    return Parts(layers=seconds[first:last].sum(), head=seconds[last:].sum(), rest=seconds[:first].sum())
+
+
+def _rows(
+    machine: Machine, iteration: Iteration, shares: Shares, passes: Parts, model: Model, plan: Parallelism, sharpness: float
+) -> dict[str, Float[Array, "4"]]:
     parts = ((iteration.embedding, passes.rest), (iteration.layers, passes.layers), (iteration.head, passes.head))
     times = jnp.stack([times for operators, times in parts for _ in operators])
-    shares = operator_shares(iteration.operators, machine.rates, sharpness)
     rows = _named(iteration.operators, shares, times)
 
     def add(name: str, times: Scalar, compute: Scalar | float, memory: Scalar | float, communication: Scalar | float, launch: Scalar) -> None:
@@ -116,9 +129,7 @@ def _rows(machine: Machine, iteration: Iteration, passes: Parts, model: Model, p
     )
     reduced = model.reductions * all_reduce
     total = reduced + exchanged + gathered + merged
-    first, last = len(iteration.embedding), len(iteration.embedding) + len(iteration.layers)
-    computing = (shares.compute + shares.memory + shares.launch)[first:last].sum()
-    shown = exposed(total, computing, plan) / jnp.maximum(total, 1e-30)
+    shown = exposed(total, _executing(iteration, shares).layers, plan) / jnp.maximum(total, 1e-30)
     launching = model.reductions * reduction_launch
     add("all_reduce", passes.layers, 0.0, 0.0, shown * (reduced - launching), shown * launching)
     if iteration.exchanges:

@@ -184,9 +184,12 @@ class Phases(eqx.Module):
             offloading,
         )
 
-    def times(self, iteration: Iteration, model: Model, plan: Parallelism, sharpness: float) -> Parts:
-        """Seconds of each part of `prefill`, `decode` or `mixed`, the wait for slower memory included."""
-        own = iteration_times(iteration, model, self.machine, plan, sharpness)
+    def times(self, iteration: Iteration, model: Model, plan: Parallelism, sharpness: float, executing: Parts | None = None) -> Parts:
+        """Seconds of each part of `prefill`, `decode` or `mixed`, the wait for slower memory included.
+
+        `executing`: the operators' `execution_times`, where they are known.
+        """
+        own = iteration_times(iteration, model, self.machine, plan, sharpness, executing)
         return own if self.offloading is None else self.offloading.slowed(own, iteration)
 
     def prefill_passes(self, times: Parts) -> Parts:

@@ -172,9 +172,19 @@ def prefill_step(workload: Workload, plan: Parallelism, precision: Precision, se
     )
 
 
-def iteration_times(iteration: Iteration, model: Model, machine: Machine, plan: Parallelism, sharpness: float = SHARPNESS) -> Parts:
-    """Seconds of each part of an iteration on one tensor-parallel rank."""
-    rates, group = machine.rates, machine.group
+def execution_times(iteration: Iteration, machine: Machine, sharpness: float = SHARPNESS) -> Parts:
+    """Seconds of the operators of each part, communication apart."""
+    parts = iteration.layers, iteration.head, iteration.embedding
+    layers, head, embedding = (operators_time(operators, machine.rates, sharpness) for operators in parts)
+    return Parts(layers=once(layers, machine.shard), head=head, rest=embedding)
+
+
+def iteration_times(
+    iteration: Iteration, model: Model, machine: Machine, plan: Parallelism, sharpness: float = SHARPNESS, executing: Parts | None = None
+) -> Parts:
+    """Seconds of each part of an iteration on one tensor-parallel rank; `executing`: its `execution_times`, where they are known."""
+    executing = executing or execution_times(iteration, machine, sharpness)
+    group = machine.group
     all_reduce = group.all_reduce(iteration.hidden_volume, sharpness) + machine.reduction_launch
     gather = group.all_gather(iteration.logits_volume, sharpness) + machine.collective_launch
     communication = model.reductions * all_reduce
@@ -182,12 +192,10 @@ def iteration_times(iteration: Iteration, model: Model, machine: Machine, plan: 
         communication = once(communication + exchange.repeats * machine.exchange_time(exchange, plan)[0], machine.shard)
     if machine.context is not None:
         communication = communication + sum(op.repeats * sum(machine.context_time(op, sharpness)) for op in iteration.layers)
-    computing = once(operators_time(iteration.layers, rates, sharpness), machine.shard)
-    embedding = operators_time(iteration.embedding, rates, sharpness) + all_reduce
     return Parts(
-        layers=computing + exposed(communication, computing, plan),
-        head=once(operators_time(iteration.head, rates, sharpness) + gather, machine.shard),
-        rest=embedding + hop_time(plan, machine.links, iteration.hidden_volume),
+        layers=executing.layers + exposed(communication, executing.layers, plan),
+        head=once(executing.head + gather, machine.shard),
+        rest=executing.rest + all_reduce + hop_time(plan, machine.links, iteration.hidden_volume),
     )
 
 

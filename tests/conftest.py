@@ -14,11 +14,9 @@ from jaxtyping import install_import_hook
 CACHE = tempfile.TemporaryDirectory(prefix="diffgenz-tests-")  # the command line keeps compiled programs there; each worker has its own
 os.environ["XDG_CACHE_HOME"] = CACHE.name
 
-FLAGS = os.environ.get("XLA_FLAGS", "")
-os.environ["XLA_FLAGS"] = f"{FLAGS} --xla_disable_hlo_passes=fusion --xla_backend_optimization_level=0"
-# compiling is most of the time: this more than halves it; benchmarks, which run apart, do fuse and optimise
-jax.jit(lambda x: x + 1)(0.0)  # reads XLA_FLAGS
-os.environ["XLA_FLAGS"] = FLAGS
+OWN_FLAGS = os.environ.get("XLA_FLAGS", "")
+os.environ["XLA_FLAGS"] = f"{OWN_FLAGS} --xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0"
+# compiling is most of the time: this halves it, in subprocesses too; benchmarks, which run apart, compile as users do
 jax.config.update("jax_enable_compilation_cache", False)  # writing programs there takes a tenth of the time, and none is read again
 gc.set_threshold(50_000)  # looking through what JAX keeps takes a tenth of the time
 

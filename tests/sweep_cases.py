@@ -75,14 +75,10 @@ def brute_front(points: np.ndarray) -> list[int]:
     return front
 
 
-UNFUSED = "--xla_disable_hlo_passes=fusion"
-"""The tests' own process has it (see conftest): others then run the same programs, equal to the bit."""
-
-
 def python(code: str, *, flags: str = "", **environment: str) -> subprocess.Popen:
-    """A Python process that has these names; `flags`: of XLA."""
+    """A Python process that has these names, and this one's XLA flags and `flags`: programs are then equal to the bit."""
     paths = os.pathsep.join([str(Path(dgz.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    setting = os.environ | {"PYTHONPATH": paths, "XLA_FLAGS": f"{UNFUSED} {flags}"} | environment
+    setting = os.environ | {"PYTHONPATH": paths, "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {flags}"} | environment
     return subprocess.Popen([sys.executable, "-c", SCRIPT + code], env=setting, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

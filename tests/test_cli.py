@@ -13,6 +13,8 @@ from diffgenz.specs import system_ids
 from diffgenz.use_case_figures import USE_CASES
 
 LLAMA = ["meta-llama/Llama-3.1-8B", "--system", "h100_sxm"]
+ROOFLINE = ["--fit", "none"]
+"""Where kernels are not the subject: programs of the roofline compile in half the time."""
 KEYS = {
     "ttft", "tpot", "end_to_end", "throughput", "tokens_per_second_per_user", "tokens_per_second_per_accelerator", "memory", "energy_per_output_token",
     "cost_per_million_output_tokens", "bound_by", "breakdown",
@@ -50,7 +52,7 @@ def test_estimate_json_is_si_and_adds_up(capsys):
 
 
 def test_context_and_sequence_parallel_ranks(capsys):
-    flags = ("--gpus", "8", "--cp", "4", "--sp", "--isl", "3000")
+    flags = (*ROOFLINE, "--gpus", "8", "--cp", "4", "--sp", "--isl", "3000")
     text, data = run(capsys, "estimate", *LLAMA, *flags), json.loads(run(capsys, "estimate", *LLAMA, *flags, "--json"))
     assert "tp 2, cp 4, pp 1, dp 1, sequence parallel;" in text
     assert (data["tensor"], data["context"], data["sequence"], data["accelerators"]) == (2, 4, True, 8)
@@ -60,7 +62,7 @@ def test_context_and_sequence_parallel_ranks(capsys):
 
 def test_serving_options(capsys):
     options = ("--chunk", "256", "--prefix-hit", "0.5", "--drafts", "3", "--acceptance", "0.5", "--beams", "2")
-    plain, served = (json.loads(run(capsys, "estimate", *LLAMA, "--batch", "4", *flags, "--json")) for flags in ((), options))
+    plain, served = (json.loads(run(capsys, "estimate", *LLAMA, *ROOFLINE, "--batch", "4", *flags, "--json")) for flags in ((), options))
     assert plain["mixed_tpot"] is None
     assert served["serving"] == {
         "chunk": 256, "prefix_hit": 0.5, "drafts": 3, "acceptance": 0.5, "tokens_per_verification": 1.875, "draft_system": None, "draft_model": None, "beams": 2,
@@ -68,11 +70,11 @@ def test_serving_options(capsys):
     }  # fmt: skip
     assert served["ttft"] < plain["ttft"]
     assert served["tpot"] < served["mixed_tpot"]
-    assert "serving: chunks of 256 tokens; 50 % of prompts cached; 3 drafts" in run(capsys, "estimate", *LLAMA, *options)
+    assert "serving: chunks of 256 tokens; 50 % of prompts cached; 3 drafts" in run(capsys, "estimate", *LLAMA, *ROOFLINE, *options)
 
 
 def test_offload_says_what_lives_where(capsys):
-    arguments = ("estimate", "meta-llama/Llama-3.1-405B", "--system", "h100_sxm", "--gpus", "8", "--offload", "weights")
+    arguments = ("estimate", "meta-llama/Llama-3.1-405B", "--system", "h100_sxm", "--gpus", "8", "--offload", "weights", *ROOFLINE)
     memory = json.loads(run(capsys, *arguments, "--json"))["memory"]
     assert memory["fits"] is True
     assert memory["offloaded"]["host"] == pytest.approx(memory["total"] - memory["capacity"], rel=1e-5)
@@ -80,13 +82,13 @@ def test_offload_says_what_lives_where(capsys):
 
 
 def test_several_batches_are_a_list_and_a_row_each(capsys):
-    arguments = ("estimate", *LLAMA, "--batch", "1", "8", "64")
+    arguments = ("estimate", *LLAMA, *ROOFLINE, "--batch", "1", "8", "64")
     assert [entry["batch"] for entry in json.loads(run(capsys, *arguments, "--json"))] == [1, 8, 64]
     assert len([line for line in run(capsys, *arguments).splitlines() if line.lstrip().startswith(("1 ", "8 ", "64 "))]) == 3
 
 
 def test_what_does_not_fit_says_what_would(capsys):
-    arguments = ("estimate", "meta-llama/Llama-3.1-405B", "--system", "h100_sxm", "--gpus", "8", "--batch", "16")
+    arguments = ("estimate", "meta-llama/Llama-3.1-405B", "--system", "h100_sxm", "--gpus", "8", "--batch", "16", *ROOFLINE)
     data = json.loads(run(capsys, *arguments, "--json"))
     assert data["memory"]["fits"] is False
     assert data["ttft"] is data["tpot"] is data["breakdown"] is None
@@ -94,13 +96,13 @@ def test_what_does_not_fit_says_what_would(capsys):
     text = run(capsys, *arguments)
     assert "does not fit" in text
     assert "fits on 16" in text
-    enough = ("estimate", "meta-llama/Llama-3.1-405B", "--system", "h100_sxm", "--gpus", "16", "--batch", "16", "--json")
+    enough = ("estimate", "meta-llama/Llama-3.1-405B", "--system", "h100_sxm", "--gpus", "16", "--batch", "16", "--json", *ROOFLINE)
     assert json.loads(run(capsys, *enough))["memory"]["fits"] is True
 
 
 def test_narrow_formats_shrink_memory(capsys):
     wide, narrow = (
-        json.loads(run(capsys, "estimate", *LLAMA, "--json", *formats))
+        json.loads(run(capsys, "estimate", *LLAMA, *ROOFLINE, "--json", *formats))
         for formats in ([], ["--weights", "fp8", "--activations", "fp8", "--kv-cache", "gear-fp8:0:0.5", "--messages", "int8"])
     )
     assert narrow["memory"]["kv_cache"] == pytest.approx(wide["memory"]["kv_cache"] * (0.5 + 0.5 / 128), rel=1e-3)
@@ -110,7 +112,9 @@ def test_narrow_formats_shrink_memory(capsys):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("metric", ["tpot", "throughput", "cost_per_million_output_tokens"])
+@pytest.mark.parametrize(
+    "metric", ["tpot", *(pytest.param(name, marks=pytest.mark.slow) for name in ("throughput", "cost_per_million_output_tokens"))]
+)
 def test_sensitivity(metric, capsys):
     data = json.loads(run(capsys, "sensitivity", *LLAMA, "--fit", "none", "--batch", "4", "--metric", metric, "--json"))
     assert data["metric"] == metric
@@ -140,7 +144,7 @@ def test_requirements_without_a_system_are_of_ideal_accelerators(capsys):
 
 
 def test_sensitivity_draws_the_largest_first(capsys):
-    bars = [line.count("█") for line in run(capsys, "sensitivity", *LLAMA, "--batch", "4").splitlines() if "█" in line]
+    bars = [line.count("█") for line in run(capsys, "sensitivity", *LLAMA, *ROOFLINE, "--batch", "4").splitlines() if "█" in line]
     assert bars == sorted(bars, reverse=True)
     assert bars[0] == 30
 

@@ -54,7 +54,9 @@ def by_name(iteration):
     return {op.name: op for op in iteration.layers}
 
 
-@pytest.mark.parametrize(("model", "serving"), [(DENSE, None), (SPARSE, Serving(chunk=500))], ids=["dense", "sparse, chunked"])
+@pytest.mark.parametrize(
+    ("model", "serving"), [pytest.param(DENSE, None, marks=pytest.mark.slow), (SPARSE, Serving(chunk=500))], ids=["dense", "sparse, chunked"]
+)
 def test_one_rank_is_no_context_parallelism(model, serving, cluster):
     """A plain 1 is None, and with it the same program; a 1 that is a leaf, as in a sweep over ranks, gives the same figures."""
     assert Parallelism(2, context=1).context is None

@@ -29,7 +29,7 @@ def fitted_cluster(library=LIBRARY):
 CHAT = Workload(batch=12, input_tokens=700, output_tokens=90)
 
 
-@pytest.mark.parametrize("model", ["llama_8b", "deepseek_v2_lite"])
+@pytest.mark.parametrize("model", [pytest.param("llama_8b", marks=pytest.mark.slow), "deepseek_v2_lite"])
 def test_a_breakdown_of_fitted_kernels_adds_up(model, request, llama_8b):
     from diffgenz import load_model
 

@@ -16,6 +16,7 @@ from diffgenz.calibrating.samples import Samples, shape_hash
 from diffgenz.calibrating.transfer import Measured, transferred
 from diffgenz.fits import fits_of, read_fits, write_fits
 from diffgenz.kernels.cached import cached
+from diffgenz.kernels.decode import Decode
 from diffgenz.kernels.elementwise import Elementwise
 from diffgenz.kernels.form import Chip
 from diffgenz.kernels.gemm import Gemm
@@ -120,6 +121,15 @@ def test_what_a_cache_holds_is_faster_and_the_rest_is_as_without():
     assert predict(CACHED, large, H100) == pytest.approx(predict(plain, large, H100), rel=1e-5)
     for shape in (small, large):
         assert (predict(CACHED, shape, H100) > np.asarray(CACHED.work(shape).bound(H100))).all()
+
+
+def test_inputs_and_outputs_of_a_product_take_their_share_of_a_cache():
+    """By hand: (100, 300) x (300, 200) in 2 B, 120 kB of weights, 60 kB of inputs, 40 kB of outputs."""
+    shape = GemmShape(100.0, 200.0, 300.0, 220e3)
+    assert float(cached(Gemm)(inputs=1.0, outputs=1.0).footprint(shape)) == pytest.approx(220e3)
+    assert float(cached(Gemm)(inputs=0.5, outputs=0.25).footprint(shape)) == pytest.approx(160e3)
+    assert list(cached(Gemm).priors()) == [*Gemm.priors(), "resident", "cache", "edge", "inputs", "outputs"]
+    assert list(cached(Decode).priors()) == [*Decode.priors(), "resident", "cache", "edge"]
 
 
 def test_an_estimate_takes_a_form_without_its_cache(tmp_path):

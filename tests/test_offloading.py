@@ -16,6 +16,8 @@ from diffgenz.served import decode_iteration, prefill_iteration
 CHAT = Workload(batch=6, input_tokens=1500, output_tokens=60)
 TIMES = ("ttft", "tpot", "end_to_end", "energy_per_output_token")
 SERVING = {what: Serving(offload=what) for what in Offload}
+ROUNDING = 3e-7
+"""Between two programs of the same sums in float32."""
 MATRICES = 32.0 * 2 * (4096 * (2 * 4096 + 2 * 1024) + 3 * 4096 * 14336)
 """B of Llama-3.1-8B's layers, norms apart, in bf16."""
 PER_TOKEN = 32.0 * 2 * 1024 * 2
@@ -44,7 +46,7 @@ def test_what_fits_is_left_alone(what, offloaded, llama_8b, cluster):
     plain = estimate(llama_8b, cluster, CHAT)
     fits = jax.tree.map(lambda leaf: leaf[0], offloaded[what, 1](*jnp.array([[100e9], [1e3], [1e9]])))
     for name in TIMES:
-        assert_close(getattr(fits, name), getattr(plain, name), rtol=0)
+        assert_close(getattr(fits, name), getattr(plain, name), rtol=ROUNDING)
     assert_close(fits.memory.total, plain.memory.total, rtol=0)
     assert_close(fits.memory.offloaded, (0.0,), rtol=0)
 
@@ -55,7 +57,7 @@ def test_infinitely_fast_memory_is_more_memory(what, offloaded, llama_8b, cluste
     capacities = jnp.array([16e9, float(plain.memory.total) - 0.4e9])
     fast = offloaded[what, 1](capacities, jnp.full(2, jnp.inf), jnp.full(2, 0.5e9))
     for name in TIMES:
-        assert_close(getattr(fast, name), jnp.broadcast_to(getattr(plain, name), 2), rtol=0)
+        assert_close(getattr(fast, name), jnp.broadcast_to(getattr(plain, name), 2), rtol=ROUNDING)
     more = estimate(llama_8b, with_memory(cluster, capacities[1] + 0.5e9), CHAT)
     assert_close(fast.memory.margin[1], more.memory.margin, rtol=1e-4)
     assert fast.memory.fits.tolist() == [False, True]

@@ -144,7 +144,9 @@ def test_it_is_vectorized_and_compiles(llama_8b):
         assert_close(jax.tree.map(lambda leaf, i=index: leaf[i], many), one, 3e-5)
 
 
-def test_gradients_agree_with_float64_differences(llama_8b, cluster, double):
+@pytest.mark.parametrize("which", [(1, 3, 6), pytest.param((0, 2, 4, 5), marks=pytest.mark.slow)])
+def test_gradients_agree_with_float64_differences(which, llama_8b, cluster, double):
+    """A bandwidth, a latency and the capacity; and the rest: each is a root of its own to compile."""
     model, platform, plan, precision = as_double(llama_8b), as_double(cluster), as_double(PLAN), as_double(Precision())
     case = as_double(CHAT)
 
@@ -160,8 +162,9 @@ def test_gradients_agree_with_float64_differences(llama_8b, cluster, double):
         )
         link = need.decode.links[0]
         numbers = (need.prefill.compute, need.decode.memory_bandwidth, link.bandwidth, link.latency, need.prefill.links[0].latency)
-        return jnp.log(jnp.stack([*numbers, need.decode.compute, need.memory_capacity]))
+        numbers += (need.decode.compute, need.memory_capacity)
+        return jnp.log(jnp.stack([numbers[index] for index in which]))
 
     step = 1e-5
-    ahead, behind = jax.jit(jax.vmap(sought))(1 + step * jnp.concatenate([jnp.eye(7), -jnp.eye(7)])).reshape(2, 7, 7)
+    ahead, behind = jax.jit(jax.vmap(sought))(1 + step * jnp.concatenate([jnp.eye(7), -jnp.eye(7)])).reshape(2, 7, len(which))
     np.testing.assert_allclose(jax.jit(jax.jacrev(sought))(jnp.ones(7)).T, (ahead - behind) / (2 * step), rtol=1e-5, atol=1e-7)

@@ -152,7 +152,7 @@ def test_formats_of_several_structures_are_searched_together():
 
 def test_nothing_fits_says_what_would():
     with pytest.raises(NoSolution, match=r"nothing fits: .*; (\d+) would hold it \(weights fp8"):
-        search(load_model("deepseek-ai/DeepSeek-V3"), make_cluster(2), Workload(1, 100, 10))
+        search(load_model("meta-llama/Llama-3.1-405B"), make_cluster(2), Workload(1, 100, 10))
     with pytest.raises(NoSolution, match="none meets the targets: the lowest tpot is .* ms, 0.001 was asked for"):
         search(load_model(LLAMA), make_cluster(1), Workload(1, 100, 10), tpot=1e-6, batches=[1, 2])
 

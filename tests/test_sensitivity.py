@@ -15,7 +15,14 @@ PLAN = Parallelism(16, 2, 1, 0.2)
 STEP = 1e-5
 
 
-@pytest.mark.parametrize("metric", ["ttft", "end_to_end", "energy_per_output_token", "cost_per_million_output_tokens", "memory.total"])
+METRICS = [
+    "end_to_end",
+    "memory.total",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("ttft", "energy_per_output_token", "cost_per_million_output_tokens")),
+]
+
+
+@pytest.mark.parametrize("metric", METRICS)
 def test_elasticities_are_the_differences(metric, gemma_27b, cluster, double):
     model, platform, workload, plan = as_double((gemma_27b, cluster, CHAT, PLAN))
     card = elasticities(model, platform, workload, plan, metric)
@@ -30,8 +37,10 @@ def test_elasticities_are_the_differences(metric, gemma_27b, cluster, double):
     assert not any(name.endswith((".size", "accelerators")) for name in card)
 
 
-@pytest.mark.parametrize("metric", ["ttft", "tpot", "end_to_end"])
-@pytest.mark.parametrize("sharpness", [2, 8])
+TIMES = [("ttft", 2), ("tpot", 8), *(pytest.param(*each, marks=pytest.mark.slow) for each in (("tpot", 2), ("ttft", 8), ("end_to_end", 8)))]
+
+
+@pytest.mark.parametrize(("metric", "sharpness"), TIMES)
 def test_elasticities_of_a_time_sum_to_one(metric, sharpness, gemma_27b, cluster):
     card = elasticities(gemma_27b, cluster, CHAT, PLAN, metric, sharpness=sharpness)
     slower = sum(value for name, value in card.items() if name.endswith("latency"))

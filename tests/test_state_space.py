@@ -24,6 +24,7 @@ BLOCKS = [MAMBA, MAMBA2, DELTA, KIMI]
 NAMES = ["mamba", "mamba2", "delta", "kimi"]
 EVERY_BLOCK = pytest.mark.parametrize("block", BLOCKS, ids=NAMES)
 SHIPPED = [name for name in model_ids() if read_config(name)[1].get("model_type") in HYBRID]
+USUAL = ("state-spaces/mamba-2.8b-hf", "ai21labs/AI21-Jamba-1.5-Mini", "ibm-granite/granite-4.0-h-tiny")
 
 
 def step(sequences=1.0, queries=1.0, context=0.0, ranks=1.0, decoding=False):
@@ -188,7 +189,7 @@ def test_an_output_gate_doubles_the_query_projection():
     assert "output_gate" in named(plain.replace(output_gate=True), step())
 
 
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", [name if name in USUAL else pytest.param(name, marks=pytest.mark.slow) for name in SHIPPED])
 def test_estimates_are_finite_and_grow_with_the_prompt(name, cluster):
     model, plan = load_model(name), Parallelism(8)
     one, two = (estimate(model, cluster, Workload(2, tokens, 20), plan) for tokens in (1000, 2000))

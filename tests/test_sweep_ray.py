@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from sweep_cases import UNFUSED, assert_same, kept, space
+from sweep_cases import assert_same, kept, space
 
 import diffgenz as dgz
 from diffgenz import InputError
@@ -38,7 +38,6 @@ def workers(monkeypatch, tmp_path_factory):
     """What workers inherit: where this module is, and a place for compiled programs."""
     places = (str(Path(__file__).parent), str(Path(dgz.__file__).parents[1]), os.environ.get("PYTHONPATH", ""))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(places))
-    monkeypatch.setenv("XLA_FLAGS", UNFUSED)
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "compiled"))
     monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     yield
