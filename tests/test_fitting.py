@@ -10,7 +10,7 @@ from fit_cases import H100, PLANTED, planted, values_of
 
 from diffgenz import InputError
 from diffgenz.calibrating.cleaning import chip_of, cleaned
-from diffgenz.calibrating.fitting import described, fit, predict
+from diffgenz.calibrating.fitting import described, finalists, fit, predict
 from diffgenz.calibrating.posterior import with_posterior
 from diffgenz.calibrating.samples import Samples, shape_hash
 from diffgenz.calibrating.transfer import Measured, transferred
@@ -93,6 +93,14 @@ def test_rows_that_cannot_be_used_are_left_out_and_counted():
     assert [why.split(" (")[0] for why in bound.dropped] == ["bound by the host"]
     with pytest.raises(InputError, match=r"table.csv: elementwise bf16: no row has a positive latency; check the latency column"):
         cleaned(small([-1.0, np.nan]), H100, "table.csv")
+
+
+def test_finalists_are_of_several_minima():
+    """A dozen points near one minimum, one near another, one nowhere: the best of each, then the rest by their losses."""
+    points = np.concatenate([np.full((12, 3), 0.1), np.full((1, 3), 4.0), np.full((1, 3), -4.0)]) + 0.01 * np.arange(14)[:, None]
+    losses = np.array([*np.linspace(1.0, 1.1, 12), 2.0, np.nan])
+    assert finalists(points, losses) == [0, 12, 1, 2, 3, 4, 5, 6]
+    assert finalists(points[:12], losses[:12]) == list(range(8))
 
 
 CACHED = cached(Gemm)(compute=0.7, memory=0.8, launch=1.2, resident=0.8, cache=40.0)

@@ -61,6 +61,19 @@ def test_rows_pad_to_a_step():
     assert times[2] > 1.05 * times[1]
 
 
+def test_rows_of_narrow_formats_pad_to_larger_tiles_too():
+    """With every padding at 1: 65 rows are 128, 129 are 256, 257 are 512; 193 to 256 are what they were."""
+    alike = {name: value for name, value in PLAIN.items() if name != "padding"} | {"quantise": NO, "scale": NO, "row": NO}
+    padded = QuantisedGemm(**alike, padding=1.0, padding_128=1.0, padding_256=1.0)
+    bare = QuantisedGemm(**alike, padding=NO, padding_128=NO, padding_256=NO)
+
+    def taken(form, m):
+        return seconds(form, GemmShape(m, 8192.0, 8192.0, 1.0))
+
+    for rows, whole in ((60.0, 64.0), (65.0, 128.0), (129.0, 256.0), (193.0, 256.0), (257.0, 512.0)):
+        assert taken(padded, rows) == pytest.approx(taken(bare, whole), rel=1e-5)
+
+
 @pytest.mark.parametrize("form", [Gemm, QuantisedGemm, Elementwise])
 @pytest.mark.parametrize("size", [1.0, 32.0, 65536.0])
 def test_times_and_gradients_are_finite_in_single_precision(form, size):

@@ -25,7 +25,10 @@ STARTS = 256
 SAMPLE = 512
 """Rows that all starts are fitted to."""
 
-FINALISTS = 4
+FINALISTS = 8
+APART = 1.0
+"""Prior standard deviations between finalists, where there are enough such: the sample may favour one minimum, and all rows another."""
+
 ROWS = 8192
 """Rows, at most, that the finalists are fitted to: beyond, parameters are known better than the form is right."""
 
@@ -67,12 +70,22 @@ def _fit(samples: Samples, hardware: Any, starts: int, seed: int) -> KernelFit:
     points = draws.normal(size=(starts, len(white.spread)))
     points[0] = 0.0
     points, losses = _minima(samples.form, points, white, rows_of(samples, hardware, fitted_to[:SAMPLE]), 20)
-    best = points[np.argsort(np.where(np.isfinite(losses), losses, np.inf))[:FINALISTS]]
+    best = points[finalists(points, losses)]
     rows = rows_of(samples, hardware, fitted_to)
     points, losses = _minima(samples.form, best, white, rows, 100)
     point = points[np.nanargmin(losses)]
     covariance = _covariance(*(np.asarray(x) for x in _slopes(samples.form, point, white, rows)))
     return described(samples, hardware, white.centre + white.spread * point, covariance * np.outer(white.spread, white.spread))
+
+
+def finalists(points: np.ndarray, losses: np.ndarray) -> list[int]:
+    """The best points that are apart from each other, then the best of the others."""
+    order = np.argsort(np.where(np.isfinite(losses), losses, np.inf)).tolist()
+    apart: list[int] = []
+    for index in order:
+        if np.isfinite(losses[index]) and all(np.linalg.norm(points[index] - points[other]) > APART for other in apart):
+            apart.append(index)
+    return list(dict.fromkeys([*apart[:FINALISTS], *order]))[:FINALISTS]
 
 
 def described(samples: Samples, hardware: Any, free: np.ndarray, covariance: np.ndarray) -> KernelFit:

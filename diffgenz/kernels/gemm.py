@@ -14,7 +14,9 @@ x tiles of a seconds each wait for every compute unit; splitting along k makes t
     t = sqrt(c**2 + (bytes / (bandwidth efficiency) (1 + stall r / x))**2) + launch
 
 `Gemm` (cuBLAS has a tile for every shape): share = 1, and the prologue adds to a. `QuantisedGemm` (a few tiles in all): with few rows, tiles are
-smaller, share = (rows**2 + full**2 / 16) / (rows**2 + full**2), and the prologue overlaps, as sqrt(a**2 + prologue**2).
+smaller, share = (rows**2 + full**2 / 16) / (rows**2 + full**2), and the prologue overlaps, as sqrt(a**2 + prologue**2). Rows are padded to 128 and 256
+too, wherever there are more than half as many. Measured kernels may be slower just above a whole tile than at the next (H100, CUTLASS: m = 257 takes
+longer than 512), so paddings may exceed 1.
 """
 
 from typing import ClassVar
@@ -92,6 +94,8 @@ class Gemm(Form):
 class QuantisedGemm(Gemm):
     """Products of narrow formats: activations are quantised (per element of m k and per row), outputs scaled (per element of m n)."""
 
+    padding_128: Leaf = parameter(0.3)
+    padding_256: Leaf = parameter(0.1)
     full: Leaf = parameter(100.0)
     quantise: Leaf = parameter(0.3)
     scale: Leaf = parameter(0.3)
@@ -102,12 +106,16 @@ class QuantisedGemm(Gemm):
         per_input, per_output, per_row = 3 * self.quantise / chip.bandwidth, 2 * self.scale / chip.bandwidth, self.row * chip.launch
 
         def timer(shape: GemmShape) -> Number:
-            rows = product.padded(shape.m)
+            m = shape.m
+            to_64, to_128, to_256 = (step * jnp.ceil(m * (1 / step)) for step in (STEP, 2 * STEP, 4 * STEP))
+            rows = m + self.padding * (to_64 - m)
+            rows = rows + self.padding_128 * jnp.where(m > STEP, to_128 - to_64, 0.0)
+            rows = rows + self.padding_256 * jnp.where(m > 2 * STEP, to_256 - to_128, 0.0)
             square = rows * rows
             small, large = square + SMALLEST * full, square + full
             x = product.tiles(rows, shape.n) * large * inverse(small)
             a = hypotenuse(shape.k * product.per_depth * small * inverse(large), product.prologue)
-            return product(shape, x, a) + shape.m * (shape.k * per_input + shape.n * per_output + per_row)
+            return product(shape, x, a) + m * (shape.k * per_input + shape.n * per_output + per_row)
 
         return timer
 
