@@ -14,9 +14,9 @@ x tiles of a seconds each wait for every compute unit; splitting along k makes t
     t = sqrt(c**2 + (bytes / (bandwidth efficiency) (1 + stall r / x))**2) + launch
 
 `Gemm` (cuBLAS has a tile for every shape): share = 1, and the prologue adds to a. `QuantisedGemm` (a few tiles in all): with few rows, tiles are
-smaller, share = (rows**2 + full**2 / 16) / (rows**2 + full**2), and the prologue overlaps, as sqrt(a**2 + prologue**2). Rows are padded to 128 and 256
-too, wherever there are more than half as many. Measured kernels may be slower just above a whole tile than at the next (H100, CUTLASS: m = 257 takes
-longer than 512), so paddings may exceed 1.
+smaller, share = (rows**2 + full**2 / 16) / (rows**2 + full**2), and the prologue overlaps, as sqrt(a**2 + prologue**2). More than 64 rows are padded
+to 128 too, more than 128 to 256. Kernels may be slower just above a whole tile than at the next (H100, CUTLASS: m = 257 takes longer than 512), so
+paddings may exceed 1.
 """
 
 from typing import ClassVar
