@@ -82,11 +82,10 @@ def _breakdown(
     found = []
     for iteration, passes_of in ((phases.prefill, phases.prefill_passes), (phases.decode, phases.decode_passes)):
         shares = operator_shares(iteration.operators, machine.rates, sharpness)
-        executing = _executing(iteration, shares)
-        passes = passes_of(phases.times(iteration, model, plan, sharpness, executing))
+        own = iteration_times(iteration, model, machine, plan, sharpness, _executing(iteration, shares))
+        passes = passes_of(phases.slowed(own, iteration))
         rows = _rows(machine, iteration, shares, passes, model, plan, sharpness)
         if phases.offloading is not None:
-            own = iteration_times(iteration, model, machine, plan, sharpness, executing)
             wait = passes.layers * phases.offloading.wait(own, iteration)
             rows["offload"] = jnp.zeros(4).at[RESOURCES.index("memory")].set(wait)
         found.append(rows)

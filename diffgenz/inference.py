@@ -184,13 +184,13 @@ class Phases(eqx.Module):
             offloading,
         )
 
-    def times(self, iteration: Iteration, model: Model, plan: Parallelism, sharpness: float, executing: Parts | None = None) -> Parts:
-        """Seconds of each part of `prefill`, `decode` or `mixed`, the wait for slower memory included.
+    def times(self, iteration: Iteration, model: Model, plan: Parallelism, sharpness: float) -> Parts:
+        """Seconds of each part of `prefill`, `decode` or `mixed`, the wait for slower memory included."""
+        return self.slowed(iteration_times(iteration, model, self.machine, plan, sharpness), iteration)
 
-        `executing`: the operators' `execution_times`, where they are known.
-        """
-        own = iteration_times(iteration, model, self.machine, plan, sharpness, executing)
-        return own if self.offloading is None else self.offloading.slowed(own, iteration)
+    def slowed(self, times: Parts, iteration: Iteration) -> Parts:
+        """`times` of `iteration` with the wait for slower memory, where something may live there."""
+        return times if self.offloading is None else self.offloading.slowed(times, iteration)
 
     def prefill_passes(self, times: Parts) -> Parts:
         """How often each part of `prefill` counts in the time to first token."""

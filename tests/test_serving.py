@@ -249,13 +249,16 @@ def test_slopes_are_the_differences(gemma_27b, small, cluster, double):
         assert_close(slopes[index][0], (up - down) / (2e-5 * value), rtol=1e-5, atol=1e-9)
 
 
-def test_elasticities_of_a_time_sum_to_one(llama_8b, small, cluster):
+@pytest.mark.parametrize("metric", ["ttft", "mixed_tpot", pytest.param("tpot", marks=pytest.mark.slow)])
+def test_elasticities_of_a_time_sum_to_one(metric, llama_8b, small, cluster):
     serving = Serving(700, 0.3, Speculation(3, 0.6, small), 2)
-    for metric in ("ttft", "mixed_tpot"):
-        card = elasticities(llama_8b, cluster, CHAT, PLANS[1], metric, serving=serving)
-        slower = sum(value for name, value in card.items() if name.endswith("latency"))
-        faster = sum(value for name, value in card.items() if "peak" in name or name.endswith("bandwidth"))
-        assert_close(slower - faster, 1.0, rtol=1e-5)
+    card = elasticities(llama_8b, cluster, CHAT, PLANS[1], metric, serving=serving)
+    slower = sum(value for name, value in card.items() if name.endswith("latency"))
+    faster = sum(value for name, value in card.items() if "peak" in name or name.endswith("bandwidth"))
+    assert_close(slower - faster, 1.0, rtol=1e-5)
+
+
+def test_an_elasticity_of_what_chunks_alone_have_needs_chunks(llama_8b, cluster):
     with pytest.raises(InputError, match="mixed_tpot needs chunked prefill"):
         elasticities(llama_8b, cluster, CHAT, metric="mixed_tpot")
 

@@ -107,8 +107,8 @@ class QuantisedGemm(Gemm):
 
         def timer(shape: GemmShape) -> Number:
             m = shape.m
-            to_64, to_128, to_256 = (step * jnp.ceil(m * (1 / step)) for step in (STEP, 2 * STEP, 4 * STEP))
-            rows = m + self.padding * (to_64 - m)
+            to_64, to_128, to_256 = (_rounded_up(m, step) for step in (STEP, 2 * STEP, 4 * STEP))
+            rows = product.padded(m)
             rows = rows + self.padding_128 * jnp.where(m > STEP, to_128 - to_64, 0.0)
             rows = rows + self.padding_256 * jnp.where(m > 2 * STEP, to_256 - to_128, 0.0)
             square = rows * rows
@@ -118,6 +118,10 @@ class QuantisedGemm(Gemm):
             return product(shape, x, a) + m * (shape.k * per_input + shape.n * per_output + per_row)
 
         return timer
+
+
+def _rounded_up(m: Number, step: float) -> Number:
+    return step * jnp.ceil(m * (1 / step))
 
 
 class Product(eqx.Module):
@@ -141,7 +145,7 @@ class Product(eqx.Module):
 
     def padded(self, m: Number) -> Number:
         """Rows that are worked on."""
-        return m + self.padding * (STEP * jnp.ceil(m * (1 / STEP)) - m)
+        return m + self.padding * (_rounded_up(m, STEP) - m)
 
     def tiles(self, rows: Number, n: Number) -> Number:
         """Full tiles per compute unit."""
