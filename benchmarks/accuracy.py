@@ -20,15 +20,15 @@ from report import Report, parser_of
 sys.path.insert(0, str(Path(__file__).parent.parent / "calibration"))
 from refit import SYSTEMS, data_folder, kernels_of
 
+from diffgenz.calibrating.calibrate import usable_rows
 from diffgenz.calibrating.fitting import Errors, fit, predict
-from diffgenz.calibrating.run import usable_rows
 from diffgenz.calibrating.samples import Samples
-from diffgenz.fits import KernelFit, fit_path, read_fits
+from diffgenz.core.smooth import Leaf
+from diffgenz.hardware.specs import read_spec
+from diffgenz.kernels.fits import KernelFit, fit_path, read_fits
 from diffgenz.kernels.form import Form, Timer, Work, parameter
 from diffgenz.kernels.shapes import Number
-from diffgenz.smooth import Leaf
-from diffgenz.specs import read_spec
-from diffgenz.tables import table
+from diffgenz.ui.tables import table
 
 
 class Target(NamedTuple):
@@ -42,17 +42,38 @@ class Target(NamedTuple):
 
     def meant(self, row: dict[str, Any]) -> bool:
         """Whether a row of the report is held to it."""
-        return all(row[name].startswith(getattr(self, name)) for name in ("family", "format", "system", "source"))
+        return all(
+            row[name].startswith(getattr(self, name))
+            for name in ("family", "format", "system", "source")
+        )
 
 
 TARGETS = [
-    *(Target("gemm", "bf16", system, "", error) for system, error in (("h100", 6.5), ("h200", 6.5), ("b200", 7.5), ("a100", 8.0))),
+    *(
+        Target("gemm", "bf16", system, "", error)
+        for system, error in (("h100", 6.5), ("h200", 6.5), ("b200", 7.5), ("a100", 8.0))
+    ),
     *(Target("gemm", format, "", "", error) for format, error in (("fp8", 9.0), ("nvfp4", 7.0))),
-    *(Target("decode", "bf16", system, "", error) for system, error in (("h100", 9.5), ("h200", 9.5), ("b200", 7.0), ("a100", 13.0))),
-    *(Target("prefill", "bf16", system, "", error) for system, error in (("h100", 8.0), ("h200", 8.0), ("b200", 8.0), ("a100", 7.0))),
-    *(Target("experts", "fp8_block", "", software, error) for software, error in (("trtllm", 8.0), ("sglang", 9.0), ("vllm", 10.0))),
-    *(Target("experts", format, "", "", error) for format, error in (("nvfp4", 12.0), ("bf16", 16.0))),
-    *(Target(family, "", "", "nccl", 8.0) for family in ("all_reduce", "all_gather", "reduce_scatter", "all_to_all")),
+    *(
+        Target("decode", "bf16", system, "", error)
+        for system, error in (("h100", 9.5), ("h200", 9.5), ("b200", 7.0), ("a100", 13.0))
+    ),
+    *(
+        Target("prefill", "bf16", system, "", error)
+        for system, error in (("h100", 8.0), ("h200", 8.0), ("b200", 8.0), ("a100", 7.0))
+    ),
+    *(
+        Target("experts", "fp8_block", "", software, error)
+        for software, error in (("trtllm", 8.0), ("sglang", 9.0), ("vllm", 10.0))
+    ),
+    *(
+        Target("experts", format, "", "", error)
+        for format, error in (("nvfp4", 12.0), ("bf16", 16.0))
+    ),
+    *(
+        Target(family, "", "", "nccl", 8.0)
+        for family in ("all_reduce", "all_gather", "reduce_scatter", "all_to_all")
+    ),
     *(Target(family, "", "", "", 10.0) for family in ("dispatch", "combine")),
 ]
 
@@ -79,14 +100,22 @@ class TwoEfficiencies(Form):
 
     def on(self, hardware: Any, /) -> Timer:
         launch = self.launch * hardware.launch
-        return lambda shape: ((shape.computing / self.compute) ** 8 + (shape.moving / self.memory) ** 8) ** 0.125 + launch
+        return lambda shape: (
+            ((shape.computing / self.compute) ** 8 + (shape.moving / self.memory) ** 8) ** 0.125
+            + launch
+        )
 
 
 def floor_of(samples: Samples, hardware: Any) -> Floor:
     """The peak roofline of each row, its two parts where the family has them."""
     work = samples.form.work(samples.shape)
     if isinstance(work, Work):
-        return Floor(*(np.broadcast_to(np.asarray(x, float), len(samples)) for x in (work.flops / hardware.flops, work.moved / hardware.bandwidth)))
+        return Floor(
+            *(
+                np.broadcast_to(np.asarray(x, float), len(samples))
+                for x in (work.flops / hardware.flops, work.moved / hardware.bandwidth)
+            )
+        )
     return Floor(np.zeros(len(samples)), np.asarray(work.bound(hardware), float))
 
 
@@ -103,20 +132,33 @@ def boosted(samples: Samples) -> Errors | None:
     return Errors.of(np.exp(trees.predict(features[test])), samples.seconds[test])
 
 
-def measured(systems: tuple[str, ...], data: Path, families: tuple[str, ...]) -> Iterator[tuple[str, Samples, Any]]:
+def measured(
+    systems: tuple[str, ...], data: Path, families: tuple[str, ...]
+) -> Iterator[tuple[str, Samples, Any]]:
     """The cleaned rows of each kernel, and what it runs on."""
     for system in systems:
         for path, samples in kernels_of(system, data):
             if not families or samples.family in families:
-                usable = usable_rows(samples, read_spec(system), path, lambda words: print(f"left out: {words}", file=sys.stderr))
+                usable = usable_rows(
+                    samples,
+                    read_spec(system),
+                    path,
+                    lambda words: print(f"left out: {words}", file=sys.stderr),
+                )
                 if usable is not None and usable[0].held_out.any():
                     yield system, *usable
 
 
-def row_of(system: str, samples: Samples, hardware: Any, starts: int, shipped: list[KernelFit]) -> tuple[dict[str, Any], np.ndarray]:
+def row_of(
+    system: str, samples: Samples, hardware: Any, starts: int, shipped: list[KernelFit]
+) -> tuple[dict[str, Any], np.ndarray]:
     """One line of the table, and the model's seconds for every row. `shipped`: fits that are taken where they are of these rows."""
     begin = time.perf_counter()
-    known = [each for each in shipped if (each.data, each.kernel, each.form) == (samples.digest, samples.kernel, samples.form)]
+    known = [
+        each
+        for each in shipped
+        if (each.data, each.kernel, each.form) == (samples.digest, samples.kernel, samples.form)
+    ]
     ours = known[0] if known else fit(samples, hardware, starts=starts)
     seconds = None if known else time.perf_counter() - begin
     test, floor = samples.held_out, floor_of(samples, hardware)
@@ -148,17 +190,37 @@ def fit_as(samples: Samples, hardware: Any, test: np.ndarray) -> Errors:
     """Errors of baseline (b) on the rows that the others are judged by, fitted to the rest."""
     train = samples.only(~test)
     found = fit(train, hardware, starts=8)
-    return Errors.of(predict(found.fitted, samples.only(test).shape, hardware), samples.seconds[test])
+    return Errors.of(
+        predict(found.fitted, samples.only(test).shape, hardware), samples.seconds[test]
+    )
 
 
 def main() -> None:
     """Run it."""
-    parser = parser_of(__doc__, quick="matrix products and decode attention on H100 alone, 16 starts")
-    parser.add_argument("--data", type=Path, default=data_folder(), help="a folder per system (default: those of the installed aiconfigurator-core)")
-    parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), choices=list(SYSTEMS), help="(default: all)")
-    parser.add_argument("--shipped", action="store_true", help="take the shipped fits of the very same rows: only the baselines are fitted")
+    parser = parser_of(
+        __doc__, quick="matrix products and decode attention on H100 alone, 16 starts"
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=data_folder(),
+        help="a folder per system (default: those of the installed aiconfigurator-core)",
+    )
+    parser.add_argument(
+        "--systems", nargs="+", default=list(SYSTEMS), choices=list(SYSTEMS), help="(default: all)"
+    )
+    parser.add_argument(
+        "--shipped",
+        action="store_true",
+        help="take the shipped fits of the very same rows: only the baselines are fitted",
+    )
     parser.add_argument("--families", nargs="+", default=[], help="kernel families (default: all)")
-    parser.add_argument("--plots", type=Path, metavar="DIR", help="draw predicted against measured, and residuals against every column of the shape")
+    parser.add_argument(
+        "--plots",
+        type=Path,
+        metavar="DIR",
+        help="draw predicted against measured, and residuals against every column of the shape",
+    )
     options = parser.parse_args()
     if options.data is None:
         sys.exit("no tables: pip install aiconfigurator-core==0.12.0, or give --data")
@@ -167,7 +229,9 @@ def main() -> None:
         systems, families, starts = ("h100_sxm",), ("gemm", "decode"), 16
     report, lines = Report(), []
     for system, samples, hardware in measured(systems, options.data, families):
-        shipped = read_fits(fit_path(system))[1] if options.shipped and fit_path(system).is_file() else []
+        shipped = (
+            read_fits(fit_path(system))[1] if options.shipped and fit_path(system).is_file() else []
+        )
         row, predicted = row_of(system, samples, hardware, starts, shipped)
         report.rows.append(row)
         lines.append(line_of(row))
@@ -176,8 +240,25 @@ def main() -> None:
             from accuracy_plots import draw
 
             draw(row, samples, predicted, options.plots)
-    header = ("system", "family", "format", "source", "kernel", "rows", "par.", "mean %", "median %", "in 80 %", "peak", "2 eff.", "trees", "fit s")
-    print("Held-out errors, mean absolute %, beside (a) the peak roofline, (b) 2 efficiencies and launch, (c) boosted trees:\n")
+    header = (
+        "system",
+        "family",
+        "format",
+        "source",
+        "kernel",
+        "rows",
+        "par.",
+        "mean %",
+        "median %",
+        "in 80 %",
+        "peak",
+        "2 eff.",
+        "trees",
+        "fit s",
+    )
+    print(
+        "Held-out errors, mean absolute %, beside (a) the peak roofline, (b) 2 efficiencies and launch, (c) boosted trees:\n"
+    )
     print(table(header, lines, "lllll"))
     check(report)
     report.finish(options.json)
@@ -185,7 +266,14 @@ def main() -> None:
 
 def line_of(row: dict[str, Any]) -> tuple[str, ...]:
     """A row for people."""
-    errors = [row["mean"], row["median"], row["coverage"], row["peak_mean"], row["roofline_mean"], row["trees_mean"]]
+    errors = [
+        row["mean"],
+        row["median"],
+        row["coverage"],
+        row["peak_mean"],
+        row["roofline_mean"],
+        row["trees_mean"],
+    ]
     shown = ["-" if error is None else f"{100 * error:.1f}" for error in errors]
     names = (row["system"], row["family"], row["format"], row["source"], row["kernel"][:24])
     seconds = "-" if row["fit_seconds"] is None else f"{row['fit_seconds']:.1f}"
@@ -197,12 +285,26 @@ def check(report: Report) -> None:
     for row in report.rows:
         for target in TARGETS:
             if target.meant(row):
-                name = " ".join(row[key] for key in ("family", "format", "system", "source")) + f" {row['kernel'][:20]}"
+                name = (
+                    " ".join(row[key] for key in ("family", "format", "system", "source"))
+                    + f" {row['kernel'][:20]}"
+                )
                 report.check(name, 100 * row["mean"], "%", target.error)
     if report.rows:
         large = [row["coverage"] for row in report.rows if row["rows"] >= 1000]
-        report.check("lowest coverage of nominal 80 % intervals, 1000 rows or more", 100 * min(large, default=np.nan), "%", 70, at_least=True)
-        report.check("highest coverage of nominal 80 % intervals, 1000 rows or more", 100 * max(large, default=np.nan), "%", 90)
+        report.check(
+            "lowest coverage of nominal 80 % intervals, 1000 rows or more",
+            100 * min(large, default=np.nan),
+            "%",
+            70,
+            at_least=True,
+        )
+        report.check(
+            "highest coverage of nominal 80 % intervals, 1000 rows or more",
+            100 * max(large, default=np.nan),
+            "%",
+            90,
+        )
     seconds = [row["fit_seconds"] for row in report.rows if row["fit_seconds"] is not None]
     if seconds:
         report.check("slowest fit", max(seconds), "s", 60)

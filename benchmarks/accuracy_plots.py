@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from diffgenz.calibrating.samples import Samples
-from diffgenz.plots import figure_for, save_figure
+from diffgenz.ui.plots.figure import figure_for, save_figure
 
 MOST_POINTS = 4000
 WORST = 60  # %: larger errors are drawn at the edge
@@ -15,12 +15,18 @@ WORST = 60  # %: larger errors are drawn at the edge
 def draw(row: dict[str, Any], samples: Samples, predicted: np.ndarray, folder: Path) -> None:
     """Save system-family-format-source.png: held-out rows, at most `MOST_POINTS` of them."""
     folder.mkdir(parents=True, exist_ok=True)
-    names = [row[key].replace("/", "-") for key in ("system", "family", "format", "source", "kernel")]
+    names = [
+        row[key].replace("/", "-") for key in ("system", "family", "format", "source", "kernel")
+    ]
     path = folder / f"{'_'.join(names)[:100]}.png"
     rows = np.flatnonzero(samples.held_out)
     rows = np.random.default_rng(0).permutation(rows)[:MOST_POINTS]
     measured, model = samples.seconds[rows], predicted[rows]
-    varying = [(name, column[rows]) for name, column in zip(samples.shape._fields, samples.shape, strict=True) if len(np.unique(column)) > 1]
+    varying = [
+        (name, column[rows])
+        for name, column in zip(samples.shape._fields, samples.shape, strict=True)
+        if len(np.unique(column)) > 1
+    ]
     figure = figure_for(path)
     columns = 4
     lines = -(-(len(varying) + 1) // columns)
@@ -29,16 +35,37 @@ def draw(row: dict[str, Any], samples: Samples, predicted: np.ndarray, folder: P
     axes[0].plot(measured * 1e6, model * 1e6, ".", markersize=2, alpha=0.4)
     ends = [measured.min() * 1e6, measured.max() * 1e6]
     axes[0].plot(ends, ends, color="0.3", linewidth=1)
-    axes[0].set(xscale="log", yscale="log", xlabel="measured, us", ylabel="model, us", title=f"mean error {100 * row['mean']:.1f} %")
+    axes[0].set(
+        xscale="log",
+        yscale="log",
+        xlabel="measured, us",
+        ylabel="model, us",
+        title=f"mean error {100 * row['mean']:.1f} %",
+    )
     residuals = 100 * (model / measured - 1)
     for axis, (name, column) in zip(axes[1:], varying, strict=False):
-        axis.plot(column + (column.min() == 0), np.clip(residuals, -WORST, WORST), ".", markersize=2, alpha=0.3)
+        axis.plot(
+            column + (column.min() == 0),
+            np.clip(residuals, -WORST, WORST),
+            ".",
+            markersize=2,
+            alpha=0.3,
+        )
         axis.axhline(0, color="0.3", linewidth=1)
-        axis.set(xscale="log", xlabel=name, ylabel="model - measured, %", ylim=(-WORST - 2, WORST + 2))
+        axis.set(
+            xscale="log", xlabel=name, ylabel="model - measured, %", ylim=(-WORST - 2, WORST + 2)
+        )
         axis.xaxis.set_minor_formatter("")
     for axis in axes[len(varying) + 1 :]:
         axis.set_visible(False)
     beyond = 100 * np.mean(np.abs(residuals) > WORST)
-    figure.suptitle(f"{', '.join(names)}" + (f"; {beyond:.1f} % of rows are off by more than {WORST} %, and drawn there" if beyond else ""))
+    figure.suptitle(
+        f"{', '.join(names)}"
+        + (
+            f"; {beyond:.1f} % of rows are off by more than {WORST} %, and drawn there"
+            if beyond
+            else ""
+        )
+    )
     figure.tight_layout()
     save_figure(figure, path)

@@ -13,11 +13,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from report import Report, parser_of, seconds_of
-from throughput import REFERENCE, Configuration, Program, columns, configuration, metrics_of, objective, rate_row, timing_of
+from throughput import (
+    REFERENCE,
+    Configuration,
+    Program,
+    columns,
+    configuration,
+    metrics_of,
+    objective,
+    rate_row,
+    timing_of,
+)
 
 import diffgenz as dgz
 from diffgenz.kernels.library import Library
-from diffgenz.tables import number, table
+from diffgenz.ui.tables import number, table
 
 SYSTEM = "h100_sxm"
 FAMILIES = ("gemm", "prefill", "decode", "elementwise", "all_reduce")
@@ -38,7 +48,9 @@ def drawn(count: int, seed: int) -> Numbers:
 def calibrated(numbers: Numbers) -> Configuration:
     """The records of one configuration, its kernels fitted."""
     model, platform, workload, plan, precision = configuration(numbers[0])
-    accelerator = platform.accelerator.replace(kernels=numbers[1], compute_units=numbers[0]["units"])
+    accelerator = platform.accelerator.replace(
+        kernels=numbers[1], compute_units=numbers[0]["units"]
+    )
     return model, platform.replace(accelerator=accelerator), workload, plan, precision
 
 
@@ -65,7 +77,11 @@ def hardware_gradient(numbers: Numbers) -> dgz.Platform:
     bare = platform.replace(accelerator=platform.accelerator.replace(kernels=None))
 
     def of(hardware: dgz.Platform) -> Any:
-        return objective(hardware.replace(accelerator=hardware.accelerator.replace(kernels=kernels)), model, *rest)
+        return objective(
+            hardware.replace(accelerator=hardware.accelerator.replace(kernels=kernels)),
+            model,
+            *rest,
+        )
 
     return jax.grad(of)(bare)
 
@@ -81,7 +97,10 @@ def forward_error(count: int) -> float:
     ours = jax.jit(jax.vmap(estimate))(cast(numbers, jnp.float32))
     with jax.enable_x64(True):
         exact = jax.jit(jax.vmap(estimate))(cast(cast_to_single(numbers), jnp.float64))
-    return max(float(np.max(np.abs(np.asarray(ours[name], np.float64) / np.asarray(exact[name]) - 1))) for name in exact)
+    return max(
+        float(np.max(np.abs(np.asarray(ours[name], np.float64) / np.asarray(exact[name]) - 1)))
+        for name in exact
+    )
 
 
 def cast_to_single(numbers: Numbers) -> Numbers:
@@ -99,19 +118,33 @@ def gradient_error(count: int) -> float:
         wide = cast(numbers, jnp.float64)
         model, platform, *rest = jax.vmap(calibrated)(wide)
         paths, structure = jax.tree_util.tree_flatten_with_path(platform)
-        moving = [not jax.tree_util.keystr(path).endswith((".size", ".accelerators")) for path, _ in paths]  # the others are structure
+        moving = [
+            not jax.tree_util.keystr(path).endswith((".size", ".accelerators")) for path, _ in paths
+        ]  # the others are structure
         leaves = [leaf for _, leaf in paths]
         value = jax.jit(jax.vmap(objective))
         for _ in range(8):
             direction = [random.normal(size=count) * move for move in moving]
             ends = [
-                value(jax.tree.unflatten(structure, [x * np.exp(sign * step * d) for x, d in zip(leaves, direction, strict=True)]), model, *rest)
+                value(
+                    jax.tree.unflatten(
+                        structure,
+                        [
+                            x * np.exp(sign * step * d)
+                            for x, d in zip(leaves, direction, strict=True)
+                        ],
+                    ),
+                    model,
+                    *rest,
+                )
                 for sign in (1, -1)
             ]
             exact = np.asarray(ends[0] - ends[1]) / (2 * step)
             parts = zip(jax.tree.leaves(slopes), leaves, direction, strict=True)
             ours = sum(np.asarray(slope, np.float64) * np.asarray(x) * d for slope, x, d in parts)
-            worst = max(worst, float(np.max(np.abs(ours - exact) / np.maximum(np.abs(exact), 0.01))))
+            worst = max(
+                worst, float(np.max(np.abs(ours - exact) / np.maximum(np.abs(exact), 0.01)))
+            )
     return worst
 
 
@@ -135,15 +168,40 @@ def main() -> None:
     timings = {name: timing_of(each) for name, each in seconds.items()}
     report.rows = [rate_row(name, REFERENCE, timing) for name, timing in timings.items()]
     base = timings["calibrated estimate"].median
-    report.check("calibrated estimates, everything varying", REFERENCE / base / 1e6, "M/s", 10, at_least=True)
-    report.check("hardware gradient over estimate", timings["hardware gradient"].median / base, "x", 7)
-    report.check("gradient of hardware and parameters over estimate", timings["gradient of hardware and parameters"].median / base, "x", 7)
+    report.check(
+        "calibrated estimates, everything varying", REFERENCE / base / 1e6, "M/s", 10, at_least=True
+    )
+    report.check(
+        "hardware gradient over estimate", timings["hardware gradient"].median / base, "x", 7
+    )
+    report.check(
+        "gradient of hardware and parameters over estimate",
+        timings["gradient of hardware and parameters"].median / base,
+        "x",
+        7,
+    )
     numerical = eqx.filter(ends["gradient of hardware and parameters"], eqx.is_array)
     finite = np.mean([np.isfinite(np.asarray(leaf)).mean() for leaf in jax.tree.leaves(numerical)])
     report.check("finite gradients", 100 * float(finite), "%", 100, at_least=True)
-    report.check("float32 against float64", forward_error(2_000 if options.quick else 100_000), "relative", 1e-5)
-    report.check("gradient against float64 differences", gradient_error(50 if options.quick else 1_000), "relative", 1e-3)
-    cells = [(r["name"], *(number(r[key]) for key in ("per_second", "per_second_slowest", "per_second_fastest"))) for r in report.rows]
+    report.check(
+        "float32 against float64",
+        forward_error(2_000 if options.quick else 100_000),
+        "relative",
+        1e-5,
+    )
+    report.check(
+        "gradient against float64 differences",
+        gradient_error(50 if options.quick else 1_000),
+        "relative",
+        1e-3,
+    )
+    cells = [
+        (
+            r["name"],
+            *(number(r[key]) for key in ("per_second", "per_second_slowest", "per_second_fastest")),
+        )
+        for r in report.rows
+    ]
     print(table(("at 1e5 a call", "per second", "slowest", "fastest"), cells, "l"))
     report.finish(options.json)
 

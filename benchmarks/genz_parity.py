@@ -16,7 +16,7 @@ from typing import Any
 from genz.parity import Malformed, Outcome, compare, read_rows
 from report import Report, parser_of
 
-from diffgenz.tables import table
+from diffgenz.ui.tables import table
 
 PRIMITIVE_TOLERANCE, MODEL_TOLERANCE = 1e-6, 1e-5
 REQUIRED = ("primitives", "dense models", "all models")
@@ -28,8 +28,12 @@ Line = tuple[object, ...]
 def main(arguments: Sequence[str] | None = None) -> None:
     """Compare, print, write."""
     parser = parser_of(__doc__, "the same: all rows take seconds")
-    parser.add_argument("operators", type=Path, help="genz_operators.jsonl, or others in its format")
-    parser.add_argument("estimates", type=Path, help="genz_estimates.jsonl, or others in its format")
+    parser.add_argument(
+        "operators", type=Path, help="genz_operators.jsonl, or others in its format"
+    )
+    parser.add_argument(
+        "estimates", type=Path, help="genz_estimates.jsonl, or others in its format"
+    )
     options = parser.parse_args(arguments)
     started = time.perf_counter()
     try:
@@ -50,7 +54,10 @@ def report_of(outcomes: Sequence[Outcome]) -> Report:
         "primitives": ([o for o in outcomes if o.kind == "primitive"], PRIMITIVE_TOLERANCE),
         "dense models": ([o for o in ok if o.family == "dense"], MODEL_TOLERANCE),
         "all models": (ok, MODEL_TOLERANCE),
-        "models that do not fit": ([o for o in models if o.status == "does_not_fit"], MODEL_TOLERANCE),
+        "models that do not fit": (
+            [o for o in models if o.status == "does_not_fit"],
+            MODEL_TOLERANCE,
+        ),
         "operators in models": ([o for o in outcomes if o.kind == "op_in_model"], MODEL_TOLERANCE),
         "searches": ([o for o in outcomes if o.kind == "search"], MODEL_TOLERANCE),
     }
@@ -59,17 +66,28 @@ def report_of(outcomes: Sequence[Outcome]) -> Report:
         if error is not None:
             report.check(f"{name}: largest relative error", error, "", tolerance)
         if group or name in REQUIRED:
-            report.check(f"{name}: rows covered", sum(o.covered for o in group), "rows", max(len(group), 1), at_least=True)
+            report.check(
+                f"{name}: rows covered",
+                sum(o.covered for o in group),
+                "rows",
+                max(len(group), 1),
+                at_least=True,
+            )
     return report
 
 
 def as_row(outcome: Outcome) -> dict[str, Any]:
     """An outcome as JSON; of operators in models, which have a hundred quantities, the largest error only."""
-    row = outcome._asdict() | {"covered": outcome.covered, "error": outcome.headline if outcome.covered else None}
+    row = outcome._asdict() | {
+        "covered": outcome.covered,
+        "error": outcome.headline if outcome.covered else None,
+    }
     return row | ({"errors": {}} if outcome.kind == "op_in_model" else {})
 
 
-def largest(outcomes: Iterable[Outcome], error: Callable[[Outcome], float] = lambda o: o.headline) -> float | None:
+def largest(
+    outcomes: Iterable[Outcome], error: Callable[[Outcome], float] = lambda o: o.headline
+) -> float | None:
     """The largest error of the covered ones; None where there are none."""
     return max((error(outcome) for outcome in outcomes if outcome.covered), default=None)
 
@@ -77,7 +95,11 @@ def largest(outcomes: Iterable[Outcome], error: Callable[[Outcome], float] = lam
 def print_tables(outcomes: Sequence[Outcome]) -> None:
     """Everything but the checks."""
     models = [o for o in outcomes if o.kind == "estimate" and o.status != "error"]
-    print_table("Primitives, and other rows of operators", "ll", by_kind([o for o in outcomes if o.kind != "estimate"]))
+    print_table(
+        "Primitives, and other rows of operators",
+        "ll",
+        by_kind([o for o in outcomes if o.kind != "estimate"]),
+    )
     print_table("Whole models: largest relative error", "lll", by_phase(models))
     print_table("Quirks: whole models that have them", "l", by_quirk(models))
     print_table("Not covered", "llrl", by_reason(outcomes))
@@ -96,7 +118,12 @@ def by_kind(outcomes: Sequence[Outcome]) -> list[Line]:
     groups: dict[tuple[str, str], list[Outcome]] = {}
     for o in outcomes:
         groups.setdefault((o.kind, o.family if o.kind == "op_in_model" else o.group), []).append(o)
-    lines = [(*key, *counts(group)) for key, group in sorted(groups.items(), key=lambda item: (item[0][0] != "primitive", item[0]))]
+    lines = [
+        (*key, *counts(group))
+        for key, group in sorted(
+            groups.items(), key=lambda item: (item[0][0] != "primitive", item[0])
+        )
+    ]
     return [("kind", "of", "rows", "covered", "largest error"), *lines]
 
 
@@ -107,33 +134,73 @@ def by_phase(outcomes: Sequence[Outcome]) -> list[Line]:
     groups: dict[tuple[str, str, str], list[Outcome]] = {}
     for o in outcomes:
         groups.setdefault((o.status, o.family, o.group), []).append(o)
-    lines: list[Line] = [("phase", "family", "status", "rows", "covered", *quantities, "rest of summary")]
-    for key in sorted(groups, key=lambda key: [(order.index(part) if part in order else len(order), part) for part in key]):
+    lines: list[Line] = [
+        ("phase", "family", "status", "rows", "covered", *quantities, "rest of summary")
+    ]
+    for key in sorted(
+        groups,
+        key=lambda key: [
+            (order.index(part) if part in order else len(order), part) for part in key
+        ],
+    ):
         group = groups[key]
-        errors = [largest((o for o in group if quantity in o.errors), lambda o, q=quantity: o.errors[q]) for quantity in quantities]
+        errors = [
+            largest((o for o in group if quantity in o.errors), lambda o, q=quantity: o.errors[q])
+            for quantity in quantities
+        ]
         rest = largest(group, lambda o: o.worst(set(o.errors) - set(quantities)))
-        lines.append((*key[::-1], len(group), sum(o.covered for o in group), *map(shown, errors), shown(rest)))
+        lines.append(
+            (
+                *key[::-1],
+                len(group),
+                sum(o.covered for o in group),
+                *map(shown, errors),
+                shown(rest),
+            )
+        )
     return lines
 
 
 def by_quirk(outcomes: Sequence[Outcome]) -> list[Line]:
     """Whole models by the quirks that their rows list."""
     quirks = sorted({quirk for o in outcomes for quirk in o.quirks})
-    return [("quirk", "rows", "covered", "largest error"), *((quirk, *counts([o for o in outcomes if quirk in o.quirks])) for quirk in quirks)]
+    return [
+        ("quirk", "rows", "covered", "largest error"),
+        *((quirk, *counts([o for o in outcomes if quirk in o.quirks])) for quirk in quirks),
+    ]
 
 
 def by_reason(outcomes: Sequence[Outcome]) -> list[Line]:
     """What is not covered, and why."""
     reasons = [(o.kind, o.group, o.reason) for o in outcomes if o.reason is not None]
-    return [("kind", "of", "rows", "why"), *((kind, of, reasons.count((kind, of, why)), why) for kind, of, why in sorted(set(reasons)))]
+    return [
+        ("kind", "of", "rows", "why"),
+        *(
+            (kind, of, reasons.count((kind, of, why)), why)
+            for kind, of, why in sorted(set(reasons))
+        ),
+    ]
 
 
 def disagreements(outcomes: Sequence[Outcome], most: int = 10) -> list[Line]:
     """The worst rows, each with its worst quantity."""
-    beyond = [o for o in outcomes if o.worst() > (PRIMITIVE_TOLERANCE if o.kind == "primitive" else MODEL_TOLERANCE)]
-    worst = [(max(o.errors, key=o.errors.__getitem__), o) for o in sorted(beyond, key=lambda o: (-o.headline, -o.worst()))[:most]]
+    beyond = [
+        o
+        for o in outcomes
+        if o.worst() > (PRIMITIVE_TOLERANCE if o.kind == "primitive" else MODEL_TOLERANCE)
+    ]
+    worst = [
+        (max(o.errors, key=o.errors.__getitem__), o)
+        for o in sorted(beyond, key=lambda o: (-o.headline, -o.worst()))[:most]
+    ]
     header = ("row", "kind", "of", "family", "quantity", "error")
-    return [header, *((o.row, o.kind, o.group, o.family, quantity, shown(o.errors[quantity])) for quantity, o in worst)]
+    return [
+        header,
+        *(
+            (o.row, o.kind, o.group, o.family, quantity, shown(o.errors[quantity]))
+            for quantity, o in worst
+        ),
+    ]
 
 
 def counts(outcomes: Sequence[Outcome]) -> Line:

@@ -29,11 +29,20 @@ def estimate(c: Mapping[str, Numbers]) -> dict[str, Numbers]:
     requests = np.ceil(c["batch"] / c["dp"])
     micro_batch = np.ceil(requests / c["pp"])
     micro_batches = np.ceil(requests / micro_batch)
-    flop, byte, launch = 1 / (c["peak"] * c["compute_efficiency"]), 1 / (c["bandwidth"] * c["memory_efficiency"]), c["launch"]
+    flop, byte, launch = (
+        1 / (c["peak"] * c["compute_efficiency"]),
+        1 / (c["bandwidth"] * c["memory_efficiency"]),
+        c["launch"],
+    )
     heads, kv_heads = np.ceil(c["heads"] / c["tp"]), np.ceil(c["kv_heads"] / c["tp"])
     width, vocabulary = np.ceil(c["intermediate"] / c["tp"]), np.ceil(c["vocabulary"] / c["tp"])
     hidden, layers, mlps, d = c["hidden"], c["layers"], c["mlps"], c["head_dim"]
-    dtype, weight, activation, cache = c["dtype_size"], c["weight_size"], c["activation_size"], c["kv_cache_size"]
+    dtype, weight, activation, cache = (
+        c["dtype_size"],
+        c["weight_size"],
+        c["activation_size"],
+        c["kv_cache_size"],
+    )
     several = np.where(c["tp"] > 1, 1.0, 0.0)
     inside = np.minimum(np.ceil(c["tp"]), c["node"])
     outside = np.maximum(np.ceil(c["tp"] / c["node"]), 1)
@@ -41,7 +50,13 @@ def estimate(c: Mapping[str, Numbers]) -> dict[str, Numbers]:
     link_latency = [c["link_latency"], c["nic_latency"]]
 
     def linear(rows, outputs, inputs, size=weight, read=activation):
-        return p_norm(2 * rows * outputs * inputs * flop, (outputs * inputs * size + rows * inputs * read + rows * outputs * dtype) * byte) + launch
+        return (
+            p_norm(
+                2 * rows * outputs * inputs * flop,
+                (outputs * inputs * size + rows * inputs * read + rows * outputs * dtype) * byte,
+            )
+            + launch
+        )
 
     def moved(volume):
         return volume * byte + launch
@@ -57,24 +72,33 @@ def estimate(c: Mapping[str, Numbers]) -> dict[str, Numbers]:
 
     def all_gather(volume):
         node = np.where(inside > 1, link_latency[0], 0) + (1 - 1 / inside) * volume * link_byte[0]
-        fabric = np.log2(outside) * link_latency[1] + (1 - 1 / outside) * volume / inside * link_byte[1]
+        fabric = (
+            np.log2(outside) * link_latency[1] + (1 - 1 / outside) * volume / inside * link_byte[1]
+        )
         return node + fabric + several * launch
 
     def hops(volume):
         boundaries = c["pp"] - 1
         crossing = np.minimum(boundaries, np.ceil(c["tp"] * c["pp"] / c["node"]) - 1)
-        return (boundaries - crossing) * (link_latency[0] + volume * link_byte[0]) + crossing * (link_latency[1] + volume * link_byte[1])
+        return (boundaries - crossing) * (link_latency[0] + volume * link_byte[0]) + crossing * (
+            link_latency[1] + volume * link_byte[1]
+        )
 
     def attention(sequences, queries, contexts):
         total = 0.0
         for context, share in contexts:
             keys = context + (queries + 1) / 2
             flops = 4 * sequences * queries * keys * heads * d
-            total += share * (p_norm(flops * flop, attention_bytes(sequences, queries, context) * byte) + launch)
+            total += share * (
+                p_norm(flops * flop, attention_bytes(sequences, queries, context) * byte) + launch
+            )
         return total
 
     def attention_bytes(sequences, queries, context):
-        return 2 * sequences * queries * heads * d * dtype + 2 * sequences * (context + queries) * kv_heads * d * cache
+        return (
+            2 * sequences * queries * heads * d * dtype
+            + 2 * sequences * (context + queries) * kv_heads * d * cache
+        )
 
     head = (
         moved(4 * micro_batch * hidden * dtype)
@@ -94,23 +118,72 @@ def estimate(c: Mapping[str, Numbers]) -> dict[str, Numbers]:
             + attention(micro_batch, queries, contexts)
             + linear(tokens, hidden, heads * d)
         )
-        feed = residual + linear(tokens, 2 * width, hidden) + moved(3 * tokens * width * dtype) + linear(tokens, hidden, width)
+        feed = (
+            residual
+            + linear(tokens, 2 * width, hidden)
+            + moved(3 * tokens * width * dtype)
+            + linear(tokens, hidden, width)
+        )
         computing = layers * attend + mlps * feed
         reduction = all_reduce(tokens * hidden * dtype)
         communication = (layers + mlps) * reduction
         exposed = communication - c["overlap"] * np.minimum(communication, computing)
         rest = moved(2 * tokens * hidden * dtype) + reduction + hops(tokens * hidden * dtype)
-        linears = (heads + 2 * kv_heads) * d * hidden * layers + heads * d * hidden * layers + 3 * width * hidden * mlps
+        linears = (
+            (heads + 2 * kv_heads) * d * hidden * layers
+            + heads * d * hidden * layers
+            + 3 * width * hidden * mlps
+        )
         flops = 2 * tokens * linears + 2 * micro_batch * vocabulary * hidden
-        flops += sum(share * layers * 4 * tokens * (context + (queries + 1) / 2) * heads * d for context, share in contexts)
-        traffic = linears * weight + vocabulary * hidden * dtype + micro_batch * (hidden * dtype + vocabulary * dtype)
-        traffic += tokens * layers * (hidden * activation + (heads + 2 * kv_heads) * d * dtype + heads * d * activation + hidden * dtype)
-        traffic += tokens * mlps * (hidden * activation + 2 * width * dtype + width * activation + hidden * dtype + 3 * width * dtype)
-        traffic += 4 * tokens * hidden * dtype * (layers + mlps) + layers * rotary + 2 * tokens * hidden * dtype
+        flops += sum(
+            share * layers * 4 * tokens * (context + (queries + 1) / 2) * heads * d
+            for context, share in contexts
+        )
+        traffic = (
+            linears * weight
+            + vocabulary * hidden * dtype
+            + micro_batch * (hidden * dtype + vocabulary * dtype)
+        )
+        traffic += (
+            tokens
+            * layers
+            * (
+                hidden * activation
+                + (heads + 2 * kv_heads) * d * dtype
+                + heads * d * activation
+                + hidden * dtype
+            )
+        )
+        traffic += (
+            tokens
+            * mlps
+            * (
+                hidden * activation
+                + 2 * width * dtype
+                + width * activation
+                + hidden * dtype
+                + 3 * width * dtype
+            )
+        )
+        traffic += (
+            4 * tokens * hidden * dtype * (layers + mlps)
+            + layers * rotary
+            + 2 * tokens * hidden * dtype
+        )
         traffic += 4 * micro_batch * hidden * dtype + micro_batch * (c["vocabulary"] * dtype + 4)
-        traffic += sum(share * layers * attention_bytes(micro_batch, queries, context) for context, share in contexts)
-        sent = 2 * (1 - 1 / c["tp"]) * (layers + mlps + 1) * tokens * hidden * dtype + (c["pp"] - 1) * tokens * hidden * dtype
-        joules = flops * c["energy_per_flop"] + traffic * c["energy_per_byte"] + sent * c["energy_per_link_byte"]
+        traffic += sum(
+            share * layers * attention_bytes(micro_batch, queries, context)
+            for context, share in contexts
+        )
+        sent = (
+            2 * (1 - 1 / c["tp"]) * (layers + mlps + 1) * tokens * hidden * dtype
+            + (c["pp"] - 1) * tokens * hidden * dtype
+        )
+        joules = (
+            flops * c["energy_per_flop"]
+            + traffic * c["energy_per_byte"]
+            + sent * c["energy_per_link_byte"]
+        )
         return computing + exposed, rest, joules
 
     widest, narrowest = np.ceil(layers / c["pp"]) / layers, np.floor(layers / c["pp"]) / layers
@@ -121,20 +194,37 @@ def estimate(c: Mapping[str, Numbers]) -> dict[str, Numbers]:
     root = np.sqrt(3 / 5) / 2
     nodes = [(0.5 - root, 5 / 18), (0.5, 8 / 18), (0.5 + root, 5 / 18)]
     prompt, prompt_rest, prompt_joules = phase(c["input_tokens"], [(0.0, 1.0)])
-    token, token_rest, token_joules = phase(1.0, [(c["input_tokens"] + c["output_tokens"] * node, share) for node, share in nodes])
+    token, token_rest, token_joules = phase(
+        1.0, [(c["input_tokens"] + c["output_tokens"] * node, share) for node, share in nodes]
+    )
     ttft = prompt + head + prompt_rest + (micro_batches - 1) * slowest(prompt)
     tpot = np.maximum(token + head + token_rest, micro_batches * slowest(token))
     further = c["output_tokens"] - 1
     end_to_end = ttft + further * tpot
     produced = c["batch"] * c["output_tokens"]
     ranks = c["tp"] * c["pp"] * c["dp"]
-    joules = ranks * c["idle_power"] * end_to_end + c["tp"] * c["batch"] / micro_batch * (prompt_joules + further * token_joules)
+    joules = ranks * c["idle_power"] * end_to_end + c["tp"] * c["batch"] / micro_batch * (
+        prompt_joules + further * token_joules
+    )
 
     table = vocabulary * hidden * dtype
     norms = (layers + mlps) * hidden * dtype
-    linears = ((heads + 2 * kv_heads) * d * hidden + heads * d * hidden) * layers * weight + 3 * width * hidden * mlps * weight
-    weights = (linears + norms) * widest + np.where(c["pp"] > 1, np.maximum(table, table + hidden * dtype), 2 * table + hidden * dtype)
-    kv_cache = 2 * requests * (c["input_tokens"] + c["output_tokens"]) * kv_heads * d * cache * layers * widest
+    linears = (
+        (heads + 2 * kv_heads) * d * hidden + heads * d * hidden
+    ) * layers * weight + 3 * width * hidden * mlps * weight
+    weights = (linears + norms) * widest + np.where(
+        c["pp"] > 1, np.maximum(table, table + hidden * dtype), 2 * table + hidden * dtype
+    )
+    kv_cache = (
+        2
+        * requests
+        * (c["input_tokens"] + c["output_tokens"])
+        * kv_heads
+        * d
+        * cache
+        * layers
+        * widest
+    )
     tokens = micro_batch * c["input_tokens"]
     buffers = [
         4 * tokens * hidden * dtype,

@@ -15,11 +15,20 @@ import jax
 import jax.numpy as jnp
 from report import Report, parser_of
 
-from diffgenz import Precision, Serving, UseCase, estimate, ideal_platform, load_model, load_use_case, requirements
+from diffgenz import (
+    Precision,
+    Serving,
+    UseCase,
+    estimate,
+    ideal_platform,
+    load_model,
+    load_use_case,
+    requirements,
+)
 from diffgenz.models.model import Model
-from diffgenz.sizing import Requirements
-from diffgenz.tables import number, table
-from diffgenz.workload import Parallelism
+from diffgenz.scenario.parallelism import Parallelism
+from diffgenz.studies.requirements import Requirements
+from diffgenz.ui.tables import number, table
 
 GENZ_TERA = 1e6 * 2**20
 """B in what the paper calls a TB."""
@@ -56,14 +65,24 @@ class Paper(NamedTuple):
 
     def closed_forms(self, case: UseCase) -> tuple[float, float, float]:
         """The paper's decode TB/s and TFLOP/s and prefill PFLOP/s."""
-        tokens_in, tokens_out, beams = float(case.input_tokens), float(case.output_tokens), float(case.beams)
-        merged = self.kv_width == self.hidden  # beams share the prompt's KV cache with multi-head attention only
+        tokens_in, tokens_out, beams = (
+            float(case.input_tokens),
+            float(case.output_tokens),
+            float(case.beams),
+        )
+        merged = (
+            self.kv_width == self.hidden
+        )  # beams share the prompt's KV cache with multi-head attention only
         context = tokens_in + beams * tokens_out if merged else beams * (tokens_in + tokens_out)
         active = self.layer_weights(self.active)
         traffic = active + 2 * self.layers * self.kv_width * context
         decode = 2 * beams * active + 4 * self.layers * self.hidden * context
         prefill = 2 * tokens_in * active + 4 * self.layers * self.hidden * tokens_in**2
-        return traffic / float(case.tpot) / GENZ_TERA, decode / float(case.tpot) / 1e12, prefill / float(case.ttft) / 1e15
+        return (
+            traffic / float(case.tpot) / GENZ_TERA,
+            decode / float(case.tpot) / 1e12,
+            prefill / float(case.ttft) / 1e15,
+        )
 
 
 MODELS = {
@@ -102,7 +121,11 @@ def use_case(name: str) -> UseCase:
 
 def own(need: Requirements) -> tuple[float, float, float]:
     """DiffGenZ's three numbers in the units of the table, but decimal."""
-    return float(need.decode.memory_bandwidth) / 1e12, float(need.decode.compute) / 1e12, float(need.prefill.compute) / 1e15
+    return (
+        float(need.decode.memory_bandwidth) / 1e12,
+        float(need.decode.compute) / 1e12,
+        float(need.prefill.compute) / 1e15,
+    )
 
 
 def round_trip(model: Model, case: UseCase, need: Requirements) -> float:
@@ -111,7 +134,9 @@ def round_trip(model: Model, case: UseCase, need: Requirements) -> float:
 
     def relative_error(phase: str, **changes) -> float:
         platform = ideal.replace(accelerator=ideal.accelerator.replace(**changes))
-        now = estimate(model, platform, case.workload, precision=PRECISION, serving=Serving(beams=case.beams))
+        now = estimate(
+            model, platform, case.workload, precision=PRECISION, serving=Serving(beams=case.beams)
+        )
         return abs(float(getattr(now, phase) / getattr(case, phase)) - 1)
 
     def peaks(value: jax.Array) -> dict[str, jax.Array]:
@@ -131,14 +156,23 @@ def rounding(cell: str) -> float:
 
 def main() -> None:
     """Reproduce, solve, print, write."""
-    options = parser_of(__doc__, "DiffGenZ's own requirements of two models only; all cells of the paper").parse_args()
+    options = parser_of(
+        __doc__, "DiffGenZ's own requirements of two models only; all cells of the paper"
+    ).parse_args()
     report, trips, gaps = Report(), [], []
     cases = {name: use_case(name) for name in USE_CASES}
     for index, (name, paper) in enumerate(MODELS.items()):
         model = load_model(paper.id) if paper.id and not (options.quick and index > 1) else None
-        needs = {case: None if model is None else requirements(model, cases[case], precision=PRECISION) for case in USE_CASES}
+        needs = {
+            case: None if model is None else requirements(model, cases[case], precision=PRECISION)
+            for case in USE_CASES
+        }
         if model is not None:
-            trips += [round_trip(model, cases[case], need) for case, need in needs.items() if need is not None]
+            trips += [
+                round_trip(model, cases[case], need)
+                for case, need in needs.items()
+                if need is not None
+            ]
         for position, quantity in enumerate(QUANTITIES):
             cells = (paper.bandwidth, paper.compute, paper.prefill)[position].split()
             for case, cell in zip(USE_CASES, cells, strict=True):
@@ -148,22 +182,62 @@ def main() -> None:
                 error = abs(again / float(cell) - 1)
                 exact = abs(again - float(cell)) <= rounding(cell) * (1 + 1e-6)
                 report.rows.append(
-                    {"model": name, "use_case": case, "quantity": quantity, "unit": QUANTITIES[quantity], "paper": float(cell)}
-                    | {"reproduced": again, "relative_error": error, "to_the_last_digit": exact, "diffgenz": ours}
+                    {
+                        "model": name,
+                        "use_case": case,
+                        "quantity": quantity,
+                        "unit": QUANTITIES[quantity],
+                        "paper": float(cell),
+                    }
+                    | {
+                        "reproduced": again,
+                        "relative_error": error,
+                        "to_the_last_digit": exact,
+                        "diffgenz": ours,
+                    }
                 )
                 if ours is not None:
                     gaps.append(abs(math.log(ours / float(cell))))
     for quantity, unit in QUANTITIES.items():
         rows = [
-            (row["model"], row["use_case"], number(row["paper"], 4), number(row["reproduced"], 5), number(row["diffgenz"], 4))
+            (
+                row["model"],
+                row["use_case"],
+                number(row["paper"], 4),
+                number(row["reproduced"], 5),
+                number(row["diffgenz"], 4),
+            )
             for row in report.rows
             if row["quantity"] == quantity
         ]
-        print(table((f"{quantity}, {unit}", "use case", "paper", "reproduced", "DiffGenZ"), rows, "ll") + "\n")
-    print(f"DiffGenZ's own differ from the paper's by a factor of {math.exp(sum(gaps) / len(gaps)):.3g} in the geometric mean, up or down")
-    report.check("largest relative error of the 75 reproduced cells", max(row["relative_error"] for row in report.rows), "", 1e-3)
-    report.check("cells reproduced to their last digit", sum(row["to_the_last_digit"] for row in report.rows), "cells", 75, at_least=True)
-    report.check("estimates at DiffGenZ's requirements: largest error to the objective", float(jnp.max(jnp.asarray(trips))), "", 1e-4)
+        print(
+            table(
+                (f"{quantity}, {unit}", "use case", "paper", "reproduced", "DiffGenZ"), rows, "ll"
+            )
+            + "\n"
+        )
+    print(
+        f"DiffGenZ's own differ from the paper's by a factor of {math.exp(sum(gaps) / len(gaps)):.3g} in the geometric mean, up or down"
+    )
+    report.check(
+        "largest relative error of the 75 reproduced cells",
+        max(row["relative_error"] for row in report.rows),
+        "",
+        1e-3,
+    )
+    report.check(
+        "cells reproduced to their last digit",
+        sum(row["to_the_last_digit"] for row in report.rows),
+        "cells",
+        75,
+        at_least=True,
+    )
+    report.check(
+        "estimates at DiffGenZ's requirements: largest error to the objective",
+        float(jnp.max(jnp.asarray(trips))),
+        "",
+        1e-4,
+    )
     report.finish(options.json)
 
 

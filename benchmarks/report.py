@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from diffgenz.tables import number, table
+from diffgenz.ui.tables import number, table
 
 
 @dataclass(frozen=True)
@@ -40,21 +40,43 @@ class Report:
     rows: list[dict[str, Any]] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
 
-    def check(self, name: str, value: float, unit: str, target: float, *, at_least: bool = False) -> None:
+    def check(
+        self, name: str, value: float, unit: str, target: float, *, at_least: bool = False
+    ) -> None:
         """Add a check."""
         self.checks.append(Check(name, float(value), unit, target, at_least))
 
     def finish(self, out: str | None) -> None:
         """Print the checks and the machine, and write everything as JSON to `out`, aside first."""
         sign = {False: "<=", True: ">="}
-        cells = [(c.name, f"{number(c.value)} {c.unit}", f"{sign[c.at_least]} {number(c.target)}", "ok" if c.ok else "MISSED") for c in self.checks]
+        cells = [
+            (
+                c.name,
+                f"{number(c.value)} {c.unit}",
+                f"{sign[c.at_least]} {number(c.target)}",
+                "ok" if c.ok else "MISSED",
+            )
+            for c in self.checks
+        ]
         print("\n" + table(("check", "value", "target", ""), cells, "lrrl"))
         print(f"\n{machine()}; {', '.join(f'{name} {text}' for name, text in versions().items())}")
         if out:
             checks = [asdict(check) | {"ok": check.ok} for check in self.checks]
             when = {"date": datetime.date.today().isoformat(), "commit": commit()}
             aside = Path(out + ".part")
-            aside.write_text(json.dumps({"machine": machine(), "versions": versions(), **when, "rows": self.rows, "checks": checks}, indent=1) + "\n")
+            aside.write_text(
+                json.dumps(
+                    {
+                        "machine": machine(),
+                        "versions": versions(),
+                        **when,
+                        "rows": self.rows,
+                        "checks": checks,
+                    },
+                    indent=1,
+                )
+                + "\n"
+            )
             aside.replace(out)
 
 
@@ -70,7 +92,15 @@ def machine() -> str:
 
 def commit() -> str | None:
     """The commit that ran, marked where the tree differs from it; None outside a checkout."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
+    command = [
+        "git",
+        "-C",
+        str(Path(__file__).parent),
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=12",
+    ]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
@@ -88,9 +118,13 @@ def versions() -> dict[str, str]:
     return found
 
 
-def parser_of(description: str | None, quick: str = "the same checks on less data, in under 45 s") -> argparse.ArgumentParser:
+def parser_of(
+    description: str | None, quick: str = "the same checks on less data, in under 45 s"
+) -> argparse.ArgumentParser:
     """The flags of every benchmark; `quick` says what `--quick` leaves out."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--json", metavar="OUT", help="write rows and checks there")
     parser.add_argument("--quick", action="store_true", help=quick)
     return parser

@@ -13,7 +13,7 @@ import tempfile
 
 from report import Report, parser_of, seconds_of
 
-from diffgenz.tables import number, table
+from diffgenz.ui.tables import number, table
 
 ESTIMATE = [
     "estimate",
@@ -37,7 +37,9 @@ def run(arguments: list[str], cache: str) -> float:
     """Seconds of one `diffgenz` process with its compilation cache under `cache`."""
     command = [sys.executable, "-m", "diffgenz", *arguments]
     environment = os.environ | {"XDG_CACHE_HOME": cache}
-    return seconds_of(lambda: subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True))
+    return seconds_of(
+        lambda: subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)
+    )
 
 
 def main() -> None:
@@ -52,16 +54,29 @@ def main() -> None:
             ("list models", ["list", "models"], False, 0.5),
             ("list systems", ["list", "systems"], False, 0.5),
         ]
-        cases += [("estimate, cold", ESTIMATE, True, 4.0), ("estimate, warm cache", ESTIMATE, False, 2.5)]
+        cases += [
+            ("estimate, cold", ESTIMATE, True, 4.0),
+            ("estimate, warm cache", ESTIMATE, False, 2.5),
+        ]
         for name, arguments, cold, target in cases:
             seconds = []
             for _ in range(repeats):
                 with tempfile.TemporaryDirectory() as fresh:
                     seconds.append(run(arguments, fresh if cold else kept))
             median = statistics.median(seconds)
-            report.rows.append({"name": f"diffgenz {name}", "seconds": median, "fastest": min(seconds), "slowest": max(seconds)})
+            report.rows.append(
+                {
+                    "name": f"diffgenz {name}",
+                    "seconds": median,
+                    "fastest": min(seconds),
+                    "slowest": max(seconds),
+                }
+            )
             report.check(f"diffgenz {name}", median, "s", target)
-    cells = [(row["name"], number(row["seconds"]), number(row["fastest"]), number(row["slowest"])) for row in report.rows]
+    cells = [
+        (row["name"], number(row["seconds"]), number(row["fastest"]), number(row["slowest"]))
+        for row in report.rows
+    ]
     print(table(("", "median s", "fastest", "slowest"), cells, "l"))
     report.finish(options.json)
 

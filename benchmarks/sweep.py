@@ -28,25 +28,39 @@ from report import Report, parser_of, timed
 from throughput import REFERENCE, Program, columns, genz_seconds, metrics, on_device
 
 import diffgenz as dgz
-from diffgenz.sweeping import program
-from diffgenz.sweeping.engine import Engine
-from diffgenz.tables import number, table
+from diffgenz.studies.sweep import program
+from diffgenz.studies.sweep.engine import Engine
+from diffgenz.ui.tables import number, table
 
 DENSE, EXPERTS = "meta-llama/Llama-3.1-70B", "deepseek-ai/DeepSeek-V3"
-GOALS = {"minimize": ("tpot", "cost_per_million_output_tokens"), "maximize": ("tokens_per_second_per_accelerator",)}
+GOALS = {
+    "minimize": ("tpot", "cost_per_million_output_tokens"),
+    "maximize": ("tokens_per_second_per_accelerator",),
+}
 
 
 def space(model: str, count: int, scale: float = 1.0) -> dgz.Space:
     """`count` hypothetical platforms and deployments; `scale` moves the bounds of the hardware's, not the structure."""
     experts = model == EXPERTS
-    precision = dgz.Precision(weights="fp8_block", activations="fp8_block") if experts else dgz.Precision()
+    precision = (
+        dgz.Precision(weights="fp8_block", activations="fp8_block") if experts else dgz.Precision()
+    )
     peak = "peak_flops[fp8]" if experts else "peak_flops[bf16]"
     plan = dgz.Parallelism(1, expert=64, attention_data=64) if experts else dgz.Parallelism(8)
     platform = dgz.load_platform("h200_sxm" if experts else "h100_sxm", 64, fit="none")
-    layouts = {f"ep {ranks}": dgz.Parallelism(1, data=64 // ranks, expert=ranks, attention_data=ranks) for ranks in (8, 16, 32, 64)}
-    ranks = {"plan": dgz.choice(layouts).sampled()} if experts else {"tensor": dgz.values(1, 2, 4, 8).sampled()}
+    layouts = {
+        f"ep {ranks}": dgz.Parallelism(1, data=64 // ranks, expert=ranks, attention_data=ranks)
+        for ranks in (8, 16, 32, 64)
+    }
+    ranks = (
+        {"plan": dgz.choice(layouts).sampled()}
+        if experts
+        else {"tensor": dgz.values(1, 2, 4, 8).sampled()}
+    )
     return dgz.Space(
-        dgz.Scenario.of(dgz.load_model(model), platform, dgz.Workload(64, 2048, 256), plan, precision),
+        dgz.Scenario.of(
+            dgz.load_model(model), platform, dgz.Workload(64, 2048, 256), plan, precision
+        ),
         {
             peak: dgz.log_uniform(scale * 1e14, scale * 1e16),
             "memory_bandwidth": dgz.log_uniform(scale * 1e12, scale * 16e12),
@@ -71,22 +85,48 @@ def swept(model: str, count: int) -> dict[str, Any]:
     ready = time.perf_counter()
     outcome = engine.reduce(0, count)
     seconds = time.perf_counter() - ready
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    )
     front = len(outcome.states[0]["indices"])
-    return {"seconds": seconds, "compile": ready - begun, "front": front, "feasible": outcome.tally.feasible, "peak_memory": peak}
+    return {
+        "seconds": seconds,
+        "compile": ready - begun,
+        "front": front,
+        "feasible": outcome.tally.feasible,
+        "peak_memory": peak,
+    }
 
 
 def costs(model: str) -> list[dict[str, Any]]:
     """Of each of the three programs of a batch: fusions, bytes and FLOP for each configuration, as compiled, and seconds."""
     engine = Engine(space(model, 10**8), (dgz.Pareto(**GOALS),))
     work, _ = engine._next(0, 10**8)
-    levels, decoded = program._decode(work._asked, engine.space.decoder(0), work._offsets, work._run)
+    levels, decoded = program._decode(
+        work._asked, engine.space.decoder(0), work._offsets, work._run
+    )
     raw = program._estimate(work._estimated, work._leaves, decoded)
-    thresholds = tuple(reduction.threshold(state) for reduction, state in zip(engine.reductions, engine.start().states, strict=True))
+    thresholds = tuple(
+        reduction.threshold(state)
+        for reduction, state in zip(engine.reductions, engine.start().states, strict=True)
+    )
     parts: dict[str, tuple[Any, tuple[Any, ...]]] = {
-        "decode": (program._decode, (work._asked, engine.space.decoder(0), work._offsets, work._run)),
+        "decode": (
+            program._decode,
+            (work._asked, engine.space.decoder(0), work._offsets, work._run),
+        ),
         "estimate": (program._estimate, (work._estimated, work._leaves, decoded)),
-        "screen": (program._screen, (work._screened, raw, work._level_columns(levels), work._offsets, np.uint32(engine.batch), thresholds)),
+        "screen": (
+            program._screen,
+            (
+                work._screened,
+                raw,
+                work._level_columns(levels),
+                work._offsets,
+                np.uint32(engine.batch),
+                thresholds,
+            ),
+        ),
     }
     rows = []
     for name, (function, arguments) in parts.items():
@@ -94,7 +134,12 @@ def costs(model: str) -> list[dict[str, Any]]:
         spent: Any = compiled.cost_analysis()
         fusions = len(re.findall(r"fusion\(", (compiled.as_text() or "").split("ENTRY")[-1]))
         seconds = timed(lambda f=function, a=arguments: jax.block_until_ready(f(*a)), 25).median
-        row = {"name": f"{model}: {name}", "fusions": fusions, "bytes": spent["bytes accessed"] / engine.batch, "flop": spent["flops"] / engine.batch}
+        row = {
+            "name": f"{model}: {name}",
+            "fusions": fusions,
+            "bytes": spent["bytes accessed"] / engine.batch,
+            "flop": spent["flops"] / engine.batch,
+        }
         rows.append(row | {"nanoseconds": 1e9 * seconds / engine.batch})
     return rows
 
@@ -121,7 +166,9 @@ def chains(x: Any, times: int) -> Any:
 def in_a_process(model: str, count: int) -> dict[str, Any]:
     """`swept`, with a process to itself."""
     command = [sys.executable, __file__, "--one", model, str(count)]
-    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
+    return json.loads(
+        subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1]
+    )
 
 
 def brute_force_agrees(model: str, count: int) -> bool:
@@ -130,7 +177,11 @@ def brute_force_agrees(model: str, count: int) -> bool:
     indices = list(range(count))
     front = dgz.sweep(few, {"front": dgz.Pareto(**GOALS)}, batch=1000).indices("front")
     m = program.metrics_at(few, indices)
-    points = np.stack([np.asarray(m[name]) for name in GOALS["minimize"]] + [-np.asarray(m[name]) for name in GOALS["maximize"]], 1)
+    points = np.stack(
+        [np.asarray(m[name]) for name in GOALS["minimize"]]
+        + [-np.asarray(m[name]) for name in GOALS["maximize"]],
+        1,
+    )
     fits = np.asarray(m["memory.total"]) <= np.asarray(few.coordinates(indices)["memory_capacity"])
     able = points[fits]
     beaten = np.array([((able <= point).all(1) & (able < point).any(1)).any() for point in points])
@@ -140,7 +191,9 @@ def brute_force_agrees(model: str, count: int) -> bool:
 def single(scenario: dgz.Scenario) -> dgz.Estimate:
     """The estimate of a scenario of one model."""
     served = scenario.served[0]
-    return dgz.estimate(served.model, scenario.platform, served.workload, served.plan, served.precision)
+    return dgz.estimate(
+        served.model, scenario.platform, served.workload, served.plan, served.precision
+    )
 
 
 def float64_error(model: str, count: int, seed: int = 0) -> float:
@@ -150,10 +203,22 @@ def float64_error(model: str, count: int, seed: int = 0) -> float:
     ours = program.metrics_at(whole, indices)
     scenarios = [whole.configuration(index) for index in indices]
     with jax.enable_x64(True):
-        wide = jax.tree.map(lambda *leaves: jnp.asarray(np.array([np.asarray(leaf) for leaf in leaves], np.float64)), *scenarios)
+        wide = jax.tree.map(
+            lambda *leaves: jnp.asarray(
+                np.array([np.asarray(leaf) for leaf in leaves], np.float64)
+            ),
+            *scenarios,
+        )
         exact = jax.jit(jax.vmap(single))(wide)
     names = (*GOALS["minimize"], *GOALS["maximize"])
-    return max(float(np.max(np.abs(np.asarray(ours[name]) / np.asarray(getattr(exact, name), np.float64) - 1))) for name in names)
+    return max(
+        float(
+            np.max(
+                np.abs(np.asarray(ours[name]) / np.asarray(getattr(exact, name), np.float64) - 1)
+            )
+        )
+        for name in names
+    )
 
 
 def recompilations(model: str) -> int:
@@ -163,7 +228,9 @@ def recompilations(model: str) -> int:
     compiled: list[Any] = [program._decode, program._estimate, program._screen]
     before = [function._cache_size() for function in compiled]
     dgz.sweep(space(model, 20_000, scale=1.5), goals)
-    return sum(function._cache_size() - size for function, size in zip(compiled, before, strict=True))
+    return sum(
+        function._cache_size() - size for function, size in zip(compiled, before, strict=True)
+    )
 
 
 def numpy_part(seed: int) -> tuple[float, float]:
@@ -190,31 +257,70 @@ def main() -> None:
         print(json.dumps(swept(options.one[0], int(options.one[1]))))
         return
     report, quick = Report(), options.quick
-    sizes = [(DENSE, 10**6), *(((DENSE, 10**7), (DENSE, 10**8)) if not quick else ()), (EXPERTS, 10**6 if quick else 10**7)]
+    sizes = [
+        (DENSE, 10**6),
+        *(((DENSE, 10**7), (DENSE, 10**8)) if not quick else ()),
+        (EXPERTS, 10**6 if quick else 10**7),
+    ]
     bare = Program(metrics, on_device(columns(REFERENCE, 0)))
     example = on_device(columns(REFERENCE, 1))
     rates = []
-    for model, count in sizes:  # bare estimates in between, so that a machine whose speed drifts slows both
+    for (
+        model,
+        count,
+    ) in sizes:  # bare estimates in between, so that a machine whose speed drifts slows both
         rates.append(REFERENCE / timed(lambda: bare(example), 5 if quick else 15).median)
         row = in_a_process(model, count)
-        report.rows.append({"name": model, "configurations": count, "per_second": count / row["seconds"], **row})
+        report.rows.append(
+            {"name": model, "configurations": count, "per_second": count / row["seconds"], **row}
+        )
     bare_rate = float(np.median(rates))
-    report.rows.append({"name": "bare estimates, all metrics (throughput.py)", "configurations": REFERENCE, "per_second": bare_rate})
-    report.rows.append({"name": "numpy, the same formulas, all cores", "configurations": REFERENCE, "per_second": numpy_rate(4 if quick else 20)})
+    report.rows.append(
+        {
+            "name": "bare estimates, all metrics (throughput.py)",
+            "configurations": REFERENCE,
+            "per_second": bare_rate,
+        }
+    )
+    report.rows.append(
+        {
+            "name": "numpy, the same formulas, all cores",
+            "configurations": REFERENCE,
+            "per_second": numpy_rate(4 if quick else 20),
+        }
+    )
     genz = genz_seconds(3 if quick else 50)
     if genz is not None:
-        report.rows.append({"name": "genz-llm, prefill + decode, extrapolated", "configurations": 1, "per_second": 1 / genz})
+        report.rows.append(
+            {
+                "name": "genz-llm, prefill + decode, extrapolated",
+                "configurations": 1,
+                "per_second": 1 / genz,
+            }
+        )
 
     largest = [row for row in report.rows if row["name"] == DENSE][-1]
     experts = next(row for row in report.rows if row["name"] == EXPERTS)
     report.check("1e8 dense configurations, front of 3", 1e8 / largest["per_second"], "s", 10)
-    report.check("its peak memory", max(row["peak_memory"] for row in report.rows if "peak_memory" in row) / 1e9, "GB", 1)
+    report.check(
+        "its peak memory",
+        max(row["peak_memory"] for row in report.rows if "peak_memory" in row) / 1e9,
+        "GB",
+        1,
+    )
     report.check("1e7 DeepSeek-V3 configurations, front of 3", 1e7 / experts["per_second"], "s", 4)
-    report.check("sweep over bare estimates", largest["per_second"] / bare_rate, "x", 0.6, at_least=True)
+    report.check(
+        "sweep over bare estimates", largest["per_second"] / bare_rate, "x", 0.6, at_least=True
+    )
     report.check("programs compiled by a second sweep", recompilations(DENSE), "", 0)
     agree = [brute_force_agrees(model, 2_000 if quick else 10_000) for model in (DENSE, EXPERTS)]
     report.check("fronts equal to brute force", sum(agree), "of 2", 2, at_least=True)
-    report.check("float32 against float64", max(float64_error(model, 200 if quick else 2_000) for model in (DENSE, EXPERTS)), "relative", 1e-5)
+    report.check(
+        "float32 against float64",
+        max(float64_error(model, 200 if quick else 2_000) for model in (DENSE, EXPERTS)),
+        "relative",
+        1e-5,
+    )
 
     spent = [row for model in (DENSE, EXPERTS) for row in costs(model)]
     rate, flops = machine_limits()
@@ -228,7 +334,13 @@ def main() -> None:
         )
         for row in report.rows
     ]
-    print(table(("", "configurations", "per second", "seconds", "compile", "front", "peak MB"), cells, "l"))
+    print(
+        table(
+            ("", "configurations", "per second", "seconds", "compile", "front", "peak MB"),
+            cells,
+            "l",
+        )
+    )
     cells = [
         (
             row["name"],
@@ -239,8 +351,12 @@ def main() -> None:
         )
         for row in spent
     ]
-    print(f"\nA configuration's way through the programs; limits of this machine: {rate / 1e9:.0f} GB/s from cache, {flops / 1e9:.0f} GFLOP/s\n")
-    print(table(("", "fusions", "B", "FLOP", "ns", "ns for the bytes", "ns for the FLOP"), cells, "l"))
+    print(
+        f"\nA configuration's way through the programs; limits of this machine: {rate / 1e9:.0f} GB/s from cache, {flops / 1e9:.0f} GFLOP/s\n"
+    )
+    print(
+        table(("", "fusions", "B", "FLOP", "ns", "ns for the bytes", "ns for the FLOP"), cells, "l")
+    )
     report.rows += spent
     report.finish(options.json)
 

@@ -20,12 +20,12 @@ from numpy_baseline import estimate as numpy_estimate
 from report import Report, Timing, parser_of, seconds_of, timed
 
 import diffgenz as dgz
-from diffgenz.hardware import Accelerator, Level, Platform
-from diffgenz.models.attention import Attention
-from diffgenz.models.mlp import MLP
+from diffgenz.hardware.platform import Accelerator, Level, Platform
+from diffgenz.hardware.topology import Fabric, Switch
+from diffgenz.models.blocks.attention import Attention
+from diffgenz.models.blocks.mlp import MLP
 from diffgenz.models.model import Model, Repeated
-from diffgenz.tables import number, table
-from diffgenz.topology import Fabric, Switch
+from diffgenz.ui.tables import number, table
 
 REFERENCE = 100_000  # configurations a call, where the targets are set
 
@@ -85,7 +85,12 @@ def configuration(c: dict[str, Any]) -> Configuration:
     """The library's records of one configuration."""
     attention = Attention(heads=c["heads"], kv_heads=c["kv_heads"], head_dim=c["head_dim"])
     mlp = MLP(intermediate=c["intermediate"])
-    model = Model("random", c["hidden"], c["vocabulary"], (Repeated(attention, c["layers"]), Repeated(mlp, c["mlps"])))
+    model = Model(
+        "random",
+        c["hidden"],
+        c["vocabulary"],
+        (Repeated(attention, c["layers"]), Repeated(mlp, c["mlps"])),
+    )
     accelerator = Accelerator(
         name="random",
         peak_flops={"bf16": c["peak"]},
@@ -100,12 +105,28 @@ def configuration(c: dict[str, Any]) -> Configuration:
         compute_efficiency=c["compute_efficiency"],
         memory_efficiency=c["memory_efficiency"],
     )
-    node = Level("node", Switch(), c["node"], c["link"], c["link_latency"], c["link_efficiency"], c["energy_per_link_byte"])
+    node = Level(
+        "node",
+        Switch(),
+        c["node"],
+        c["link"],
+        c["link_latency"],
+        c["link_efficiency"],
+        c["energy_per_link_byte"],
+    )
     fabric = Level("fabric", Fabric(), 65536.0, c["nic"], c["nic_latency"], c["nic_efficiency"])
-    precision = dgz.Precision().with_sizes(c["dtype_size"], c["weight_size"], c["activation_size"], c["kv_cache_size"])
+    precision = dgz.Precision().with_sizes(
+        c["dtype_size"], c["weight_size"], c["activation_size"], c["kv_cache_size"]
+    )
     platform = Platform(accelerator, (node, fabric), 65536.0)
     plan = dgz.Parallelism(c["tp"], c["pp"], c["dp"], c["overlap"])
-    return model, platform, dgz.Workload(c["batch"], c["input_tokens"], c["output_tokens"]), plan, precision
+    return (
+        model,
+        platform,
+        dgz.Workload(c["batch"], c["input_tokens"], c["output_tokens"]),
+        plan,
+        precision,
+    )
 
 
 def metrics(c: dict[str, Any]) -> dict[str, Any]:
@@ -115,9 +136,26 @@ def metrics(c: dict[str, Any]) -> dict[str, Any]:
 
 def metrics_of(e: dgz.Estimate) -> dict[str, Any]:
     """The metrics by name."""
-    times = {name: getattr(e, name) for name in ("ttft", "tpot", "end_to_end", "throughput", "tokens_per_second_per_user")}
-    shares = {name: getattr(e, name) for name in ("tokens_per_second_per_accelerator", "energy_per_output_token", "cost_per_million_output_tokens")}
-    return times | shares | {name: getattr(e.memory, name) for name in ("weights", "kv_cache", "activations", "total")}
+    times = {
+        name: getattr(e, name)
+        for name in ("ttft", "tpot", "end_to_end", "throughput", "tokens_per_second_per_user")
+    }
+    shares = {
+        name: getattr(e, name)
+        for name in (
+            "tokens_per_second_per_accelerator",
+            "energy_per_output_token",
+            "cost_per_million_output_tokens",
+        )
+    }
+    return (
+        times
+        | shares
+        | {
+            name: getattr(e.memory, name)
+            for name in ("weights", "kv_cache", "activations", "total")
+        }
+    )
 
 
 def objective(platform: Platform, model: Model, *rest: Any) -> Any:
@@ -142,7 +180,9 @@ class Program:
         self.run = lowered.compile()
         self.compile_seconds = time.perf_counter() - start
         text = self.run.as_text() or ""
-        self.fusions = len(re.findall(r"\) fusion\(|\} fusion\(|\] fusion\(", text[text.index("ENTRY") :]))
+        self.fusions = len(
+            re.findall(r"\) fusion\(|\} fusion\(|\] fusion\(", text[text.index("ENTRY") :])
+        )
         costs: Any = self.run.cost_analysis()
         self.bytes, self.flops = costs["bytes accessed"] / count, costs["flops"] / count
 
@@ -171,7 +211,10 @@ def forward_error(count: int) -> float:
     c = columns(count, seed=1)
     ours = jax.jit(jax.vmap(metrics))(on_device(c))
     reference = numpy_estimate({name: values.astype(np.float64) for name, values in c.items()})
-    return max(float(np.max(np.abs(np.asarray(ours[name], np.float64) / reference[name] - 1))) for name in reference)
+    return max(
+        float(np.max(np.abs(np.asarray(ours[name], np.float64) / reference[name] - 1)))
+        for name in reference
+    )
 
 
 def gradient_error(count: int) -> float:
@@ -181,18 +224,29 @@ def gradient_error(count: int) -> float:
     slopes = jax.jit(jax.vmap(jax.grad(objective)))(platform, model, *rest)
     worst = 0.0
     with jax.enable_x64(True):
-        wide = jax.tree.map(lambda x: jnp.asarray(np.asarray(x), jnp.float64), (platform, model, *rest))
+        wide = jax.tree.map(
+            lambda x: jnp.asarray(np.asarray(x), jnp.float64), (platform, model, *rest)
+        )
         leaves, structure = jax.tree.flatten(wide[0])
         value = jax.jit(jax.vmap(objective))
         step = 1e-5
         for index, (leaf, slope) in enumerate(zip(leaves, jax.tree.leaves(slopes), strict=True)):
-            moved = [jax.tree.unflatten(structure, [*leaves[:index], leaf * np.exp(sign * step), *leaves[index + 1 :]]) for sign in (1, -1)]
+            moved = [
+                jax.tree.unflatten(
+                    structure, [*leaves[:index], leaf * np.exp(sign * step), *leaves[index + 1 :]]
+                )
+                for sign in (1, -1)
+            ]
             name = jax.tree_util.keystr(jax.tree_util.tree_flatten_with_path(wide[0])[0][index][0])
             if name.endswith((".size", ".accelerators")):
                 continue  # structure: derivatives are zero by definition
-            exact = np.asarray((value(moved[0], *wide[1:]) - value(moved[1], *wide[1:])) / (2 * step))
+            exact = np.asarray(
+                (value(moved[0], *wide[1:]) - value(moved[1], *wide[1:])) / (2 * step)
+            )
             ours = np.asarray(slope, np.float64) * np.asarray(leaf)
-            worst = max(worst, float(np.max(np.abs(ours - exact) / np.maximum(np.abs(exact), 0.01))))
+            worst = max(
+                worst, float(np.max(np.abs(ours - exact) / np.maximum(np.abs(exact), 0.01)))
+            )
     return worst
 
 
@@ -202,7 +256,13 @@ def genz_seconds(runs: int) -> float | None:
         from GenZ import decode_moddeling, prefill_moddeling  # pyright: ignore[reportMissingImports]
     except ImportError:
         return None
-    common = {"model": "meta-llama/Llama-3.1-70B", "batch_size": 8, "input_tokens": 2048, "system_name": "H100_GPU", "tensor_parallel": 8}
+    common = {
+        "model": "meta-llama/Llama-3.1-70B",
+        "batch_size": 8,
+        "input_tokens": 2048,
+        "system_name": "H100_GPU",
+        "tensor_parallel": 8,
+    }
 
     def both() -> None:
         with contextlib.redirect_stdout(io.StringIO()):
@@ -237,9 +297,17 @@ def main() -> None:
         if count < REFERENCE:
             report.rows.append(_measure("estimate", metrics, columns(count, seed=0), 50))
         else:  # in calls of REFERENCE, each of other configurations
-            batches = [on_device(columns(REFERENCE, seed)) for seed in range(min(count // REFERENCE, 20))]
+            batches = [
+                on_device(columns(REFERENCE, seed)) for seed in range(min(count // REFERENCE, 20))
+            ]
             calls = count // REFERENCE
-            report.rows.append(rate_row("estimate", count, timed(lambda b=batches, k=calls: [forward(b[i % len(b)]) for i in range(k)], 3)))
+            report.rows.append(
+                rate_row(
+                    "estimate",
+                    count,
+                    timed(lambda b=batches, k=calls: [forward(b[i % len(b)]) for i in range(k)], 3),
+                )
+            )
     wide = {name: values.astype(np.float64) for name, values in columns(REFERENCE, seed=0).items()}
     numpy_timing = timed(lambda: numpy_estimate(wide), 1 if options.quick else 3)
     report.rows.append(rate_row("numpy, the same formulas", REFERENCE, numpy_timing))
@@ -247,13 +315,35 @@ def main() -> None:
     if genz is not None:
         report.rows.append(rate_row("genz-llm, prefill + decode", 1, Timing(genz, genz, genz)))
 
-    finite = float(np.mean([np.isfinite(np.asarray(leaf)).mean() for leaf in jax.tree.leaves(backward(reference))]))
-    report.check("full dense estimates at 1e5 a call", REFERENCE / estimate_timing.median / 1e6, "M/s", 20, at_least=True)
-    report.check("float32 against float64 (independent numpy)", forward_error(2_000 if options.quick else 100_000), "relative", 2e-6)
-    report.check("gradients at 1e5 a call", REFERENCE / gradient_timing.median / 1e6, "M/s", 5, at_least=True)
+    finite = float(
+        np.mean(
+            [np.isfinite(np.asarray(leaf)).mean() for leaf in jax.tree.leaves(backward(reference))]
+        )
+    )
+    report.check(
+        "full dense estimates at 1e5 a call",
+        REFERENCE / estimate_timing.median / 1e6,
+        "M/s",
+        20,
+        at_least=True,
+    )
+    report.check(
+        "float32 against float64 (independent numpy)",
+        forward_error(2_000 if options.quick else 100_000),
+        "relative",
+        2e-6,
+    )
+    report.check(
+        "gradients at 1e5 a call", REFERENCE / gradient_timing.median / 1e6, "M/s", 5, at_least=True
+    )
     report.check("gradient over estimate", gradient_timing.median / estimate_timing.median, "x", 6)
     report.check("finite gradients", 100 * finite, "%", 100, at_least=True)
-    report.check("gradient against float64 differences", gradient_error(50 if options.quick else 1_000), "relative", 1e-4)
+    report.check(
+        "gradient against float64 differences",
+        gradient_error(50 if options.quick else 1_000),
+        "relative",
+        1e-4,
+    )
     report.check("estimate: fusions", forward.fusions, "", 40)
     report.check("estimate: bytes a configuration", forward.bytes, "B", 1_000)
     report.check("gradient: fusions", backward.fusions, "", 110)
@@ -262,7 +352,11 @@ def main() -> None:
     report.check("gradient: trace and compile", backward.compile_seconds, "s", 5)
 
     cells = [
-        (r["name"], number(r["configurations"]), *(number(r[key]) for key in ("per_second", "per_second_slowest", "per_second_fastest")))
+        (
+            r["name"],
+            number(r["configurations"]),
+            *(number(r[key]) for key in ("per_second", "per_second_slowest", "per_second_fastest")),
+        )
         for r in report.rows
     ]
     print(table(("", "configurations", "per second", "slowest", "fastest"), cells, "l"))

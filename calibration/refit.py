@@ -17,18 +17,18 @@ from pathlib import Path
 
 import numpy as np
 
+from diffgenz.calibrating.calibrate import usable_rows
 from diffgenz.calibrating.fitting import fit
-from diffgenz.calibrating.readers import TABLES, samples_of, table_name
-from diffgenz.calibrating.run import usable_rows
+from diffgenz.calibrating.readers.registry import TABLES, samples_of, table_name
 from diffgenz.calibrating.samples import Samples
 from diffgenz.calibrating.transfer import Measured, transferred
-from diffgenz.commands import cache_compilations
-from diffgenz.errors import InputError
-from diffgenz.fits import TRANSFERRED, KernelFit, fit_path, fits_of, write_fits
+from diffgenz.core.errors import InputError
+from diffgenz.hardware.specs import read_spec
+from diffgenz.kernels.fits import TRANSFERRED, KernelFit, fit_path, fits_of, write_fits
 from diffgenz.kernels.library import Origin
 from diffgenz.kernels.shapes import ExchangeShape
-from diffgenz.software import SOFTWARE
-from diffgenz.specs import read_spec
+from diffgenz.kernels.software import SOFTWARE
+from diffgenz.ui.cli.estimate import cache_compilations
 
 SYSTEMS = {
     "a100_sxm": tuple(TABLES),
@@ -37,7 +37,13 @@ SYSTEMS = {
     "b200_sxm": tuple(TABLES),
     "b300_sxm": tuple(TABLES),
     "gb200": tuple(TABLES),
-    "l40s": tuple(name for name in TABLES if "context_attention" not in name and "generation_attention" not in name and "moe" not in name),
+    "l40s": tuple(
+        name
+        for name in TABLES
+        if "context_attention" not in name
+        and "generation_attention" not in name
+        and "moe" not in name
+    ),
 }
 """What is fitted of each. Other accelerators, and attention and experts on L40S, are kept to judge transferred parameters by."""
 
@@ -60,7 +66,12 @@ def kernels_of(system: str, data: Path) -> Iterator[tuple[Path, Samples]]:
             print(f"left out: {error}", file=sys.stderr, flush=True)
             continue
         for _, samples in parts:
-            kernel = (samples.family, samples.format, samples.source.partition("-")[0], samples.kernel)
+            kernel = (
+                samples.family,
+                samples.format,
+                samples.source.partition("-")[0],
+                samples.kernel,
+            )
             if kernel[0] == "elementwise" and kernel[2] == "sglang":
                 continue  # a kernel that reaches a tenth of the bandwidth: nothing that it would stand for, such as norms, is like it
             if kernel not in found:
@@ -71,12 +82,17 @@ def kernels_of(system: str, data: Path) -> Iterator[tuple[Path, Samples]]:
 
 
 def _with_nodes_of(samples: Samples, older: Samples) -> Samples:
-    more = older.only(~np.isin(older.shape.nodes, samples.shape.nodes) & ((older.shape.nodes <= NODES) | (not samples.family.endswith("_normal"))))
+    more = older.only(
+        ~np.isin(older.shape.nodes, samples.shape.nodes)
+        & ((older.shape.nodes <= NODES) | (not samples.family.endswith("_normal")))
+    )
     if not len(more):
         return samples
     shape = ExchangeShape(*map(np.concatenate, zip(samples.shape, more.shape, strict=True)))
     source = f"{samples.source} and {older.source.partition('-')[2]}"
-    return dataclasses.replace(samples, source=source, shape=shape, seconds=np.concatenate([samples.seconds, more.seconds]))
+    return dataclasses.replace(
+        samples, source=source, shape=shape, seconds=np.concatenate([samples.seconds, more.seconds])
+    )
 
 
 def _tables_of(system: str, data: Path) -> list[Path]:
@@ -86,28 +102,51 @@ def _tables_of(system: str, data: Path) -> list[Path]:
         label = path.stem.partition("__")[2] or path.parts[-2]
         return table_name(path), [-int(part) for part in re.findall(r"\d+", label)] + [1]
 
-    paths = [path for path in (data / system).rglob("*.parquet") if table_name(path) in SYSTEMS[system]]
+    paths = [
+        path for path in (data / system).rglob("*.parquet") if table_name(path) in SYSTEMS[system]
+    ]
     return sorted(sorted(paths), key=order)
 
 
 def data_folder() -> Path | None:
     """The tables of an installed aiconfigurator-core."""
     spec = importlib.util.find_spec("aiconfigurator_core")
-    return None if spec is None or spec.origin is None else Path(spec.origin).parent / "systems" / "data"
+    return (
+        None
+        if spec is None or spec.origin is None
+        else Path(spec.origin).parent / "systems" / "data"
+    )
 
 
 def main() -> None:
     """Run it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     what = [*SYSTEMS, TRANSFERRED]
-    parser.add_argument("what", metavar="WHAT", nargs="*", default=what, help=f"some of {', '.join(what)}, in this order (default: all)")
-    parser.add_argument("--data", type=Path, default=data_folder(), help="a folder per system (default: those of the installed aiconfigurator-core)")
+    parser.add_argument(
+        "what",
+        metavar="WHAT",
+        nargs="*",
+        default=what,
+        help=f"some of {', '.join(what)}, in this order (default: all)",
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=data_folder(),
+        help="a folder per system (default: those of the installed aiconfigurator-core)",
+    )
     options = parser.parse_args()
     if options.data is None:
         sys.exit("no tables: pip install aiconfigurator-core==0.12.0, or give --data")
     cache_compilations()
     for name in options.what:
-        fits = transferred(list(shipped(options.data))) if name == TRANSFERRED else own(name, options.data)
+        fits = (
+            transferred(list(shipped(options.data)))
+            if name == TRANSFERRED
+            else own(name, options.data)
+        )
         write_fits(fit_path(name), name, fits, COMMAND)
 
 
@@ -118,10 +157,15 @@ def own(system: str, data: Path) -> list[KernelFit]:
         usable = usable_rows(samples, spec, path, _tell)
         found = None if usable is None else fit(*usable)
         if found is not None and found.held_out:
-            print(f"{system} {found.family} {found.format} {found.source} {found.kernel}: {100 * found.mean_error:.1f} %", flush=True)
+            print(
+                f"{system} {found.family} {found.format} {found.source} {found.kernel}: {100 * found.mean_error:.1f} %",
+                flush=True,
+            )
             fits.append(found)
         elif found is not None:
-            _tell(f"{path}: {found.family} {found.format} {found.kernel}: no shape to hold out among {found.rows} rows")
+            _tell(
+                f"{path}: {found.family} {found.format} {found.kernel}: no shape to hold out among {found.rows} rows"
+            )
     return sorted(fits, key=lambda each: (each.family, each.format, each.source, each.kernel))
 
 
@@ -129,7 +173,10 @@ def shipped(data: Path) -> Iterator[Measured]:
     """The rows behind every shipped fit that is taken where nothing is said, with the fit; those measured in a cache apart."""
     for system in SYSTEMS:
         spec = read_spec(system)
-        fits = {(fit.family, fit.format, fit.source, fit.kernel): fit for fit in fits_of(Origin(system, "", SOFTWARE[0]))}
+        fits = {
+            (fit.family, fit.format, fit.source, fit.kernel): fit
+            for fit in fits_of(Origin(system, "", SOFTWARE[0]))
+        }
         for path, samples in kernels_of(system, data):
             found = fits.get((samples.family, samples.format, samples.source, samples.kernel))
             usable = None if found is None else usable_rows(samples, spec, path, _tell)

@@ -12,74 +12,102 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from diffgenz.attribution import Breakdown, breakdown
-    from diffgenz.calibrating.run import calibrate
-    from diffgenz.calibrating.suggestion import suggest
-    from diffgenz.checkpoints import load_precision
-    from diffgenz.deployments import Deployment, Search, search
-    from diffgenz.disaggregation import Disaggregated, Pool, disaggregate
-    from diffgenz.errors import InputError, NoSolution
-    from diffgenz.export import ENGINES, launch_command
-    from diffgenz.footprint import Memory
-    from diffgenz.formats import FORMATS
-    from diffgenz.gear import Gear
-    from diffgenz.hardware import Accelerator, Level, Platform, load_platform
-    from diffgenz.inference import Estimate, estimate
-    from diffgenz.layouts import plans
+    from diffgenz.calibrating.calibrate import calibrate
+    from diffgenz.calibrating.suggest import suggest
+    from diffgenz.core.errors import InputError, NoSolution
+    from diffgenz.core.formats import FORMATS
+    from diffgenz.core.smooth import HARD, SHARPNESS
+    from diffgenz.hardware.platform import Accelerator, Level, Platform, load_platform
+    from diffgenz.inference.breakdown import Breakdown, breakdown
+    from diffgenz.inference.elasticities import METRICS, elasticities
+    from diffgenz.inference.estimate import Estimate, estimate
+    from diffgenz.inference.memory import Memory
+    from diffgenz.models.checkpoint import load_precision
     from diffgenz.models.huggingface import load_model, model_from_config
     from diffgenz.models.model import Model
-    from diffgenz.precision import Precision
-    from diffgenz.sensitivity import METRICS, elasticities
-    from diffgenz.serving_options import MTP, Draft, Offload, Serving, Speculation
-    from diffgenz.sizing import LinkNeeds, Needs, Requirements, ideal_platform, requirements
-    from diffgenz.smooth import HARD, SHARPNESS
-    from diffgenz.sweeping.axes import choice, geometric, integers, linear, log_uniform, uniform, values
-    from diffgenz.sweeping.findings import Findings
-    from diffgenz.sweeping.ray_tasks import on_ray
-    from diffgenz.sweeping.reductions import Best, Histogram, Pareto, Top
-    from diffgenz.sweeping.rows import Rows
-    from diffgenz.sweeping.run import findings_in, merge, sweep
-    from diffgenz.sweeping.scenario import Scenario, Served
-    from diffgenz.sweeping.space import Space
-    from diffgenz.sweeping.space_file import SpaceFile, load_space
-    from diffgenz.use_case_figures import USE_CASES
-    from diffgenz.use_cases import UseCase, load_use_case
-    from diffgenz.workload import Parallelism, Workload
+    from diffgenz.operators.gear import Gear
+    from diffgenz.operators.precision import Precision
+    from diffgenz.scenario.parallelism import Parallelism, Workload
+    from diffgenz.scenario.scenario import Scenario, Served
+    from diffgenz.scenario.serving_options import MTP, Draft, Offload, Serving, Speculation
+    from diffgenz.scenario.use_case_figures import USE_CASES
+    from diffgenz.scenario.use_cases import UseCase, load_use_case
+    from diffgenz.serving.disaggregation import Disaggregated, Pool, disaggregate
+    from diffgenz.studies.requirements import (
+        LinkNeeds,
+        Needs,
+        Requirements,
+        ideal_platform,
+        requirements,
+    )
+    from diffgenz.studies.search.launch_command import ENGINES, launch_command
+    from diffgenz.studies.search.plans import plans
+    from diffgenz.studies.search.search import Deployment, Search, search
+    from diffgenz.studies.sweep.axes import (
+        choice,
+        geometric,
+        integers,
+        linear,
+        log_uniform,
+        uniform,
+        values,
+    )
+    from diffgenz.studies.sweep.findings import Findings
+    from diffgenz.studies.sweep.on_ray import on_ray
+    from diffgenz.studies.sweep.reductions.reduction import Best, Histogram, Pareto, Top
+    from diffgenz.studies.sweep.reductions.rows import Rows
+    from diffgenz.studies.sweep.space import Space
+    from diffgenz.studies.sweep.space_file import SpaceFile, load_space
+    from diffgenz.studies.sweep.sweep import findings_in, merge, sweep
 
 _HOMES = {
-    "attribution": ("Breakdown", "breakdown"),
-    "disaggregation": ("Disaggregated", "Pool", "disaggregate"),
-    "errors": ("InputError", "NoSolution"),
-    "export": ("ENGINES", "launch_command"),
-    "footprint": ("Memory",),
-    "hardware": ("Accelerator", "Level", "Platform", "load_platform"),
-    "inference": ("Estimate", "estimate"),
+    "inference.breakdown": ("Breakdown", "breakdown"),
+    "serving.disaggregation": ("Disaggregated", "Pool", "disaggregate"),
+    "core.errors": ("InputError", "NoSolution"),
+    "studies.search.launch_command": ("ENGINES", "launch_command"),
+    "inference.memory": ("Memory",),
+    "hardware.platform": ("Accelerator", "Level", "Platform", "load_platform"),
+    "inference.estimate": ("Estimate", "estimate"),
     "models.huggingface": ("load_model", "model_from_config"),
     "models.model": ("Model",),
-    "layouts": ("plans",),
-    "calibrating.run": ("calibrate",),
-    "calibrating.suggestion": ("suggest",),
-    "checkpoints": ("load_precision",),
-    "formats": ("FORMATS",),
-    "gear": ("Gear",),
-    "precision": ("Precision",),
-    "deployments": ("Deployment", "Search", "search"),
-    "sizing": ("LinkNeeds", "Needs", "Requirements", "ideal_platform", "requirements"),
-    "sensitivity": ("METRICS", "elasticities"),
-    "serving_options": ("MTP", "Draft", "Offload", "Serving", "Speculation"),
-    "smooth": ("HARD", "SHARPNESS"),
-    "use_case_figures": ("USE_CASES",),
-    "use_cases": ("UseCase", "load_use_case"),
-    "sweeping.axes": ("choice", "geometric", "integers", "linear", "log_uniform", "uniform", "values"),
-    "sweeping.findings": ("Findings",),
-    "sweeping.ray_tasks": ("on_ray",),
-    "sweeping.reductions": ("Best", "Histogram", "Pareto", "Top"),
-    "sweeping.rows": ("Rows",),
-    "sweeping.run": ("findings_in", "merge", "sweep"),
-    "sweeping.scenario": ("Scenario", "Served"),
-    "sweeping.space": ("Space",),
-    "sweeping.space_file": ("SpaceFile", "load_space"),
-    "workload": ("Parallelism", "Workload"),
+    "studies.search.plans": ("plans",),
+    "calibrating.calibrate": ("calibrate",),
+    "calibrating.suggest": ("suggest",),
+    "models.checkpoint": ("load_precision",),
+    "core.formats": ("FORMATS",),
+    "operators.gear": ("Gear",),
+    "operators.precision": ("Precision",),
+    "studies.search.search": ("Deployment", "Search", "search"),
+    "studies.requirements": (
+        "LinkNeeds",
+        "Needs",
+        "Requirements",
+        "ideal_platform",
+        "requirements",
+    ),
+    "inference.elasticities": ("METRICS", "elasticities"),
+    "scenario.serving_options": ("MTP", "Draft", "Offload", "Serving", "Speculation"),
+    "core.smooth": ("HARD", "SHARPNESS"),
+    "scenario.use_case_figures": ("USE_CASES",),
+    "scenario.use_cases": ("UseCase", "load_use_case"),
+    "studies.sweep.axes": (
+        "choice",
+        "geometric",
+        "integers",
+        "linear",
+        "log_uniform",
+        "uniform",
+        "values",
+    ),
+    "studies.sweep.findings": ("Findings",),
+    "studies.sweep.on_ray": ("on_ray",),
+    "studies.sweep.reductions.reduction": ("Best", "Histogram", "Pareto", "Top"),
+    "studies.sweep.reductions.rows": ("Rows",),
+    "studies.sweep.sweep": ("findings_in", "merge", "sweep"),
+    "scenario.scenario": ("Scenario", "Served"),
+    "studies.sweep.space": ("Space",),
+    "studies.sweep.space_file": ("SpaceFile", "load_space"),
+    "scenario.parallelism": ("Parallelism", "Workload"),
 }
 _MODULES = {name: module for module, names in _HOMES.items() for name in names}
 

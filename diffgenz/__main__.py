@@ -2,6 +2,6 @@
 
 import sys
 
-from diffgenz.cli import main
+from diffgenz.ui.cli.main import main
 
 sys.exit(main())

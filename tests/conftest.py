@@ -11,13 +11,19 @@ import jax
 import pytest
 from jaxtyping import install_import_hook
 
-CACHE = tempfile.TemporaryDirectory(prefix="diffgenz-tests-")  # the command line keeps compiled programs there; each worker has its own
+CACHE = tempfile.TemporaryDirectory(
+    prefix="diffgenz-tests-"
+)  # the command line keeps compiled programs there; each worker has its own
 os.environ["XDG_CACHE_HOME"] = CACHE.name
 
 OWN_FLAGS = os.environ.get("XLA_FLAGS", "")
-os.environ["XLA_FLAGS"] = f"{OWN_FLAGS} --xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0"
+os.environ["XLA_FLAGS"] = (
+    f"{OWN_FLAGS} --xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0"
+)
 # compiling is most of the time: this halves it, in subprocesses too; benchmarks, which run apart, compile as users do
-jax.config.update("jax_enable_compilation_cache", False)  # writing programs there takes a tenth of the time, and none is read again
+jax.config.update(
+    "jax_enable_compilation_cache", False
+)  # writing programs there takes a tenth of the time, and none is read again
 gc.set_threshold(50_000)  # looking through what JAX keeps takes a tenth of the time
 
 

@@ -7,12 +7,16 @@ import numpy as np
 import pytest
 
 from diffgenz import Breakdown, Estimate, breakdown, estimate
-from diffgenz.hardware import Accelerator, Level, Platform
-from diffgenz.smooth import HARD
-from diffgenz.topology import Fabric, Switch
+from diffgenz.core.smooth import HARD
+from diffgenz.hardware.platform import Accelerator, Level, Platform
+from diffgenz.hardware.topology import Fabric, Switch
 
 SHARPNESSES = (1, 2, 4, 8, HARD)
-TWO_SHARPNESSES = [8, HARD, *(pytest.param(sharpness, marks=pytest.mark.slow) for sharpness in (1, 2, 4))]
+TWO_SHARPNESSES = [
+    8,
+    HARD,
+    *(pytest.param(sharpness, marks=pytest.mark.slow) for sharpness in (1, 2, 4)),
+]
 """All of them, where each compiles for long."""
 
 CHIP = {
@@ -27,8 +31,22 @@ CHIP = {
     "energy_per_byte": 5e-11,
     "price": 1e-3,
 }
-NODE = {"name": "node", "topology": Switch(), "size": 8, "bandwidth": 4e11, "latency": 1e-6, "energy_per_byte": 1e-10}
-FABRIC = {"name": "fabric", "topology": Fabric(), "size": 1024, "bandwidth": 5e10, "latency": 5e-6, "energy_per_byte": 1e-10}
+NODE = {
+    "name": "node",
+    "topology": Switch(),
+    "size": 8,
+    "bandwidth": 4e11,
+    "latency": 1e-6,
+    "energy_per_byte": 1e-10,
+}
+FABRIC = {
+    "name": "fabric",
+    "topology": Fabric(),
+    "size": 1024,
+    "bandwidth": 5e10,
+    "latency": 5e-6,
+    "energy_per_byte": 1e-10,
+}
 
 
 def make_cluster(accelerators: float = 64) -> Platform:
@@ -57,13 +75,18 @@ def explained_with_slopes(*records) -> tuple[Estimate, Breakdown, tuple]:
 def named_leaves(tree) -> dict[str, float]:
     """Every number of a record, by name, as `elasticities` calls it."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {jax.tree_util.keystr(path).replace("['", "[").replace("']", "]").lstrip("."): leaf for path, leaf in leaves}
+    return {
+        jax.tree_util.keystr(path).replace("['", "[").replace("']", "]").lstrip("."): leaf
+        for path, leaf in leaves
+    }
 
 
 def scaled_one_by_one(tree, factor: float):
     """A batch of the record, one entry for each of its leaves, that leaf times `factor`."""
     leaves, structure = jax.tree.flatten(tree)
-    rows = [jnp.full(len(leaves), leaf).at[index].multiply(factor) for index, leaf in enumerate(leaves)]
+    rows = [
+        jnp.full(len(leaves), leaf).at[index].multiply(factor) for index, leaf in enumerate(leaves)
+    ]
     return jax.tree.unflatten(structure, rows)
 
 
@@ -74,7 +97,13 @@ def stack(trees):
 
 def assert_close(actual, expected, rtol: float, atol: float = 0.0) -> None:
     """Equal, leaf by leaf, within a relative tolerance."""
-    jax.tree.map(lambda a, e: np.testing.assert_allclose(np.asarray(a, float), np.asarray(e, float), rtol=rtol, atol=atol), actual, expected)
+    jax.tree.map(
+        lambda a, e: np.testing.assert_allclose(
+            np.asarray(a, float), np.asarray(e, float), rtol=rtol, atol=atol
+        ),
+        actual,
+        expected,
+    )
 
 
 def assert_finite(tree) -> None:
@@ -82,7 +111,9 @@ def assert_finite(tree) -> None:
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)), tree
 
 
-def assert_derivatives_are_differences(function, at, rtol: float = 1e-8, atol: float = 1e-8, step: float = 1e-5) -> None:
+def assert_derivatives_are_differences(
+    function, at, rtol: float = 1e-8, atol: float = 1e-8, step: float = 1e-5
+) -> None:
     """First and second derivatives of a scalar `function` of an array, in float64, along a direction, against central differences.
 
     Both modes, and for the second order all four of their pairs, in one program.
@@ -93,12 +124,17 @@ def assert_derivatives_are_differences(function, at, rtol: float = 1e-8, atol: f
     def along(x):
         slopes = [reverse(x), forward(x)]
         second = [jax.jvp(slope, (x,), (direction,))[1] for slope in (reverse, forward)]
-        second += [jax.grad(lambda y, slope=slope: jnp.vdot(slope(y), direction))(x) for slope in (reverse, forward)]
+        second += [
+            jax.grad(lambda y, slope=slope: jnp.vdot(slope(y), direction))(x)
+            for slope in (reverse, forward)
+        ]
         return function(x), slopes, second
 
     points = at + step * jnp.asarray([0.0, 1.0, -1.0]).reshape(-1, *[1] * np.ndim(at)) * direction
     values, slopes, second = jax.jit(jax.vmap(along))(points)
     for slope in slopes:
-        assert_close(jnp.vdot(slope[0], direction), (values[1] - values[2]) / (2 * step), rtol, atol)
+        assert_close(
+            jnp.vdot(slope[0], direction), (values[1] - values[2]) / (2 * step), rtol, atol
+        )
     for curvature in second:
         assert_close(curvature[0], (slopes[0][1] - slopes[0][2]) / (2 * step), rtol, atol)

@@ -10,12 +10,19 @@ from support import make_cluster
 
 import diffgenz as dgz
 
-SCRIPT = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); from sweep_cases import *\n"
+SCRIPT = (
+    f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); from sweep_cases import *\n"
+)
 
 
 def scenario() -> dgz.Scenario:
     """A small dense model on eight accelerators."""
-    return dgz.Scenario.of(dgz.load_model("Qwen/Qwen2.5-0.5B"), make_cluster(8), dgz.Workload(4, 600, 60), dgz.Parallelism(tensor=2))
+    return dgz.Scenario.of(
+        dgz.load_model("Qwen/Qwen2.5-0.5B"),
+        make_cluster(8),
+        dgz.Workload(4, 600, 60),
+        dgz.Parallelism(tensor=2),
+    )
 
 
 def axes() -> dict:
@@ -78,8 +85,18 @@ def brute_front(points: np.ndarray) -> list[int]:
 def python(code: str, *, flags: str = "", **environment: str) -> subprocess.Popen:
     """A Python process that has these names, and this one's XLA flags and `flags`: programs are then equal to the bit."""
     paths = os.pathsep.join([str(Path(dgz.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    setting = os.environ | {"PYTHONPATH": paths, "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {flags}"} | environment
-    return subprocess.Popen([sys.executable, "-c", SCRIPT + code], env=setting, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    setting = (
+        os.environ
+        | {"PYTHONPATH": paths, "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {flags}"}
+        | environment
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT + code],
+        env=setting,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
 
 
 def finished(process: subprocess.Popen) -> str:

@@ -6,7 +6,15 @@ from support import TWO_SHARPNESSES, assert_close, explained
 
 from diffgenz import HARD, Parallelism, Workload, breakdown
 
-PLANS = [Parallelism(), Parallelism(4), Parallelism(16), Parallelism(1, 4), Parallelism(2, 8), Parallelism(4, 3, 2, 0.7), Parallelism(8, 1, 1, 1.0)]
+PLANS = [
+    Parallelism(),
+    Parallelism(4),
+    Parallelism(16),
+    Parallelism(1, 4),
+    Parallelism(2, 8),
+    Parallelism(4, 3, 2, 0.7),
+    Parallelism(8, 1, 1, 1.0),
+]
 
 
 @pytest.mark.parametrize("sharpness", TWO_SHARPNESSES)
@@ -16,18 +24,24 @@ def test_rows_sum_to_the_times(sharpness, gemma_27b, cluster):
             result, rows = explained(gemma_27b, cluster, workload, plan, sharpness=sharpness)
             for phase in ("ttft", "tpot"):
                 assert_close(getattr(rows, phase).sum(), getattr(result, phase), rtol=1e-6)
-                assert_close(sum(rows.by_resource(phase).values()), getattr(result, phase), rtol=1e-6)
+                assert_close(
+                    sum(rows.by_resource(phase).values()), getattr(result, phase), rtol=1e-6
+                )
                 assert (np.asarray(getattr(rows, phase)) >= 0).all()
 
 
 def test_one_rank_does_not_communicate(gemma_27b, cluster):
     rows = breakdown(gemma_27b, cluster, Workload(4, 300, 20))
-    assert rows.by_resource("ttft")["communication"] == rows.by_resource("tpot")["communication"] == 0
+    assert (
+        rows.by_resource("ttft")["communication"] == rows.by_resource("tpot")["communication"] == 0
+    )
     assert sum(rows.rows("tpot")["all_reduce"].values()) == 0
 
 
 def test_hard_rows_are_bound_by_one_resource(llama_8b, cluster):
-    for row in breakdown(llama_8b, cluster, Workload(4, 3000, 20), sharpness=HARD).rows("ttft").values():
+    for row in (
+        breakdown(llama_8b, cluster, Workload(4, 3000, 20), sharpness=HARD).rows("ttft").values()
+    ):
         assert row["compute"] == 0 or row["memory"] == 0
 
 

@@ -10,7 +10,15 @@ import pytest
 from throughput import forward_error, gradient_error
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-FIGURES = {"throughput.py": 12, "startup.py": 5, "paper_requirements.py": 3, "calibrated.py": 6, "experts.py": 4, "deployments.py": 4, "sweep.py": 7}
+FIGURES = {
+    "throughput.py": 12,
+    "startup.py": 5,
+    "paper_requirements.py": 3,
+    "calibrated.py": 6,
+    "experts.py": 4,
+    "deployments.py": 4,
+    "sweep.py": 7,
+}
 
 
 @pytest.mark.slow
@@ -18,7 +26,12 @@ FIGURES = {"throughput.py": 12, "startup.py": 5, "paper_requirements.py": 3, "ca
 def test_a_quick_run_writes_what_the_contract_says(script, figures, tmp_path):
     out = tmp_path / "out.json"
     setting = os.environ | {"XLA_FLAGS": ""}
-    subprocess.run([sys.executable, BENCHMARKS / script, "--quick", "--json", out], env=setting, check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, BENCHMARKS / script, "--quick", "--json", out],
+        env=setting,
+        check=True,
+        capture_output=True,
+    )
     report = json.loads(out.read_text())
     assert set(report) >= {"machine", "versions", "rows", "checks"}
     assert len(report["checks"]) == figures

@@ -7,10 +7,10 @@ import re
 import pytest
 
 from diffgenz import InputError, load_model, load_platform, load_precision
-from diffgenz.format_flags import precision_of
-from diffgenz.model_files import model_ids
-from diffgenz.operators import Kind
-from diffgenz.step import Step
+from diffgenz.models.files import model_ids
+from diffgenz.operators.operator import Kind
+from diffgenz.operators.step import Step
+from diffgenz.ui.cli.format_flags import precision_of
 
 V3 = "deepseek-ai/DeepSeek-V3"
 NVFP4 = {"num_bits": 4, "type": "float", "group_size": 16}
@@ -50,7 +50,9 @@ READ = {  # a quantization_config, its formats of weights, activations and KV ca
 
 def written(folder, quantization, key="quantization_config", **facts):
     path = folder / "config.json"
-    path.write_text(json.dumps({"torch_dtype": "bfloat16", "num_hidden_layers": 4, key: quantization} | facts))
+    path.write_text(
+        json.dumps({"torch_dtype": "bfloat16", "num_hidden_layers": 4, key: quantization} | facts)
+    )
     return path
 
 
@@ -61,12 +63,25 @@ def test_every_method_is_read(name, tmp_path):
     assert (precision.weights, precision.activations, precision.kv_cache) == formats
     assert float(precision.weight_size) == pytest.approx(size, rel=1e-7)
     assert not precision.experts_only
-    assert load_precision(written(tmp_path, quantization, "compression_config")).weights == formats[0]
+    assert (
+        load_precision(written(tmp_path, quantization, "compression_config")).weights == formats[0]
+    )
 
 
 def test_shipped_models_are_what_their_checkpoints_are():
-    quantised = {name: precision for name in model_ids() if (precision := load_precision(name)).weights != precision.dtype}
-    blocks = ("DeepSeek-V3", "DeepSeek-V3.1", "DeepSeek-V3.2", "DeepSeek-R1", "Kimi-K2-Instruct", "MiniMax-M2")
+    quantised = {
+        name: precision
+        for name in model_ids()
+        if (precision := load_precision(name)).weights != precision.dtype
+    }
+    blocks = (
+        "DeepSeek-V3",
+        "DeepSeek-V3.1",
+        "DeepSeek-V3.2",
+        "DeepSeek-R1",
+        "Kimi-K2-Instruct",
+        "MiniMax-M2",
+    )
     assert {name.split("/")[1]: precision.weights for name, precision in quantised.items()} == {
         **dict.fromkeys(blocks, "fp8_block"),
         **dict.fromkeys(("gpt-oss-120b", "gpt-oss-20b"), "mxfp4"),
@@ -75,29 +90,57 @@ def test_shipped_models_are_what_their_checkpoints_are():
 
 def test_what_is_given_replaces_what_is_stored(tmp_path):
     path = written(tmp_path, READ["modelopt"][0])
-    precision = load_precision(path, dtype="fp16", activations="fp8", kv_cache="gear-int4", messages="int8")
-    assert precision.names == {"dtype": "fp16", "weights": "nvfp4", "activations": "fp8", "kv_cache": "gear-int4", "messages": "int8"}
+    precision = load_precision(
+        path, dtype="fp16", activations="fp8", kv_cache="gear-int4", messages="int8"
+    )
+    assert precision.names == {
+        "dtype": "fp16",
+        "weights": "nvfp4",
+        "activations": "fp8",
+        "kv_cache": "gear-int4",
+        "messages": "int8",
+    }
 
 
 def test_without_quantisation_everything_is_in_torch_dtype(tmp_path):
-    assert load_precision("meta-llama/Llama-2-7b-hf").summary == "weights fp16, activations fp16, KV cache fp16, else fp16"
-    assert load_precision(written(tmp_path, None, torch_dtype=None, text_config={"dtype": "float32"})).dtype == "fp32"
+    assert (
+        load_precision("meta-llama/Llama-2-7b-hf").summary
+        == "weights fp16, activations fp16, KV cache fp16, else fp16"
+    )
+    assert (
+        load_precision(
+            written(tmp_path, None, torch_dtype=None, text_config={"dtype": "float32"})
+        ).dtype
+        == "fp32"
+    )
 
 
 def test_a_format_the_accelerator_lacks_is_read_narrow_and_multiplied_wide():
     """W8A16 on A100; fp8 on H100."""
-    old, new = (load_precision(V3, load_platform(system).accelerator) for system in ("a100_sxm", "h100_sxm"))
+    old, new = (
+        load_precision(V3, load_platform(system).accelerator) for system in ("a100_sxm", "h100_sxm")
+    )
     assert (old.weights, old.activations, old.linear_peak) == ("fp8_block", "bf16", "bf16")
     assert (new.weights, new.activations, new.linear_peak) == ("fp8_block", "fp8", "fp8")
 
 
-@pytest.mark.parametrize(("name", "published"), [("openai/gpt-oss-120b", 60.8), ("openai/gpt-oss-20b", 12.8)])
+@pytest.mark.parametrize(
+    ("name", "published"), [("openai/gpt-oss-120b", 60.8), ("openai/gpt-oss-20b", 12.8)]
+)
 def test_gpt_oss_takes_the_published_bytes(name, published):
     """Checkpoint sizes in GiB: gpt-oss model card, table 1 (arXiv 2508.10925); experts in mxfp4, all else in bf16."""
     model, step = load_model(name), Step(1.0, 1.0, 0.0, 1.0, load_precision(name))
-    operators = (*model.embedding_operators(step), *model.layer_operators(step), *model.head_operators(step))
-    assert sum(float(op.repeats * op.parameters * op.parameter_size) for op in operators) / 2**30 == pytest.approx(published, rel=0.01)
-    assert {op.name: op.kind for op in operators if "qkv" in op.name or "expert_down" in op.name} == {"qkv": Kind.WIDE, "expert_down": Kind.LINEAR}
+    operators = (
+        *model.embedding_operators(step),
+        *model.layer_operators(step),
+        *model.head_operators(step),
+    )
+    assert sum(
+        float(op.repeats * op.parameters * op.parameter_size) for op in operators
+    ) / 2**30 == pytest.approx(published, rel=0.01)
+    assert {
+        op.name: op.kind for op in operators if "qkv" in op.name or "expert_down" in op.name
+    } == {"qkv": Kind.WIDE, "expert_down": Kind.LINEAR}
 
 
 @pytest.mark.parametrize(
@@ -106,7 +149,15 @@ def test_gpt_oss_takes_the_published_bytes(name, published):
         (["lm_head", "model.embed_tokens", "model.layers.0.mlp.gate", "re:visual.*"], {}, False),
         (["model.layers.4.self_attn"], {}, False),  # of a multi-token-prediction layer
         ([ATTENTION, "lm_head"], {"num_experts": 8}, True),
-        (["re:.*self_attn.*", "re:.*shared_experts.*", "re:.*mlp\\.(gate|up|gate_up|down)_proj.*"], {"n_routed_experts": 8}, True),
+        (
+            [
+                "re:.*self_attn.*",
+                "re:.*shared_experts.*",
+                "re:.*mlp\\.(gate|up|gate_up|down)_proj.*",
+            ],
+            {"n_routed_experts": 8},
+            True,
+        ),
     ],
 )
 def test_layers_left_wide(modules, facts, experts_only, tmp_path):
@@ -120,28 +171,66 @@ def test_layers_left_wide(modules, facts, experts_only, tmp_path):
         ({"quant_method": "aqlm"}, "quant_method: 'aqlm' is not known"),
         ({"quant_method": "gptq"}, "cannot read gptq"),
         ({"quant_method": "gptq", "bits": 3}, "3-bit weights"),
-        ({"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION"}, "quant_algo: 'MIXED_PRECISION' is not known"),
-        ({"quant_method": "fp8", "ignored_layers": [ATTENTION]}, r"leaves model.layers.\*.self_attn wide"),
-        ({"config_groups": {"a": {"weights": INT4}, "b": {"weights": NVFP4}}}, "2 different formats"),
+        (
+            {"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION"},
+            "quant_algo: 'MIXED_PRECISION' is not known",
+        ),
+        (
+            {"quant_method": "fp8", "ignored_layers": [ATTENTION]},
+            r"leaves model.layers.\*.self_attn wide",
+        ),
+        (
+            {"config_groups": {"a": {"weights": INT4}, "b": {"weights": NVFP4}}},
+            "2 different formats",
+        ),
     ],
 )
 def test_what_cannot_be_said_is_refused_with_the_remedy(quantization, message, tmp_path):
-    with pytest.raises(InputError, match=f"{message}.*give the formats themselves: weights, activations"):
+    with pytest.raises(
+        InputError, match=f"{message}.*give the formats themselves: weights, activations"
+    ):
         load_precision(written(tmp_path, quantization))
 
 
 @pytest.mark.parametrize(
     ("model", "system", "weights", "said"),
     [
-        (V3, "h100_sxm", None, "weights bf16, .*; the checkpoint is quantised \\(fp8\\): --weights checkpoint takes its formats"),
+        (
+            V3,
+            "h100_sxm",
+            None,
+            "weights bf16, .*; the checkpoint is quantised \\(fp8\\): --weights checkpoint takes its formats",
+        ),
         (V3, "h100_sxm", "fp8", "weights fp8, activations bf16, KV cache bf16, else bf16$"),
-        (V3, "h100_sxm", "checkpoint", "weights fp8_block, activations fp8, .*; as the checkpoint \\(fp8\\)$"),
-        (V3, "a100_sxm", "checkpoint", "activations bf16, .*A100.* does not multiply fp8: activations stay bf16$"),
-        ("openai/gpt-oss-20b", "h100_sxm", "checkpoint", "experts mxfp4, .*, which leaves all layers but its experts in bf16$"),
-        ("meta-llama/Llama-3.1-8B", "h100_sxm", "checkpoint", "weights bf16, .*; the checkpoint is not quantised$"),
+        (
+            V3,
+            "h100_sxm",
+            "checkpoint",
+            "weights fp8_block, activations fp8, .*; as the checkpoint \\(fp8\\)$",
+        ),
+        (
+            V3,
+            "a100_sxm",
+            "checkpoint",
+            "activations bf16, .*A100.* does not multiply fp8: activations stay bf16$",
+        ),
+        (
+            "openai/gpt-oss-20b",
+            "h100_sxm",
+            "checkpoint",
+            "experts mxfp4, .*, which leaves all layers but its experts in bf16$",
+        ),
+        (
+            "meta-llama/Llama-3.1-8B",
+            "h100_sxm",
+            "checkpoint",
+            "weights bf16, .*; the checkpoint is not quantised$",
+        ),
     ],
 )
 def test_people_are_told_what_a_checkpoint_is_in(model, system, weights, said):
-    options = argparse.Namespace(model=model, dtype="bf16", weights=weights, activations=None, kv_cache=None, messages=None)
+    options = argparse.Namespace(
+        model=model, dtype="bf16", weights=weights, activations=None, kv_cache=None, messages=None
+    )
     _, line = precision_of(options, load_platform(system).accelerator)
     assert re.search(said, line), line

@@ -7,14 +7,14 @@ import pytest
 from support import assert_close, make_cluster
 
 from diffgenz import Parallelism, Precision, Workload, estimate, load_model, load_platform
-from diffgenz.exchanging import SMS, DeepEP, fitted_exchanges
-from diffgenz.iteration import Machine
-from diffgenz.kernels.deepep import Combine, Dispatch, Wires
+from diffgenz.inference.iteration import Machine
+from diffgenz.inference.timing.exchange import SMS, DeepEP, fitted_exchanges
+from diffgenz.kernels.forms.deepep import Combine, Dispatch, Wires
 from diffgenz.kernels.library import Library
 from diffgenz.kernels.shapes import ExchangeShape
-from diffgenz.models.moe import MoE
-from diffgenz.operators import Exchange
-from diffgenz.step import Step
+from diffgenz.models.blocks.moe import MoE
+from diffgenz.operators.operator import Exchange
+from diffgenz.operators.step import Step
 
 FORMS = {
     "dispatch_low_latency": {"fp8": Dispatch(barrier=4.0, copy=1.3)},
@@ -26,7 +26,9 @@ FORMS = {
 
 def fitted_cluster(forms=FORMS):
     cluster = make_cluster()
-    return cluster.replace(accelerator=cluster.accelerator.replace(compute_units=132, kernels=Library(forms)))
+    return cluster.replace(
+        accelerator=cluster.accelerator.replace(compute_units=132, kernels=Library(forms))
+    )
 
 
 def exchange(tokens, picks=8.0, busiest=1.0, groups=64.0):
@@ -39,7 +41,16 @@ def by_hand(mode, ranks, nodes, near, far, lanes, tokens):
     total = 0.0
     for phase, own in (("dispatch", tokens * 7168), ("combine", tokens * 7168 * 2)):
         form = next(iter(FORMS[f"{phase}_{mode}"].values()))
-        total += float(form.on(wires)(ExchangeShape(*(jnp.asarray(float(x)) for x in (ranks, nodes, tokens, own, near * own, far * own, lanes)))))
+        total += float(
+            form.on(wires)(
+                ExchangeShape(
+                    *(
+                        jnp.asarray(float(x))
+                        for x in (ranks, nodes, tokens, own, near * own, far * own, lanes)
+                    )
+                )
+            )
+        )
     return total
 
 
@@ -50,8 +61,13 @@ def test_exchanges_take_the_faster_mode_by_hand(ranks, tokens):
     plan = Parallelism(1, expert=ranks, attention_data=ranks)
     nodes = ranks / 8
     low = by_hand("low_latency", ranks, nodes, 8 * 7 / ranks, 8 * (1 - 1 / nodes), 256, tokens)
-    distinct, distinct_nodes = ranks * (1 - (1 - 1 / ranks) ** 8), nodes * (1 - (1 - 1 / nodes) ** 8)
-    normal = by_hand("normal", ranks, nodes, distinct * 7 / 8, distinct_nodes * (1 - 1 / nodes), SMS, tokens)
+    distinct, distinct_nodes = (
+        ranks * (1 - (1 - 1 / ranks) ** 8),
+        nodes * (1 - (1 - 1 / nodes) ** 8),
+    )
+    normal = by_hand(
+        "normal", ranks, nodes, distinct * 7 / 8, distinct_nodes * (1 - 1 / nodes), SMS, tokens
+    )
     machine = Machine.of(fitted_cluster(), plan, Precision())
     seconds, launching = machine.exchange_time(exchange(tokens), plan)
     volume = jnp.asarray(ranks * tokens * 7168)
@@ -64,23 +80,42 @@ def test_exchanges_take_the_faster_mode_by_hand(ranks, tokens):
 def test_busy_experts_delay_an_exchange_and_one_group_has_none():
     plan = Parallelism(1, expert=64, attention_data=64)
     machine = Machine.of(fitted_cluster(), plan, Precision())
-    even, uneven = (float(machine.exchange_time(exchange(4096.0, busiest=busiest), plan)[0]) for busiest in (1.0, 2.0))
+    even, uneven = (
+        float(machine.exchange_time(exchange(4096.0, busiest=busiest), plan)[0])
+        for busiest in (1.0, 2.0)
+    )
     assert 1.3 * even < uneven < 2 * even
     assert float(machine.exchange_time(exchange(4096.0, groups=1.0), plan)[0]) == 0
 
 
 def test_a_mode_needs_both_its_kernels():
-    library = Library({family: forms for family, forms in FORMS.items() if family != "combine_normal"})
+    library = Library(
+        {family: forms for family, forms in FORMS.items() if family != "combine_normal"}
+    )
     network = make_cluster().network
-    assert [mode.low_latency for mode in DeepEP.modes(library, network, jnp.asarray(2e-6))] == [True]
-    assert fitted_exchanges(library) == [("dispatch_low_latency", "fp8"), ("combine_low_latency", "bf16"), ("dispatch_normal", "fp8")]
-    assert DeepEP.modes(library, (), jnp.asarray(2e-6)) == DeepEP.modes(None, network, jnp.asarray(2e-6)) == ()
+    assert [mode.low_latency for mode in DeepEP.modes(library, network, jnp.asarray(2e-6))] == [
+        True
+    ]
+    assert fitted_exchanges(library) == [
+        ("dispatch_low_latency", "fp8"),
+        ("combine_low_latency", "bf16"),
+        ("dispatch_normal", "fp8"),
+    ]
+    assert (
+        DeepEP.modes(library, (), jnp.asarray(2e-6))
+        == DeepEP.modes(None, network, jnp.asarray(2e-6))
+        == ()
+    )
 
 
 def experts_shape(plan_ranks, groups, tokens=64.0):
     block = MoE(256, 8, 2048)
     step = Step(tokens, 1.0, 100.0, 1.0, Precision(), 1 / plan_ranks, groups)
-    (shape,) = (op.shape for op in block.operators(jnp.asarray(7168.0), step) if op.kernel == "experts" and op.shape is not None)
+    (shape,) = (
+        op.shape
+        for op in block.operators(jnp.asarray(7168.0), step)
+        if op.kernel == "experts" and op.shape is not None
+    )
     return shape
 
 
@@ -90,7 +125,12 @@ def test_experts_see_the_tokens_that_arrive_and_all_of_those_that_are_not_sent()
     arriving = 64 * 64 * (1 - (63 / 64) ** 8)
     assert_close(sent.tokens, arriving, rtol=1e-5)
     assert (float(sent.experts), float(sent.groups)) == (4, 1)
-    assert (float(seen.tokens), float(seen.used), float(seen.experts), float(seen.groups)) == (4096, 8, 256, 64)
+    assert (float(seen.tokens), float(seen.used), float(seen.experts), float(seen.groups)) == (
+        4096,
+        8,
+        256,
+        64,
+    )
     for shape in (sent, seen):
         assert_close(shape.tokens * shape.used / shape.groups, 64 * 8, rtol=1e-5)  # rows
     assert_close(sent.variation, seen.variation, rtol=1e-6)
@@ -98,18 +138,31 @@ def test_experts_see_the_tokens_that_arrive_and_all_of_those_that_are_not_sent()
 
 def test_shipped_exchanges_time_estimates_and_have_gradients():
     model = load_model("deepseek-ai/DeepSeek-V3")
-    precision, plan = Precision(weights="fp8_block", activations="fp8"), Parallelism(1, expert=16, attention_data=16)
+    precision, plan = (
+        Precision(weights="fp8_block", activations="fp8"),
+        Parallelism(1, expert=16, attention_data=16),
+    )
     fitted = load_platform("h100_sxm", 16)
-    forms = {family: form for family, form in fitted.accelerator.kernels.forms.items() if "_normal" not in family and "_low_latency" not in family}
+    forms = {
+        family: form
+        for family, form in fitted.accelerator.kernels.forms.items()
+        if "_normal" not in family and "_low_latency" not in family
+    }
     wires = fitted.replace(accelerator=fitted.accelerator.replace(kernels=Library(forms)))
 
     @jax.jit
     def tpot(platform):
         return estimate(model, platform, Workload(1024, 1000, 100), plan, precision).tpot
 
-    now, slope = jax.jit(jax.value_and_grad(lambda far: tpot(fitted.replace(network=(fitted.network[0], fitted.network[1].replace(bandwidth=far))))))(
-        fitted.network[1].bandwidth
-    )
+    now, slope = jax.jit(
+        jax.value_and_grad(
+            lambda far: tpot(
+                fitted.replace(
+                    network=(fitted.network[0], fitted.network[1].replace(bandwidth=far))
+                )
+            )
+        )
+    )(fitted.network[1].bandwidth)
     assert float(now) > float(tpot(wires))  # a bound, of the wires alone
     assert np.isfinite(float(slope))
     assert float(slope) < 0

@@ -7,10 +7,10 @@ import pytest
 from support import assert_close
 
 from diffgenz import InputError, load_platform
-from diffgenz.cli import main
-from diffgenz.fits import KernelFit, fits_of, read_fits, write_fits
+from diffgenz.hardware.specs import data_folder
+from diffgenz.kernels.fits import KernelFit, fits_of, read_fits, write_fits
 from diffgenz.kernels.library import Origin
-from diffgenz.specs import data_folder
+from diffgenz.ui.cli.main import main
 
 
 def test_a_fit_file_says_what_it_was_told(found, tmp_path):
@@ -52,7 +52,10 @@ def test_a_damaged_fit_file_is_refused(change, message, found, tmp_path):
 def test_a_fit_of_another_accelerator_is_refused(found, tmp_path, capsys):
     path = tmp_path / "fit.toml"
     write_fits(path, "h100_sxm", [found], "a test")
-    assert main(["estimate", "meta-llama/Llama-3.1-8B", "--system", "a100_sxm", "--fit", str(path)]) == 2
+    assert (
+        main(["estimate", "meta-llama/Llama-3.1-8B", "--system", "a100_sxm", "--fit", str(path)])
+        == 2
+    )
     assert f"fit: {path} is of h100_sxm, not of a100_sxm" in capsys.readouterr().err
     with pytest.raises(InputError, match="fit: .*'vlm'"):
         load_platform("h100_sxm", fit="vlm")
@@ -78,6 +81,9 @@ def test_a_shipped_fit_is_sane(name):
 def test_fits_take_other_software_where_their_own_is_missing():
     if "h100_sxm" not in SHIPPED:
         pytest.skip("no fits are shipped")
-    found = {(fit.family, fit.format): fit.software for fit in fits_of(Origin("h100_sxm", "NVIDIA", "vllm"))}
+    found = {
+        (fit.family, fit.format): fit.software
+        for fit in fits_of(Origin("h100_sxm", "NVIDIA", "vllm"))
+    }
     assert found["gemm", "bf16"] == "vllm"
     assert found["latent_decode", "bf16"] == "trtllm"

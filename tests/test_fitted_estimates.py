@@ -11,25 +11,31 @@ from fit_cases import values_of
 from support import CHIP, FABRIC, NODE
 
 from diffgenz import InputError, Parallelism, Workload, breakdown, estimate, load_platform
-from diffgenz.calibrating.suggestion import suggest
-from diffgenz.fits import KernelFit, write_fits
-from diffgenz.hardware import Accelerator, Level, Platform
+from diffgenz.calibrating.suggest import suggest
+from diffgenz.hardware.platform import Accelerator, Level, Platform
+from diffgenz.inference.uncertainty import by_delta, by_samples
 from diffgenz.kernels.families import FAMILIES
-from diffgenz.kernels.gemm import Gemm
+from diffgenz.kernels.fits import KernelFit, write_fits
+from diffgenz.kernels.forms.gemm import Gemm
 from diffgenz.kernels.library import Library
-from diffgenz.uncertainty import by_delta, by_samples
 
 LIBRARY = Library({family: {"bf16": form()} for family, form in FAMILIES.items()})
 
 
 def fitted_cluster(library=LIBRARY):
-    return Platform(Accelerator(**CHIP, compute_units=100.0, kernels=library), (Level(**NODE), Level(**FABRIC)), 64)
+    return Platform(
+        Accelerator(**CHIP, compute_units=100.0, kernels=library),
+        (Level(**NODE), Level(**FABRIC)),
+        64,
+    )
 
 
 CHAT = Workload(batch=12, input_tokens=700, output_tokens=90)
 
 
-@pytest.mark.parametrize("model", [pytest.param("llama_8b", marks=pytest.mark.slow), "deepseek_v2_lite"])
+@pytest.mark.parametrize(
+    "model", [pytest.param("llama_8b", marks=pytest.mark.slow), "deepseek_v2_lite"]
+)
 def test_a_breakdown_of_fitted_kernels_adds_up(model, request, llama_8b):
     from diffgenz import load_model
 
@@ -58,14 +64,33 @@ def test_gradients_of_fitted_kernels_agree_with_differences(llama_8b, double):
     zero = dict.fromkeys(names, jnp.zeros(()))
     slopes = jax.jit(jax.grad(logarithm))(zero)
     for name in names:
-        ahead, behind = (float(logarithm(zero | {name: jnp.asarray(step)})) for step in (1e-5, -1e-5))
+        ahead, behind = (
+            float(logarithm(zero | {name: jnp.asarray(step)})) for step in (1e-5, -1e-5)
+        )
         assert float(slopes[name]) == pytest.approx((ahead - behind) / 2e-5, rel=1e-5, abs=1e-9)
 
 
 def fits_for(library):
     def one(family, form):
         size = len(form.priors())
-        return KernelFit(family, "bf16", "vllm-1.0", "one", type(form), values_of(form), 0.01 * np.eye(size), {}, 0.1, 100, {}, "", 0.1, 0.1, 25, 0.8)
+        return KernelFit(
+            family,
+            "bf16",
+            "vllm-1.0",
+            "one",
+            type(form),
+            values_of(form),
+            0.01 * np.eye(size),
+            {},
+            0.1,
+            100,
+            {},
+            "",
+            0.1,
+            0.1,
+            25,
+            0.8,
+        )
 
     return [one(family, forms["bf16"]) for family, forms in library.forms.items()]
 
@@ -91,7 +116,9 @@ def with_few_kernels(path, fit):
     write_fits(path, "h100_sxm", [fit], "a test")
     platform = load_platform("h100_sxm", fit=path)
     kernels = platform.accelerator.kernels
-    few = Library({family: kernels.forms[family] for family in (fit.family, "decode")}, kernels.origin)
+    few = Library(
+        {family: kernels.forms[family] for family in (fit.family, "decode")}, kernels.origin
+    )
     return platform.replace(accelerator=platform.accelerator.replace(kernels=few))
 
 

@@ -14,21 +14,24 @@ from diffgenz.calibrating.fitting import described, finalists, fit, predict
 from diffgenz.calibrating.posterior import with_posterior
 from diffgenz.calibrating.samples import Samples, shape_hash
 from diffgenz.calibrating.transfer import Measured, transferred
-from diffgenz.fits import fits_of, read_fits, write_fits
-from diffgenz.kernels.cached import cached
-from diffgenz.kernels.decode import Decode
-from diffgenz.kernels.elementwise import Elementwise
+from diffgenz.hardware.specs import read_spec
+from diffgenz.kernels.fits import fits_of, read_fits, write_fits
 from diffgenz.kernels.form import Chip
-from diffgenz.kernels.gemm import Gemm
+from diffgenz.kernels.forms.attention_decode import Decode
+from diffgenz.kernels.forms.elementwise import Elementwise
+from diffgenz.kernels.forms.gemm import Gemm
+from diffgenz.kernels.forms.last_level_cache import cached
 from diffgenz.kernels.library import Origin
 from diffgenz.kernels.shapes import ElementwiseShape, GemmShape
-from diffgenz.specs import read_spec
 
 
 def test_planted_parameters_are_found_within_their_standard_errors(found):
     errors = np.sqrt(np.diag(found.covariance))
     with jax.enable_x64(True):
-        away = (np.asarray(Gemm(**found.values).free) - np.asarray(Gemm(**dict.fromkeys(found.values, 1.0) | values_of(PLANTED)).free)) / errors
+        away = (
+            np.asarray(Gemm(**found.values).free)
+            - np.asarray(Gemm(**dict.fromkeys(found.values, 1.0) | values_of(PLANTED)).free)
+        ) / errors
     seen = np.array([share > 0.5 for share in found.learned.values()])
     assert seen.sum() >= 8
     assert np.abs(away[seen]).max() < 4
@@ -71,15 +74,22 @@ def test_all_software_and_formats_hold_out_the_same_shapes():
     assert 0.17 < kept.mean() < 0.23
     order = np.random.default_rng(2).permutation(len(samples))
     assert (samples.only(order).held_out == kept[order]).all()
-    assert (shape_hash(samples.shape) == shape_hash(GemmShape(*(np.asarray(x, np.float64) for x in samples.shape)))).all()
-    other = dataclasses.replace(samples, format="fp8", source="sglang-2", seconds=2 * samples.seconds)
+    assert (
+        shape_hash(samples.shape)
+        == shape_hash(GemmShape(*(np.asarray(x, np.float64) for x in samples.shape)))
+    ).all()
+    other = dataclasses.replace(
+        samples, format="fp8", source="sglang-2", seconds=2 * samples.seconds
+    )
     assert (other.held_out == kept).all()
     assert other.digest != samples.digest == samples.only(order).digest
 
 
 def small(seconds, moved=None):
     seconds = np.asarray(seconds, float)
-    shape = ElementwiseShape(np.full(len(seconds), 1e6) if moved is None else np.asarray(moved, float))
+    shape = ElementwiseShape(
+        np.full(len(seconds), 1e6) if moved is None else np.asarray(moved, float)
+    )
     return Samples(Elementwise, "elementwise", "bf16", "vllm-1.0", "one", shape, seconds)
 
 
@@ -88,16 +98,24 @@ def test_rows_that_cannot_be_used_are_left_out_and_counted():
     clean = cleaned(rows, H100, "table.csv")
     assert clean.dropped == {"not a positive number": 3, "repeats of a shape (median kept)": 2}
     assert sorted(clean.seconds.tolist()) == [2e-5, 5e-5]
-    bound = cleaned(small([*np.linspace(100e-6, 101e-6, 60), 400e-6], moved=np.arange(61)), H100, "table.csv")
+    bound = cleaned(
+        small([*np.linspace(100e-6, 101e-6, 60), 400e-6], moved=np.arange(61)), H100, "table.csv"
+    )
     assert len(bound) == 1
     assert [why.split(" (")[0] for why in bound.dropped] == ["bound by the host"]
-    with pytest.raises(InputError, match=r"table.csv: elementwise bf16: no row has a positive latency; check the latency column"):
+    with pytest.raises(
+        InputError,
+        match=r"table.csv: elementwise bf16: no row has a positive latency; check the latency column",
+    ):
         cleaned(small([-1.0, np.nan]), H100, "table.csv")
 
 
 def test_finalists_are_of_several_minima():
     """A dozen points near one minimum, one near another, one nowhere: the best of each, then the rest by their losses."""
-    points = np.concatenate([np.full((12, 3), 0.1), np.full((1, 3), 4.0), np.full((1, 3), -4.0)]) + 0.01 * np.arange(14)[:, None]
+    points = (
+        np.concatenate([np.full((12, 3), 0.1), np.full((1, 3), 4.0), np.full((1, 3), -4.0)])
+        + 0.01 * np.arange(14)[:, None]
+    )
     losses = np.array([*np.linspace(1.0, 1.1, 12), 2.0, np.nan])
     assert finalists(points, losses) == [0, 12, 1, 2, 3, 4, 5, 6]
     assert finalists(points[:12], losses[:12]) == list(range(8))
@@ -123,7 +141,10 @@ def test_rows_faster_than_memory_are_of_a_form_with_a_cache():
 
 
 def test_what_a_cache_holds_is_faster_and_the_rest_is_as_without():
-    small, large = (GemmShape(np.array([16.0]), np.array([n]), np.array([n]), np.array([2.0 * n * n])) for n in (3584.0, 32768.0))
+    small, large = (
+        GemmShape(np.array([16.0]), np.array([n]), np.array([n]), np.array([2.0 * n * n]))
+        for n in (3584.0, 32768.0)
+    )
     plain = Gemm(**{name: float(getattr(CACHED, name)) for name in Gemm.priors()})
     assert predict(CACHED, small, H100) < 0.75 * predict(plain, small, H100)
     assert predict(CACHED, large, H100) == pytest.approx(predict(plain, large, H100), rel=1e-5)
@@ -136,7 +157,14 @@ def test_inputs_and_outputs_of_a_product_take_their_share_of_a_cache():
     shape = GemmShape(100.0, 200.0, 300.0, 220e3)
     assert float(cached(Gemm)(inputs=1.0, outputs=1.0).footprint(shape)) == pytest.approx(220e3)
     assert float(cached(Gemm)(inputs=0.5, outputs=0.25).footprint(shape)) == pytest.approx(160e3)
-    assert list(cached(Gemm).priors()) == [*Gemm.priors(), "resident", "cache", "edge", "inputs", "outputs"]
+    assert list(cached(Gemm).priors()) == [
+        *Gemm.priors(),
+        "resident",
+        "cache",
+        "edge",
+        "inputs",
+        "outputs",
+    ]
     assert list(cached(Decode).priors()) == [*Decode.priors(), "resident", "cache", "edge"]
 
 
@@ -144,32 +172,55 @@ def test_an_estimate_takes_a_form_without_its_cache(tmp_path):
     samples, path = warm(), tmp_path / "fit.toml"
     with jax.enable_x64(True):
         free = np.asarray(CACHED.free)
-    known = described(dataclasses.replace(samples, form=cached(Gemm)), H100, free, np.diag(np.arange(1.0, len(free) + 1)))
+    known = described(
+        dataclasses.replace(samples, form=cached(Gemm)),
+        H100,
+        free,
+        np.diag(np.arange(1.0, len(free) + 1)),
+    )
     assert known.mean_error < 0.03
     write_fits(path, "h100_sxm", [known], "a test")
     assert read_fits(path)[1][0].form is cached(Gemm)
-    (used,) = (each for each in fits_of(Origin("h100_sxm", "NVIDIA", str(path))) if each.family == "gemm" and each.format == "bf16")
+    (used,) = (
+        each
+        for each in fits_of(Origin("h100_sxm", "NVIDIA", str(path)))
+        if each.family == "gemm" and each.format == "bf16"
+    )
     assert used.form is Gemm
-    assert used.values == {name: pytest.approx(known.values[name], rel=1e-5) for name in Gemm.priors()}
+    assert used.values == {
+        name: pytest.approx(known.values[name], rel=1e-5) for name in Gemm.priors()
+    }
     assert (np.diag(used.covariance) == np.arange(1.0, len(Gemm.priors()) + 1)).all()
 
 
 def test_another_unit_of_time_is_suspected():
     samples = planted(200)
     wrong = dataclasses.replace(samples, seconds=samples.seconds * 1e-3)
-    with pytest.raises(InputError, match=r"19\d of 200 rows are faster than the accelerator's peaks allow \(m \d.*another unit of time"):
+    with pytest.raises(
+        InputError,
+        match=r"19\d of 200 rows are faster than the accelerator's peaks allow \(m \d.*another unit of time",
+    ):
         cleaned(wrong, H100, "table.csv")
-    with pytest.raises(InputError, match="v100_sxm: peak_flops: it has no fp8, which rows in fp8 need"):
+    with pytest.raises(
+        InputError, match="v100_sxm: peak_flops: it has no fp8, which rows in fp8 need"
+    ):
         chip_of(read_spec("v100_sxm"), "fp8")
 
 
 def test_transferred_parameters_are_wider_than_any_own_fit():
     group = []
     for index, bandwidth in enumerate((1e12, 2e12, 3e12)):
-        chip, form = H100._replace(bandwidth=np.float64(bandwidth)), Elementwise(memory=0.6 + 0.1 * index)
-        columns = Chip(*(np.full(120, x) for x in chip))  # as pooled fits have them, which compile once with these
+        chip, form = (
+            H100._replace(bandwidth=np.float64(bandwidth)),
+            Elementwise(memory=0.6 + 0.1 * index),
+        )
+        columns = Chip(
+            *(np.full(120, x) for x in chip)
+        )  # as pooled fits have them, which compile once with these
         shape = ElementwiseShape(np.geomspace(1e4, 1e9, 120))
-        seconds = predict(form, shape, chip) * np.exp(0.02 * np.random.default_rng(index).normal(size=120))
+        seconds = predict(form, shape, chip) * np.exp(
+            0.02 * np.random.default_rng(index).normal(size=120)
+        )
         samples = Samples(Elementwise, "elementwise", "bf16", "vllm-1.0", "one", shape, seconds)
         group.append(Measured(f"system {index}", samples, chip, fit(samples, columns, starts=16)))
     (common,) = transferred(group)

@@ -6,7 +6,18 @@ from pathlib import Path
 import genz_parity
 import pytest
 from genz.evaluation import Footprint, Timing, measure, run
-from genz.graph import ACTIVATIONS_ON_CHIP, RESIDENCY, Graph, Heads, Kernel, Message, Pattern, attend, einsum_law, matmul
+from genz.graph import (
+    ACTIVATIONS_ON_CHIP,
+    RESIDENCY,
+    Graph,
+    Heads,
+    Kernel,
+    Message,
+    Pattern,
+    attend,
+    einsum_law,
+    matmul,
+)
 from genz.layers import Shape, Split
 from genz.memory import place
 from genz.parity import HEADLINE, Outcome, compare, read_rows, relative_error
@@ -17,7 +28,9 @@ from genz.system import GIGA, Gear, System
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 GOLDENS = Path(__file__).parents[1].parent / "shared" / "goldens"
 FILES = [GOLDENS / "genz_operators.jsonl", GOLDENS / "genz_estimates.jsonl"]
-with_goldens = pytest.mark.skipif(not all(file.exists() for file in FILES), reason="no goldens here")
+with_goldens = pytest.mark.skipif(
+    not all(file.exists() for file in FILES), reason="no goldens here"
+)
 
 SYSTEM = System(
     peak_flops=4e12,
@@ -85,7 +98,11 @@ def test_primitives(outcomes):
 @pytest.mark.parametrize("family", ["dense", "MoE", "Mamba"])
 @pytest.mark.parametrize("phase", ["prefill", "decode", "chunked", "spec"])
 def test_whole_models(outcomes, phase, family):
-    rows = [o for o in outcomes if (o.kind, o.status, o.group, o.family) == ("estimate", "ok", phase, family)]
+    rows = [
+        o
+        for o in outcomes
+        if (o.kind, o.status, o.group, o.family) == ("estimate", "ok", phase, family)
+    ]
     if not rows and family == "Mamba" and phase in ("chunked", "spec"):
         pytest.skip("no such rows")
     assert_agree(rows, 1e-5)
@@ -126,7 +143,11 @@ def test_every_quirk_is_named_where_it_is_coded(outcomes):
     ],
 )
 def test_collectives(pattern, seconds):
-    _, timing = evaluate(Message("", pattern, 4, 1000), Message("", pattern, 4, 0), Message("", pattern, 4, 1000, repeats=3))
+    _, timing = evaluate(
+        Message("", pattern, 4, 1000),
+        Message("", pattern, 4, 0),
+        Message("", pattern, 4, 1000, repeats=3),
+    )
     assert timing.total == pytest.approx([seconds, 0, seconds], rel=1e-14)
     assert timing.latency == pytest.approx(4 * seconds, rel=1e-14)
     _, slow = evaluate(Message("", pattern, 4, 1000), system=SYSTEM._replace(comm_efficiency=0.5))
@@ -140,18 +161,25 @@ def test_one_rank_has_nobody_to_talk_to(pattern):
 
 def test_matmul_bound_by_memory():
     footprint, timing = evaluate(matmul("", 3, 5, 7, 2))
-    assert footprint == pytest.approx((70, 0, 0, 2 * 2 * 105, 214, 214))  # A, W and O are 42, 35 and 30 elements of 2 B
+    assert footprint == pytest.approx(
+        (70, 0, 0, 2 * 2 * 105, 214, 214)
+    )  # A, W and O are 42, 35 and 30 elements of 2 B
     assert timing.total == pytest.approx([(84 + 70 + 60) / 1e9 / 0.25])
 
 
 def test_matmul_bound_by_compute():
-    _, timing = evaluate(matmul("", 1e4, 1e4, 1e4, 1), system=SYSTEM._replace(memory_bandwidth=1e10))
+    _, timing = evaluate(
+        matmul("", 1e4, 1e4, 1e4, 1), system=SYSTEM._replace(memory_bandwidth=1e10)
+    )
     assert timing.total == pytest.approx([2e12 / 4e12 / 0.5])
     assert timing.compute == pytest.approx(timing.total)
     assert timing.memory == pytest.approx([3 * 2e8 / 1e10 / 0.25])
 
 
-@pytest.mark.parametrize(("name", "off_chip"), [("All_offchip", 214), ("B_onchip", 144), ("AC_onchip", 70), ("All_onchip", 0)])
+@pytest.mark.parametrize(
+    ("name", "off_chip"),
+    [("All_offchip", 214), ("B_onchip", 144), ("AC_onchip", 70), ("All_onchip", 0)],
+)
 def test_residency(name, off_chip):
     _, timing = evaluate(matmul("", 3, 5, 7, 2, RESIDENCY[name]))
     assert timing.memory == pytest.approx([(off_chip / 1e9 + (214 - off_chip) / 1e10) / 0.25])
@@ -173,14 +201,18 @@ def test_attention_reads_keys_once_per_kv_head():
 
 
 def test_einsum_multiplies_distinct_letters():
-    footprint, _ = evaluate(Kernel("", einsum_law("bdl,bls->bdls"), {"b": 2, "d": 3, "l": 5, "s": 7}))
+    footprint, _ = evaluate(
+        Kernel("", einsum_law("bdl,bls->bdls"), {"b": 2, "d": 3, "l": 5, "s": 7})
+    )
     assert footprint.flops == 2 * 2 * 3 * 5 * 7
     assert footprint.traffic == 2 * (2 * 3 * 5 + 2 * 5 * 7 + 2 * 3 * 5 * 7)
 
 
 def test_gear_compresses_the_cache_only():
     gear = Gear(core=0.5, outliers=2, rank=4)
-    footprint, _ = evaluate(*attend("", 1, Heads(4, 1, 16), 1, 100, decoding=True), system=SYSTEM._replace(gear=gear))
+    footprint, _ = evaluate(
+        *attend("", 1, Heads(4, 1, 16), 1, 100, decoding=True), system=SYSTEM._replace(gear=gear)
+    )
     size = 0.5 + 0.02 * 2 + (100 + 16) * 4 / (100 * 16) * 2
     assert footprint.cache == pytest.approx(2 * 1600 * size)
     assert footprint.traffic == pytest.approx(2 * (1600 * size + (64 + 400) * 2))
@@ -191,7 +223,9 @@ def test_decode_of_a_dense_model():
     assert footprint.weights == 2 * (6 * LAYER_WEIGHTS + 1000 * 64)  # no embedding
     assert footprint.cache == 2 * 6 * 4 * 120 * 2 * 16
     assert footprint.flops == 2 * 4 * (6 * LAYER_WEIGHTS + 1000 * 64) + 6 * 4 * 4 * 120 * 64
-    layer_activations = 4 * ((64 + 96) + (64 + 64) + (64 + 192) + (96 + 64) + 2 * 2 * 64 + 2 * 8 * 120)
+    layer_activations = 4 * (
+        (64 + 96) + (64 + 64) + (64 + 192) + (96 + 64) + 2 * 2 * 64 + 2 * 8 * 120
+    )
     classifier = 1000 * 64 + 4 * (64 + 1000)
     held = 6 * (LAYER_WEIGHTS + 4 * 120 * 2 * 16) + classifier
     assert timing.latency == pytest.approx(2 * (held / 1e9 + 6 * layer_activations / 1e10) / 0.25)
@@ -200,7 +234,9 @@ def test_decode_of_a_dense_model():
 def test_prefill_of_a_dense_model():
     footprint, _ = evaluate(*prefill(LLAMA, Split(), 3, 50))
     assert footprint.weights == 2 * (6 * LAYER_WEIGHTS + 2 * 1000 * 64)
-    assert footprint.flops == 2 * 150 * (6 * LAYER_WEIGHTS + 2 * 1000 * 64) + 6 * 4 * 3 * 50 * 50 * 64
+    assert (
+        footprint.flops == 2 * 150 * (6 * LAYER_WEIGHTS + 2 * 1000 * 64) + 6 * 4 * 3 * 50 * 50 * 64
+    )
 
 
 def test_beams_share_the_prefix():
@@ -226,13 +262,19 @@ def test_idle_experts_weigh_but_take_no_time():
     assert footprint.idle_weights == 2 * 6 * expert  # 2 experts a device, 1 of them active
     dense, _ = evaluate(*decode(LLAMA, Split(tensor=4), 2, 1, 100, 20))
     assert footprint.weights - dense.weights == 2 * 6 * (2 * expert - expert / 4 + 64 * 8)
-    assert [t for e, t in zip(decode(MIXTRAL, Split(expert=4), 2, 1, 100, 20), timing.total, strict=True) if e.name == "up+gate"][1] == 0
+    assert [
+        t
+        for e, t in zip(decode(MIXTRAL, Split(expert=4), 2, 1, 100, 20), timing.total, strict=True)
+        if e.name == "up+gate"
+    ][1] == 0
 
 
 def test_experts_without_tokens_cost_nothing():
     entries = prefill(MIXTRAL, Split(), 1, 3)
     _, timing = evaluate(*entries)
-    assert all(timing.total[i] == 0 for i, entry in enumerate(entries) if entry.name in ("up+gate", "down"))
+    assert all(
+        timing.total[i] == 0 for i, entry in enumerate(entries) if entry.name in ("up+gate", "down")
+    )
 
 
 def test_chunk_of_everything():
@@ -242,11 +284,16 @@ def test_chunk_of_everything():
     assert footprint.cache == 2 * 6 * (15 + 7 + 3 * 11 + 20 + 2) * 2 * 16
     tokens = 5 + 1 + 3 + 4
     scores = 5 * 15 + 7 + 3 * 11 + 20 + 4 * 2
-    assert footprint.flops == 2 * tokens * (6 * LAYER_WEIGHTS + 64000) + 2 * 5 * 64000 + 6 * 4 * scores * 64
+    assert (
+        footprint.flops
+        == 2 * tokens * (6 * LAYER_WEIGHTS + 64000) + 2 * 5 * 64000 + 6 * 4 * scores * 64
+    )
 
 
 def test_deepseek_uses_shared_experts_in_chunks_only():
-    shape = MIXTRAL._replace(deepseek=True, moe_intermediate=12, shared_experts=2, shared_intermediate=12)
+    shape = MIXTRAL._replace(
+        deepseek=True, moe_intermediate=12, shared_experts=2, shared_intermediate=12
+    )
     footprint, _ = evaluate(*chunked(shape, Split(), 1, [(0, 2)], []))
     expert, attention = 3 * 64 * 12, LAYER_WEIGHTS - 3 * 64 * 96
     assert footprint.weights == 2 * (6 * (attention + 64 * 8 + 10 * expert) + 2 * 64000)
@@ -261,13 +308,19 @@ def test_mamba_layer():
     assert footprint.weights == 2 * (6 * (mixer + 3 * 64 * 96) + 2 * 64000)
     assert footprint.cache == pytest.approx(2 * 6 * (128 * 3 + 2 * 128 * 4))
     scan = 2 * 10 * (5 * 128 * 4 + 2 * 128)
-    assert footprint.flops == 2 * (20 * (6 * (mixer + 3 * 64 * 96) + 2 * 64000) + 6 * (20 * 128 * 3 + scan))
+    assert footprint.flops == 2 * (
+        20 * (6 * (mixer + 3 * 64 * 96) + 2 * 64000) + 6 * (20 * 128 * 3 + scan)
+    )
 
 
 def test_placement():
     assert place(3e9, SYSTEM, 3, offload=False) == (True, False, 1e9)
     assert place(3.1e9, SYSTEM, 3, offload=False) == (False, False, 1e9)
-    assert place(6e9, SYSTEM, 3, offload=True) == (True, True, 2e9 / 10)  # 1 s from HBM, 10 s from the host
+    assert place(6e9, SYSTEM, 3, offload=True) == (
+        True,
+        True,
+        2e9 / 10,
+    )  # 1 s from HBM, 10 s from the host
     assert place(6e9, SYSTEM, 3, offload=True, offloaded_together=True) == (True, True, 6e9 / 50)
     assert place(float("nan"), SYSTEM, 1, offload=False).fits
 
@@ -287,13 +340,22 @@ def test_candidates_never_use_all_accelerators():
 def test_a_gigabyte_per_second_is_binary():
     row = {"Flops": 100, "Memory_size": 80, "Memory_BW": 3, "ICN": 2}
     system = System.of_search_row(row, "fp8")
-    assert (system.peak_flops, system.memory_bandwidth, system.link_latency) == (2e14, 3 * GIGA, 1e-6)
+    assert (system.peak_flops, system.memory_bandwidth, system.link_latency) == (
+        2e14,
+        3 * GIGA,
+        1e-6,
+    )
 
 
 def test_relative_error():
     assert relative_error(1.1, 1.0) == pytest.approx(0.1)
     assert relative_error(0.0, 0.0) == relative_error(float("nan"), None) == 0
-    assert relative_error(1.0, 0.0) == relative_error(float("nan"), 1.0) == relative_error(1.0, None) == 1
+    assert (
+        relative_error(1.0, 0.0)
+        == relative_error(float("nan"), 1.0)
+        == relative_error(1.0, None)
+        == 1
+    )
     assert relative_error(True, False) == relative_error(False, True) == 1
 
 
@@ -318,7 +380,10 @@ PRIMITIVE = {
     "out": {
         "latency_s": 1.1e-5 + 3000 / 2**30,
         "comm_s": 1.1e-5 + 3000 / 2**30,
-        **dict.fromkeys(("compute_s", "memory_s", "flops", "input_a_bytes", "input_w_bytes", "output_bytes"), 0.0),
+        **dict.fromkeys(
+            ("compute_s", "memory_s", "flops", "input_a_bytes", "input_w_bytes", "output_bytes"),
+            0.0,
+        ),
     },
 }
 STRANGE = [
@@ -332,7 +397,12 @@ STRANGE = [
     PRIMITIVE | {"args": PRIMITIVE["args"] | {"nodes": None}},
     PRIMITIVE | {"system": PRIMITIVE["system"] | {"offchip_mem_bw": 0}},
     PRIMITIVE | {"system": PRIMITIVE["system"] | {"bits": "fp1"}},
-    PRIMITIVE | {"op_type": "Einsum", "residency": "All_offchip", "args": {"equation": "a,b,c->abc", "dims": {}}},
+    PRIMITIVE
+    | {
+        "op_type": "Einsum",
+        "residency": "All_offchip",
+        "args": {"equation": "a,b,c->abc", "dims": {}},
+    },
     PRIMITIVE | {"out": {}},
 ]
 
@@ -361,7 +431,10 @@ def test_script_writes_the_contract(tmp_path, capsys):
     assert "no rows of kind 'poem'" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("text", "problem"), [("{", "not JSON"), ("[1]", "list"), ("\n", "no rows"), (None, "No such file")])
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [("{", "not JSON"), ("[1]", "list"), ("\n", "no rows"), (None, "No such file")],
+)
 def test_script_says_when_it_cannot_run(tmp_path, text, problem):
     file = tmp_path / "rows.jsonl"
     if text is not None:

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import pytest
 from support import CHIP, FABRIC, NODE, assert_close
 
-from diffgenz.errors import InputError
-from diffgenz.hardware import Accelerator, Level, MemoryTier, Platform, load_platform
-from diffgenz.specs import TOPOLOGIES, read_spec, specs_folder, system_ids
-from diffgenz.topology import topology_named
+from diffgenz.core.errors import InputError
+from diffgenz.hardware.platform import Accelerator, Level, MemoryTier, Platform, load_platform
+from diffgenz.hardware.specs import TOPOLOGIES, read_spec, specs_folder, system_ids
+from diffgenz.hardware.topology import topology_named
 
 SYSTEMS = system_ids()
 
@@ -85,7 +85,11 @@ def test_figures_are_within_sane_ranges(system):
 @systems
 def test_memory_is_slower_the_farther_it_is(system):
     spec = read_spec(system)
-    rates = [spec.on_chip.get("bandwidth"), spec.memory["bandwidth"], *(figures["bandwidth"] for _, figures in spec.memory_tiers)]
+    rates = [
+        spec.on_chip.get("bandwidth"),
+        spec.memory["bandwidth"],
+        *(figures["bandwidth"] for _, figures in spec.memory_tiers),
+    ]
     known = [rate for rate in rates if rate is not None]
     assert known == sorted(known, reverse=True)
 
@@ -93,12 +97,27 @@ def test_memory_is_slower_the_farther_it_is(system):
 @systems
 def test_narrow_floats_are_never_slower_than_wide_ones(system):
     peaks = read_spec(system).peak_flops
-    for wide, narrow in [("fp32", "tf32"), ("fp32", "bf16"), ("bf16", "fp8"), ("fp16", "fp8"), ("fp8", "fp6"), ("fp8", "mxfp4"), ("fp8", "nvfp4")]:
+    for wide, narrow in [
+        ("fp32", "tf32"),
+        ("fp32", "bf16"),
+        ("bf16", "fp8"),
+        ("fp16", "fp8"),
+        ("fp8", "fp6"),
+        ("fp8", "mxfp4"),
+        ("fp8", "nvfp4"),
+    ]:
         if wide in peaks and narrow in peaks:
             assert peaks[narrow] >= peaks[wide], (wide, narrow)
 
 
-@pytest.mark.parametrize("system", [system for system in SYSTEMS if system not in ("groq_lpu", "cerebras_wse3") and not system.startswith("cpu")])
+@pytest.mark.parametrize(
+    "system",
+    [
+        system
+        for system in SYSTEMS
+        if system not in ("groq_lpu", "cerebras_wse3") and not system.startswith("cpu")
+    ],
+)
 def test_ridge_point_of_accelerators_with_dram(system):
     ridge = load_platform(system).accelerator.ridge_point
     assert 10 <= float(ridge.get("bf16", ridge.get("fp16"))) <= 2000
@@ -109,8 +128,12 @@ def test_a_platform_carries_the_figures_of_its_file(system):
     spec, platform = read_spec(system), load_platform(system)
     chip = platform.accelerator
     assert float(chip.memory_bandwidth) == pytest.approx(spec.memory["bandwidth"], rel=1e-7)
-    assert {key: pytest.approx(float(peak), rel=1e-7) for key, peak in chip.peak_flops.items()} == spec.peak_flops
-    assert [float(level.size) for level in platform.network] == [level.figures["size"] for level in spec.network]
+    assert {
+        key: pytest.approx(float(peak), rel=1e-7) for key, peak in chip.peak_flops.items()
+    } == spec.peak_flops
+    assert [float(level.size) for level in platform.network] == [
+        level.figures["size"] for level in spec.network
+    ]
     assert (chip.price is None) == (not spec.price)
 
 
@@ -122,7 +145,14 @@ def test_full_use_draws_tdp(system):
     memory = chip.energy_per_byte * chip.memory_bandwidth
     for key, peak in chip.peak_flops.items():
         assert_close(chip.flop_energy(key) * peak, 2 * memory, 1e-6)
-        assert_close(chip.idle_power + chip.flop_energy(key) * peak + memory + link.energy_per_byte * link.bandwidth, tdp, 1e-6)
+        assert_close(
+            chip.idle_power
+            + chip.flop_energy(key) * peak
+            + memory
+            + link.energy_per_byte * link.bandwidth,
+            tdp,
+            1e-6,
+        )
 
 
 # ---- a file of one's own
@@ -172,37 +202,98 @@ latency = ["5 us", "datasheet"]
 BROKEN = {  # what is replaced, by what, and what the error says
     "unknown table": ("[power]", "[powers]", "'powers' is not known; did you mean power"),
     "unknown key": ("tdp =", "tpd =", "power: key: 'tpd' is not known"),
-    "unknown format": ("bf16 =", "bf17 =", "peak_flops: key: 'bf17' is not known; did you mean bf16"),
+    "unknown format": (
+        "bf16 =",
+        "bf17 =",
+        "peak_flops: key: 'bf17' is not known; did you mean bf16",
+    ),
     "unknown network key": ("size = ", "sise = ", "network.*'sise' is not known"),
     "missing figure": ('bandwidth = ["2 TB/s", "datasheet"]', "", "memory.bandwidth: is missing"),
     "missing name": ('name = "Chip"', "", "name: a text is needed"),
     "missing vendor": ('vendor = "Us"', "vendor = 3", "vendor: a text is needed"),
-    "missing table": ('[execution]\ncompute_units = ["100", "datasheet"]\nlaunch_latency = ["0 us", "datasheet"]', "", "execution.*is needed"),
+    "missing table": (
+        '[execution]\ncompute_units = ["100", "datasheet"]\nlaunch_latency = ["0 us", "datasheet"]',
+        "",
+        "execution.*is needed",
+    ),
     "no source": ('["400 W", "datasheet"]', '"400 W"', "power.tdp: has no source"),
     "bare number": ('["400 W", "datasheet"]', "400", "power.tdp: has no source"),
-    "unknown source": ('["400 W", "datasheet"]', '["400 W", "datashet"]', "power.tdp: source: 'datashet' is not known; did you mean datasheet"),
-    "source that is no text": ('["400 W", "datasheet"]', '["400 W", ["datasheet"]]', "power.tdp: source"),
+    "unknown source": (
+        '["400 W", "datasheet"]',
+        '["400 W", "datashet"]',
+        "power.tdp: source: 'datashet' is not known; did you mean datasheet",
+    ),
+    "source that is no text": (
+        '["400 W", "datasheet"]',
+        '["400 W", ["datasheet"]]',
+        "power.tdp: source",
+    ),
     "empty source": ('"Chip datasheet, Us (2025)"', '" "', "sources: every figure needs a source"),
     "no sources": ('[sources]\ndatasheet = "Chip datasheet, Us (2025)"', "", "sources.*is needed"),
     "no unit": ('"2 TB/s"', '"2"', "memory.bandwidth: '2' has no unit"),
-    "ambiguous unit": ('"400 GB/s"', '"400 Gb/s"', r"network\[0\].bandwidth: '400 Gb/s' has the unit 'Gb/s'"),
+    "ambiguous unit": (
+        '"400 GB/s"',
+        '"400 Gb/s"',
+        r"network\[0\].bandwidth: '400 Gb/s' has the unit 'Gb/s'",
+    ),
     "wrong dimension": ('"80 GB"', '"80 GB/s"', "memory.capacity: '80 GB/s' has the unit"),
-    "number for a text": ('["80 GB", "datasheet"]', '[80, "datasheet"]', "memory.capacity: 80 is not a quantity"),
+    "number for a text": (
+        '["80 GB", "datasheet"]',
+        '[80, "datasheet"]',
+        "memory.capacity: 80 is not a quantity",
+    ),
     "negative": ('"80 GB"', '"-80 GB"', "memory.capacity: '-80 GB' must be finite and above zero"),
-    "negative latency": ('"5 us"', '"-5 us"', r"network\[1\].latency: '-5 us' must be finite and not negative"),
-    "zero bandwidth": ('"2 TB/s"', '"0 TB/s"', "memory.bandwidth: '0 TB/s' must be finite and above zero"),
-    "infinite bandwidth": ('"2 TB/s"', '"1e999 TB/s"', "memory.bandwidth: '1e999 TB/s' must be finite"),
+    "negative latency": (
+        '"5 us"',
+        '"-5 us"',
+        r"network\[1\].latency: '-5 us' must be finite and not negative",
+    ),
+    "zero bandwidth": (
+        '"2 TB/s"',
+        '"0 TB/s"',
+        "memory.bandwidth: '0 TB/s' must be finite and above zero",
+    ),
+    "infinite bandwidth": (
+        '"2 TB/s"',
+        '"1e999 TB/s"',
+        "memory.bandwidth: '1e999 TB/s' must be finite",
+    ),
     "nan": ('"2 TB/s"', '"nan TB/s"', "memory.bandwidth: 'nan TB/s' is not a quantity"),
-    "no peak": ('bf16 = ["100 TFLOP/s", "datasheet"]', "", "peak_flops: at least one peak is needed"),
+    "no peak": (
+        'bf16 = ["100 TFLOP/s", "datasheet"]',
+        "",
+        "peak_flops: at least one peak is needed",
+    ),
     "no network": (GOOD[GOOD.index("[[network]]") :], "", "network: at least one"),
-    "network that is no table": (GOOD[GOOD.index("[[network]]") :], "[network]", "network: at least one"),
-    "unknown topology": ('"switch"', '"swich"', r"network\[0\]: topology: 'swich' is not known; did you mean switch"),
+    "network that is no table": (
+        GOOD[GOOD.index("[[network]]") :],
+        "[network]",
+        "network: at least one",
+    ),
+    "unknown topology": (
+        '"switch"',
+        '"swich"',
+        r"network\[0\]: topology: 'swich' is not known; did you mean switch",
+    ),
     "torus without dimensions": ('"switch"', '"torus"', r"network\[0\]: a torus has dimensions"),
-    "torus of four dimensions": ('topology = "switch"', 'topology = "torus"\ndimensions = 4', r"network\[0\]: a torus has dimensions"),
+    "torus of four dimensions": (
+        'topology = "switch"',
+        'topology = "torus"\ndimensions = 4',
+        r"network\[0\]: a torus has dimensions",
+    ),
     "shrinking sizes": ('["1024"', '["4"', "network: sizes .* must grow outwards"),
     "tier without name": ('name = "host"', "", "name: a text is needed"),
-    "tier without capacity": ('capacity = ["256 GB", "datasheet"]', "", r"memory_tier\[0\].capacity: is missing"),
-    "levels that are no tables": ("[sources]", "network = [1]\n[sources]", "network", GOOD[GOOD.index("[[network]]") :]),
+    "tier without capacity": (
+        'capacity = ["256 GB", "datasheet"]',
+        "",
+        r"memory_tier\[0\].capacity: is missing",
+    ),
+    "levels that are no tables": (
+        "[sources]",
+        "network = [1]\n[sources]",
+        "network",
+        GOOD[GOOD.index("[[network]]") :],
+    ),
     "tiers that are no tables": (
         "[sources]",
         "memory_tier = [1]\n[sources]",
@@ -275,14 +366,37 @@ RECORDS = {  # a record, how it is built, and the fields that must be above zero
         ("memory_reserve", "launch_latency", "idle_power", "energy_per_byte", "price"),
     ),
     "Level": (Level, NODE, ("bandwidth",), ("latency", "energy_per_byte")),
-    "MemoryTier": (MemoryTier, {"name": "host", "capacity": 1e12, "bandwidth": 6e10}, ("capacity", "bandwidth"), ()),
+    "MemoryTier": (
+        MemoryTier,
+        {"name": "host", "capacity": 1e12, "bandwidth": 6e10},
+        ("capacity", "bandwidth"),
+        (),
+    ),
 }
-SHARES = [("Accelerator", "compute_efficiency"), ("Accelerator", "memory_efficiency"), ("Level", "efficiency")]
+SHARES = [
+    ("Accelerator", "compute_efficiency"),
+    ("Accelerator", "memory_efficiency"),
+    ("Level", "efficiency"),
+]
 
 BAD = [
-    *((record, field, value) for record, (_, _, above, _) in RECORDS.items() for field in above for value in (0.0, -1.0, float("nan"), float("inf"))),
-    *((record, field, value) for record, (*_, least) in RECORDS.items() for field in least for value in (-1.0, float("nan"), float("inf"))),
-    *((record, field, value) for record, field in SHARES for value in (0.0, -1.0, 1.5, float("nan"))),
+    *(
+        (record, field, value)
+        for record, (_, _, above, _) in RECORDS.items()
+        for field in above
+        for value in (0.0, -1.0, float("nan"), float("inf"))
+    ),
+    *(
+        (record, field, value)
+        for record, (*_, least) in RECORDS.items()
+        for field in least
+        for value in (-1.0, float("nan"), float("inf"))
+    ),
+    *(
+        (record, field, value)
+        for record, field in SHARES
+        for value in (0.0, -1.0, 1.5, float("nan"))
+    ),
     *(("Level", "size", value) for value in (0.0, 0.5, -8.0, float("nan"))),
 ]
 
@@ -311,7 +425,9 @@ def test_a_bad_number_of_accelerators_is_refused(cluster, accelerators):
 
 
 def test_more_accelerators_than_the_network_connects_are_refused(cluster):
-    with pytest.raises(InputError, match=r"accelerators: 2000 .*1024.*fabric|accelerators: 2000 .*fabric.*1024"):
+    with pytest.raises(
+        InputError, match=r"accelerators: 2000 .*1024.*fabric|accelerators: 2000 .*fabric.*1024"
+    ):
         cluster.replace(accelerators=2000)
     with pytest.raises(InputError, match="accelerators: 2 .*network"):
         Platform(Accelerator(**CHIP), (), 2)
@@ -319,11 +435,16 @@ def test_more_accelerators_than_the_network_connects_are_refused(cluster):
 
 def test_levels_that_do_not_grow_outwards_are_refused():
     with pytest.raises(InputError, match="network"):
-        Platform(Accelerator(**CHIP), (Level(**NODE | {"size": 16}), Level(**FABRIC | {"size": 8})), 4)
+        Platform(
+            Accelerator(**CHIP), (Level(**NODE | {"size": 16}), Level(**FABRIC | {"size": 8})), 4
+        )
 
 
 def test_replace_refuses_unknown_fields_with_the_nearest(cluster):
-    with pytest.raises(InputError, match="Accelerator field: 'memory_bandwith' is not known; did you mean memory_bandwidth"):
+    with pytest.raises(
+        InputError,
+        match="Accelerator field: 'memory_bandwith' is not known; did you mean memory_bandwidth",
+    ):
         cluster.accelerator.replace(memory_bandwith=1.0)
 
 
@@ -335,7 +456,9 @@ def test_replace_changes_one_field_only(cluster):
 
 def test_records_are_built_under_jit_and_vmap(cluster):
     def ridge(bandwidth):
-        return cluster.replace(accelerator=cluster.accelerator.replace(memory_bandwidth=bandwidth)).accelerator.ridge_point["bf16"]
+        return cluster.replace(
+            accelerator=cluster.accelerator.replace(memory_bandwidth=bandwidth)
+        ).accelerator.ridge_point["bf16"]
 
     bandwidths = jnp.array([1e12, 2e12, 4e12])
     assert_close(jax.jit(jax.vmap(ridge))(bandwidths), 1e15 / bandwidths, 1e-6)

@@ -7,12 +7,35 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import CHIP, NODE, TWO_SHARPNESSES, as_double, assert_close, make_cluster, named_leaves, scaled_one_by_one, stack
+from support import (
+    CHIP,
+    NODE,
+    TWO_SHARPNESSES,
+    as_double,
+    assert_close,
+    make_cluster,
+    named_leaves,
+    scaled_one_by_one,
+    stack,
+)
 
-from diffgenz import HARD, InputError, Parallelism, Platform, Precision, Workload, estimate, load_model, load_platform
-from diffgenz.hardware import Accelerator, Level
+from diffgenz import (
+    HARD,
+    InputError,
+    Parallelism,
+    Platform,
+    Precision,
+    Workload,
+    estimate,
+    load_model,
+    load_platform,
+)
+from diffgenz.hardware.platform import Accelerator, Level
 
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("meta-llama/Llama-3.1-8B", "tiiuae/falcon-7b", "openai-community/gpt2-xl")]
+SLOW = [
+    pytest.param(name, marks=pytest.mark.slow)
+    for name in ("meta-llama/Llama-3.1-8B", "tiiuae/falcon-7b", "openai-community/gpt2-xl")
+]
 MODELS = ["google/gemma-3-27b-pt", *SLOW]
 SYSTEMS = ["a100_sxm", "mi300x", "tpu_v5p", "cerebras_wse3"]
 CHAT = Workload(batch=12, input_tokens=700, output_tokens=90)
@@ -25,7 +48,11 @@ def times(result):
 
 def over_platforms(model, platforms, workload=CHAT, plan=None, **options):
     """The estimates of a batch of platforms."""
-    return jax.vmap(lambda platform: estimate(model, platform, workload, plan or Parallelism(4, 2, 1), **options))(platforms)
+    return jax.vmap(
+        lambda platform: estimate(
+            model, platform, workload, plan or Parallelism(4, 2, 1), **options
+        )
+    )(platforms)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -52,16 +79,27 @@ def test_twice_as_fast_in_everything_is_twice_as_fast(system, sharpness, llama_8
         name = jax.tree_util.keystr(path)
         if ".kernels" in name:  # pure numbers
             return leaf
-        return leaf / 2 if "latency" in name else leaf * 2 if "peak" in name or "bandwidth" in name else leaf
+        return (
+            leaf / 2
+            if "latency" in name
+            else leaf * 2
+            if "peak" in name or "bandwidth" in name
+            else leaf
+        )
 
     twice = jax.tree_util.tree_map_with_path(faster, platform)
     plan = Parallelism(4, 2, 1, 0.3)
-    before, after = (estimate(llama_8b, p, CHAT, plan, sharpness=sharpness) for p in (platform, twice))
+    before, after = (
+        estimate(llama_8b, p, CHAT, plan, sharpness=sharpness) for p in (platform, twice)
+    )
     assert_close(jax.tree.map(lambda t: t / 2, times(before)), times(after), rtol=1e-6)
 
 
 def test_sharpness_orders_the_times_and_ends_at_the_hard_roofline(llama_8b, cluster):
-    results = [estimate(llama_8b, cluster, CHAT, sharpness=sharpness).ttft for sharpness in (1, 2, 4, 8, HARD)]
+    results = [
+        estimate(llama_8b, cluster, CHAT, sharpness=sharpness).ttft
+        for sharpness in (1, 2, 4, 8, HARD)
+    ]
     assert all(a > b for a, b in pairwise(results))
     assert results[-2] / results[-1] < 2 ** (1 / 8)
 
@@ -76,7 +114,9 @@ def test_one_token_of_llama_by_hand():
     activations = hidden + (hidden + 2 * kv) + 2 * hidden + hidden + 2 * width + width + hidden
     others = 2 * 4 * hidden + (2 * (hidden + kv) + kv + 2 * kv) + 2 * hidden + 3 * width
     layer = 2 * (linears + activations + others + 2 * kv * (context + 1))
-    ends = 2 * (2 * hidden + 4 * hidden + vocabulary * hidden + hidden + vocabulary + vocabulary) + 4
+    ends = (
+        2 * (2 * hidden + 4 * hidden + vocabulary * hidden + hidden + vocabulary + vocabulary) + 4
+    )
     expected = (layers * layer + ends) / 4e12 + (layers * 9 + 4) * 1e-6
     now = estimate(model, chip, Workload(1, 1000, 100), sharpness=HARD)
     assert_close(now.tpot, expected, rtol=1e-6)
@@ -87,13 +127,19 @@ def test_memory_of_llama_by_hand(llama_8b, cluster):
     linears = layers * (hidden * (4096 + 2 * 1024) + hidden * hidden + 3 * hidden * width)
     rest = 2 * vocabulary * hidden + (2 * layers + 1) * hidden
     wide = estimate(llama_8b, cluster, Workload(4, 100, 20)).memory
-    narrow = estimate(llama_8b, cluster, Workload(4, 100, 20), precision=Precision(weights="fp8", kv_cache="fp8")).memory
+    narrow = estimate(
+        llama_8b, cluster, Workload(4, 100, 20), precision=Precision(weights="fp8", kv_cache="fp8")
+    ).memory
     assert_close(wide.weights, 2 * (linears + rest), rtol=1e-6)
     assert_close(narrow.weights, linears + 2 * rest, rtol=1e-6)
     assert_close(wide.kv_cache, 4 * 120 * layers * 2 * 1024 * 2, rtol=1e-6)
     assert_close(narrow.kv_cache, 4 * 120 * layers * 2 * 1024, rtol=1e-6)
-    largest = 400 * (2 * width + width) * 2  # the activation reads gate and up, and writes their product
-    assert_close(wide.activations, 400 * hidden * 2 + max(largest, 400 * (hidden + 2 * width) * 2), rtol=1e-6)
+    largest = (
+        400 * (2 * width + width) * 2
+    )  # the activation reads gate and up, and writes their product
+    assert_close(
+        wide.activations, 400 * hidden * 2 + max(largest, 400 * (hidden + 2 * width) * 2), rtol=1e-6
+    )
     assert_close(wide.total, wide.weights + wide.kv_cache + wide.activations + 2e9, rtol=1e-6)
     assert bool(wide.fits)
     assert not bool(estimate(llama_8b, cluster, Workload(4000, 10000, 20)).memory.fits)
@@ -116,7 +162,9 @@ def test_tied_weights_are_stored_once_and_read_twice(cluster):
 @pytest.mark.parametrize("field", ["batch", "input_tokens", "output_tokens"])
 def test_more_work_takes_longer(field, llama_8b, cluster):
     values = getattr(CHAT, field) * jnp.arange(1.0, 6.0)
-    result = jax.vmap(lambda value: estimate(llama_8b, cluster, CHAT.replace(**{field: value}), Parallelism(2)))(values)
+    result = jax.vmap(
+        lambda value: estimate(llama_8b, cluster, CHAT.replace(**{field: value}), Parallelism(2))
+    )(values)
     assert np.all(np.diff(result.end_to_end) > 0)
     assert np.all(np.diff(result.tpot) > 0)
 
@@ -125,7 +173,12 @@ def test_a_batch_of_configurations_is_as_many_calls(llama_8b, llama_70b, cluster
     chosen = [
         (llama_8b, cluster, CHAT, Parallelism(1)),
         (llama_70b, cluster, CHAT.replace(batch=50), Parallelism(8, 2)),
-        (llama_8b, cluster.replace(accelerators=32), CHAT.replace(input_tokens=3000), Parallelism(16, 1, 2, 0.5)),
+        (
+            llama_8b,
+            cluster.replace(accelerators=32),
+            CHAT.replace(input_tokens=3000),
+            Parallelism(16, 1, 2, 0.5),
+        ),
     ]
     chosen = [(model.replace(name="any"), *rest) for model, *rest in chosen]
     together = jax.vmap(lambda *records: estimate(*records))(*stack(chosen))
@@ -134,7 +187,10 @@ def test_a_batch_of_configurations_is_as_many_calls(llama_8b, llama_70b, cluster
 
 
 def test_replicas_share_the_batch(llama_8b, cluster):
-    one, two = estimate(llama_8b, cluster, CHAT), estimate(llama_8b, cluster, CHAT.replace(batch=24), Parallelism(data=2))
+    one, two = (
+        estimate(llama_8b, cluster, CHAT),
+        estimate(llama_8b, cluster, CHAT.replace(batch=24), Parallelism(data=2)),
+    )
     assert_close(times(one), times(two), rtol=1e-6)
     assert_close(one.memory, two.memory, rtol=1e-6)
     assert_close(one.energy_per_output_token, two.energy_per_output_token, rtol=1e-6)
@@ -144,7 +200,9 @@ def test_replicas_share_the_batch(llama_8b, cluster):
 
 def test_the_fullest_replica_counts(llama_8b, cluster):
     uneven = estimate(llama_8b, cluster, CHAT.replace(batch=13), Parallelism(data=2))
-    assert_close(times(uneven), times(estimate(llama_8b, cluster, CHAT.replace(batch=7))), rtol=1e-6)
+    assert_close(
+        times(uneven), times(estimate(llama_8b, cluster, CHAT.replace(batch=7))), rtol=1e-6
+    )
 
 
 def test_overlap_hides_the_shorter_of_computing_and_communication(llama_8b, cluster):
@@ -178,19 +236,32 @@ def test_energy_by_hand(llama_8b):
     assert_close(idle.energy_per_output_token, 100 * idle.end_to_end / 2, rtol=1e-6)
     linears = 32 * (4096 * 6144 + 4096 * 4096 + 3 * 4096 * 14336)
     flops = 2 * 20 * linears + 2 * 2 * 128256 * 4096 + 32 * 2 * 4 * 4096 * 10 * 11 / 2
-    assert_close(energy(energy_per_flop={"bf16": 1.0}).energy_per_output_token, flops / 2, rtol=1e-6)
+    assert_close(
+        energy(energy_per_flop={"bf16": 1.0}).energy_per_output_token, flops / 2, rtol=1e-6
+    )
     assert energy(energy_per_byte=1.0).energy_per_output_token > (linears + 128256 * 4096) * 2 / 2
 
 
 def test_no_price_no_cost(llama_8b):
-    assert estimate(llama_8b, Platform(Accelerator(**CHIP | {"price": None})), CHAT).cost_per_million_output_tokens is None
+    assert (
+        estimate(
+            llama_8b, Platform(Accelerator(**CHIP | {"price": None})), CHAT
+        ).cost_per_million_output_tokens
+        is None
+    )
 
 
 BAD = [
-    ({"plan": Parallelism(8, 4, 4)}, "tensor x context x attention_data x pipeline x data: 128 exceeds 64"),
+    (
+        {"plan": Parallelism(8, 4, 4)},
+        "tensor x context x attention_data x pipeline x data: 128 exceeds 64",
+    ),
     ({"plan": Parallelism(64)}, "tensor: 64 exceeds 32, the heads of meta-llama/Llama-3.1-8B"),
     ({"plan": Parallelism(1, 33)}, "pipeline: 33 exceeds 32, the layers"),
-    ({"precision": Precision(weights="int8", activations="int8")}, "chip has no int8 arithmetic; it has bf16, fp8"),
+    (
+        {"precision": Precision(weights="int8", activations="int8")},
+        "chip has no int8 arithmetic; it has bf16, fp8",
+    ),
     ({"sharpness": 3}, "sharpness: 3 is not available"),
 ]
 
@@ -204,7 +275,8 @@ def test_what_cannot_be_is_refused(options, message, llama_8b, cluster):
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])
 @pytest.mark.parametrize(
     ("record", "field"),
-    [(Workload, name) for name in ("batch", "input_tokens", "output_tokens")] + [(Parallelism, name) for name in ("tensor", "pipeline", "data")],
+    [(Workload, name) for name in ("batch", "input_tokens", "output_tokens")]
+    + [(Parallelism, name) for name in ("tensor", "pipeline", "data")],
 )
 def test_a_bad_number_is_refused_by_name(record, field, value):
     with pytest.raises(InputError, match=f"{field}: {value:g} is not allowed"):
@@ -219,7 +291,10 @@ def test_overlap_is_a_share(value):
 
 def test_narrow_weights_compute_wide_where_the_narrow_format_is_missing(llama_8b):
     a100 = load_platform("a100_sxm", fit="none")
-    wide, narrow = (estimate(llama_8b, a100, CHAT, precision=Precision(weights=weights)) for weights in ("bf16", "fp8"))
+    wide, narrow = (
+        estimate(llama_8b, a100, CHAT, precision=Precision(weights=weights))
+        for weights in ("bf16", "fp8")
+    )
     assert narrow.tpot < wide.tpot
     assert_close(narrow.ttft, wide.ttft, rtol=0.02)  # bound by compute, which stays
 
@@ -229,6 +304,13 @@ def test_records_are_built_under_jit_and_vmap(llama_8b, cluster):
     @jax.vmap
     def tpot(batch, ranks, bandwidth):
         accelerator = cluster.accelerator.replace(memory_bandwidth=bandwidth)
-        return estimate(llama_8b, cluster.replace(accelerator=accelerator), Workload(batch, 100, 10), Parallelism(ranks)).tpot
+        return estimate(
+            llama_8b,
+            cluster.replace(accelerator=accelerator),
+            Workload(batch, 100, 10),
+            Parallelism(ranks),
+        ).tpot
 
-    assert np.isfinite(tpot(jnp.array([1.0, 2]), jnp.array([1.0, 4]), jnp.array([1e12, 2e12]))).all()
+    assert np.isfinite(
+        tpot(jnp.array([1.0, 2]), jnp.array([1.0, 4]), jnp.array([1e12, 2e12]))
+    ).all()

@@ -5,18 +5,26 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffgenz.kernels.collective import Collective, Wire
-from diffgenz.kernels.custom_allreduce import CustomAllReduce
-from diffgenz.kernels.deepep import Exchange, Wires
 from diffgenz.kernels.families import FAMILIES, FORMS, form_of
 from diffgenz.kernels.form import Chip
+from diffgenz.kernels.forms.collective import Collective, Wire
+from diffgenz.kernels.forms.custom_allreduce import CustomAllReduce
+from diffgenz.kernels.forms.deepep import Exchange, Wires
 from diffgenz.kernels.library import Bound, Library, executed
 
 SHAPES = {
     "gemm": [(4096, 4096, 4096, 1e8), (1, 128, 4096, 1.1e6), (1, 1, 1, 6)],
     "batched": [(64, 512, 128, 128, 1.7e7), (1, 1, 1, 1, 2)],
-    "prefill": [(4, 2048, 0, 32, 8, 128, 2048, 2), (1, 1, 0, 1, 1, 64, 1, 2), (2, 512, 8192, 16, 1, 128, 1024, 1)],
-    "decode": [(64, 1, 2048, 32, 8, 128, 2048, 2), (1, 1, 1, 1, 1, 64, 1, 2), (8, 4, 8192, 64, 8, 128, 128, 1)],
+    "prefill": [
+        (4, 2048, 0, 32, 8, 128, 2048, 2),
+        (1, 1, 0, 1, 1, 64, 1, 2),
+        (2, 512, 8192, 16, 1, 128, 1024, 1),
+    ],
+    "decode": [
+        (64, 1, 2048, 32, 8, 128, 2048, 2),
+        (1, 1, 1, 1, 1, 64, 1, 2),
+        (8, 4, 8192, 64, 8, 128, 128, 1),
+    ],
     "latent_prefill": [(4, 2048, 0, 128, 192, 128), (1, 1, 0, 1, 192, 128)],
     "latent_decode": [(64, 1, 2048, 128, 512, 64, 2), (1, 1, 1, 1, 512, 64, 1)],
     "mamba2_prefill": [(4, 2048, 64, 64, 128, 8, 256), (1, 1, 1, 64, 128, 1, 256)],
@@ -43,9 +51,14 @@ SHAPES = {
 """Two executions or more of each family, a degenerate one among them."""
 
 CHIP = (989e12, 3.35e12, 2.4e-6, 132.0)
-WIRES = {Collective: (450e9, 0.8e-6, 2.4e-6), CustomAllReduce: (450e9, 0.8e-6, 2.4e-6), Exchange: (450e9, 0.8e-6, 50e9, 5e-6, 2.4e-6)}
+WIRES = {
+    Collective: (450e9, 0.8e-6, 2.4e-6),
+    CustomAllReduce: (450e9, 0.8e-6, 2.4e-6),
+    Exchange: (450e9, 0.8e-6, 50e9, 5e-6, 2.4e-6),
+}
 KINDS = sorted(
-    {(family, form_of(family, format)) for family in FAMILIES for format in ("bf16", "fp8")} | {("all_reduce", CustomAllReduce)},
+    {(family, form_of(family, format)) for family in FAMILIES for format in ("bf16", "fp8")}
+    | {("all_reduce", CustomAllReduce)},
     key=lambda kind: (kind[0], kind[1].__name__),
 )
 
@@ -55,14 +68,25 @@ def hardware(form, faster=1.0):
     for base, numbers in WIRES.items():
         if issubclass(form, base):
             rates = (0, 2) if base is Exchange else (0,)
-            scaled = [x * faster if index in rates else x / faster for index, x in enumerate(numbers)]
-            return (Wires if base is Exchange else Wire)(*(jnp.asarray(x, jnp.float32) for x in scaled))
+            scaled = [
+                x * faster if index in rates else x / faster for index, x in enumerate(numbers)
+            ]
+            return (Wires if base is Exchange else Wire)(
+                *(jnp.asarray(x, jnp.float32) for x in scaled)
+            )
     flops, bandwidth, launch, units = CHIP
-    return Chip(*(jnp.asarray(x, jnp.float32) for x in (flops * faster, bandwidth * faster, launch / faster, units)))
+    return Chip(
+        *(
+            jnp.asarray(x, jnp.float32)
+            for x in (flops * faster, bandwidth * faster, launch / faster, units)
+        )
+    )
 
 
 def shapes(family, form):
-    return [form.Shape(*(jnp.asarray(x, jnp.float32) for x in numbers)) for numbers in SHAPES[family]]
+    return [
+        form.Shape(*(jnp.asarray(x, jnp.float32) for x in numbers)) for numbers in SHAPES[family]
+    ]
 
 
 def test_every_form_has_shapes_here():
@@ -86,9 +110,17 @@ def test_a_form_is_positive_homogeneous_and_has_finite_gradients(family, form):
         by_parameter, by_machine, by_shape = slopes(free, hardware(form), shape)
         for slope in (*by_parameter, *by_machine, *by_shape):
             assert np.isfinite(float(slope))
-        rates = [slope for name, slope in by_machine._asdict().items() if "bandwidth" in name or name == "flops"]
+        rates = [
+            slope
+            for name, slope in by_machine._asdict().items()
+            if "bandwidth" in name or name == "flops"
+        ]
         assert all(float(slope) <= 0 for slope in rates)
-        assert all(float(slope) >= 0 for name, slope in by_machine._asdict().items() if name in ("launch", "latency", "far_latency"))
+        assert all(
+            float(slope) >= 0
+            for name, slope in by_machine._asdict().items()
+            if name in ("launch", "latency", "far_latency")
+        )
 
 
 @pytest.mark.parametrize(("family", "form"), KINDS)
@@ -117,7 +149,9 @@ def test_what_a_kernel_takes_in_all_has_the_derivatives_of_the_sum():
     machine = hardware(form)
 
     def plain(machine, kernel, executions):
-        return kernel.level * sum(repeats * kernel.on(machine)(shape) for repeats, shape in executions)
+        return kernel.level * sum(
+            repeats * kernel.on(machine)(shape) for repeats, shape in executions
+        )
 
     def ours(machine, kernel, executions):
         return executed(Bound(kernel, machine), executions)
@@ -125,7 +159,10 @@ def test_what_a_kernel_takes_in_all_has_the_derivatives_of_the_sum():
     where = (machine, form(), executions)
     assert float(ours(*where)) == pytest.approx(float(plain(*where)), rel=1e-6)
     for argnums in (0, 1, 2):
-        wanted, found = (jax.tree.leaves(jax.grad(function, argnums=argnums)(*where)) for function in (plain, ours))
+        wanted, found = (
+            jax.tree.leaves(jax.grad(function, argnums=argnums)(*where))
+            for function in (plain, ours)
+        )
         for one, other in zip(wanted, found, strict=True):
             assert float(other) == pytest.approx(float(one), rel=2e-4, abs=1e-30)
     twice = executed(Bound(form(level=2.0), machine), executions)
@@ -134,8 +171,19 @@ def test_what_a_kernel_takes_in_all_has_the_derivatives_of_the_sum():
 
 def test_a_format_without_kernels_is_timed_by_its_nearest_relative():
     gemm = {name: form_of("gemm", name)() for name in ("bf16", "fp8_block", "int4/bf16")}
-    library = Library({"gemm": gemm, "latent_decode": {"bf16": FAMILIES["latent_decode"](), "fp8": FAMILIES["latent_decode"]()}})
-    found = {name: library.format_of("gemm", name) for name in ("bf16", "fp16", "fp8", "mxfp8", "int4/bf16", "mxfp4/bf16", "int8/fp16")}
+    library = Library(
+        {
+            "gemm": gemm,
+            "latent_decode": {
+                "bf16": FAMILIES["latent_decode"](),
+                "fp8": FAMILIES["latent_decode"](),
+            },
+        }
+    )
+    found = {
+        name: library.format_of("gemm", name)
+        for name in ("bf16", "fp16", "fp8", "mxfp8", "int4/bf16", "mxfp4/bf16", "int8/fp16")
+    }
     assert found == {
         "bf16": "bf16",
         "fp16": "bf16",

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from diffgenz.calibrating.aiconfigurator.experts import experts
-from diffgenz.calibrating.aiconfigurator.routing import balanced, power_law
-from diffgenz.errors import InputError
-from diffgenz.kernels.experts import Experts, rows_of_active, variation_of
+from diffgenz.calibrating.readers.aiconfigurator.collector_draws import balanced, power_law
+from diffgenz.calibrating.readers.aiconfigurator.experts import experts
+from diffgenz.core.errors import InputError
 from diffgenz.kernels.form import Chip
+from diffgenz.kernels.forms.experts import Experts, rows_of_active, variation_of
 from diffgenz.kernels.shapes import ExpertsShape
 
 CHIP = Chip(1e15, 3e12, 2e-6, 100.0)
@@ -38,39 +38,56 @@ def test_experts_worked_by_hand():
     share = (1 + 1 / 16) / 2
     x = (512 + 8 * share * 8) * 1024 / (1024 * 100 * share)
     u, depth = math.hypot(x, 1), 1000 * 2 * 1024 * 100 * share / 0.5e15 + 1e-6
-    moving = (8 * 1000 * 2000 * 2 / 0.75 + 2 * 512 * (2000 * 2 + 2 * 2000)) / 3e12 * (1 + 0.25 * u / x)
+    moving = (
+        (8 * 1000 * 2000 * 2 / 0.75 + 2 * 512 * (2000 * 2 + 2 * 2000)) / 3e12 * (1 + 0.25 * u / x)
+    )
     before = 2e-6 * (3 + 0.5 * 8 + 0.01 * 256 + 9 * 512 / 576)
     rows = 2 * 256 * 8 * (1000 * 0.5 + 1000 * 0.25) / 3e12
-    assert seconds(form, shape) == pytest.approx(math.hypot(2 * depth * u, moving) + before + rows, rel=1e-3)
+    assert seconds(form, shape) == pytest.approx(
+        math.hypot(2 * depth * u, moving) + before + rows, rel=1e-3
+    )
 
 
 def test_many_rows_are_bound_by_the_peak_and_few_by_the_weights_of_the_experts_they_reach():
     many = SHAPE._replace(tokens=1e7)
-    assert seconds(Experts(compute=0.5, prologue=1e-3, activation=0.1, gather=0.1, activate=0.1, token=1e-6), many) == pytest.approx(
-        float(Experts.work(many).flops) / 5e14, rel=0.1
-    )
+    assert seconds(
+        Experts(compute=0.5, prologue=1e-3, activation=0.1, gather=0.1, activate=0.1, token=1e-6),
+        many,
+    ) == pytest.approx(float(Experts.work(many).flops) / 5e14, rel=0.1)
     few = SHAPE._replace(tokens=1.0, groups=1.0, width=65536.0, up=131072.0, hidden=16384.0)
     weights = active(few) * 16384 * 196608
-    assert seconds(Experts(memory=0.8), few) == pytest.approx(weights / (0.8 * CHIP.bandwidth), rel=0.1)
+    assert seconds(Experts(memory=0.8), few) == pytest.approx(
+        weights / (0.8 * CHIP.bandwidth), rel=0.1
+    )
 
 
 def test_times_rise_with_what_there_is_to_do():
     for name in ("tokens", "hidden", "width", "up", "excess", "weight_size", "activation_size"):
         for tokens in (1.0, 16.0, 256.0, 16384.0):
             shape = SHAPE._replace(tokens=tokens)
-            assert seconds(Experts(), shape._replace(**{name: 1.5 * getattr(shape, name)})) > seconds(Experts(), shape)
+            assert seconds(
+                Experts(), shape._replace(**{name: 1.5 * getattr(shape, name)})
+            ) > seconds(Experts(), shape)
 
 
 @pytest.mark.parametrize("tokens", [1.0, 16.0, 4096.0])
 def test_no_execution_is_faster_than_the_roofline(tokens):
     shape = SHAPE._replace(tokens=tokens)
-    assert seconds(Experts(compute=1 - 1e-6, memory=1 - 1e-6, launch=1e-6), shape) > float(Experts.work(shape).bound(CHIP))
+    assert seconds(Experts(compute=1 - 1e-6, memory=1 - 1e-6, launch=1e-6), shape) > float(
+        Experts.work(shape).bound(CHIP)
+    )
 
 
 def test_balanced_rows_fill_experts_one_by_one():
-    assert active(SHAPE._replace(tokens=1.0, groups=1.0, variation=0.0)) == pytest.approx(8, rel=1e-3)
-    assert active(SHAPE._replace(tokens=16.0, groups=1.0, variation=0.0)) == pytest.approx(128, rel=5e-3)  # just full
-    assert active(SHAPE._replace(tokens=4096.0, groups=1.0, variation=0.0)) == pytest.approx(128, rel=1e-3)
+    assert active(SHAPE._replace(tokens=1.0, groups=1.0, variation=0.0)) == pytest.approx(
+        8, rel=1e-3
+    )
+    assert active(SHAPE._replace(tokens=16.0, groups=1.0, variation=0.0)) == pytest.approx(
+        128, rel=5e-3
+    )  # just full
+    assert active(SHAPE._replace(tokens=4096.0, groups=1.0, variation=0.0)) == pytest.approx(
+        128, rel=1e-3
+    )
 
 
 def test_the_variation_gives_back_the_experts_that_have_rows():
@@ -79,7 +96,9 @@ def test_the_variation_gives_back_the_experts_that_have_rows():
             reached = share * min(rows, 1.0)
             shape = SHAPE._replace(tokens=16 * rows, variation=variation_of(reached, rows))
             assert active(shape) == pytest.approx(32 * reached, rel=4e-3)
-    assert variation_of(3 / 4, 3.0) == pytest.approx(1)  # popularity exponentially distributed: rows / (1 + rows)
+    assert variation_of(3 / 4, 3.0) == pytest.approx(
+        1
+    )  # popularity exponentially distributed: rows / (1 + rows)
     assert variation_of(0.5, 0.5 - 1e-9) == 0
     slope = jax.grad(lambda share, rows: variation_of(share, rows), argnums=(0, 1))(0.5, 0.5)
     assert np.isfinite(slope).all()
@@ -87,8 +106,23 @@ def test_the_variation_gives_back_the_experts_that_have_rows():
 
 def table(tmp_path, **columns):
     path = tmp_path / "moe_perf.csv"
-    common = {"framework": "TRTLLM", "version": "1.0", "kernel_source": "one", "moe_dtype": "fp8", "num_tokens": 4, "hidden_size": 64}
-    common |= {"inter_size": 32, "topk": 2, "num_experts": 8, "moe_tp_size": 2, "moe_ep_size": 1, "distribution": "balanced", "latency": 1.0}
+    common = {
+        "framework": "TRTLLM",
+        "version": "1.0",
+        "kernel_source": "one",
+        "moe_dtype": "fp8",
+        "num_tokens": 4,
+        "hidden_size": 64,
+    }
+    common |= {
+        "inter_size": 32,
+        "topk": 2,
+        "num_experts": 8,
+        "moe_tp_size": 2,
+        "moe_ep_size": 1,
+        "distribution": "balanced",
+        "latency": 1.0,
+    }
     pd.DataFrame(common | columns, index=range(1)).to_csv(path, index=False)
     return path
 
@@ -125,13 +159,17 @@ def test_a_few_balanced_tokens_leave_the_first_group_more_than_its_share(tmp_pat
     """One token goes to experts 0 and 4 of 8: the first of 8 groups has one of its two rows, four times the mean."""
     (samples,) = experts(table(tmp_path, num_tokens=1, moe_ep_size=8))
     assert samples.shape.excess.tolist() == [4]
-    assert active(ExpertsShape(*(column[0] for column in samples.shape))) == pytest.approx(1, rel=5e-3)
+    assert active(ExpertsShape(*(column[0] for column in samples.shape))) == pytest.approx(
+        1, rel=5e-3
+    )
 
 
 def test_old_sglang_multiplies_all_rows_of_the_tokens_that_touch_the_group(tmp_path):
     """Four tokens, each to expert t and t + 4: the first of two groups has 4 rows, of 4 tokens with 8 rows."""
     found = {
-        version: experts(table(tmp_path, framework="SGLang", version=version, moe_ep_size=2))[0].shape.excess.tolist()
+        version: experts(table(tmp_path, framework="SGLang", version=version, moe_ep_size=2))[
+            0
+        ].shape.excess.tolist()
         for version in ("0.5.10", "0.5.14")
     }
     assert found == {"0.5.10": [2], "0.5.14": [1]}
@@ -143,7 +181,9 @@ def test_balanced_draws_worked_by_hand():
     assert balanced(20, 2, 8, 4) == (10, 2, 10)  # dealt out: two rounds and a half
 
 
-@pytest.mark.parametrize(("tokens", "groups"), [(1, 1), (1, 8), (3, 4), (64, 1), (64, 16), (4096, 64)])
+@pytest.mark.parametrize(
+    ("tokens", "groups"), [(1, 1), (1, 8), (3, 4), (64, 1), (64, 16), (4096, 64)]
+)
 def test_power_laws_give_the_busiest_group_what_there_can_be(tokens, groups):
     rows, reached, touching = power_law(1.2, tokens, 8, 64, groups)
     local, mean = 64 / groups, 8 * tokens / groups

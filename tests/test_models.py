@@ -9,14 +9,14 @@ import pytest
 from support import assert_close
 
 from diffgenz import load_model, model_from_config
-from diffgenz.errors import InputError
-from diffgenz.model_files import model_ids, read_config
-from diffgenz.models.attention import Attention
+from diffgenz.core.errors import InputError
+from diffgenz.models.blocks.attention import Attention
+from diffgenz.models.blocks.mlp import MLP
+from diffgenz.models.files import model_ids, read_config
 from diffgenz.models.huggingface import FAMILIES
-from diffgenz.models.mlp import MLP
 from diffgenz.models.model import Model, Repeated
-from diffgenz.precision import Precision
-from diffgenz.step import Step
+from diffgenz.operators.precision import Precision
+from diffgenz.operators.step import Step
 
 MODELS = model_ids()
 
@@ -68,7 +68,9 @@ def test_every_file_says_where_it_comes_from(name):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_has_a_shipped_model(family):
     configs = (read_config(name)[1] for name in MODELS)
-    types = {config.get("text_config", config).get("model_type") for config in configs} | {read_config(name)[1].get("model_type") for name in MODELS}
+    types = {config.get("text_config", config).get("model_type") for config in configs} | {
+        read_config(name)[1].get("model_type") for name in MODELS
+    }
     assert family in types
 
 
@@ -77,7 +79,9 @@ def test_layers_are_those_of_the_file(name):
     config = read_config(name)[1]
     config = config.get("text_config", config)
     expected = config.get("num_hidden_layers", config.get("n_layer", config.get("n_layers")))
-    if config["model_type"] == "nemotron_h":  # a layer of it is one block; those that mix tokens count
+    if (
+        config["model_type"] == "nemotron_h"
+    ):  # a layer of it is one block; those that mix tokens count
         expected = sum(config["hybrid_override_pattern"].count(kind) for kind in "M*")
     if config["model_type"] == "zamba2":  # shared attention comes on top
         expected += len(config["hybrid_layer_ids"])
@@ -98,7 +102,10 @@ def test_a_tied_head_adds_no_weights():
 
 def test_a_tied_head_is_still_read(llama_8b):
     step = Step(1.0, 1.0, 0.0, 1.0, Precision())
-    assert [float(small(tie_word_embeddings=tied).head_operators(step)[1].traffic) for tied in (True, False)] == [2 * (1000 * 64 + 64 + 1000)] * 2
+    assert [
+        float(small(tie_word_embeddings=tied).head_operators(step)[1].traffic)
+        for tied in (True, False)
+    ] == [2 * (1000 * 64 + 64 + 1000)] * 2
 
 
 @pytest.mark.parametrize(
@@ -107,8 +114,16 @@ def test_a_tied_head_is_still_read(llama_8b):
         ("meta-llama/Llama-2-7b-hf", 4096, 32 * 2 * 32 * 128 * 2 * 4096),  # multi-head
         ("meta-llama/Llama-3.1-70B", 8192, 80 * 2 * 8 * 128 * 2 * 8192),  # grouped-query
         ("tiiuae/falcon-7b", 2048, 32 * 2 * 1 * 64 * 2 * 2048),  # multi-query
-        ("google/gemma-3-27b-pt", 8192, 2 * 16 * 128 * 2 * (52 * 1024 + 10 * 8192)),  # 5 of 6 layers slide a window
-        ("google/gemma-2-9b", 8192, 2 * 8 * 256 * 2 * (21 * 4096 + 21 * 8192)),  # every other layer does
+        (
+            "google/gemma-3-27b-pt",
+            8192,
+            2 * 16 * 128 * 2 * (52 * 1024 + 10 * 8192),
+        ),  # 5 of 6 layers slide a window
+        (
+            "google/gemma-2-9b",
+            8192,
+            2 * 8 * 256 * 2 * (21 * 4096 + 21 * 8192),
+        ),  # every other layer does
         ("mistralai/Mistral-7B-v0.1", 8192, 2 * 8 * 128 * 2 * 32 * 4096),  # every layer does
         ("mistralai/Mistral-7B-v0.3", 8192, 2 * 8 * 128 * 2 * 32 * 8192),  # none does
     ],
@@ -130,7 +145,10 @@ def test_kv_heads_fewer_than_ranks_are_replicated(ranks, expected, llama_8b):
 def test_ranks_share_the_weights_but_not_the_norms(llama_8b):
     def kept(ranks):
         step = Step(1.0, 1.0, 0.0, 1 / ranks, Precision())
-        return {op.name: float(op.parameters) for op in (*llama_8b.layer_operators(step), *llama_8b.head_operators(step))}
+        return {
+            op.name: float(op.parameters)
+            for op in (*llama_8b.layer_operators(step), *llama_8b.head_operators(step))
+        }
 
     one, eight = kept(1), kept(8)
     assert {name: one[name] / eight[name] for name in one if one[name]} == {
@@ -158,20 +176,53 @@ def test_a_windowless_family_keeps_everything():
         ({"model_type": "mistral"}, None),
         ({"model_type": "mistral", "sliding_window": None}, None),
         ({"model_type": "mistral", "sliding_window": 16}, 2),
-        ({"model_type": "mistral", "sliding_window": 16, "layer_types": ["sliding_attention", "full_attention"]}, 1),
-        ({"model_type": "mistral", "sliding_window": 16, "layer_types": ["full_attention", "full_attention"]}, None),
+        (
+            {
+                "model_type": "mistral",
+                "sliding_window": 16,
+                "layer_types": ["sliding_attention", "full_attention"],
+            },
+            1,
+        ),
+        (
+            {
+                "model_type": "mistral",
+                "sliding_window": 16,
+                "layer_types": ["full_attention", "full_attention"],
+            },
+            None,
+        ),
         ({"model_type": "qwen2", "sliding_window": 16}, None),
-        ({"model_type": "qwen2", "sliding_window": 16, "use_sliding_window": True, "max_window_layers": 1}, 1),
+        (
+            {
+                "model_type": "qwen2",
+                "sliding_window": 16,
+                "use_sliding_window": True,
+                "max_window_layers": 1,
+            },
+            1,
+        ),
         ({"model_type": "gemma3_text", "sliding_window": 16, "num_hidden_layers": 7}, 6),
         ({"model_type": "gemma3_text", "sliding_window": 16, "sliding_window_pattern": 2}, 1),
-        ({"model_type": "gemma3_text", "sliding_window": 16, "layer_types": ["sliding_attention"] * 2}, 2),
+        (
+            {
+                "model_type": "gemma3_text",
+                "sliding_window": 16,
+                "layer_types": ["sliding_attention"] * 2,
+            },
+            2,
+        ),
         ({"model_type": "gemma2", "sliding_window": 16, "num_hidden_layers": 3}, 2),
         ({"model_type": "starcoder2", "sliding_window": 16}, 2),
     ],
 )
 def test_windowed_layers_are_those_that_the_file_says(changes, windowed):
     model = small(**changes)
-    counts = [float(r.count) for r in model.blocks if isinstance(r.block, Attention) and r.block.window is not None]
+    counts = [
+        float(r.count)
+        for r in model.blocks
+        if isinstance(r.block, Attention) and r.block.window is not None
+    ]
     assert counts == ([] if windowed is None else [windowed])
     assert float(model.layers) == changes.get("num_hidden_layers", 2)
 
@@ -192,13 +243,26 @@ def test_key_value_heads_default_to_all():
 
 
 def test_the_language_model_of_a_nested_config_is_taken():
-    config = {"model_type": "mistral3", "vision_config": {"hidden_size": 1152}, "text_config": SMALL | {"model_type": "gemma3_text"}}
+    config = {
+        "model_type": "mistral3",
+        "vision_config": {"hidden_size": 1152},
+        "text_config": SMALL | {"model_type": "gemma3_text"},
+    }
     nested, flat = model_from_config(config, "small"), small(model_type="gemma3_text")
     assert float(nested.parameters) == float(flat.parameters)
-    assert float(model_from_config(config | {"tie_word_embeddings": False}, "small").parameters) == float(flat.parameters) + 64_000
+    assert (
+        float(model_from_config(config | {"tie_word_embeddings": False}, "small").parameters)
+        == float(flat.parameters) + 64_000
+    )
 
 
-NEEDED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
+NEEDED = (
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "vocab_size",
+)
 
 
 @pytest.mark.parametrize("field", NEEDED)
@@ -210,11 +274,20 @@ def test_a_missing_field_is_named(field):
 @pytest.mark.parametrize("value", [0, -1, "many", True, [4], float("nan"), float("inf")], ids=str)
 @pytest.mark.parametrize("field", [*NEEDED, "num_key_value_heads", "head_dim"])
 def test_a_bad_value_is_named(field, value):
-    with pytest.raises(InputError, match=f"small: {field}: {value!r}".replace("[", r"\[").replace("]", r"\]")):
+    with pytest.raises(
+        InputError, match=f"small: {field}: {value!r}".replace("[", r"\[").replace("]", r"\]")
+    ):
         small(**{field: value})
 
 
-@pytest.mark.parametrize(("family", "field"), [("mistral", "sliding_window"), ("gemma3_text", "sliding_window"), ("starcoder2", "sliding_window")])
+@pytest.mark.parametrize(
+    ("family", "field"),
+    [
+        ("mistral", "sliding_window"),
+        ("gemma3_text", "sliding_window"),
+        ("starcoder2", "sliding_window"),
+    ],
+)
 @pytest.mark.parametrize("value", ["many", -1], ids=str)
 def test_a_bad_window_is_refused(family, field, value):
     with pytest.raises(InputError, match=f"{field}: {value!r}"):
@@ -223,7 +296,9 @@ def test_a_bad_window_is_refused(family, field, value):
 
 def test_a_bad_first_windowed_layer_is_refused():
     with pytest.raises(InputError, match="max_window_layers: 'many'"):
-        small(model_type="qwen2", use_sliding_window=True, sliding_window=16, max_window_layers="many")
+        small(
+            model_type="qwen2", use_sliding_window=True, sliding_window=16, max_window_layers="many"
+        )
 
 
 def test_an_unknown_type_lists_the_known_ones():
@@ -250,7 +325,11 @@ def test_a_projected_embedding_is_refused():
 def folder(tmp_path):
     folder = tmp_path / "my-model"
     folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(SMALL | {"architectures": ["LlamaForCausalLM"], "rope_theta": 5e5, "pad_token_id": None}))
+    (folder / "config.json").write_text(
+        json.dumps(
+            SMALL | {"architectures": ["LlamaForCausalLM"], "rope_theta": 5e5, "pad_token_id": None}
+        )
+    )
     return folder
 
 
@@ -290,7 +369,10 @@ def test_a_folder_without_a_config_is_refused(tmp_path):
 
 
 def test_an_unknown_id_suggests_the_nearest():
-    with pytest.raises(InputError, match=r"model: 'meta-llama/Llama-3.1-80B' is not known; did you mean .*meta-llama/Llama-3\.1-8B"):
+    with pytest.raises(
+        InputError,
+        match=r"model: 'meta-llama/Llama-3.1-80B' is not known; did you mean .*meta-llama/Llama-3\.1-8B",
+    ):
         load_model("meta-llama/Llama-3.1-80B")
 
 
@@ -323,19 +405,34 @@ def test_a_model_without_token_mixing_is_refused():
 def test_sizes_batch():
     widths = jnp.array([64.0, 128.0, 256.0])
     counts = jax.vmap(lambda hidden: small().replace(hidden=hidden).parameters)(widths)
-    assert_close(counts, [float(small(hidden_size=int(width), head_dim=16).parameters) for width in widths], 1e-7)
+    assert_close(
+        counts,
+        [float(small(hidden_size=int(width), head_dim=16).parameters) for width in widths],
+        1e-7,
+    )
 
 
 def test_published_gemma_files_leave_sizes_to_defaults():
     """The 27B file on the Hub has no vocab_size, the 12B no head_dim."""
-    facts = {"model_type": "gemma3_text", "hidden_size": 3840, "intermediate_size": 15360, "num_hidden_layers": 48, "num_attention_heads": 16}
+    facts = {
+        "model_type": "gemma3_text",
+        "hidden_size": 3840,
+        "intermediate_size": 15360,
+        "num_hidden_layers": 48,
+        "num_attention_heads": 16,
+    }
     bare = model_from_config(facts | {"num_key_value_heads": 8, "sliding_window": 1024}, "bare")
     assert float(bare.parameters) == float(load_model("google/gemma-3-12b-pt").parameters)
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"num_hidden_layers": 2.5}, {"num_key_value_heads": 8}, {"tie_word_embeddings": "false"}, {"num_hidden_layers": 10**20}],
+    [
+        {"num_hidden_layers": 2.5},
+        {"num_key_value_heads": 8},
+        {"tie_word_embeddings": "false"},
+        {"num_hidden_layers": 10**20},
+    ],
     ids=str,
 )
 def test_a_value_of_the_wrong_kind_is_named(change):

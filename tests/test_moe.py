@@ -7,15 +7,15 @@ import pytest
 from support import assert_close, assert_finite, explained, explained_with_slopes, make_cluster
 
 from diffgenz import InputError, Parallelism, Precision, Workload, estimate, load_model
-from diffgenz.collectives import Group, Link
-from diffgenz.iteration import Machine
-from diffgenz.model_files import model_ids, read_config
-from diffgenz.models.mla import Indexer, LatentAttention
-from diffgenz.models.mlp import MLP
-from diffgenz.models.moe import MoE
-from diffgenz.operators import Exchange
-from diffgenz.smooth import HARD
-from diffgenz.step import ContextShare, Step
+from diffgenz.core.smooth import HARD
+from diffgenz.inference.iteration import Machine
+from diffgenz.inference.timing.collectives import Group, Link
+from diffgenz.models.blocks.latent_attention import Indexer, LatentAttention
+from diffgenz.models.blocks.mlp import MLP
+from diffgenz.models.blocks.moe import MoE
+from diffgenz.models.files import model_ids, read_config
+from diffgenz.operators.operator import Exchange
+from diffgenz.operators.step import ContextShare, Step
 
 CONFIGS = {name: read_config(name)[1] for name in model_ids()}
 SPARSE = [name for name, config in CONFIGS.items() if "published_active_parameters" in config]
@@ -35,15 +35,24 @@ def test_active_parameters_equal_the_published_ones(name):
     """Publishers differ in whether the embedding and the LM head count; the file says which."""
     config, model = CONFIGS[name], load_model(name)
     table = float(model.vocabulary * model.hidden)
-    tables = {"with_embedding_and_head": 0, "without_embedding": 0 if model.tied else 1, "without_embedding_and_head": 1 if model.tied else 2}
-    counted = float(model.active_parameters) - table * tables[config["active_parameters_convention"]]
+    tables = {
+        "with_embedding_and_head": 0,
+        "without_embedding": 0 if model.tied else 1,
+        "without_embedding_and_head": 1 if model.tied else 2,
+    }
+    counted = (
+        float(model.active_parameters) - table * tables[config["active_parameters_convention"]]
+    )
     assert counted == pytest.approx(config["published_active_parameters"], rel=0.01)
     assert counted < float(model.parameters) / 2
 
 
 def test_all_experts_used_is_a_dense_mlp_of_their_width():
     at = step(100)
-    moe, dense = named(MoE(routed=4, used=4, intermediate=256, tile=1), at), named(MLP(intermediate=1024), at)
+    moe, dense = (
+        named(MoE(routed=4, used=4, intermediate=256, tile=1), at),
+        named(MLP(intermediate=1024), at),
+    )
     for routed, plain in (("expert_gate_up", "gate_up"), ("expert_down", "down")):
         assert_close(moe[routed].flops, dense[plain].flops, rtol=1e-6)
         assert_close(moe[routed].weights, dense[plain].weights, rtol=1e-6)
@@ -67,7 +76,9 @@ def test_expert_parallel_ranks_share_experts_and_rows(experts):
     alone, shared = named(moe, step(100)), named(moe, step(100, ranks=8, experts=experts))
     for name in ("expert_gate_up", "expert_down"):
         for quantity in ("flops", "weights", "parameters"):
-            assert_close(8 * getattr(shared[name], quantity), getattr(alone[name], quantity), rtol=1e-5)
+            assert_close(
+                8 * getattr(shared[name], quantity), getattr(alone[name], quantity), rtol=1e-5
+            )
 
 
 def test_imbalance_counts_up_to_all_rows_on_one_rank():
@@ -82,8 +93,19 @@ def test_imbalance_counts_up_to_all_rows_on_one_rank():
 
 def test_latent_cache_and_weights_of_deepseek_v3_by_hand():
     model = load_model("deepseek-ai/DeepSeek-V3")
-    mla = next(repeated.block for repeated in model.blocks if isinstance(repeated.block, LatentAttention))
-    expected = 7168 * 1536 + 1536 * 128 * 192 + 7168 * 576 + 512 * 128 * 256 + 128 * 128 * 7168 + 1536 + 512 + 7168
+    mla = next(
+        repeated.block for repeated in model.blocks if isinstance(repeated.block, LatentAttention)
+    )
+    expected = (
+        7168 * 1536
+        + 1536 * 128 * 192
+        + 7168 * 576
+        + 512 * 128 * 256
+        + 128 * 128 * 7168
+        + 1536
+        + 512
+        + 7168
+    )
     for decoding in (False, True):
         operators = mla.operators(model.hidden, step(3, context=999, decoding=decoding))
         assert_close(sum(op.parameters for op in operators), expected, rtol=1e-6)
@@ -107,22 +129,33 @@ def test_sparse_attention_reads_no_more_than_it_picks():
         assert_close(named(sparse, at)["attention"].kv_cache, keys * 576 * 2, rtol=1e-5)
         assert_close(named(sparse, at)["indexer"].kv_cache, (context + 1) * 68, rtol=1e-6)
     at = step(context=999, decoding=True)
-    assert_close(named(sparse, at)["attention"].flops, named(dense, at)["attention"].flops, rtol=1e-6)
+    assert_close(
+        named(sparse, at)["attention"].flops, named(dense, at)["attention"].flops, rtol=1e-6
+    )
 
 
 def test_chunks_sinks_and_patterns_of_families():
     oss, scout = load_model("openai/gpt-oss-20b"), load_model("meta-llama/Llama-4-Scout-17B-16E")
-    assert [(float(r.count), r.block.window is None) for r in oss.blocks if r.block.mixes_tokens] == [(12, False), (12, True)]
-    assert [(float(r.count), r.block.window is None) for r in scout.blocks if r.block.mixes_tokens] == [(36, False), (12, True)]
+    assert [
+        (float(r.count), r.block.window is None) for r in oss.blocks if r.block.mixes_tokens
+    ] == [(12, False), (12, True)]
+    assert [
+        (float(r.count), r.block.window is None) for r in scout.blocks if r.block.mixes_tokens
+    ] == [(36, False), (12, True)]
     assert [float(r.count) for r in load_model("deepseek-ai/DeepSeek-V3").blocks] == [61, 3, 58]
 
 
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("deepseek-ai/DeepSeek-V3.2", "openai/gpt-oss-120b")]
+SLOW = [
+    pytest.param(name, marks=pytest.mark.slow)
+    for name in ("deepseek-ai/DeepSeek-V3.2", "openai/gpt-oss-120b")
+]
 
 
 @pytest.mark.parametrize("name", ["Qwen/Qwen1.5-MoE-A2.7B", *SLOW])
 def test_breakdowns_add_up_and_gradients_are_finite(name, cluster):
-    result, rows, slopes = explained_with_slopes(load_model(name), cluster, Workload(8, 300, 20), Parallelism(4, 2, expert=4))
+    result, rows, slopes = explained_with_slopes(
+        load_model(name), cluster, Workload(8, 300, 20), Parallelism(4, 2, expert=4)
+    )
     for phase in ("ttft", "tpot"):
         assert_close(getattr(rows, phase).sum(), getattr(result, phase), rtol=1e-6)
     assert_finite(slopes)
@@ -130,7 +163,9 @@ def test_breakdowns_add_up_and_gradients_are_finite(name, cluster):
 
 def test_more_tokens_at_once_amortise_the_experts(cluster):
     model = load_model("mistralai/Mixtral-8x7B-v0.1")
-    one, many = (estimate(model, cluster, Workload(batch, 500, 50), Parallelism(8)).tpot for batch in (1, 64))
+    one, many = (
+        estimate(model, cluster, Workload(batch, 500, 50), Parallelism(8)).tpot for batch in (1, 64)
+    )
     assert one < many < 8 * one
 
 
@@ -141,23 +176,38 @@ def test_a_token_crosses_to_a_node_once_however_many_experts_it_has_there(cluste
     inside = 64 * (1 - (63 / 64) ** 8) * (7 / 8) * 1e6 / 4e11
     outside = 8 * (1 - (7 / 8) ** 8) * (7 / 8) * 1e6 / 5e10
     latencies = 1e-6 + 5e-6
-    assert_close(Group.of(jnp.asarray(64.0), links).there_and_back(volume, picks, jnp.asarray(64.0)), max(inside, outside) + 2 * latencies, rtol=1e-5)
     assert_close(
-        Group.of(jnp.asarray(8.0), links).there_and_back(volume, picks, jnp.asarray(8.0)), 8 * (1 - (7 / 8) ** 8) * (7 / 8) * 2.5e-6 + 2e-6, rtol=1e-5
+        Group.of(jnp.asarray(64.0), links).there_and_back(volume, picks, jnp.asarray(64.0)),
+        max(inside, outside) + 2 * latencies,
+        rtol=1e-5,
     )
-    assert float(Group.of(jnp.asarray(1.0), links).there_and_back(volume, picks, jnp.asarray(1.0))) == 0
+    assert_close(
+        Group.of(jnp.asarray(8.0), links).there_and_back(volume, picks, jnp.asarray(8.0)),
+        8 * (1 - (7 / 8) ** 8) * (7 / 8) * 2.5e-6 + 2e-6,
+        rtol=1e-5,
+    )
+    assert (
+        float(Group.of(jnp.asarray(1.0), links).there_and_back(volume, picks, jnp.asarray(1.0)))
+        == 0
+    )
 
 
 def test_with_one_owner_everything_goes_everywhere(cluster):
     group = Group.of(jnp.asarray(8.0), tuple(Link.of(level) for level in cluster.network))
     whole = 2 * group.all_gather(jnp.asarray(8e6), HARD)
-    assert_close(group.there_and_back(jnp.asarray(2e6), jnp.asarray(3.0), jnp.asarray(1.0)), whole, rtol=1e-5)
+    assert_close(
+        group.there_and_back(jnp.asarray(2e6), jnp.asarray(3.0), jnp.asarray(1.0)), whole, rtol=1e-5
+    )
 
 
 def exchange_seconds(plan, picks, busiest=1.0, dispatch=2e6, combine=4e6):
-    exchange = Exchange(*(jnp.asarray(x) for x in (picks, 64.0, 100.0, dispatch, combine, busiest, 8.0)))
+    exchange = Exchange(
+        *(jnp.asarray(x) for x in (picks, 64.0, 100.0, dispatch, combine, busiest, 8.0))
+    )
     machine = Machine.of(make_cluster(), plan, Precision())
-    scattered = machine.stage.there_and_back(exchange.busiest * (dispatch + combine), exchange.picks, plan.expert)
+    scattered = machine.stage.there_and_back(
+        exchange.busiest * (dispatch + combine), exchange.picks, plan.expert
+    )
     return float(machine.exchange_time(exchange, plan)[0]), float(scattered) + 2 * 2e-6
 
 
@@ -170,20 +220,32 @@ def test_experts_are_reached_by_the_faster_transport_by_hand():
         now, before = exchange_seconds(plan, picks)
         assert (now, before) == pytest.approx((min(gathered, scattered), scattered), rel=1e-5)
         assert (now < 0.99 * before) == (picks > 15)
-    assert exchange_seconds(plan, 4.0, busiest=8.0)[0] == pytest.approx(gathered, rel=1e-5)  # a gather does not wait for the busiest
-    assert exchange_seconds(plan.replace(expert=1), 1.0)[0] == pytest.approx(gathered, rel=1e-5)  # all ranks need all tokens
+    assert exchange_seconds(plan, 4.0, busiest=8.0)[0] == pytest.approx(
+        gathered, rel=1e-5
+    )  # a gather does not wait for the busiest
+    assert exchange_seconds(plan.replace(expert=1), 1.0)[0] == pytest.approx(
+        gathered, rel=1e-5
+    )  # all ranks need all tokens
 
 
-@pytest.mark.parametrize("plan", [Parallelism(1, expert=8, attention_data=8), Parallelism(8, expert=64, attention_data=8)])
+@pytest.mark.parametrize(
+    "plan",
+    [Parallelism(1, expert=8, attention_data=8), Parallelism(8, expert=64, attention_data=8)],
+)
 def test_the_second_transport_never_slows_experts_down(plan):
     for picks in (1.0, 8.0, 64.0):
         now, before = exchange_seconds(plan, picks)
         assert now <= before * (1 + 1e-6)
 
 
-@pytest.mark.parametrize(("plan", "exchanges"), [(Parallelism(8, expert=8), False), (Parallelism(2, expert=8, attention_data=4), True)])
+@pytest.mark.parametrize(
+    ("plan", "exchanges"),
+    [(Parallelism(8, expert=8), False), (Parallelism(2, expert=8, attention_data=4), True)],
+)
 def test_only_attention_groups_of_their_own_exchange_tokens(plan, exchanges, cluster):
-    result, rows = explained(load_model("mistralai/Mixtral-8x7B-v0.1"), cluster, Workload(64, 500, 50), plan)
+    result, rows = explained(
+        load_model("mistralai/Mixtral-8x7B-v0.1"), cluster, Workload(64, 500, 50), plan
+    )
     for phase in ("ttft", "tpot"):
         assert (sum(rows.rows(phase)["exchange"].values()) > 0) == exchanges
         assert_close(getattr(rows, phase).sum(), getattr(result, phase), rtol=1e-6)
@@ -195,20 +257,44 @@ def test_layouts_of_the_same_ranks_hold_the_same_experts_and_do_the_same_work():
     whole = named(moe, step(800))["expert_gate_up"]
     for tensor, groups, experts in ((8, 1, 8), (2, 4, 8), (2, 4, 4), (8, 1, 1), (1, 8, 8)):
         at = Step(800 / groups, 1.0, 0.0, 1 / tensor, Precision(), 1 / experts, groups)
-        for share in (None, ContextShare(1.0), ContextShare(2.0), ContextShare(2.0, 1.0)):  # 2 ranks: 8 more, which halve what each has to do
+        for share in (
+            None,
+            ContextShare(1.0),
+            ContextShare(2.0),
+            ContextShare(2.0, 1.0),
+        ):  # 2 ranks: 8 more, which halve what each has to do
             more = 1 if share is None else float(share.ranks)
-            mine = named(moe, at.replace(shared=share, sequences=at.sequences / (1 if share is None else float(share.parts))))["expert_gate_up"]
+            mine = named(
+                moe,
+                at.replace(
+                    shared=share,
+                    sequences=at.sequences / (1 if share is None else float(share.parts)),
+                ),
+            )["expert_gate_up"]
             assert_close(mine.flops, whole.flops / 8 / more, rtol=1e-5)
             assert_close(mine.parameters, whole.parameters / 8 / more, rtol=1e-6)
 
 
 def test_bad_layouts_and_numbers_are_refused(cluster):
     model = load_model("mistralai/Mixtral-8x7B-v0.1")
-    with pytest.raises(InputError, match="expert: 3 does not divide the 8 tensor x context x attention_data ranks"):
+    with pytest.raises(
+        InputError, match="expert: 3 does not divide the 8 tensor x context x attention_data ranks"
+    ):
         Parallelism(8, expert=3)
-    with pytest.raises(InputError, match=r"expert: 16 does not divide the 8 experts of mistralai/Mixtral-8x7B-v0\.1"):
+    with pytest.raises(
+        InputError,
+        match=r"expert: 16 does not divide the 8 experts of mistralai/Mixtral-8x7B-v0\.1",
+    ):
         estimate(model, cluster, Workload(), Parallelism(16, expert=16))
-    with pytest.raises(InputError, match="attention_data: 2 exceeds 1, since meta-llama/Llama-3.1-8B has no experts; use data"):
-        estimate(load_model("meta-llama/Llama-3.1-8B"), cluster, Workload(), Parallelism(attention_data=2))
+    with pytest.raises(
+        InputError,
+        match="attention_data: 2 exceeds 1, since meta-llama/Llama-3.1-8B has no experts; use data",
+    ):
+        estimate(
+            load_model("meta-llama/Llama-3.1-8B"),
+            cluster,
+            Workload(),
+            Parallelism(attention_data=2),
+        )
     with pytest.raises(InputError, match="used: 9 exceeds 8, the routed experts"):
         MoE(routed=8, used=9, intermediate=64)

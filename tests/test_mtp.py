@@ -5,11 +5,23 @@ import jax.numpy as jnp
 import pytest
 from support import assert_close
 
-from diffgenz import MTP, InputError, Parallelism, Precision, Serving, Speculation, Workload, estimate, load_model, model_from_config, requirements
-from diffgenz.model_files import read_config
+from diffgenz import (
+    MTP,
+    InputError,
+    Parallelism,
+    Precision,
+    Serving,
+    Speculation,
+    Workload,
+    estimate,
+    load_model,
+    model_from_config,
+    requirements,
+)
+from diffgenz.models.files import read_config
 from diffgenz.models.mtp import mtp_module
-from diffgenz.step import Step
-from diffgenz.use_cases import load_use_case
+from diffgenz.operators.step import Step
+from diffgenz.scenario.use_cases import load_use_case
 
 CHAT = Workload(batch=32, input_tokens=1500, output_tokens=60)
 WIDE = Parallelism(tensor=2, expert=16, attention_data=8)
@@ -25,14 +37,19 @@ def test_parameters_are_the_published_ones(deepseek):
     """README_WEIGHTS.md of the checkpoint: 11.5 B unique parameters, without the embedding and head that it shares; with them, 685 B in all."""
     module = mtp_module(deepseek)
     assert float(module.parameters) == pytest.approx(11.5e9, rel=0.01)
-    assert float(deepseek.parameters + module.parameters + 2 * 129280 * 7168) == pytest.approx(685e9, rel=0.001)
+    assert float(deepseek.parameters + module.parameters + 2 * 129280 * 7168) == pytest.approx(
+        685e9, rel=0.001
+    )
 
 
 @pytest.mark.parametrize(
     ("name", "operators"),
     [
         ("zai-org/GLM-4.5", {"eh_proj", "qkv", "attention", "expert_down"}),
-        ("Qwen/Qwen3-Next-80B-A3B-Instruct", {"eh_proj", "attention", "expert_down"}),  # its last layer is a full one
+        (
+            "Qwen/Qwen3-Next-80B-A3B-Instruct",
+            {"eh_proj", "attention", "expert_down"},
+        ),  # its last layer is a full one
         ("Qwen/Qwen3.5-27B", {"eh_proj", "attention", "down"}),
     ],
 )
@@ -61,7 +78,16 @@ def test_it_takes_its_time_and_memory_on_the_plan_of_the_model(cluster):
     @jax.jit
     @jax.vmap
     def drafted(acceptance):
-        return tuple(estimate(model, cluster, CHAT, WIDE, serving=Serving(speculation=Speculation(3, acceptance, d))) for d in (None, MTP()))
+        return tuple(
+            estimate(
+                model,
+                cluster,
+                CHAT,
+                WIDE,
+                serving=Serving(speculation=Speculation(3, acceptance, d)),
+            )
+            for d in (None, MTP())
+        )
 
     free, own = drafted(jnp.array([0.0, 0.5, 1.0]))
     alone = estimate(mtp_module(model), cluster, CHAT, WIDE)
@@ -74,7 +100,9 @@ def test_it_takes_its_time_and_memory_on_the_plan_of_the_model(cluster):
 
 def test_without_one_it_is_refused_by_name(llama_8b, cluster):
     serving = Serving(speculation=Speculation(3, 0.8, MTP()))
-    with pytest.raises(InputError, match=r"draft: meta-llama/Llama-3.1-8B has no multi-token-prediction module"):
+    with pytest.raises(
+        InputError, match=r"draft: meta-llama/Llama-3.1-8B has no multi-token-prediction module"
+    ):
         estimate(llama_8b, cluster, CHAT, serving=serving)
     with pytest.raises(InputError, match="has no multi-token-prediction module"):
         requirements(llama_8b, load_use_case("chat"), serving=serving)

@@ -6,12 +6,23 @@ import numpy as np
 import pytest
 from support import as_double, assert_close, assert_finite
 
-from diffgenz import InputError, Offload, Parallelism, Precision, Serving, Workload, breakdown, estimate, load_model, search
-from diffgenz.hardware import MemoryTier
-from diffgenz.iteration import prefill_step
-from diffgenz.offloading import Offloading
-from diffgenz.pipeline import Parts
-from diffgenz.served import decode_iteration, prefill_iteration
+from diffgenz import (
+    InputError,
+    Offload,
+    Parallelism,
+    Precision,
+    Serving,
+    Workload,
+    breakdown,
+    estimate,
+    load_model,
+    search,
+)
+from diffgenz.hardware.platform import MemoryTier
+from diffgenz.inference.iteration import prefill_step
+from diffgenz.inference.offloading import Offloading
+from diffgenz.inference.prefill_decode import decode_iteration, prefill_iteration
+from diffgenz.inference.timing.pipeline import Parts
 
 CHAT = Workload(batch=6, input_tokens=1500, output_tokens=60)
 TIMES = ("ttft", "tpot", "end_to_end", "energy_per_output_token")
@@ -25,7 +36,9 @@ PER_TOKEN = 32.0 * 2 * 1024 * 2
 
 
 def with_memory(platform, capacity, *tiers):
-    return platform.replace(accelerator=platform.accelerator.replace(memory_capacity=capacity, tiers=tiers))
+    return platform.replace(
+        accelerator=platform.accelerator.replace(memory_capacity=capacity, tiers=tiers)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -34,17 +47,27 @@ def offloaded(llama_8b, cluster):
 
     def of(what, plan):
         def one(capacity, bandwidth, room):
-            return estimate(llama_8b, with_memory(cluster, capacity, MemoryTier("host", room, bandwidth)), CHAT, plan, serving=SERVING[what])
+            return estimate(
+                llama_8b,
+                with_memory(cluster, capacity, MemoryTier("host", room, bandwidth)),
+                CHAT,
+                plan,
+                serving=SERVING[what],
+            )
 
         return jax.jit(jax.vmap(one))
 
-    return {(what, stages): of(what, Parallelism(1, stages)) for what in Offload for stages in (1, 2)}
+    return {
+        (what, stages): of(what, Parallelism(1, stages)) for what in Offload for stages in (1, 2)
+    }
 
 
 @pytest.mark.parametrize("what", Offload)
 def test_what_fits_is_left_alone(what, offloaded, llama_8b, cluster):
     plain = estimate(llama_8b, cluster, CHAT)
-    fits = jax.tree.map(lambda leaf: leaf[0], offloaded[what, 1](*jnp.array([[100e9], [1e3], [1e9]])))
+    fits = jax.tree.map(
+        lambda leaf: leaf[0], offloaded[what, 1](*jnp.array([[100e9], [1e3], [1e9]]))
+    )
     for name in TIMES:
         assert_close(getattr(fits, name), getattr(plain, name), rtol=ROUNDING)
     assert_close(fits.memory.total, plain.memory.total, rtol=0)
@@ -79,15 +102,23 @@ def test_half_the_weights_by_hand(offloaded, llama_8b, cluster):
 
     two = Parallelism(1, 2)
     stage = estimate(llama_8b, cluster, CHAT, two).memory
-    staged = offloaded[Offload.WEIGHTS, 2](stage.total[None] - MATRICES / 4, jnp.array([1e9]), jnp.array([1e12]))
-    assert_close(staged.tpot, [2 * MATRICES / 4 / 1e9], rtol=1e-3)  # the last stage's LM head does not hide
-    assert_close(staged.ttft, [3 * MATRICES / 4 / 1e9], rtol=2e-2)  # the second micro-batch waits for the first
+    staged = offloaded[Offload.WEIGHTS, 2](
+        stage.total[None] - MATRICES / 4, jnp.array([1e9]), jnp.array([1e12])
+    )
+    assert_close(
+        staged.tpot, [2 * MATRICES / 4 / 1e9], rtol=1e-3
+    )  # the last stage's LM head does not hide
+    assert_close(
+        staged.ttft, [3 * MATRICES / 4 / 1e9], rtol=2e-2
+    )  # the second micro-batch waits for the first
 
 
 def test_a_quarter_of_the_cache_by_hand(offloaded, llama_8b, cluster):
     """Decode reads its share at the mean context, prefill writes its share of the prompts."""
     memory = estimate(llama_8b, cluster, CHAT).memory
-    quarter = offloaded[Offload.KV_CACHE, 1](memory.total[None] - 0.25 * memory.kv_cache, jnp.array([1e8]), jnp.array([1e12]))
+    quarter = offloaded[Offload.KV_CACHE, 1](
+        memory.total[None] - 0.25 * memory.kv_cache, jnp.array([1e8]), jnp.array([1e12])
+    )
     assert_close(quarter.memory.movable, [6 * 1560 * PER_TOKEN], rtol=1e-5)
     assert_close(quarter.tpot, [0.25 * 6 * 1531 * PER_TOKEN / 1e8], rtol=1e-3)
     assert_close(quarter.ttft, [0.25 * 6 * 1500 * PER_TOKEN / 1e8], rtol=1e-3)
@@ -96,7 +127,12 @@ def test_a_quarter_of_the_cache_by_hand(offloaded, llama_8b, cluster):
 def test_the_nearest_memory_fills_first(llama_8b, cluster):
     total = float(estimate(llama_8b, cluster, CHAT).memory.total)
     near, far = MemoryTier("near", 1e9, 5e10), MemoryTier("far", 5e9, 1e9)
-    both = estimate(llama_8b, with_memory(cluster, total - 3e9, near, far), CHAT, serving=SERVING[Offload.WEIGHTS])
+    both = estimate(
+        llama_8b,
+        with_memory(cluster, total - 3e9, near, far),
+        CHAT,
+        serving=SERVING[Offload.WEIGHTS],
+    )
     assert_close(both.memory.offloaded, (1e9, 2e9), rtol=1e-5)
     assert_close(both.tpot, 2.0, rtol=1e-5)
     assert bool(both.memory.fits)
@@ -106,13 +142,20 @@ def test_the_nearest_memory_fills_first(llama_8b, cluster):
     ("name", "prefill", "decode"),
     [
         ("deepseek-ai/DeepSeek-V3", 61 * 576 * 6 * 1500, 61 * 576 * 6 * 1531),  # latent vectors
-        ("google/gemma-3-27b-pt", 4096 * 6 * (10 * 1500 + 52 * 1024), 4096 * 6 * (10 * 1531 + 52 * 1024)),  # windows
+        (
+            "google/gemma-3-27b-pt",
+            4096 * 6 * (10 * 1500 + 52 * 1024),
+            4096 * 6 * (10 * 1531 + 52 * 1024),
+        ),  # windows
     ],
 )
 def test_what_of_a_cache_is_touched(name, prefill, decode):
     model, precision = load_model(name), Precision(kv_cache="fp8")
     step = prefill_step(CHAT, Parallelism(), precision, CHAT.batch)
-    slow, nothing = Offloading(Offload.KV_CACHE, jnp.ones(()), jnp.asarray(True)), Parts(*jnp.zeros(3))
+    slow, nothing = (
+        Offloading(Offload.KV_CACHE, jnp.ones(()), jnp.asarray(True)),
+        Parts(*jnp.zeros(3)),
+    )
     assert_close(slow.wait(nothing, prefill_iteration(model, step, None)), prefill, rtol=1e-6)
     assert_close(slow.wait(nothing, decode_iteration(model, step, CHAT, None)), decode, rtol=1e-6)
 
@@ -120,9 +163,18 @@ def test_what_of_a_cache_is_touched(name, prefill, decode):
 def test_of_experts_only_the_reached_are_read():
     """One token of DeepSeek-V3 goes to 8 of 256 experts: 3 x 7168 x 2048 parameters each, in 58 layers."""
     model = load_model("deepseek-ai/DeepSeek-V3")
-    slow, nothing = Offloading(Offload.WEIGHTS, jnp.ones(()), jnp.asarray(True)), Parts(*jnp.zeros(3))
+    slow, nothing = (
+        Offloading(Offload.WEIGHTS, jnp.ones(()), jnp.asarray(True)),
+        Parts(*jnp.zeros(3)),
+    )
     one, many = (
-        slow.wait(nothing, decode_iteration(model, prefill_step(CHAT, Parallelism(), Precision(), jnp.asarray(n)), CHAT, None)) for n in (1.0, 1e6)
+        slow.wait(
+            nothing,
+            decode_iteration(
+                model, prefill_step(CHAT, Parallelism(), Precision(), jnp.asarray(n)), CHAT, None
+            ),
+        )
+        for n in (1.0, 1e6)
     )
     assert_close(many - one, 58 * 248 * 3 * 7168 * 2048 * 2, rtol=1e-5)
 
@@ -137,24 +189,40 @@ def test_slopes_are_the_differences(llama_8b, cluster, double):
     @jax.value_and_grad
     def cost(x):
         chip = with_memory(platform, total * x[0], MemoryTier("host", 2e9, 3e10 * x[1])).accelerator
-        e = estimate(model, platform.replace(accelerator=chip), chat.replace(input_tokens=1500 * x[2]), serving=SERVING[Offload.WEIGHTS])
+        e = estimate(
+            model,
+            platform.replace(accelerator=chip),
+            chat.replace(input_tokens=1500 * x[2]),
+            serving=SERVING[Offload.WEIGHTS],
+        )
         return jnp.log(e.tpot) + e.memory.margin / 1e9
 
     at, steps = jnp.array([[0.95, 1.0, 1.0]]), 1e-6 * jnp.eye(3)
     edges = jnp.array([[1.0, 1.0, 1.0], [2.0, 1.0, 1.0], [0.1, 1.0, 1.0]])
     values, slopes = cost(jnp.concatenate([at, edges, at + steps, at - steps]))
     assert_close(slopes[0], (values[4:7] - values[7:]) / 2e-6, rtol=1e-5)
-    assert_close(slopes[0, 1], -1.0, rtol=1e-9)  # reading slower memory is all that decode waits for
+    assert_close(
+        slopes[0, 1], -1.0, rtol=1e-9
+    )  # reading slower memory is all that decode waits for
     assert_finite(slopes)
 
 
 def test_search_finds_what_would_not_fit(llama_8b, cluster):
     tight = with_memory(cluster, 9e9, MemoryTier("host", 1e11, 5e10)).replace(accelerators=1)
-    found = search(llama_8b, tight, CHAT, batches=[1.0], precisions=[Precision()], serving=SERVING[Offload.WEIGHTS])
+    found = search(
+        llama_8b,
+        tight,
+        CHAT,
+        batches=[1.0],
+        precisions=[Precision()],
+        serving=SERVING[Offload.WEIGHTS],
+    )
     assert found.deployments[0].memory > 9e9
 
 
 def test_there_must_be_slower_memory(llama_8b, cluster):
     for verb in (estimate, breakdown):
-        with pytest.raises(InputError, match=r"offload: chip has no slower memory.*\[\[memory_tier\]\]"):
+        with pytest.raises(
+            InputError, match=r"offload: chip has no slower memory.*\[\[memory_tier\]\]"
+        ):
             verb(llama_8b, cluster, CHAT, serving=SERVING[Offload.WEIGHTS])

@@ -6,9 +6,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import SHARPNESSES, TWO_SHARPNESSES, assert_close, assert_derivatives_are_differences, assert_finite
+from support import (
+    SHARPNESSES,
+    TWO_SHARPNESSES,
+    assert_close,
+    assert_derivatives_are_differences,
+    assert_finite,
+)
 
-from diffgenz.operators import (
+from diffgenz.core.smooth import HARD
+from diffgenz.inference.timing.roofline import Rates, operator_shares, operators_time
+from diffgenz.operators.operator import (
     Kind,
     Operator,
     attention,
@@ -21,11 +29,9 @@ from diffgenz.operators import (
     per_head_linear,
     wide_linear,
 )
-from diffgenz.precision import Precision
-from diffgenz.recurrences import causal_conv, scan
-from diffgenz.roofline import Rates, operator_shares, operators_time
-from diffgenz.smooth import HARD
-from diffgenz.step import Step
+from diffgenz.operators.precision import Precision
+from diffgenz.operators.recurrence import causal_conv, scan
+from diffgenz.operators.step import Step
 
 MIXED = Precision("bf16", weights="int8", activations="fp8", kv_cache="fp8")
 BYTES = ("weights", "inputs", "outputs", "kv_cache")
@@ -95,7 +101,9 @@ def test_causal_keys_equal_their_count_one_by_one(context, queries, window):
     seen = np.minimum(context + np.arange(1, queries + 1), window)
     at = step(queries=queries, context=context)
     assert float(attention_keys(at, x(window))) == pytest.approx(seen.mean(), rel=3e-7)
-    assert float(attention_keys(at, None)) == pytest.approx((context + np.arange(1, queries + 1)).mean(), rel=3e-7)
+    assert float(attention_keys(at, None)) == pytest.approx(
+        (context + np.arange(1, queries + 1)).mean(), rel=3e-7
+    )
 
 
 @given(st.integers(0, 100_000), st.integers(1, 100_000))
@@ -125,7 +133,9 @@ def test_prefill_in_two_chunks_is_prefill_at_once():
 
 def operators(scale):
     """One of each kind on both sides of the ridge; `scale` multiplies tokens, features, hidden, context and repeats."""
-    tokens, features, hidden, context, repeats = scale * jnp.asarray([300.0, 4096.0, 4096.0, 2000.0, 32.0], scale.dtype)
+    tokens, features, hidden, context, repeats = scale * jnp.asarray(
+        [300.0, 4096.0, 4096.0, 2000.0, 32.0], scale.dtype
+    )
     precision = Precision("bf16", "int8", "int8")
     at = Step(tokens, 1.0, context, 1.0, precision)
     return (
@@ -138,13 +148,19 @@ def operators(scale):
 
 
 def rates(scale):
-    linear, wide, memory, launch = scale * jnp.asarray([1 / 1e15, 1 / 5e14, 1 / 3e12, 2e-6], scale.dtype)
+    linear, wide, memory, launch = scale * jnp.asarray(
+        [1 / 1e15, 1 / 5e14, 1 / 3e12, 2e-6], scale.dtype
+    )
     return Rates(linear, wide, memory, launch)
 
 
 def log_time(sharpness):
     """ln of the time as a function of 9 logarithms: 4 rates, 5 shapes."""
-    return jax.jit(lambda u: jnp.log(operators_time(operators(jnp.exp(u[4:])), rates(jnp.exp(u[:4])), sharpness)))
+    return jax.jit(
+        lambda u: jnp.log(
+            operators_time(operators(jnp.exp(u[4:])), rates(jnp.exp(u[:4])), sharpness)
+        )
+    )
 
 
 def hand(op, sharpness):
@@ -152,7 +168,11 @@ def hand(op, sharpness):
     flops, moved, repeats = float(op.flops), float(op.traffic), float(op.repeats)
     compute = {Kind.LINEAR: flops / 1e15, Kind.ELEMENTWISE: 0.0}.get(op.kind, flops / 5e14)
     memory = moved / 3e12
-    busy = max(compute, memory) if sharpness == HARD else (compute**sharpness + memory**sharpness) ** (1 / sharpness)
+    busy = (
+        max(compute, memory)
+        if sharpness == HARD
+        else (compute**sharpness + memory**sharpness) ** (1 / sharpness)
+    )
     return repeats * (busy + 2e-6)
 
 
@@ -175,23 +195,33 @@ def test_shares_sum_to_the_time(sharpness):
     for op, seconds in zip(ops, sum(shares), strict=True):
         assert_close(seconds, operators_time([op], machine, sharpness), 1e-6)
     tie = Operator("tie", Kind.LINEAR, m=1.0, n=1.0, k=0.5e15, inputs=3e12)  # a second each
-    assert_close(sum(operator_shares([tie], machine, sharpness))[0], operators_time([tie], machine, sharpness), 1e-6)
+    assert_close(
+        sum(operator_shares([tie], machine, sharpness))[0],
+        operators_time([tie], machine, sharpness),
+        1e-6,
+    )
 
 
 @pytest.mark.parametrize("sharpness", TWO_SHARPNESSES)
-def test_derivatives_by_rates_and_shapes_equal_finite_differences_to_second_order(sharpness, double):
+def test_derivatives_by_rates_and_shapes_equal_finite_differences_to_second_order(
+    sharpness, double
+):
     assert_derivatives_are_differences(log_time(sharpness), np.zeros(9))
 
 
 @pytest.mark.parametrize("sharpness", SHARPNESSES)
-def test_derivatives_by_rates_alone_and_by_shapes_alone_agree_with_those_by_both_and_sum_to_one(sharpness, double):
+def test_derivatives_by_rates_alone_and_by_shapes_alone_agree_with_those_by_both_and_sum_to_one(
+    sharpness, double
+):
     time, zero = log_time(sharpness), jnp.zeros(9)
 
     @jax.jit
     def slopes(rates, shapes):
         by_rates = jax.grad(lambda r: time(jnp.concatenate([r, shapes])))(rates)
         by_shapes = jax.grad(lambda s: time(jnp.concatenate([rates, s])))(shapes)
-        return jnp.concatenate([by_rates, by_shapes]), jax.grad(time)(jnp.concatenate([rates, shapes]))
+        return jnp.concatenate([by_rates, by_shapes]), jax.grad(time)(
+            jnp.concatenate([rates, shapes])
+        )
 
     apart, both = slopes(zero[:4], zero[4:])
     assert_close(apart, both, 1e-12)
@@ -201,7 +231,9 @@ def test_derivatives_by_rates_alone_and_by_shapes_alone_agree_with_those_by_both
 @pytest.mark.parametrize("sharpness", SHARPNESSES)
 def test_derivatives_are_finite_with_nothing_to_do(sharpness):
     def time(repeats, rows):
-        return operators_time([linear("idle", rows, x(8), x(8), MIXED).times(repeats)], rates(jnp.ones(4)), sharpness)
+        return operators_time(
+            [linear("idle", rows, x(8), x(8), MIXED).times(repeats)], rates(jnp.ones(4)), sharpness
+        )
 
     for repeats, rows in [(0.0, 1.0), (1.0, 0.0), (0.0, 0.0)]:
         assert_finite(jax.grad(time, argnums=(0, 1))(x(repeats), x(rows)))

@@ -4,11 +4,11 @@ import jax.numpy as jnp
 import pytest
 from support import assert_close
 
-from diffgenz.collectives import Link
-from diffgenz.hardware import Level
-from diffgenz.pipeline import Parts, Pipeline, hop_time
-from diffgenz.topology import Fabric, Switch
-from diffgenz.workload import Parallelism, Workload
+from diffgenz.hardware.platform import Level
+from diffgenz.hardware.topology import Fabric, Switch
+from diffgenz.inference.timing.collectives import Link
+from diffgenz.inference.timing.pipeline import Parts, Pipeline, hop_time
+from diffgenz.scenario.parallelism import Parallelism, Workload
 
 CASES = [
     (batch, stages, layers, head)
@@ -19,7 +19,9 @@ CASES = [
 
 
 def split(batch, stages, layers, data=1):
-    return Pipeline.of(Workload(batch), Parallelism(pipeline=stages, data=data), jnp.asarray(float(layers)))
+    return Pipeline.of(
+        Workload(batch), Parallelism(pipeline=stages, data=data), jnp.asarray(float(layers))
+    )
 
 
 def stage_seconds(stages, layers, head):
@@ -52,20 +54,32 @@ def leaving_times(stages, micro_batches, rounds):
 )
 def test_split_by_hand(batch, stages, layers, data, expected):
     pipeline = split(batch, stages, layers, data)
-    actual = (pipeline.requests, pipeline.micro_batch, pipeline.micro_batches, pipeline.widest, pipeline.narrowest)
+    actual = (
+        pipeline.requests,
+        pipeline.micro_batch,
+        pipeline.micro_batches,
+        pipeline.widest,
+        pipeline.narrowest,
+    )
     assert [float(x) for x in actual] == pytest.approx(expected, rel=3e-7)
 
 
 @pytest.mark.parametrize(("batch", "stages", "layers", "head"), CASES)
 def test_the_first_pass_ends_when_the_last_micro_batch_leaves(batch, stages, layers, head):
-    pipeline, times = split(batch, stages, layers), Parts(jnp.asarray(1.0), jnp.asarray(head), jnp.asarray(0.0))
+    pipeline, times = (
+        split(batch, stages, layers),
+        Parts(jnp.asarray(1.0), jnp.asarray(head), jnp.asarray(0.0)),
+    )
     leaving = leaving_times(stage_seconds(stages, layers, head), int(pipeline.micro_batches), 1)
     assert_close(times.total(pipeline.first_pass(times)), leaving[0][-1], 1e-6)
 
 
 @pytest.mark.parametrize(("batch", "stages", "layers", "head"), CASES)
 def test_the_steady_state_is_the_period_of_a_full_pipeline(batch, stages, layers, head):
-    pipeline, times = split(batch, stages, layers), Parts(jnp.asarray(1.0), jnp.asarray(head), jnp.asarray(0.0))
+    pipeline, times = (
+        split(batch, stages, layers),
+        Parts(jnp.asarray(1.0), jnp.asarray(head), jnp.asarray(0.0)),
+    )
     leaving = leaving_times(stage_seconds(stages, layers, head), int(pipeline.micro_batches), 60)
     period = (leaving[-1][0] - leaving[-31][0]) / 30
     assert_close(times.total(pipeline.steady_state(times)), period, 1e-6)
@@ -91,6 +105,11 @@ def test_with_one_stage_everything_counts_once():
     ],
 )
 def test_stages_pass_on_over_the_innermost_level_that_spans_them(tensor, stages, inner, outer):
-    node, fabric = Link.of(Level("node", Switch(), 8, 4e11, 1e-6)), Link.of(Level("fabric", Fabric(), 1024, 5e10, 5e-6))
+    node, fabric = (
+        Link.of(Level("node", Switch(), 8, 4e11, 1e-6)),
+        Link.of(Level("fabric", Fabric(), 1024, 5e10, 5e-6)),
+    )
     expected = inner * (1e-6 + 1e6 / 4e11) + outer * (5e-6 + 1e6 / 5e10)
-    assert_close(hop_time(Parallelism(tensor, stages), (node, fabric), jnp.asarray(1e6)), expected, 1e-6)
+    assert_close(
+        hop_time(Parallelism(tensor, stages), (node, fabric), jnp.asarray(1e6)), expected, 1e-6
+    )

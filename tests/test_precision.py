@@ -9,18 +9,32 @@ import numpy as np
 import pytest
 from support import as_double, assert_close, assert_finite, make_cluster
 
-from diffgenz import Gear, Parallelism, Platform, Workload, breakdown, estimate, load_model, load_platform
-from diffgenz.deployments import formats_for
-from diffgenz.errors import InputError
-from diffgenz.formats import FORMATS
-from diffgenz.models.attention import Attention
-from diffgenz.models.mlp import MLP
+from diffgenz import (
+    Gear,
+    Parallelism,
+    Platform,
+    Workload,
+    breakdown,
+    estimate,
+    load_model,
+    load_platform,
+)
+from diffgenz.core.errors import InputError
+from diffgenz.core.formats import FORMATS
+from diffgenz.hardware.specs import PEAK_FORMATS
+from diffgenz.models.blocks.attention import Attention
+from diffgenz.models.blocks.mlp import MLP
 from diffgenz.models.model import Model, Repeated
-from diffgenz.precision import Precision
-from diffgenz.specs import PEAK_FORMATS
-from diffgenz.step import Step
+from diffgenz.operators.precision import Precision
+from diffgenz.operators.step import Step
+from diffgenz.studies.search.search import formats_for
 
-TINY = Model("tiny", 256, 1000, (Repeated(Attention(heads=8, kv_heads=2, head_dim=32), 4), Repeated(MLP(intermediate=512), 4)))
+TINY = Model(
+    "tiny",
+    256,
+    1000,
+    (Repeated(Attention(heads=8, kv_heads=2, head_dim=32), 4), Repeated(MLP(intermediate=512), 4)),
+)
 
 BITS = {  # per element, scales included
     "fp32": 32,
@@ -43,7 +57,13 @@ BITS = {  # per element, scales included
 @pytest.mark.parametrize("name", FORMATS)
 def test_size_by_hand(name):
     precision = Precision(name)
-    sizes = (precision.dtype_size, precision.weight_size, precision.activation_size, precision.kv_cache_size, precision.message_size)
+    sizes = (
+        precision.dtype_size,
+        precision.weight_size,
+        precision.activation_size,
+        precision.kv_cache_size,
+        precision.message_size,
+    )
     assert FORMATS[name].size == BITS[name] / 8
     assert [float(size) for size in sizes] == pytest.approx([BITS[name] / 8] * 5, rel=1e-7)
 
@@ -86,12 +106,19 @@ def test_everything_follows_dtype_unless_said():
 
 @pytest.mark.parametrize("field", ["dtype", "weights", "activations", "kv_cache", "messages"])
 def test_an_unknown_name_is_refused_with_the_nearest(field):
-    with pytest.raises(InputError, match=f"{field}: 'fp8_blok' is not known; did you mean fp8_block"):
+    with pytest.raises(
+        InputError, match=f"{field}: 'fp8_blok' is not known; did you mean fp8_block"
+    ):
         Precision(**{field: "fp8_blok"})
 
 
-@pytest.mark.parametrize(("system", "four_bit"), [("b200_sxm", {"mxfp4", "nvfp4"}), ("mi355x", {"mxfp4"}), ("h100_sxm", set())])
-def test_of_the_4_bit_floats_only_those_whose_scales_an_accelerator_multiplies_are_tried(system, four_bit):
+@pytest.mark.parametrize(
+    ("system", "four_bit"),
+    [("b200_sxm", {"mxfp4", "nvfp4"}), ("mi355x", {"mxfp4"}), ("h100_sxm", set())],
+)
+def test_of_the_4_bit_floats_only_those_whose_scales_an_accelerator_multiplies_are_tried(
+    system, four_bit
+):
     accelerator = load_platform(system).accelerator
     assert {"mxfp4", "nvfp4"} & set(accelerator.peak_flops) == four_bit
     tried = {precision.activations for precision in formats_for(accelerator)}
@@ -104,18 +131,32 @@ def test_of_the_4_bit_floats_only_those_whose_scales_an_accelerator_multiplies_a
 def test_half_the_message_size_halves_the_transfers_of_messages_alone():
     """Without latency, so that what communication takes is bytes over bandwidth. Logits are gathered in dtype. The rows add up, under GEAR too."""
     cluster = make_cluster()
-    cluster = Platform(cluster.accelerator, tuple(level.replace(latency=0.0) for level in cluster.network), 16)
+    cluster = Platform(
+        cluster.accelerator, tuple(level.replace(latency=0.0) for level in cluster.network), 16
+    )
     plan, workload = Parallelism(4, 4), Workload(8, 100, 10)
     dtype, core = jnp.asarray(2.0), jnp.asarray(0.5)
-    precisions = [Precision(kv_cache=Gear()).with_sizes(dtype, dtype, dtype, core, jnp.asarray(size)) for size in (2.0, 1.0)]
-    rows, results = ([function(TINY, cluster, workload, plan, precision) for precision in precisions] for function in (breakdown, estimate))
+    precisions = [
+        Precision(kv_cache=Gear()).with_sizes(dtype, dtype, dtype, core, jnp.asarray(size))
+        for size in (2.0, 1.0)
+    ]
+    rows, results = (
+        [function(TINY, cluster, workload, plan, precision) for precision in precisions]
+        for function in (breakdown, estimate)
+    )
     for phase in ("ttft", "tpot"):
         before, after = (each.rows(phase) for each in rows)
         for name, seconds in before.items():
             share = 0.5 if name in ("all_reduce", "send") else 1.0
-            assert after[name] == pytest.approx(seconds | {"communication": share * seconds["communication"]}, rel=1e-6)
+            assert after[name] == pytest.approx(
+                seconds | {"communication": share * seconds["communication"]}, rel=1e-6
+            )
         assert before["all_reduce"]["communication"] > 0
-        assert_close([getattr(row, phase).sum() for row in rows], [getattr(result, phase) for result in results], rtol=1e-6)
+        assert_close(
+            [getattr(row, phase).sum() for row in rows],
+            [getattr(result, phase) for result in results],
+            rtol=1e-6,
+        )
     assert rows[0].rows("ttft")["send"]["communication"] > 0
     assert_close(results[0].memory, results[1].memory, rtol=0)
     assert float(results[1].energy_per_output_token) < float(results[0].energy_per_output_token)
@@ -139,15 +180,22 @@ def test_experts_send_back_messages_and_are_sent_activations():
 def test_gear_by_hand():
     """2 KV heads of 32, keys and values, 3 sequences of 100 + 5 tokens: 16-bit outliers with 16-bit indices, factors of 4 columns in bf16."""
     precision = Precision(kv_cache=Gear("int4", outliers=0.05, rank=4))
-    ops = {op.name: op for op in TINY.blocks[0].block.operators(TINY.hidden, Step(3.0, 5.0, 100.0, 1.0, precision))}
+    ops = {
+        op.name: op
+        for op in TINY.blocks[0].block.operators(TINY.hidden, Step(3.0, 5.0, 100.0, 1.0, precision))
+    }
     token = 2 * 2 * 32 * (4 / 8 + 2 / 128) + 2 * 2 * (0.05 * 32 * (2 + 2) + 4 * 2)
     whole = 3 * (105 * token + 2 * 2 * 4 * 32 * 2)
     assert_close((ops["attention"].cached, ops["attention"].kv_cache), (whole, whole), rtol=1e-6)
-    pairs = 3 * 8 * (101 + 102 + 103 + 104 + 105)  # of a new token's head and a key, of which 5 x 100 are old
+    pairs = (
+        3 * 8 * (101 + 102 + 103 + 104 + 105)
+    )  # of a new token's head and a key, of which 5 x 100 are old
     old = 3 * 8 * 5 * 100
     assert_close(ops["attention"].flops, 4 * 32 * pairs + 4 * old * (0.05 * 32 + 4), rtol=1e-6)
     moved = 15 * ((8 + 2) * 32 + 2 * 32) * 2, 15 * ((8 + 2) * 32 * 2 + token)
-    assert_close((ops["rotary_and_cache"].inputs, ops["rotary_and_cache"].outputs), moved, rtol=1e-6)
+    assert_close(
+        (ops["rotary_and_cache"].inputs, ops["rotary_and_cache"].outputs), moved, rtol=1e-6
+    )
 
 
 def unmeasured(op):
@@ -160,7 +208,9 @@ def unmeasured(op):
 def test_gear_without_outliers_and_rank_is_a_plain_quantised_cache(name, decoding):
     model = load_model(name)
     plain, bare, full = (
-        model.layer_operators(Step(3.0, 5.0, 5000.0, 1.0, Precision(kv_cache=cache), decoding=decoding))
+        model.layer_operators(
+            Step(3.0, 5.0, 5000.0, 1.0, Precision(kv_cache=cache), decoding=decoding)
+        )
         for cache in ("int4", Gear("int4", 0, 0), Gear())
     )
     assert_close([unmeasured(op) for op in bare], [unmeasured(op) for op in plain], rtol=0)
@@ -169,7 +219,10 @@ def test_gear_without_outliers_and_rank_is_a_plain_quantised_cache(name, decodin
 
 def test_a_prompt_attends_to_keys_that_are_not_compressed_yet():
     model = load_model("google/gemma-2-2b")
-    plain, gear = (model.layer_operators(Step(1.0, 500.0, 0.0, 1.0, Precision(kv_cache=cache))) for cache in ("int4", "gear-int4"))
+    plain, gear = (
+        model.layer_operators(Step(1.0, 500.0, 0.0, 1.0, Precision(kv_cache=cache)))
+        for cache in ("int4", "gear-int4")
+    )
     assert [float(op.flops) for op in plain] == [float(op.flops) for op in gear]
 
 
@@ -195,12 +248,16 @@ def test_a_gear_that_cannot_be_is_refused(text, message):
 
 
 def test_gradients_of_gear_and_message_size_agree_with_float64_differences(cluster, double):
-    tiny, platform, workload, plan, precision = as_double((TINY, cluster, Workload(4, 200, 20), Parallelism(2), Precision(kv_cache=Gear("int4"))))
+    tiny, platform, workload, plan, precision = as_double(
+        (TINY, cluster, Workload(4, 200, 20), Parallelism(2), Precision(kv_cache=Gear("int4")))
+    )
 
     @jax.jit
     def log_times(x):
         """Of outliers, rank and B per element of messages."""
-        formats = eqx.tree_at(lambda p: (p.gear.outliers, p.gear.rank, p.message_size), precision, tuple(x))
+        formats = eqx.tree_at(
+            lambda p: (p.gear.outliers, p.gear.rank, p.message_size), precision, tuple(x)
+        )
         now = estimate(tiny, platform, workload, plan, formats)
         return jnp.stack([jnp.log(now.ttft), jnp.log(now.tpot), now.memory.kv_cache / 1e6])
 

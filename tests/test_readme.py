@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from diffgenz.cli import main
+from diffgenz.ui.cli.main import main
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 SERVING = (Path(__file__).parents[1] / "docs" / "serving.md").read_text()
@@ -32,7 +32,9 @@ def check_alike(printed, shown):
     words = [re.sub(r"[-\s]+", " ", NUMBER.sub("#", text)) for text in (printed, shown)]
     assert words[0] == words[1]
     for now, then in zip(NUMBER.findall(printed), NUMBER.findall(shown), strict=True):
-        assert float(now.replace(",", "")) == pytest.approx(float(then.replace(",", "")), rel=0.011)  # one unit of the third digit
+        assert float(now.replace(",", "")) == pytest.approx(
+            float(then.replace(",", "")), rel=0.011
+        )  # one unit of the third digit
 
 
 def test_the_sweep_runs_and_prints_what_readme_shows(capsys, tmp_path, monkeypatch):
@@ -50,7 +52,12 @@ def test_the_sweep_runs_and_prints_what_readme_shows(capsys, tmp_path, monkeypat
 def test_python_of_sweeps_runs(monkeypatch):
     monkeypatch.chdir(Path(__file__).parents[1])
     names = {}
-    exec(compile("".join(re.findall(r"```python\n(.*?)```", SWEEPS, flags=re.S)), "sweeps.md", "exec"), names)
+    exec(
+        compile(
+            "".join(re.findall(r"```python\n(.*?)```", SWEEPS, flags=re.S)), "sweeps.md", "exec"
+        ),
+        names,
+    )
     assert names["found"].tally.tried == names["space"].size
 
 
@@ -70,12 +77,19 @@ def test_python_runs_and_says_what_it_promises():
 @pytest.mark.slow
 def test_python_of_serving_runs():
     names = {}
-    exec(compile("".join(re.findall(r"```python\n(.*?)```", SERVING, flags=re.S)), "serving.md", "exec"), names)
+    exec(
+        compile(
+            "".join(re.findall(r"```python\n(.*?)```", SERVING, flags=re.S)), "serving.md", "exec"
+        ),
+        names,
+    )
     assert names["now"].tpot < names["now"].mixed_tpot
 
 
 def test_both_setup_commands_are_whole():
     lines = re.findall(r"```bash\n(.*?)\n```", README, flags=re.S)
     assert len(lines) >= 2
-    assert all(line.startswith("python3 -m venv .venv && .venv/bin/pip install") for line in lines[:2])
+    assert all(
+        line.startswith("python3 -m venv .venv && .venv/bin/pip install") for line in lines[:2]
+    )
     assert lines[1] in (Path(__file__).parents[1] / ".ci" / "run").read_text()

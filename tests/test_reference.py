@@ -8,14 +8,18 @@ import pytest
 from support import CHIP, FABRIC, NODE, as_double, assert_close, make_cluster
 
 from diffgenz import HARD, Parallelism, Platform, Precision, Workload, estimate
-from diffgenz.hardware import Accelerator
-from diffgenz.model_files import read_config
-from diffgenz.models.attention import Attention
-from diffgenz.models.mlp import MLP
+from diffgenz.hardware.platform import Accelerator
+from diffgenz.models.blocks.attention import Attention
+from diffgenz.models.blocks.mlp import MLP
+from diffgenz.models.files import read_config
 from diffgenz.models.model import Model, Repeated
 
 LLAMAS = ["meta-llama/Llama-3.1-8B", "meta-llama/Llama-3.1-70B"]
-PEAK, BANDWIDTH, LAUNCH = CHIP["peak_flops"]["bf16"], CHIP["memory_bandwidth"], CHIP["launch_latency"]
+PEAK, BANDWIDTH, LAUNCH = (
+    CHIP["peak_flops"]["bf16"],
+    CHIP["memory_bandwidth"],
+    CHIP["launch_latency"],
+)
 
 
 class Roofline:
@@ -43,29 +47,52 @@ class Roofline:
             return 0.0
         latency, transfer = NODE["latency"], 2 * elements / NODE["bandwidth"]
         two_shot = passes * latency + passes * (self.tp - 1) / self.tp * transfer
-        return LAUNCH + (min(two_shot, latency + (self.tp - 1) * transfer) if passes == 2 else two_shot)
+        return LAUNCH + (
+            min(two_shot, latency + (self.tp - 1) * transfer) if passes == 2 else two_shot
+        )
 
     @property
     def shard(self):
         heads = self.config["num_attention_heads"]
-        return heads / self.tp, self.config["num_key_value_heads"] / self.tp, self.config["hidden_size"] / heads
+        return (
+            heads / self.tp,
+            self.config["num_key_value_heads"] / self.tp,
+            self.config["hidden_size"] / heads,
+        )
 
     def iteration(self, sequences, queries, attention):
         """Seconds to put `queries` new tokens of each sequence through the model and to draw the next; `attention` is one layer's."""
-        tokens, hidden, layers = sequences * queries, self.config["hidden_size"], self.config["num_hidden_layers"]
+        tokens, hidden, layers = (
+            sequences * queries,
+            self.config["hidden_size"],
+            self.config["num_hidden_layers"],
+        )
         width, vocabulary = self.config["intermediate_size"] / self.tp, self.config["vocab_size"]
         heads, kv_heads, dim = self.shard
         q, kv = heads * dim, kv_heads * dim
         layer = 2 * self.stream(4 * tokens * hidden)  # norms: x and residual in, both out
         layer += self.gemm(tokens, q + 2 * kv, hidden) + self.gemm(tokens, hidden, q)
-        layer += self.stream(tokens * (2 * (q + kv) + kv + 2 * kv)) + attention  # rotate in place; read values; store keys and values
-        layer += self.gemm(tokens, 2 * width, hidden) + self.stream(3 * tokens * width) + self.gemm(tokens, hidden, width)
+        layer += (
+            self.stream(tokens * (2 * (q + kv) + kv + 2 * kv)) + attention
+        )  # rotate in place; read values; store keys and values
+        layer += (
+            self.gemm(tokens, 2 * width, hidden)
+            + self.stream(3 * tokens * width)
+            + self.gemm(tokens, hidden, width)
+        )
         reduce = self.collective(tokens * hidden, 2)
         computing, communication = layers * layer, 2 * layers * reduce
         total = computing + communication - self.overlap * min(computing, communication)
         total += self.stream(2 * tokens * hidden) + reduce  # embedding
-        total += self.stream(4 * sequences * hidden) + self.gemm(sequences, vocabulary / self.tp, hidden)
-        return total + LAUNCH + sequences * (2 * vocabulary + 4) / BANDWIDTH + self.collective(sequences * vocabulary, 1)
+        total += self.stream(4 * sequences * hidden) + self.gemm(
+            sequences, vocabulary / self.tp, hidden
+        )
+        return (
+            total
+            + LAUNCH
+            + sequences * (2 * vocabulary + 4) / BANDWIDTH
+            + self.collective(sequences * vocabulary, 1)
+        )
 
     def ttft(self, batch, prompt):
         return self.iteration(batch, prompt, self.attention(batch, prompt, 0))
@@ -74,7 +101,14 @@ class Roofline:
         """The mean over the generation, at three Gauss-Legendre nodes."""
         nodes, weights = np.polynomial.legendre.leggauss(3)
         pasts = prompt + output * (nodes + 1) / 2
-        return self.iteration(batch, 1, sum(w / 2 * self.attention(batch, 1, past) for w, past in zip(weights, pasts, strict=True)))
+        return self.iteration(
+            batch,
+            1,
+            sum(
+                w / 2 * self.attention(batch, 1, past)
+                for w, past in zip(weights, pasts, strict=True)
+            ),
+        )
 
 
 @pytest.mark.parametrize("name", LLAMAS)
@@ -82,7 +116,13 @@ def test_estimates_equal_an_independent_roofline(name, llama_8b, llama_70b, clus
     model = llama_8b if "8B" in name else llama_70b
     for tp, overlap in [(1, 0.0), (8, 0.0), (8, 0.4), (8, 1.0)]:
         for batch, prompt, output in [(1, 1, 1), (1, 4096, 512), (64, 512, 100), (700, 128, 33)]:
-            now = estimate(model, cluster, Workload(batch, prompt, output), Parallelism(tp, overlap=overlap), sharpness=HARD)
+            now = estimate(
+                model,
+                cluster,
+                Workload(batch, prompt, output),
+                Parallelism(tp, overlap=overlap),
+                sharpness=HARD,
+            )
             reference = Roofline(name, tp, overlap)
             assert_close(now.ttft, reference.ttft(batch, prompt), rtol=2e-6)
             assert_close(now.tpot, reference.tpot(batch, prompt, output), rtol=2e-6)
@@ -93,15 +133,25 @@ def test_estimates_equal_an_independent_roofline(name, llama_8b, llama_70b, clus
 
 def test_stages_without_waiting_cost_their_transfers_only(llama_8b, cluster):
     """One request never waits: every stage once, and a hop of one hidden state per boundary."""
-    plain, piped = (estimate(llama_8b, cluster, Workload(1, 300, 50), Parallelism(1, stages)) for stages in (1, 4))
+    plain, piped = (
+        estimate(llama_8b, cluster, Workload(1, 300, 50), Parallelism(1, stages))
+        for stages in (1, 4)
+    )
     hop = NODE["latency"] + 2 * 4096 / NODE["bandwidth"]
     assert_close(piped.tpot, plain.tpot + 3 * hop, rtol=1e-6)
-    assert_close(piped.ttft, plain.ttft + 3 * (NODE["latency"] + 300 * 2 * 4096 / NODE["bandwidth"]), rtol=1e-6)
+    assert_close(
+        piped.ttft,
+        plain.ttft + 3 * (NODE["latency"] + 300 * 2 * 4096 / NODE["bandwidth"]),
+        rtol=1e-6,
+    )
 
 
 def test_micro_batches_wait_for_the_slowest_stage(llama_8b, cluster):
     """Four requests on four stages are four micro-batches of one; the last stage has a quarter of the layers, and the head."""
-    one, four = (estimate(llama_8b, cluster, Workload(batch, 300, 50), Parallelism(1, 4), sharpness=HARD) for batch in (1, 4))
+    one, four = (
+        estimate(llama_8b, cluster, Workload(batch, 300, 50), Parallelism(1, 4), sharpness=HARD)
+        for batch in (1, 4)
+    )
     roofline = Roofline("meta-llama/Llama-3.1-8B", 1)
     layerless = Roofline("meta-llama/Llama-3.1-8B", 1)
     layerless.config = roofline.config | {"num_hidden_layers": 0}
@@ -122,9 +172,14 @@ def test_energy_of_computing_does_not_depend_on_how_it_is_shared(llama_70b):
     """Heads and features that divide are computed once, whoever computes them."""
     silent = make_cluster()
     chip = silent.accelerator.replace(idle_power=0.0, energy_per_byte=0.0)
-    quiet = Platform(chip, tuple(level.replace(energy_per_byte=0.0) for level in silent.network), 64)
+    quiet = Platform(
+        chip, tuple(level.replace(energy_per_byte=0.0) for level in silent.network), 64
+    )
     energies = [
-        estimate(llama_70b, quiet, Workload(8, 100, 10), Parallelism(*ranks)).energy_per_output_token for ranks in [(1,), (8,), (2, 4), (2, 2, 2)]
+        estimate(
+            llama_70b, quiet, Workload(8, 100, 10), Parallelism(*ranks)
+        ).energy_per_output_token
+        for ranks in [(1,), (8,), (2, 4), (2, 2, 2)]
     ]
     assert_close(energies, [energies[0]] * 4, rtol=1e-6)
 
@@ -132,7 +187,9 @@ def test_energy_of_computing_does_not_depend_on_how_it_is_shared(llama_70b):
 def test_all_reduce_sends_twice_its_volume_less_ones_own_share(llama_8b):
     """With energy in the network alone: 2 (n - 1) / n of the hidden states, by n ranks, 65 times."""
     level = make_cluster().network[0].replace(energy_per_byte=1.0)
-    free = make_cluster().accelerator.replace(idle_power=0.0, energy_per_byte=0.0, energy_per_flop={"bf16": 0.0})
+    free = make_cluster().accelerator.replace(
+        idle_power=0.0, energy_per_byte=0.0, energy_per_flop={"bf16": 0.0}
+    )
     now = estimate(llama_8b, Platform(free, (level,), 8), Workload(1, 10, 1), Parallelism(8))
     assert_close(now.energy_per_output_token, 8 * 2 * 7 / 8 * 65 * 10 * 4096 * 2, rtol=1e-6)
 
@@ -180,15 +237,34 @@ def random_numbers(count):
 def estimates(x):
     """The estimate of a configuration of which every number is given."""
     attention = Attention(heads=x["heads"], kv_heads=x["kv_heads"], head_dim=x["head_dim"])
-    blocks = (Repeated(attention.replace(window=x["window"]), x["local"]), Repeated(attention, x["layers"]))
+    blocks = (
+        Repeated(attention.replace(window=x["window"]), x["local"]),
+        Repeated(attention, x["layers"]),
+    )
     feed_forward = Repeated(MLP(intermediate=x["intermediate"]), x["layers"] + x["local"])
     model = Model("random", x["hidden"], x["vocabulary"], (*blocks, feed_forward))
-    chip = Accelerator(**CHIP | {"peak_flops": {"bf16": x["peak"]}, "memory_bandwidth": x["bandwidth"], "launch_latency": x["launch"]})
+    chip = Accelerator(
+        **CHIP
+        | {
+            "peak_flops": {"bf16": x["peak"]},
+            "memory_bandwidth": x["bandwidth"],
+            "launch_latency": x["launch"],
+        }
+    )
     node, fabric = make_cluster().network
-    network = (node.replace(bandwidth=x["link"], latency=x["latency"]), fabric.replace(bandwidth=x["fabric"], latency=FABRIC["latency"]))
+    network = (
+        node.replace(bandwidth=x["link"], latency=x["latency"]),
+        fabric.replace(bandwidth=x["fabric"], latency=FABRIC["latency"]),
+    )
     plan = Parallelism(x["tensor"], x["pipeline"], x["data"], x["overlap"])
     workload = Workload(x["batch"], x["input"], x["output"])
-    return estimate(model, Platform(chip, network, 1024), workload, plan, Precision(weights="int4", kv_cache="fp8"))
+    return estimate(
+        model,
+        Platform(chip, network, 1024),
+        workload,
+        plan,
+        Precision(weights="int4", kv_cache="fp8"),
+    )
 
 
 def test_float32_is_as_good_as_float64():

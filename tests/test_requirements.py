@@ -9,8 +9,17 @@ import pytest
 from support import as_double, assert_close
 
 import diffgenz as dgz
-from diffgenz import InputError, Parallelism, Precision, Serving, Speculation, ideal_platform, load_use_case, requirements
-from diffgenz.use_case_figures import USE_CASES
+from diffgenz import (
+    InputError,
+    Parallelism,
+    Precision,
+    Serving,
+    Speculation,
+    ideal_platform,
+    load_use_case,
+    requirements,
+)
+from diffgenz.scenario.use_case_figures import USE_CASES
 
 CHAT = load_use_case("chat")
 PLAN = Parallelism(tensor=8)
@@ -45,7 +54,9 @@ def test_a_bad_use_case_is_refused(change, message):
 
 
 def test_unknown_use_cases_and_impossible_layouts_are_refused(llama_8b, cluster):
-    with pytest.raises(InputError, match=r"use case: 'summarisation' is not known; did you mean summarization\?"):
+    with pytest.raises(
+        InputError, match=r"use case: 'summarisation' is not known; did you mean summarization\?"
+    ):
         load_use_case("summarisation")
     with pytest.raises(InputError, match="tensor: 64 exceeds 32"):
         requirements(llama_8b, CHAT, Parallelism(tensor=64))
@@ -56,10 +67,17 @@ def test_unknown_use_cases_and_impossible_layouts_are_refused(llama_8b, cluster)
 
 
 def test_half_the_objective_is_twice_the_rate(llama_8b):
-    now, fast = requirements(llama_8b, CHAT, PLAN), requirements(llama_8b, CHAT.replace(tpot=CHAT.tpot / 2, ttft=CHAT.ttft / 2), PLAN)
+    now, fast = (
+        requirements(llama_8b, CHAT, PLAN),
+        requirements(llama_8b, CHAT.replace(tpot=CHAT.tpot / 2, ttft=CHAT.ttft / 2), PLAN),
+    )
     for phase in ("prefill", "decode"):
         slow, quick = getattr(now, phase), getattr(fast, phase)
-        ratios = (quick.compute / slow.compute, quick.memory_bandwidth / slow.memory_bandwidth, quick.links[0].bandwidth / slow.links[0].bandwidth)
+        ratios = (
+            quick.compute / slow.compute,
+            quick.memory_bandwidth / slow.memory_bandwidth,
+            quick.links[0].bandwidth / slow.links[0].bandwidth,
+        )
         assert_close(ratios, (2.0, 2.0, 2.0), 3e-5)
         assert_close(slow.links[0].latency / quick.links[0].latency, 2.0, 3e-5)
     assert_close(fast.memory_capacity, now.memory_capacity, 0)
@@ -72,9 +90,15 @@ def test_decode_reads_weights_and_cache_once_a_token(llama_8b):
     cache = 2 * 32 * 2 * 1024 * (3000 + 500)
     assert float(need.decode.memory_bandwidth) == pytest.approx((weights + cache) / 0.010, rel=0.01)
     assert float(need.decode.memory_bandwidth) > (weights + cache) / 0.010
-    assert float(need.memory_capacity) == pytest.approx(2 * float(llama_8b.parameters) + 2 * 32 * 2 * 1024 * 4000, rel=0.05)
-    quarter = requirements(llama_8b, CHAT.replace(beams=1), serving=Serving(speculation=Speculation(3, 1)))  # n-grams that are always right
-    assert float(quarter.decode.memory_bandwidth) == pytest.approx((weights + cache) / 0.040, rel=0.01)
+    assert float(need.memory_capacity) == pytest.approx(
+        2 * float(llama_8b.parameters) + 2 * 32 * 2 * 1024 * 4000, rel=0.05
+    )
+    quarter = requirements(
+        llama_8b, CHAT.replace(beams=1), serving=Serving(speculation=Speculation(3, 1))
+    )  # n-grams that are always right
+    assert float(quarter.decode.memory_bandwidth) == pytest.approx(
+        (weights + cache) / 0.040, rel=0.01
+    )
 
 
 def test_a_larger_model_and_more_beams_need_more(llama_8b, llama_70b):
@@ -97,48 +121,92 @@ def put(platform, number, value, level=0):
         return platform.replace(accelerator=accelerator.replace(memory_bandwidth=value))
     if number == "compute":
         scale = value / accelerator.peak_flops["bf16"]
-        return platform.replace(accelerator=accelerator.replace(peak_flops={key: peak * scale for key, peak in accelerator.peak_flops.items()}))
+        return platform.replace(
+            accelerator=accelerator.replace(
+                peak_flops={key: peak * scale for key, peak in accelerator.peak_flops.items()}
+            )
+        )
     network = list(platform.network)
     network[level] = network[level].replace(**{number: value})
     return platform.replace(network=tuple(network))
 
 
 @pytest.mark.parametrize(
-    ("real", "sharpness"), [(True, 8), *(pytest.param(*each, marks=pytest.mark.slow) for each in ((False, dgz.HARD), (False, 8), (True, dgz.HARD)))]
+    ("real", "sharpness"),
+    [
+        (True, 8),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in ((False, dgz.HARD), (False, 8), (True, dgz.HARD))
+        ),
+    ],
 )
-def test_an_estimate_with_the_required_number_meets_the_objective(llama_70b, cluster, real, sharpness):
+def test_an_estimate_with_the_required_number_meets_the_objective(
+    llama_70b, cluster, real, sharpness
+):
     platform = cluster if real else ideal_platform(SIXTEEN, Precision())
     case = CHAT.replace(tpot=0.02, ttft=0.5)
     result = requirements(llama_70b, case, SIXTEEN, platform=platform, sharpness=sharpness)
     serving = Serving(beams=case.beams)
     for needs, metric in ((result.prefill, "ttft"), (result.decode, "tpot")):
         values = [("compute", needs.compute, 0), ("memory_bandwidth", needs.memory_bandwidth, 0)]
-        values += [(name, getattr(link, name), level) for level, link in enumerate(needs.links) for name in ("bandwidth", "latency")]
+        values += [
+            (name, getattr(link, name), level)
+            for level, link in enumerate(needs.links)
+            for name in ("bandwidth", "latency")
+        ]
         for number, value, level in values:
             assert 0 < float(value) < math.inf, (metric, number)
-            now = dgz.estimate(llama_70b, put(platform, number, value, level), case.workload, SIXTEEN, serving=serving, sharpness=sharpness)
-            assert float(getattr(now, metric) / getattr(case, metric)) == pytest.approx(1, abs=1e-4), (metric, number, level)
+            now = dgz.estimate(
+                llama_70b,
+                put(platform, number, value, level),
+                case.workload,
+                SIXTEEN,
+                serving=serving,
+                sharpness=sharpness,
+            )
+            assert float(getattr(now, metric) / getattr(case, metric)) == pytest.approx(
+                1, abs=1e-4
+            ), (metric, number, level)
 
 
 def test_what_cannot_be_met_is_infinite_and_what_is_not_asked_is_zero(llama_8b, cluster):
     one = requirements(llama_8b, CHAT.replace(ttft=math.inf))
-    assert float(one.prefill.compute) == float(one.prefill.memory_bandwidth) == float(one.decode.links[0].bandwidth) == 0
+    assert (
+        float(one.prefill.compute)
+        == float(one.prefill.memory_bandwidth)
+        == float(one.decode.links[0].bandwidth)
+        == 0
+    )
     assert float(one.prefill.links[0].latency) == float(one.decode.links[0].latency) == math.inf
     launch_bound = requirements(llama_8b, CHAT.replace(tpot=1e-5), PLAN, platform=cluster).decode
-    assert float(launch_bound.compute) == float(launch_bound.memory_bandwidth) == float(launch_bound.links[0].bandwidth) == math.inf
+    assert (
+        float(launch_bound.compute)
+        == float(launch_bound.memory_bandwidth)
+        == float(launch_bound.links[0].bandwidth)
+        == math.inf
+    )
     assert float(launch_bound.links[0].latency) == -math.inf
 
 
 @pytest.mark.slow
 def test_what_cannot_be_met_and_what_is_not_asked_have_no_slope(llama_8b, cluster):
-    slopes = jax.grad(lambda tpot: requirements(llama_8b, CHAT.replace(tpot=tpot), PLAN, platform=cluster).decode.memory_bandwidth)
+    slopes = jax.grad(
+        lambda tpot: (
+            requirements(
+                llama_8b, CHAT.replace(tpot=tpot), PLAN, platform=cluster
+            ).decode.memory_bandwidth
+        )
+    )
     assert [float(jax.jit(slopes)(jnp.asarray(tpot))) for tpot in (1e-5, jnp.inf)] == [0, 0]
 
 
 @pytest.mark.slow
 def test_it_is_vectorized_and_compiles(llama_8b):
     objectives = jnp.array([0.005, 0.01, 0.02])
-    many = jax.jit(jax.vmap(lambda tpot: requirements(llama_8b, CHAT.replace(tpot=tpot), PLAN)))(objectives)
+    many = jax.jit(jax.vmap(lambda tpot: requirements(llama_8b, CHAT.replace(tpot=tpot), PLAN)))(
+        objectives
+    )
     for index, tpot in enumerate(objectives):
         one = requirements(llama_8b, CHAT.replace(tpot=tpot), PLAN)
         assert_close(jax.tree.map(lambda leaf, i=index: leaf[i], many), one, 3e-5)
@@ -147,24 +215,54 @@ def test_it_is_vectorized_and_compiles(llama_8b):
 @pytest.mark.parametrize("which", [(1, 3, 6), pytest.param((0, 2, 4, 5), marks=pytest.mark.slow)])
 def test_gradients_agree_with_float64_differences(which, llama_8b, cluster, double):
     """A bandwidth, a latency and the capacity; and the rest: each is a root of its own to compile."""
-    model, platform, plan, precision = as_double(llama_8b), as_double(cluster), as_double(PLAN), as_double(Precision())
+    model, platform, plan, precision = (
+        as_double(llama_8b),
+        as_double(cluster),
+        as_double(PLAN),
+        as_double(Precision()),
+    )
     case = as_double(CHAT)
 
     def sought(x):
         """Seven requirements in terms of: TPOT, TTFT, prompt, width of the model, launch latency, memory bandwidth, bytes per weight."""
-        changed = case.replace(tpot=case.tpot * x[0], ttft=case.ttft * x[1], input_tokens=case.input_tokens * x[2])
-        chip = platform.accelerator.replace(
-            launch_latency=platform.accelerator.launch_latency * x[4], memory_bandwidth=platform.accelerator.memory_bandwidth * x[5]
+        changed = case.replace(
+            tpot=case.tpot * x[0], ttft=case.ttft * x[1], input_tokens=case.input_tokens * x[2]
         )
-        sizes = [precision.dtype_size, precision.weight_size * x[6], precision.activation_size, precision.kv_cache_size]
+        chip = platform.accelerator.replace(
+            launch_latency=platform.accelerator.launch_latency * x[4],
+            memory_bandwidth=platform.accelerator.memory_bandwidth * x[5],
+        )
+        sizes = [
+            precision.dtype_size,
+            precision.weight_size * x[6],
+            precision.activation_size,
+            precision.kv_cache_size,
+        ]
         need = requirements(
-            model.replace(hidden=model.hidden * x[3]), changed, plan, precision.with_sizes(*sizes), platform=platform.replace(accelerator=chip)
+            model.replace(hidden=model.hidden * x[3]),
+            changed,
+            plan,
+            precision.with_sizes(*sizes),
+            platform=platform.replace(accelerator=chip),
         )
         link = need.decode.links[0]
-        numbers = (need.prefill.compute, need.decode.memory_bandwidth, link.bandwidth, link.latency, need.prefill.links[0].latency)
+        numbers = (
+            need.prefill.compute,
+            need.decode.memory_bandwidth,
+            link.bandwidth,
+            link.latency,
+            need.prefill.links[0].latency,
+        )
         numbers += (need.decode.compute, need.memory_capacity)
         return jnp.log(jnp.stack([numbers[index] for index in which]))
 
     step = 1e-5
-    ahead, behind = jax.jit(jax.vmap(sought))(1 + step * jnp.concatenate([jnp.eye(7), -jnp.eye(7)])).reshape(2, 7, len(which))
-    np.testing.assert_allclose(jax.jit(jax.jacrev(sought))(jnp.ones(7)).T, (ahead - behind) / (2 * step), rtol=1e-5, atol=1e-7)
+    ahead, behind = jax.jit(jax.vmap(sought))(
+        1 + step * jnp.concatenate([jnp.eye(7), -jnp.eye(7)])
+    ).reshape(2, 7, len(which))
+    np.testing.assert_allclose(
+        jax.jit(jax.jacrev(sought))(jnp.ones(7)).T,
+        (ahead - behind) / (2 * step),
+        rtol=1e-5,
+        atol=1e-7,
+    )

@@ -24,9 +24,15 @@ from diffgenz import (
     estimate,
     load_model,
 )
-from diffgenz.hardware import MemoryTier
-from diffgenz.operators import Kind
-from diffgenz.served import chunk_count, decode_layers, decode_step, prefill_iteration, prompt_step
+from diffgenz.hardware.platform import MemoryTier
+from diffgenz.inference.prefill_decode import (
+    chunk_count,
+    decode_layers,
+    decode_step,
+    prefill_iteration,
+    prompt_step,
+)
+from diffgenz.operators.operator import Kind
 
 MODELS = ["meta-llama/Llama-3.1-8B", "deepseek-ai/DeepSeek-V3", "google/gemma-3-27b-pt"]
 CHAT = Workload(batch=6, input_tokens=1500, output_tokens=60)
@@ -54,14 +60,23 @@ def small():
 
 @pytest.mark.parametrize(
     ("name", "plan"),
-    [*((MODELS[0], plan) for plan in PLANS), *(pytest.param(name, plan, marks=pytest.mark.slow) for name in MODELS[1:] for plan in PLANS)],
+    [
+        *((MODELS[0], plan) for plan in PLANS),
+        *(
+            pytest.param(name, plan, marks=pytest.mark.slow)
+            for name in MODELS[1:]
+            for plan in PLANS
+        ),
+    ],
 )
 def test_options_that_change_nothing(name, plan, cluster):
     """Not chunked, not cached, one beam: exactly the plain estimate. So is a chunk of all prompts, but for the decodes it has room for."""
     model = load_model(name)
     plain = figures(estimate(model, cluster, CHAT, plan))
     assert_close(figures(estimate(model, cluster, CHAT, plan, serving=Serving())), plain, rtol=0)
-    assert_close(figures(estimate(model, cluster, CHAT, plan, serving=Serving(beams=1))), plain, rtol=1e-6)
+    assert_close(
+        figures(estimate(model, cluster, CHAT, plan, serving=Serving(beams=1))), plain, rtol=1e-6
+    )
     for chunk in (9000.0, 1e9):
         whole = figures(estimate(model, cluster, CHAT, plan, serving=Serving(chunk=chunk)))
         del whole["memory"]
@@ -71,8 +86,16 @@ def test_options_that_change_nothing(name, plan, cluster):
 PAIRS = [*itertools.combinations(["chunk", "prefix_hit", "draft", "beams"], 2)]
 PAIRS += [("chunk", "speculation"), ("speculation", "beams")]
 ALL = ("chunk", "prefix_hit", "draft", "beams")
-REST = [(MODELS[1], ("chunk", "prefix_hit", "mtp", "beams", "offload")), (MODELS[2], ALL), *((MODELS[0], pair) for pair in PAIRS)]
-TOGETHER = [(MODELS[0], ALL), (MODELS[0], ("prefix_hit", "speculation")), *(pytest.param(*each, marks=pytest.mark.slow) for each in REST)]
+REST = [
+    (MODELS[1], ("chunk", "prefix_hit", "mtp", "beams", "offload")),
+    (MODELS[2], ALL),
+    *((MODELS[0], pair) for pair in PAIRS),
+]
+TOGETHER = [
+    (MODELS[0], ALL),
+    (MODELS[0], ("prefix_hit", "speculation")),
+    *(pytest.param(*each, marks=pytest.mark.slow) for each in REST),
+]
 
 
 @pytest.mark.parametrize(("name", "chosen"), TOGETHER)
@@ -81,14 +104,20 @@ def test_any_two_together_add_up(name, chosen, small, cluster):
     for option in chosen:
         options |= OPTIONS.get(option, {"speculation": Speculation(3, 0.6, small)})
     serving, plan, model = Serving(**options), PLANS[1], load_model(name)
-    platform = cluster.replace(accelerator=cluster.accelerator.replace(tiers=(MemoryTier("host", 1e12, 5e10),)))
+    platform = cluster.replace(
+        accelerator=cluster.accelerator.replace(tiers=(MemoryTier("host", 1e12, 5e10),))
+    )
     result, rows = explained(model, platform, CHAT, plan, serving=serving)
     assert_finite(result)
     for phase in ("ttft", "tpot"):
         assert_close(getattr(rows, phase).sum(), getattr(result, phase), rtol=2e-6)
         assert (np.asarray(getattr(rows, phase)) >= 0).all()
-    assert any(row.startswith("draft ") for row in rows.operators) == ("draft" in chosen or "mtp" in chosen)
-    assert ("offload" in rows.operators and rows.rows("tpot")["offload"]["memory"] > 0) == ("offload" in chosen)
+    assert any(row.startswith("draft ") for row in rows.operators) == (
+        "draft" in chosen or "mtp" in chosen
+    )
+    assert ("offload" in rows.operators and rows.rows("tpot")["offload"]["memory"] > 0) == (
+        "offload" in chosen
+    )
     if "chunk" in chosen:
         assert result.tpot < result.mixed_tpot
     else:
@@ -113,7 +142,9 @@ def test_chunks_compute_what_the_prompt_computes(name, chunk, double):
 
 def test_chunks_of_a_prompt_by_hand(llama_8b):
     """2 prompts of 2048 tokens in chunks of 512: 8 iterations over 512, 1024, 1536 and 2048 keys, each pass a quarter of a prompt."""
-    prompt = prompt_step(CHAT.replace(input_tokens=2048), Parallelism(), Precision(), jnp.asarray(2.0), None)
+    prompt = prompt_step(
+        CHAT.replace(input_tokens=2048), Parallelism(), Precision(), jnp.asarray(2.0), None
+    )
     piece = prefill_iteration(llama_8b, prompt, chunk_count(prompt, Serving(chunk=512)))
     attention = next(op for op in piece.layers if op.kind is Kind.ATTENTION)
     assert_close(attention.kv_cache, 1280 * 2 * 1024 * 2, rtol=1e-6)
@@ -123,7 +154,9 @@ def test_chunks_of_a_prompt_by_hand(llama_8b):
 
 def test_chunks_bound_activations_and_slow_prefill(llama_8b, cluster):
     sizes = jnp.array([128.0, 512.0, 2048.0, 9000.0])
-    results = jax.vmap(lambda chunk: estimate(llama_8b, cluster, CHAT, serving=Serving(chunk=chunk)))(sizes)
+    results = jax.vmap(
+        lambda chunk: estimate(llama_8b, cluster, CHAT, serving=Serving(chunk=chunk))
+    )(sizes)
     assert (np.diff(results.ttft) < 0).all()
     assert (np.diff(results.mixed_tpot) > 0).all()
     assert_close(results.memory.activations, (sizes + 6) * 2 * (4096 + 3 * 14336), rtol=1e-5)
@@ -132,7 +165,9 @@ def test_chunks_bound_activations_and_slow_prefill(llama_8b, cluster):
 def test_chunks_fill_a_pipeline(llama_8b, cluster):
     """With stages, a second chunk starts while the first is under way: fewer bubbles than whole micro-batches leave."""
     plan = Parallelism(1, 8)
-    plain, chunked = (estimate(llama_8b, cluster, CHAT, plan, serving=s) for s in (None, Serving(chunk=500)))
+    plain, chunked = (
+        estimate(llama_8b, cluster, CHAT, plan, serving=s) for s in (None, Serving(chunk=500))
+    )
     assert chunked.ttft < plain.ttft
 
 
@@ -140,7 +175,9 @@ def test_chunks_fill_a_pipeline(llama_8b, cluster):
 def test_a_prefix_hit_is_a_shorter_prompt_over_a_context(name, cluster):
     model = load_model(name)
     hits = jnp.array([0.0, 0.25, 0.5, 0.999, 1.0])
-    results = jax.vmap(lambda hit: estimate(model, cluster, CHAT, serving=Serving(prefix_hit=hit)))(hits)
+    results = jax.vmap(lambda hit: estimate(model, cluster, CHAT, serving=Serving(prefix_hit=hit)))(
+        hits
+    )
     assert (np.diff(results.ttft) < 0).all()
     assert_close(results.memory.kv_cache, jnp.broadcast_to(results.memory.kv_cache[0], 5), rtol=0)
     assert_close(results.tpot, jnp.broadcast_to(results.tpot[0], 5), rtol=0)
@@ -165,13 +202,20 @@ def test_tokens_of_a_verification(drafts, double):
     assert_close(jax.vmap(tokens)(jnp.asarray(a)), (a[:, None] ** powers).sum(1), rtol=1e-6)
     assert_close(slopes, (powers[1:] * a[:, None] ** (powers[1:] - 1)).sum(1), rtol=1e-5)
     assert_finite(curvatures)
-    by_drafts = jax.vmap(jax.grad(lambda m, x: Speculation(m, x).tokens), (None, 0))(jnp.asarray(drafts), jnp.asarray(a))
+    by_drafts = jax.vmap(jax.grad(lambda m, x: Speculation(m, x).tokens), (None, 0))(
+        jnp.asarray(drafts), jnp.asarray(a)
+    )
     assert_finite(by_drafts)
     assert (np.asarray(by_drafts) >= 0).all()
 
 
-def test_nothing_accepted_is_a_token_for_each_verification_and_all_accepted_is_all(llama_8b, cluster):
-    none, half, all_ = (estimate(llama_8b, cluster, CHAT, serving=Serving(speculation=Speculation(4, a))) for a in (0, 0.5, 1))
+def test_nothing_accepted_is_a_token_for_each_verification_and_all_accepted_is_all(
+    llama_8b, cluster
+):
+    none, half, all_ = (
+        estimate(llama_8b, cluster, CHAT, serving=Serving(speculation=Speculation(4, a)))
+        for a in (0, 0.5, 1)
+    )
     plain = estimate(llama_8b, cluster, CHAT)
     assert_close(none.tpot, 5 * all_.tpot, rtol=1e-6)
     assert_close(none.tpot, (31 / 16) * half.tpot, rtol=1e-6)
@@ -180,7 +224,12 @@ def test_nothing_accepted_is_a_token_for_each_verification_and_all_accepted_is_a
 
 
 def test_a_draft_model_takes_its_time_and_memory(llama_8b, small, cluster):
-    free, drafted = (estimate(llama_8b, cluster, CHAT, PLANS[1], serving=Serving(speculation=Speculation(4, 0.5, d))) for d in (None, small))
+    free, drafted = (
+        estimate(
+            llama_8b, cluster, CHAT, PLANS[1], serving=Serving(speculation=Speculation(4, 0.5, d))
+        )
+        for d in (None, small)
+    )
     alone = estimate(small.model, cluster, CHAT, small.plan)
     assert_close(drafted.tpot, free.tpot + 4 / (31 / 16) * alone.tpot, rtol=1e-6)
     assert_close(drafted.ttft, free.ttft + alone.ttft, rtol=1e-6)
@@ -192,7 +241,11 @@ def test_a_draft_model_takes_its_time_and_memory(llama_8b, small, cluster):
 def test_beams_share_the_prompt_by_hand(llama_8b):
     prompt = prompt_step(CHAT, Parallelism(), Precision(), jnp.asarray(6.0), None)
     step = decode_step(prompt, jnp.asarray(1500.0 + 20), Serving(beams=4))
-    attention = next(op for op in decode_layers(llama_8b, step, CHAT, Serving(beams=4)) if op.kind is Kind.ATTENTION)
+    attention = next(
+        op
+        for op in decode_layers(llama_8b, step, CHAT, Serving(beams=4))
+        if op.kind is Kind.ATTENTION
+    )
     assert_close(attention.kv_cache, 6 * (1500 + 4 * 21) * 2 * 1024 * 2, rtol=1e-6)
     assert_close(attention.flops, 6 * 4 * 1521 * 32 * 128 * 4, rtol=1e-6)
 
@@ -200,16 +253,28 @@ def test_beams_share_the_prompt_by_hand(llama_8b):
 @pytest.mark.parametrize("name", [*MODELS[:2], pytest.param(MODELS[2], marks=pytest.mark.slow)])
 def test_beams_keep_the_prompt_once(name, cluster):
     model = load_model(name)
-    results = jax.vmap(lambda beams: estimate(model, cluster, CHAT, serving=Serving(beams=beams)))(jnp.array([1.0, 2.0, 3.0]))
+    results = jax.vmap(lambda beams: estimate(model, cluster, CHAT, serving=Serving(beams=beams)))(
+        jnp.array([1.0, 2.0, 3.0])
+    )
     more = np.diff(results.memory.kv_cache)
     assert_close(more[0], more[1], rtol=1e-4)
-    one = estimate(model, cluster, CHAT.replace(input_tokens=1, output_tokens=60)).memory.kv_cache * 60 / 61
+    one = (
+        estimate(model, cluster, CHAT.replace(input_tokens=1, output_tokens=60)).memory.kv_cache
+        * 60
+        / 61
+    )
     assert_close(more[0], one, rtol=1e-3)
     assert (np.diff(results.tpot) > 0).all()
     assert_close(results.ttft, jnp.broadcast_to(results.ttft[0], 3), rtol=0)
 
 
-EDGES = [(c, h, a, b) for c in (200.0, 9000.0) for h in (0.0, 1.0) for a in (0.0, 1.0) for b in (1.0, 4.0)]
+EDGES = [
+    (c, h, a, b)
+    for c in (200.0, 9000.0)
+    for h in (0.0, 1.0)
+    for a in (0.0, 1.0)
+    for b in (1.0, 4.0)
+]
 
 
 @pytest.mark.parametrize("name", [MODELS[0], pytest.param(MODELS[1], marks=pytest.mark.slow)])
@@ -222,7 +287,13 @@ def test_gradients_are_finite_everywhere(name, cluster):
     def slopes(chunk, hit, acceptance, beams):
         def cost(serving):
             e = estimate(model, cluster, CHAT, PLANS[1], serving=serving)
-            return jnp.log(e.ttft) + jnp.log(e.tpot) + jnp.log(e.mixed_tpot) + jnp.log(e.memory.total) + jnp.log(e.energy_per_output_token)
+            return (
+                jnp.log(e.ttft)
+                + jnp.log(e.tpot)
+                + jnp.log(e.mixed_tpot)
+                + jnp.log(e.memory.total)
+                + jnp.log(e.energy_per_output_token)
+            )
 
         return jax.value_and_grad(cost)(Serving(chunk, hit, Speculation(3.0, acceptance), beams))
 
@@ -242,19 +313,30 @@ def test_slopes_are_the_differences(gemma_27b, small, cluster, double):
         return jnp.log(e.ttft) + jnp.log(e.tpot) + jnp.log(e.mixed_tpot)
 
     values = leaves(serving)
-    rows = [values, *(tuple(v * (1 + sign * 1e-5) if i == index else v for i, v in enumerate(values)) for index in range(5) for sign in (1, -1))]
+    rows = [
+        values,
+        *(
+            tuple(v * (1 + sign * 1e-5) if i == index else v for i, v in enumerate(values))
+            for index in range(5)
+            for sign in (1, -1)
+        ),
+    ]
     costs, slopes = jax.jit(jax.vmap(jax.value_and_grad(cost)))(stack(rows))
     for index, value in enumerate(values):
         up, down = costs[1 + 2 * index], costs[2 + 2 * index]
         assert_close(slopes[index][0], (up - down) / (2e-5 * value), rtol=1e-5, atol=1e-9)
 
 
-@pytest.mark.parametrize("metric", ["ttft", "mixed_tpot", pytest.param("tpot", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "metric", ["ttft", "mixed_tpot", pytest.param("tpot", marks=pytest.mark.slow)]
+)
 def test_elasticities_of_a_time_sum_to_one(metric, llama_8b, small, cluster):
     serving = Serving(700, 0.3, Speculation(3, 0.6, small), 2)
     card = elasticities(llama_8b, cluster, CHAT, PLANS[1], metric, serving=serving)
     slower = sum(value for name, value in card.items() if name.endswith("latency"))
-    faster = sum(value for name, value in card.items() if "peak" in name or name.endswith("bandwidth"))
+    faster = sum(
+        value for name, value in card.items() if "peak" in name or name.endswith("bandwidth")
+    )
     assert_close(slower - faster, 1.0, rtol=1e-5)
 
 
@@ -271,7 +353,10 @@ BAD = [
     (lambda: Speculation(0, 0.5), "drafts: 0 is not allowed.*leave speculation out"),
     (lambda: Speculation(3, 1.5), "acceptance: 1.5 is not allowed"),
     (lambda: Speculation(3, float("nan")), "acceptance: nan is not allowed"),
-    (lambda: Draft(load_model("meta-llama/Llama-3.2-1B"), 64), "tensor: 64 exceeds 32, the heads of the draft model"),
+    (
+        lambda: Draft(load_model("meta-llama/Llama-3.2-1B"), 64),
+        "tensor: 64 exceeds 32, the heads of the draft model",
+    ),
     (lambda: Serving().replace(chunks=3), "chunks"),
     (lambda: Serving(offload="weight"), r"offload: 'weight' is not known; did you mean weights\?"),
 ]
@@ -296,19 +381,47 @@ def test_a_draft_model_may_have_accelerators_of_its_own(llama_70b, cluster):
     own = cluster.replace(accelerators=1.0)
 
     def served(platform):
-        return estimate(llama_70b, cluster, CHAT, plan, serving=Serving(speculation=Speculation(3, 0.6, Draft(small, 1, platform=platform))))
+        return estimate(
+            llama_70b,
+            cluster,
+            CHAT,
+            plan,
+            serving=Serving(speculation=Speculation(3, 0.6, Draft(small, 1, platform=platform))),
+        )
 
     beside, apart = served(None), served(own)
-    assert_close([apart.ttft, apart.tpot, apart.throughput], [beside.ttft, beside.tpot, beside.throughput], rtol=1e-6)
-    assert_close(apart.tokens_per_second_per_accelerator, apart.throughput / (4 * 2 + 2), rtol=1e-6)  # two replicas, a draft model for each
+    assert_close(
+        [apart.ttft, apart.tpot, apart.throughput],
+        [beside.ttft, beside.tpot, beside.throughput],
+        rtol=1e-6,
+    )
+    assert_close(
+        apart.tokens_per_second_per_accelerator, apart.throughput / (4 * 2 + 2), rtol=1e-6
+    )  # two replicas, a draft model for each
     assert apart.memory.draft is not None
     assert_close(apart.memory.draft.weights, 2 * small.parameters, rtol=1e-6)
-    assert_close(apart.memory.weights + apart.memory.draft.weights, beside.memory.weights, rtol=1e-6)
-    idle = 2 * float(own.accelerator.idle_power * apart.end_to_end) / float(CHAT.batch * CHAT.output_tokens)
+    assert_close(
+        apart.memory.weights + apart.memory.draft.weights, beside.memory.weights, rtol=1e-6
+    )
+    idle = (
+        2
+        * float(own.accelerator.idle_power * apart.end_to_end)
+        / float(CHAT.batch * CHAT.output_tokens)
+    )
     assert_close(apart.energy_per_output_token, beside.energy_per_output_token + idle, rtol=1e-5)
-    slow = served(own.replace(accelerator=own.accelerator.replace(memory_bandwidth=own.accelerator.memory_bandwidth / 2)))
+    slow = served(
+        own.replace(
+            accelerator=own.accelerator.replace(
+                memory_bandwidth=own.accelerator.memory_bandwidth / 2
+            )
+        )
+    )
     assert slow.tpot > apart.tpot
     assert bool(apart.memory.fits)
-    assert not bool(served(own.replace(accelerator=own.accelerator.replace(memory_capacity=8e9))).memory.fits)
-    with pytest.raises(InputError, match="tensor: 2 exceeds 1, the accelerators of the draft model's platform"):
+    assert not bool(
+        served(own.replace(accelerator=own.accelerator.replace(memory_capacity=8e9))).memory.fits
+    )
+    with pytest.raises(
+        InputError, match="tensor: 2 exceeds 1, the accelerators of the draft model's platform"
+    ):
         Draft(small, 2, platform=own)

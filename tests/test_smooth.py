@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from support import SHARPNESSES, assert_close, assert_derivatives_are_differences, assert_finite
 
-from diffgenz.smooth import (
+from diffgenz.core.smooth import (
     HARD,
     ceil_share,
     check_sharpness,
@@ -27,14 +27,18 @@ DEGENERATE = [(0.0, 0.0), (0.0, 1e-3), (1e-3, 0.0), (1e-3, 1e-3), (1e-6, 1.0), (
 every = pytest.mark.parametrize("p", SHARPNESSES)
 soft = pytest.mark.parametrize("p", SOFT)
 both = pytest.mark.parametrize("function", FUNCTIONS, ids=["max", "min"])
-precisions = pytest.mark.parametrize(("dtype", "rtol"), [(np.float32, 5e-7), (np.float64, 1e-14)], ids=["float32", "float64"])
+precisions = pytest.mark.parametrize(
+    ("dtype", "rtol"), [(np.float32, 5e-7), (np.float64, 1e-14)], ids=["float32", "float64"]
+)
 
 
 def pairs(dtype=np.float32, count=4096):
     """Times over 12 decades, near each other and far apart."""
     rng = np.random.default_rng(0)
     a = 10 ** rng.uniform(-9, 3, count)
-    b = np.where(rng.random(count) < 0.5, a * 2 ** rng.uniform(-3, 3, count), 10 ** rng.uniform(-9, 3, count))
+    b = np.where(
+        rng.random(count) < 0.5, a * 2 ** rng.uniform(-3, 3, count), 10 ** rng.uniform(-9, 3, count)
+    )
     return a.astype(dtype), b.astype(dtype)
 
 
@@ -59,7 +63,9 @@ def curvatures(function, p):
 def shares(totals, ranks, dtype):
     """`ceil_share` of every total over every number of ranks, against integer arithmetic."""
     totals, ranks = map(np.ravel, np.broadcast_arrays(totals, ranks))
-    return jax.jit(jax.vmap(ceil_share))(jnp.asarray(totals, dtype), 1 / jnp.asarray(ranks, dtype)), -(-totals // ranks)
+    return jax.jit(jax.vmap(ceil_share))(
+        jnp.asarray(totals, dtype), 1 / jnp.asarray(ranks, dtype)
+    ), -(-totals // ranks)
 
 
 def norm(a, b, p):
@@ -142,7 +148,9 @@ def test_derivatives_are_finite_at_degenerate_points(function, dtype, rtol, p, d
 
 @soft
 def test_an_absent_time_changes_nothing(p):
-    value, gradient = jax.value_and_grad(lambda ab: smooth_max(ab[0], ab[1], p))(jnp.array([0.0, 3e-4]))
+    value, gradient = jax.value_and_grad(lambda ab: smooth_max(ab[0], ab[1], p))(
+        jnp.array([0.0, 3e-4])
+    )
     assert_close(value, 3e-4, 2e-7)
     assert_close(gradient, jnp.array([1.0 if p == 1 else 0.0, 1.0]), 3e-7)
 
@@ -172,13 +180,19 @@ def test_ceil_share_is_exact_for_every_integer(dtype, rtol, double):
 
 
 def test_ceil_share_is_exact_up_to_its_documented_limit():
-    np.testing.assert_array_equal(*shares(np.arange(EXACT_UP_TO - 5000, EXACT_UP_TO + 1), np.arange(1, 129)[:, None], np.float32))
+    np.testing.assert_array_equal(
+        *shares(
+            np.arange(EXACT_UP_TO - 5000, EXACT_UP_TO + 1), np.arange(1, 129)[:, None], np.float32
+        )
+    )
 
 
 def test_rounding_up_keeps_the_slope():
     value, slope = jax.value_and_grad(straight_through_ceil)(jnp.asarray(2.3))
     assert (value, slope) == (3.0, 1.0)
-    assert jax.grad(ceil_share)(jnp.asarray(10.0), jnp.asarray(0.25)) == pytest.approx(0.25, rel=1e-6)
+    assert jax.grad(ceil_share)(jnp.asarray(10.0), jnp.asarray(0.25)) == pytest.approx(
+        0.25, rel=1e-6
+    )
 
 
 def test_once_is_the_identity_in_value_and_slope():

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import diffgenz as dgz
-from diffgenz.cli import main
-from diffgenz.sweep_plots import parallel_plot, plot
-from diffgenz.sweeping.run import Pace
-from diffgenz.sweeping.sections import quantity
-from diffgenz.sweeping.shown import shown
+from diffgenz.core.sections import quantity
+from diffgenz.studies.sweep.sweep import Pace
+from diffgenz.ui.cli.main import main
+from diffgenz.ui.labels import shown
+from diffgenz.ui.plots.sweep import parallel_plot, plot
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 TINY = """
@@ -66,27 +66,54 @@ def swept(tmp_path_factory):
 def test_a_file_is_the_space_that_python_would_make(written):
     space, reductions = dgz.load_space(written())
     assert space.size == 2 * 4 * 3
-    assert {name: type(reduction).__name__ for name, reduction in reductions.items()} == {"front": "Pareto", "map": "Best", "slow": "Histogram"}
-    assert space.coordinates([23]) == {"memory_bandwidth": [pytest.approx(4e12)], "plan": ["tp 2"], "batch": [64.0]}
+    assert {name: type(reduction).__name__ for name, reduction in reductions.items()} == {
+        "front": "Pareto",
+        "map": "Best",
+        "slow": "Histogram",
+    }
+    assert space.coordinates([23]) == {
+        "memory_bandwidth": [pytest.approx(4e12)],
+        "plan": ["tp 2"],
+        "batch": [64.0],
+    }
     made = space.configuration(23)
     platform = dgz.load_platform("h100_sxm", 2)
     platform = platform.replace(accelerator=platform.accelerator.replace(memory_bandwidth=4e12))
-    by_hand = dgz.estimate(dgz.load_model("meta-llama/Llama-3.1-8B"), platform, dgz.Workload(64, 512, 64), dgz.Parallelism(2))
+    by_hand = dgz.estimate(
+        dgz.load_model("meta-llama/Llama-3.1-8B"),
+        platform,
+        dgz.Workload(64, 512, 64),
+        dgz.Parallelism(2),
+    )
     served = made.served[0]
-    assert float(dgz.estimate(served.model, made.platform, served.workload, served.plan).tpot) == pytest.approx(float(by_hand.tpot), rel=1e-6)
+    assert float(
+        dgz.estimate(served.model, made.platform, served.workload, served.plan).tpot
+    ) == pytest.approx(float(by_hand.tpot), rel=1e-6)
 
 
 AXES = {
     "linear": ("launch_latency = { linear = ['1 us', '3 us'], count = 3 }", [1e-6, 2e-6, 3e-6]),
-    "geometric": ("memory_capacity = { geometric = ['50 GB', '200 GB'], count = 3 }", [50e9, 100e9, 200e9]),
+    "geometric": (
+        "memory_capacity = { geometric = ['50 GB', '200 GB'], count = 3 }",
+        [50e9, 100e9, 200e9],
+    ),
     "integers": ("input_tokens = { integers = [128, 512], step = 128 }", [128, 256, 384, 512]),
     "numbers in SI": ("'peak_flops[bf16]' = { values = [1e15] }", [1e15]),
     "systems": ("chip = { systems = ['h100_sxm', 'h200_sxm'] }", ["h100_sxm", "h200_sxm"]),
     "other structure": ("chip = { systems = ['h100_sxm', 'mi300x'] }", ["h100_sxm", "mi300x"]),
-    "models": ("model = { models = ['Qwen/Qwen3-8B', 'Qwen/Qwen3-32B'] }", ["Qwen/Qwen3-8B", "Qwen/Qwen3-32B"]),
+    "models": (
+        "model = { models = ['Qwen/Qwen3-8B', 'Qwen/Qwen3-32B'] }",
+        ["Qwen/Qwen3-8B", "Qwen/Qwen3-32B"],
+    ),
     "plans": ("plan = { plans = [{ tp = 2 }, { dp = 2 }, {}] }", ["tp 2", "dp 2", "tp 1"]),
-    "formats": ("formats = { formats = [{}, { weights = 'fp8', kv-cache = 'fp8' }] }", ["bf16", "weights fp8, kv_cache fp8"]),
-    "options": ("hbm = { options = { a = { memory_bandwidth = '1 TB/s', memory_capacity = '40 GB' } } }", ["a"]),
+    "formats": (
+        "formats = { formats = [{}, { weights = 'fp8', kv-cache = 'fp8' }] }",
+        ["bf16", "weights fp8, kv_cache fp8"],
+    ),
+    "options": (
+        "hbm = { options = { a = { memory_bandwidth = '1 TB/s', memory_capacity = '40 GB' } } }",
+        ["a"],
+    ),
     "sampled": ("batch = { values = [1, 2], sampled = true }", [1, 2]),
 }
 
@@ -95,7 +122,12 @@ AXES = {
 def test_axes(kind, written):
     line, levels = AXES[kind]
     samples = "samples = 4\n" if "sampled" in line else ""
-    text = samples + TINY[: TINY.index("memory_bandwidth")] + line + '\n[keep.t]\nkind = "top"\nminimize = "tpot"'
+    text = (
+        samples
+        + TINY[: TINY.index("memory_bandwidth")]
+        + line
+        + '\n[keep.t]\nkind = "top"\nminimize = "tpot"'
+    )
     space, _ = dgz.load_space(written(text))
     found = space.level_values(next(iter(space.axes)))
     assert found == levels if isinstance(levels[0], str) else found == pytest.approx(levels)
@@ -146,7 +178,10 @@ def test_a_mistake_is_named_with_its_remedy(what, written, tmp_path, capsys):
 
 
 def test_n_is_what_sampling_makes_of_it(written):
-    with pytest.raises(dgz.InputError, match=r"n: 25 is larger than the space, which has 24 configurations; leave n out, or sample"):
+    with pytest.raises(
+        dgz.InputError,
+        match=r"n: 25 is larger than the space, which has 24 configurations; leave n out, or sample",
+    ):
         dgz.load_space(written(), n=25)
     with pytest.raises(dgz.InputError, match="n: 5 is not all of the space"):
         dgz.load_space(written(), n=5)
@@ -154,7 +189,9 @@ def test_n_is_what_sampling_makes_of_it(written):
         dgz.load_space(written(), n=1.5)
     assert dgz.load_space(written(), n=24).space.size == 24
     sampled = TINY.replace("values = [1, 8, 64]", "values = [1, 8, 64], sampled = true")
-    assert dgz.load_space(written(sampled), n=1e6 + 1).space.size == 1_000_008  # 125,001 samples of 8 combinations
+    assert (
+        dgz.load_space(written(sampled), n=1e6 + 1).space.size == 1_000_008
+    )  # 125,001 samples of 8 combinations
 
 
 def test_a_mix_shares_what_stands_above_it(written):
@@ -163,12 +200,15 @@ def test_a_mix_shares_what_stands_above_it(written):
     scenario = dgz.load_space(written(text)).space.scenario
     assert [float(served.share) for served in scenario.served] == [3, 1]
     assert [float(served.workload.input_tokens) for served in scenario.served] == [512, 99]
-    with pytest.raises(dgz.InputError, match=r"scenario.mix\[0\].gpus: all models of a mix run on the same accelerators"):
+    with pytest.raises(
+        dgz.InputError,
+        match=r"scenario.mix\[0\].gpus: all models of a mix run on the same accelerators",
+    ):
         dgz.load_space(written(text.replace("share = 3", "gpus = 3")))
 
 
 def test_a_system_of_ones_own_is_found_beside_the_file(written, tmp_path):
-    from diffgenz.specs import specs_folder
+    from diffgenz.hardware.specs import specs_folder
 
     (tmp_path / "mine.toml").write_text((specs_folder() / "h100_sxm.toml").read_text())
     text = TINY.replace('"h100_sxm"', '"mine.toml"')
@@ -180,12 +220,29 @@ def test_a_system_of_ones_own_is_found_beside_the_file(written, tmp_path):
 
 def test_sweep_and_pareto(swept, capsys, tmp_path):
     table, picture, lines = tmp_path / "front.csv", tmp_path / "front.png", tmp_path / "lines.svg"
-    assert main(["pareto", str(swept), "--out", str(table), "--plot", str(picture), "--parallel", str(lines), "--json"]) == 0
+    assert (
+        main(
+            [
+                "pareto",
+                str(swept),
+                "--out",
+                str(table),
+                "--plot",
+                str(picture),
+                "--parallel",
+                str(lines),
+                "--json",
+            ]
+        )
+        == 0
+    )
     data = json.loads(capsys.readouterr().out)
     assert data["tally"]["tried"] == data["tally"]["legal"] == 24
     tpots, throughputs = ([row[name] for row in data["rows"]] for name in ("tpot", "throughput"))
     assert tpots == sorted(tpots)
-    assert throughputs == sorted(throughputs)  # a front of two goals: more of one costs some of the other
+    assert throughputs == sorted(
+        throughputs
+    )  # a front of two goals: more of one costs some of the other
     assert len(table.read_text().splitlines()) == 1 + data["count"]
     assert picture.stat().st_size > 5000
     assert lines.read_bytes().startswith(b"<?xml")
@@ -196,7 +253,22 @@ def test_sweep_and_pareto(swept, capsys, tmp_path):
 
 
 def test_maps_and_histograms(swept, capsys, tmp_path):
-    assert main(["pareto", str(swept), "--keep", "map", "--value", "plan", "--json", "--plot", str(tmp_path / "plan.png")]) == 0
+    assert (
+        main(
+            [
+                "pareto",
+                str(swept),
+                "--keep",
+                "map",
+                "--value",
+                "plan",
+                "--json",
+                "--plot",
+                str(tmp_path / "plan.png"),
+            ]
+        )
+        == 0
+    )
     cells = json.loads(capsys.readouterr().out)["map"]["cells"]
     assert np.shape(cells) == (2, 3)
     assert {cell for row in cells for cell in row} <= {"tp 2", "dp 2", "pp 2"}
@@ -207,15 +279,27 @@ def test_maps_and_histograms(swept, capsys, tmp_path):
     assert main(["pareto", str(swept), "--keep", "nothing"]) == 2
     assert main(["pareto", str(tmp_path)]) == 2
     errors = capsys.readouterr().err
-    for message in ("front is not a map", "'nothing' is not known; known are front, map, slow", "holds no sweep"):
+    for message in (
+        "front is not a map",
+        "'nothing' is not known; known are front, map, slow",
+        "holds no sweep",
+    ):
         assert message in errors
 
 
 def test_shards_merge_and_others_are_refused(swept, written, tmp_path, capsys):
     path = written()
     for number in (1, 2):
-        assert main(["sweep", str(path), "--shard", f"{number}/2", "--out", str(tmp_path / f"{number}")]) == 0
-    assert main(["merge", str(tmp_path / "1"), str(tmp_path / "2"), "--out", str(tmp_path / "whole")]) == 0
+        assert (
+            main(
+                ["sweep", str(path), "--shard", f"{number}/2", "--out", str(tmp_path / f"{number}")]
+            )
+            == 0
+        )
+    assert (
+        main(["merge", str(tmp_path / "1"), str(tmp_path / "2"), "--out", str(tmp_path / "whole")])
+        == 0
+    )
     capsys.readouterr()
     rows = []
     for folder in (tmp_path / "whole", swept):
@@ -223,12 +307,40 @@ def test_shards_merge_and_others_are_refused(swept, written, tmp_path, capsys):
         rows.append(json.loads(capsys.readouterr().out)["rows"])
     assert rows[0] == rows[1]
     assert main(["merge", str(tmp_path / "1"), "--out", str(tmp_path / "half")]) == 2
-    assert main(["sweep", str(written(TINY.replace("512", "513"))), "--out", str(tmp_path / "other"), "--shard", "2/2"]) == 0
-    assert main(["merge", str(tmp_path / "1"), str(tmp_path / "other"), "--out", str(tmp_path / "mixed")]) == 2
+    assert (
+        main(
+            [
+                "sweep",
+                str(written(TINY.replace("512", "513"))),
+                "--out",
+                str(tmp_path / "other"),
+                "--shard",
+                "2/2",
+            ]
+        )
+        == 0
+    )
+    assert (
+        main(
+            [
+                "merge",
+                str(tmp_path / "1"),
+                str(tmp_path / "other"),
+                "--out",
+                str(tmp_path / "mixed"),
+            ]
+        )
+        == 2
+    )
     assert main(["sweep", str(path), "--shard", "3", "--out", str(tmp_path / "3")]) == 2
     assert main(["sweep", str(path), "--address", "auto", "--out", str(tmp_path / "3")]) == 2
     errors = capsys.readouterr().err
-    for message in ("is missing; merge every shard once", "holds another sweep", "'3' is not i/n", "without --engine ray"):
+    for message in (
+        "is missing; merge every shard once",
+        "holds another sweep",
+        "'3' is not i/n",
+        "without --engine ray",
+    ):
         assert message in errors
 
 
@@ -236,7 +348,10 @@ def test_nothing_feasible_says_the_tally_and_exits_3(written, tmp_path, capsys):
     path = written(TINY.replace("tpot <= 0.02", "tpot <= 1e-6"))
     assert main(["sweep", str(path), "--out", str(tmp_path / "out")]) == 3
     error = capsys.readouterr().err
-    assert "nothing is feasible: 24 configurations tried, 24 legal, 0 feasible (fits; tpot <= 1e-6)" in error
+    assert (
+        "nothing is feasible: 24 configurations tried, 24 legal, 0 feasible (fits; tpot <= 1e-6)"
+        in error
+    )
     assert main(["pareto", str(tmp_path / "out")]) == 3
 
 
@@ -247,7 +362,7 @@ def test_a_front_that_overflows_is_said(written, tmp_path, capsys):
 
 
 def test_an_interruption_says_how_to_go_on(written, tmp_path, capsys, monkeypatch):
-    from diffgenz import sweep_command
+    from diffgenz.ui.cli import sweep as sweep_command
 
     whole = sweep_command.sweep
 
@@ -291,8 +406,12 @@ def test_columns_have_the_units_of_people():
 def test_examples_hold_what_they_ask(name, tmp_path):
     space, reductions = dgz.load_space(EXAMPLES / f"{name}.toml")
     small = {"accelerators": 2**10, "best_plan_map": 2**14, "prefill_or_decode": space.size}[name]
-    findings = dgz.sweep(space, reductions, shard=(1, space.size // small), batch=2**10, out=tmp_path / "out")
+    findings = dgz.sweep(
+        space, reductions, shard=(1, space.size // small), batch=2**10, out=tmp_path / "out"
+    )
     assert findings.tally.feasible > 0
     for kept in reductions:
-        plot(findings, kept, tmp_path / "a.png") if kept != "best" else parallel_plot(findings, kept, tmp_path / "a.png")
+        plot(findings, kept, tmp_path / "a.png") if kept != "best" else parallel_plot(
+            findings, kept, tmp_path / "a.png"
+        )
         assert (tmp_path / "a.png").stat().st_size > 5000

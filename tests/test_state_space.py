@@ -4,16 +4,24 @@ import jax.numpy as jnp
 import pytest
 from support import assert_close, assert_finite, explained_with_slopes
 
-from diffgenz import InputError, Parallelism, Precision, Workload, estimate, load_model, model_from_config
-from diffgenz.model_files import model_ids, read_config
-from diffgenz.models.attention import Attention
-from diffgenz.models.families_hybrid import HYBRID
-from diffgenz.models.linear_attention import GatedDeltaNet, KimiDeltaAttention
-from diffgenz.models.mamba import Mamba, Mamba2
-from diffgenz.models.mlp import MLP
+from diffgenz import (
+    InputError,
+    Parallelism,
+    Precision,
+    Workload,
+    estimate,
+    load_model,
+    model_from_config,
+)
+from diffgenz.models.blocks.attention import Attention
+from diffgenz.models.blocks.linear_attention import GatedDeltaNet, KimiDeltaAttention
+from diffgenz.models.blocks.mamba import Mamba, Mamba2
+from diffgenz.models.blocks.mlp import MLP
+from diffgenz.models.families.hybrid import HYBRID
+from diffgenz.models.files import model_ids, read_config
 from diffgenz.models.model import Repeated
-from diffgenz.smallest import smallest_layout
-from diffgenz.step import Step
+from diffgenz.operators.step import Step
+from diffgenz.studies.search.smallest_layout import smallest_layout
 
 HIDDEN = jnp.asarray(256.0)
 MAMBA = Mamba(inner=512, state=16, rank=32)
@@ -24,7 +32,11 @@ BLOCKS = [MAMBA, MAMBA2, DELTA, KIMI]
 NAMES = ["mamba", "mamba2", "delta", "kimi"]
 EVERY_BLOCK = pytest.mark.parametrize("block", BLOCKS, ids=NAMES)
 SHIPPED = [name for name in model_ids() if read_config(name)[1].get("model_type") in HYBRID]
-USUAL = ("state-spaces/mamba-2.8b-hf", "ai21labs/AI21-Jamba-1.5-Mini", "ibm-granite/granite-4.0-h-tiny")
+USUAL = (
+    "state-spaces/mamba-2.8b-hf",
+    "ai21labs/AI21-Jamba-1.5-Mini",
+    "ibm-granite/granite-4.0-h-tiny",
+)
 
 
 def step(sequences=1.0, queries=1.0, context=0.0, ranks=1.0, decoding=False):
@@ -51,7 +63,12 @@ HAND = [
     # norm; queries, keys, values, learning rate; two gates through 64; convolution; decay and its bias; gated norm; out
     256 + 256 * (3 * 512 + 8) + 2 * (256 * 64 + 64 * 512) + 3 * 512 * 4 + 8 + 512 + 64 + 512 * 256,
 ]
-STATES = [512 * 16 * 4 + 512 * 3 * 2, 8 * 64 * 128 * 4 + 2560 * 3 * 2, 16 * 32 * 64 * 4 + 1536 * 3 * 2, 8 * 64 * 64 * 4 + 1536 * 3 * 2]
+STATES = [
+    512 * 16 * 4 + 512 * 3 * 2,
+    8 * 64 * 128 * 4 + 2560 * 3 * 2,
+    16 * 32 * 64 * 4 + 1536 * 3 * 2,
+    8 * 64 * 64 * 4 + 1536 * 3 * 2,
+]
 
 
 @pytest.mark.parametrize(("block", "expected"), list(zip(BLOCKS, HAND, strict=True)), ids=NAMES)
@@ -71,37 +88,52 @@ def test_state_by_hand_whatever_the_context(block, expected, context):
 
 def test_scans_of_decode_by_hand():
     """Per token: Mamba-1 makes three multiply-adds per state element, Mamba-2 two, the delta rule three."""
-    for block, macs in zip(BLOCKS, (3 * 512 * 16, 2 * 8 * 64 * 128, 3 * 16 * 32 * 64, 3 * 8 * 64 * 64), strict=True):
+    for block, macs in zip(
+        BLOCKS, (3 * 512 * 16, 2 * 8 * 64 * 128, 3 * 16 * 32 * 64, 3 * 8 * 64 * 64), strict=True
+    ):
         assert float(named(block, step(5, decoding=True))["scan"].flops) == 2 * 5 * macs
 
 
 def test_scan_of_prefill_is_attention_in_chunks_and_a_recurrence_between_them():
     """4 chunks of 64 tokens: causal scores per group and values per head inside, update and readout per token."""
     scores = 4 * (64 * 65 / 2) * 2 * (8 * 128 + 8 * 64)
-    assert_close(named(MAMBA2, step(1, 256))["scan"].flops, scores + 4 * 256 * 8 * 64 * 128, rtol=1e-6)
+    assert_close(
+        named(MAMBA2, step(1, 256))["scan"].flops, scores + 4 * 256 * 8 * 64 * 128, rtol=1e-6
+    )
     one = 4 * (64 * 65 / 2) * 2 * (3 * 32 + 2 * 64 + 64 / 3)
-    assert_close(named(DELTA, step(1, 256))["scan"].flops, 16 * (one + 6 * 256 * 32 * 64), rtol=1e-6)
+    assert_close(
+        named(DELTA, step(1, 256))["scan"].flops, 16 * (one + 6 * 256 * 32 * 64), rtol=1e-6
+    )
 
 
 def test_scan_of_a_prompt_shorter_than_a_chunk_is_one_chunk():
     scores = (10 * 11 / 2) * 2 * (8 * 128 + 8 * 64)
-    assert_close(named(MAMBA2, step(1, 10))["scan"].flops, scores + 4 * 10 * 8 * 64 * 128, rtol=1e-6)
+    assert_close(
+        named(MAMBA2, step(1, 10))["scan"].flops, scores + 4 * 10 * 8 * 64 * 128, rtol=1e-6
+    )
 
 
 @EVERY_BLOCK
 def test_work_grows_linearly_with_the_prompt(block):
     """Attention would quadruple."""
-    one, two = (sum(float(op.flops) for op in block.operators(HIDDEN, step(1, queries))) for queries in (4096, 8192))
+    one, two = (
+        sum(float(op.flops) for op in block.operators(HIDDEN, step(1, queries)))
+        for queries in (4096, 8192)
+    )
     assert two == pytest.approx(2 * one, rel=1e-6)
 
 
 @EVERY_BLOCK
 def test_ranks_share_states_and_weights(block):
     alone, eighth = named(block, step(2, 100)), named(block, step(2, 100, ranks=8))
-    assert_close(8 * kept(block, step(2, ranks=8), "cached"), kept(block, step(2), "cached"), rtol=1e-6)
+    assert_close(
+        8 * kept(block, step(2, ranks=8), "cached"), kept(block, step(2), "cached"), rtol=1e-6
+    )
     for name, op in alone.items():
         whole = {"norm", "gates_down"} | ({"gated_norm"} if block in (DELTA, KIMI) else set())
-        assert_close(eighth[name].parameters * (1 if name in whole else 8), op.parameters, rtol=1e-6)
+        assert_close(
+            eighth[name].parameters * (1 if name in whole else 8), op.parameters, rtol=1e-6
+        )
     assert_close(8 * eighth["scan"].flops, alone["scan"].flops, rtol=1e-6)
 
 
@@ -109,7 +141,10 @@ def test_groups_and_key_heads_fewer_than_ranks_are_replicated():
     one = MAMBA2.replace(groups=1)
     selected = 2 * 128 * 3 * 2
     assert float(named(one, step(ranks=8))["conv"].cached) == 64 * 3 * 2 + selected
-    assert float(named(DELTA.replace(key_heads=1), step(ranks=8))["conv"].cached) == (2 * 32 + 2 * 64) * 3 * 2
+    assert (
+        float(named(DELTA.replace(key_heads=1), step(ranks=8))["conv"].cached)
+        == (2 * 32 + 2 * 64) * 3 * 2
+    )
 
 
 def test_ranks_are_limited_by_heads_but_not_by_channels(cluster):
@@ -135,15 +170,24 @@ def test_cache_of_a_hybrid_by_hand():
     """Jamba 1.5 Mini: 4 layers of grouped-query attention, 28 of Mamba."""
     model = load_model("ai21labs/AI21-Jamba-1.5-Mini")
     for tokens in (1, 10_000):
-        held = sum(float(op.repeats * op.cached) for op in model.layer_operators(step(2, 1, tokens - 1)))
-        assert held == pytest.approx(2 * (4 * 2 * 8 * 128 * 2 * tokens + 28 * (8192 * 16 * 4 + 8192 * 3 * 2)), rel=1e-6)
+        held = sum(
+            float(op.repeats * op.cached) for op in model.layer_operators(step(2, 1, tokens - 1))
+        )
+        assert held == pytest.approx(
+            2 * (4 * 2 * 8 * 128 * 2 * tokens + 28 * (8192 * 16 * 4 + 8192 * 3 * 2)), rel=1e-6
+        )
 
 
 def test_cache_of_kimi_linear_by_hand():
     """7 layers of latent attention, 20 of delta attention."""
     model = load_model("moonshotai/Kimi-Linear-48B-A3B-Instruct")
-    held = sum(float(op.repeats * op.cached) for op in model.layer_operators(step(1, 1, 9999, decoding=True)))
-    assert held == pytest.approx(7 * 10_000 * 576 * 2 + 20 * (32 * 128 * 128 * 4 + 3 * 4096 * 3 * 2), rel=1e-6)
+    held = sum(
+        float(op.repeats * op.cached)
+        for op in model.layer_operators(step(1, 1, 9999, decoding=True))
+    )
+    assert held == pytest.approx(
+        7 * 10_000 * 576 * 2 + 20 * (32 * 128 * 128 * 4 + 3 * 4096 * 3 * 2), rel=1e-6
+    )
 
 
 SIZES = {
@@ -154,27 +198,48 @@ SIZES = {
     "intermediate_size": 2048,
     "vocab_size": 1000,
 }
-GRANITE = {"model_type": "granitemoehybrid", "layer_types": ["attention"] * 4, "shared_intermediate_size": 2048, "position_embedding_type": "rope"}
+GRANITE = {
+    "model_type": "granitemoehybrid",
+    "layer_types": ["attention"] * 4,
+    "shared_intermediate_size": 2048,
+    "position_embedding_type": "rope",
+}
 JAMBA = {"model_type": "jamba", "attn_layer_period": 1, "attn_layer_offset": 0, "num_experts": 1}
 WORKLOAD, PLAN = Workload(3, 700, 50), Parallelism(2)
 
 
 def test_a_hybrid_without_states_is_the_transformer(cluster):
     """Jamba's attention has no positions."""
-    llama, granite, jamba = (model_from_config(SIZES | facts, "small") for facts in ({"model_type": "llama"}, GRANITE, JAMBA))
-    bare = llama.replace(blocks=(llama.blocks[0].replace(block=llama.blocks[0].block.replace(rotary=False)), *llama.blocks[1:]))
+    llama, granite, jamba = (
+        model_from_config(SIZES | facts, "small")
+        for facts in ({"model_type": "llama"}, GRANITE, JAMBA)
+    )
+    bare = llama.replace(
+        blocks=(
+            llama.blocks[0].replace(block=llama.blocks[0].block.replace(rotary=False)),
+            *llama.blocks[1:],
+        )
+    )
     for hybrid, transformer in ((granite, llama), (jamba, bare)):
-        assert_close(estimate(hybrid, cluster, WORKLOAD, PLAN), estimate(transformer, cluster, WORKLOAD, PLAN), rtol=1e-6)
+        assert_close(
+            estimate(hybrid, cluster, WORKLOAD, PLAN),
+            estimate(transformer, cluster, WORKLOAD, PLAN),
+            rtol=1e-6,
+        )
     assert [type(repeated.block) for repeated in jamba.blocks] == [Attention, MLP]
 
 
 def test_shared_blocks_are_stored_once_and_executed_often():
     mlp = MLP(intermediate=512)
-    one, shared, all_ = (Repeated(mlp, count, stored) for count, stored in ((2, None), (6, 2), (6, None)))
+    one, shared, all_ = (
+        Repeated(mlp, count, stored) for count, stored in ((2, None), (6, 2), (6, None))
+    )
     at = step(1, 10)
 
     def total(repeated, quantity):
-        return float(sum(op.repeats * getattr(op, quantity) for op in repeated.operators(HIDDEN, at)))
+        return float(
+            sum(op.repeats * getattr(op, quantity) for op in repeated.operators(HIDDEN, at))
+        )
 
     assert total(shared, "parameters") == pytest.approx(total(one, "parameters"))
     for quantity in ("weights", "flops", "traffic"):
@@ -189,7 +254,10 @@ def test_an_output_gate_doubles_the_query_projection():
     assert "output_gate" in named(plain.replace(output_gate=True), step())
 
 
-@pytest.mark.parametrize("name", [name if name in USUAL else pytest.param(name, marks=pytest.mark.slow) for name in SHIPPED])
+@pytest.mark.parametrize(
+    "name",
+    [name if name in USUAL else pytest.param(name, marks=pytest.mark.slow) for name in SHIPPED],
+)
 def test_estimates_are_finite_and_grow_with_the_prompt(name, cluster):
     model, plan = load_model(name), Parallelism(8)
     one, two = (estimate(model, cluster, Workload(2, tokens, 20), plan) for tokens in (1000, 2000))
@@ -198,13 +266,24 @@ def test_estimates_are_finite_and_grow_with_the_prompt(name, cluster):
     assert one.memory.kv_cache <= two.memory.kv_cache
 
 
-SLOW = ["nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16", "ai21labs/AI21-Jamba-1.5-Mini", "moonshotai/Kimi-Linear-48B-A3B-Instruct", "Zyphra/Zamba2-7B"]
-HYBRIDS = ["Qwen/Qwen3-Next-80B-A3B-Instruct", "state-spaces/mamba-2.8b-hf", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)]
+SLOW = [
+    "nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16",
+    "ai21labs/AI21-Jamba-1.5-Mini",
+    "moonshotai/Kimi-Linear-48B-A3B-Instruct",
+    "Zyphra/Zamba2-7B",
+]
+HYBRIDS = [
+    "Qwen/Qwen3-Next-80B-A3B-Instruct",
+    "state-spaces/mamba-2.8b-hf",
+    *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW),
+]
 
 
 @pytest.mark.parametrize("name", HYBRIDS)
 def test_breakdowns_add_up_and_gradients_are_finite(name, cluster):
-    result, rows, slopes = explained_with_slopes(load_model(name), cluster, Workload(8, 300, 20), Parallelism(4, 2))
+    result, rows, slopes = explained_with_slopes(
+        load_model(name), cluster, Workload(8, 300, 20), Parallelism(4, 2)
+    )
     for phase in ("ttft", "tpot"):
         assert_close(getattr(rows, phase).sum(), getattr(result, phase), rtol=1e-6)
         assert rows.rows(phase)["scan"]["memory"] > 0
@@ -213,7 +292,9 @@ def test_breakdowns_add_up_and_gradients_are_finite(name, cluster):
 
 def test_the_smallest_layout_of_a_model_without_heads(cluster):
     """Channels set no limit: the node does."""
-    layout = smallest_layout(load_model("tiiuae/falcon-mamba-7b"), cluster, Workload(16_000, 10, 10), 1, Precision())
+    layout = smallest_layout(
+        load_model("tiiuae/falcon-mamba-7b"), cluster, Workload(16_000, 10, 10), 1, Precision()
+    )
     assert layout is not None
     assert (layout.tensor, layout.pipeline) == (8, 1)
 
@@ -273,6 +354,10 @@ def test_a_bad_field_is_named(name, change):
 
 def test_sizes_that_published_files_leave_out():
     """Automatic rank is a sixteenth of the width; the inner width is `expand` times the model's."""
-    config = {key: value for key, value in read_config("state-spaces/mamba-2.8b-hf")[1].items() if key != "intermediate_size"}
+    config = {
+        key: value
+        for key, value in read_config("state-spaces/mamba-2.8b-hf")[1].items()
+        if key != "intermediate_size"
+    }
     bare = model_from_config(config | {"time_step_rank": "auto"}, "bare")
     assert float(bare.parameters) == float(load_model("state-spaces/mamba-2.8b-hf").parameters)

@@ -12,8 +12,8 @@ from sweep_cases import assert_same, finished, kept, python, space
 
 import diffgenz as dgz
 from diffgenz import InputError
-from diffgenz.sweeping import checkpoint, run
-from diffgenz.sweeping.checkpoint import CHECKPOINT, MANIFEST, load, read_manifest
+from diffgenz.studies.sweep import checkpoint, run
+from diffgenz.studies.sweep.checkpoint import CHECKPOINT, MANIFEST, load, read_manifest
 
 SAMPLES, CHUNK = 400, 300  # 9600 configurations, 32 chunks
 SAMPLE_SWEEP = {"chunk": CHUNK, "batch": 256}
@@ -56,7 +56,11 @@ dgz.sweep(space({SAMPLES}), kept(), out={str(place)!r}, resume=os.path.exists({s
 """
     reached, signals = 0, [signal.SIGKILL, signal.SIGINT, signal.SIGKILL]
     for end in signals:
-        process = python(code, JAX_COMPILATION_CACHE_DIR=str(tmp_path / "cache"), JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0")
+        process = python(
+            code,
+            JAX_COMPILATION_CACHE_DIR=str(tmp_path / "cache"),
+            JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
+        )
         assert process.stdout is not None
         first = int(process.stdout.readline().split()[1])
         assert first == reached + CHUNK  # what was saved is not done again
@@ -70,7 +74,10 @@ dgz.sweep(space({SAMPLES}), kept(), out={str(place)!r}, resume=os.path.exists({s
         reached = max([reached, *seen])
         state = load(place, 4)
         assert state is not None
-        assert state.outcome.tally.tried in (reached, reached + CHUNK)  # at most one chunk was under way
+        assert state.outcome.tally.tried in (
+            reached,
+            reached + CHUNK,
+        )  # at most one chunk was under way
         reached = state.outcome.tally.tried
         assert state.done.sum() * CHUNK == reached < SAMPLES * 24
     resumed = dgz.sweep(space(SAMPLES), kept(), out=place, resume=True, **SAMPLE_SWEEP)
@@ -102,7 +109,9 @@ def test_damaged_checkpoints_are_refused_by_name(folder, tmp_path, damage):
     for _ in range(60 if damage == "flipped" else 1):
         broken = bytearray(content)
         broken[rng.randrange(len(broken))] ^= 1 << rng.randrange(8)
-        (place / CHECKPOINT).write_bytes({"cut": content[: len(content) // 2], "empty": b"", "flipped": bytes(broken)}[damage])
+        (place / CHECKPOINT).write_bytes(
+            {"cut": content[: len(content) // 2], "empty": b"", "flipped": bytes(broken)}[damage]
+        )
         refused = None
         try:
             state = load(place, 4)
@@ -132,16 +141,30 @@ def test_a_manifest_that_cannot_be_read_is_refused(folder, tmp_path, text):
     [
         (space(SAMPLES, seed=1), {}, "its space has seed = '0', this one seed = '1'"),
         (space(SAMPLES + 1), {}, "its space has samples = '400', this one samples = '401'"),
-        (space(SAMPLES, constraints=()), {}, "its space has constraints = 'fits', this one constraints = ''"),
+        (
+            space(SAMPLES, constraints=()),
+            {},
+            "its space has constraints = 'fits', this one constraints = ''",
+        ),
         (space(SAMPLES), {"chunk": 200}, "its chunk has 300, this one 200"),
         (space(SAMPLES), {"sharpness": 4.0}, "its sharpness has '8.0', this one '4.0'"),
         (space(SAMPLES), {"shard": (1, 2)}, "its stop has 9600, this one 4800"),
-        (space(SAMPLES), {"reductions": kept() | {"top": dgz.Top(minimize="tpot")}}, "its reductions has top = .*energy_per_output_token"),
+        (
+            space(SAMPLES),
+            {"reductions": kept() | {"top": dgz.Top(minimize="tpot")}},
+            "its reductions has top = .*energy_per_output_token",
+        ),
     ],
 )
 def test_another_sweep_is_refused_and_says_what_differs(folder, other, options, difference):
-    with pytest.raises(InputError, match=f"{folder}: holds another sweep: {difference}.*; choose another folder, or repeat the same"):
-        dgz.sweep(other, **({"reductions": kept(), "out": folder, "resume": True} | SAMPLE_SWEEP | options))
+    with pytest.raises(
+        InputError,
+        match=f"{folder}: holds another sweep: {difference}.*; choose another folder, or repeat the same",
+    ):
+        dgz.sweep(
+            other,
+            **({"reductions": kept(), "out": folder, "resume": True} | SAMPLE_SWEEP | options),
+        )
 
 
 def test_another_version_is_refused(folder, tmp_path):
@@ -154,7 +177,9 @@ def test_another_version_is_refused(folder, tmp_path):
 
 
 def test_folders_must_be_new_or_resumed(folder, tmp_path):
-    with pytest.raises(InputError, match="holds this sweep already; resume it, or choose another folder"):
+    with pytest.raises(
+        InputError, match="holds this sweep already; resume it, or choose another folder"
+    ):
         dgz.sweep(space(SAMPLES), kept(), out=folder, **SAMPLE_SWEEP)
     with pytest.raises(InputError, match="holds no sweep to go on with; leave --resume out"):
         dgz.sweep(space(SAMPLES), kept(), out=tmp_path / "none", resume=True, **SAMPLE_SWEEP)
@@ -191,7 +216,10 @@ def test_a_full_disk_ends_the_sweep_and_leaves_what_was_saved(whole, tmp_path, m
         return Full(file) if len(writes) == 4 else file
 
     monkeypatch.setattr(Path, "open", opened)
-    with pytest.raises(InputError, match=f"out: .*{CHECKPOINT} cannot be written: No space left on device; .* make room, then resume"):
+    with pytest.raises(
+        InputError,
+        match=f"out: .*{CHECKPOINT} cannot be written: No space left on device; .* make room, then resume",
+    ):
         dgz.sweep(space(SAMPLES), kept(), out=place, **SAMPLE_SWEEP)
     assert sorted(path.name for path in place.iterdir()) == [CHECKPOINT, MANIFEST]
     state = load(place, 4)
@@ -205,7 +233,7 @@ def test_a_file_that_may_not_grow_is_refused(tmp_path):
 import resource, signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
-from diffgenz.sweeping import checkpoint
+from diffgenz.studies.sweep import checkpoint
 import numpy as np
 progress = checkpoint.Progress(np.zeros(3, bool), checkpoint.Outcome(checkpoint.Tally(), ({{"x": np.zeros(2)}},)))
 checkpoint.save(Path({str(tmp_path)!r}), progress)
@@ -229,7 +257,14 @@ def shards(tmp_path_factory):
     """Three shards on disk, the bounds of which cut through batches and samples."""
     place = tmp_path_factory.mktemp("shards")
     for number in (1, 2, 3):
-        dgz.sweep(space(SAMPLES), kept(), out=place / str(number), shard=(number, 3), chunk=1000, batch=256)
+        dgz.sweep(
+            space(SAMPLES),
+            kept(),
+            out=place / str(number),
+            shard=(number, 3),
+            chunk=1000,
+            batch=256,
+        )
     return [place / str(number) for number in (1, 2, 3)]
 
 
@@ -243,8 +278,19 @@ def test_merged_shards_are_the_whole(shards, whole, tmp_path):
 def test_more_shards_than_configurations_merge_too(tmp_path):
     tiny = dgz.Space(space().scenario, {"batch": dgz.values(1, 2)})
     for number in (1, 2, 3):
-        dgz.sweep(tiny, {"top": dgz.Top(minimize="tpot")}, out=tmp_path / str(number), shard=(number, 3), batch=256)
-    merged = dgz.merge(tiny, {"top": dgz.Top(minimize="tpot")}, [tmp_path / str(number) for number in (1, 2, 3)], tmp_path / "all")
+        dgz.sweep(
+            tiny,
+            {"top": dgz.Top(minimize="tpot")},
+            out=tmp_path / str(number),
+            shard=(number, 3),
+            batch=256,
+        )
+    merged = dgz.merge(
+        tiny,
+        {"top": dgz.Top(minimize="tpot")},
+        [tmp_path / str(number) for number in (1, 2, 3)],
+        tmp_path / "all",
+    )
     assert merged.indices("top") == [0, 1]
 
 
@@ -271,12 +317,16 @@ def test_unfinished_and_foreign_shards_are_refused(shards, tmp_path):
     assert state is not None
     state.done[-1] = False
     checkpoint.save(unfinished, state)
-    with pytest.raises(InputError, match=f"merge: the shard in {unfinished} is not finished; resume it first"):
+    with pytest.raises(
+        InputError, match=f"merge: the shard in {unfinished} is not finished; resume it first"
+    ):
         dgz.merge(space(SAMPLES), kept(), [shards[0], unfinished, shards[2]], tmp_path / "all")
     (unfinished / CHECKPOINT).unlink()
     with pytest.raises(InputError, match="is not finished"):
         dgz.merge(space(SAMPLES), kept(), [shards[0], unfinished, shards[2]], tmp_path / "all")
-    with pytest.raises(InputError, match="holds another sweep: its space has seed = '0', this one seed = '3'"):
+    with pytest.raises(
+        InputError, match="holds another sweep: its space has seed = '0', this one seed = '3'"
+    ):
         dgz.merge(space(SAMPLES, seed=3), kept(), shards, tmp_path / "all")
     manifest = read_manifest(unfinished) | {"sharpness": "4.0"}
     (unfinished / MANIFEST).write_text(json.dumps(manifest))

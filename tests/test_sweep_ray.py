@@ -36,9 +36,15 @@ class Deadly(dgz.Top):
 @pytest.fixture(autouse=True)
 def workers(monkeypatch, tmp_path_factory):
     """What workers inherit: where this module is, and a place for compiled programs."""
-    places = (str(Path(__file__).parent), str(Path(dgz.__file__).parents[1]), os.environ.get("PYTHONPATH", ""))
+    places = (
+        str(Path(__file__).parent),
+        str(Path(dgz.__file__).parents[1]),
+        os.environ.get("PYTHONPATH", ""),
+    )
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(places))
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "compiled"))
+    monkeypatch.setenv(
+        "JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "compiled")
+    )
     monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     yield
     ray.shutdown()
@@ -48,12 +54,20 @@ def test_killed_workers_change_nothing(tmp_path):
     (tmp_path / "driver").write_text(str(os.getpid()))
     reductions = kept() | {"deadly": Deadly(minimize="tpot", count=3, folder=str(tmp_path))}
     options = {"chunk": 1200, "batch": 256}
-    found = dgz.sweep(space(400), reductions, out=tmp_path / "sweep", reducer=dgz.on_ray(workers=2, keep=True), **options)
+    found = dgz.sweep(
+        space(400),
+        reductions,
+        out=tmp_path / "sweep",
+        reducer=dgz.on_ray(workers=2, keep=True),
+        **options,
+    )
     assert (tmp_path / "first").exists()
     assert (tmp_path / "second").exists()
     assert_same(found, dgz.sweep(space(400), reductions, batch=256))
     assert ray.is_initialized()
-    with pytest.raises(InputError, match="name: 'tpott' is not known"):  # errors of workers reach the caller
+    with pytest.raises(
+        InputError, match="name: 'tpott' is not known"
+    ):  # errors of workers reach the caller
         dgz.sweep(space(4), {"top": dgz.Top(minimize="tpott")}, reducer=dgz.on_ray(workers=1))
     assert ray.is_initialized()  # it was there before
 
@@ -70,5 +84,8 @@ def test_no_cluster_at_an_address_is_said(monkeypatch):
         raise ConnectionError("refused")
 
     monkeypatch.setattr(ray, "init", refused)  # Ray itself tries for minutes
-    with pytest.raises(InputError, match=r"address: '10.0.0.1:1' is not a Ray cluster \(refused\); start one with `ray start --head`"):
+    with pytest.raises(
+        InputError,
+        match=r"address: '10.0.0.1:1' is not a Ray cluster \(refused\); start one with `ray start --head`",
+    ):
         dgz.sweep(space(4), kept(), reducer=dgz.on_ray("10.0.0.1:1"))

@@ -13,7 +13,7 @@ from sweep_cases import brute_front
 
 import diffgenz as dgz
 from diffgenz import InputError
-from diffgenz.sweeping.pareto import front_of, strongest, unbeaten
+from diffgenz.studies.pareto import front_of, strongest, unbeaten
 
 BATCH = 1024
 
@@ -31,9 +31,18 @@ def reduced(reduction, columns, feasible, levels=None, order=None):
         rows = np.arange(batch * BATCH, (batch + 1) * BATCH)
         there = rows < size
         mine = {name: column[np.minimum(rows, size - 1)] for name, column in columns.items()}
-        keep, summary = screened(reduction, mine, feasible[np.minimum(rows, size - 1)] & there, reduction.threshold(state))
+        keep, summary = screened(
+            reduction,
+            mine,
+            feasible[np.minimum(rows, size - 1)] & there,
+            reduction.threshold(state),
+        )
         kept = np.zeros(0, int) if keep is None else np.flatnonzero(keep)
-        state = reduction.absorb(state, {name: column[kept] for name, column in mine.items()} | {"index": rows[kept]}, summary)
+        state = reduction.absorb(
+            state,
+            {name: column[kept] for name, column in mine.items()} | {"index": rows[kept]},
+            summary,
+        )
     return reduction.settled(state)
 
 
@@ -46,7 +55,11 @@ def cloud(objectives, size=10_000, steps=60, seed=0):
     """Points near a front, with ties and duplicates, and which are feasible."""
     rng = np.random.default_rng(seed)
     directions = np.abs(rng.normal(size=(size, objectives)))
-    raw = directions / np.linalg.norm(directions, axis=1, keepdims=True) * (1 + 0.2 * rng.random((size, 1)))
+    raw = (
+        directions
+        / np.linalg.norm(directions, axis=1, keepdims=True)
+        * (1 + 0.2 * rng.random((size, 1)))
+    )
     return (np.round((raw - 1) * steps) / steps).astype(np.float32), rng.random(size) < 0.8
 
 
@@ -71,7 +84,9 @@ def test_fronts_are_those_of_brute_force(objectives, size):
 
 grids = st.integers(2, 5).flatmap(
     lambda objectives: st.integers(0, 40).flatmap(
-        lambda count: arrays(np.float32, (count, objectives), elements=st.sampled_from([-1.0, 0.0, 0.5, 1.0, 2.0]))
+        lambda count: arrays(
+            np.float32, (count, objectives), elements=st.sampled_from([-1.0, 0.0, 0.5, 1.0, 2.0])
+        )
     )
 )
 
@@ -106,7 +121,13 @@ def test_strong_points_dismiss_only_what_is_beaten(points, cut):
     assert strong.shape == (16, points.shape[1])
     padded = np.pad(points, ((0, 40 - len(points)), (0, 0)))  # one shape, one program
     alive = np.asarray(dismissing(padded, strong))[: len(points)]
-    lost = np.asarray([any((other <= point).all() and (other < point).any() for other in front.points) for point in points], bool)
+    lost = np.asarray(
+        [
+            any((other <= point).all() and (other < point).any() for other in front.points)
+            for point in points
+        ],
+        bool,
+    )
     assert not (~alive & ~lost).any()
 
 
@@ -122,16 +143,29 @@ def test_an_overflow_is_counted_and_what_is_kept_lies_on_the_front():
     columns = {"a": line, "b": 1 - line}  # every point is on the front
     state = reduced(dgz.Pareto(minimize=("a", "b"), capacity=120), columns, np.ones(500, bool))
     assert (len(state["indices"]), int(state["overflow"])) == (120, 380)
-    assert reduced(dgz.Pareto(minimize=("a", "b"), capacity=500), columns, np.ones(500, bool))["overflow"] == 0
-    merged = dgz.Pareto(minimize=("a", "b"), capacity=120).merge(state, reduced(dgz.Pareto(minimize=("a", "b")), columns, line > 0.9))
+    assert (
+        reduced(dgz.Pareto(minimize=("a", "b"), capacity=500), columns, np.ones(500, bool))[
+            "overflow"
+        ]
+        == 0
+    )
+    merged = dgz.Pareto(minimize=("a", "b"), capacity=120).merge(
+        state, reduced(dgz.Pareto(minimize=("a", "b")), columns, line > 0.9)
+    )
     assert len(merged["indices"]) == 120
     assert merged["overflow"] > 380
 
 
 def test_an_empty_front_stays_empty():
     for objectives in (2, 3, 4):
-        assert len(front_of(np.zeros(0, np.int64), np.zeros((0, objectives), np.float32)).indices) == 0
-    state = reduced(dgz.Pareto(minimize=("a", "b")), {"a": np.ones(10, np.float32), "b": np.ones(10, np.float32)}, np.zeros(10, bool))
+        assert (
+            len(front_of(np.zeros(0, np.int64), np.zeros((0, objectives), np.float32)).indices) == 0
+        )
+    state = reduced(
+        dgz.Pareto(minimize=("a", "b")),
+        {"a": np.ones(10, np.float32), "b": np.ones(10, np.float32)},
+        np.zeros(10, bool),
+    )
     assert len(state["indices"]) == 0
 
 
@@ -144,7 +178,10 @@ def test_top_is_a_stable_sort(count, maximize):
     points, feasible = cloud(2, steps=20)
     values = points[:, 0]
     top = dgz.Top(**{"maximize" if maximize else "minimize": "x"}, count=count)
-    order = sorted(np.flatnonzero(feasible), key=lambda index: (-values[index] if maximize else values[index], index))[:count]
+    order = sorted(
+        np.flatnonzero(feasible),
+        key=lambda index: (-values[index] if maximize else values[index], index),
+    )[:count]
     for batches in (None, range(9, -1, -1)):
         assert reduced(top, {"x": values}, feasible, order=batches)["indices"].tolist() == order
 
@@ -156,16 +193,26 @@ def test_best_is_the_first_best_of_each_cell(maximize):
     rows, columns = rng.integers(0, 5, 10_000), rng.integers(0, 3, 10_000)
     feasible &= ~((rows == 4) & (columns == 1))  # a cell in which nothing is feasible
     best = dgz.Best(by=("a", "b"), **{"maximize" if maximize else "minimize": "x"})
-    table = {"x": points[:, 0], "level of a": rows.astype(np.float32), "level of b": columns.astype(np.float32)}
+    table = {
+        "x": points[:, 0],
+        "level of a": rows.astype(np.float32),
+        "level of b": columns.astype(np.float32),
+    }
     expected = np.full((5, 3), -1)
     for cell in itertools.product(range(5), range(3)):
         mine = np.flatnonzero(feasible & (rows == cell[0]) & (columns == cell[1]))
         if len(mine):
-            expected[cell] = min(mine, key=lambda index: (-points[index, 0] if maximize else points[index, 0], index))
+            expected[cell] = min(
+                mine, key=lambda index: (-points[index, 0] if maximize else points[index, 0], index)
+            )
     for batches in (None, range(9, -1, -1)):
         state = reduced(best, table, feasible, {"a": 5, "b": 3}, batches)
         np.testing.assert_array_equal(state["indices"], expected)
-    again = best.absorb(state, {name: column[:0] for name, column in table.items()} | {"index": np.zeros(0, int)}, None)
+    again = best.absorb(
+        state,
+        {name: column[:0] for name, column in table.items()} | {"index": np.zeros(0, int)},
+        None,
+    )
     assert again is state
 
 
@@ -181,7 +228,11 @@ def test_histograms_count_everything_once(logarithmic):
     edges = np.asarray([0.25, 0.5, 1, 2, 4] if logarithmic else [0.25, 1.1875, 2.125, 3.0625, 4])
     np.testing.assert_allclose(histogram.edges, edges)
     mine = values[feasible]
-    expected = [(mine < 0.25).sum(), *(((mine >= a) & (mine < b)).sum() for a, b in itertools.pairwise(edges)), (mine >= 4).sum()]
+    expected = [
+        (mine < 0.25).sum(),
+        *(((mine >= a) & (mine < b)).sum() for a, b in itertools.pairwise(edges)),
+        (mine >= 4).sum(),
+    ]
     assert counts.tolist() == expected
     assert counts.sum() == feasible.sum()
 
@@ -189,9 +240,16 @@ def test_histograms_count_everything_once(logarithmic):
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=4), st.randoms(use_true_random=False))
 def test_states_merge_like_their_ranges(sizes, rng):
     total = sum(sizes)
-    columns = {name: np.asarray([rng.choice([0.0, 1.0, 2.0]) for _ in range(total)], np.float32) for name in ("x", "y")}
+    columns = {
+        name: np.asarray([rng.choice([0.0, 1.0, 2.0]) for _ in range(total)], np.float32)
+        for name in ("x", "y")
+    }
     columns["level of a"] = np.asarray([rng.choice([0.0, 1.0]) for _ in range(total)], np.float32)
-    kinds = [dgz.Pareto(minimize=("x",), maximize=("y",)), dgz.Top(maximize="x", count=3), dgz.Best(by=("a",), minimize="x")]
+    kinds = [
+        dgz.Pareto(minimize=("x",), maximize=("y",)),
+        dgz.Top(maximize="x", count=3),
+        dgz.Best(by=("a",), minimize="x"),
+    ]
     for kind in kinds:
 
         def state(numbers, kind=kind):
@@ -216,17 +274,35 @@ def test_states_merge_like_their_ranges(sizes, rng):
     ("build", "message"),
     [
         (lambda: dgz.Pareto(minimize=("a",)), "pareto: 1 objectives are not possible; give 2 to 5"),
-        (lambda: dgz.Pareto(minimize=tuple("abc"), maximize=tuple("def")), "pareto: 6 objectives are not possible; give 2 to 5"),
-        (lambda: dgz.Pareto(minimize=("a", "b"), capacity=0), "pareto: a capacity of 0 is not allowed; it must be at least 1"),
+        (
+            lambda: dgz.Pareto(minimize=tuple("abc"), maximize=tuple("def")),
+            "pareto: 6 objectives are not possible; give 2 to 5",
+        ),
+        (
+            lambda: dgz.Pareto(minimize=("a", "b"), capacity=0),
+            "pareto: a capacity of 0 is not allowed; it must be at least 1",
+        ),
         (lambda: dgz.Pareto(minimize=("a", "b +")), "expression: 'b +' cannot be read"),
         (lambda: dgz.Top(), "top: give either minimize or maximize"),
         (lambda: dgz.Top(minimize="a", maximize="b"), "top: give either minimize or maximize"),
-        (lambda: dgz.Top(minimize="a", count=0), "top: a count of 0 is not allowed; it must be at least 1"),
+        (
+            lambda: dgz.Top(minimize="a", count=0),
+            "top: a count of 0 is not allowed; it must be at least 1",
+        ),
         (lambda: dgz.Best(by=("a",)), "best: give either minimize or maximize"),
-        (lambda: dgz.Best(by=(), minimize="a"), "best: a map by no axes is not possible; name each axis once"),
+        (
+            lambda: dgz.Best(by=(), minimize="a"),
+            "best: a map by no axes is not possible; name each axis once",
+        ),
         (lambda: dgz.Best(by=("a", "a"), minimize="a"), "best: a map by a, a is not possible"),
-        (lambda: dgz.Best(by=("a",), minimize="x").start({"b": 3}), "best by: 'a' is not known; known are b"),
-        (lambda: dgz.Best(by=("a", "b"), minimize="x").start({"a": 2**13, "b": 2**12}), "best: a map of 8192 x 4096 cells is too large; use fewer"),
+        (
+            lambda: dgz.Best(by=("a",), minimize="x").start({"b": 3}),
+            "best by: 'a' is not known; known are b",
+        ),
+        (
+            lambda: dgz.Best(by=("a", "b"), minimize="x").start({"a": 2**13, "b": 2**12}),
+            "best: a map of 8192 x 4096 cells is too large; use fewer",
+        ),
         (lambda: dgz.Histogram("a", 2, 1), "histogram: 100 bins from 2 to 1 are not possible"),
         (lambda: dgz.Histogram("a", 0, 1, logarithmic=True), "above 0 if logarithmic"),
         (lambda: dgz.Histogram("a", 0, np.inf), "finite bounds"),

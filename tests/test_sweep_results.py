@@ -8,24 +8,47 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 from support import CHIP, NODE, make_cluster
-from sweep_cases import assert_same, axes, brute_front, finished, kept, python, result, scenario, space
+from sweep_cases import (
+    assert_same,
+    axes,
+    brute_front,
+    finished,
+    kept,
+    python,
+    result,
+    scenario,
+    space,
+)
 
 import diffgenz as dgz
 from diffgenz import InputError
-from diffgenz.encoding import check_images
-from diffgenz.hardware import Accelerator, Level, Platform
-from diffgenz.inference import check_layout
-from diffgenz.serving_options import check_serving
-from diffgenz.sweeping import program
-from diffgenz.sweeping.scenario import is_legal, scenario_metrics
+from diffgenz.hardware.platform import Accelerator, Level, Platform
+from diffgenz.inference.encoding import check_images
+from diffgenz.inference.estimate import check_layout
+from diffgenz.scenario.scenario import is_legal, scenario_metrics
+from diffgenz.scenario.serving_options import check_serving
+from diffgenz.studies.sweep import program
 
 OPTIONS = {
     "derived": {"idle_power": "20 * sqrt(peak_flops[bf16] / 1e14)"},
-    "quantities": {"power": "idle_power + memory_bandwidth / 1e11", "odd": "log(batch - 1)", "per_watt": "throughput / power"},
+    "quantities": {
+        "power": "idle_power + memory_bandwidth / 1e11",
+        "odd": "log(batch - 1)",
+        "per_watt": "throughput / power",
+    },
     "constraints": ("fits", "tpot <= 0.004 or batch > 1", "power < 150"),
 }
 GOALS = ("tpot", "-throughput", "power", "memory.total", "ttft")
-COLUMNS = (*GOALS, "memory_bandwidth", "batch", "plan.tensor", "energy_per_output_token", "per_watt", "fits", "peak_flops[bf16]")
+COLUMNS = (
+    *GOALS,
+    "memory_bandwidth",
+    "batch",
+    "plan.tensor",
+    "energy_per_output_token",
+    "per_watt",
+    "fits",
+    "peak_flops[bf16]",
+)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +58,9 @@ def swept(tmp_path_factory):
     reductions = {f"front{count}": dgz.Pareto(minimize=GOALS[:count]) for count in (2, 3, 4, 5)}
     reductions |= {
         "top": dgz.Top(maximize="per_watt", count=50),
-        "best": dgz.Best(by=("memory_bandwidth", "plan.tensor"), minimize="energy_per_output_token"),
+        "best": dgz.Best(
+            by=("memory_bandwidth", "plan.tensor"), minimize="energy_per_output_token"
+        ),
         "spread": dgz.Histogram("tpot", 5e-4, 3e-3, bins=30),
         "rows": dgz.Rows(of=COLUMNS, choices=("batch",)),
     }
@@ -61,10 +86,15 @@ def test_constraints_hold_and_nothing_else_is_left_out(swept):
     assert (rows["power"] < 150).all()
     assert ((rows["tpot"] <= 0.004) | (rows["batch"] > 1)).all()
     columns = findings.space.coordinates(range(10_080))
-    power = 20 * np.sqrt(np.asarray(columns["peak_flops[bf16]"]) / 1e14) + np.asarray(columns["memory_bandwidth"]) / 1e11
+    power = (
+        20 * np.sqrt(np.asarray(columns["peak_flops[bf16]"]) / 1e14)
+        + np.asarray(columns["memory_bandwidth"]) / 1e11
+    )
     small = np.asarray(columns["plan.tensor"]) < 16
     clear = small & (np.abs(power - 150) > 1e-3)
-    expected = set(np.flatnonzero(clear & (power < 150)))  # this model fits, and is fast enough, everywhere
+    expected = set(
+        np.flatnonzero(clear & (power < 150))
+    )  # this model fits, and is fast enough, everywhere
     assert expected == set(rows["index"]) & set(np.flatnonzero(clear))
 
 
@@ -72,7 +102,10 @@ def test_constraints_hold_and_nothing_else_is_left_out(swept):
 def test_fronts_equal_brute_force(swept, objectives):
     findings, rows = swept
     points = np.stack([rows[goal] for goal in GOALS[:objectives]], 1)
-    assert sorted(findings.indices(f"front{objectives}")) == rows["index"][brute_front(points)].tolist()
+    assert (
+        sorted(findings.indices(f"front{objectives}"))
+        == rows["index"][brute_front(points)].tolist()
+    )
     assert findings.overflow(f"front{objectives}") == 0
 
 
@@ -80,20 +113,33 @@ def test_top_best_and_histogram_equal_brute_force(swept):
     findings, rows = swept
     order = np.lexsort((rows["index"], -rows["per_watt"]))[:50]
     assert findings.indices("top") == rows["index"][order].tolist()
-    bandwidths, ranks = findings.space.level_values("memory_bandwidth"), findings.space.level_values("plan.tensor")
+    bandwidths, ranks = (
+        findings.space.level_values("memory_bandwidth"),
+        findings.space.level_values("plan.tensor"),
+    )
     indices = findings.state("best")["indices"]
-    for cell, (bandwidth, rank) in zip(np.ndindex(4, 3), itertools.product(bandwidths, ranks), strict=True):
-        mine = np.flatnonzero((rows["memory_bandwidth"] == np.float32(bandwidth)) & (rows["plan.tensor"] == rank))
+    for cell, (bandwidth, rank) in zip(
+        np.ndindex(4, 3), itertools.product(bandwidths, ranks), strict=True
+    ):
+        mine = np.flatnonzero(
+            (rows["memory_bandwidth"] == np.float32(bandwidth)) & (rows["plan.tensor"] == rank)
+        )
         if len(mine):
-            assert indices[cell] == rows["index"][mine[rows["energy_per_output_token"][mine].argmin()]]
+            assert (
+                indices[cell] == rows["index"][mine[rows["energy_per_output_token"][mine].argmin()]]
+            )
             assert findings.map("best")[cell] == rows["energy_per_output_token"][mine].min()
         else:
             assert indices[cell] == -1
             assert np.isnan(findings.map("best")[cell])
     edges, counts = findings.counts("spread")
     bounds = np.concatenate([[-np.inf], edges.astype(np.float32), [np.inf]])
-    assert counts.tolist() == [((rows["tpot"] >= a) & (rows["tpot"] < b)).sum() for a, b in itertools.pairwise(bounds)]
-    assert findings.quantile("spread", 0.5) == pytest.approx(np.median(rows["tpot"]), abs=edges[1] - edges[0])
+    assert counts.tolist() == [
+        ((rows["tpot"] >= a) & (rows["tpot"] < b)).sum() for a, b in itertools.pairwise(bounds)
+    ]
+    assert findings.quantile("spread", 0.5) == pytest.approx(
+        np.median(rows["tpot"]), abs=edges[1] - edges[0]
+    )
 
 
 def test_rows_are_single_estimates(swept):
@@ -101,8 +147,13 @@ def test_rows_are_single_estimates(swept):
     for place in np.linspace(0, len(rows["index"]) - 1, 12).astype(int):
         built = findings.space.configuration(int(rows["index"][place]))
         served = built.served[0]
-        single = dgz.estimate(served.model, built.platform, served.workload, served.plan, served.precision)
-        power = float(built.platform.accelerator.idle_power) + float(built.platform.accelerator.memory_bandwidth) / 1e11
+        single = dgz.estimate(
+            served.model, built.platform, served.workload, served.plan, served.precision
+        )
+        power = (
+            float(built.platform.accelerator.idle_power)
+            + float(built.platform.accelerator.memory_bandwidth) / 1e11
+        )
         expected = (single.tpot, -single.throughput, power, single.memory.total, single.ttft)
         for name, value in zip(GOALS, expected, strict=True):
             assert rows[name][place] == pytest.approx(float(value), rel=2e-6), name
@@ -132,15 +183,24 @@ def test_a_small_sweep_equals_brute_force_over_single_estimates():
         built = small.configuration(index)
         served = built.served[0]
         try:
-            figures[index] = dgz.estimate(served.model, built.platform, served.workload, served.plan), built
+            figures[index] = (
+                dgz.estimate(served.model, built.platform, served.workload, served.plan),
+                built,
+            )
         except InputError:
             illegal += 1
     assert findings.tally == (small.size, small.size - illegal, 0, small.size - illegal)
     numbers = np.asarray(list(figures))
     energy = np.asarray([float(single.energy_per_output_token) for single, _ in figures.values()])
     assert findings.indices("top") == numbers[energy.argsort(kind="stable")[:7]].tolist()
-    trio = [[single.tpot, built.platform.accelerator.memory_bandwidth, -single.throughput] for single, built in figures.values()]
-    assert sorted(findings.indices("front")) == numbers[brute_front(np.asarray(trio, np.float32))].tolist()
+    trio = [
+        [single.tpot, built.platform.accelerator.memory_bandwidth, -single.throughput]
+        for single, built in figures.values()
+    ]
+    assert (
+        sorted(findings.indices("front"))
+        == numbers[brute_front(np.asarray(trio, np.float32))].tolist()
+    )
 
 
 def test_the_result_does_not_depend_on_batches_and_chunks():
@@ -149,11 +209,16 @@ def test_the_result_does_not_depend_on_batches_and_chunks():
 
 
 def test_what_is_not_finite_is_counted_apart():
-    reductions = {"front": dgz.Pareto(minimize=("odd", "tpot")), "spread": dgz.Histogram("odd", 0, 10)}
+    reductions = {
+        "front": dgz.Pareto(minimize=("odd", "tpot")),
+        "spread": dgz.Histogram("odd", 0, 10),
+    }
     findings = dgz.sweep(space(8, **OPTIONS | {"constraints": ("fits",)}), reductions, batch=64)
     assert findings.tally == (192, 128, 64, 64)  # log(0) at batch 1
     assert findings.counts("spread")[1].sum() == 64
-    assert findings.space.coordinates(findings.indices("front"))["batch"] == [64] * len(findings.indices("front"))
+    assert findings.space.coordinates(findings.indices("front"))["batch"] == [64] * len(
+        findings.indices("front")
+    )
 
 
 # Legality
@@ -186,7 +251,9 @@ def test_legal_is_what_records_and_estimate_accept(tmp_path):
             "accelerators": dgz.values(8, 64, 2048),
             "network[0].size": dgz.values(8, 2000),
         },
-        derived={"plan.data": "accelerators / (4 * plan.tensor)"},  # not always whole, or at least 1
+        derived={
+            "plan.data": "accelerators / (4 * plan.tensor)"
+        },  # not always whole, or at least 1
         constraints=(),
     )
     findings = dgz.sweep(grid, {"rows": dgz.Rows(of=("plan.tensor",))}, out=tmp_path, batch=256)
@@ -198,7 +265,9 @@ def test_legal_is_what_records_and_estimate_accept(tmp_path):
 
 def test_legal_knows_dense_models_drafts_and_images():
     base = scenario()
-    drafted = dgz.Serving(speculation=dgz.Speculation(4, 0.7, dgz.Draft(base.served[0].model, tensor=2)))
+    drafted = dgz.Serving(
+        speculation=dgz.Speculation(4, 0.7, dgz.Draft(base.served[0].model, tensor=2))
+    )
     served = base.served[0].replace(serving=drafted)
     grid = dgz.Space(
         base.replace(served=(served,)),
@@ -211,7 +280,9 @@ def test_legal_knows_dense_models_drafts_and_images():
     )
 
     def legal(numbers):
-        built = program.with_leaves(base.replace(served=(served,)), dict(zip(grid.paths, numbers, strict=True)))
+        built = program.with_leaves(
+            base.replace(served=(served,)), dict(zip(grid.paths, numbers, strict=True))
+        )
         return is_legal(built)
 
     found = np.flatnonzero(jax.jit(jax.vmap(legal))(grid.numbers(range(grid.size))))
@@ -226,18 +297,37 @@ def test_options_of_different_structure_are_compiled_apart_and_ranked_together()
     flat = Platform(Accelerator(**CHIP | {"name": "flat", "price": 2e-3}), (Level(**NODE),), 8)
     both = dgz.Space(
         scenario(),
-        {"platform": dgz.choice({"cluster": make_cluster(8), "flat": flat}), "batch": dgz.integers(1, 5), "memory_bandwidth": dgz.values(2e12, 3e12)},
+        {
+            "platform": dgz.choice({"cluster": make_cluster(8), "flat": flat}),
+            "batch": dgz.integers(1, 5),
+            "memory_bandwidth": dgz.values(2e12, 3e12),
+        },
     )
     assert (both.variant_count, both.size) == (2, 20)
     cost = "cost_per_million_output_tokens"
-    findings = dgz.sweep(both, {"top": dgz.Top(minimize=cost, count=20), "best": dgz.Best(by=("platform",), minimize=cost)}, batch=64)
+    findings = dgz.sweep(
+        both,
+        {
+            "top": dgz.Top(minimize=cost, count=20),
+            "best": dgz.Best(by=("platform",), minimize=cost),
+        },
+        batch=64,
+    )
     singles = []
     for index in range(20):
         built = both.configuration(index)
         served = built.served[0]
-        singles.append(float(dgz.estimate(served.model, built.platform, served.workload, served.plan).cost_per_million_output_tokens))
+        singles.append(
+            float(
+                dgz.estimate(
+                    served.model, built.platform, served.workload, served.plan
+                ).cost_per_million_output_tokens
+            )
+        )
     assert findings.indices("top") == np.argsort(singles, kind="stable").tolist()
-    assert findings.map("best").tolist() == pytest.approx([min(singles[:10]), min(singles[10:])], rel=1e-6)
+    assert findings.map("best").tolist() == pytest.approx(
+        [min(singles[:10]), min(singles[10:])], rel=1e-6
+    )
     assert findings.map("best", "batch").tolist() == [5, 5]
 
 
@@ -245,15 +335,25 @@ def test_metrics_of_a_mix():
     base = scenario()
     one, other = base.served[0], base.served[0].replace(workload=dgz.Workload(16, 100, 30), share=3)
     mixed = scenario_metrics(base.replace(served=(one, other)))
-    a, b = (dgz.estimate(part.model, base.platform, part.workload, part.plan) for part in (one, other))
+    a, b = (
+        dgz.estimate(part.model, base.platform, part.workload, part.plan) for part in (one, other)
+    )
     assert float(mixed["ttft"]) == pytest.approx(max(float(a.ttft), float(b.ttft)))
     assert float(mixed["tpot"]) == pytest.approx(max(float(a.tpot), float(b.tpot)))
-    assert float(mixed["memory.total"]) == pytest.approx(max(float(a.memory.total), float(b.memory.total)))
-    assert float(mixed["tokens_per_second_per_user"]) == pytest.approx(1 / max(float(a.tpot), float(b.tpot)))
-    assert float(mixed["energy_per_output_token"]) == pytest.approx(0.25 * float(a.energy_per_output_token) + 0.75 * float(b.energy_per_output_token))
+    assert float(mixed["memory.total"]) == pytest.approx(
+        max(float(a.memory.total), float(b.memory.total))
+    )
+    assert float(mixed["tokens_per_second_per_user"]) == pytest.approx(
+        1 / max(float(a.tpot), float(b.tpot))
+    )
+    assert float(mixed["energy_per_output_token"]) == pytest.approx(
+        0.25 * float(a.energy_per_output_token) + 0.75 * float(b.energy_per_output_token)
+    )
     seconds = 100 / float(a.throughput) + 300 / float(b.throughput)  # of 400 output tokens
     assert float(mixed["throughput"]) == pytest.approx(400 / seconds)
-    costs = 0.25 * float(a.cost_per_million_output_tokens) + 0.75 * float(b.cost_per_million_output_tokens)
+    costs = 0.25 * float(a.cost_per_million_output_tokens) + 0.75 * float(
+        b.cost_per_million_output_tokens
+    )
     assert float(mixed["cost_per_million_output_tokens"]) == pytest.approx(costs)
     assert float(mixed["tpot[1]"]) == pytest.approx(float(b.tpot))
 
@@ -265,7 +365,11 @@ def test_another_space_of_the_same_structure_compiles_nothing():
     programs = (program._decode, program._estimate, program._screen)
     dgz.sweep(space(), kept(), batch=512)
     compiled = [each._cache_size() for each in programs]
-    other = axes() | {"memory_bandwidth": dgz.linear(2e12, 3e12, 3), "batch": dgz.values(3, 5), "peak_flops[bf16]": dgz.log_uniform(1e15, 3e15)}
+    other = axes() | {
+        "memory_bandwidth": dgz.linear(2e12, 3e12, 3),
+        "batch": dgz.values(3, 5),
+        "peak_flops[bf16]": dgz.log_uniform(1e15, 3e15),
+    }
     slower = scenario().replace(platform=make_cluster(16))
     findings = dgz.sweep(dgz.Space(slower, other, samples=55, seed=9), kept(), batch=512)
     assert findings.tally.tried == 18 * 55
@@ -278,10 +382,14 @@ import json, jax
 found = {name: array.tolist() for name, array in result(dgz.sweep(space(300), kept(), batch=500)).items()}
 print(json.dumps({"devices": jax.local_device_count(), "found": found}))
 """
-    four = json.loads(finished(python(code, flags="--xla_force_host_platform_device_count=4")).splitlines()[-1])
+    four = json.loads(
+        finished(python(code, flags="--xla_force_host_platform_device_count=4")).splitlines()[-1]
+    )
     assert four["devices"] == 4
     for name, array in result(dgz.sweep(space(300), kept(), batch=4096)).items():
-        np.testing.assert_array_equal(np.asarray(four["found"][name], array.dtype), array, err_msg=name)
+        np.testing.assert_array_equal(
+            np.asarray(four["found"][name], array.dtype), array, err_msg=name
+        )
 
 
 def test_memory_does_not_grow_with_the_number_of_configurations():
@@ -307,10 +415,22 @@ for samples in (3000, 12_000, 48_000):
         ({"shard": (3, 2)}, "shard: 3 of 2 is not possible; number them from 1 to 2"),
         ({"sharpness": 3.0}, "sharpness: 3.0 is not available"),
         ({"reductions": {}}, "reductions: none; say what to keep"),
-        ({"reductions": {"top": dgz.Top(minimize="tpott")}}, "name: 'tpott' is not known; did you mean .*tpot"),
-        ({"reductions": {"top": dgz.Top(minimize="latency")}}, "'latency' is the end of several names"),
-        ({"reductions": {"best": dgz.Best(by=("peak_flops[bf16]",), minimize="tpot")}}, "best by: 'peak_flops.*' is not known; known are"),
-        ({"reductions": {"rows": dgz.Rows(of=("tpot",))}}, "rows: they are written to a folder; give out"),
+        (
+            {"reductions": {"top": dgz.Top(minimize="tpott")}},
+            "name: 'tpott' is not known; did you mean .*tpot",
+        ),
+        (
+            {"reductions": {"top": dgz.Top(minimize="latency")}},
+            "'latency' is the end of several names",
+        ),
+        (
+            {"reductions": {"best": dgz.Best(by=("peak_flops[bf16]",), minimize="tpot")}},
+            "best by: 'peak_flops.*' is not known; known are",
+        ),
+        (
+            {"reductions": {"rows": dgz.Rows(of=("tpot",))}},
+            "rows: they are written to a folder; give out",
+        ),
     ],
 )
 def test_bad_sweeps_are_refused(options, message):
@@ -326,7 +446,10 @@ def test_bad_sweeps_are_refused(options, message):
         (lambda found: found.counts("top"), "reduction: 'top' is not a histogram"),
         (lambda found: found.map("top"), "reduction: 'top' is not a map"),
         (lambda found: found.map("best", "colour"), "axis: 'colour' is not known"),
-        (lambda found: found.quantile("spread", 2.0), "share: 2 is not allowed; it must be between 0 and 1"),
+        (
+            lambda found: found.quantile("spread", 2.0),
+            "share: 2 is not allowed; it must be between 0 and 1",
+        ),
         (lambda found: found.to_xarray("top"), "reduction: 'top' is not a map"),
         (lambda found: found.to_xarray("tap"), "reduction: 'tap' is not"),
     ],

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diffgenz.errors import InputError
-from diffgenz.units import parse, show
+from diffgenz.core.errors import InputError
+from diffgenz.core.units import parse, show
 
 
 @pytest.mark.parametrize(

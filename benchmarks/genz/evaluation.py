@@ -13,13 +13,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffgenz.collectives import Group, Link
-from diffgenz.hardware import Accelerator, Level
-from diffgenz.operators import Kind, Operator
-from diffgenz.precision import Precision
-from diffgenz.roofline import Rates, operators_time
-from diffgenz.smooth import HARD, Scalar
-from diffgenz.topology import Ranks, Schedule, Topology, ring
+from diffgenz.core.smooth import HARD, Scalar
+from diffgenz.hardware.platform import Accelerator, Level
+from diffgenz.hardware.topology import Ranks, Schedule, Topology, ring
+from diffgenz.inference.timing.collectives import Group, Link
+from diffgenz.inference.timing.roofline import Rates, operators_time
+from diffgenz.operators.operator import Kind, Operator
+from diffgenz.operators.precision import Precision
 from genz.graph import ATTENTION_LAWS, Entry, Graph, Holds, Kernel, Law, Message, Pattern
 from genz.system import System
 
@@ -79,17 +79,31 @@ def measure(graphs: Sequence[Graph]) -> Measured:
     owner = np.repeat(np.arange(len(graphs)), [len(graph.entries) for graph in graphs])
     at = np.array([i for i, entry in enumerate(entries) if isinstance(entry, Kernel)], dtype=int)
     kernels = [entry for entry in entries if isinstance(entry, Kernel)]
-    held_size = np.array([_held_size(kernel, graphs[i].system) for kernel, i in zip(kernels, owner[at], strict=True)])
+    held_size = np.array(
+        [_held_size(kernel, graphs[i].system) for kernel, i in zip(kernels, owner[at], strict=True)]
+    )
     with jax.enable_x64(True):
         operators = _operators(kernels, _per_entry(graphs, owner[at], "element_size"), held_size)
-        moved = [np.asarray(column) for column in _moved(operators)] if kernels else [np.zeros(0)] * 3
-    return Measured(graphs, entries, owner, at, operators, held_size, _footprints(len(graphs), kernels, owner[at], *moved))
+        moved = (
+            [np.asarray(column) for column in _moved(operators)] if kernels else [np.zeros(0)] * 3
+        )
+    return Measured(
+        graphs,
+        entries,
+        owner,
+        at,
+        operators,
+        held_size,
+        _footprints(len(graphs), kernels, owner[at], *moved),
+    )
 
 
 def run(measured: Measured, bandwidths: Sequence[float]) -> list[Timing]:
     """Time all entries, each graph with its off-chip bandwidth in B/s."""
     graphs, entries, owner = measured.graphs, measured.entries, measured.owner
-    compute, memory, communication, ideal_compute, ideal_memory = (np.zeros(len(entries)) for _ in range(5))
+    compute, memory, communication, ideal_compute, ideal_memory = (
+        np.zeros(len(entries)) for _ in range(5)
+    )
     total = np.zeros(len(entries))
     with jax.enable_x64(True):
         at = measured.kernels
@@ -97,19 +111,39 @@ def run(measured: Measured, bandwidths: Sequence[float]) -> list[Timing]:
             machine = _Machine(
                 _per_entry(graphs, owner[at], "peak_flops"),
                 np.asarray(bandwidths, float)[owner[at]],
-                *(_per_entry(graphs, owner[at], field) for field in ("on_chip_bandwidth", "compute_efficiency", "memory_efficiency")),
+                *(
+                    _per_entry(graphs, owner[at], field)
+                    for field in ("on_chip_bandwidth", "compute_efficiency", "memory_efficiency")
+                ),
             )
-            on_chip = tuple(np.array([getattr(entries[i].on_chip, tensor) for i in at]) for tensor in ("inputs", "held", "outputs"))
+            on_chip = tuple(
+                np.array([getattr(entries[i].on_chip, tensor) for i in at])
+                for tensor in ("inputs", "held", "outputs")
+            )
             plain = _per_entry(graphs, owner[at], "element_size") / measured.held_size
             columns = (compute, memory, total, ideal_compute, ideal_memory)
-            for column, values in zip(columns, _kernel_times(measured.operators, on_chip, machine, plain), strict=True):
+            for column, values in zip(
+                columns, _kernel_times(measured.operators, on_chip, machine, plain), strict=True
+            ):
                 column[at] = values
         for pattern in Pattern:
-            at = np.array([i for i, entry in enumerate(entries) if isinstance(entry, Message) and entry.pattern is pattern], dtype=int)
+            at = np.array(
+                [
+                    i
+                    for i, entry in enumerate(entries)
+                    if isinstance(entry, Message) and entry.pattern is pattern
+                ],
+                dtype=int,
+            )
             if len(at):
                 nodes = np.array([float(entries[i].nodes) for i in at])
-                volume = np.array([float(entries[i].elements) for i in at]) * _per_entry(graphs, owner[at], "element_size")
-                links = (_per_entry(graphs, owner[at], field) for field in ("link_bandwidth", "link_latency", "comm_efficiency"))
+                volume = np.array([float(entries[i].elements) for i in at]) * _per_entry(
+                    graphs, owner[at], "element_size"
+                )
+                links = (
+                    _per_entry(graphs, owner[at], field)
+                    for field in ("link_bandwidth", "link_latency", "comm_efficiency")
+                )
                 communication[at] = total[at] = _collective_times(pattern)(nodes, volume, *links)
     repeats = np.array([float(entry.repeats) for entry in entries])
     columns = (compute, memory, communication, total, ideal_compute, ideal_memory, repeats)
@@ -128,7 +162,9 @@ class _Machine(NamedTuple):
 
 @jax.jit
 @jax.vmap
-def _kernel_times(op: Operator, on_chip: tuple[Scalar, Scalar, Scalar], machine: _Machine, plain: Scalar) -> tuple[Scalar, ...]:
+def _kernel_times(
+    op: Operator, on_chip: tuple[Scalar, Scalar, Scalar], machine: _Machine, plain: Scalar
+) -> tuple[Scalar, ...]:
     """Compute, memory, total, ideal compute and ideal memory time of one kernel. `plain`: uncompressed over held size of W.
 
     On-chip tensors count as fewer bytes, by the ratio of bandwidths: the library's roofline has one memory.
@@ -144,7 +180,9 @@ def _kernel_times(op: Operator, on_chip: tuple[Scalar, Scalar, Scalar], machine:
     rates = Rates.of(accelerator, Precision("bf16"))
     discount = machine.memory_bandwidth / machine.on_chip_bandwidth
     inputs, held, outputs = (jnp.where(on, discount, 1.0) for on in on_chip)
-    charged = dataclasses.replace(op, inputs=op.inputs * inputs, weights=op.weights * held, outputs=op.outputs * outputs)
+    charged = dataclasses.replace(
+        op, inputs=op.inputs * inputs, weights=op.weights * held, outputs=op.outputs * outputs
+    )
     compute = charged.flops * rates.per_flop(charged.kind)
     memory = charged.traffic * rates.memory
     total = operators_time((charged,), rates, HARD)
@@ -171,7 +209,9 @@ class Ring(Topology):
 def _collective_times(pattern: Pattern) -> Any:
     @jax.jit
     @jax.vmap
-    def times(nodes: Scalar, volume: Scalar, bandwidth: Scalar, latency: Scalar, efficiency: Scalar) -> Scalar:
+    def times(
+        nodes: Scalar, volume: Scalar, bandwidth: Scalar, latency: Scalar, efficiency: Scalar
+    ) -> Scalar:
         link = Link.of(Level("ring", Ring(), nodes, bandwidth, latency))
         group = Group.of(nodes, (link,))
         if pattern is Pattern.PASS:
@@ -196,12 +236,20 @@ def _operators(kernels: Sequence[Kernel], size: Column, held_size: Column) -> Op
         alike.setdefault((kernel.law, tuple(kernel.extents)), []).append(i)
     parts = []
     for (law, letters), at in alike.items():
-        extents = {letter: np.array([float(kernels[i].extents[letter]) for i in at]) for letter in letters}
+        extents = {
+            letter: np.array([float(kernels[i].extents[letter]) for i in at]) for letter in letters
+        }
         parts.append(_batched(law)(extents, size[at], held_size[at]))
-    order = np.argsort(np.concatenate([np.asarray(at) for at in alike.values()])) if alike else np.zeros(0, int)
+    order = (
+        np.argsort(np.concatenate([np.asarray(at) for at in alike.values()]))
+        if alike
+        else np.zeros(0, int)
+    )
     if not parts:
         return Operator("none", Kind.LINEAR)
-    return jax.tree.map(lambda *columns: np.concatenate([np.asarray(column) for column in columns])[order], *parts)
+    return jax.tree.map(
+        lambda *columns: np.concatenate([np.asarray(column) for column in columns])[order], *parts
+    )
 
 
 @cache
@@ -211,7 +259,9 @@ def _batched(law: Law) -> Any:
     @eqx.filter_jit
     @jax.vmap
     def operators(extents: dict[str, Scalar], size: Scalar, held_size: Scalar) -> Operator:
-        return dataclasses.replace(law(extents, size, held_size), name="GenZ", kind=Kind.LINEAR, kernel="", shape=None)
+        return dataclasses.replace(
+            law(extents, size, held_size), name="GenZ", kind=Kind.LINEAR, kernel="", shape=None
+        )
 
     return operators
 
@@ -233,9 +283,22 @@ def _moved(op: Operator) -> tuple[Scalar, Scalar, Scalar]:
     return jnp.asarray(op.flops), jnp.asarray(op.traffic), jnp.asarray(op.weights)
 
 
-def _footprints(graphs: int, kernels: Sequence[Kernel], owner: Column, flops: Column, traffic: Column, held: Column) -> list[Footprint]:
-    repeats, shares = (np.array([float(getattr(kernel, field)) for kernel in kernels]) for field in ("repeats", "held_share"))
-    weights, cached = (np.array([kernel.holds is kind for kernel in kernels], dtype=bool) for kind in (Holds.WEIGHTS, Holds.CACHE))
+def _footprints(
+    graphs: int,
+    kernels: Sequence[Kernel],
+    owner: Column,
+    flops: Column,
+    traffic: Column,
+    held: Column,
+) -> list[Footprint]:
+    repeats, shares = (
+        np.array([float(getattr(kernel, field)) for kernel in kernels])
+        for field in ("repeats", "held_share")
+    )
+    weights, cached = (
+        np.array([kernel.holds is kind for kernel in kernels], dtype=bool)
+        for kind in (Holds.WEIGHTS, Holds.CACHE)
+    )
     idle, every = weights & (flops == 0), np.ones(len(kernels), dtype=bool)
 
     def total(values: Column, chosen: Column) -> Column:
@@ -243,5 +306,12 @@ def _footprints(graphs: int, kernels: Sequence[Kernel], owner: Column, flops: Co
 
     largest = np.zeros(graphs)
     np.fmax.at(largest, owner, traffic)
-    columns = (total(held, weights), total(held * shares, cached), total(held, idle), total(flops, every), total(traffic, every), largest)
+    columns = (
+        total(held, weights),
+        total(held * shares, cached),
+        total(held, idle),
+        total(flops, every),
+        total(traffic, every),
+        largest,
+    )
     return [Footprint(*map(float, values)) for values in zip(*columns, strict=True)]

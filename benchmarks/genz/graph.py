@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 
-from diffgenz.operators import Kind, Operator, einsum, linear
-from diffgenz.precision import Precision
-from diffgenz.smooth import Scalar
+from diffgenz.core.smooth import Scalar
+from diffgenz.operators.operator import Kind, Operator, einsum, linear
+from diffgenz.operators.precision import Precision
 from genz.system import System
 
 Law = Callable[[Mapping[str, Scalar], Scalar, Scalar], Operator]
@@ -110,17 +110,34 @@ def fully_connected_law(n: Mapping[str, Scalar], size: Scalar, held_size: Scalar
 
 def scores_law(n: Mapping[str, Scalar], size: Scalar, held_size: Scalar) -> Operator:
     """Logit(B, H, M queries, N keys, D, Hkv): W is the K cache. Quirk: no causal mask."""
-    return einsum("Logit", "bgqmd,bgnd->bgqmn", _attention_extents(n), sizes_of=(size, held_size, size), kind=Kind.ATTENTION)
+    return einsum(
+        "Logit",
+        "bgqmd,bgnd->bgqmn",
+        _attention_extents(n),
+        sizes_of=(size, held_size, size),
+        kind=Kind.ATTENTION,
+    )
 
 
 def values_law(n: Mapping[str, Scalar], size: Scalar, held_size: Scalar) -> Operator:
     """Attend(B, H, M queries, N keys, D, Hkv): W is the V cache."""
-    return einsum("Attend", "bgqmn,bgnd->bgqmd", _attention_extents(n), sizes_of=(size, held_size, size), kind=Kind.ATTENTION)
+    return einsum(
+        "Attend",
+        "bgqmn,bgnd->bgqmd",
+        _attention_extents(n),
+        sizes_of=(size, held_size, size),
+        kind=Kind.ATTENTION,
+    )
 
 
 def conv1d_law(n: Mapping[str, Scalar], size: Scalar, held_size: Scalar) -> Operator:
     """CONV1D(B, OF, IF, N, C), depthwise."""
-    operator = einsum("CONV1D", "bnf,fc->bnf", {"b": n["B"], "n": n["N"], "f": n["OF"], "c": n["C"]}, sizes_of=(size, held_size, size))
+    operator = einsum(
+        "CONV1D",
+        "bnf,fc->bnf",
+        {"b": n["B"], "n": n["N"], "f": n["OF"], "c": n["C"]},
+        sizes_of=(size, held_size, size),
+    )
     return dataclasses.replace(operator, inputs=n["B"] * n["N"] * n["IF"] * size)
 
 
@@ -149,17 +166,32 @@ ATTENTION_LAWS = (scores_law, values_law)
 
 
 def _attention_extents(n: Mapping[str, Scalar]) -> dict[str, Scalar | float]:
-    return {"b": n["B"], "g": n["Hkv"], "q": n["H"] / n["Hkv"], "m": n["M"], "n": n["N"], "d": n["D"]}
+    return {
+        "b": n["B"],
+        "g": n["Hkv"],
+        "q": n["H"] / n["Hkv"],
+        "m": n["M"],
+        "n": n["N"],
+        "d": n["D"],
+    }
 
 
 def _formats(size: Scalar, held_size: Scalar) -> Precision:
     """GenZ's formats are sizes without a name."""
-    return eqx.tree_at(lambda p: (p.dtype_size, p.activation_size, p.weight_size), Precision(), (size, size, held_size))
+    return eqx.tree_at(
+        lambda p: (p.dtype_size, p.activation_size, p.weight_size),
+        Precision(),
+        (size, size, held_size),
+    )
 
 
-def matmul(name: str, rows: float, columns: float, depth: float, batch: float, on_chip: OnChip = OFF_CHIP) -> Kernel:
+def matmul(
+    name: str, rows: float, columns: float, depth: float, batch: float, on_chip: OnChip = OFF_CHIP
+) -> Kernel:
     """A GEMM with weights."""
-    return Kernel(name, matmul_law, {"B": batch, "M": columns, "N": rows, "K": depth}, on_chip, Holds.WEIGHTS)
+    return Kernel(
+        name, matmul_law, {"B": batch, "M": columns, "N": rows, "K": depth}, on_chip, Holds.WEIGHTS
+    )
 
 
 class Heads(NamedTuple):
@@ -174,9 +206,18 @@ class Heads(NamedTuple):
         return Heads(self.queries * query_heads, self.keys * kv_heads, self.dim)
 
 
-def attend(label: str, batch: float, heads: Heads, queries: float, keys: float, *, decoding: bool) -> tuple[Kernel, Kernel]:
+def attend(
+    label: str, batch: float, heads: Heads, queries: float, keys: float, *, decoding: bool
+) -> tuple[Kernel, Kernel]:
     """Scores and values. The scores stay on chip (fused attention); decoding, queries and outputs do too."""
-    extents = {"B": batch, "H": heads.queries, "M": queries, "N": keys, "D": heads.dim, "Hkv": heads.keys}
+    extents = {
+        "B": batch,
+        "H": heads.queries,
+        "M": queries,
+        "N": keys,
+        "D": heads.dim,
+        "Hkv": heads.keys,
+    }
     scores = ACTIVATIONS_ON_CHIP if decoding else OnChip(outputs=True)
     values = ACTIVATIONS_ON_CHIP if decoding else OnChip(inputs=True)
     return (
@@ -185,6 +226,8 @@ def attend(label: str, batch: float, heads: Heads, queries: float, keys: float, 
     )
 
 
-def contract(name: str, equation: str, extents: Mapping[str, float], on_chip: OnChip, **holds: Any) -> Kernel:
+def contract(
+    name: str, equation: str, extents: Mapping[str, float], on_chip: OnChip, **holds: Any
+) -> Kernel:
     """An einsum; `holds`: `holds` and `held_share` of a `Kernel`."""
     return Kernel(name, einsum_law(equation), extents, on_chip, **holds)

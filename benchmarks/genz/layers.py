@@ -105,10 +105,14 @@ def share(total: int, ranks: int) -> int:
 
 def shard_heads(shape: Shape, split: Split) -> Heads:
     """One device's heads."""
-    return Heads(share(shape.heads, split.attention), share(shape.kv_heads, split.attention), shape.head_dim)
+    return Heads(
+        share(shape.heads, split.attention), share(shape.kv_heads, split.attention), shape.head_dim
+    )
 
 
-def projected(shape: Shape, split: Split, batch: float, tokens: float, inner: Sequence[Entry], on_chip: OnChip) -> tuple[Entry, ...]:
+def projected(
+    shape: Shape, split: Split, batch: float, tokens: float, inner: Sequence[Entry], on_chip: OnChip
+) -> tuple[Entry, ...]:
     """QKV projection, `inner`, output projection, all-reduce."""
     heads = shard_heads(shape, split)
     queries, keys = heads.queries * heads.dim, heads.keys * heads.dim
@@ -126,7 +130,9 @@ def prefill_attention(shape: Shape, split: Split, batch: float, tokens: float) -
     return projected(shape, split, batch, tokens, inner, OFF_CHIP)
 
 
-def decode_attention(shape: Shape, split: Split, requests: float, beams: float, context: float, generated: float) -> tuple[Entry, ...]:
+def decode_attention(
+    shape: Shape, split: Split, requests: float, beams: float, context: float, generated: float
+) -> tuple[Entry, ...]:
     """One token of each beam attends to the shared prefix and to its own suffix.
 
     Quirk beam_merge_divides_prefix_flops_by_beams: the prefix is one request's work, in FLOP and queries as in KV.
@@ -153,7 +159,12 @@ def decode_tokens(entry: Decode) -> int:
 
 
 def chunked_attention(
-    shape: Shape, split: Split, batch: float, prompts: Sequence[Prompt], decodes: Sequence[Decode], tokens: float
+    shape: Shape,
+    split: Split,
+    batch: float,
+    prompts: Sequence[Prompt],
+    decodes: Sequence[Decode],
+    tokens: float,
 ) -> tuple[Entry, ...]:
     """Every prompt and every decoding request attends on its own."""
     heads = shard_heads(shape, split)
@@ -165,7 +176,9 @@ def chunked_attention(
             inner += attend(" Dec", batch, heads, 1, entry, decoding=True)
         elif len(entry) == 2:
             requests, context = entry
-            inner += attend(" Dec", batch, heads.wider(requests, requests), 1, context, decoding=True)
+            inner += attend(
+                " Dec", batch, heads.wider(requests, requests), 1, context, decoding=True
+            )
         else:
             prefix_beams, beams, prefix, suffix = entry
             inner += attend(" Pre", batch, heads.wider(prefix_beams, 1), 1, prefix, decoding=True)
@@ -174,7 +187,15 @@ def chunked_attention(
     return projected(shape, split, batch, tokens, inner, ACTIVATIONS_ON_CHIP)
 
 
-def feed_forward(name: str, hidden: int, width: int, branches: int, batch: float, tokens: float, on_chip: OnChip = OFF_CHIP) -> tuple[Kernel, Kernel]:
+def feed_forward(
+    name: str,
+    hidden: int,
+    width: int,
+    branches: int,
+    batch: float,
+    tokens: float,
+    on_chip: OnChip = OFF_CHIP,
+) -> tuple[Kernel, Kernel]:
     """Up (with gate) and down, of `width` on this device."""
     return (
         matmul(f"{name}up+gate", tokens, branches * width, hidden, batch, on_chip),
@@ -190,8 +211,12 @@ def prefill_ffn(shape: Shape, split: Split, batch: float, tokens: int) -> tuple[
         return *inner, _reduce(shape, split, batch * tokens)
     # quirks: moe_zero_tokens_per_expert_floor, and deepseek_uses_default_ffn_intermediate_size_for_every_expert_no_shared
     rows = tokens * shape.top_k // shape.experts
-    experts = feed_forward("", shape.hidden, shape.experts // split.expert * width, shape.branches, batch, rows)
-    return *_routed(shape, split, batch, tokens, shape.experts, experts), _reduce(shape, split, batch * tokens)
+    experts = feed_forward(
+        "", shape.hidden, shape.experts // split.expert * width, shape.branches, batch, rows
+    )
+    return *_routed(shape, split, batch, tokens, shape.experts, experts), _reduce(
+        shape, split, batch * tokens
+    )
 
 
 def decode_ffn(shape: Shape, split: Split, batch: float) -> tuple[Entry, ...]:
@@ -204,7 +229,9 @@ def decode_ffn(shape: Shape, split: Split, batch: float) -> tuple[Entry, ...]:
     active = share(shape.top_k, split.expert)
     idle = ceil(shape.experts / split.expert) - active
     experts = (
-        *feed_forward("", shape.hidden, active * width, shape.branches, batch, 1, ACTIVATIONS_ON_CHIP),
+        *feed_forward(
+            "", shape.hidden, active * width, shape.branches, batch, 1, ACTIVATIONS_ON_CHIP
+        ),
         *feed_forward("", shape.hidden, idle * width, shape.branches, batch, 0),
     )
     # quirk: the all-reduce of the gate carries hidden states, not scores
@@ -220,7 +247,9 @@ def deepseek_ffn(shape: Shape, split: Split, batch: float, tokens: int) -> tuple
     active = share(activated, split.expert)
     idle = ceil(shape.experts / split.expert) - active
     rows = tokens * shape.top_k // activated if activated else 0
-    experts: tuple[Entry, ...] = feed_forward("", shape.hidden, active * width, shape.branches, batch, rows)
+    experts: tuple[Entry, ...] = feed_forward(
+        "", shape.hidden, active * width, shape.branches, batch, rows
+    )
     if idle:
         experts += feed_forward("", shape.hidden, idle * width, shape.branches, batch, 0)
     routed = _routed(shape, split, batch, tokens, shape.experts, experts)
@@ -239,7 +268,14 @@ def _reduce(shape: Shape, split: Split, tokens: float) -> Message:
     return Message("FFN AR", Pattern.ALL_REDUCE, split.tensor, tokens * shape.hidden)
 
 
-def _routed(shape: Shape, split: Split, batch: float, tokens: int, gate_reduced: int, experts: Sequence[Entry]) -> tuple[Entry, ...]:
+def _routed(
+    shape: Shape,
+    split: Split,
+    batch: float,
+    tokens: int,
+    gate_reduced: int,
+    experts: Sequence[Entry],
+) -> tuple[Entry, ...]:
     """Gate, dispatch, `experts`, combine. `gate_reduced`: elements per token in the gate's all-reduce."""
     moved = batch * tokens * shape.top_k * shape.hidden
     return (
@@ -262,7 +298,13 @@ def mamba_mixer(shape: Shape, split: Split, batch: float, tokens: int) -> tuple[
     every, output = RESIDENCY["All_onchip"], RESIDENCY["C_onchip"]
     return (
         matmul("Inproj", tokens, 2 * inner, hidden, batch),
-        Kernel("Conv", conv1d_law, {"B": batch, "OF": inner, "IF": inner, "N": tokens, "C": shape.conv}, OFF_CHIP, Holds.CACHE),
+        Kernel(
+            "Conv",
+            conv1d_law,
+            {"B": batch, "OF": inner, "IF": inner, "N": tokens, "C": shape.conv},
+            OFF_CHIP,
+            Holds.CACHE,
+        ),
         matmul("BC proj", tokens, shape.dt_rank + 2 * shape.state, inner, batch),
         matmul("xt proj", tokens, inner, shape.dt_rank, batch),
         contract("deltaA", "bfl,fs->bfls", n, RESIDENCY["BC_onchip"]),

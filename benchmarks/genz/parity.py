@@ -40,7 +40,11 @@ class Outcome(NamedTuple):
 
     def worst(self, quantities: Iterable[str] | None = None) -> float:
         """The largest of its relative errors, or of those in `quantities`."""
-        chosen = self.errors if quantities is None else [name for name in quantities if name in self.errors]
+        chosen = (
+            self.errors
+            if quantities is None
+            else [name for name in quantities if name in self.errors]
+        )
         return max((self.errors[name] for name in chosen), default=0.0)
 
     @property
@@ -105,7 +109,10 @@ def compare(rows: Sequence[Row]) -> list[Outcome]:
         start += len(subject.graphs)
     timings = run(measured, [placement.bandwidth for placement in placements])
     results = map(Result, measured.footprints, placements, timings)
-    return [_outcome(row, subject, [next(results) for _ in getattr(subject, "graphs", ())]) for row, subject in zip(rows, subjects, strict=True)]
+    return [
+        _outcome(row, subject, [next(results) for _ in getattr(subject, "graphs", ())])
+        for row, subject in zip(rows, subjects, strict=True)
+    ]
 
 
 def _subject(row: Row) -> Subject:
@@ -121,21 +128,30 @@ def _outcome(row: Row, subject: Subject | str, results: Sequence[Result]) -> Out
         return outcome._replace(reason=subject)
     try:
         pairs: Pairs = subject.compare(results)
-        return outcome._replace(errors={name: relative_error(*pair) for name, pair in pairs.items()})
+        return outcome._replace(
+            errors={name: relative_error(*pair) for name, pair in pairs.items()}
+        )
     except (KeyError, TypeError, ValueError, IndexError, ArithmeticError, AttributeError) as error:
         return outcome._replace(reason=f"{type(error).__name__}: {error}")
 
 
 def _labelled(row: Row) -> Outcome:
     kind = str(row.get("kind", "estimate"))
-    key = {"primitive": "op_type", "op_in_model": "combo", "search": "what", "estimate": "phase"}.get(kind, "")
+    key = {
+        "primitive": "op_type",
+        "op_in_model": "combo",
+        "search": "what",
+        "estimate": "phase",
+    }.get(kind, "")
     out, quirks = row.get("out"), row.get("quirks", ())
     try:
         family = Shape.of(row["model"]).family if "model" in row else ""
     except (KeyError, TypeError):
         family = "?"
     return Outcome(
-        row=str(row.get("id") or row.get("combo") or f"{row.get('what')} of {row.get('total_nodes')}"),
+        row=str(
+            row.get("id") or row.get("combo") or f"{row.get('what')} of {row.get('total_nodes')}"
+        ),
         kind=kind,
         group=str(row.get(key, "?")),
         family=family,

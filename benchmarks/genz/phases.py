@@ -31,7 +31,11 @@ def micro_batch(batch: int, split: Split) -> int:
 
 def prefill(shape: Shape, split: Split, batch: int, tokens: int) -> tuple[Entry, ...]:
     """The prompts of one micro-batch. Quirk mamba_layer_also_has_dense_ffn."""
-    mixer = mamba_mixer(shape, split, batch, tokens) if shape.mamba else prefill_attention(shape, split, batch, tokens)
+    mixer = (
+        mamba_mixer(shape, split, batch, tokens)
+        if shape.mamba
+        else prefill_attention(shape, split, batch, tokens)
+    )
     layer = (*mixer, *prefill_ffn(shape, split, batch, tokens))
     return (
         *_embedding(shape, split, batch, tokens),
@@ -40,7 +44,9 @@ def prefill(shape: Shape, split: Split, batch: int, tokens: int) -> tuple[Entry,
     )
 
 
-def decode(shape: Shape, split: Split, requests: int, beams: int, context: int, generated: int) -> tuple[Entry, ...]:
+def decode(
+    shape: Shape, split: Split, requests: int, beams: int, context: int, generated: int
+) -> tuple[Entry, ...]:
     """One token for every beam of one micro-batch."""
     batch = requests * beams
     attention = decode_attention(shape, split, requests, beams, context, generated)
@@ -49,11 +55,16 @@ def decode(shape: Shape, split: Split, requests: int, beams: int, context: int, 
     return *_stages(layer, shape, split, batch), *_classifier(shape, split, batch, 1)
 
 
-def chunked(shape: Shape, split: Split, batch: int, prompts: Sequence[Prompt], decodes: Sequence[Decode]) -> tuple[Entry, ...]:
+def chunked(
+    shape: Shape, split: Split, batch: int, prompts: Sequence[Prompt], decodes: Sequence[Decode]
+) -> tuple[Entry, ...]:
     """One iteration that mixes new prompt tokens with decoding requests. Quirk: all layers are attention here, Mamba's too."""
     new = sum(prompt[1] for prompt in prompts)
     tokens = new + sum(decode_tokens(entry) for entry in decodes)
-    layer = (*chunked_attention(shape, split, batch, prompts, decodes, tokens), *chunked_ffn(shape, split, batch, tokens))
+    layer = (
+        *chunked_attention(shape, split, batch, prompts, decodes, tokens),
+        *chunked_ffn(shape, split, batch, tokens),
+    )
     return (
         *_embedding(shape, split, batch, new),
         *_stages(layer, shape, split, batch * tokens),
@@ -67,13 +78,19 @@ def expected_tokens(drafts: int, acceptance: float) -> float:
     return min(drafts, 1 + partial + drafts * acceptance**drafts)
 
 
-def _stages(layer: tuple[Entry, ...], shape: Shape, split: Split, tokens: float) -> tuple[Entry, ...]:
+def _stages(
+    layer: tuple[Entry, ...], shape: Shape, split: Split, tokens: float
+) -> tuple[Entry, ...]:
     """All stages in turn; the last has what the others leave. Quirk pp_leaves_zero_layers_in_last_stage_crash: at times nothing."""
     if split.pipeline == 1:
         return repeated(layer, shape.layers)
     per_stage, full_stages = ceil(shape.layers / split.pipeline), split.pipeline - 1
     hop = Message("Message Pass", Pattern.PASS, 2, tokens * shape.hidden, repeats=full_stages)
-    return *repeated(layer, per_stage * full_stages), hop, *repeated(layer, shape.layers - per_stage * full_stages)
+    return (
+        *repeated(layer, per_stage * full_stages),
+        hop,
+        *repeated(layer, shape.layers - per_stage * full_stages),
+    )
 
 
 def _embedding(shape: Shape, split: Split, batch: float, tokens: float) -> tuple[Entry, ...]:
@@ -86,5 +103,7 @@ def _embedding(shape: Shape, split: Split, batch: float, tokens: float) -> tuple
 def _classifier(shape: Shape, split: Split, batch: float, tokens: float) -> tuple[Entry, ...]:
     return (
         matmul("classifier", tokens, shape.vocabulary // split.attention, shape.hidden, batch),
-        Message("classifier_AG", Pattern.ALL_GATHER, split.attention, batch * tokens * shape.vocabulary),
+        Message(
+            "classifier_AG", Pattern.ALL_GATHER, split.attention, batch * tokens * shape.vocabulary
+        ),
     )

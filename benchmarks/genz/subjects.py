@@ -5,7 +5,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from genz.evaluation import Footprint, Timing
-from genz.graph import ATTENTION_LAWS, LAWS, RESIDENCY, Graph, Kernel, Law, Message, Pattern, einsum_law
+from genz.graph import (
+    ATTENTION_LAWS,
+    LAWS,
+    RESIDENCY,
+    Graph,
+    Kernel,
+    Law,
+    Message,
+    Pattern,
+    einsum_law,
+)
 from genz.layers import Decode, Prompt, Shape, Split
 from genz.memory import Placement, place
 from genz.phases import chunked, decode, expected_tokens, micro_batch, prefill
@@ -54,13 +64,22 @@ class Primitive(Subject):
         args, kind = row["args"], row["op_type"]
         self.out = row["out"]
         if kind == "Sync":
-            entry = Message(kind, Pattern(args["collective"]), args["nodes"], args["B"] * args["M"] * args["N"])
+            entry = Message(
+                kind, Pattern(args["collective"]), args["nodes"], args["B"] * args["M"] * args["N"]
+            )
         elif kind == "Einsum":
             law, letters = checked_einsum(args["equation"])
-            entry = Kernel(kind, law, {letter: args["dims"][letter] for letter in letters}, RESIDENCY[row["residency"]])
+            entry = Kernel(
+                kind,
+                law,
+                {letter: args["dims"][letter] for letter in letters},
+                RESIDENCY[row["residency"]],
+            )
         elif kind in LAWS:
             law, letters = LAWS[kind]
-            entry = Kernel(kind, law, {letter: args[letter] for letter in letters}, RESIDENCY[row["residency"]])
+            entry = Kernel(
+                kind, law, {letter: args[letter] for letter in letters}, RESIDENCY[row["residency"]]
+            )
         else:
             raise NotCovered(f"no operator {kind!r}")
         self.graphs = (Graph(System.of_primitive_row(row["system"]), (entry,)),)
@@ -74,7 +93,10 @@ class Primitive(Subject):
             "memory": (timing.memory[0], out["memory_s"]),
             "communication": (timing.communication[0], out["comm_s"]),
             "flops": (footprint.flops, out["flops"]),
-            "bytes": (footprint.traffic, out["input_a_bytes"] + out["input_w_bytes"] + out["output_bytes"]),
+            "bytes": (
+                footprint.traffic,
+                out["input_a_bytes"] + out["input_w_bytes"] + out["output_bytes"],
+            ),
         }
 
 
@@ -91,12 +113,19 @@ def model_graph(phase: str, row: Row, shape: Shape, split: Split, system: System
     """The graph of a prefill, decode or chunked row."""
     work = row["workload"]
     if phase == "prefill":
-        return Graph(system, prefill(shape, split, micro_batch(work["batch"], split), work["input_tokens"]))
+        return Graph(
+            system, prefill(shape, split, micro_batch(work["batch"], split), work["input_tokens"])
+        )
     if phase == "decode":
         requests, beams = micro_batch(work["batch"], split), work.get("beams", 1)
-        return Graph(system, decode(shape, split, requests, beams, work["input_tokens"], work["output_tokens"]))
+        return Graph(
+            system,
+            decode(shape, split, requests, beams, work["input_tokens"], work["output_tokens"]),
+        )
     if phase == "chunked":
-        return Graph(system, chunked(shape, split, 1, work["prefill_kv_sizes"], work["decode_kv_sizes"]))
+        return Graph(
+            system, chunked(shape, split, 1, work["prefill_kv_sizes"], work["decode_kv_sizes"])
+        )
     raise NotCovered(f"no phase {phase!r}")
 
 
@@ -148,7 +177,11 @@ def time_pairs(graphs: Sequence[Graph], timings: Sequence[Timing], summary: Row)
 def outcome_pairs(placement: Placement, out: Row) -> Pairs:
     """Whether it fits, and how."""
     fits = {"fits": (placement.fits, out["status"] == "ok")}
-    return fits if out["status"] != "ok" else {**fits, "offloaded": (placement.offloaded, out["is_offload"])}
+    return (
+        fits
+        if out["status"] != "ok"
+        else {**fits, "offloaded": (placement.offloaded, out["is_offload"])}
+    )
 
 
 class Estimate(Subject):
@@ -157,13 +190,24 @@ class Estimate(Subject):
     def __init__(self, row: Row):
         self.row, self.out, self.phase, self.work = row, row["out"], row["phase"], row["workload"]
         self.split = checked_split(row["parallel"])
-        shape = (Shape.of if self.phase == "chunked" else checked_model)(row["model"])  # in chunks all layers are attention
-        self.graphs = (model_graph(self.phase, row, shape, self.split, System.of_model_row(row["system"])),)
+        shape = (Shape.of if self.phase == "chunked" else checked_model)(
+            row["model"]
+        )  # in chunks all layers are attention
+        self.graphs = (
+            model_graph(self.phase, row, shape, self.split, System.of_model_row(row["system"])),
+        )
 
     def place(self, footprints: Sequence[Footprint]) -> list[Placement]:
         ((footprint,), (graph,)) = footprints, self.graphs
         held = footprint.weights + footprint.cache
-        return [place(held, graph.system, self.split.pipeline, offload=self.row.get("offload_allowed", False))]
+        return [
+            place(
+                held,
+                graph.system,
+                self.split.pipeline,
+                offload=self.row.get("offload_allowed", False),
+            )
+        ]
 
     def compare(self, results: Sequence[Result]) -> Pairs:
         ((footprint, placement, timing),) = results
@@ -180,7 +224,9 @@ class Estimate(Subject):
     def _served(self) -> float:
         """Quirk throughput_batch_over_one_microbatch_latency: the whole batch. A chunk serves its new tokens, and one per decode entry."""
         if self.phase == "chunked":
-            return sum(prompt[1] for prompt in self.work["prefill_kv_sizes"]) + len(self.work["decode_kv_sizes"])
+            return sum(prompt[1] for prompt in self.work["prefill_kv_sizes"]) + len(
+                self.work["decode_kv_sizes"]
+            )
         return self.work["batch"]
 
 
@@ -206,7 +252,9 @@ class Speculative(Subject):
     def place(self, footprints: Sequence[Footprint]) -> list[Placement]:
         held = sum(footprint.weights + footprint.cache for footprint in footprints[2:])
         system, offload = self.graphs[0].system, self.row.get("offload_allowed", False)
-        return [place(held, system, self.split.pipeline, offload=offload, offloaded_together=True)] * len(self.graphs)
+        return [
+            place(held, system, self.split.pipeline, offload=offload, offloaded_together=True)
+        ] * len(self.graphs)
 
     def compare(self, results: Sequence[Result]) -> Pairs:
         verify, draft = results[:2]
@@ -250,20 +298,32 @@ class Operators(Subject):
         latency = timing.latency
         if isinstance(self.model, Speculative):
             latency = self.model.latency(results[0].timing, results[1].timing)
-        shown = [i for i, entry in enumerate(graph.entries) if isinstance(entry, Kernel) or timing.total[i] > 0]
+        shown = [
+            i
+            for i, entry in enumerate(graph.entries)
+            if isinstance(entry, Kernel) or timing.total[i] > 0
+        ]
         theirs = [op for op in self.row["ops"] if op["op_type"] != "Sync" or op["latency_ms"] > 0]
         names = [graph.entries[i].name for i in shown]
-        pairs: Pairs = {"total": (latency / MILLI, self.row["total_latency_ms"]), "names": (names == [op["layer_name"] for op in theirs], True)}
+        pairs: Pairs = {
+            "total": (latency / MILLI, self.row["total_latency_ms"]),
+            "names": (names == [op["layer_name"] for op in theirs], True),
+        }
         if len(shown) == len(theirs):
             for i, op in zip(shown, theirs, strict=True):
                 label = f"{op['layer_name']} {i}"
                 pairs[f"{label} repeat"] = timing.repeats[i], op["repeat"]
                 for quantity in ("latency", "compute", "memory", "comm"):
-                    ours = {"latency": timing.total, "comm": timing.communication}.get(quantity, getattr(timing, quantity, None))
+                    ours = {"latency": timing.total, "comm": timing.communication}.get(
+                        quantity, getattr(timing, quantity, None)
+                    )
                     assert ours is not None
                     pairs[f"{label} {quantity}"] = ours[i] / MILLI, op[f"{quantity}_ms"]
         if "energy_kwh_power1000W_30_40_20_10" in self.row:
-            pairs["energy"] = energy(timing, 1000.0) / 3.6e6, self.row["energy_kwh_power1000W_30_40_20_10"]
+            pairs["energy"] = (
+                energy(timing, 1000.0) / 3.6e6,
+                self.row["energy_kwh_power1000W_30_40_20_10"],
+            )
         return pairs
 
 
@@ -291,7 +351,12 @@ def candidates(shape: Shape, accelerators: int) -> list[tuple[int, int]]:
         return [(1, 1)]
     tensors = [n for n in range(1, shape.heads + 1) if shape.heads % n == 0]
     stages = [n for n in range(1, shape.layers + 1) if shape.layers % n == 0]
-    return [(tensor, stage) for tensor in tensors for stage in stages if accelerators // 2 <= tensor * stage < accelerators]
+    return [
+        (tensor, stage)
+        for tensor in tensors
+        for stage in stages
+        if accelerators // 2 <= tensor * stage < accelerators
+    ]
 
 
 class Best(Subject):
@@ -300,21 +365,38 @@ class Best(Subject):
     def __init__(self, row: Row):
         self.out, shape = row["out"], checked_model(row["model"])
         batch = row["batch"]
-        self.layouts = [layout for layout in candidates(shape, row["total_nodes"]) if layout[1] <= batch]
+        self.layouts = [
+            layout for layout in candidates(shape, row["total_nodes"]) if layout[1] <= batch
+        ]
         if not self.layouts:
             raise NotCovered("no layout to choose from")
         system = System.of_search_row(row["system"], row["bits"])
         self.batches = [batch // stages for _, stages in self.layouts]
-        work = {"input_tokens": row["input_tokens"], "output_tokens": row["output_tokens"], "beams": row["beam"]}
+        work = {
+            "input_tokens": row["input_tokens"],
+            "output_tokens": row["output_tokens"],
+            "beams": row["beam"],
+        }
         self.graphs = tuple(
-            model_graph(row["stage"], {"workload": {**work, "batch": part}}, shape, Split(tensor, 1, stages), system)
+            model_graph(
+                row["stage"],
+                {"workload": {**work, "batch": part}},
+                shape,
+                Split(tensor, 1, stages),
+                system,
+            )
             for (tensor, stages), part in zip(self.layouts, self.batches, strict=True)
         )
 
     def compare(self, results: Sequence[Result]) -> Pairs:
-        rates = [part / result.timing.latency for part, result in zip(self.batches, results, strict=True)]
+        rates = [
+            part / result.timing.latency for part, result in zip(self.batches, results, strict=True)
+        ]
         layout = (self.out["TP"], self.out["PP"])
-        pairs: Pairs = {"best": (max(rates), self.out["Tokens/s"]), "considered": (layout in self.layouts, True)}
+        pairs: Pairs = {
+            "best": (max(rates), self.out["Tokens/s"]),
+            "considered": (layout in self.layouts, True),
+        }
         if layout not in self.layouts:
             return pairs
         theirs = self.layouts.index(layout)
@@ -346,7 +428,9 @@ def _check(graph: Graph) -> None:
         if field != "gear" and not (float(value) > 0 or (field == "link_latency" and value == 0)):
             raise NotCovered(f"{field} of {value!r}")
     for entry in graph.entries:
-        for extent in entry.extents.values() if isinstance(entry, Kernel) else (entry.nodes, entry.elements):
+        for extent in (
+            entry.extents.values() if isinstance(entry, Kernel) else (entry.nodes, entry.elements)
+        ):
             float(extent)
 
 
@@ -356,7 +440,10 @@ def _subject_of(row: Row) -> Subject:
         return Speculative(row) if row["phase"] == "spec" else Estimate(row)
     kinds: dict[str, type[Subject]] = {"primitive": Primitive, "op_in_model": Operators}
     if kind == "search":
-        kind, kinds = row["what"], {"parallel_candidates_TP_PP": Candidates, "best_parallelization": Best}
+        kind, kinds = (
+            row["what"],
+            {"parallel_candidates_TP_PP": Candidates, "best_parallelization": Best},
+        )
     if kind not in kinds:
         raise NotCovered(f"no rows of kind {kind!r}")
     return kinds[kind](row)

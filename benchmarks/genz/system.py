@@ -7,10 +7,28 @@ from typing import Any, NamedTuple, Self
 GIGA = 2.0**30
 """Quirk: GenZ's GB/s is 2**30 B/s, 7.4 % above a vendor's."""
 
-ELEMENT_SIZE = {"f32": 4.0, "bf16": 2.0, "int8": 1.0, "fp8": 1.0, "fp6": 0.75, "int4": 0.5, "fp4": 0.5, "int2": 0.25}
+ELEMENT_SIZE = {
+    "f32": 4.0,
+    "bf16": 2.0,
+    "int8": 1.0,
+    "fp8": 1.0,
+    "fp6": 0.75,
+    "int4": 0.5,
+    "fp4": 0.5,
+    "int2": 0.25,
+}
 """B per element. Quirk: one format for weights, KV cache, activations, messages and arithmetic together."""
 
-COMPUTE_MULTIPLIER = {"f32": 2.0, "bf16": 1.0, "int8": 0.5, "fp8": 0.5, "fp6": 0.5, "int4": 0.25, "fp4": 0.25, "int2": 0.125}
+COMPUTE_MULTIPLIER = {
+    "f32": 2.0,
+    "bf16": 1.0,
+    "int8": 0.5,
+    "fp8": 0.5,
+    "fp6": 0.5,
+    "int4": 0.25,
+    "fp4": 0.25,
+    "int2": 0.125,
+}
 """Compute time relative to bf16."""
 
 ON_CHIP_BANDWIDTH, OFFLOAD_BANDWIDTH, LINK_LATENCY_US = 18000, 128, 1
@@ -28,7 +46,11 @@ class Gear(NamedTuple):
         """B per element of a cache of `length` tokens. Quirk gear_nan_when_zero_suffix: NaN, not 0, for an empty one."""
         if length * head_dim == 0:
             return math.nan
-        return self.core + self.outliers / 100 * full + (length + head_dim) * self.rank / (length * head_dim) * full
+        return (
+            self.core
+            + self.outliers / 100 * full
+            + (length + head_dim) * self.rank / (length * head_dim) * full
+        )
 
 
 class System(NamedTuple):
@@ -79,7 +101,15 @@ class System(NamedTuple):
         """The `system` of a primitive row."""
         return cls.of_model_row(
             {
-                **{key: row[key] for key in ("bits", "compute_efficiency", "memory_efficiency", "comm_efficiency")},
+                **{
+                    key: row[key]
+                    for key in (
+                        "bits",
+                        "compute_efficiency",
+                        "memory_efficiency",
+                        "comm_efficiency",
+                    )
+                },
                 "flops_tflops": row["flops"],
                 "mem_bw_gbs": row["offchip_mem_bw"],
                 "onchip_bw_gbs": row["onchip_mem_bw"],
@@ -112,4 +142,6 @@ class System(NamedTuple):
 
     def cache_size(self, length: float, head_dim: float) -> float:
         """B per element of the KV cache of `length` tokens."""
-        return self.gear.size(self.element_size, length, head_dim) if self.gear else self.element_size
+        return (
+            self.gear.size(self.element_size, length, head_dim) if self.gear else self.element_size
+        )

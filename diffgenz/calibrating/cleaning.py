@@ -8,12 +8,12 @@ import jax
 import numpy as np
 
 from diffgenz.calibrating.samples import Samples, padded
-from diffgenz.errors import InputError
-from diffgenz.formats import FORMATS
-from diffgenz.kernels.cached import cached
-from diffgenz.kernels.elementwise import Elementwise
+from diffgenz.core.errors import InputError
+from diffgenz.core.formats import FORMATS
+from diffgenz.hardware.specs import Spec
 from diffgenz.kernels.form import Chip, Form, Work
-from diffgenz.specs import Spec
+from diffgenz.kernels.forms.elementwise import Elementwise
+from diffgenz.kernels.forms.last_level_cache import cached
 
 IMPOSSIBLE_SHARE = 0.02
 """Share of rows that may be faster than the peak roofline (clocks above the datasheet's, caches): left out. Beyond it the kernel is refused."""
@@ -41,12 +41,24 @@ def chip_of(spec: Spec, format: str) -> Chip:
     """
     peak = _peak(format)
     if peak not in spec.peak_flops:
-        raise InputError(f"{spec.id}: peak_flops: it has no {peak}, which rows in {format} need; add it to the accelerator's file")
+        raise InputError(
+            f"{spec.id}: peak_flops: it has no {peak}, which rows in {format} need; add it to the accelerator's file"
+        )
     for key in ("compute_units", "launch_latency"):
         if not spec.execution.get(key):
-            raise InputError(f"{spec.id}: execution.{key}: it is not stated, and kernel models need it; add it to the accelerator's file")
+            raise InputError(
+                f"{spec.id}: execution.{key}: it is not stated, and kernel models need it; add it to the accelerator's file"
+            )
     return Chip(
-        *(np.float64(x) for x in (spec.peak_flops[peak], spec.memory["bandwidth"], spec.execution["launch_latency"], spec.execution["compute_units"]))
+        *(
+            np.float64(x)
+            for x in (
+                spec.peak_flops[peak],
+                spec.memory["bandwidth"],
+                spec.execution["launch_latency"],
+                spec.execution["compute_units"],
+            )
+        )
     )
 
 
@@ -59,28 +71,44 @@ def cleaned(samples: Samples, hardware: Any, file: Path | str) -> Samples:
         InputError: no row is left, or too many rows are faster than the peak roofline, as with another unit of time.
     """
     columns = np.column_stack([*samples.shape, samples.seconds])
-    samples = samples.only(np.isfinite(columns).all(axis=1) & (samples.seconds > 0), "not a positive number")
+    samples = samples.only(
+        np.isfinite(columns).all(axis=1) & (samples.seconds > 0), "not a positive number"
+    )
     if not len(samples):
-        raise InputError(f"{file}: {samples.family} {samples.format}: no row has a positive latency; check the latency column")
+        raise InputError(
+            f"{file}: {samples.family} {samples.format}: no row has a positive latency; check the latency column"
+        )
     samples = _possible(_with_cache(samples, hardware), hardware, file).merged()
     floor = np.quantile(samples.seconds, 0.02)
     if floor > samples.form.host_floor * float(hardware.launch):
-        samples = samples.only(samples.seconds > 1.5 * floor, f"bound by the host (a floor of {1e6 * floor:.0f} us)")
+        samples = samples.only(
+            samples.seconds > 1.5 * floor, f"bound by the host (a floor of {1e6 * floor:.0f} us)"
+        )
     return samples
 
 
 def _with_cache(samples: Samples, hardware: Any) -> Samples:
-    if samples.form.hardware is not Chip or samples.form is Elementwise:  # which has a cache of its own
+    if (
+        samples.form.hardware is not Chip or samples.form is Elementwise
+    ):  # which has a cache of its own
         return samples
     fast = samples.seconds < _least(samples, hardware)[0]
-    return dataclasses.replace(samples, form=cached(samples.form)) if fast.mean() > IN_CACHE_SHARE else samples
+    return (
+        dataclasses.replace(samples, form=cached(samples.form))
+        if fast.mean() > IN_CACHE_SHARE
+        else samples
+    )
 
 
 def _least(samples: Samples, hardware: Any) -> tuple[np.ndarray, np.ndarray]:
     """Seconds that each row's bytes need from memory, and that its executions need at least."""
     size = 1 << max(9, (len(samples) - 1).bit_length())
     with jax.enable_x64(True):
-        found = _bounds(samples.form, type(samples.shape)(*(padded(column, size) for column in samples.shape)), hardware)
+        found = _bounds(
+            samples.form,
+            type(samples.shape)(*(padded(column, size) for column in samples.shape)),
+            hardware,
+        )
     return np.asarray(found[0])[: len(samples)], np.asarray(found[1])[: len(samples)]
 
 
@@ -102,7 +130,11 @@ def _possible(samples: Samples, hardware: Any, file: Path | str) -> Samples:
             for row in worst
         )
         factor = float(np.median(bound / samples.seconds))
-        unit = "; latencies look like another unit of time (this layout is read as documented)" if factor > 30 else ""
+        unit = (
+            "; latencies look like another unit of time (this layout is read as documented)"
+            if factor > 30
+            else ""
+        )
         raise InputError(
             f"{file}: {samples.family} {samples.format}: {fast.sum()} of {len(fast)} rows are faster than the accelerator's peaks allow ({rows})"
             f"{unit}; check the unit, and that --system is what was measured"

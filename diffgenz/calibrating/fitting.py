@@ -15,7 +15,7 @@ import numpy as np
 import optimistix as optx
 
 from diffgenz.calibrating.samples import Samples, padded
-from diffgenz.fits import KernelFit
+from diffgenz.kernels.fits import KernelFit
 from diffgenz.kernels.form import Form
 
 SCALE = 0.1
@@ -47,7 +47,11 @@ class Errors:
     def of(cls, predicted: np.ndarray, measured: np.ndarray) -> "Errors":
         """The errors of `predicted` against `measured` seconds."""
         errors = np.abs(predicted / measured - 1)
-        return cls(float(errors.mean()), float(np.median(errors)), len(errors)) if len(errors) else cls(np.nan, np.nan, 0)
+        return (
+            cls(float(errors.mean()), float(np.median(errors)), len(errors))
+            if len(errors)
+            else cls(np.nan, np.nan, 0)
+        )
 
 
 def fit(samples: Samples, hardware: Any, *, starts: int = STARTS, seed: int = 0) -> KernelFit:
@@ -59,7 +63,9 @@ def fit(samples: Samples, hardware: Any, *, starts: int = STARTS, seed: int = 0)
         starts: points drawn from the priors. seed: of them.
     """
     with jax.enable_x64(True):
-        return _fit(samples, type(hardware)(*(np.asarray(x, np.float64) for x in hardware)), starts, seed)
+        return _fit(
+            samples, type(hardware)(*(np.asarray(x, np.float64) for x in hardware)), starts, seed
+        )
 
 
 def _fit(samples: Samples, hardware: Any, starts: int, seed: int) -> KernelFit:
@@ -69,13 +75,20 @@ def _fit(samples: Samples, hardware: Any, starts: int, seed: int) -> KernelFit:
     fitted_to = draws.permutation(train)[:ROWS]
     points = draws.normal(size=(starts, len(white.spread)))
     points[0] = 0.0
-    points, losses = _minima(samples.form, points, white, rows_of(samples, hardware, fitted_to[:SAMPLE]), 20)
+    points, losses = _minima(
+        samples.form, points, white, rows_of(samples, hardware, fitted_to[:SAMPLE]), 20
+    )
     best = points[finalists(points, losses)]
     rows = rows_of(samples, hardware, fitted_to)
     points, losses = _minima(samples.form, best, white, rows, 100)
     point = points[np.nanargmin(losses)]
     covariance = _covariance(*(np.asarray(x) for x in _slopes(samples.form, point, white, rows)))
-    return described(samples, hardware, white.centre + white.spread * point, covariance * np.outer(white.spread, white.spread))
+    return described(
+        samples,
+        hardware,
+        white.centre + white.spread * point,
+        covariance * np.outer(white.spread, white.spread),
+    )
 
 
 def finalists(points: np.ndarray, losses: np.ndarray) -> list[int]:
@@ -83,12 +96,16 @@ def finalists(points: np.ndarray, losses: np.ndarray) -> list[int]:
     order = np.argsort(np.where(np.isfinite(losses), losses, np.inf)).tolist()
     apart: list[int] = []
     for index in order:
-        if np.isfinite(losses[index]) and all(np.linalg.norm(points[index] - points[other]) > APART for other in apart):
+        if np.isfinite(losses[index]) and all(
+            np.linalg.norm(points[index] - points[other]) > APART for other in apart
+        ):
             apart.append(index)
     return list(dict.fromkeys([*apart[:FINALISTS], *order]))[:FINALISTS]
 
 
-def described(samples: Samples, hardware: Any, free: np.ndarray, covariance: np.ndarray) -> KernelFit:
+def described(
+    samples: Samples, hardware: Any, free: np.ndarray, covariance: np.ndarray
+) -> KernelFit:
     """The fit whose unbounded parameters are `free`, known with `covariance`: its scatter, and its errors on held-out rows."""
     form, priors = samples.form.of_free(jnp.asarray(free)), samples.form.priors()
     predicted, test = predict(form, samples.shape, hardware), samples.held_out
@@ -105,7 +122,9 @@ def described(samples: Samples, hardware: Any, free: np.ndarray, covariance: np.
         form=samples.form,
         values={name: float(getattr(form, name)) for name in priors},
         covariance=covariance,
-        learned={name: float(1 - min(share, 1.0)) for name, share in zip(priors, shares, strict=True)},
+        learned={
+            name: float(1 - min(share, 1.0)) for name, share in zip(priors, shares, strict=True)
+        },
         scatter=scatter,
         rows=int((~test).sum()),
         dropped=samples.dropped,
@@ -129,7 +148,14 @@ def deviation(fit: KernelFit, shape: Any, hardware: Any) -> np.ndarray:
     with jax.enable_x64(True):
         free, count = np.asarray(fit.form(**fit.values).free), len(shape[0])
         here = Whitening(free, np.ones_like(free))
-        slopes = SCALE * np.asarray(_slopes(fit.form, np.zeros_like(free), here, _padded(shape, hardware, np.ones(count)))[1])[:count]
+        slopes = (
+            SCALE
+            * np.asarray(
+                _slopes(
+                    fit.form, np.zeros_like(free), here, _padded(shape, hardware, np.ones(count))
+                )[1]
+            )[:count]
+        )
     return np.sqrt(np.einsum("ri,ij,rj->r", slopes, fit.covariance, slopes) + fit.scatter**2)
 
 
@@ -142,7 +168,10 @@ class Whitening(NamedTuple):
 
 def whitening(form: type[Form]) -> Whitening:
     """That of a form's priors."""
-    return Whitening(np.asarray(form().free, np.float64), np.array([prior.spread for prior in form.priors().values()]))
+    return Whitening(
+        np.asarray(form().free, np.float64),
+        np.array([prior.spread for prior in form.priors().values()]),
+    )
 
 
 class Rows(NamedTuple):
@@ -157,7 +186,11 @@ class Rows(NamedTuple):
 def rows_of(samples: Samples, hardware: Any, rows: np.ndarray) -> Rows:
     """Some rows of `samples`, padded."""
     chosen = samples.only(rows)
-    return _padded(chosen.shape, type(hardware)(*(np.asarray(x)[rows] if np.ndim(x) else x for x in hardware)), chosen.seconds)
+    return _padded(
+        chosen.shape,
+        type(hardware)(*(np.asarray(x)[rows] if np.ndim(x) else x for x in hardware)),
+        chosen.seconds,
+    )
 
 
 def _padded(shape: Any, hardware: Any, seconds: np.ndarray) -> Rows:
@@ -167,7 +200,12 @@ def _padded(shape: Any, hardware: Any, seconds: np.ndarray) -> Rows:
         size *= 4
     chips = type(hardware)(*(padded(x, size) if np.ndim(x) else np.float64(x) for x in hardware))
     weights = np.concatenate([np.ones(count), np.zeros(size - count)])
-    return Rows(type(shape)(*(padded(column, size) for column in shape)), chips, np.log(padded(seconds, size)), weights)
+    return Rows(
+        type(shape)(*(padded(column, size) for column in shape)),
+        chips,
+        np.log(padded(seconds, size)),
+        weights,
+    )
 
 
 @jax.jit
@@ -177,7 +215,14 @@ def _seconds(form: Form, shape: Any, hardware: Any) -> jax.Array:
 
 def errors_of(form: type[Form], point: Any, white: Whitening, rows: Rows) -> jax.Array:
     """ln(model / measured) of each row; 0 for padding."""
-    return (jnp.log(form.of_free(jnp.asarray(white.centre + white.spread * point)).on(rows.hardware)(rows.shape)) - rows.logs) * rows.weights
+    return (
+        jnp.log(
+            form.of_free(jnp.asarray(white.centre + white.spread * point)).on(rows.hardware)(
+                rows.shape
+            )
+        )
+        - rows.logs
+    ) * rows.weights
 
 
 def _residuals(point: jax.Array, args: Any) -> jax.Array:
@@ -186,13 +231,17 @@ def _residuals(point: jax.Array, args: Any) -> jax.Array:
     return jnp.concatenate([soft, point])
 
 
-def _minima(form: type[Form], points: np.ndarray, white: Whitening, rows: Rows, steps: int) -> tuple[np.ndarray, np.ndarray]:
+def _minima(
+    form: type[Form], points: np.ndarray, white: Whitening, rows: Rows, steps: int
+) -> tuple[np.ndarray, np.ndarray]:
     ends, losses = _descend(form, points, white, rows, steps)
     return np.asarray(ends), np.asarray(losses)
 
 
 @jax.jit(static_argnums=(0, 4))
-def _descend(form: type[Form], points: jax.Array, white: Whitening, rows: Rows, steps: int) -> tuple[jax.Array, jax.Array]:
+def _descend(
+    form: type[Form], points: jax.Array, white: Whitening, rows: Rows, steps: int
+) -> tuple[jax.Array, jax.Array]:
     # the normal equations: residuals are whitened, damping keeps them regular, and a QR decomposition of each start's rows is ten times slower
     solver = optx.LevenbergMarquardt(rtol=1e-5, atol=1e-5, linear_solver=lx.Normal(lx.Cholesky()))
 
@@ -200,14 +249,18 @@ def _descend(form: type[Form], points: jax.Array, white: Whitening, rows: Rows, 
         return _residuals(point, (form, *args))
 
     def descend(point: jax.Array) -> tuple[jax.Array, jax.Array]:
-        end = optx.least_squares(residuals, solver, point, (white, rows), max_steps=steps, throw=False).value
+        end = optx.least_squares(
+            residuals, solver, point, (white, rows), max_steps=steps, throw=False
+        ).value
         return end, jnp.sum(residuals(end, (white, rows)) ** 2)
 
     return jax.vmap(descend)(points)
 
 
 @jax.jit(static_argnums=0)
-def _slopes(form: type[Form], point: jax.Array, white: Whitening, rows: Rows) -> tuple[jax.Array, jax.Array]:
+def _slopes(
+    form: type[Form], point: jax.Array, white: Whitening, rows: Rows
+) -> tuple[jax.Array, jax.Array]:
     def errors(p: jax.Array) -> jax.Array:
         return errors_of(form, p, white, rows) / SCALE
 
@@ -221,4 +274,8 @@ def _covariance(errors: np.ndarray, slopes: np.ndarray) -> np.ndarray:
     """
     root = np.sqrt(1 + errors**2)[:, None]
     bread = np.linalg.inv(slopes.T @ (slopes / root**3) + np.eye(slopes.shape[1]))
-    return bread @ (slopes.T @ (slopes * (errors[:, None] / root) ** 2) + np.eye(slopes.shape[1])) @ bread
+    return (
+        bread
+        @ (slopes.T @ (slopes * (errors[:, None] / root) ** 2) + np.eye(slopes.shape[1]))
+        @ bread
+    )

@@ -12,8 +12,8 @@ import numpy as np
 
 from diffgenz.calibrating.fitting import ROWS, SCALE, described, errors_of, rows_of, whitening
 from diffgenz.calibrating.samples import Samples
-from diffgenz.errors import InputError
-from diffgenz.fits import KernelFit
+from diffgenz.core.errors import InputError
+from diffgenz.kernels.fits import KernelFit
 
 DRAWS = 500
 """Kept of one chain; half as many warm it up."""
@@ -22,7 +22,9 @@ TAILS = 4.0
 """Degrees of freedom: heavy tails, as robust as the loss of the fit."""
 
 
-def with_posterior(fit: KernelFit, samples: Samples, hardware: Any, *, draws: int = DRAWS, seed: int = 0) -> KernelFit:
+def with_posterior(
+    fit: KernelFit, samples: Samples, hardware: Any, *, draws: int = DRAWS, seed: int = 0
+) -> KernelFit:
     """`fit` with the posterior's mean and covariance of its unbounded parameters, and the errors of that mean.
 
     Arguments:
@@ -35,7 +37,9 @@ def with_posterior(fit: KernelFit, samples: Samples, hardware: Any, *, draws: in
         from numpyro.distributions import HalfNormal, Normal, StudentT
         from numpyro.infer import MCMC, NUTS
     except ImportError:
-        raise InputError("posterior: sampling needs NumPyro; pip install 'diffgenz[posterior]'") from None
+        raise InputError(
+            "posterior: sampling needs NumPyro; pip install 'diffgenz[posterior]'"
+        ) from None
     with jax.enable_x64(True):
         white = whitening(samples.form)
         train = np.random.default_rng(seed).permutation(np.flatnonzero(~samples.held_out))[:ROWS]
@@ -44,11 +48,23 @@ def with_posterior(fit: KernelFit, samples: Samples, hardware: Any, *, draws: in
         @jax.jit
         def potential(at: jax.Array) -> jax.Array:
             point, scale = at[:-1], jnp.exp(at[-1])
-            logs = StudentT(TAILS, 0.0, scale).log_prob(errors_of(samples.form, point, white, rows) / SCALE)
-            return -jnp.sum(rows.weights * logs) - jnp.sum(Normal().log_prob(point)) - HalfNormal(2.0).log_prob(scale) - at[-1]
+            logs = StudentT(TAILS, 0.0, scale).log_prob(
+                errors_of(samples.form, point, white, rows) / SCALE
+            )
+            return (
+                -jnp.sum(rows.weights * logs)
+                - jnp.sum(Normal().log_prob(point))
+                - HalfNormal(2.0).log_prob(scale)
+                - at[-1]
+            )
 
         start = (np.asarray(fit.form(**fit.values).free) - white.centre) / white.spread
-        chain = MCMC(NUTS(potential_fn=potential, dense_mass=True), num_warmup=draws // 2, num_samples=draws, progress_bar=False)
+        chain = MCMC(
+            NUTS(potential_fn=potential, dense_mass=True),
+            num_warmup=draws // 2,
+            num_samples=draws,
+            progress_bar=False,
+        )
         chain.run(jax.random.key(seed), init_params=jnp.append(start, np.log(fit.scatter / SCALE)))
         points = white.centre + white.spread * np.asarray(chain.get_samples())[:, :-1]
         return described(samples, hardware, points.mean(axis=0), np.cov(points.T))

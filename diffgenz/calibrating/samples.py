@@ -41,19 +41,26 @@ class Samples:
         kept = dataclasses.replace(self, shape=shape, seconds=self.seconds[rows])
         if why is None or len(kept) == len(self):
             return kept
-        return dataclasses.replace(kept, dropped=self.dropped | {why: self.dropped.get(why, 0) + len(self) - len(kept)})
+        return dataclasses.replace(
+            kept, dropped=self.dropped | {why: self.dropped.get(why, 0) + len(self) - len(kept)}
+        )
 
     def merged(self) -> Self:
         """One row for each shape: the median of its measurements."""
         columns = np.column_stack(self.shape)
         unique, group = np.unique(columns, axis=0, return_inverse=True)
         order = np.lexsort((self.seconds, group.ravel()))
-        seconds, starts = self.seconds[order], np.searchsorted(group.ravel()[order], np.arange(len(unique) + 1))
+        seconds, starts = (
+            self.seconds[order],
+            np.searchsorted(group.ravel()[order], np.arange(len(unique) + 1)),
+        )
         first, last = starts[:-1], starts[1:] - 1
         medians = 0.5 * (seconds[(first + last) // 2] + seconds[(first + last + 1) // 2])
         again = len(self) - len(unique)
         dropped = self.dropped | ({"repeats of a shape (median kept)": again} if again else {})
-        return dataclasses.replace(self, shape=type(self.shape)(*unique.T), seconds=medians, dropped=dropped)
+        return dataclasses.replace(
+            self, shape=type(self.shape)(*unique.T), seconds=medians, dropped=dropped
+        )
 
     @property
     def held_out(self) -> np.ndarray:
@@ -64,7 +71,9 @@ class Samples:
     def digest(self) -> str:
         """A hash of shapes and times, whatever the order of the rows."""
         rows = np.column_stack([*self.shape, self.seconds])
-        return hashlib.sha256(np.ascontiguousarray(rows[np.lexsort(rows.T)]).tobytes()).hexdigest()[:16]
+        return hashlib.sha256(np.ascontiguousarray(rows[np.lexsort(rows.T)]).tobytes()).hexdigest()[
+            :16
+        ]
 
 
 def padded(column: Any, size: int) -> np.ndarray:

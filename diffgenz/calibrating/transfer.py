@@ -13,7 +13,7 @@ import numpy as np
 
 from diffgenz.calibrating.fitting import CENTRAL_80, Errors, deviation, fit, predict
 from diffgenz.calibrating.samples import Samples, shape_hash
-from diffgenz.fits import TRANSFERRED, KernelFit
+from diffgenz.kernels.fits import TRANSFERRED, KernelFit
 
 FEWEST = 3
 """GPUs, at least: two say too little of how far a third may be off."""
@@ -54,10 +54,19 @@ def _of_one_form(group: list[Measured]) -> list[Measured]:
 
 def _transferred(group: list[Measured]) -> KernelFit:
     left_out = [
-        (each.samples.only(_some(each.samples)), each.hardware, _common(group[:index] + group[index + 1 :])) for index, each in enumerate(group)
+        (
+            each.samples.only(_some(each.samples)),
+            each.hardware,
+            _common(group[:index] + group[index + 1 :]),
+        )
+        for index, each in enumerate(group)
     ]
-    predicted = np.concatenate([predict(others.fitted, rows.shape, hardware) for rows, hardware, others in left_out])
-    deviations = np.concatenate([deviation(others, rows.shape, hardware) for rows, hardware, others in left_out])
+    predicted = np.concatenate(
+        [predict(others.fitted, rows.shape, hardware) for rows, hardware, others in left_out]
+    )
+    deviations = np.concatenate(
+        [deviation(others, rows.shape, hardware) for rows, hardware, others in left_out]
+    )
     seconds = np.concatenate([rows.seconds for rows, _, _ in left_out])
     errors = Errors.of(predicted, seconds)
     return dataclasses.replace(
@@ -86,15 +95,26 @@ def _common(group: list[Measured]) -> KernelFit:
 def _pooled(group: Sequence[Measured]) -> KernelFit:
     """One fit to some rows of all; the hardware is then a column for each of its numbers."""
     parts = [each.samples.only(_some(each.samples, POOL // len(group))) for each in group]
-    shape = type(parts[0].shape)(*(np.concatenate(columns) for columns in zip(*(part.shape for part in parts), strict=True)))
+    shape = type(parts[0].shape)(
+        *(np.concatenate(columns) for columns in zip(*(part.shape for part in parts), strict=True))
+    )
     seconds = np.concatenate([part.seconds for part in parts])
     hardware = type(group[0].hardware)(
         *(
-            np.concatenate([np.full(len(part), float(number)) for part, number in zip(parts, numbers, strict=True)])
+            np.concatenate(
+                [
+                    np.full(len(part), float(number))
+                    for part, number in zip(parts, numbers, strict=True)
+                ]
+            )
             for numbers in zip(*(each.hardware for each in group), strict=True)
         )
     )
-    return fit(dataclasses.replace(parts[0], shape=shape, seconds=seconds, dropped={}), hardware, starts=STARTS)
+    return fit(
+        dataclasses.replace(parts[0], shape=shape, seconds=seconds, dropped={}),
+        hardware,
+        starts=STARTS,
+    )
 
 
 def _some(samples: Samples, rows: int = ROWS) -> np.ndarray:

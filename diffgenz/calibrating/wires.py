@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from diffgenz.errors import InputError
-from diffgenz.kernels.collective import Wire
-from diffgenz.kernels.deepep import Wires
-from diffgenz.specs import Spec
+from diffgenz.core.errors import InputError
+from diffgenz.hardware.specs import Spec
+from diffgenz.kernels.forms.collective import Wire
+from diffgenz.kernels.forms.deepep import Wires
 
 
 def wire_of(spec: Spec, level: int = 0) -> Wire:
@@ -19,9 +19,16 @@ def wire_of(spec: Spec, level: int = 0) -> Wire:
             f"{spec.id}: network: it has {len(spec.network)} level(s), and level {level + 1} is needed; add it to the accelerator's file"
         )
     if not spec.execution.get("launch_latency"):
-        raise InputError(f"{spec.id}: execution.launch_latency: it is not stated, and collectives need it; add it to the accelerator's file")
+        raise InputError(
+            f"{spec.id}: execution.launch_latency: it is not stated, and collectives need it; add it to the accelerator's file"
+        )
     figures = spec.network[level].figures
-    return Wire(*(np.float64(x) for x in (figures["bandwidth"], figures["latency"], spec.execution["launch_latency"])))
+    return Wire(
+        *(
+            np.float64(x)
+            for x in (figures["bandwidth"], figures["latency"], spec.execution["launch_latency"])
+        )
+    )
 
 
 def wires_of(spec: Spec) -> Wires:

@@ -1,18 +1,18 @@
 """Every kernel family, and every form by name: what readers ask for and fit files refer to. A new one is one line."""
 
-from diffgenz.kernels.batched import BatchedGemm
-from diffgenz.kernels.collective import AllGather, AllReduce, AllToAll
-from diffgenz.kernels.conv import CausalConv
-from diffgenz.kernels.custom_allreduce import CustomAllReduce
-from diffgenz.kernels.decode import Decode
-from diffgenz.kernels.deepep import Combine, Dispatch, NormalCombine, NormalDispatch
-from diffgenz.kernels.elementwise import Elementwise
-from diffgenz.kernels.experts import Experts
 from diffgenz.kernels.form import Form
-from diffgenz.kernels.gemm import Gemm, QuantisedGemm
-from diffgenz.kernels.latent import LatentDecode, LatentPrefill
-from diffgenz.kernels.prefill import Prefill
-from diffgenz.kernels.scans import DeltaDecode, DeltaPrefill, Mamba2Decode, Mamba2Prefill
+from diffgenz.kernels.forms.attention_decode import Decode
+from diffgenz.kernels.forms.attention_prefill import Prefill
+from diffgenz.kernels.forms.batched_gemm import BatchedGemm
+from diffgenz.kernels.forms.causal_conv import CausalConv
+from diffgenz.kernels.forms.collective import AllGather, AllReduce, AllToAll
+from diffgenz.kernels.forms.custom_allreduce import CustomAllReduce
+from diffgenz.kernels.forms.deepep import Combine, Dispatch, NormalCombine, NormalDispatch
+from diffgenz.kernels.forms.elementwise import Elementwise
+from diffgenz.kernels.forms.experts import Experts
+from diffgenz.kernels.forms.gemm import Gemm, QuantisedGemm
+from diffgenz.kernels.forms.latent_attention import LatentDecode, LatentPrefill
+from diffgenz.kernels.forms.recurrence import DeltaDecode, DeltaPrefill, Mamba2Decode, Mamba2Prefill
 
 FAMILIES: dict[str, type[Form]] = {
     "gemm": Gemm,
@@ -46,7 +46,9 @@ QUANTISED: dict[str, type[Form]] = {"gemm": QuantisedGemm}
 WHOLE = ("bf16", "fp16", "fp32", "tf32")
 """Formats that nothing is quantised to on the way."""
 
-FORMS: dict[str, type[Form]] = {form.__name__: form for form in (*FAMILIES.values(), *QUANTISED.values(), CustomAllReduce)}
+FORMS: dict[str, type[Form]] = {
+    form.__name__: form for form in (*FAMILIES.values(), *QUANTISED.values(), CustomAllReduce)
+}
 
 
 def form_of(family: str, format: str) -> type[Form]:

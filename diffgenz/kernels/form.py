@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from diffgenz.core.record import Record
+from diffgenz.core.smooth import Leaf, as_leaf
 from diffgenz.kernels.shapes import Number
-from diffgenz.record import Record
-from diffgenz.smooth import Leaf, as_leaf
 
 
 class Chip(NamedTuple):
@@ -30,7 +30,9 @@ class Chip(NamedTuple):
 
     def slower(self, flops: Number, bandwidth: Number, launch: Number) -> "Chip":
         """The same, each of its rates divided by a number, and its latency multiplied."""
-        return Chip(self.flops / flops, self.bandwidth / bandwidth, self.launch * launch, self.units)
+        return Chip(
+            self.flops / flops, self.bandwidth / bandwidth, self.launch * launch, self.units
+        )
 
 
 @runtime_checkable
@@ -66,7 +68,11 @@ class Prior(NamedTuple):
 
     def free(self, value: Leaf) -> Leaf:
         """The unbounded number that stands for `value`."""
-        return jnp.log(value) if math.isinf(self.maximum) else jnp.log(value) - jnp.log(self.maximum - value)
+        return (
+            jnp.log(value)
+            if math.isinf(self.maximum)
+            else jnp.log(value) - jnp.log(self.maximum - value)
+        )
 
     def value(self, free: Leaf) -> Leaf:
         """The value that an unbounded number stands for: positive, and below the maximum."""
@@ -110,12 +116,21 @@ class Form(Record):
     @classmethod
     def priors(cls) -> dict[str, Prior]:
         """The prior of each parameter, in order."""
-        return {field.name: field.metadata["prior"] for field in dataclasses.fields(cls) if "prior" in field.metadata}
+        return {
+            field.name: field.metadata["prior"]
+            for field in dataclasses.fields(cls)
+            if "prior" in field.metadata
+        }
 
     @classmethod
     def of_free(cls, free: Float[Array, "parameters"]) -> Self:
         """The form whose parameters are given as unbounded numbers."""
-        return cls(**{name: prior.value(x) for (name, prior), x in zip(cls.priors().items(), free, strict=True)})
+        return cls(
+            **{
+                name: prior.value(x)
+                for (name, prior), x in zip(cls.priors().items(), free, strict=True)
+            }
+        )
 
     @property
     def free(self) -> Float[Array, "parameters"]:

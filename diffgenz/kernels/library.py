@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
+from diffgenz.core.record import Record
+from diffgenz.core.smooth import Scalar, once
 from diffgenz.kernels.form import Form
-from diffgenz.record import Record
-from diffgenz.smooth import Scalar, once
 
 RELATIVES = {
     "bf16": ("fp16",),
@@ -68,7 +68,9 @@ class Library(Record):
         forms = self.forms.get(family, {})
         stored, _, activations = format.partition("/")
         apart = (
-            (stored, activations, *RELATIVES.get(activations, ())) if family.startswith("latent") else (activations, *RELATIVES.get(activations, ()))
+            (stored, activations, *RELATIVES.get(activations, ()))
+            if family.startswith("latent")
+            else (activations, *RELATIVES.get(activations, ()))
         )
         names = (format, *RELATIVES.get(format, ()), *(apart if activations else ()))
         return next((name for name in names if name in forms), None)
@@ -86,16 +88,26 @@ def executed(bound: Bound, executions: Sequence[tuple[Scalar | float, Any]]) -> 
     to itself, reverse mode keeps a dozen intermediate results of each execution, and is four times slower.)
     """
     kind = jnp.result_type(float)
-    return _executed(bound, [jax.tree.map(lambda x: jnp.asarray(x, kind) if isinstance(x, float | int) else x, each) for each in executions])
+    return _executed(
+        bound,
+        [
+            jax.tree.map(lambda x: jnp.asarray(x, kind) if isinstance(x, float | int) else x, each)
+            for each in executions
+        ],
+    )
 
 
-@partial(jax.jit, inline=True)  # traced once for all operators of a family; the compiled program is the same
+@partial(
+    jax.jit, inline=True
+)  # traced once for all operators of a family; the compiled program is the same
 def _seconds(bound: Bound, shape: Any) -> Scalar:
     return bound.form.level * bound.form.on(bound.hardware)(shape)
 
 
 def _total(bound: Bound, executions: list[tuple[Any, Any]]) -> Scalar:
-    return sum((repeats * bound.seconds(shape) for repeats, shape in executions), start=jnp.zeros(()))
+    return sum(
+        (repeats * bound.seconds(shape) for repeats, shape in executions), start=jnp.zeros(())
+    )
 
 
 @jax.custom_jvp
@@ -114,13 +126,17 @@ def _executed_jvp(primals: Any, tangents: Any) -> tuple[Scalar, Scalar]:
 
         def one(values: list[Scalar], execution: Any) -> Scalar:
             replaced = dict(zip(varied, values, strict=True))
-            bound = jax.tree.unflatten(structure, [replaced.get(index, x) for index, x in enumerate(numbers)])
+            bound = jax.tree.unflatten(
+                structure, [replaced.get(index, x) for index, x in enumerate(numbers)]
+            )
             return execution[0] * bound.seconds(execution[1])
 
         values = [numbers[index] for index in varied]
         slopes = [jax.grad(one)(values, execution) for execution in executions]
         for index, position in enumerate(varied):
-            slope = once(sum((each[index] for each in slopes), start=jnp.zeros(())), bound.hardware.launch)  # a latency: at most 1 s
+            slope = once(
+                sum((each[index] for each in slopes), start=jnp.zeros(())), bound.hardware.launch
+            )  # a latency: at most 1 s
             tangent = tangent + slope * changes[position]
     shapes, structure = jax.tree.flatten(executions)
     changes = jax.tree.leaves(tangents[1])
@@ -129,9 +145,21 @@ def _executed_jvp(primals: Any, tangents: Any) -> tuple[Scalar, Scalar]:
 
         def across(moved: list[Scalar]) -> Scalar:
             replaced = dict(zip(moving, moved, strict=True))
-            return _total(bound, jax.tree.unflatten(structure, [replaced.get(index, x) for index, x in enumerate(shapes)]))
+            return _total(
+                bound,
+                jax.tree.unflatten(
+                    structure, [replaced.get(index, x) for index, x in enumerate(shapes)]
+                ),
+            )
 
-        tangent = tangent + jax.jvp(across, ([shapes[index] for index in moving],), ([changes[index] for index in moving],))[1]
+        tangent = (
+            tangent
+            + jax.jvp(
+                across,
+                ([shapes[index] for index in moving],),
+                ([changes[index] for index in moving],),
+            )[1]
+        )
     return total, tangent
 
 

@@ -47,7 +47,15 @@ class PrefillShape(NamedTuple):
     window: Number
     cache_size: Number
 
-    SPLIT = ("sequences", "queries", "context", "heads", "kv_heads", "head_dim", "window")  # both formats of the cache: one fold
+    SPLIT = (
+        "sequences",
+        "queries",
+        "context",
+        "heads",
+        "kv_heads",
+        "head_dim",
+        "window",
+    )  # both formats of the cache: one fold
 
 
 class DecodeShape(NamedTuple):
@@ -68,7 +76,15 @@ class DecodeShape(NamedTuple):
     window: Number
     cache_size: Number
 
-    SPLIT = ("sequences", "queries", "length", "heads", "kv_heads", "head_dim", "window")  # both formats of the cache: one fold
+    SPLIT = (
+        "sequences",
+        "queries",
+        "length",
+        "heads",
+        "kv_heads",
+        "head_dim",
+        "window",
+    )  # both formats of the cache: one fold
 
 
 class LatentPrefillShape(NamedTuple):
@@ -127,7 +143,14 @@ class ExpertsShape(NamedTuple):
     weight_size: Number
     activation_size: Number
 
-    SPLIT = ("tokens", "used", "experts", "groups", "hidden", "width")  # all distributions of rows, and all formats: one fold
+    SPLIT = (
+        "tokens",
+        "used",
+        "experts",
+        "groups",
+        "hidden",
+        "width",
+    )  # all distributions of rows, and all formats: one fold
 
 
 class Mamba2Shape(NamedTuple):

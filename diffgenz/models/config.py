@@ -4,9 +4,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from diffgenz.errors import InputError
-from diffgenz.models.attention import Attention
-from diffgenz.models.block import Block
+from diffgenz.core.errors import InputError
+from diffgenz.models.blocks.attention import Attention
+from diffgenz.models.blocks.block import Block
 from diffgenz.models.model import Model, Repeated
 
 
@@ -22,7 +22,10 @@ class Config:
 
     def with_defaults(self, **defaults: Any) -> "Config":
         """The same with what published files leave to the defaults of transformers' configuration classes (5.x)."""
-        return Config(self.name, defaults | {key: value for key, value in self.raw.items() if value is not None})
+        return Config(
+            self.name,
+            defaults | {key: value for key, value in self.raw.items() if value is not None},
+        )
 
     def number(self, *keys: str, default: float | None = None) -> int | float:
         """The first of `keys` as a positive number.
@@ -32,8 +35,14 @@ class Config:
         """
         value = self.get(*keys, default=default)
         if value is None:
-            raise InputError(f"{self.name}: config.json lacks {' (or '.join(keys)}{')' * (len(keys) - 1)}; add it, or take the complete file")
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+            raise InputError(
+                f"{self.name}: config.json lacks {' (or '.join(keys)}{')' * (len(keys) - 1)}; add it, or take the complete file"
+            )
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not 0 < value < math.inf
+        ):
             raise InputError(f"{self.name}: {keys[0]}: {value!r} is not a positive number")
         return value
 
@@ -70,7 +79,9 @@ class Config:
         """
         section = self.raw.get(key)
         if not isinstance(section, Mapping):
-            raise InputError(f"{self.name}: config.json lacks {key}; add it, or take the complete file")
+            raise InputError(
+                f"{self.name}: config.json lacks {key}; add it, or take the complete file"
+            )
         return Config(f"{self.name}: {key}", section)
 
     def kinds(self, key: str) -> list[str] | None:
@@ -81,7 +92,9 @@ class Config:
         """
         kinds = self.get(key)
         if kinds is not None and (not isinstance(kinds, list) or len(kinds) != self.layers):
-            raise InputError(f"{self.name}: {key} must list {self.layers} layers (num_hidden_layers)")
+            raise InputError(
+                f"{self.name}: {key} must list {self.layers} layers (num_hidden_layers)"
+            )
         return kinds
 
     def window(self) -> int | float | None:
@@ -109,7 +122,9 @@ def attention_of(config: Config, **differences: Any) -> Attention:
     """Attention by the names that most families give its sizes, with what differs."""
     kv_heads = config.number("num_key_value_heads", default=config.heads)
     if kv_heads > config.heads:
-        raise InputError(f"{config.name}: num_key_value_heads: {kv_heads!r} exceeds num_attention_heads, {config.heads!r}")
+        raise InputError(
+            f"{config.name}: num_key_value_heads: {kv_heads!r} exceeds num_attention_heads, {config.heads!r}"
+        )
     facts: dict[str, Any] = {
         "heads": config.heads,
         "kv_heads": kv_heads,
@@ -129,7 +144,11 @@ def model_of(
 ) -> Model:
     """`config.layers` times attention, of which `windowed` see `window` tokens only, and (block, count) for what follows it."""
     full = config.layers - windowed
-    mixers = [(attention.replace(window=window), windowed), (attention, full)] if windowed else [(attention, full)]
+    mixers = (
+        [(attention.replace(window=window), windowed), (attention, full)]
+        if windowed
+        else [(attention, full)]
+    )
     return model_with(config, *mixers, *feed_forward, tied=tied, **differences)
 
 

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from diffgenz.errors import InputError, unknown
-from diffgenz.model_files import read_config
+from diffgenz.core.errors import InputError, unknown
 from diffgenz.models.config import Config
-from diffgenz.models.families import DENSE
-from diffgenz.models.families_hybrid import HYBRID
-from diffgenz.models.families_moe import MOE
-from diffgenz.models.families_vision import tower_of
+from diffgenz.models.families.dense import DENSE
+from diffgenz.models.families.hybrid import HYBRID
+from diffgenz.models.families.moe import MOE
+from diffgenz.models.families.vision import tower_of
+from diffgenz.models.files import read_config
 from diffgenz.models.model import Model
 from diffgenz.models.mtp import has_mtp
 
@@ -35,9 +35,13 @@ def model_from_config(config: Mapping[str, Any], name: str) -> Model:
     whole, kind = Config(name, config), config.get("model_type")
     if isinstance(config.get("text_config"), Mapping):
         kind = config["text_config"].get("model_type", kind)
-        config = {key: value for key, value in config.items() if key == "tie_word_embeddings"} | dict(config["text_config"])
+        config = {
+            key: value for key, value in config.items() if key == "tie_word_embeddings"
+        } | dict(config["text_config"])
     if kind is None:
-        raise InputError(f"{name}: config.json lacks model_type; known are {', '.join(sorted(FAMILIES))}")
+        raise InputError(
+            f"{name}: config.json lacks model_type; known are {', '.join(sorted(FAMILIES))}"
+        )
     if isinstance(kind, str) and kind not in FAMILIES:
         kind = kind.removesuffix("_text")  # what newer files call the language model of the family
     if not isinstance(kind, str) or kind not in FAMILIES:
@@ -45,7 +49,9 @@ def model_from_config(config: Mapping[str, Any], name: str) -> Model:
         raise InputError(f"{name}: {error} (known are {', '.join(sorted(FAMILIES))})")
     language = Config(name, config)
     model, tower = FAMILIES[kind](language), tower_of(whole, language)
-    return model.replace(vision=tower, mtp=has_mtp(language, default=1 if kind in ALWAYS_MTP else 0))
+    return model.replace(
+        vision=tower, mtp=has_mtp(language, default=1 if kind in ALWAYS_MTP else 0)
+    )
 
 
 def load_model(model: str | Path) -> Model:

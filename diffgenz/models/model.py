@@ -3,16 +3,16 @@
 import equinox as eqx
 import jax.numpy as jnp
 
-from diffgenz.checks import check, check_at_most
-from diffgenz.errors import InputError
-from diffgenz.models.block import Block
-from diffgenz.models.norms import Norm, norm
+from diffgenz.core.checks import check, check_at_most
+from diffgenz.core.errors import InputError
+from diffgenz.core.record import Record
+from diffgenz.core.smooth import Leaf, Scalar, as_leaf, ceil_share
+from diffgenz.models.blocks.block import Block
+from diffgenz.models.blocks.norm import Norm, norm
 from diffgenz.models.vision import Tower
-from diffgenz.operators import Exchange, Operator, elementwise, wide_linear
-from diffgenz.precision import Precision
-from diffgenz.record import Record
-from diffgenz.smooth import Leaf, Scalar, as_leaf, ceil_share
-from diffgenz.step import Step
+from diffgenz.operators.operator import Exchange, Operator, elementwise, wide_linear
+from diffgenz.operators.precision import Precision
+from diffgenz.operators.step import Step
 
 
 class Repeated(Record):
@@ -24,7 +24,9 @@ class Repeated(Record):
 
     block: Block
     count: Leaf = eqx.field(converter=as_leaf)
-    stored: Leaf | None = eqx.field(converter=lambda stored: None if stored is None else as_leaf(stored), default=None)
+    stored: Leaf | None = eqx.field(
+        converter=lambda stored: None if stored is None else as_leaf(stored), default=None
+    )
 
     def __check_init__(self):
         check("count", self.count)
@@ -37,7 +39,9 @@ class Repeated(Record):
         operators = self.block.operators(hidden, step)
         if self.stored is not None:
             own = self.stored / self.count
-            operators = tuple(eqx.tree_at(lambda op: op.parameters, op, op.parameters * own) for op in operators)
+            operators = tuple(
+                eqx.tree_at(lambda op: op.parameters, op, op.parameters * own) for op in operators
+            )
         return tuple(op.times(self.count) for op in operators)
 
 
@@ -74,22 +78,34 @@ class Model(Record):
         check("hidden", self.hidden, exclusive=True)
         check("vocabulary", self.vocabulary, exclusive=True)
         if not any(repeated.block.mixes_tokens for repeated in self.blocks):
-            raise InputError("blocks: a model needs at least one block that mixes tokens, such as Attention")
+            raise InputError(
+                "blocks: a model needs at least one block that mixes tokens, such as Attention"
+            )
 
     @property
     def layers(self) -> Scalar:
         """Layers: blocks that mix tokens. What pipeline parallelism distributes."""
-        return sum((repeated.count for repeated in self.blocks if repeated.block.mixes_tokens), start=jnp.zeros(()))
+        return sum(
+            (repeated.count for repeated in self.blocks if repeated.block.mixes_tokens),
+            start=jnp.zeros(()),
+        )
 
     @property
     def reductions(self) -> Scalar:
         """All-reduces of the hidden states in all layers."""
-        return sum((repeated.count for repeated in self.blocks if repeated.block.reduces), start=jnp.zeros(()))
+        return sum(
+            (repeated.count for repeated in self.blocks if repeated.block.reduces),
+            start=jnp.zeros(()),
+        )
 
     def exchanges(self, step: Step) -> tuple[Exchange, ...]:
         """What goes to experts and back in all layers, where groups of ranks have tokens of their own."""
-        pairs = ((repeated.count, repeated.block.exchange(self.hidden, step)) for repeated in self.blocks)
-        return tuple(exchange._replace(repeats=count) for count, exchange in pairs if exchange is not None)
+        pairs = (
+            (repeated.count, repeated.block.exchange(self.hidden, step)) for repeated in self.blocks
+        )
+        return tuple(
+            exchange._replace(repeats=count) for count, exchange in pairs if exchange is not None
+        )
 
     @property
     def keeps_state(self) -> bool:
@@ -109,16 +125,40 @@ class Model(Record):
         """A gather of one row per token from the device's share of the vocabulary."""
         size = step.precision.dtype_size
         row = step.tokens * self.hidden * size
-        parameters = 0.0 if self.borrows else (ceil_share(self.vocabulary, step.shard) + self.positions) * self.hidden
-        return (elementwise("embedding", row * (2 if self.positions else 1), row, parameters=parameters, size=size),)
+        parameters = (
+            0.0
+            if self.borrows
+            else (ceil_share(self.vocabulary, step.shard) + self.positions) * self.hidden
+        )
+        return (
+            elementwise(
+                "embedding",
+                row * (2 if self.positions else 1),
+                row,
+                parameters=parameters,
+                size=size,
+            ),
+        )
 
     def head_operators(self, step: Step) -> tuple[Operator, ...]:
         """Final norm, LM head and sampling for one token per sequence: the last one of a prompt."""
         last = step.replace(queries=1.0)
         vocabulary = ceil_share(self.vocabulary, step.shard)
         stored_elsewhere = self.tied or self.borrows
-        head = wide_linear("lm_head", step.sequences, vocabulary, self.hidden, step.precision, bias=self.head_bias, tied=stored_elsewhere)
-        sampling = elementwise("sampling", step.sequences * self.vocabulary * step.precision.dtype_size, step.sequences * 4.0)
+        head = wide_linear(
+            "lm_head",
+            step.sequences,
+            vocabulary,
+            self.hidden,
+            step.precision,
+            bias=self.head_bias,
+            tied=stored_elsewhere,
+        )
+        sampling = elementwise(
+            "sampling",
+            step.sequences * self.vocabulary * step.precision.dtype_size,
+            step.sequences * 4.0,
+        )
         return norm(self.norm, self.hidden, last), head, sampling
 
     @property
@@ -137,20 +177,32 @@ class Model(Record):
     @property
     def experts(self) -> tuple[Scalar, ...]:
         """Routed experts of each block that has any: what expert-parallel ranks must divide."""
-        return tuple(repeated.block.experts for repeated in self.blocks if repeated.block.experts is not None)
+        return tuple(
+            repeated.block.experts for repeated in self.blocks if repeated.block.experts is not None
+        )
 
 
 @eqx.filter_jit
 def _parameters(model: Model) -> Scalar:
     tower = () if model.vision is None else model.vision.operators(1.0, Precision(), 1.0)
-    return sum((jnp.asarray(op.parameters * op.repeats) for op in (*_all_operators(model), *tower)), start=jnp.zeros(()))
+    return sum(
+        (jnp.asarray(op.parameters * op.repeats) for op in (*_all_operators(model), *tower)),
+        start=jnp.zeros(()),
+    )
 
 
 @eqx.filter_jit
 def _active_parameters(model: Model) -> Scalar:
-    return sum((jnp.asarray(op.parameters * op.active * op.repeats) for op in _all_operators(model)), start=jnp.zeros(()))
+    return sum(
+        (jnp.asarray(op.parameters * op.active * op.repeats) for op in _all_operators(model)),
+        start=jnp.zeros(()),
+    )
 
 
 def _all_operators(model: Model) -> tuple[Operator, ...]:
     step = Step(sequences=1.0, queries=1.0, context=0.0, shard=1.0, precision=Precision())
-    return (*model.embedding_operators(step), *model.layer_operators(step), *model.head_operators(step))
+    return (
+        *model.embedding_operators(step),
+        *model.layer_operators(step),
+        *model.head_operators(step),
+    )

@@ -8,13 +8,13 @@ from typing import ClassVar
 
 import equinox as eqx
 
-from diffgenz.models.block import Block
+from diffgenz.core.smooth import Scalar
+from diffgenz.models.blocks.block import Block
+from diffgenz.models.blocks.norm import Norm, norm
 from diffgenz.models.config import Config
 from diffgenz.models.model import Model, Repeated
-from diffgenz.models.norms import Norm, norm
-from diffgenz.operators import Operator, wide_linear
-from diffgenz.smooth import Scalar
-from diffgenz.step import Step
+from diffgenz.operators.operator import Operator, wide_linear
+from diffgenz.operators.step import Step
 
 
 class Fusion(Block):
@@ -29,14 +29,21 @@ class Fusion(Block):
     norm: Norm = eqx.field(static=True, default=Norm.RMS)
 
     def operators(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
-        return norm(self.norm, hidden, step, count=2), wide_linear("eh_proj", step.tokens, hidden, 2 * hidden, step.precision)
+        return norm(self.norm, hidden, step, count=2), wide_linear(
+            "eh_proj", step.tokens, hidden, 2 * hidden, step.precision
+        )
 
 
 def mtp_module(model: Model) -> Model:
     """The module of `model` as a model of one layer: a fusion, then the last of the model's blocks that mix tokens and the last that do not."""
     blocks = [repeated.block for repeated in model.blocks]
-    layer = [next((block for block in reversed(blocks) if block.mixes_tokens is mixes), None) for mixes in (True, False)]
-    one = tuple(Repeated(block, 1.0) for block in (Fusion(norm=model.norm), *layer) if block is not None)
+    layer = [
+        next((block for block in reversed(blocks) if block.mixes_tokens is mixes), None)
+        for mixes in (True, False)
+    ]
+    one = tuple(
+        Repeated(block, 1.0) for block in (Fusion(norm=model.norm), *layer) if block is not None
+    )
     return model.replace(name=f"{model.name} MTP", blocks=one, vision=None, mtp=False, borrows=True)
 
 
@@ -46,4 +53,7 @@ def has_mtp(config: Config, default: int) -> bool:
     Arguments:
         default: modules of the family where the file is silent.
     """
-    return config.count("num_nextn_predict_layers", "mtp_num_hidden_layers", default=default, least=0) == 1
+    return (
+        config.count("num_nextn_predict_layers", "mtp_num_hidden_layers", default=default, least=0)
+        == 1
+    )

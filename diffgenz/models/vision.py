@@ -12,15 +12,15 @@ from typing import ClassVar
 import equinox as eqx
 import jax.numpy as jnp
 
-from diffgenz.checks import check, check_at_most
-from diffgenz.models.block import Block
-from diffgenz.models.mlp import MLP
-from diffgenz.models.norms import Norm, norm
-from diffgenz.operators import Kind, Operator, attention_over, elementwise, linear
-from diffgenz.precision import Precision
-from diffgenz.record import Record
-from diffgenz.smooth import Leaf, Scalar, as_leaf, ceil_share, straight_through_ceil
-from diffgenz.step import Step
+from diffgenz.core.checks import check, check_at_most
+from diffgenz.core.record import Record
+from diffgenz.core.smooth import Leaf, Scalar, as_leaf, ceil_share, straight_through_ceil
+from diffgenz.models.blocks.block import Block
+from diffgenz.models.blocks.mlp import MLP
+from diffgenz.models.blocks.norm import Norm, norm
+from diffgenz.operators.operator import Kind, Operator, attention_over, elementwise, linear
+from diffgenz.operators.precision import Precision
+from diffgenz.operators.step import Step
 
 
 class PatchAttention(Block):
@@ -35,7 +35,9 @@ class PatchAttention(Block):
 
     heads: Leaf = eqx.field(converter=as_leaf)
     head_dim: Leaf = eqx.field(converter=as_leaf)
-    window: Leaf | None = eqx.field(converter=lambda window: None if window is None else as_leaf(window), default=None)
+    window: Leaf | None = eqx.field(
+        converter=lambda window: None if window is None else as_leaf(window), default=None
+    )
     norm: Norm = eqx.field(static=True, default=Norm.LAYER)
     rotary: bool = eqx.field(static=True, default=False)
     reduces: bool = eqx.field(static=True, default=True)
@@ -74,7 +76,9 @@ class Projector(Record):
     Of every two linear layers the first is sharded by outputs, the second by inputs, with an all-reduce; a last odd one is whole on every rank.
     """
 
-    widths: tuple[Leaf, ...] = eqx.field(converter=lambda widths: tuple(as_leaf(width) for width in widths))
+    widths: tuple[Leaf, ...] = eqx.field(
+        converter=lambda widths: tuple(as_leaf(width) for width in widths)
+    )
     bias: bool = eqx.field(static=True, default=True)
     norm: Norm | None = eqx.field(static=True, default=None)
     norm_width: Leaf = eqx.field(converter=as_leaf, default=0.0)
@@ -94,7 +98,9 @@ class Projector(Record):
         precision = step.precision
         if self.norm is not None:
             plain = norm(self.norm, self.widths[0], step)
-            yield dataclasses.replace(plain, name="projector_norm", parameters=self.norm.value * self.norm_width).times(self.count)
+            yield dataclasses.replace(
+                plain, name="projector_norm", parameters=self.norm.value * self.norm_width
+            ).times(self.count)
         for index, (inputs, outputs) in enumerate(pairwise(self.widths)):
             paired = index < 2 * self.pairs
             here = ceil_share(outputs, step.shard) if paired and index % 2 == 0 else outputs
@@ -102,7 +108,9 @@ class Projector(Record):
             if index:
                 moved = step.tokens * seen * precision.dtype_size
                 yield elementwise("projector_activation", moved, moved).times(self.count)
-            yield linear("projector", step.tokens, here, seen, precision, bias=self.bias).times(self.count)
+            yield linear("projector", step.tokens, here, seen, precision, bias=self.bias).times(
+                self.count
+            )
 
 
 class Tower(Record):
@@ -134,7 +142,9 @@ class Tower(Record):
     patch_bias: bool = eqx.field(static=True, default=False)
     norms: int = eqx.field(static=True, default=0)
     windowed: Leaf = eqx.field(converter=as_leaf, default=0.0)
-    window: Leaf | None = eqx.field(converter=lambda window: None if window is None else as_leaf(window), default=None)
+    window: Leaf | None = eqx.field(
+        converter=lambda window: None if window is None else as_leaf(window), default=None
+    )
 
     def __check_init__(self):
         for field in ("hidden", "image_size", "patch", "merge", "inputs"):
@@ -142,7 +152,12 @@ class Tower(Record):
         check("layers", self.layers)
         check("windowed", self.windowed)
         check_at_most("windowed", self.windowed, self.layers, "the layers of the tower")
-        check_at_most("patch x merge", self.patch * self.merge, self.image_size, "image_size; use larger images")
+        check_at_most(
+            "patch x merge",
+            self.patch * self.merge,
+            self.image_size,
+            "image_size; use larger images",
+        )
 
     @property
     def tokens(self) -> Scalar:
@@ -155,7 +170,9 @@ class Tower(Record):
         """Patches of an image."""
         return self.tokens * self.merge * self.merge
 
-    def operators(self, images: Scalar | float, precision: Precision, shard: Scalar | float) -> tuple[Operator, ...]:
+    def operators(
+        self, images: Scalar | float, precision: Precision, shard: Scalar | float
+    ) -> tuple[Operator, ...]:
         """The kernels of one pass over `images` on a device that holds `shard` of every layer's heads and features."""
         plain = Precision(precision.dtype).with_sizes(*[precision.dtype_size] * 4)
         step = Step(images, self.patches + self.class_token, 0.0, shard, plain)
@@ -165,26 +182,53 @@ class Tower(Record):
             operators.append(norm(Norm.LAYER, self.hidden, step, count=self.norms))
         for projector in self.projectors:
             operators += projector.operators(handed_on)
-        return tuple(dataclasses.replace(op, name=f"vision_{op.name}", kind=Kind.WIDE if op.kind is Kind.LINEAR else op.kind) for op in operators)
+        return tuple(
+            dataclasses.replace(
+                op, name=f"vision_{op.name}", kind=Kind.WIDE if op.kind is Kind.LINEAR else op.kind
+            )
+            for op in operators
+        )
 
     def _embedding(self, step: Step) -> Iterator[Operator]:
         pixels = self.inputs * self.patch * self.patch
-        yield linear("patches", step.sequences * self.patches, self.hidden, pixels, step.precision, bias=self.patch_bias)
+        yield linear(
+            "patches",
+            step.sequences * self.patches,
+            self.hidden,
+            pixels,
+            step.precision,
+            bias=self.patch_bias,
+        )
         if self.positions or self.class_token:
             size = step.precision.dtype_size
             moved = step.tokens * self.hidden * size
-            yield elementwise("positions", 2 * moved, moved, parameters=(self.positions + self.class_token) * self.hidden, size=size)
+            yield elementwise(
+                "positions",
+                2 * moved,
+                moved,
+                parameters=(self.positions + self.class_token) * self.hidden,
+                size=size,
+            )
 
     def _layers(self, step: Step) -> Iterator[Operator]:
         mixers = [(self.attention, self.layers)]
         if self.window is not None:
-            mixers = [(self.attention.replace(window=self.window), self.windowed), (self.attention, self.layers - self.windowed)]
+            mixers = [
+                (self.attention.replace(window=self.window), self.windowed),
+                (self.attention, self.layers - self.windowed),
+            ]
         for block, count in (*mixers, (self.mlp, self.layers)):
             yield from (op.times(count) for op in block.operators(self.hidden, step))
 
-    def reductions(self, images: Scalar | float, precision: Precision) -> tuple[tuple[Scalar, Scalar], ...]:
+    def reductions(
+        self, images: Scalar | float, precision: Precision
+    ) -> tuple[tuple[Scalar, Scalar], ...]:
         """All-reduces over the tensor-parallel ranks: how many of how many B, in the layers and in the projectors."""
         size = precision.message_size
         layers = (2 * self.layers, images * (self.patches + self.class_token) * self.hidden * size)
-        projectors = ((p.pairs * p.count, images * self.tokens * p.widths[2] * size) for p in self.projectors if p.pairs)
+        projectors = (
+            (p.pairs * p.count, images * self.tokens * p.widths[2] * size)
+            for p in self.projectors
+            if p.pairs
+        )
         return (layers, *projectors)

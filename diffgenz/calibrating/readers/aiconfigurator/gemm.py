@@ -1,0 +1,24 @@
+"""gemm_perf: dense matrix products."""
+
+from pathlib import Path
+
+from diffgenz.calibrating.readers.aiconfigurator.frames import format_of, need, parts, seconds_of
+from diffgenz.calibrating.readers.frames import frame_of
+from diffgenz.calibrating.readers.products import gemm_samples
+from diffgenz.calibrating.samples import Samples
+
+
+def gemm(path: Path) -> list[Samples]:
+    """The samples of a gemm_perf table: m, n, k and latency in ms, by gemm_dtype and kernel_source."""
+    frame = frame_of(path)
+    need(
+        frame,
+        ("framework", "version", "kernel_source", "gemm_dtype", "m", "n", "k", "latency"),
+        path,
+    )
+    found = []
+    for source, kernel, (dtype,), rows in parts(frame, "gemm_dtype"):
+        format = format_of(dtype, "gemm_dtype", path)
+        m, n, k = (rows[name].to_numpy(float) for name in "mnk")
+        found.append(gemm_samples([(m, n, k, seconds_of(rows))], format, source, kernel))
+    return found

@@ -1,0 +1,102 @@
+"""Tables as files: reading one, and the numbers and words of its columns."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from diffgenz.core.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def frame_of(path: Path, names: list[str] | None = None) -> "pd.DataFrame":
+    """The table at `path`, parquet or CSV; `names`: of the columns of a CSV file without a header.
+
+    Raises:
+        InputError: it cannot be read, or pandas and pyarrow are missing.
+    """
+    try:
+        import pandas as pd
+
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        return (
+            pd.read_csv(path)
+            if names is None
+            else pd.read_csv(path, header=None, names=names, skipinitialspace=True)
+        )
+    except ImportError:
+        raise InputError(
+            f"{path}: reading tables needs pandas and pyarrow; pip install 'diffgenz[tables]'"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from None
+
+
+def numbers(frame: "pd.DataFrame", names: tuple[str, ...], path: Path) -> tuple[np.ndarray, ...]:
+    """Columns as float64.
+
+    Raises:
+        InputError: the table has no rows, or a value is no finite number (it names column, value and row).
+    """
+    import pandas as pd
+
+    if not len(frame):
+        raise InputError(
+            f"{path}: it has no rows that can be used; check that the measurement ran to its end"
+        )
+    found = []
+    for name in names:
+        values = np.asarray(pd.to_numeric(frame[name], errors="coerce"), np.float64)
+        bad = np.flatnonzero(~np.isfinite(values))
+        if len(bad):
+            row, value = frame.index[bad[0]], str(words(frame, name)[bad[0]])
+            raise InputError(
+                f"{path}: column {name!r}, row {row + 1}: {value!r} is no number; fill it in, or leave the row out"
+            )
+        found.append(values)
+    return tuple(found)
+
+
+def words(frame: "pd.DataFrame", column: str) -> np.ndarray:
+    """A column as text; "nan" where it is empty."""
+    return np.asarray(frame[column].astype(str), str)
+
+
+def rows_where(frame: "pd.DataFrame", which: np.ndarray) -> "pd.DataFrame":
+    """The rows where `which` is true."""
+    return frame.take(np.flatnonzero(which))
+
+
+def groups(frame: "pd.DataFrame", column: str) -> "Iterator[tuple[str, pd.DataFrame]]":
+    """Each word of a column, and its rows."""
+    column_words = words(frame, column)
+    for word in np.unique(column_words):
+        yield str(word), rows_where(frame, column_words == word)
+
+
+def named(frame: "pd.DataFrame", column: str, names: dict[str, str], path: Path) -> np.ndarray:
+    """A column of words, each replaced by what `names` calls it.
+
+    Raises:
+        InputError: a word that `names` does not have.
+    """
+    found = words(frame, column)
+    for word in np.unique(found):
+        if word not in names:
+            raise InputError(
+                f"{path}: column {column!r}: {str(word)!r} is not known; it is one of {', '.join(names)}: leave other rows out"
+            )
+    return np.array([names[word] for word in found], str)
+
+
+def flags(frame: "pd.DataFrame", column: str, path: Path) -> np.ndarray:
+    """A column of True and False.
+
+    Raises:
+        InputError: it has something else.
+    """
+    return named(frame, column, {"True": "yes", "False": "no"}, path) == "yes"

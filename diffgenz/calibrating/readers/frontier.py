@@ -1,0 +1,149 @@
+"""Frontier (NetX-lab/Frontier, MIT): operators of dense layers and of experts; time_stats are in ms. Attention is in frontier_attention.
+
+Rows of architectures that are not "generic" or that are quantised are left out and counted; norms and embeddings, which some rows lack, are too.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from diffgenz.calibrating.readers.dense_layer import Layer, elementwise_samples
+from diffgenz.calibrating.readers.dimensions import head_dim
+from diffgenz.calibrating.readers.frames import flags, frame_of, named, numbers, rows_where, words
+from diffgenz.calibrating.readers.products import gemm_samples, sizes
+from diffgenz.calibrating.readers.reader import Layout, has
+from diffgenz.calibrating.readers.vidur import PRODUCTS, SIZES, median
+from diffgenz.calibrating.samples import Samples
+from diffgenz.core.errors import InputError
+from diffgenz.kernels.forms.experts import Experts
+from diffgenz.kernels.shapes import ExpertsShape
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMATS = {"BF16": "bf16", "FP16": "fp16", "FP32": "fp32"}
+COMMON = ("profiling_precision", "quant_signature", "model_arch", "measurement_type")
+PASSES = {"mlp_act": "activation", "attn_rope": "rotary"}
+EXPERTS = (
+    "num_tokens",
+    "router_topk",
+    "num_experts",
+    "expert_parallel_size",
+    "hidden_dim",
+    "expert_hidden_dim",
+    "num_tensor_parallel_workers",
+)
+
+
+def usable(path: Path) -> "tuple[pd.DataFrame, str, dict[str, int]]":
+    """The rows of unquantised generic layers, their format, and how many others there are, by reason."""
+    frame = frame_of(path)
+    plain = (words(frame, "quant_signature") == "none") & (words(frame, "model_arch") == "generic")
+    kept = rows_where(frame, plain)
+    if not len(kept):
+        raise InputError(
+            f"{path}: all rows are quantised (quant_signature) or of a special architecture (model_arch): none can be used"
+        )
+    formats = np.unique(named(kept, "profiling_precision", FORMATS, path))
+    if len(formats) != 1:
+        raise InputError(
+            f"{path}: it has rows of {len(formats)} values of profiling_precision that can be used; give each a file of its own"
+        )
+    return (
+        kept,
+        str(formats[0]),
+        {"quantised, or of a special architecture": int((~plain).sum())} if not plain.all() else {},
+    )
+
+
+def linear(path: Path) -> list[Samples]:
+    """The samples of a linear_op.csv: projections as one kernel, activation and rotary embedding."""
+    frame, format, dropped = usable(path)
+    tokens, hidden, width, heads, kv_heads, devices = numbers(frame, SIZES, path)
+    dim = head_dim(hidden[0], heads[0], kv_heads[0], path)
+    gates = np.where(flags(frame, "attn_output_gate", path), 2.0, 1.0)
+    up = np.where(flags(frame, "use_gated_mlp", path), 2.0, 1.0)
+    layer = Layer(
+        tokens, hidden, width, heads * dim, np.maximum(kv_heads, devices) * dim, up, devices
+    )
+    products = layer.products() | {
+        "qkv": layer._replace(query=gates * layer.query).products()["qkv"]
+    }
+    kernel = _kernel(frame, "linear")
+    times = {name: numbers(frame, (median(name),), path)[0] * 1e-3 for name in (*PRODUCTS, *PASSES)}
+    projections = gemm_samples(
+        [(*products[part], times[name]) for name, part in PRODUCTS.items()],
+        format,
+        "frontier",
+        kernel,
+    )
+    projections.dropped.update(dropped)
+    elements = layer.elements()
+    return [projections] + [
+        elementwise_samples(elements[part], times[name], format, "frontier", _kernel(frame, name))
+        for name, part in PASSES.items()
+    ]
+
+
+def experts(path: Path) -> list[Samples]:
+    """The samples of a moe.csv: the grouped products of one of the expert-parallel groups, whose rows are total_routed_tokens.
+
+    load_imbalance_cv is the coefficient of variation of the rows that its experts got, chance included: experts without any come with it.
+    """
+    frame, format, dropped = usable(path)
+    tokens, used, count, groups, hidden, width, devices = numbers(frame, EXPERTS, path)
+    routed, spread, ms = numbers(
+        frame, ("total_routed_tokens", "load_imbalance_cv", median("moe_grouped_gemm")), path
+    )
+    variation = np.minimum(spread**2, count / used - 1)
+    columns = width / devices
+    weights, activations = sizes(format)
+    one = np.ones_like(tokens)
+    up = np.where(flags(frame, "use_gated", path), 2.0, 1.0) * columns
+    excess = routed / (tokens * used / groups)
+    shape = ExpertsShape(
+        tokens,
+        used,
+        count,
+        groups,
+        hidden,
+        columns,
+        up,
+        excess,
+        variation,
+        weights * one,
+        activations * one,
+    )
+    found = []
+    backends = words(frame, "moe_grouped_gemm_backend")
+    for backend in np.unique(backends):
+        kernel = _kernel(frame, backend)
+        found.append(
+            Samples(Experts, "experts", format, "frontier", kernel, shape, ms * 1e-3, dropped).only(
+                backends == backend
+            )
+        )
+    return found
+
+
+def _kernel(frame: "pd.DataFrame", name: str) -> str:
+    return f"{name} ({' and '.join(np.unique(words(frame, 'measurement_type')))})"
+
+
+LAYOUTS = (
+    Layout(
+        "Frontier (linear_op)", has(*SIZES, *COMMON, *(median(name) for name in PRODUCTS)), linear
+    ),
+    Layout(
+        "Frontier (moe)",
+        has(
+            *EXPERTS,
+            *COMMON,
+            "total_routed_tokens",
+            "load_imbalance_cv",
+            median("moe_grouped_gemm"),
+        ),
+        experts,
+    ),
+)

@@ -1,0 +1,126 @@
+"""LLMServingSim (casys-kaist/LLMServingSim, MIT): vLLM's layers, in us, under .../MODEL/FORMAT/tpN/, which states what the columns do not.
+
+The sampler and embeddings are left out (no family describes the one, and the others read what they like), and batches that mix prompts and decodes.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from diffgenz.calibrating.readers.dense_layer import Layer, elementwise_samples
+from diffgenz.calibrating.readers.dimensions import Dimensions, dimensions
+from diffgenz.calibrating.readers.frames import frame_of, groups, numbers, rows_where, words
+from diffgenz.calibrating.readers.products import gemm_samples
+from diffgenz.calibrating.readers.reader import Layout, has
+from diffgenz.calibrating.samples import Samples
+from diffgenz.core.errors import InputError
+from diffgenz.core.formats import FORMATS as SIZES
+from diffgenz.kernels.forms.attention_decode import Decode
+from diffgenz.kernels.forms.attention_prefill import Prefill
+from diffgenz.kernels.shapes import DecodeShape, PrefillShape
+
+FORMATS = ("bf16", "fp16", "fp32")
+PRODUCTS = {"qkv_proj": "qkv", "o_proj": "o", "gate_up_proj": "up", "down_proj": "down"}
+PASSES = {"layernorm": "add_norm", "act_fn": "activation", "rotary_emb": "rotary"}
+
+
+def dense(path: Path) -> list[Samples]:
+    """The samples of a dense.csv: projections as one kernel, and passes over memory."""
+    model, format, devices = _setting(path)
+    products, passes = [], []
+    for name, rows in groups(frame_of(path), "layer"):
+        tokens, us = numbers(rows, ("tokens", "time_us"), path)
+        layer = Layer(
+            tokens,
+            model.hidden,
+            model.width,
+            model.heads * model.head_dim,
+            model.kv_heads * model.head_dim,
+            2.0,
+            devices,
+        )
+        if name in PRODUCTS:
+            products.append((*layer.products()[PRODUCTS[name]], us * 1e-6))
+        elif name in PASSES:
+            passes.append(
+                elementwise_samples(
+                    layer.elements()[PASSES[name]], us * 1e-6, format, "llmservingsim", name
+                )
+            )
+    return [
+        *([gemm_samples(products, format, "llmservingsim", "linear")] if products else []),
+        *passes,
+    ]
+
+
+def per_sequence(path: Path) -> list[Samples]:
+    """The samples of a per_sequence.csv: the product with the vocabulary."""
+    model, format, devices = _setting(path)
+    frame = frame_of(path)
+    sequences, us = numbers(
+        rows_where(frame, words(frame, "layer") == "lm_head"), ("sequences", "time_us"), path
+    )
+    return [
+        gemm_samples(
+            [(sequences, model.vocabulary / devices, model.hidden, us * 1e-6)],
+            format,
+            "llmservingsim",
+            "lm_head",
+        )
+    ]
+
+
+def attention(path: Path) -> list[Samples]:
+    """The samples of an attention.csv: one prompt's chunk after cached tokens, or decodes of requests with the same number of cached tokens."""
+    model, format, devices = _setting(path)
+    chunk, before, sequences, cached, us = numbers(
+        frame_of(path), ("prefill_chunk", "kv_prefill", "n_decode", "kv_decode", "time_us"), path
+    )
+    one = np.ones_like(chunk)
+    heads, kv_heads, dim = (
+        one * x for x in (model.heads / devices, max(model.kv_heads / devices, 1.0), model.head_dim)
+    )
+    size, seconds, mixed = one * SIZES[format].size, us * 1e-6, (chunk > 0) & (sequences > 0)
+    prompt = PrefillShape(one, chunk, before, heads, kv_heads, dim, before + chunk, size)
+    step = DecodeShape(sequences, one, cached + 1, heads, kv_heads, dim, cached + 1, size)
+    prefill = Samples(
+        Prefill,
+        "prefill",
+        format,
+        "llmservingsim",
+        "vllm",
+        prompt,
+        seconds,
+        {"batches of prompts and decodes": int(mixed.sum())},
+    )
+    decode = Samples(Decode, "decode", format, "llmservingsim", "vllm", step, seconds)
+    return [
+        samples.only(rows)
+        for samples, rows in ((prefill, (chunk > 0) & ~mixed), (decode, (sequences > 0) & ~mixed))
+        if rows.any()
+    ]
+
+
+def _setting(path: Path) -> tuple[Dimensions, str, float]:
+    """Model, format and devices, from the path (its slashes may be underscores)."""
+    model, rest = dimensions(path)
+    match = re.search(r"[/_]([^/_]+)[/_]tp(\d+)[/_]", rest) or re.search(
+        r"[/_]([^/_]+)[/_]tp(\d+)[/_]", path.resolve().as_posix()
+    )
+    if match is None or match[1] not in FORMATS:
+        raise InputError(
+            f"{path}: its path must say format and tensor parallelism, as .../{FORMATS[0]}/tp1/...; known are {', '.join(FORMATS)}"
+        )
+    return model, match[1], float(match[2])
+
+
+LAYOUTS = (
+    Layout("LLMServingSim (dense)", has("layer", "tokens", "time_us"), dense),
+    Layout("LLMServingSim (per_sequence)", has("layer", "sequences", "time_us"), per_sequence),
+    Layout(
+        "LLMServingSim (attention)",
+        has("prefill_chunk", "kv_prefill", "n_decode", "kv_decode", "time_us"),
+        attention,
+    ),
+)

@@ -1,0 +1,132 @@
+"""From files to samples: which reader knows a file: aiconfigurator's tables by their names, other layouts by how they begin."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from diffgenz.calibrating.readers import (
+    apex,
+    frontier,
+    frontier_attention,
+    infersim,
+    infersim_attention,
+    llmcompass,
+    llmservingsim,
+    llmservingsim_v0,
+    nccl_tests,
+    plain,
+    vidur,
+)
+from diffgenz.calibrating.readers.aiconfigurator.attention import decode, prefill
+from diffgenz.calibrating.readers.aiconfigurator.comm import custom_allreduce, nccl
+from diffgenz.calibrating.readers.aiconfigurator.deepep import low_latency, normal
+from diffgenz.calibrating.readers.aiconfigurator.experts import experts
+from diffgenz.calibrating.readers.aiconfigurator.gemm import gemm
+from diffgenz.calibrating.readers.aiconfigurator.latent import (
+    absorbed,
+    latent_decode,
+    latent_prefill,
+)
+from diffgenz.calibrating.readers.aiconfigurator.quantise import quantise
+from diffgenz.calibrating.readers.aiconfigurator.scans import delta, mamba2
+from diffgenz.calibrating.readers.reader import Layout, beginning
+from diffgenz.calibrating.samples import Samples
+from diffgenz.core.errors import InputError
+
+TABLES: dict[str, Callable[[Path], list[Samples]]] = {
+    "gemm_perf": gemm,
+    "moe_perf": experts,
+    "scale_matrix_perf": quantise,
+    "mla_bmm_perf": absorbed,
+    "context_attention_perf": prefill,
+    "generation_attention_perf": decode,
+    "context_mla_perf": latent_prefill,
+    "generation_mla_perf": latent_decode,
+    "mamba2_perf": mamba2,
+    "gdn_perf": delta,
+    "nccl_perf": nccl,
+    "custom_allreduce_perf": custom_allreduce,
+    "wideep_deepep_ll_perf": low_latency,
+    "wideep_deepep_normal_perf": normal,
+}
+"""Readers of aiconfigurator's tables, by the name of the file."""
+
+
+LAYOUTS: tuple[Layout, ...] = (
+    *plain.LAYOUTS,
+    *frontier.LAYOUTS,  # before vidur's, whose columns it has too
+    *frontier_attention.LAYOUTS,
+    *vidur.LAYOUTS,
+    *llmservingsim.LAYOUTS,
+    *llmservingsim_v0.LAYOUTS,
+    *infersim.LAYOUTS,
+    *infersim_attention.LAYOUTS,
+    *llmcompass.LAYOUTS,
+    *apex.LAYOUTS,
+    *nccl_tests.LAYOUTS,
+)
+"""Other layouts: the first that knows a file reads it."""
+
+
+def samples_of(
+    files: Sequence[str | Path], told: Callable[[str], None] | None = None
+) -> list[tuple[Path, Samples]]:
+    """The samples of all files, and of all files in folders that some reader knows, each with its file.
+
+    Arguments:
+        told: called with what is wrong with a file in a folder, which is left out then; an error without it, and of files that are named.
+
+    Raises:
+        InputError: a file that no reader knows, that its reader refuses or that holds nothing to fit, or a folder without any.
+    """
+    found = []
+    for name in files:
+        path = Path(name)
+        if not path.exists():
+            raise InputError(
+                f"{path}: there is no such file; give measurements as files or folders"
+            )
+        inside = (
+            sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+        )
+        read = [(file, reader) for file in inside if (reader := reader_of(file)) is not None]
+        if not read:
+            what = (
+                "no file in this folder is known to any reader"
+                if path.is_dir()
+                else "no reader knows this file"
+            )
+            raise InputError(f"{path}: {what}; {known()}")
+        samples, refused = [], False
+        for file, reader in read:
+            try:
+                samples += [(file, each) for each in reader(file)]
+            except InputError as error:
+                if told is None or not path.is_dir():
+                    raise
+                refused = True
+                told(str(error))
+        if not samples and not refused:
+            raise InputError(
+                f"{path}: it holds no measurements of a kernel family (docs/calibration.md says what each layout is read for)"
+            )
+        found += samples
+    return found
+
+
+def reader_of(path: Path) -> Callable[[Path], list[Samples]] | None:
+    """What reads a file; None where nothing knows it."""
+    if path.suffix in (".parquet", ".csv") and table_name(path) in TABLES:
+        return TABLES[table_name(path)]
+    start = beginning(path)
+    return next((layout.read for layout in LAYOUTS if layout.knows(path, start)), None)
+
+
+def known() -> str:
+    """What files are known, and how to write one that is."""
+    layouts = ", ".join(dict.fromkeys(layout.name for layout in LAYOUTS))
+    return f"known are aiconfigurator's tables by their names ({', '.join(TABLES)}), and by how they begin {layouts}, such as\n{plain.EXAMPLE}"
+
+
+def table_name(path: Path) -> str:
+    """The table that a file holds: "gemm_perf" of gemm_perf__vllm-0.24.0.parquet."""
+    return path.stem.partition("__")[0]

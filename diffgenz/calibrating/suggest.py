@@ -1,0 +1,177 @@
+"""Which kernel to measure next: the one that would narrow a metric most.
+
+To first order a metric's variance is g' C g, with C the covariance of what is uncertain and g its gradient. A measurement of a kernel whose
+logarithm has the gradient j there, and repeats within `REPEAT`, takes away (g' C j)**2 / (j' C j + REPEAT**2): Fisher information added to C's
+inverse. Points are chosen one after the other, each with those before it as if they had been measured.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diffgenz.core.errors import InputError
+from diffgenz.hardware.platform import Platform
+from diffgenz.inference.elasticities import metric_named
+from diffgenz.inference.estimate import Phases, estimate
+from diffgenz.inference.timing.roofline import Rates, kernel_format, kernel_key
+from diffgenz.inference.uncertainty import covariance_of, gradients
+from diffgenz.kernels.fits import KernelFit, fits_behind
+from diffgenz.kernels.library import Bound, Library
+from diffgenz.models.model import Model
+from diffgenz.operators.precision import Precision
+from diffgenz.scenario.parallelism import Parallelism, Workload
+
+REPEAT = 0.04
+"""Relative standard deviation of one kernel's repeated measurements, and between software on one GPU: 3.5 to 5 % in public tables."""
+
+SCALES = (1 / 16, 1 / 4, 1.0, 4.0)
+"""Of the batch: where candidates are taken from."""
+
+
+class Candidate(NamedTuple):
+    """A kernel that could be measured."""
+
+    family: str
+    format: str
+    shape: Any
+
+
+class Suggestion(NamedTuple):
+    """A kernel to measure: how long it will take, and the metric's relative standard deviation before and after all up to this one."""
+
+    family: str
+    format: str
+    shape: dict[str, float]
+    seconds: float
+    before: float
+    after: float
+
+
+def suggest(
+    model: Model,
+    platform: Platform,
+    workload: Workload,
+    plan: Parallelism | None = None,
+    precision: Precision | None = None,
+    *,
+    metric: str = "tpot",
+    count: int = 5,
+    candidates: Sequence[Candidate] | None = None,
+) -> list[Suggestion]:
+    """The `count` measurements that would narrow `metric` most, best first; fewer where the rest would not.
+
+    Arguments:
+        platform: with fitted kernels. metric: as in `elasticities`. Others as of `estimate`.
+        candidates: what could be measured; default: the kernels that the model runs at `SCALES` of the batch.
+
+    Raises:
+        InputError: no fitted kernels, or whatever `estimate` refuses.
+    """
+    plan, precision = plan or Parallelism(), precision or Precision()
+    library = platform.accelerator.kernels
+    fits = [] if library is None else fits_behind(library)
+    if library is None or not fits:
+        raise InputError(
+            f"suggest: the kernels of {platform.accelerator.name} are not fitted; load the platform with a fit"
+        )
+
+    given = (metric, model, platform, workload, plan, precision)
+    slopes = dict(
+        zip(
+            map(_key, fits),
+            (np.asarray(g, float) for g in gradients(_logarithm, library, fits, *given)),
+            strict=True,
+        )
+    )
+    known = {_key(fit): covariance_of(fit) for fit in fits}
+    rates = Rates.of(platform.accelerator, precision)
+    points = _points(
+        candidates or executed_kernels(model, platform, workload, plan, precision),
+        library,
+        rates,
+        precision,
+    )
+    variance = sum(float(slopes[key] @ known[key] @ slopes[key]) for key in slopes)
+    found: list[Suggestion] = []
+    while points and len(found) < count:
+        gains = [
+            float(slopes[key] @ known[key] @ j) ** 2 / (float(j @ known[key] @ j) + REPEAT**2)
+            for key, j, _, _ in points
+        ]
+        best = int(np.argmax(gains))
+        key, j, candidate, seconds = points.pop(best)
+        if gains[best] <= 1e-6 * variance:
+            break
+        shape = {name: float(value) for name, value in candidate.shape._asdict().items()}
+        after = max(variance - gains[best], 0.0)
+        found.append(
+            Suggestion(*key, shape, seconds, float(np.sqrt(variance)), float(np.sqrt(after)))
+        )
+        variance, along = after, known[key] @ j
+        known[key] = known[key] - np.outer(along, along) / (float(j @ along) + REPEAT**2)
+    return found
+
+
+def executed_kernels(
+    model: Model, platform: Platform, workload: Workload, plan: Parallelism, precision: Precision
+) -> list[Candidate]:
+    """The kernels that a deployment runs at `SCALES` of its batch, each shape once."""
+    found: dict[tuple[Any, ...], Candidate] = {}
+    for scale in SCALES:
+        phases = Phases.of(
+            model,
+            platform,
+            workload.replace(batch=jnp.maximum(jnp.round(workload.batch * scale), 1.0)),
+            plan,
+            precision,
+        )
+        for op in (*phases.prefill.operators, *phases.decode.operators):
+            if op.shape is not None and op.kernel:
+                format = kernel_format(*kernel_key(op), precision)
+                numbers = tuple(round(float(x), 3) for x in op.shape)
+                found.setdefault(
+                    (op.kernel, format, numbers), Candidate(op.kernel, format, op.shape)
+                )
+    return list(found.values())
+
+
+def _logarithm(library: Library, metric: str, model: Model, platform: Platform, *rest: Any) -> Any:
+    accelerator = platform.accelerator.replace(kernels=library)
+    return jnp.log(
+        metric_named(estimate(model, platform.replace(accelerator=accelerator), *rest), metric)
+    )
+
+
+def _key(fit: KernelFit) -> tuple[str, str]:
+    return fit.family, fit.format
+
+
+def _points(
+    candidates: Sequence[Candidate], library: Library, rates: Rates, precision: Precision
+) -> list[tuple[tuple[str, str], np.ndarray, Candidate, float]]:
+    """Of each candidate that a fit times: the fit, the gradient of its ln seconds there (that of its level is 1), and its seconds."""
+    found = []
+    for candidate in candidates:
+        name = library.format_of(candidate.family, candidate.format)
+        is_linear = candidate.family == "experts" or candidate.format == precision.linear_format
+        bound = rates.kernels.get((candidate.family, is_linear))
+        if name is None or bound is None:
+            continue
+        gradient = jax.grad(_log_seconds, argnums=0)(bound.form.free, bound, candidate.shape)
+        found.append(
+            (
+                (candidate.family, name),
+                np.append(np.asarray(gradient, float), 1.0),
+                candidate,
+                float(bound.seconds(candidate.shape)),
+            )
+        )
+    return found
+
+
+@jax.jit
+def _log_seconds(free: Any, bound: Bound, shape: Any) -> Any:
+    return jnp.log(Bound(type(bound.form).of_free(free), bound.hardware).seconds(shape))

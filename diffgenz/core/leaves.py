@@ -1,0 +1,148 @@
+"""Names for the numbers of a record, such as "accelerator.memory_bandwidth" or "network[0].latency": finding, reading and replacing them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.tree_util import DictKey, GetAttrKey, SequenceKey
+
+from diffgenz.core.errors import InputError, unknown
+from diffgenz.core.record import Record
+from diffgenz.kernels.library import Origin
+
+Path = tuple[Any, ...]
+"""Where a number is: the keys of `jax.tree_util` from the record down."""
+
+
+def leaf_names(record: Any) -> dict[str, Path]:
+    """The full name and the path of every number of `record`."""
+    return {
+        name_of(path): tuple(path) for path, _ in jax.tree_util.tree_flatten_with_path(record)[0]
+    }
+
+
+def name_of(path: Path) -> str:
+    """The name of the number at `path`: "served[0].workload.batch"."""
+    return jax.tree_util.keystr(path).replace("['", "[").replace("']", "]").lstrip(".")
+
+
+def called(full: str, name: str) -> bool:
+    """Whether `name` is the full name, or its end: "memory_bandwidth" of "platform.accelerator.memory_bandwidth"."""
+    return full == name or full.endswith((f".{name}", f"]{name}"))
+
+
+def find(record: Any, name: str, *, alike: str = "", parts: bool = False) -> tuple[Path, ...]:
+    """The paths of the number called `name`, which may leave out how its full name begins: "memory_bandwidth", "workload.batch".
+
+    Arguments:
+        alike: the name of a tuple of `record` whose entries are alike: a name that fits one number of each means all of them.
+        parts: look for whole records too: "platform", "plan".
+
+    Raises:
+        InputError: no number is called that (the nearest are named), or several are.
+    """
+    names = leaf_names(record)
+    if parts:
+        names |= {
+            name_of(path[:length]): path[:length]
+            for path in names.values()
+            for length in range(1, len(path))
+        }
+    if name in names:
+        return (names[name],)
+    ends = [full for full in names if called(full, name)]
+    if not ends:
+        short = {
+            full.split("].", 1)[1]
+            if alike and full.startswith(f"{alike}[") and "]." in full
+            else full
+            for full in names
+        }
+        raise unknown("leaf", name, short)
+    rest = (
+        {full.split("]", 1)[1] for full in ends}
+        if alike and all(full.startswith(f"{alike}[") for full in ends)
+        else set(ends)
+    )
+    if len(rest) > 1:
+        raise InputError(
+            f"leaf: {name!r} is the end of several names: {', '.join(sorted(ends)[:6])}; write more of the one that is meant"
+        )
+    return tuple(names[full] for full in ends)
+
+
+def with_unset(record: Any, name: str, value: float) -> Any:
+    """`record` with the optional numbers called `name` that it leaves out ("plan.context", "accelerator.price") set to `value`."""
+    if any(called(full, name) for full in leaf_names(record)):
+        return record
+    unset = {}
+    for path, leaf in jax.tree_util.tree_flatten_with_path(record, is_leaf=lambda x: x is None)[0]:
+        if leaf is None and called(name_of(path), name):
+            owner = leaf_at(record, path[:-1])
+            if (
+                isinstance(owner, Record)
+                and "converter" in owner.__dataclass_fields__[path[-1].name].metadata
+            ):  # a number, not a record
+                unset[tuple(path)] = jnp.asarray(value, float)
+    return with_leaves(record, unset) if unset else record
+
+
+def leaf_at(record: Any, path: Path) -> Any:
+    """What is at `path`."""
+    for key in path:
+        record = (
+            getattr(record, key.name)
+            if isinstance(key, GetAttrKey)
+            else record[key.key if isinstance(key, DictKey) else key.idx]
+        )
+    return record
+
+
+def with_leaves(record: Any, changes: Mapping[Path, Any]) -> Any:
+    """A copy of `record` with other numbers at some paths; records check themselves, with all their changes made.
+
+    Raises:
+        InputError: a number that its record refuses.
+    """
+    if () in changes:
+        return changes[()]
+    below: dict[Any, dict[Path, Any]] = {}
+    for path, value in changes.items():
+        below.setdefault(path[0], {})[path[1:]] = value
+    parts = {key: with_leaves(leaf_at(record, (key,)), inner) for key, inner in below.items()}
+    if isinstance(record, tuple):
+        entries = list(record)
+        for key, part in parts.items():
+            assert isinstance(key, SequenceKey)
+            entries[key.idx] = part
+        return tuple(entries)
+    if isinstance(record, dict):
+        return record | {key.key: part for key, part in parts.items()}
+    named = {key.name: part for key, part in parts.items()}
+    if isinstance(record, Record):
+        return record.replace(**named)
+    return eqx.tree_at(
+        lambda r: [getattr(r, name) for name in named],
+        record,
+        list(named.values()),
+        is_leaf=lambda x: x is None,
+    )
+
+
+def unnamed(record: Any) -> Any:
+    """The record without the names that people gave its parts, which would make equal structures differ."""
+    if isinstance(record, tuple) and not hasattr(record, "_fields"):
+        return tuple(unnamed(part) for part in record)
+    if not isinstance(record, Record):
+        return record
+    copy = object.__new__(type(record))
+    for field in record.__dataclass_fields__:
+        value = getattr(record, field)
+        if field == "name" and isinstance(value, str):
+            value = ""
+        elif isinstance(value, Origin):
+            value = None
+        object.__setattr__(copy, field, unnamed(value))
+    return copy

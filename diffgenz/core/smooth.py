@@ -1,0 +1,231 @@
+"""Smooth stand-ins for max, min and ceil, and the one knob that makes them exact.
+
+`smooth_max` is the p-norm of two non-negative numbers and `smooth_min` its mirror image; p is the *sharpness*:
+
+| sharpness | of compute and memory time it says |
+|---|---|
+| 1 | no overlap: the times add |
+| 2, 4, 8 | partial overlap near the ridge, the larger time far from it |
+| `HARD` | full overlap: the classical roofline, exact |
+
+Both are homogeneous of degree 1, so `smooth_max(a, b) = a * da + b * db` with `da`, `db` its own derivatives (Euler). A breakdown of a
+time into compute and memory is therefore exact, and elasticities of a time sum to 1.
+
+Everything is expressed through one primitive, the inverse norm y = (a**p + b**p)**(-1/p), computed without division, `pow` or `sqrt`
+(those break XLA's fusions): scale by an exact power of two, raise by squaring, take the root by Newton steps from a guess on the exponent bits.
+An unscaled 8th power of seconds would underflow in float32. Derivatives of any order are polynomials in y.
+"""
+
+import math
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from diffgenz.core.errors import InputError
+
+Scalar = Float[Array, ""]
+"""One number. Cost functions are written for one configuration; `jax.vmap` batches them."""
+
+Leaf = Float[Array, "..."]
+"""A number stored in a record: one value, or a batch of them that a `vmap` will walk over."""
+
+HARD = math.inf
+"""The sharpness at which `smooth_max` and `smooth_min` are `max` and `min`."""
+
+SHARPNESS = 8
+"""The default: within 0.1 % of the hard roofline when one time is 1.8 times the other."""
+
+_TINY = 1e-12  # seconds; below it only the scaling saturates, not the result
+_NEVER_ZERO = (
+    1e-20  # added to a sum that is at least 1 unless both terms vanish: no effect but there
+)
+
+
+def check_sharpness(sharpness: float) -> None:
+    """Raise `InputError` unless `sharpness` is 1, 2, 4, 8 or `HARD`."""
+    if sharpness not in (1, 2, 4, 8, HARD):
+        raise InputError(
+            f"sharpness: {sharpness!r} is not available; use 1, 2, 4, 8 or diffgenz.HARD (the exact roofline)"
+        )
+
+
+def _power_of_two_below(x: Scalar) -> Scalar:
+    """1 / 2**floor(log2 x), exactly, from the exponent bits."""
+    if x.dtype == jnp.float64:
+        integer, mantissa, bias = jnp.int64, 52, 1023
+    else:
+        integer, mantissa, bias = jnp.int32, 23, 127
+    exponent = jax.lax.bitcast_convert_type(x, integer) >> mantissa
+    return jax.lax.bitcast_convert_type((2 * bias - exponent) << mantissa, x.dtype)
+
+
+def _inverse_root(s: Leaf, p: int) -> Leaf:
+    """s**(-1/p): Newton's iteration y <- y (1 + (1 - s y**p) / p), quadratic, free of division."""
+    double = s.dtype == jnp.float64
+    integer, mantissa, bias = (jnp.int64, 52, 1023) if double else (jnp.int32, 23, 127)
+    magic = int((bias * (1 + 1 / p) - 0.06) * 2**mantissa)  # within 3 % for every s
+    y = jax.lax.bitcast_convert_type(
+        magic - (jax.lax.bitcast_convert_type(s, integer) >> (p.bit_length() - 1)), s.dtype
+    )
+    for _ in range(5 if double else 3):
+        y = y + y * ((1 - s * _power(y, p)) * (1 / p))
+    return y
+
+
+def _power(x: Leaf, p: int) -> Leaf:
+    """x**p for a small non-negative integer, by squaring."""
+    result = None
+    while p:
+        if p & 1:
+            result = x if result is None else result * x
+        x, p = x * x, p >> 1
+    return jnp.ones_like(x) if result is None else result
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _inverse_norm(a: Scalar, b: Scalar, p: int) -> Scalar:
+    if p == 1:
+        return 1 / jnp.maximum(a + b, 1e-18)
+    scale = _power_of_two_below(jnp.maximum(jnp.maximum(a, b), _TINY))
+    return scale * _inverse_root(_power(a * scale, p) + _power(b * scale, p) + _NEVER_ZERO, p)
+
+
+@_inverse_norm.defjvp
+def _inverse_norm_jvp(p, primals, tangents):
+    (a, b), (da, db) = primals, tangents
+    y = _inverse_norm(a, b, p)
+    return y, -(y * _power(a * y, p - 1)) * (y * da) - (y * _power(b * y, p - 1)) * (y * db)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _norm(a: Scalar, b: Scalar, p: int) -> Scalar:
+    y = _inverse_norm(a, b, p)
+    u, v = (
+        _power(a * y, p),
+        _power(b * y, p),
+    )  # they sum to 1 + p e, e the error of y: take it out to first order
+    return (a * _power(a * y, p - 1) + b * _power(b * y, p - 1)) * (1 - (u + v - 1) * ((p - 1) / p))
+
+
+@_norm.defjvp
+def _norm_jvp(p, primals, tangents):
+    (a, b), (da, db) = primals, tangents
+    y = _inverse_norm(a, b, p)
+    return _norm(a, b, p), _power(a * y, p - 1) * da + _power(b * y, p - 1) * db
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(2,))
+def _harmonic(a: Scalar, b: Scalar, p: int) -> Scalar:
+    return a * (b * _inverse_norm(a, b, p))
+
+
+@_harmonic.defjvp
+def _harmonic_jvp(p, primals, tangents):
+    (a, b), (da, db) = primals, tangents
+    y = _inverse_norm(a, b, p)
+    return _harmonic(a, b, p), _power(b * y, p + 1) * da + _power(a * y, p + 1) * db
+
+
+def smooth_max(a: Scalar, b: Scalar, sharpness: float = SHARPNESS) -> Scalar:
+    """(a**p + b**p)**(1/p) for non-negative `a`, `b` (seconds): at least the larger, at most their sum.
+
+    Zero inputs are safe, also in derivatives of first and second order.
+    """
+    if sharpness == HARD:
+        return jnp.maximum(a, b)
+    if sharpness == 1:
+        return a + b
+    return _norm(*_same_type(a, b), int(sharpness))
+
+
+def smooth_max_slopes(a: Scalar, b: Scalar, sharpness: float = SHARPNESS) -> tuple[Scalar, Scalar]:
+    """The derivatives of `smooth_max` with respect to `a` and `b`: (a / norm)**(p - 1) and (b / norm)**(p - 1)."""
+    if sharpness == HARD:
+        first = jnp.where(a > b, 1.0, jnp.where(a == b, 0.5, 0.0))
+        return first, 1 - first
+    if sharpness == 1:
+        return jnp.ones_like(a), jnp.ones_like(b)
+    a, b = _same_type(a, b)
+    y = _inverse_norm(a, b, int(sharpness))
+    return _power(a * y, int(sharpness) - 1), _power(b * y, int(sharpness) - 1)
+
+
+def smooth_min(a: Scalar, b: Scalar, sharpness: float = SHARPNESS) -> Scalar:
+    """(a**-p + b**-p)**(-1/p) = a b / smooth_max(a, b) for non-negative `a`, `b`: at most the smaller; 0 when either is.
+
+    At sharpness 1 (times add, nothing is chosen) it is the harmonic sum a b / (a + b). Associative, so more candidates are folded pairwise.
+    """
+    if sharpness == HARD:
+        return jnp.minimum(a, b)
+    return _harmonic(*_same_type(a, b), int(sharpness))
+
+
+def _same_type(a, b):
+    dtype = jnp.result_type(a, b, jnp.zeros((), jnp.float32))
+    return jnp.asarray(a, dtype), jnp.asarray(b, dtype)
+
+
+@jax.custom_jvp
+def inverse(x: Leaf) -> Leaf:
+    """1 / x for x > 0, by Newton steps: unlike a division, XLA's CPU backend computes it anew in every fusion that needs it."""
+    return _inverse_root(x, 1)
+
+
+@inverse.defjvp
+def _inverse_jvp(primals, tangents):
+    y = inverse(primals[0])
+    return y, -(y * y) * tangents[0]
+
+
+@jax.custom_jvp
+def hypotenuse(a: Leaf, b: Leaf) -> Leaf:
+    """sqrt(a**2 + b**2) for non-negative `a`, `b`, not both 0, between 1e-18 and 1e18; by Newton steps, as `inverse`."""
+    s = a * a + b * b
+    return s * _inverse_root(s, 2)
+
+
+@hypotenuse.defjvp
+def _hypotenuse_jvp(primals, tangents):
+    (a, b), (da, db) = primals, tangents
+    y = _inverse_root(a * a + b * b, 2)
+    return hypotenuse(a, b), (a * y) * da + (b * y) * db
+
+
+@jax.custom_jvp
+def straight_through_ceil(x: Scalar) -> Scalar:
+    """ceil(x) with the derivative of x: rounding up is exact, and an optimizer still feels the slope."""
+    return jnp.ceil(x)
+
+
+@straight_through_ceil.defjvp
+def _straight_through_ceil_jvp(primals, tangents):
+    return jnp.ceil(primals[0]), tangents[0]
+
+
+def ceil_share(total: Scalar, reciprocal: Scalar) -> Scalar:
+    """ceil(total / ranks), the largest share, given 1 / ranks.
+
+    Exact for integers up to 1e6: the guard of 4e-7 is above float32's rounding of the product and well below 1 / total.
+    """
+    return straight_through_ceil(total * reciprocal * (1 - 4e-7))
+
+
+def once(x: Scalar, at_most_one: Scalar) -> Scalar:
+    """`x`, computed once for all its uses; `at_most_one` is any number <= 1 of the configuration, such as 1 / ranks.
+
+    XLA's CPU backend has no multi-output fusion: a sum over operators with several consumers is computed anew in each. It does not duplicate
+    divisions, though, and cannot know that max(at_most_one, 1) is 1. Worth a factor of 2 in gradients; exact.
+    """
+    return x / jnp.maximum(jax.lax.stop_gradient(at_most_one), 1.0)
+
+
+def as_leaf(x) -> Leaf:
+    """`x` as a floating-point array; what every numeric field of a record goes through (counts too: int32 overflows under jit)."""
+    if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jnp.floating):
+        return x
+    if isinstance(x, np.ndarray | np.generic) and np.issubdtype(x.dtype, np.floating):
+        return jnp.asarray(x)
+    return jnp.asarray(x, dtype=float)

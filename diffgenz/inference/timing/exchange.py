@@ -1,0 +1,116 @@
+"""Tokens on their way to the ranks of their experts and back: DeepEP's kernels on a platform's network, where they are fitted.
+
+Low-latency kernels send a token once for each of its experts, normal ones once for each rank, and over the network between nodes once for each
+node (arXiv 2412.19437, section 3.2.2). Both see the two innermost levels; on levels further out the wires alone are counted.
+"""
+
+from collections.abc import Sequence
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from diffgenz.core.smooth import Scalar
+from diffgenz.hardware.platform import Level
+from diffgenz.inference.timing.collectives import Group
+from diffgenz.kernels.forms.deepep import Wires
+from diffgenz.kernels.library import Bound, Library, executed
+from diffgenz.kernels.shapes import ExchangeShape
+from diffgenz.operators.draws import reached
+from diffgenz.operators.operator import Exchange
+
+SMS = 20.0
+"""Streaming multiprocessors given to normal kernels (DeepEP's default, `Buffer.num_sms`)."""
+
+MODES = ("low_latency", "normal")
+
+
+def fitted_exchanges(library: Library) -> list[tuple[str, str]]:
+    """The families of exchanges that `library` has fits of, and the format of the messages each was fitted to: it times those of any format."""
+    return [each for mode in MODES for each in _fitted(library, mode)]
+
+
+def _fitted(library: Library, mode: str) -> list[tuple[str, str]]:
+    families = [f"{phase}_{mode}" for phase in ("dispatch", "combine")]
+    return [
+        (family, next(iter(library.forms[family])))
+        for family in families
+        if library.forms.get(family)
+    ]
+
+
+class DeepEP(eqx.Module):
+    """DeepEP's kernels in one of its modes.
+
+    Arguments:
+        dispatch, combine: as fitted. low_latency: the mode, normal otherwise.
+    """
+
+    dispatch: Bound
+    combine: Bound
+    low_latency: bool = eqx.field(static=True)
+
+    @classmethod
+    def modes(
+        cls, library: Library | None, network: Sequence[Level], launch: Scalar
+    ) -> tuple["DeepEP", ...]:
+        """Those modes that `library` has fits of, on `network`, with kernels that take `launch` s to launch."""
+        if library is None or not network:
+            return ()
+        near, far = network[0], network[min(1, len(network) - 1)]
+        wires = Wires(
+            near.bandwidth * near.efficiency,
+            near.latency,
+            far.bandwidth * far.efficiency,
+            far.latency,
+            launch,
+        )
+        found = []
+        for mode in MODES:
+            forms = [library.forms[family][format] for family, format in _fitted(library, mode)]
+            if len(forms) == 2:
+                found.append(
+                    cls(*(Bound(form, wires) for form in forms), low_latency=mode == "low_latency")
+                )
+        return tuple(found)
+
+    def seconds(self, exchange: Exchange, stage: Group, owners: Scalar) -> Scalar:
+        """Seconds of one dispatch and combine over the ranks of `stage`; zero for one.
+
+        Arguments:
+            owners: the equal parts that these ranks form, each holding other experts; ranks of a part all need its tokens.
+        """
+        inside, ranks = stage.rungs[0].ranks.count, stage.count
+        nodes = jnp.ceil(ranks / inside)
+        if self.low_latency:
+            near, far, lanes = (
+                exchange.picks / owners * (inside - 1),
+                exchange.picks * ranks / owners * (1 - 1 / nodes),
+                exchange.experts,
+            )
+        else:
+            near = reached(ranks, 1 / owners, exchange.picks) * (1 - 1 / inside)
+            far, lanes = (
+                reached(nodes, 1 / jnp.minimum(nodes, owners), exchange.picks) * (1 - 1 / nodes),
+                SMS,
+            )
+        phases = []
+        for bound, own in ((self.dispatch, exchange.dispatch), (self.combine, exchange.combine)):
+            moved = own * exchange.busiest
+            phases.append(
+                executed(
+                    bound,
+                    [
+                        (
+                            1.0,
+                            ExchangeShape(
+                                ranks, nodes, exchange.tokens, own, near * moved, far * moved, lanes
+                            ),
+                        )
+                    ],
+                )
+            )
+        fitted = sum(phases, start=jnp.zeros(()))
+        if len(stage.rungs) > 2:
+            volume = exchange.busiest * (exchange.dispatch + exchange.combine)
+            fitted = jnp.maximum(fitted, stage.there_and_back(volume, exchange.picks, owners))
+        return fitted

@@ -1,0 +1,259 @@
+"""Operators x rates -> seconds, under a smooth roofline.
+
+One operator takes repeats (launch + smooth_max(FLOP / peak, B / bandwidth)). A phase needs the sum over a dozen of them, and hardware
+gradients of that sum; `operators_time` therefore has a derivative rule of its own, which says the same in a form that compiles well:
+
+    C = sum of repeats c (c / t)**(p - 1)        the seconds that count as computing (c: FLOP / peak, t: smooth_max)
+    M = sum of repeats m (m / t)**(p - 1)        the seconds that count as moving (m: B / bandwidth)
+    d time = C dln(s/FLOP) + M dln(s/B)
+
+Two sums for all operators instead of two factors for each. (C + M = time, by Euler, would save one sum, at the price of cancellation in float32.)
+
+Where the accelerator has fitted kernels (`kernels`), those time the operators of their families, with the same rates.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.custom_derivatives import SymbolicZero
+
+from diffgenz.core.smooth import SHARPNESS, Scalar, smooth_max, smooth_max_slopes
+from diffgenz.hardware.platform import Accelerator
+from diffgenz.kernels.form import Chip
+from diffgenz.kernels.library import Bound, executed
+from diffgenz.operators.operator import Kind, Operator
+from diffgenz.operators.precision import Precision
+
+
+class Rates(eqx.Module):
+    """An accelerator as the operators of one precision see it: reciprocals, so that no operator divides. Built once per configuration.
+
+    Arguments:
+        linear: s/FLOP of linear layers. wide: s/FLOP of what stays in dtype (attention, LM head).
+        memory: s/B. launch: s per kernel.
+        kernels: fitted kernels by `kernel_key`; an operator without one is timed by the roofline.
+    """
+
+    linear: Scalar
+    wide: Scalar
+    memory: Scalar
+    launch: Scalar
+    kernels: dict[tuple[str, bool], Bound] = eqx.field(default_factory=dict)
+
+    @classmethod
+    def of(cls, accelerator: Accelerator, precision: Precision) -> "Rates":
+        """The rates of `accelerator` in `precision`.
+
+        Raises:
+            InputError: the accelerator does not multiply one of the formats.
+        """
+        wide = 1 / (accelerator.peak(precision.attention_peak) * accelerator.compute_efficiency)
+        linear = wide
+        if precision.linear_peak != precision.attention_peak:
+            linear = 1 / (accelerator.peak(precision.linear_peak) * accelerator.compute_efficiency)
+        rates = cls(
+            linear,
+            wide,
+            1 / (accelerator.memory_bandwidth * accelerator.memory_efficiency),
+            accelerator.launch_latency,
+        )
+        library, units = accelerator.kernels, accelerator.compute_units
+        if library is None or units is None:
+            return rates
+        kernels = {}
+        for is_linear in (True, False):
+            chip = Chip(1 / (linear if is_linear else wide), 1 / rates.memory, rates.launch, units)
+            for family in library.forms:
+                form = library.form(family, kernel_format(family, is_linear, precision))
+                if form is not None and form.hardware is Chip:
+                    kernels[family, is_linear] = Bound(form, chip)
+        return eqx.tree_at(lambda r: r.kernels, rates, kernels)
+
+    def per_flop(self, kind: Kind) -> Scalar:
+        """s/FLOP of an operator of `kind`."""
+        return self.linear if kind is Kind.LINEAR else self.wide
+
+
+def operators_time(
+    operators: Sequence[Operator], rates: Rates, sharpness: float = SHARPNESS
+) -> Scalar:
+    """Seconds for all repeats of all `operators`, one after the other."""
+    rest: list[Operator] = []
+    timed: dict[tuple[str, bool], list[Operator]] = {}
+    kernels = rates.kernels
+    for op in operators:
+        key = kernel_key(op)
+        if key not in kernels:
+            rest.append(op)
+        elif op.shape is not None:
+            timed.setdefault(key, []).append(op)
+    total = _roofline(rest, rates, sharpness) if rest or not timed else jnp.zeros(())
+    for key, alike in timed.items():
+        total = total + executed(kernels[key], [(op.repeats, op.shape) for op in alike])
+    return total
+
+
+def _roofline(operators: Sequence[Operator], rates: Rates, sharpness: float) -> Scalar:
+    launches = sum((op.repeats for op in operators), start=jnp.zeros(()))
+    light = sum(
+        (op.repeats * op.traffic for op in operators if op.kind is Kind.ELEMENTWISE),
+        start=jnp.zeros(()),
+    )
+    total = launches * rates.launch + light * rates.memory
+    for kinds, per_flop in (
+        ((Kind.LINEAR,), rates.linear),
+        ((Kind.ATTENTION, Kind.WIDE), rates.wide),
+    ):
+        heavy = [op for op in operators if op.kind in kinds]
+        if heavy:
+            shapes = [
+                (as_array(op.repeats), as_array(op.flops), as_array(op.traffic)) for op in heavy
+            ]
+            total = total + _busy(per_flop, rates.memory, shapes, sharpness)
+    return total
+
+
+def kernel_key(op: Operator) -> tuple[str, bool]:
+    """The family of measured kernels that times `op`, and whether they are of linear layers: all that belongs to experts is."""
+    return op.kernel, op.kind is Kind.LINEAR or op.kernel == "experts"
+
+
+def kernel_format(family: str, is_linear: bool, precision: Precision) -> str:
+    """The format in which measured kernels of a family are known: of linear layers, of the cache that latent attention is made of, or dtype."""
+    if family.startswith("latent") and precision.kv_cache != precision.dtype:
+        return f"{precision.kv_cache}/{precision.dtype}"
+    return precision.linear_format if is_linear else precision.dtype
+
+
+class Shares(NamedTuple):
+    """The seconds of an operator, or of each of several, by what takes them; they sum to its time."""
+
+    compute: Scalar
+    memory: Scalar
+    launch: Scalar
+
+
+def operator_shares(
+    operators: Sequence[Operator], rates: Rates, sharpness: float = SHARPNESS
+) -> Shares:
+    """The time of each of `operators` by what takes it: compute and memory each times its own derivative, which is exact (Euler, see `smooth`).
+
+    All of a kind are one program: a dozen copies of it would take seconds to compile.
+
+    Returns:
+        `Shares` of (operators,) s.
+    """
+    kernels = rates.kernels
+    groups: dict[Any, list[int]] = {}
+    for index, op in enumerate(operators):
+        key = kernel_key(op)
+        counted = "counted with another" if op.shape is None else key  # its kernel's time is
+        groups.setdefault(counted if key in kernels else op.kind, []).append(index)
+    found = []
+    for key, members in groups.items():
+        alike = [operators[index] for index in members]
+        if key in kernels:
+            repeats, shapes = _stacked([(op.repeats, op.shape) for op in alike])
+            found.append(jax.vmap(_kernel_shares, (0, 0, None))(repeats, shapes, kernels[key]))
+        elif isinstance(key, Kind):
+            repeats, flops, traffic = _stacked([(op.repeats, op.flops, op.traffic) for op in alike])
+            shares = partial(_roofline_shares, kind=key, rates=rates, sharpness=sharpness)
+            found.append(jax.vmap(shares)(repeats, flops, traffic))
+        else:
+            found.append(Shares(*(jnp.zeros(len(members)) for _ in Shares._fields)))
+    back = np.argsort(np.concatenate(list(groups.values())))
+    return jax.tree.map(lambda *each: jnp.concatenate(each)[back], *found)
+
+
+def _stacked(records: Sequence[Any]) -> Any:
+    return jax.tree.map(lambda *numbers: jnp.stack([as_array(x) for x in numbers]), *records)
+
+
+def _roofline_shares(
+    repeats: Scalar, flops: Scalar, traffic: Scalar, kind: Kind, rates: Rates, sharpness: float
+) -> Shares:
+    memory, launch = traffic * rates.memory, repeats * rates.launch
+    if kind is Kind.ELEMENTWISE:
+        return Shares(0 * launch, repeats * memory, launch)
+    compute = flops * rates.per_flop(kind)
+    by_compute, by_memory = smooth_max_slopes(compute, memory, sharpness)
+    return Shares(repeats * compute * by_compute, repeats * memory * by_memory, launch)
+
+
+def _kernel_shares(repeats: Scalar, shape: Any, kernel: Bound) -> Shares:
+    """A form is homogeneous in seconds per FLOP, seconds per B and launch latency: each times its own derivative adds up to the time."""
+
+    def seconds(slower: tuple[Scalar, Scalar, Scalar]) -> Scalar:
+        return repeats * Bound(kernel.form, kernel.hardware.slower(*slower)).seconds(shape)
+
+    return Shares(*jax.grad(seconds)((jnp.ones(()), jnp.ones(()), jnp.ones(()))))
+
+
+def as_array(x: Scalar | float) -> Scalar:
+    """`x` as an array: custom derivative rules take no Python numbers."""
+    return jnp.asarray(x, jnp.result_type(float) if isinstance(x, float | int) else None)
+
+
+Shape = tuple[Scalar, Scalar, Scalar]  # repeats, FLOP, B
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(3,))
+def _busy(per_flop: Scalar, per_byte: Scalar, shapes: list[Shape], sharpness: float) -> Scalar:
+    terms = (
+        repeats * smooth_max(flops * per_flop, traffic * per_byte, sharpness)
+        for repeats, flops, traffic in shapes
+    )
+    return sum(terms, start=jnp.zeros_like(per_byte))
+
+
+def _busy_jvp(sharpness: float, primals: Any, tangents: Any) -> tuple[Scalar, Scalar]:
+    per_flop, per_byte, shapes = primals
+    d_per_flop, d_per_byte, d_shapes = tangents
+    busy = _busy(per_flop, per_byte, shapes, sharpness)
+    slopes = [
+        smooth_max_slopes(flops * per_flop, traffic * per_byte, sharpness)
+        for _, flops, traffic in shapes
+    ]
+    zero = jnp.zeros_like(busy)
+    computing = (
+        sum(
+            (shape[0] * shape[1] * slope[0] for shape, slope in zip(shapes, slopes, strict=True)),
+            start=zero,
+        )
+        * per_flop
+    )
+    moving = (
+        sum(
+            (shape[0] * shape[2] * slope[1] for shape, slope in zip(shapes, slopes, strict=True)),
+            start=zero,
+        )
+        * per_byte
+    )
+    tangent = zero
+
+    def add(scale: Any, change: Any) -> None:
+        nonlocal tangent
+        if not isinstance(
+            change, SymbolicZero
+        ):  # hardware gradients leave the shapes alone, and shape gradients the hardware
+            tangent = tangent + scale() * change
+
+    add(lambda: computing / per_flop, d_per_flop)
+    add(lambda: moving / per_byte, d_per_byte)
+    for (repeats, flops, traffic), changes, (by_compute, by_memory) in zip(
+        shapes, d_shapes, slopes, strict=True
+    ):
+        add(
+            lambda f=flops, t=traffic: smooth_max(f * per_flop, t * per_byte, sharpness), changes[0]
+        )
+        add(lambda r=repeats, s=by_compute: r * s * per_flop, changes[1])
+        add(lambda r=repeats, s=by_memory: r * s * per_byte, changes[2])
+    return busy, tangent
+
+
+_busy.defjvp(_busy_jvp, symbolic_zeros=True)

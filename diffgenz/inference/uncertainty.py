@@ -1,0 +1,130 @@
+"""How sure an estimate is: the standard deviation of every metric, from what the fits of its kernels do not know.
+
+Two things are uncertain in each family of kernels: the parameters (their covariance), and the level, by which measured kernels scatter around the
+form. The scatter of one family is taken to shift all its kernels together, which errs on the wide side.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diffgenz.core.smooth import Leaf
+from diffgenz.kernels.fits import KernelFit
+from diffgenz.kernels.form import Form
+from diffgenz.kernels.library import Library
+
+Metrics = TypeVar("Metrics")
+
+SEED = 0
+"""Of sampled deviations: the same call gives the same figures."""
+
+
+def by_delta(
+    metrics: Callable[..., Metrics], library: Library, fits: Sequence[KernelFit], *args: Any
+) -> Metrics:
+    """The standard deviation of all metrics to first order: sqrt(g' C g), g their gradient with respect to what is uncertain, C its covariance.
+
+    Arguments:
+        metrics: of a library of kernels and `args`, as a pytree of numbers; compiled once for each function and structure of its arguments.
+        library: the fitted one. fits: what it was made of.
+    """
+    roots = _roots(fits)
+
+    def deviation(*gradient: Any) -> Any:
+        variance = sum(
+            ((np.asarray(part) @ root) ** 2).sum(-1)
+            for part, root in zip(gradient, roots, strict=True)
+        )
+        return jnp.asarray(np.sqrt(variance), jnp.result_type(float))
+
+    structure = jax.tree.structure(eqx.filter_eval_shape(metrics, library, *args))
+    leaves = structure.flatten_up_to(gradients(metrics, library, fits, *args))
+    return jax.tree.unflatten(structure, [deviation(*leaf) for leaf in leaves])
+
+
+def gradients(
+    metrics: Callable[..., Any], library: Library, fits: Sequence[KernelFit], *args: Any
+) -> Any:
+    """The gradient of each metric with respect to what is uncertain of each fit: its unbounded parameters, and the logarithm of its level."""
+    return _gradients(metrics, library, _parts(fits), _centre(fits), args)
+
+
+def by_samples(
+    metrics: Callable[..., Metrics],
+    library: Library,
+    fits: Sequence[KernelFit],
+    count: int,
+    *args: Any,
+) -> Metrics:
+    """The standard deviation of all metrics over `count` draws of what is uncertain. Other arguments are those of `by_delta`."""
+    draws = np.random.default_rng(SEED)
+    centred = zip(_centre(fits), _roots(fits), strict=True)
+    points = [
+        x + jnp.asarray(draws.normal(size=(count, len(root))) @ root.T, x.dtype)
+        for x, root in centred
+    ]
+    return _deviations(metrics, library, _parts(fits), points, args)
+
+
+Part = tuple[str, str, type[Form]]
+"""Family, format and form of a fit."""
+
+
+@eqx.filter_jit
+def _gradients(
+    metrics: Callable[..., Any],
+    library: Library,
+    parts: tuple[Part, ...],
+    centre: list[Leaf],
+    args: tuple[Any, ...],
+) -> Any:
+    return jax.jacrev(lambda unknown: metrics(_moved(library, parts, unknown), *args))(centre)
+
+
+@eqx.filter_jit
+def _deviations(
+    metrics: Callable[..., Any],
+    library: Library,
+    parts: tuple[Part, ...],
+    points: list[Leaf],
+    args: tuple[Any, ...],
+) -> Any:
+    values = jax.vmap(lambda unknown: metrics(_moved(library, parts, unknown), *args))(points)
+    return jax.tree.map(lambda x: jnp.std(x, axis=0, ddof=1), values)
+
+
+def _parts(fits: Sequence[KernelFit]) -> tuple[Part, ...]:
+    return tuple((fit.family, fit.format, fit.form) for fit in fits)
+
+
+def _centre(fits: Sequence[KernelFit]) -> list[Leaf]:
+    return [jnp.concatenate([fit.fitted.free, jnp.zeros(1)]) for fit in fits]
+
+
+def covariance_of(fit: KernelFit) -> np.ndarray:
+    """The covariance of what is uncertain of a fit: that of its unbounded parameters, and the variance of the logarithm of its level."""
+    size = len(fit.covariance)
+    whole = np.zeros((size + 1, size + 1))
+    whole[:size, :size], whole[size, size] = fit.covariance, fit.scatter**2
+    return whole
+
+
+def _roots(fits: Sequence[KernelFit]) -> list[np.ndarray]:
+    found = []
+    for fit in fits:
+        variances, directions = np.linalg.eigh(covariance_of(fit))
+        found.append(directions * np.sqrt(np.maximum(variances, 0.0)))
+    return found
+
+
+def _moved(library: Library, parts: Sequence[Part], unknown: list[Leaf]) -> Library:
+    forms = {family: dict(formats) for family, formats in library.forms.items()}
+    for (family, format, form), values in zip(parts, unknown, strict=True):
+        forms[family][format] = eqx.tree_at(
+            lambda f: f.level, form.of_free(values[:-1]), jnp.exp(values[-1])
+        )
+    return eqx.tree_at(lambda lib: lib.forms, library, forms)

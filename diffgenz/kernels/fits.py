@@ -1,0 +1,300 @@
+"""Fit files: calibration/fits/*.toml, and those that `diffgenz calibrate` writes. Read without JAX tracing; loading one is loading a `Library`.
+
+A file holds the fits of one accelerator, one [[fit]] table for each family, format and kernel of each software.
+"""
+
+import dataclasses
+import functools
+import json
+import re
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from diffgenz.core.errors import InputError, unknown
+from diffgenz.core.files import written_aside
+from diffgenz.hardware.specs import Spec, data_folder, read_toml
+from diffgenz.kernels.families import FORMS
+from diffgenz.kernels.form import Form
+from diffgenz.kernels.forms.last_level_cache import Cached, cached
+from diffgenz.kernels.library import Library, Origin
+from diffgenz.kernels.software import DEFAULT, NONE, SOFTWARE
+
+VERSION = 1
+"""Of the file's layout."""
+
+TRANSFERRED = "transferred"
+"""The file of what all measured GPUs have in common, for those without measurements of their own."""
+
+GPU_VENDORS = ("NVIDIA", "AMD")
+"""Whose accelerators are like the measured ones."""
+
+
+@dataclasses.dataclass(frozen=True)
+class KernelFit:
+    """A fitted form, what it was fitted to, and how well it is known.
+
+    Arguments:
+        family, format, source, kernel, form: as in `Samples`. values: of each parameter.
+        covariance: of the unbounded parameters (`Form.free`). learned: by parameter, 1 - posterior / prior variance.
+        scatter: standard deviation of ln(measured / model).
+        rows, dropped: fitted and left out (by reason). data: hash of what was fitted.
+        mean_error, median_error: of held-out rows, relative; held_out: how many. coverage: of their nominal 80 % interval.
+    """
+
+    family: str
+    format: str
+    source: str
+    kernel: str
+    form: type[Form]
+    values: dict[str, float]
+    covariance: np.ndarray
+    learned: dict[str, float]
+    scatter: float
+    rows: int
+    dropped: dict[str, int]
+    data: str
+    mean_error: float
+    median_error: float
+    held_out: int
+    coverage: float
+
+    @functools.cached_property
+    def fitted(self) -> Form:
+        """The form with its values."""
+        return self.form(**self.values)
+
+    @property
+    def plain(self) -> Self:
+        """The fit of the form without its last-level cache, as estimates take it: what they read, they read for the first time."""
+        if not issubclass(self.form, Cached):
+            return self
+        form, kept = self.form.plain, len(self.form.plain.priors())
+        values = {name: self.values[name] for name in form.priors()}
+        return dataclasses.replace(
+            self, form=form, values=values, covariance=self.covariance[:kept, :kept]
+        )
+
+    @property
+    def software(self) -> str:
+        """The source without its version."""
+        return self.source.partition("-")[0]
+
+    @property
+    def standard_errors(self) -> dict[str, float]:
+        """Relative standard error of each parameter."""
+        spreads = np.sqrt(np.diag(self.covariance))
+        maxima = (prior.maximum for prior in self.form.priors().values())
+        return {
+            name: float(spread * (1 - self.values[name] / most))
+            for name, spread, most in zip(self.values, spreads, maxima, strict=True)
+        }
+
+    @property
+    def unseen(self) -> list[dict[str, float]]:
+        """Directions that the data narrow by less than half (in variance): the weights of the parameters in each, in prior standard deviations."""
+        spreads = np.array([prior.spread for prior in self.form.priors().values()])
+        shares, directions = np.linalg.eigh(self.covariance / np.outer(spreads, spreads))
+        names = list(self.values)
+        return [
+            {
+                names[index]: float(direction[index])
+                for index in np.argsort(-np.abs(direction))
+                if abs(direction[index]) > 0.3
+            }
+            for share, direction in zip(shares, directions.T, strict=True)
+            if share > 0.5
+        ]
+
+
+def write_fits(path: Path, system: str, fits: list[KernelFit], how: str) -> None:
+    """Write the fits of `system` to `path`. `how`: what remakes the file.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    release = metadata.version("diffgenz")
+    lines = [
+        f"version = {VERSION}",
+        f"system = {json.dumps(system)}",
+        f"diffgenz = {json.dumps(release)}",
+        f"made_by = {json.dumps(how)}",
+    ]
+    for fit in fits:
+        lines += ["", "[[fit]]"]
+        lines += [f"{key} = {json.dumps(value)}" for key, value in _texts(fit).items()]
+        lines += [
+            f"{key} = {value}" for key, value in (("rows", fit.rows), ("held_out", fit.held_out))
+        ]
+        lines += [
+            f"{key} = {_figure(getattr(fit, key))}"
+            for key in ("mean_error", "median_error", "coverage", "scatter")
+        ]
+        lines.append(
+            f"dropped = {{ {', '.join(f'{json.dumps(why)} = {count}' for why, count in fit.dropped.items())} }}"
+        )
+        for name, figures in (
+            ("values", fit.values),
+            ("standard_errors", fit.standard_errors),
+            ("learned", fit.learned),
+        ):
+            lines.append(
+                f"{name} = {{ {', '.join(f'{key} = {_figure(value)}' for key, value in figures.items())} }}"
+            )
+        lines.append("covariance = [  # of ln value, of log-odds where bounded; lower triangle")
+        lines += [
+            f"    [{', '.join(_figure(x) for x in row[: index + 1])}],"
+            for index, row in enumerate(fit.covariance)
+        ]
+        lines.append("]")
+    with written_aside(path, "out") as aside:
+        aside.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _texts(fit: KernelFit) -> dict[str, str]:
+    return {
+        name: getattr(fit, name) for name in ("family", "format", "source", "kernel", "data")
+    } | {"form": fit.form.__name__}
+
+
+def _figure(x: float) -> str:
+    return repr(float(f"{x:.6g}"))
+
+
+def read_fits(path: Path) -> tuple[str, list[KernelFit]]:
+    """The system and the fits of the file at `path`.
+
+    Raises:
+        InputError: it cannot be read, or breaks the layout; the message names the key.
+    """
+    raw = read_toml(path, "fit")
+    if raw.get("version") != VERSION:
+        raise InputError(
+            f"{path}: version: {raw.get('version')!r} is not {VERSION}; it is no fit file of this release, make it anew with calibrate"
+        )
+    if not isinstance(raw.get("system"), str) or not isinstance(raw.get("fit"), list):
+        raise InputError(
+            f"{path}: a fit file has system and [[fit]] tables; make it anew with calibrate"
+        )
+    return raw["system"], [_fit(table, path) for table in raw["fit"]]
+
+
+def _fit(table: dict[str, Any], path: Path) -> KernelFit:
+    try:
+        name, values = table["form"], table["values"]
+        plain = name.removeprefix("Cached")
+        if plain not in FORMS:
+            raise unknown(f"{path}: form", name, FORMS)
+        form = FORMS[name] if name == plain else cached(FORMS[plain])
+        priors = form.priors()
+        if set(values) != set(priors):
+            raise InputError(
+                f"{path}: {table['family']} {table['format']}: values: {name} has {', '.join(priors)}; make the file anew with calibrate"
+            )
+        rows = table["covariance"]
+        lower = np.array([[*row, *[0.0] * (len(rows) - len(row))] for row in rows])
+        return KernelFit(
+            form=form,
+            values={parameter: float(values[parameter]) for parameter in priors},
+            covariance=lower + np.tril(lower, -1).T,
+            **{
+                key: table[key]
+                for key in KernelFit.__dataclass_fields__
+                if key not in ("form", "values", "covariance")
+            },
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: a [[fit]] table is damaged ({error}); make the file anew with calibrate"
+        ) from None
+
+
+def fit_path(system: str) -> Path:
+    """Where the shipped fits of an accelerator are; there may be none."""
+    return data_folder("calibration") / "fits" / f"{system}.toml"
+
+
+def fits_of(origin: Origin) -> list[KernelFit]:
+    """The fits that time the kernels of an accelerator, one for each family and format: those of a fit file, the accelerator's shipped ones, or
+    transferred ones, the first that there is.
+
+    Raises:
+        InputError: an unknown software, or a fit file of another accelerator.
+    """
+    own: list[KernelFit] = []
+    software = origin.fit
+    if origin.fit.endswith(".toml"):
+        system, own = read_fits(Path(origin.fit))
+        if system != origin.system:
+            raise InputError(
+                f"fit: {origin.fit} is of {system}, not of {origin.system}; give a fit of the same accelerator, or none"
+            )
+        own, software = sorted(own, key=lambda each: preference(each, DEFAULT)), DEFAULT
+    elif origin.fit not in SOFTWARE:
+        raise unknown("fit", origin.fit, [*SOFTWARE, NONE, "FIT.toml"])
+    shipped = sorted(_shipped(origin.system), key=lambda each: preference(each, software))
+    transferred = _shipped(TRANSFERRED) if origin.vendor in GPU_VENDORS else []
+    best: dict[tuple[str, str], KernelFit] = {}
+    for each in (*own, *shipped, *transferred):
+        best.setdefault((each.family, each.format), each.plain)
+    return list(best.values())
+
+
+def preference(fit: KernelFit, software: str) -> tuple[bool, bool, bool, int, list[int], int]:
+    """What orders fits of one family and format, best first: those of `software`, then the others; of one, the newest version's with most rows.
+
+    Last come kernels of which more than half the rows were left out, as those bound by the host (of the rest, small shapes are extrapolated),
+    and those launched eagerly, where others run in CUDA graphs.
+    """
+    bare = sum(fit.dropped.values()) > fit.rows + fit.held_out
+    rank = SOFTWARE.index(fit.software) if fit.software in SOFTWARE else len(SOFTWARE)
+    newest = [-int(number) for number in re.findall(r"\d+", fit.source)]
+    return bare, "eager" in fit.kernel, fit.software != software, rank, newest, -fit.rows
+
+
+@functools.cache
+def _shipped(name: str) -> list[KernelFit]:
+    return read_fits(fit_path(name))[1] if fit_path(name).is_file() else []
+
+
+def load_kernels(spec: Spec, fit: str | Path = DEFAULT) -> Library | None:
+    """The fitted kernels of an accelerator, None where there are none, or `fit` is "none".
+
+    Arguments:
+        fit: the software whose kernels are preferred ("vllm"; other software's stand in for what it has none of), or a fit file.
+
+    Raises:
+        InputError: an unknown software, or a fit file of another accelerator.
+    """
+    if str(fit) == NONE:
+        return None
+    origin = Origin(spec.id, spec.vendor, str(fit))
+    forms: dict[str, dict[str, Form]] = {}
+    for each in fits_of(origin):
+        forms.setdefault(each.family, {})[each.format] = each.fitted
+    return Library(forms, origin) if forms else None
+
+
+def fits_behind(library: Library) -> list[KernelFit]:
+    """The fits that a library was loaded from, of the families and formats that it still has; empty for one built by hand."""
+    fits = [] if library.origin is None else fits_of(library.origin)
+    return [each for each in fits if each.format in library.forms.get(each.family, {})]
+
+
+def sources(library: Library | None, used: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """What times each of the (family, format) in `used`: "gemm bf16" -> "trtllm-1.3.0rc20", "transferred", "by hand" or "roofline"."""
+    fits = (
+        {}
+        if library is None
+        else {(fit.family, fit.format): fit.source for fit in fits_behind(library)}
+    )
+    found = {}
+    for family, format in used:
+        name = None if library is None else library.format_of(family, format)
+        found[f"{family} {name or format}"] = (
+            "roofline" if name is None else fits.get((family, name), "by hand")
+        )
+    return found

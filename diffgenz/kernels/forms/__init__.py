@@ -1,0 +1,1 @@
+"""The forms of kernel families: one file each, its formula first."""

@@ -1,0 +1,139 @@
+"""Collectives among ranks that one level of the network wires together: a fixed cost, a short step, a transfer, and a slow start.
+
+Small messages take a flat time, which rises by a step as the protocol or the number of channels changes; beyond, libraries move to a protocol of
+full bandwidth that takes longer to start. For n ranks and t = volume / bandwidth, with all times but the launch in latencies of the wire:
+
+    flat = launch + (barrier + passes hop (n - 1)) latency
+    transfer = passes (n - 1) / (n - pairing) t / efficiency (1 + crowding (n**2 - 4))
+    step = rise flat t / (t + onset latency)
+    start = (setup + passes refill (n - 1)) latency t**2 / (t**2 + (switch n latency)**2)
+    time = flat + transfer + step + start
+
+All-reduce is two passes (reduce-scatter, all-gather), the others one. (n - 1) / (n - pairing) stands for the textbook's (n - 1) / n: two ranks reach
+less bandwidth than eight. Crowding is what a bus shared by all costs (PCIe); on a switch it is nothing. One rank takes no time at all.
+"""
+
+from typing import ClassVar, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from diffgenz.core.smooth import Leaf
+from diffgenz.kernels.form import Form, Timer, parameter
+from diffgenz.kernels.shapes import CollectiveShape, Number
+
+
+class Wire(NamedTuple):
+    """A level of the network as one collective sees it.
+
+    Arguments:
+        bandwidth: B/s per direction and accelerator. latency: s per hop. launch: s, of a kernel.
+    """
+
+    bandwidth: Number
+    latency: Number
+    launch: Number
+
+
+class Traffic(NamedTuple):
+    """The B that each rank sends at least."""
+
+    sent: Number
+
+    def bound(self, wire: Wire) -> jax.Array:
+        """Seconds below which no execution is possible: the wire at its peak."""
+        return jnp.asarray(self.sent / wire.bandwidth)
+
+
+class Collective(Form):
+    """What all collectives share."""
+
+    Shape: ClassVar[type] = CollectiveShape
+    hardware: ClassVar[type] = Wire
+    host_floor: ClassVar[float] = float(
+        "inf"
+    )  # their fixed cost is a barrier of the ranks, whoever launched them
+    passes: ClassVar[int] = 1
+
+    efficiency: Leaf = parameter(0.8, 0.5, 1.0)
+    pairing: Leaf = parameter(0.6, 1.0, 0.95)
+    crowding: Leaf = parameter(3e-5, 2.5)
+    launch: Leaf = parameter(1.0, 0.3)
+    barrier: Leaf = parameter(4.0, 0.8)
+    hop: Leaf = parameter(1.0, 0.5)
+    rise: Leaf = parameter(0.25, 1.0)
+    onset: Leaf = parameter(0.05, 1.5)
+    setup: Leaf = parameter(12.0, 0.8)
+    refill: Leaf = parameter(1.0, 1.0)
+    switch: Leaf = parameter(1.5, 1.0)
+
+    @classmethod
+    def work(cls, shape: CollectiveShape) -> Traffic:
+        return Traffic(shape.volume * (1 - 1 / shape.ranks))
+
+    def on(self, wire: Wire) -> Timer:
+        return CollectiveTimer(
+            per_byte=1 / wire.bandwidth,
+            slowness=self.passes / self.efficiency,
+            pairing=self.pairing,
+            crowding=self.crowding,
+            flat=self.launch * wire.launch + self.barrier * wire.latency,
+            hop=self.passes * self.hop * wire.latency,
+            rise=self.rise,
+            onset=self.onset * wire.latency,
+            setup=self.setup * wire.latency,
+            refill=self.passes * self.refill * wire.latency,
+            switch=self.switch * wire.latency,
+        )
+
+
+class AllGather(Collective):
+    """Every rank ends with all ranks' parts. Reduce-scatter is its mirror image."""
+
+
+class AllReduce(Collective):
+    """Every rank ends with the sum of all ranks' tensors."""
+
+    passes: ClassVar[int] = 2
+
+    @classmethod
+    def work(cls, shape: CollectiveShape) -> Traffic:
+        return Traffic(
+            shape.volume * jnp.minimum(shape.ranks - 1, 1)
+        )  # a switch that adds saves the second pass
+
+
+class AllToAll(Collective):
+    """Every rank sends each other rank its own part, all at once: hops overlap."""
+
+    hop: Leaf = parameter(0.3, 0.5)
+    refill: Leaf = parameter(0.3, 1.0)
+
+
+class CollectiveTimer(eqx.Module):
+    """A `Collective` on one level of the network."""
+
+    per_byte: Number
+    slowness: Number
+    pairing: Number
+    crowding: Number
+    flat: Number
+    hop: Number
+    rise: Number
+    onset: Number
+    setup: Number
+    refill: Number
+    switch: Number
+
+    def __call__(self, shape: CollectiveShape) -> Number:
+        n, volume = shape
+        others, t = n - 1, volume * self.per_byte
+        flat = self.flat + others * self.hop
+        transfer = (
+            t * others / (n - self.pairing) * (self.slowness * (1 + self.crowding * (n * n - 4)))
+        )
+        step = self.rise * flat * t / (t + self.onset)
+        w = n * self.switch
+        start = (self.setup + others * self.refill) * t * t / (t * t + w * w)
+        return jnp.minimum(others, 1) * (flat + transfer + step + start)

@@ -1,0 +1,88 @@
+"""Kernels whose operands a last-level cache holds: benchmarks repeat a kernel on the same operands, so small ones never come from memory.
+
+    t = t_form at bandwidth / (1 - resident large**edge / (large**edge + footprint**edge)),  large = `cache` MB
+
+Operands that no longer fit are evicted before they are read again, hence the edge. Collectors that alternate between copies of the operands move it
+to a share of the cache (16 MB of the L40S's 96), and more so for what has more copies: of a product, a B of inputs and of outputs may count for
+less than one of weights. Only tables that show it (rows faster than memory allows) are
+fitted so. An inference step reads other weights and other sequences each time, so estimates take the form without its cache (`plain`).
+"""
+
+import functools
+import types
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from diffgenz.core.smooth import Leaf
+from diffgenz.kernels.form import Chip, Form, Timer, Work, parameter
+from diffgenz.kernels.forms.elementwise import CACHE_SPEED, MEGABYTE
+from diffgenz.kernels.shapes import GemmShape
+
+LARGEST = 512.0
+"""MB: no last-level cache holds more."""
+
+
+class Cached(Form):
+    """What caches add to a form; `cached` makes the whole."""
+
+    plain: ClassVar[type[Form]]
+    """The form without its cache."""
+
+    resident: Leaf = parameter(0.5, 1.0, 1 - 1 / CACHE_SPEED)
+    cache: Leaf = parameter(50.0, 1.0, LARGEST)
+    edge: Leaf = parameter(8.0, 0.7)
+
+    @classmethod
+    def work(cls, shape: Any) -> Work:
+        flops, moved = cls._work(shape)
+        return Work(flops, moved / jnp.where(moved > LARGEST * MEGABYTE, 1.0, CACHE_SPEED))
+
+    @classmethod
+    def _work(cls, shape: Any) -> Work:
+        work = cls.plain.work(shape)
+        assert isinstance(work, Work)
+        return work
+
+    def footprint(self, shape: Any) -> Any:
+        """B that a benchmark has in use."""
+        return self._work(shape).moved
+
+    def on(self, hardware: Chip, /) -> Timer:
+        plain = self.plain(**{name: getattr(self, name) for name in self.plain.priors()})
+
+        def timer(shape: Any) -> Any:
+            share = 1 - self.resident * jax.nn.sigmoid(
+                self.edge * jnp.log(self.cache * MEGABYTE / self.footprint(shape))
+            )
+            return plain.on(hardware._replace(bandwidth=hardware.bandwidth / share))(shape)
+
+        return timer
+
+
+class CachedProduct(Cached):
+    """What caches add to products."""
+
+    inputs: Leaf = parameter(0.5, 1.0, 1.0)
+    outputs: Leaf = parameter(0.5, 1.0, 1.0)
+
+    def footprint(self, shape: GemmShape) -> Any:
+        m, n = shape.m, shape.n
+        written = 2 * m * n
+        read = shape.moved - written  # (n + m) k
+        return read * (n + self.inputs * m) / (n + m) + self.outputs * written
+
+
+@functools.cache
+def cached(form: type[Form]) -> type[Form]:
+    """`form` with a last-level cache: its parameters, and three more, or five of products."""
+    adding = CachedProduct if form.Shape is GemmShape else Cached
+    body = {
+        "plain": form,
+        "__doc__": f"`{form.__name__}`, its operands in part in a cache.",
+        "__module__": __name__,
+    }
+    return types.new_class(
+        f"Cached{form.__name__}", (adding, form), exec_body=lambda namespace: namespace.update(body)
+    )

@@ -1,0 +1,183 @@
+"""Linear attention with a gated delta rule: keys and values summed up in a matrix per head, which forgets and overwrites."""
+
+from typing import ClassVar
+
+import equinox as eqx
+
+from diffgenz.core.checks import check
+from diffgenz.core.smooth import Leaf, Scalar, as_leaf, ceil_share
+from diffgenz.kernels.shapes import DeltaShape
+from diffgenz.models.blocks.block import Block
+from diffgenz.models.blocks.norm import Norm, norm
+from diffgenz.operators.operator import Operator, elementwise, linear
+from diffgenz.operators.recurrence import causal_conv, scan
+from diffgenz.operators.step import Step
+
+
+def delta_rule(
+    step: Step,
+    heads: Scalar,
+    key_heads: Scalar,
+    key_dim: Scalar,
+    value_dim: Scalar,
+    chunk: Scalar,
+    *,
+    read: Scalar,
+    parameters: Scalar,
+) -> Operator:
+    """The scan of a state of key_dim x value_dim per head: recall what the key held, correct it, read it out (arXiv 2412.06464).
+
+    Each is a pass over the state. In a chunk, prefill makes three products of keys and queries (K K', T K, Q K'), two of values (T V, and the scores
+    times V), and inverts the triangular matrix T of chunk**3 / 6 multiply-adds.
+
+    Arguments:
+        heads, key_heads: of this device. chunk: tokens of a chunk. read: elements per token. parameters: elements it keeps.
+    """
+    return scan(
+        step,
+        heads,
+        key_dim * value_dim,
+        passes=3.0,
+        pairwise=3 * key_dim + 2 * value_dim + chunk / 3,
+        chunk=chunk,
+        read=read,
+        written=heads * value_dim,
+        parameters=parameters,
+        shape=DeltaShape(step.sequences, step.queries, key_heads, key_dim, heads, value_dim, chunk),
+    )
+
+
+class GatedDeltaNet(Block):
+    """norm -> projections -> convolution -> gated delta rule -> gated norm -> out projection -> all-reduce.
+
+    arXiv 2412.06464, as in Qwen3-Next and Qwen3.5: one decay per value head; several value heads share the key of one key head.
+
+    Arguments:
+        key_heads, key_dim, value_heads, value_dim: of the whole model, and of each head. Tensor-parallel ranks share the heads.
+        width: taps of the convolution. chunk: tokens of a chunk in prefill.
+        norm, norms, reduces: as in `Attention`.
+    """
+
+    mixes_tokens: ClassVar[bool] = True
+    keeps_state: ClassVar[bool] = True
+
+    key_heads: Leaf = eqx.field(converter=as_leaf)
+    key_dim: Leaf = eqx.field(converter=as_leaf)
+    value_heads: Leaf = eqx.field(converter=as_leaf)
+    value_dim: Leaf = eqx.field(converter=as_leaf)
+    width: Leaf = eqx.field(converter=as_leaf, default=4.0)
+    chunk: Leaf = eqx.field(converter=as_leaf, default=64.0)
+    norm: Norm = eqx.field(static=True, default=Norm.RMS)
+    norms: int = eqx.field(static=True, default=1)
+    reduces: bool = eqx.field(static=True, default=True)
+
+    def __check_init__(self):
+        for field in ("key_heads", "key_dim", "value_heads", "value_dim", "width", "chunk"):
+            check(field, getattr(self, field), minimum=1)
+
+    @property
+    def most_shards(self) -> Scalar:
+        """One value head each."""
+        return self.value_heads
+
+    def operators(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
+        precision, tokens, size = step.precision, step.tokens, step.precision.dtype_size
+        heads = ceil_share(self.value_heads, step.shard)
+        key_heads = ceil_share(self.key_heads, step.shard)
+        keys, values = key_heads * self.key_dim, heads * self.value_dim
+        mixed = 2 * keys + values
+        rule = delta_rule(
+            step,
+            heads,
+            key_heads,
+            self.key_dim,
+            self.value_dim,
+            self.chunk,
+            read=mixed + 2 * heads,
+            parameters=2 * heads,
+        )
+        return (
+            norm(self.norm, hidden, step, count=self.norms),
+            linear(
+                "in_projection", tokens, mixed + values + 2 * heads, hidden, precision
+            ),  # the output's gate; decay and learning rate
+            causal_conv(step, mixed, self.width, bias=False),
+            rule,
+            elementwise(
+                "gated_norm",
+                2 * tokens * values * size,
+                tokens * values * size,
+                parameters=self.value_dim,
+                size=size,
+            ),
+            linear("out_projection", tokens, hidden, values, precision),
+        )
+
+
+class KimiDeltaAttention(Block):
+    """norm -> projections -> convolution -> delta rule with a decay per key channel -> gated norm -> out projection -> all-reduce.
+
+    arXiv 2510.26692 (Kimi Linear). Decay and output gate pass through a bottleneck as wide as a head, which every tensor-parallel rank computes.
+
+    Arguments:
+        heads, head_dim: of the whole model, and of each head: keys and values are of one size.
+        width, chunk: as in `GatedDeltaNet`.
+        norm, norms, reduces: as in `Attention`.
+    """
+
+    mixes_tokens: ClassVar[bool] = True
+    keeps_state: ClassVar[bool] = True
+
+    heads: Leaf = eqx.field(converter=as_leaf)
+    head_dim: Leaf = eqx.field(converter=as_leaf)
+    width: Leaf = eqx.field(converter=as_leaf, default=4.0)
+    chunk: Leaf = eqx.field(converter=as_leaf, default=64.0)
+    norm: Norm = eqx.field(static=True, default=Norm.RMS)
+    norms: int = eqx.field(static=True, default=1)
+    reduces: bool = eqx.field(static=True, default=True)
+
+    def __check_init__(self):
+        for field in ("heads", "head_dim", "width", "chunk"):
+            check(field, getattr(self, field), minimum=1)
+
+    @property
+    def most_shards(self) -> Scalar:
+        """One head each."""
+        return self.heads
+
+    def operators(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
+        precision, tokens, size, dim = (
+            step.precision,
+            step.tokens,
+            step.precision.dtype_size,
+            self.head_dim,
+        )
+        heads = ceil_share(self.heads, step.shard)
+        values = heads * dim
+        return (
+            norm(self.norm, hidden, step, count=self.norms),
+            linear(
+                "in_projection", tokens, 3 * values + heads, hidden, precision
+            ),  # the learning rate
+            linear("gates_down", tokens, 2 * dim, hidden, precision),
+            linear("gates_up", tokens, 2 * values, dim, precision),
+            causal_conv(step, 3 * values, self.width, bias=False),
+            delta_rule(
+                step,
+                heads,
+                heads,
+                dim,
+                dim,
+                self.chunk,
+                read=4 * values + heads,
+                parameters=heads + values,
+            ),  # log A; bias of the decay
+            elementwise(
+                "gated_norm",
+                2 * tokens * values * size,
+                tokens * values * size,
+                parameters=dim,
+                size=size,
+            ),
+            linear("out_projection", tokens, hidden, values, precision),
+        )

@@ -1,0 +1,166 @@
+"""Selective state-space blocks: a state of fixed size per sequence instead of a cache that grows with its tokens."""
+
+from typing import ClassVar
+
+import equinox as eqx
+
+from diffgenz.core.checks import check
+from diffgenz.core.smooth import Leaf, Scalar, as_leaf, ceil_share
+from diffgenz.kernels.shapes import Mamba2Shape
+from diffgenz.models.blocks.block import Block
+from diffgenz.models.blocks.norm import Norm, norm
+from diffgenz.operators.operator import Operator, elementwise, linear
+from diffgenz.operators.recurrence import causal_conv, scan
+from diffgenz.operators.step import Step
+
+
+class Mamba(Block):
+    """norm -> in projection -> convolution -> projections of B, C and the time step -> selective scan, gated -> out projection -> all-reduce.
+
+    Mamba-1 (arXiv 2312.00752). Every channel has a decay of its own, so that the scan is no matrix product: per token, channel and state element
+    it takes three multiply-adds (discretise, update, read out), which hide behind its bytes. Tensor-parallel ranks share the channels; the small
+    all-reduce of B, C and the time step, `rank + 2 state` wide, is left out.
+
+    Arguments:
+        inner: channels of the whole model. state: elements for each of them. rank: width of the compressed time step.
+        width: taps of the convolution.
+        bias, conv_bias: whether the in and out projections, and the convolution, have one.
+        state_norms: norms on B, C and the time step: None, "plain" (Falcon Mamba: no parameters) or "scaled" (Jamba).
+        norm, norms, reduces: as in `Attention`.
+    """
+
+    mixes_tokens: ClassVar[bool] = True
+    keeps_state: ClassVar[bool] = True
+
+    inner: Leaf = eqx.field(converter=as_leaf)
+    state: Leaf = eqx.field(converter=as_leaf)
+    rank: Leaf = eqx.field(converter=as_leaf)
+    width: Leaf = eqx.field(converter=as_leaf, default=4.0)
+    bias: bool = eqx.field(static=True, default=False)
+    conv_bias: bool = eqx.field(static=True, default=True)
+    state_norms: str | None = eqx.field(static=True, default=None)
+    norm: Norm = eqx.field(static=True, default=Norm.RMS)
+    norms: int = eqx.field(static=True, default=1)
+    reduces: bool = eqx.field(static=True, default=True)
+
+    def __check_init__(self):
+        for field in ("inner", "state", "rank", "width"):
+            check(field, getattr(self, field), minimum=1)
+
+    def operators(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
+        precision, tokens = step.precision, step.tokens
+        inner, selected = ceil_share(self.inner, step.shard), self.rank + 2 * self.state
+        operators = [
+            norm(self.norm, hidden, step, count=self.norms),
+            linear("in_projection", tokens, 2 * inner, hidden, precision, bias=self.bias),
+            causal_conv(step, inner, self.width, bias=self.conv_bias),
+            linear("select", tokens, selected, inner, precision),
+            linear("time_step", tokens, inner, self.rank, precision, bias=True),
+            scan(
+                step,
+                inner,
+                self.state,
+                passes=3.0,
+                pairwise=0.0,
+                chunk=1.0,
+                read=3 * inner + 2 * self.state,  # x, time step and gate; B and C
+                written=inner,
+                parameters=inner * (self.state + 1),  # A and D
+            ),
+            linear("out_projection", tokens, hidden, inner, precision, bias=self.bias),
+        ]
+        if self.state_norms is not None:
+            moved = tokens * selected * precision.dtype_size
+            kept = {"plain": 0.0, "scaled": selected}[self.state_norms]
+            operators.insert(
+                4,
+                elementwise(
+                    "state_norms", moved, moved, parameters=kept, size=precision.dtype_size
+                ),
+            )
+        return tuple(operators)
+
+
+class Mamba2(Block):
+    """norm -> in projection -> convolution -> scan -> gated norm -> out projection -> all-reduce.
+
+    Mamba-2 (state-space duality, arXiv 2405.21060): one decay per head, so that prefill runs as matrix products over chunks of tokens: B and C of
+    a group give the scores of a chunk, which weigh its values; update and readout of the state are one multiply-add each per element.
+
+    Arguments:
+        heads, head_dim: of the whole model; tensor-parallel ranks share them.
+        groups: of heads that share B and C; fewer than ranks are replicated.
+        state: width of B and C: a head keeps head_dim x state elements.
+        width: taps of the convolution. chunk: tokens of a chunk in prefill.
+        bias, conv_bias: as in `Mamba`.
+        norm, norms, reduces: as in `Attention`.
+    """
+
+    mixes_tokens: ClassVar[bool] = True
+    keeps_state: ClassVar[bool] = True
+
+    heads: Leaf = eqx.field(converter=as_leaf)
+    head_dim: Leaf = eqx.field(converter=as_leaf)
+    groups: Leaf = eqx.field(converter=as_leaf)
+    state: Leaf = eqx.field(converter=as_leaf)
+    width: Leaf = eqx.field(converter=as_leaf, default=4.0)
+    chunk: Leaf = eqx.field(converter=as_leaf, default=256.0)
+    bias: bool = eqx.field(static=True, default=False)
+    conv_bias: bool = eqx.field(static=True, default=True)
+    norm: Norm = eqx.field(static=True, default=Norm.RMS)
+    norms: int = eqx.field(static=True, default=1)
+    reduces: bool = eqx.field(static=True, default=True)
+
+    def __check_init__(self):
+        for field in ("heads", "head_dim", "groups", "state", "width", "chunk"):
+            check(field, getattr(self, field), minimum=1)
+
+    @property
+    def most_shards(self) -> Scalar:
+        """One head each."""
+        return self.heads
+
+    def operators(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
+        precision, tokens, size = step.precision, step.tokens, step.precision.dtype_size
+        heads, groups = ceil_share(self.heads, step.shard), ceil_share(self.groups, step.shard)
+        inner, selected = heads * self.head_dim, 2 * groups * self.state
+        return (
+            norm(self.norm, hidden, step, count=self.norms),
+            linear(
+                "in_projection",
+                tokens,
+                2 * inner + selected + heads,
+                hidden,
+                precision,
+                bias=self.bias,
+            ),
+            causal_conv(step, inner + selected, self.width, bias=self.conv_bias),
+            scan(
+                step,
+                heads,
+                self.head_dim * self.state,
+                passes=2.0,
+                pairwise=self.head_dim + self.state * groups / heads,
+                chunk=self.chunk,
+                read=inner + selected + heads,  # values, B and C, time step
+                written=inner,
+                parameters=3 * heads,  # A, D and the time step's bias
+                shape=Mamba2Shape(
+                    step.sequences,
+                    step.queries,
+                    heads,
+                    self.head_dim,
+                    self.state,
+                    groups,
+                    self.chunk,
+                ),
+            ),
+            elementwise(
+                "gated_norm",
+                2 * tokens * inner * size,
+                tokens * inner * size,
+                parameters=inner,
+                size=size,
+            ),
+            linear("out_projection", tokens, hidden, inner, precision, bias=self.bias),
+        )

@@ -1,0 +1,1 @@
+"""From config.json to blocks: one function for each family of models."""

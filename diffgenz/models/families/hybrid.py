@@ -1,0 +1,327 @@
+"""State-space and linear-attention families, pure or with attention in between, one function each, as in `families`."""
+
+import math
+from collections.abc import Callable
+
+from diffgenz.core.errors import InputError
+from diffgenz.models.blocks.adapter import Adapter
+from diffgenz.models.blocks.block import Block
+from diffgenz.models.blocks.linear_attention import GatedDeltaNet, KimiDeltaAttention
+from diffgenz.models.blocks.mamba import Mamba, Mamba2
+from diffgenz.models.blocks.mlp import MLP
+from diffgenz.models.blocks.moe import MoE
+from diffgenz.models.config import Config, attention_of, model_with
+from diffgenz.models.families.moe import experts_of, first_dense_of, latent_of, shared_of, sparse_of
+from diffgenz.models.model import Model, Repeated
+
+
+def _rank(config: Config, key: str) -> int | float:
+    """Width of the compressed time step; "auto" is a sixteenth of the width."""
+    return (
+        math.ceil(config.hidden / 16)
+        if config.get(key, default="auto") == "auto"
+        else config.number(key)
+    )
+
+
+def _mamba(config: Config, state_norms: str | None) -> Mamba:
+    return Mamba(
+        inner=config.number(
+            "intermediate_size", default=config.number("expand", default=2) * config.hidden
+        ),
+        state=config.number("state_size", default=16),
+        rank=_rank(config, "time_step_rank"),
+        width=config.number("conv_kernel", default=4),
+        bias=config.flag("use_bias", default=False),
+        conv_bias=config.flag("use_conv_bias", default=True),
+        state_norms=state_norms,
+    )
+
+
+def mamba(config: Config) -> Model:
+    """Mamba-1 blocks only; tied."""
+    return model_with(config, (_mamba(config, None), config.layers), tied=True)
+
+
+def falcon_mamba(config: Config) -> Model:
+    """Mamba with norms on B, C and the time step that have no parameters."""
+    return model_with(config, (_mamba(config, "plain"), config.layers), tied=True)
+
+
+def mamba2(config: Config) -> Model:
+    """Mamba-2 blocks only: Codestral Mamba."""
+    block = Mamba2(
+        heads=config.number("num_heads"),
+        head_dim=config.number("head_dim"),
+        groups=config.number("n_groups"),
+        state=config.number("state_size"),
+        width=config.number("conv_kernel", default=4),
+        chunk=config.number("chunk_size", default=256),
+        bias=config.flag("use_bias", default=False),
+        conv_bias=config.flag("use_conv_bias", default=True),
+    )
+    return model_with(config, (block, config.layers), tied=False)
+
+
+def jamba(config: Config) -> Model:
+    """Mamba with attention without positions in every `attn_layer_period`-th layer, experts in every `expert_layer_period`-th."""
+    full, routed = _every(config, "attn_layer", 8, 4), config.number("num_experts", default=16)
+    sparse = _every(config, "expert_layer", 2, 1) if routed > 1 else 0
+    mixer = Mamba(
+        inner=config.number("mamba_expand", default=2) * config.hidden,
+        state=config.number("mamba_d_state", default=16),
+        rank=_rank(config, "mamba_dt_rank"),
+        width=config.number("mamba_d_conv", default=4),
+        bias=config.flag("mamba_proj_bias", default=False),
+        conv_bias=config.flag("mamba_conv_bias", default=True),
+        state_norms="scaled",
+    )
+    width = config.number("intermediate_size")
+    blocks: list[tuple[Block, int]] = [
+        (mixer, config.layers - full),
+        (attention_of(config, rotary=False), full),
+        (MLP(intermediate=width), config.layers - sparse),
+    ]
+    if sparse:
+        blocks.append(
+            (
+                MoE(
+                    routed=routed,
+                    used=config.number("num_experts_per_tok", default=2),
+                    intermediate=width,
+                ),
+                sparse,
+            )
+        )
+    return model_with(config, *blocks, tied=False)
+
+
+def _every(config: Config, what: str, period: int, offset: int) -> int:
+    """Layers that are `offset` modulo `period`."""
+    period, offset = (
+        config.count(f"{what}_period", default=period),
+        config.count(f"{what}_offset", default=offset, least=0),
+    )
+    return sum(layer % period == offset for layer in range(config.layers))
+
+
+def nemotron_h(config: Config) -> Model:
+    """One block a layer, as a pattern spells: M Mamba-2, * attention without positions, - plain MLP, E experts."""
+    pattern = config.get("hybrid_override_pattern")
+    if pattern is None:
+        raise InputError(
+            f"{config.name}: config.json lacks hybrid_override_pattern; add it, or take the complete file"
+        )
+    if not isinstance(pattern, str) or len(pattern) != config.layers or set(pattern) - set("M*-E"):
+        raise InputError(
+            f"{config.name}: hybrid_override_pattern: {pattern!r} must spell {config.layers} layers (num_hidden_layers) in M, *, - and E"
+        )
+    bias = config.flag("attention_bias", default=False)
+    kinds: dict[str, Callable[[], Block]] = {
+        "M": lambda: Mamba2(
+            heads=config.number("mamba_num_heads"),
+            head_dim=config.number("mamba_head_dim"),
+            groups=config.number("n_groups"),
+            state=config.number("ssm_state_size"),
+            width=config.number("conv_kernel", default=4),
+            chunk=config.number("chunk_size", default=128),
+            bias=config.flag("mamba_proj_bias", default=False),
+            conv_bias=config.flag("use_conv_bias", default=True),
+        ),
+        "*": lambda: attention_of(
+            config,
+            head_dim=config.number(
+                "head_dim", "attention_head_dim", default=config.hidden / config.heads
+            ),
+            rotary=False,
+            qkv_bias=bias,
+            out_bias=bias,
+        ),
+        "-": lambda: MLP(
+            intermediate=config.number("intermediate_size"),
+            gated=False,
+            bias=config.flag("mlp_bias", default=False),
+        ),
+        "E": lambda: experts_of(
+            config,
+            gated=False,
+            shared=MLP(
+                intermediate=config.number("moe_shared_expert_intermediate_size"),
+                gated=False,
+                norm=None,
+                reduces=False,
+            ),
+        ),
+    }
+    return model_with(
+        config,
+        *((build(), pattern.count(kind)) for kind, build in kinds.items() if kind in pattern),
+        tied=False,
+    )
+
+
+def granite_hybrid(config: Config) -> Model:
+    """Mamba-2 and attention, mostly without positions; experts beside a shared MLP, or that MLP alone: Granite 4."""
+    kinds = config.kinds("layer_types")
+    if kinds is None:
+        raise InputError(
+            f"{config.name}: config.json lacks layer_types; add it, or take the complete file"
+        )
+    full, bias = kinds.count("attention"), config.flag("attention_bias", default=False)
+    rotary = config.get("position_embedding_type") == "rope"
+    blocks: list[tuple[Block, int]] = [
+        (attention_of(config, rotary=rotary, qkv_bias=bias, out_bias=bias), full)
+    ]
+    if full < config.layers:
+        blocks.insert(0, (_granite_mamba(config), config.layers - full))
+    width = config.number("shared_intermediate_size")
+    if config.count("num_local_experts", default=0, least=0):
+        blocks.append(
+            (
+                experts_of(config, shared=MLP(intermediate=width, norm=None, reduces=False)),
+                config.layers,
+            )
+        )
+    else:
+        blocks.append((MLP(intermediate=width), config.layers))
+    return model_with(config, *blocks, tied=False)
+
+
+def _granite_mamba(config: Config) -> Mamba2:
+    return Mamba2(
+        heads=config.number("mamba_n_heads"),
+        head_dim=config.number("mamba_d_head"),
+        groups=config.number("mamba_n_groups", default=1),
+        state=config.number("mamba_d_state"),
+        width=config.number("mamba_d_conv", default=4),
+        chunk=config.number("mamba_chunk_size", default=256),
+        bias=config.flag("mamba_proj_bias", default=False),
+        conv_bias=config.flag("mamba_conv_bias", default=True),
+    )
+
+
+def zamba2(config: Config) -> Model:
+    """Mamba-2 throughout; a few blocks of attention and MLP take turns at some depths, each use with an adapter of its own."""
+    depths = config.get("hybrid_layer_ids")
+    if not isinstance(depths, list) or not depths:
+        raise InputError(
+            f"{config.name}: config.json lacks hybrid_layer_ids; add it, or take the complete file"
+        )
+    for key in ("use_shared_attention_adapter", "add_bias_linear"):
+        if config.flag(key, default=False):
+            raise InputError(f"{config.name}: {key}: True is not modelled; False is")
+    mixer = Mamba2(
+        heads=config.number("n_mamba_heads"),
+        head_dim=config.number("mamba_headdim"),
+        groups=config.number("mamba_ngroups", default=1),
+        state=config.number("mamba_d_state"),
+        width=config.number("mamba_d_conv", default=4),
+        chunk=config.number("chunk_size", default=256),
+        conv_bias=config.flag("use_conv_bias", default=True),
+    )
+    width, uses, own = (
+        config.number("intermediate_size"),
+        len(depths),
+        config.count("num_mem_blocks", default=1),
+    )
+    attention = attention_of(
+        config,
+        head_dim=config.number("attention_head_dim"),
+        streams=2,
+        rotary=config.flag("use_mem_rope", default=False),
+    )
+    model = model_with(
+        config,
+        (mixer, config.layers),
+        (Adapter(rank=config.number("adapter_rank"), intermediate=width), uses),
+        tied=True,
+    )
+    shared = tuple(
+        Repeated(block, uses, min(own, uses)) for block in (attention, MLP(intermediate=width))
+    )
+    return model.replace(blocks=(*model.blocks, *shared))
+
+
+def qwen3_next(config: Config) -> Model:
+    """Gated delta nets, gated attention in every fourth layer, experts beside a gated shared one: Qwen3-Next, Qwen3.5 with experts."""
+    shared = MLP(
+        intermediate=config.number("shared_expert_intermediate_size"), norm=None, reduces=False
+    )
+    return model_with(
+        config,
+        *_qwen_mixers(config),
+        *sparse_of(config, experts_of(config, shared=shared, shared_gate=True)),
+        tied=False,
+    )
+
+
+def qwen3_5(config: Config) -> Model:
+    """Qwen3-Next's mixers with a dense MLP."""
+    return model_with(
+        config,
+        *_qwen_mixers(config),
+        (MLP(intermediate=config.number("intermediate_size")), config.layers),
+        tied=False,
+    )
+
+
+def _qwen_mixers(config: Config) -> tuple[tuple[Block, int], ...]:
+    kinds = config.kinds("layer_types")
+    full = (
+        config.layers // config.count("full_attention_interval", default=4)
+        if kinds is None
+        else kinds.count("full_attention")
+    )
+    linear = GatedDeltaNet(
+        key_heads=config.number("linear_num_key_heads"),
+        key_dim=config.number("linear_key_head_dim"),
+        value_heads=config.number("linear_num_value_heads"),
+        value_dim=config.number("linear_value_head_dim"),
+        width=config.number("linear_conv_kernel_dim", default=4),
+    )
+    bias = config.flag("attention_bias", default=False)
+    attention = attention_of(
+        config, query_key_norm="head", output_gate=True, qkv_bias=bias, out_bias=bias
+    )
+    return (linear, config.layers - full), (attention, full)
+
+
+def kimi_linear(config: Config) -> Model:
+    """Kimi delta attention with latent attention in every fourth layer, experts as in DeepSeek-V3."""
+    section = config.section("linear_attn_config")
+    full = section.get("full_attn_layers")
+    if not isinstance(full, list):
+        raise InputError(
+            f"{config.name}: config.json lacks linear_attn_config.full_attn_layers; add it, or take the complete file"
+        )
+    linear = KimiDeltaAttention(
+        heads=section.number("num_heads"),
+        head_dim=section.number("head_dim"),
+        width=section.number("short_conv_kernel_size", default=4),
+    )
+    moe = experts_of(config, shared=shared_of(config), router_bias=True)
+    return model_with(
+        config,
+        (linear, config.layers - len(full)),
+        (latent_of(config), len(full)),
+        *first_dense_of(config, moe),
+        tied=False,
+    )
+
+
+HYBRID: dict[str, Callable[[Config], Model]] = {
+    "mamba": mamba,
+    "falcon_mamba": falcon_mamba,
+    "mamba2": mamba2,
+    "jamba": jamba,
+    "nemotron_h": nemotron_h,
+    "granitemoehybrid": granite_hybrid,
+    "zamba2": zamba2,
+    "qwen3_next": qwen3_next,
+    "qwen3_5": qwen3_5,
+    "qwen3_5_text": qwen3_5,
+    "qwen3_5_moe": qwen3_next,
+    "qwen3_5_moe_text": qwen3_next,
+    "kimi_linear": kimi_linear,
+}
+"""`model_type` -> the function that reads it."""

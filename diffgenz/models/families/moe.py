@@ -1,0 +1,267 @@
+"""Mixture-of-experts families, one function each, as in `families`."""
+
+from collections.abc import Callable
+
+from diffgenz.core.errors import InputError
+from diffgenz.models.blocks.block import Block
+from diffgenz.models.blocks.latent_attention import Indexer, LatentAttention
+from diffgenz.models.blocks.mlp import MLP
+from diffgenz.models.blocks.moe import MoE
+from diffgenz.models.blocks.norm import Norm
+from diffgenz.models.config import Config, attention_of, model_of, windowed_layers
+from diffgenz.models.model import Model
+
+
+def experts_of(config: Config, **differences: object) -> MoE:
+    """Routed experts by the names that most families give them."""
+    routed = config.number("num_local_experts", "num_experts", "n_routed_experts")
+    used = config.number("num_experts_per_tok", "num_experts_per_token", "moe_top_k")
+    width = config.number("moe_intermediate_size", "intermediate_size")
+    facts = {"routed": routed, "used": used, "intermediate": width}
+    return MoE(**(facts | differences))  # pyright: ignore[reportArgumentType]
+
+
+def shared_of(config: Config) -> MLP | None:
+    """The shared experts of DeepSeek's kin: one MLP as wide as all of them."""
+    count = config.count("n_shared_experts", "num_shared_experts", default=0, least=0)
+    return (
+        MLP(intermediate=count * config.number("moe_intermediate_size"), norm=None, reduces=False)
+        if count
+        else None
+    )
+
+
+def sparse_of(config: Config, moe: MoE) -> tuple[tuple[Block, int], ...]:
+    """Experts in every `decoder_sparse_step`-th layer but those of `mlp_only_layers`: Qwen."""
+    step, dense_only = (
+        config.count("decoder_sparse_step", default=1),
+        config.get("mlp_only_layers", default=[]),
+    )
+    if not isinstance(dense_only, list):
+        raise InputError(f"{config.name}: mlp_only_layers: {dense_only!r} is not a list of layers")
+    sparse = sum(
+        (layer + 1) % step == 0 and layer not in dense_only for layer in range(config.layers)
+    )
+    if sparse == config.layers:
+        return ((moe, sparse),)
+    return (MLP(intermediate=config.number("intermediate_size")), config.layers - sparse), (
+        moe,
+        sparse,
+    )
+
+
+def first_dense_of(config: Config, moe: MoE) -> tuple[tuple[Block, int], ...]:
+    """`first_k_dense_replace` dense layers, then experts."""
+    dense = config.count("first_k_dense_replace", default=0, least=0)
+    if config.get("moe_layer_freq", default=1) != 1:
+        raise InputError(
+            f"{config.name}: moe_layer_freq: {config.get('moe_layer_freq')!r} is not modelled; 1 is"
+        )
+    return (MLP(intermediate=config.number("intermediate_size")), dense), (
+        moe,
+        config.layers - dense,
+    )
+
+
+def mixtral(config: Config) -> Model:
+    """Mistral with eight experts for its MLP."""
+    window = config.window()
+    windowed = config.layers if window else 0
+    return model_of(
+        config,
+        attention_of(config),
+        (experts_of(config), config.layers),
+        tied=False,
+        windowed=windowed,
+        window=window,
+    )
+
+
+def grok(config: Config) -> Model:
+    """Norms before and after each block; tied."""
+    return model_of(
+        config,
+        attention_of(config, norms=2),
+        (experts_of(config, norms=2), config.layers),
+        tied=True,
+    )
+
+
+def dbrx(config: Config) -> Model:
+    """Sixteen experts, layer norms without bias; its config nests attention and experts."""
+    attention, experts = config.section("attn_config"), config.section("ffn_config")
+    moe = MoE(
+        routed=experts.number("moe_num_experts"),
+        used=experts.number("moe_top_k"),
+        intermediate=experts.number("ffn_hidden_size"),
+        norm=Norm.SCALE_ONLY,
+    )
+    mixer = attention_of(config, kv_heads=attention.number("kv_n_heads"), norm=Norm.SCALE_ONLY)
+    return model_of(config, mixer, (moe, config.layers), tied=False, norm=Norm.SCALE_ONLY)
+
+
+def phimoe(config: Config) -> Model:
+    """Layer norms, biases in attention and LM head."""
+    attention = attention_of(config, norm=Norm.LAYER, qkv_bias=True, out_bias=True)
+    return model_of(
+        config,
+        attention,
+        (experts_of(config, norm=Norm.LAYER), config.layers),
+        tied=False,
+        norm=Norm.LAYER,
+        head_bias=True,
+    )
+
+
+def qwen2_moe(config: Config) -> Model:
+    """Qwen 2 with experts, and a shared one behind a gate."""
+    shared = MLP(
+        intermediate=config.number("shared_expert_intermediate_size"), norm=None, reduces=False
+    )
+    moe = experts_of(config, shared=shared, shared_gate=True)
+    return model_of(config, attention_of(config, qkv_bias=True), (moe, config.layers), tied=False)
+
+
+def qwen3_moe(config: Config) -> Model:
+    """Qwen 3 with experts in every `decoder_sparse_step`-th layer but those of `mlp_only_layers`."""
+    return model_of(
+        config,
+        attention_of(config, query_key_norm="head"),
+        *sparse_of(config, experts_of(config)),
+        tied=False,
+    )
+
+
+def olmoe(config: Config) -> Model:
+    """Norms over all heads of queries and keys."""
+    return model_of(
+        config,
+        attention_of(config, query_key_norm="all"),
+        (experts_of(config), config.layers),
+        tied=False,
+    )
+
+
+def minimax_m2(config: Config) -> Model:
+    """Norms over all heads of queries and keys, a bias per expert in the router."""
+    moe = experts_of(config, router_bias=True)
+    return model_of(
+        config, attention_of(config, query_key_norm="all"), (moe, config.layers), tied=False
+    )
+
+
+def deepseek(config: Config) -> Model:
+    """DeepSeek-MoE: plain attention, shared experts, a dense first layer."""
+    return model_of(
+        config,
+        attention_of(config),
+        *first_dense_of(config, experts_of(config, shared=shared_of(config))),
+        tied=False,
+    )
+
+
+def deepseek_v2(config: Config) -> Model:
+    """Latent attention, shared experts."""
+    return model_of(
+        config,
+        latent_of(config),
+        *first_dense_of(config, experts_of(config, shared=shared_of(config))),
+        tied=False,
+    )
+
+
+def deepseek_v3(config: Config) -> Model:
+    """DeepSeek-V2 with a bias per expert in the router: V3, R1, Kimi-K2; V3.2 with its indexer."""
+    moe = experts_of(config, shared=shared_of(config), router_bias=True)
+    return model_of(config, latent_of(config), *first_dense_of(config, moe), tied=False)
+
+
+def latent_of(config: Config) -> LatentAttention:
+    """Latent attention by the names of DeepSeek's kin."""
+    indexer = None
+    if config.get("index_topk") is not None:
+        indexer = Indexer(
+            config.number("index_n_heads"),
+            config.number("index_head_dim"),
+            config.number("index_topk"),
+        )
+    return LatentAttention(
+        heads=config.heads,
+        latent=config.number("kv_lora_rank"),
+        nope_dim=config.number("qk_nope_head_dim"),
+        rope_dim=config.number("qk_rope_head_dim"),
+        value_dim=config.number("v_head_dim"),
+        query_rank=None if config.get("q_lora_rank") is None else config.number("q_lora_rank"),
+        indexer=indexer,
+    )
+
+
+def glm4_moe(config: Config) -> Model:
+    """GLM-4.5: biases on Q, K and V, norms on queries and keys in the large one, experts as in DeepSeek-V3."""
+    norms = "head" if config.flag("use_qk_norm", default=False) else None
+    attention = attention_of(
+        config, qkv_bias=config.flag("attention_bias", default=False), query_key_norm=norms
+    )
+    moe = experts_of(config, shared=shared_of(config), router_bias=True)
+    return model_of(config, attention, *first_dense_of(config, moe), tied=False)
+
+
+def gpt_oss(config: Config) -> Model:
+    """Biases everywhere, attention sinks, a window on every other layer."""
+    attention = attention_of(config, qkv_bias=True, out_bias=True, sinks=True)
+    windowed = windowed_layers(config, (config.layers + 1) // 2)
+    moe = experts_of(config, bias=True, router_bias=True)
+    return model_of(
+        config,
+        attention,
+        (moe, config.layers),
+        tied=False,
+        windowed=windowed,
+        window=config.number("sliding_window", default=128),
+    )
+
+
+def llama4(config: Config) -> Model:
+    """One routed and one shared expert per token in every `interleave_moe_layer_step`-th layer; attention in chunks on three layers of four.
+
+    A chunk is modelled as a window of its size: the same up to one chunk of context, an upper bound beyond.
+    """
+    step = config.count("interleave_moe_layer_step", default=1)
+    sparse = config.layers // step
+    width = config.number("intermediate_size")
+    moe = experts_of(config, shared=MLP(intermediate=width, norm=None, reduces=False))
+    dense = MLP(intermediate=config.number("intermediate_size_mlp"))
+    period = config.count("no_rope_layer_interval", default=4)
+    chunked = config.layers - config.layers // period
+    chunk = config.number("attention_chunk_size", default=8192)
+    return model_of(
+        config,
+        attention_of(config),
+        (dense, config.layers - sparse),
+        (moe, sparse),
+        tied=False,
+        windowed=chunked,
+        window=chunk,
+    )
+
+
+MOE: dict[str, Callable[[Config], Model]] = {
+    "mixtral": mixtral,
+    "grok-1": grok,
+    "dbrx": dbrx,
+    "phimoe": phimoe,
+    "qwen2_moe": qwen2_moe,
+    "qwen3_moe": qwen3_moe,
+    "qwen3_vl_moe": qwen3_moe,
+    "olmoe": olmoe,
+    "minimax_m2": minimax_m2,
+    "deepseek": deepseek,
+    "deepseek_v2": deepseek_v2,
+    "deepseek_v3": deepseek_v3,
+    "deepseek_v32": deepseek_v3,
+    "kimi_k2": deepseek_v3,
+    "glm4_moe": glm4_moe,
+    "gpt_oss": gpt_oss,
+    "llama4_text": llama4,
+}
+"""`model_type` -> the function that reads it."""

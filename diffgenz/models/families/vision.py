@@ -1,0 +1,182 @@
+"""Vision towers, one function each: the facts of a config.json -> a `Tower`. `VISION` maps the outer `model_type` to it.
+
+Parameter counts follow the checkpoints' tensors, and are compared with the published totals.
+"""
+
+from collections.abc import Callable, Mapping
+
+from diffgenz.core.errors import InputError
+from diffgenz.models.blocks.mlp import MLP
+from diffgenz.models.blocks.norm import Norm
+from diffgenz.models.config import Config
+from diffgenz.models.vision import PatchAttention, Projector, Tower
+
+IMAGE_SIZE = 1024
+"""Pixels of an image's side where a tower takes any (Qwen-VL) and config.json says none: an assumption; set `Tower.image_size` to yours."""
+
+
+def _tower(
+    vision: Config,
+    *projectors: Projector,
+    norm: Norm = Norm.LAYER,
+    gated: bool = False,
+    rotary: bool = False,
+    **differences,
+) -> Tower:
+    """A tower by the names that most families give its sizes, with what differs. Biases are everywhere."""
+    hidden, heads = vision.number("hidden_size"), vision.number("num_attention_heads", "num_heads")
+    facts = {
+        "hidden": hidden,
+        "layers": vision.count("num_hidden_layers", "depth"),
+        "attention": PatchAttention(heads=heads, head_dim=hidden / heads, norm=norm, rotary=rotary),
+        "mlp": MLP(
+            intermediate=vision.number("intermediate_size"), gated=gated, bias=True, norm=norm
+        ),
+        "projectors": projectors,
+        "patch": vision.number("patch_size"),
+    }
+    return Tower(**(facts | differences))
+
+
+def _grid(vision: Config) -> int:
+    """Patches of an image of fixed size."""
+    return (vision.count("image_size") // vision.count("patch_size")) ** 2
+
+
+def _listed(vision: Config, key: str, default: list[int]) -> int:
+    """How many layers `key` lists."""
+    layers = vision.get(key, default=default)
+    if not isinstance(layers, list):
+        raise InputError(f"{vision.name}: {key}: {layers!r} is not a list of layers")
+    return len(layers)
+
+
+def llava(config: Config, vision: Config, width: float) -> Tower | None:
+    """CLIP and a two-layer projector: LLaVA 1.5. All layers are computed (vLLM stops before the last); another tower (Pixtral) is not modelled."""
+    if vision.get("model_type") != "clip_vision_model":
+        return None
+    return _tower(
+        vision,
+        Projector(
+            (vision.number("hidden_size"), width, width),
+            bias=config.flag("multimodal_projector_bias", default=True),
+        ),
+        image_size=vision.number("image_size"),
+        positions=_grid(vision) + 1,
+        class_token=True,
+        norms=2,
+    )
+
+
+def gemma3(config: Config, vision: Config, width: float) -> Tower:
+    """SigLIP; patches are averaged to `mm_tokens_per_image`, normalised and projected once."""
+    hidden, patches = vision.number("hidden_size"), _grid(vision)
+    return _tower(
+        vision,
+        Projector((hidden, width), bias=False, norm=Norm.RMS, norm_width=hidden),
+        image_size=vision.number("image_size"),
+        merge=(patches / config.number("mm_tokens_per_image", default=256)) ** 0.5,
+        positions=patches,
+        patch_bias=True,
+        norms=1,
+    )
+
+
+def llama4(config: Config, vision: Config, width: float) -> Tower:
+    """Pixel shuffle, a two-layer adapter and a projection. An image here is one tile of `image_size`: count each tile of a large one."""
+    merge = 1 / vision.number("pixel_shuffle_ratio", default=0.5)
+    widths = (
+        vision.number("hidden_size") * merge**2,
+        vision.number("projector_input_dim"),
+        vision.number("projector_output_dim"),
+        width,
+    )
+    return _tower(
+        vision,
+        Projector(widths, bias=False),
+        image_size=vision.number("image_size"),
+        merge=merge,
+        positions=_grid(vision) + 1,
+        class_token=True,
+        norms=2,
+        rotary=True,
+    )
+
+
+def qwen2_5_vl(config: Config, vision: Config, width: float) -> Tower:
+    """RMS norms, gated MLP, windows in all layers but `fullatt_block_indexes`; images of any size."""
+    hidden, merge, layers = (
+        vision.number("hidden_size"),
+        vision.number("spatial_merge_size", default=2),
+        vision.count("depth"),
+    )
+    merged = hidden * merge**2
+    return _tower(
+        vision,
+        Projector(
+            (merged, merged, vision.number("out_hidden_size", default=width)),
+            norm=Norm.RMS,
+            norm_width=hidden,
+        ),
+        norm=Norm.RMS,
+        gated=True,
+        rotary=True,
+        image_size=vision.number("image_size", default=IMAGE_SIZE),
+        merge=merge,
+        inputs=3 * vision.number("temporal_patch_size", default=2),
+        windowed=layers - _listed(vision, "fullatt_block_indexes", [7, 15, 23, 31]),
+        window=(vision.number("window_size", default=112) / vision.number("patch_size")) ** 2,
+    )
+
+
+def qwen3_vl(config: Config, vision: Config, width: float) -> Tower:
+    """Learned and rotary positions; in Qwen3-VL, some layers are handed on through projectors of their own (DeepStack);
+    in Qwen3.5, none. Images of any size."""
+    hidden, merge = vision.number("hidden_size"), vision.number("spatial_merge_size", default=2)
+    merged, out = hidden * merge**2, vision.number("out_hidden_size", default=width)
+    deep = _listed(vision, "deepstack_visual_indexes", [])
+    projectors = [Projector((merged, merged, out), norm=Norm.LAYER, norm_width=hidden)]
+    if deep:
+        projectors.append(
+            Projector((merged, merged, out), norm=Norm.LAYER, norm_width=merged, count=deep)
+        )
+    return _tower(
+        vision,
+        *projectors,
+        rotary=True,
+        image_size=vision.number("image_size", default=IMAGE_SIZE),
+        merge=merge,
+        inputs=3 * vision.number("temporal_patch_size", default=2),
+        positions=vision.count("num_position_embeddings"),
+        patch_bias=True,
+    )
+
+
+VISION: dict[str, Callable[[Config, Config, float], Tower | None]] = {
+    "llava": llava,
+    "gemma3": gemma3,
+    "llama4": llama4,
+    "qwen2_5_vl": qwen2_5_vl,
+    "qwen3_vl": qwen3_vl,
+    "qwen3_vl_moe": qwen3_vl,
+    "qwen3_5": qwen3_vl,
+    "qwen3_5_moe": qwen3_vl,
+}
+"""Outer `model_type` -> the function that reads its tower: of the whole config.json, its vision_config and the language model's width."""
+
+
+def tower_of(config: Config, language: Config) -> Tower | None:
+    """The vision tower that a whole config.json describes; None where it has none, or one that is not modelled.
+
+    Arguments:
+        config: the whole file. language: its part about the language model, which image tokens must be as wide as.
+
+    Raises:
+        InputError: a field of vision_config is missing or out of range.
+    """
+    read = (
+        VISION.get(config.get("model_type")) if isinstance(config.get("model_type"), str) else None
+    )
+    if read is None or not isinstance(config.get("vision_config"), Mapping):
+        return None
+    return read(config, config.section("vision_config"), float(language.hidden))

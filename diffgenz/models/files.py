@@ -1,0 +1,40 @@
+"""The shipped model files: ids, facts and published parameter counts. No JAX here: `diffgenz list` must be quick."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from diffgenz.core.errors import InputError, unknown
+
+FOLDER = Path(__file__).parent / "configs"
+
+
+def model_ids() -> list[str]:
+    """Hugging Face ids of the shipped models, sorted."""
+    return sorted(f"{path.parent.name}/{path.stem}" for path in FOLDER.glob("*/*.json"))
+
+
+def read_config(model: str | Path) -> tuple[str, dict[str, Any]]:
+    """The name and the config.json of a shipped model, or of the file or folder at that path.
+
+    Raises:
+        InputError: an unknown id (the nearest are named), or a file that is not a JSON object.
+    """
+    path = Path(model)
+    if path.is_dir():
+        path = path / "config.json"
+    if path.is_file():
+        name = path.parent.name if path.name == "config.json" and path.parent.name else path.stem
+    elif str(model) in model_ids():
+        name, path = str(model), FOLDER / f"{model}.json"
+    elif path.suffix == ".json":
+        raise InputError(f"model: there is no file {path}")
+    else:
+        raise unknown("model", str(model), model_ids())
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"model: {path} is not valid JSON ({error}); is it truncated?") from None
+    if not isinstance(config, dict):
+        raise InputError(f"model: {path} holds no JSON object; give a Hugging Face config.json")
+    return name, config

@@ -1,0 +1,145 @@
+"""The formats that a model is served in: of weights, activations, KV cache, messages and the rest."""
+
+from typing import Self
+
+import equinox as eqx
+
+from diffgenz.core.formats import FORMATS, format_named
+from diffgenz.core.smooth import Leaf, Scalar, as_leaf
+from diffgenz.operators.gear import Gear
+
+
+class Precision(eqx.Module):
+    """The formats a model is served in.
+
+    Arguments:
+        dtype: residual stream, norms, attention arithmetic, embedding and LM head; what serving engines call dtype.
+        weights: the linear layers' weights as stored. Default: `dtype`.
+        activations: the linear layers' inputs, and tokens dispatched to experts. Default: `dtype`. It sets their arithmetic: weights narrower
+            than it are expanded on the fly (W4A16: 4-bit traffic, 16-bit peak); W8A8 is weights="fp8", activations="fp8".
+        kv_cache: keys and values as stored: a format, or a `Gear` (or its name, such as "gear-int4"). Default: `dtype`.
+        messages: what all-reduces sum, pipeline stages pass on and experts send back (quantised collectives: Flash Communication,
+            arXiv 2412.04964). Default: `dtype`. Logits are gathered in `dtype`.
+        experts_only: whether only routed experts are in `weights` and `activations`, and all other linear layers in `dtype` (gpt-oss).
+
+    The names are static; the sizes, in bytes per element, are leaves (`dtype_size`, `weight_size`, ...), and so are the numbers of `gear`.
+    """
+
+    dtype: str = eqx.field(static=True)
+    weights: str = eqx.field(static=True)
+    activations: str = eqx.field(static=True)
+    kv_cache: str = eqx.field(static=True)
+    messages: str = eqx.field(static=True)
+    experts_only: bool = eqx.field(static=True)
+    dtype_size: Leaf
+    weight_size: Leaf
+    activation_size: Leaf
+    kv_cache_size: Leaf
+    message_size: Leaf
+    gear: Gear | None
+
+    def __init__(
+        self,
+        dtype: str = "bf16",
+        weights: str | None = None,
+        activations: str | None = None,
+        kv_cache: str | Gear | None = None,
+        messages: str | None = None,
+        *,
+        experts_only: bool = False,
+    ):
+        if isinstance(kv_cache, str) and kv_cache.startswith("gear"):
+            kv_cache = Gear.named(kv_cache)
+        self.gear = kv_cache if isinstance(kv_cache, Gear) else None
+        self.dtype = dtype
+        self.weights = weights or dtype
+        self.activations = activations or dtype
+        self.kv_cache = kv_cache.core if isinstance(kv_cache, Gear) else kv_cache or dtype
+        self.messages = messages or dtype
+        self.experts_only = experts_only
+        self.dtype_size = as_leaf(format_named(self.dtype, "dtype").size)
+        self.weight_size = as_leaf(format_named(self.weights, "weights").size)
+        self.activation_size = as_leaf(format_named(self.activations, "activations").size)
+        self.kv_cache_size = as_leaf(format_named(self.kv_cache, "kv_cache").size)
+        self.message_size = as_leaf(format_named(self.messages, "messages").size)
+
+    def with_sizes(
+        self,
+        dtype: Leaf,
+        weights: Leaf,
+        activations: Leaf,
+        kv_cache: Leaf,
+        messages: Leaf | None = None,
+    ) -> Self:
+        """The same formats, but of these B per element (messages: default that of `dtype`): what a sweep over sizes varies.
+
+        `kv_cache` is that of a `Gear`'s core.
+        """
+        sizes = [
+            as_leaf(size)
+            for size in (
+                dtype,
+                weights,
+                activations,
+                kv_cache,
+                dtype if messages is None else messages,
+            )
+        ]
+        return eqx.tree_at(
+            lambda p: [
+                p.dtype_size,
+                p.weight_size,
+                p.activation_size,
+                p.kv_cache_size,
+                p.message_size,
+            ],
+            self,
+            sizes,
+        )
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The format of each, `Gear` with its numbers. For one concrete configuration."""
+        cache = self.kv_cache if self.gear is None else self.gear.name
+        return {
+            "dtype": self.dtype,
+            "weights": self.weights,
+            "activations": self.activations,
+            "kv_cache": cache,
+            "messages": self.messages,
+        }
+
+    @property
+    def summary(self) -> str:
+        """The formats in one line, for people."""
+        names = self.names
+        weights = (
+            f"experts {names['weights']}" if self.experts_only else f"weights {names['weights']}"
+        )
+        messages = "" if self.messages == self.dtype else f", messages {self.messages}"
+        return f"{weights}, activations {names['activations']}, KV cache {names['kv_cache']}{messages}, else {self.dtype}"
+
+    def cached_size(self, width: Scalar) -> Scalar:
+        """B per element of keys and values cached as vectors of `width`."""
+        return (
+            self.kv_cache_size
+            if self.gear is None
+            else self.gear.element_size(self.kv_cache_size, self.dtype_size, width)
+        )
+
+    @property
+    def linear_format(self) -> str:
+        """What kernels of linear layers are known by: the weights' format, or "weights/activations" where these are multiplied as another."""
+        same = FORMATS[self.weights].peak == FORMATS[self.activations].peak
+        return self.weights if same else f"{self.weights}/{self.activations}"
+
+    @property
+    def linear_peak(self) -> str:
+        """The peak at which linear layers multiply: that of the wider of weights and activations."""
+        weights, activations = FORMATS[self.weights], FORMATS[self.activations]
+        return (weights if weights.bits > activations.bits else activations).peak
+
+    @property
+    def attention_peak(self) -> str:
+        """The peak at which attention multiplies: that of `dtype`."""
+        return FORMATS[self.dtype].peak

@@ -1,0 +1,88 @@
+"""Operators of blocks that keep a state of fixed size per sequence instead of a cache."""
+
+import jax.numpy as jnp
+
+from diffgenz.core.smooth import Scalar
+from diffgenz.kernels.shapes import ConvShape, DeltaShape, Mamba2Shape
+from diffgenz.operators.operator import Kind, Operator
+from diffgenz.operators.step import Step
+
+STATE_SIZE = 4.0
+"""B of an element of a recurrent state, which is kept in fp32."""
+
+
+def causal_conv(step: Step, channels: Scalar, width: Scalar, *, bias: bool) -> Operator:
+    """A short depthwise convolution along the tokens, activation fused in; it keeps the last `width - 1` tokens of each sequence.
+
+    Arguments:
+        channels: of this device. width: taps of each channel's filter. bias: whether it adds one.
+    """
+    size, parameters = step.precision.dtype_size, channels * (width + bias)
+    moved, state = step.tokens * channels * size, step.sequences * channels * (width - 1) * size
+    return Operator(
+        "conv",
+        Kind.ELEMENTWISE,
+        weights=parameters * size,
+        inputs=moved,
+        outputs=moved,
+        kv_cache=2 * state,
+        parameters=parameters,
+        parameter_size=size,
+        cached=state,
+        kernel="conv_decode" if step.decoding else "conv_prefill",
+        shape=ConvShape(step.sequences, step.queries, channels, width),
+    )
+
+
+def scan(
+    step: Step,
+    heads: Scalar,
+    state: Scalar,
+    *,
+    passes: float,
+    pairwise: Scalar | float,
+    chunk: Scalar | float,
+    read: Scalar,
+    written: Scalar,
+    parameters: Scalar,
+    shape: Mamba2Shape | DeltaShape | None = None,
+) -> Operator:
+    """A recurrence along the tokens over a state of fixed size, read and written once for each sequence.
+
+    FLOP = 2 tokens heads (passes state + pairwise (min(chunk, queries) + 1) / 2). Decode updates the state token by token. Prefill takes
+    `chunk` tokens at once: causal attention inside a chunk, the state between chunks, which stays on the chip.
+
+    Arguments:
+        heads: of this device. state: elements for each.
+        passes: multiply-adds per token and element of the state: an update and a readout are two.
+        pairwise: multiply-adds per head for a pair of tokens of one chunk, which prefill spends instead of a longer recurrence.
+        read, written: elements of dtype per token. parameters: elements it keeps.
+        shape: of what measured kernels know it as; None where there are none.
+    """
+    size = step.precision.dtype_size
+    pairs = 0.0 if step.decoding else 0.5 * (jnp.minimum(chunk, step.queries) + 1)
+    held = step.sequences * heads * state * STATE_SIZE
+    return Operator(
+        "scan",
+        Kind.WIDE,
+        m=step.tokens,
+        n=heads,
+        k=passes * state + pairwise * pairs,
+        weights=parameters * size,
+        inputs=step.tokens * read * size,
+        outputs=step.tokens * written * size,
+        kv_cache=2 * held,
+        parameters=parameters,
+        parameter_size=size,
+        cached=held,
+        kernel=_kernel(shape, step.decoding),
+        shape=shape,
+    )
+
+
+def _kernel(shape: Mamba2Shape | DeltaShape | None, decoding: bool) -> str:
+    if shape is None:
+        return ""
+    return ("mamba2" if isinstance(shape, Mamba2Shape) else "delta") + (
+        "_decode" if decoding else "_prefill"
+    )

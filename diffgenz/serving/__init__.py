@@ -1,0 +1,1 @@
+"""Serving under load, and on several pools of accelerators."""

@@ -1,0 +1,1 @@
+"""Which deployment serves a workload best: plans, batch sizes, formats and chunk sizes."""

@@ -1,0 +1,288 @@
+"""The device's part: decode a batch, estimate it, screen it. Three programs, so that none recomputes another's numbers.
+
+`decode` turns an index into columns, `estimate` turns columns into the metrics that anything asks for, `screen` says which configurations are
+feasible and which of those a reduction may want. Only the last sees constraints, quantities and reductions; the first two are compiled once for
+all questions about a space of the same structure.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diffgenz.core.checks import noting
+from diffgenz.core.errors import unknown
+from diffgenz.core.leaves import called, find, leaf_names, unnamed, with_leaves
+from diffgenz.core.smooth import SHARPNESS
+from diffgenz.scenario.scenario import all_of, scenario_metrics
+from diffgenz.studies.expressions import Expression
+from diffgenz.studies.sweep.decoder import Decoder, padded
+from diffgenz.studies.sweep.reductions.reduction import Reduction
+from diffgenz.studies.sweep.space import Space, number_named
+
+Columns = dict[str, jax.Array]
+"""Numbers by name, a configuration each."""
+
+
+class Screened(eqx.Module):
+    """What comes of a batch of `size` configurations.
+
+    Arguments:
+        columns: the numbers that reductions asked for. keep: of each reduction, which configurations it may want; None: none.
+        legal, broken, feasible: counts: plans that can be laid out, those of them that are not finite, and what meets all constraints.
+        summaries: of each reduction.
+    """
+
+    columns: Columns
+    keep: tuple[jax.Array | None, ...]
+    legal: jax.Array
+    broken: jax.Array
+    feasible: jax.Array
+    summaries: tuple[Any, ...]
+
+
+class Program:
+    """The batches of one variant of a space.
+
+    Arguments:
+        space, variant: what is estimated.
+        reductions: what is kept of them.
+        batch: configurations of one call. sharpness: of the estimates.
+        sharding: how the configurations of a batch are spread over devices; None: on one.
+
+    Raises:
+        InputError: a name that is neither a metric nor a number nor a quantity.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        variant: int,
+        reductions: Sequence[Reduction],
+        batch: int,
+        sharpness: float = SHARPNESS,
+        sharding: Any = None,
+    ):
+        self.space = space
+        self._reductions, self._sharpness = tuple(reductions), sharpness
+        self._wanted = tuple(
+            dict.fromkeys(
+                expression for reduction in reductions for expression in reduction.expressions
+            )
+        )
+        self._base = unnamed(space.variant(variant))
+        self._variant_levels = space.variant_levels(variant)
+        self._names = [slot.name for slot in (*space.enumerated, *space.drawn)]
+        wanted_axes = {name for reduction in reductions for name in reduction.axes}
+        self._asked = tuple(axis for axis, name in enumerate(self._names) if name in wanted_axes)
+        offsets = jnp.arange(batch, dtype=jnp.uint32)
+        self._run = sharding is None
+        self._offsets = offsets if sharding is None else jax.device_put(offsets, sharding)
+        self._leaves, structure = jax.tree.flatten(self._base)
+        quantities = tuple(space.quantities.items())
+        self._estimated = _Static(
+            structure,
+            space.paths,
+            tuple(space.derived.items()),
+            self._raw_names(dict(quantities)),
+            sharpness,
+        )
+        self._screened = _Static(self._wanted, space.constraints, quantities, self._reductions)
+
+    def dispatch(self, start: int, count: int, thresholds: Sequence[Any]) -> Screened:
+        """Start a batch of `count` configurations from `start` on; asynchronous, like everything in JAX."""
+        levels, columns = _decode(self._asked, self.space.decoder(start), self._offsets, self._run)
+        raw = _estimate(self._estimated, self._leaves, columns)
+        return _screen(
+            self._screened,
+            raw,
+            self._level_columns(levels),
+            self._offsets,
+            np.uint32(count),
+            tuple(thresholds),
+        )
+
+    def _level_columns(self, levels: list[jax.Array]) -> Columns:
+        """The levels of the axes that reductions ask for."""
+        of_axes = {
+            self._names[axis]: level for axis, level in zip(self._asked, levels, strict=True)
+        }
+        of_axes |= {name: jnp.float32(level) for name, level in self._variant_levels.items()}
+        return {
+            f"level of {name}": of_axes[name]
+            for reduction in self._reductions
+            for name in reduction.axes
+        }
+
+    def _raw_names(self, quantities: dict[str, Expression]) -> tuple[str, ...]:
+        """The metrics and numbers that all formulas come down to."""
+        known = set(
+            jax.eval_shape(lambda scenario: scenario_metrics(scenario, self._sharpness), self._base)
+        )
+        names = {"legal"}
+        waiting = [
+            name
+            for expression in (*self._wanted, *self.space.constraints)
+            for name in expression.names
+        ]
+        seen: set[str] = set()
+        while waiting:
+            name = waiting.pop()
+            if name in quantities:
+                if name in seen:
+                    continue
+                seen.add(name)
+                waiting += quantities[name].names
+            elif name in known:
+                names.add(name)
+            else:
+                if not any(called(full, name) for full in leaf_names(self._base)):
+                    raise unknown("name", name, {*known, *quantities, *self.space.axes})
+                find(self._base, name, alike="served")  # which of several it is must be clear
+                names.add(name)
+        return tuple(sorted(names))
+
+
+class _Static:
+    """What a compiled function depends on, hashed once: hashing a model's structure for every batch would take longer than the batch."""
+
+    def __init__(self, *parts: Any):
+        self.parts = parts
+        self._hash = hash(parts)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Static) and (self is other or self.parts == other.parts)
+
+
+@partial(jax.jit, static_argnums=(0, 3))
+def _decode(
+    asked: tuple[int, ...], decoder: Decoder, offsets: jax.Array, run: bool
+) -> tuple[list[jax.Array], list[jax.Array]]:
+    levels, columns = decoder.decoded(offsets, run=run)
+    return [levels[axis] for axis in asked], columns
+
+
+@partial(jax.jit, static_argnums=0)
+def _estimate(static: _Static, leaves: list[jax.Array], columns: list[jax.Array]) -> Columns:
+    structure, paths, derived, names, sharpness = static.parts
+
+    def one(numbers: list[jax.Array]) -> Columns:
+        with noting(
+            alone=False
+        ) as conditions:  # each number of an axis was checked when the space was made
+            scenario = with_leaves(
+                jax.tree.unflatten(structure, leaves), dict(zip(paths, numbers, strict=True))
+            )
+        with noting(alone=True) as followed:
+            for places, expression in derived:
+                value = jnp.asarray(expression(partial(number_named, scenario)), jnp.float32)
+                followed.append(jnp.isfinite(value))
+                scenario = with_leaves(scenario, dict.fromkeys(places, value))
+        metrics = scenario_metrics(scenario, sharpness)
+        metrics["legal"] = metrics["legal"] & all_of([*conditions, *followed])
+        return {
+            name: metrics[name] if name in metrics else number_named(scenario, name)
+            for name in names
+        }
+
+    return jax.vmap(one)(columns)
+
+
+@partial(jax.jit, static_argnums=0)
+def _screen(
+    static: _Static,
+    raw: Columns,
+    levels: Columns,
+    offsets: jax.Array,
+    count: jax.Array,
+    thresholds: tuple[Any, ...],
+) -> Screened:
+    wanted, constraints, quantities, reductions = static.parts
+
+    def lookup(name: str) -> jax.Array:
+        return dict(quantities)[name](lookup) if name in dict(quantities) else raw[name]
+
+    there = offsets < count
+    columns = {
+        expression.text: jnp.asarray(expression(lookup), jnp.float32) + jnp.zeros(offsets.shape)
+        for expression in wanted
+    }
+    finite = there
+    for column in columns.values():
+        finite = finite & jnp.isfinite(column)
+    legal = there & raw["legal"]
+    feasible = legal & finite
+    for constraint in constraints:
+        feasible = feasible & constraint(lookup)
+    columns |= {
+        name: jnp.asarray(level, jnp.float32) + jnp.zeros(offsets.shape)
+        for name, level in levels.items()
+    }
+    screened = [
+        reduction.screen(columns, feasible, threshold)
+        for reduction, threshold in zip(reductions, thresholds, strict=True)
+    ]
+    keep, summaries = (tuple(part) for part in zip(*screened, strict=True))
+    return Screened(columns, keep, legal.sum(), (legal & ~finite).sum(), feasible.sum(), summaries)
+
+
+def metrics_at(
+    space: Space, indices: Sequence[int], sharpness: float = SHARPNESS
+) -> dict[str, list[float]]:
+    """Quantities and metrics of single configurations, each a column."""
+    if not indices:
+        return {}
+    columns: dict[str, list[float]] = {}
+    for variant in range(space.variant_count):
+        mine = [place for place, index in enumerate(indices) if space.split(index)[0] == variant]
+        if not mine:
+            continue
+        base = unnamed(space.variant(variant))
+        leaves, structure = jax.tree.flatten(base)
+        metrics = tuple(
+            name
+            for name in jax.eval_shape(lambda s: scenario_metrics(s, sharpness), base)
+            if name not in ("legal", "fits")
+        )
+        quantities = dict(space.quantities)
+        needed = {
+            name
+            for expression in quantities.values()
+            for name in expression.names
+            if name not in quantities
+        }
+        static = _Static(
+            structure,
+            space.paths,
+            tuple(space.derived.items()),
+            tuple(sorted({*metrics, *needed, "legal"})),
+            sharpness,
+        )
+        numbers = space.numbers([indices[place] for place in mine])
+        raw = _estimate(
+            static, leaves, [padded(np.asarray(column)) for column in numbers]
+        )  # few lengths, few programs
+
+        def lookup(
+            name: str, raw: Columns = raw, quantities: dict[str, Expression] = quantities
+        ) -> jax.Array:
+            return (
+                quantities[name](lambda inner: lookup(inner, raw, quantities))
+                if name in quantities
+                else raw[name]
+            )
+
+        for name in (*quantities, *metrics):
+            column = columns.setdefault(name, [float("nan")] * len(indices))
+            for place, value in zip(
+                mine, np.resize(np.asarray(lookup(name), float), len(mine)).tolist(), strict=True
+            ):
+                column[place] = value
+    return columns

@@ -1,0 +1,1 @@
+"""What a sweep keeps of its configurations: one reduction a file."""

@@ -1,0 +1,1 @@
+"""What people touch: the command line, plots, text and tables."""

@@ -1,0 +1,119 @@
+"""`diffgenz list`: what is shipped, read without JAX."""
+
+import math
+from typing import Any
+
+from diffgenz.core.formats import FORMATS
+from diffgenz.hardware.specs import read_spec, system_ids
+from diffgenz.models.files import model_ids, read_config
+from diffgenz.scenario.use_case_figures import SOURCE, USE_CASES
+from diffgenz.ui.tables import number, table
+
+
+def models() -> tuple[str, Any]:
+    """The shipped models: text and JSON."""
+    data = []
+    for name in model_ids():
+        _, config = read_config(name)
+        text = config.get("text_config", config)
+        data.append(
+            {
+                "id": name,
+                "model_type": text["model_type"],
+                "parameters": config["published_parameters"],
+                "source": config["source"],
+            }
+        )
+    rows = [
+        (entry["id"], entry["model_type"], f"{entry['parameters'] / 1e9:.3g}") for entry in data
+    ]
+    footer = f"{len(rows)} models; any other config.json of these types loads by its path"
+    return table(("model", "type", "parameters, 1e9"), rows, "ll") + "\n" + footer, data
+
+
+def systems() -> tuple[str, Any]:
+    """The shipped accelerators: text and JSON."""
+    specs = [read_spec(system) for system in system_ids()]
+    rows = []
+    for spec in specs:
+        wide = (
+            spec.peak_flops.get("bf16")
+            or spec.peak_flops.get("fp16")
+            or spec.peak_flops.get("fp32")
+        )
+        narrow = spec.peak_flops.get("fp8") or spec.peak_flops.get("int8")
+        level = spec.network[0]
+        hourly = spec.price.get("per_hour")
+        rows.append(
+            (
+                spec.id,
+                spec.name,
+                number(None if wide is None else wide / 1e12),
+                number(None if narrow is None else narrow / 1e12),
+                number(spec.memory["capacity"] / 1e9),
+                number(spec.memory["bandwidth"] / 1e12),
+                f"{level.figures['size']:.0f} x {level.figures['bandwidth'] / 1e9:.3g} GB/s {level.topology}",
+                number(spec.power["tdp"]),
+                number(None if hourly is None else hourly * 3600),
+            )
+        )
+    header = (
+        "system",
+        "name",
+        "16-bit TFLOP/s",
+        "8-bit",
+        "memory GB",
+        "TB/s",
+        "innermost network",
+        "TDP W",
+        "USD/h",
+    )
+    data = [
+        {
+            "id": spec.id,
+            "name": spec.name,
+            "vendor": spec.vendor,
+            "peak_flops": spec.peak_flops,
+            "memory": spec.memory,
+            "network": [
+                {"name": level.name, "topology": level.topology, **level.figures}
+                for level in spec.network
+            ],
+            "power": spec.power,
+            "price_per_second": spec.price.get("per_hour"),
+            "sources": spec.sources,
+        }
+        for spec in specs
+    ]
+    return (
+        table(header, rows, "ll")
+        + f"\n{len(rows)} systems; any other TOML of hw_specs/README.md's schema loads by its path",
+        data,
+    )
+
+
+def formats() -> tuple[str, Any]:
+    """The number formats: text and JSON."""
+    data = [{"id": name, **format._asdict()} for name, format in FORMATS.items()]
+    rows = [
+        (name, f"{8 * format.size:.6g}", format.peak, format.note)
+        for name, format in FORMATS.items()
+    ]
+    footer = "a KV cache can also be gear-CORE[:OUTLIERS[:RANK]], GEAR around one of these"
+    return table(("format", "bits", "multiplied as", "note"), rows, "lrll") + f"\n{footer}", data
+
+
+def use_cases() -> tuple[str, Any]:
+    """The shipped use cases: text and JSON, in which an absent objective is null."""
+    header = ("use case", "batch", "tokens in", "out", "beams", "TTFT ms", "TPOT ms", "note")
+    rows, data = [], []
+    for name, figures in USE_CASES.items():
+        slos = {
+            phase: value if math.isfinite(value) else None
+            for phase, value in (("ttft", figures.ttft), ("tpot", figures.tpot))
+        }
+        counts = (figures.batch, figures.input_tokens, figures.output_tokens, figures.beams)
+        times = (number(None if value is None else 1e3 * value) for value in slos.values())
+        rows.append((name, *(f"{count:,.0f}" for count in counts), *times, figures.note))
+        data.append({"id": name, **figures._asdict(), **slos, "source": SOURCE})
+    return table(header, rows, "lrrrrrrl") + f"\n{len(rows)} use cases; source: {SOURCE}", data

@@ -1,0 +1,1 @@
+"""Pictures: needs matplotlib (diffgenz[plots])."""
