@@ -60,7 +60,11 @@ def test_no_circles():
 def test_the_top_has_twelve_rooms_at_most_and_nothing_else():
     rooms = {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name[0] not in "_."}
     assert rooms <= set(ROOMS)
-    assert {path.name for path in PACKAGE.glob("*.py*")} <= {"__init__.py", "__init__.pyi", "__main__.py"}
+    assert {path.name for path in PACKAGE.glob("*.py*")} <= {
+        "__init__.py",
+        "__init__.pyi",
+        "__main__.py",
+    }
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -7,7 +7,7 @@ import pytest
 from support import assert_close
 
 from diffgenz import InputError, load_platform
-from diffgenz.hardware.specs import data_folder
+from diffgenz.core.files import data_folder
 from diffgenz.kernels.fits import KernelFit, fits_of, read_fits, write_fits
 from diffgenz.kernels.library import Origin
 from diffgenz.ui.cli.main import main

@@ -1,53 +1,97 @@
-"""Range checks at construction; of traced numbers, conditions to be met."""
+"""Checks of numbers: ranges of single ones, and conditions on how several go together.
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import Any
+A check of concrete numbers raises `InputError`. Traced numbers (under `jit` and `vmap`) have no value
+to compare yet: a check passes over them, and whoever wants to know asks for the condition itself,
+which is a traced boolean like any other (`all_hold`).
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jaxtyping import Array, Bool
 
 from diffgenz.core.errors import InputError
 
-_NOTED: ContextVar[tuple[list[Any], bool] | None] = ContextVar("noted", default=None)
-_SINGLY: ContextVar[bool] = ContextVar("singly", default=False)
 
-
-@contextmanager
-def noting(*, alone: bool) -> Iterator[list[Any]]:
-    """Within it, checks of traced numbers, which pass elsewhere, add what must hold to a list of booleans, traced like the numbers.
+class Condition(NamedTuple):
+    """Something that must hold of several numbers together.
 
     Arguments:
-        alone: note checks of single numbers too, not only those of how they go together.
+        holds: a boolean, or an array of them; traced where one of the numbers is.
+        message: what the error says where it does not hold.
     """
-    conditions: list[Any] = []
-    token = _NOTED.set((conditions, alone))
-    try:
-        yield conditions
-    finally:
-        _NOTED.reset(token)
+
+    holds: Any
+    message: Callable[[], str]
 
 
-@contextmanager
-def singly() -> Iterator[None]:
-    """Within it, only single numbers are checked, not how they go together."""
-    token = _SINGLY.set(True)
-    try:
-        yield
-    finally:
-        _SINGLY.reset(token)
+def at_most(field: str, value: Any, limit: Any, what: str) -> Condition:
+    """`value` <= `limit`.
+
+    Arguments:
+        field: what people call `value`.
+        what: what the limit is, and the remedy.
+    """
+
+    def message() -> str:
+        numbers, limits = np.broadcast_arrays(
+            np.asarray(value, dtype=float), np.asarray(limit, dtype=float)
+        )
+        over = numbers > limits
+        return f"{field}: {numbers[over].flat[0]:g} exceeds {limits[over].flat[0]:g}, {what}"
+
+    value, limit = _comparable(value, limit)
+    return Condition(value <= limit, message)
 
 
-def _passes(condition: Callable[[], Any], *values: Any) -> bool:
-    """Whether a check has nothing to compare yet, some value being traced; its condition is noted where somebody asks."""
-    if not any(isinstance(value, Tracer) for value in values):
-        return False
-    noted = _NOTED.get()
-    if noted is not None and (noted[1] or len(values) > 1):
-        noted[0].append(condition())
-    return True
+def divides(field: str, value: Any, total: Any, what: str) -> Condition:
+    """`value` divides `total`, the number of `what`; both are whole."""
+
+    def message() -> str:
+        numbers, totals = np.broadcast_arrays(
+            np.asarray(value, dtype=float), np.asarray(total, dtype=float)
+        )
+        uneven = totals % numbers != 0
+        return (
+            f"{field}: {numbers[uneven].flat[0]:g} does not divide the "
+            f"{totals[uneven].flat[0]:g} {what}; choose a divisor"
+        )
+
+    value, total = _comparable(value, total)
+    round_ = jnp.round if any(isinstance(x, Tracer) for x in (value, total)) else np.round
+    return Condition(round_(total / value) * value == total, message)  # exact for whole numbers
+
+
+def _comparable(*values: Any) -> tuple[Any, ...]:
+    """The same numbers: NumPy's, which compare without compiling, unless one of them is traced."""
+    if any(isinstance(value, Tracer) for value in values):
+        return values
+    return tuple(np.asarray(value, dtype=float) for value in values)
+
+
+def enforce(conditions: Iterable[Condition]) -> None:
+    """Raise `InputError` for the first condition on concrete numbers that does not hold."""
+    for condition in conditions:
+        if not isinstance(condition.holds, Tracer) and not np.all(condition.holds):
+            raise InputError(condition.message())
+
+
+def all_hold(conditions: Iterable[Condition]) -> Bool[Array, ""]:
+    """Whether all conditions hold, as one boolean; those on concrete numbers are enforced.
+
+    Raises:
+        InputError: a condition on concrete numbers does not hold.
+    """
+    total = jnp.asarray(True)
+    for condition in conditions:
+        if isinstance(condition.holds, Tracer):
+            total = total & condition.holds
+        else:
+            enforce((condition,))
+    return total
 
 
 def check(
@@ -60,63 +104,42 @@ def check(
     finite: bool = True,
     remedy: str = "",
 ) -> None:
-    """Raise `InputError` unless every element of `value` lies in [minimum, maximum] (or above `minimum`, if `exclusive`).
+    """Raise `InputError` unless every element of `value` lies in a range. Traced values pass.
 
-    Traced values pass: under `jit` and `vmap` the numbers are not there yet, and whoever built them checked them (or is `noting`).
+    Arguments:
+        field: what people call it.
+        minimum, maximum: the range, both ends included.
+        exclusive: whether `minimum` itself is refused.
+        finite: whether infinity is refused.
+        remedy: what to do about it.
     """
-
-    def within(numbers: Any) -> Any:
-        good = (numbers > minimum if exclusive else numbers >= minimum) & (numbers <= maximum)
-        return good & (abs(numbers) < np.inf) if finite else good
-
-    if _passes(lambda: within(value), value):
+    if isinstance(value, Tracer):
         return
     numbers = np.asarray(value, dtype=float)
-    good = within(numbers)
+    good = within(numbers, minimum=minimum, maximum=maximum, exclusive=exclusive, finite=finite)
     if good.all():
         return
     bad = numbers[~good].flat[0] if numbers.ndim else numbers
-    above = f"{'above' if exclusive else 'at least'} {minimum:g}" + (
-        "" if np.isinf(maximum) else f" and at most {maximum:g}"
-    )
+    above = f"{'above' if exclusive else 'at least'} {minimum:g}"
+    below = "" if np.isinf(maximum) else f" and at most {maximum:g}"
     raise InputError(
-        f"{field}: {bad:g} is not allowed; it must be {'finite, ' if finite else ''}{above}{'; ' + remedy if remedy else ''}"
+        f"{field}: {bad:g} is not allowed; it must be {'finite, ' if finite else ''}{above}{below}"
+        f"{'; ' + remedy if remedy else ''}"
     )
 
 
-def check_at_most(field: str, value: Any, limit: Any, what: str) -> None:
-    """Raise `InputError` where an element of `value` exceeds `limit`; `what` says what the limit is, and the remedy. Traced values pass."""
-    if _SINGLY.get() or _passes(lambda: value <= limit, value, limit):
-        return
-    numbers, limits = np.broadcast_arrays(
-        np.asarray(value, dtype=float), np.asarray(limit, dtype=float)
-    )
-    over = numbers > limits
-    if over.any():
-        raise InputError(
-            f"{field}: {numbers[over].flat[0]:g} exceeds {limits[over].flat[0]:g}, {what}"
-        )
-
-
-def check_divides(field: str, value: Any, total: Any, what: str) -> None:
-    """Raise `InputError` unless every element of `value` divides `total`, the number of `what`. Traced values pass."""
-    if _SINGLY.get() or _passes(
-        lambda: jnp.round(total / value) * value == total, value, total
-    ):  # exact for whole numbers, without a remainder
-        return
-    numbers, totals = np.broadcast_arrays(
-        np.asarray(value, dtype=float), np.asarray(total, dtype=float)
-    )
-    uneven = totals % numbers != 0
-    if uneven.any():
-        raise InputError(
-            f"{field}: {numbers[uneven].flat[0]:g} does not divide the {totals[uneven].flat[0]:g} {what}; choose a divisor"
-        )
+def within(numbers: Any, *, minimum: float, maximum: float, exclusive: bool, finite: bool) -> Any:
+    """Whether each of `numbers`, which may be traced, lies in a range; arguments as of `check`."""
+    good = (numbers > minimum if exclusive else numbers >= minimum) & (numbers <= maximum)
+    return good & (abs(numbers) < np.inf) if finite else good
 
 
 def check_whole(field: str, value: Any, what: str) -> None:
-    """Raise `InputError` unless every element of `value`, a number of `what`, is whole. Traced values pass."""
-    if _passes(lambda: value == jnp.floor(value), value):
+    """Raise `InputError` unless every element of `value`, a number of `what`, is whole.
+
+    Traced values pass.
+    """
+    if isinstance(value, Tracer):
         return
     numbers = np.asarray(value, dtype=float)
     broken = numbers != np.floor(numbers)

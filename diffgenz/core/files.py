@@ -1,8 +1,11 @@
-"""Files are written whole or not at all."""
+"""Files: shipped data, TOML, and writing whole or not at all."""
 
 import contextlib
+import tomllib
 from collections.abc import Iterator
+from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from diffgenz.core.errors import InputError
 
@@ -28,3 +31,24 @@ def written_aside(path: Path, field: str, remedy: str = "choose another place") 
     finally:
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
+
+
+def data_folder(name: str) -> Path:
+    """A shipped data folder: in the wheel under diffgenz/_data, in a checkout beside diffgenz/."""
+    package = Path(str(resources.files("diffgenz")))
+    inside = package / "_data" / name
+    return inside if inside.is_dir() else package.parent / name
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """The tables of the file at `path`, a `what`.
+
+    Raises:
+        InputError: it cannot be read, or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{what}: cannot read {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid TOML: {error}") from None

@@ -1,16 +1,17 @@
 """Names for the numbers of a record, such as "accelerator.memory_bandwidth" or "network[0].latency": finding, reading and replacing them."""
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import DictKey, GetAttrKey, SequenceKey
 
 from diffgenz.core.errors import InputError, unknown
-from diffgenz.core.record import Record
-from diffgenz.kernels.library import Origin
+from diffgenz.core.record import Number, Record, numbers_of
 
 Path = tuple[Any, ...]
 """Where a number is: the keys of `jax.tree_util` from the record down."""
@@ -81,10 +82,7 @@ def with_unset(record: Any, name: str, value: float) -> Any:
     for path, leaf in jax.tree_util.tree_flatten_with_path(record, is_leaf=lambda x: x is None)[0]:
         if leaf is None and called(name_of(path), name):
             owner = leaf_at(record, path[:-1])
-            if (
-                isinstance(owner, Record)
-                and "converter" in owner.__dataclass_fields__[path[-1].name].metadata
-            ):  # a number, not a record
+            if isinstance(owner, Record) and path[-1].name in numbers_of(type(owner)):
                 unset[tuple(path)] = jnp.asarray(value, float)
     return with_leaves(record, unset) if unset else record
 
@@ -131,18 +129,20 @@ def with_leaves(record: Any, changes: Mapping[Path, Any]) -> Any:
     )
 
 
-def unnamed(record: Any) -> Any:
-    """The record without the names that people gave its parts, which would make equal structures differ."""
-    if isinstance(record, tuple) and not hasattr(record, "_fields"):
-        return tuple(unnamed(part) for part in record)
-    if not isinstance(record, Record):
-        return record
-    copy = object.__new__(type(record))
-    for field in record.__dataclass_fields__:
-        value = getattr(record, field)
-        if field == "name" and isinstance(value, str):
-            value = ""
-        elif isinstance(value, Origin):
-            value = None
-        object.__setattr__(copy, field, unnamed(value))
-    return copy
+def number_at(record: Any, path: Path) -> Number | None:
+    """The unit and bounds of the number at `path`; None where no record states any."""
+    found = None
+    for key in path:
+        if isinstance(key, GetAttrKey):
+            found = numbers_of(type(record)).get(key.name)
+        record = leaf_at(record, (key,))
+    return found
+
+
+def structure_digest(record: Any) -> str:
+    """A digest of a record: its structure, names and numbers."""
+    leaves, structure = jax.tree.flatten(record)
+    total = hashlib.sha256(str(structure).encode())
+    for leaf in leaves:
+        total.update(np.asarray(leaf, np.float64).tobytes())
+    return total.hexdigest()[:16]

@@ -1,18 +1,152 @@
-"""The base of every record of numbers."""
+"""The base of every record of numbers, and its fields: each states its unit and bounds once.
+
+    class Level(Record):
+        name: str = label()
+        size: Leaf = number(at_least=1, whole="accelerators", structure=True)
+        bandwidth: Leaf = number("B/s", above=0)
+        price: Leaf | None = number("USD/s", optional=True)
+
+Building a `Level` converts the numbers to float arrays and checks them; sweeps, tables and units
+read the same fields (`numbers_of`).
+"""
 
 import dataclasses
+import functools
+from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
 import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
 
+from diffgenz.core.checks import Condition, check, check_whole, enforce, within
 from diffgenz.core.errors import unknown
+from diffgenz.core.smooth import as_leaf
+
+
+@dataclasses.dataclass(frozen=True)
+class Number:
+    """What a field of a record may hold.
+
+    Arguments:
+        unit: SI, "1" for counts and shares.
+        minimum, maximum, exclusive, finite, remedy: as in `checks.check`.
+        whole: what is counted, where only whole numbers make sense; else "".
+        structure: whether it is structure, of which estimates have no derivative.
+        optional: whether it may be None.
+    """
+
+    unit: str
+    minimum: float
+    maximum: float
+    exclusive: bool
+    finite: bool
+    whole: str
+    structure: bool
+    optional: bool
+    remedy: str
+
+    def check(self, field: str, value: Any) -> None:
+        """Raise `InputError` unless `value`, called `field`, is in bounds. Traced values pass."""
+        if isinstance(value, Mapping):
+            for key, each in value.items():
+                self.check(f"{field}[{key}]", each)
+        elif value is not None:
+            check(
+                field,
+                value,
+                minimum=self.minimum,
+                maximum=self.maximum,
+                exclusive=self.exclusive,
+                finite=self.finite,
+                remedy=self.remedy,
+            )
+            if self.whole:
+                check_whole(field, value, self.whole)
+
+    def holds(self, value: Any) -> Any:
+        """Whether `value`, which may be traced, is in bounds."""
+        bounds = (self.minimum, self.maximum, self.exclusive, self.finite)
+        names = ("minimum", "maximum", "exclusive", "finite")
+        good = within(value, **dict(zip(names, bounds, strict=True)))
+        return good & (value == jnp.floor(value)) if self.whole else good
+
+
+def number(
+    unit: str = "1",
+    *,
+    above: float | None = None,
+    at_least: float = 0.0,
+    at_most: float = np.inf,
+    finite: bool = True,
+    whole: str = "",
+    structure: bool = False,
+    optional: bool = False,
+    remedy: str = "",
+    default: Any = dataclasses.MISSING,
+) -> Any:
+    """A field for a number, or for a dict of them.
+
+    Arguments:
+        unit: SI; "1" for counts and shares.
+        above: values must exceed this; takes the place of `at_least`.
+        at_least, at_most: values must lie between these.
+        finite: whether infinity is refused.
+        whole: what is counted, where only whole numbers make sense.
+        structure: whether estimates have no derivative with respect to it.
+        optional: whether it may be None, which is then the default.
+        remedy: what an error proposes.
+        default: where it is left out.
+    """
+    minimum = at_least if above is None else above
+    about = Number(
+        unit, minimum, at_most, above is not None, finite, whole, structure, optional, remedy
+    )
+    if optional and default is dataclasses.MISSING:
+        default = None
+    rest = {} if default is dataclasses.MISSING else {"default": default}
+    return eqx.field(converter=_as_leaves, metadata={"number": about}, **rest)
+
+
+def _as_leaves(x: Any) -> Any:
+    if x is None:
+        return None
+    if isinstance(x, Mapping):
+        return {key: as_leaf(value) for key, value in x.items()}
+    return as_leaf(x)
+
+
+def label(**given: Any) -> Any:
+    """A field for what people call a record: text that no number depends on.
+
+    `unnamed` leaves it out, so that records which differ in it alone share a compiled program.
+    """
+    return eqx.field(static=True, metadata={"label": True}, **given)
+
+
+@functools.cache
+def numbers_of(record: type) -> dict[str, Number]:
+    """The number fields of a class of records, by name."""
+    fields = dataclasses.fields(record) if dataclasses.is_dataclass(record) else ()
+    return {f.name: f.metadata["number"] for f in fields if "number" in f.metadata}
 
 
 class Record(eqx.Module):
     """An immutable record whose checks run whenever it is built, also by `replace`."""
 
+    def conditions(self) -> Iterable[Condition]:
+        """What must hold of its numbers together; those of parts are the parts' own."""
+        return ()
+
+    def __check_init__(self):
+        for name, about in numbers_of(type(self)).items():
+            about.check(name, getattr(self, name))
+        enforce(self.conditions())
+
     def replace(self, **changes: Any) -> Self:
-        """A copy with some fields changed, checked like a new one (`eqx.tree_at` and `jax.tree.map` skip the checks).
+        """A copy with some fields changed, checked like a new one.
+
+        (`eqx.tree_at` and `jax.tree.map` skip the checks.)
 
         Raises:
             InputError: an unknown field, or a value the record refuses.
@@ -22,3 +156,29 @@ class Record(eqx.Module):
             if name not in fields:
                 raise unknown(f"{type(self).__name__} field", name, fields)
         return dataclasses.replace(self, **changes)
+
+
+def unnamed(record: Any) -> Any:
+    """The record without its labels: records of one structure then share a compiled program."""
+    if isinstance(record, tuple) and not hasattr(record, "_fields"):
+        return tuple(unnamed(part) for part in record)
+    if not isinstance(record, Record):
+        return record
+    copy = object.__new__(type(record))
+    for field in dataclasses.fields(record):
+        value = getattr(record, field.name)
+        if field.metadata.get("label"):
+            value = "" if isinstance(value, str) else None
+        object.__setattr__(copy, field.name, unnamed(value))
+    return copy
+
+
+def conditions_within(record: Any) -> list[Condition]:
+    """The conditions of a record and of all records in it."""
+    if isinstance(record, tuple):
+        return [each for part in record for each in conditions_within(part)]
+    if not isinstance(record, Record):
+        return []
+    own = list(record.conditions())
+    parts = [conditions_within(getattr(record, field.name)) for field in dataclasses.fields(record)]
+    return own + [each for part in parts for each in part]

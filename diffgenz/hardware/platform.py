@@ -226,7 +226,7 @@ class Platform(Record):
             price=spec.price.get("per_hour"),
             tiers=tuple(MemoryTier(name, **figures) for name, figures in spec.memory_tiers),
             compute_units=spec.execution.get("compute_units"),
-            kernels=load_kernels(spec, fit),
+            kernels=load_kernels(spec.id, spec.vendor, fit),
         )
         network = tuple(
             Level(

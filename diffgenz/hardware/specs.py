@@ -4,13 +4,12 @@ A file's schema is a table of `Figure`s (below); hw_specs/README.md explains it.
 and the key of its source in `[sources]`. Unknown keys, missing sources and unit-less values are refused by name.
 """
 
-import tomllib
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from diffgenz.core.errors import InputError, unknown
+from diffgenz.core.files import data_folder, read_toml
 from diffgenz.core.units import parse
 
 PEAK_FORMATS = ("fp32", "tf32", "bf16", "fp16", "fp8", "int8", "fp6", "mxfp4", "nvfp4", "int4")
@@ -73,13 +72,6 @@ def specs_folder() -> Path:
     return data_folder("hw_specs")
 
 
-def data_folder(name: str) -> Path:
-    """A shipped data folder: in the wheel under diffgenz/_data, in a checkout beside diffgenz/."""
-    package = Path(str(resources.files("diffgenz")))
-    inside = package / "_data" / name
-    return inside if inside.is_dir() else package.parent / name
-
-
 def system_ids() -> list[str]:
     """The ids of the shipped accelerators, sorted."""
     return sorted(path.stem for path in specs_folder().glob("*.toml"))
@@ -97,20 +89,6 @@ def read_spec(system: str | Path) -> Spec:
             raise unknown("system", str(system), system_ids())
         path = specs_folder() / f"{system}.toml"
     return _Reader(path, read_toml(path, "system")).spec()
-
-
-def read_toml(path: Path, what: str) -> dict[str, Any]:
-    """The tables of the file at `path`, a `what`.
-
-    Raises:
-        InputError: it cannot be read, or is not TOML.
-    """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{what}: cannot read {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not valid TOML: {error}") from None
 
 
 class _Reader:

@@ -15,8 +15,7 @@ from typing import Any, Self
 import numpy as np
 
 from diffgenz.core.errors import InputError, unknown
-from diffgenz.core.files import written_aside
-from diffgenz.hardware.specs import Spec, data_folder, read_toml
+from diffgenz.core.files import data_folder, read_toml, written_aside
 from diffgenz.kernels.families import FORMS
 from diffgenz.kernels.form import Form
 from diffgenz.kernels.forms.last_level_cache import Cached, cached
@@ -260,10 +259,12 @@ def _shipped(name: str) -> list[KernelFit]:
     return read_fits(fit_path(name))[1] if fit_path(name).is_file() else []
 
 
-def load_kernels(spec: Spec, fit: str | Path = DEFAULT) -> Library | None:
+def load_kernels(system: str, vendor: str, fit: str | Path = DEFAULT) -> Library | None:
     """The fitted kernels of an accelerator, None where there are none, or `fit` is "none".
 
     Arguments:
+        system: the id of the accelerator.
+        vendor: who makes it: GPUs without fits of their own take transferred ones.
         fit: the software whose kernels are preferred ("vllm"; other software's stand in for what it has none of), or a fit file.
 
     Raises:
@@ -271,7 +272,7 @@ def load_kernels(spec: Spec, fit: str | Path = DEFAULT) -> Library | None:
     """
     if str(fit) == NONE:
         return None
-    origin = Origin(spec.id, spec.vendor, str(fit))
+    origin = Origin(system, vendor, str(fit))
     forms: dict[str, dict[str, Form]] = {}
     for each in fits_of(origin):
         forms.setdefault(each.family, {})[each.format] = each.fitted

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
-from diffgenz.core.record import Record
+from diffgenz.core.record import Record, label
 from diffgenz.core.smooth import Scalar, once
 from diffgenz.kernels.form import Form
 
@@ -61,7 +60,7 @@ class Library(Record):
     """
 
     forms: dict[str, dict[str, Form]]
-    origin: Origin | None = eqx.field(static=True, default=None)
+    origin: Origin | None = label(default=None)
 
     def format_of(self, family: str, format: str) -> str | None:
         """The format whose kernels time `family` in `format`: its own, or its nearest relative's; None where there is none."""

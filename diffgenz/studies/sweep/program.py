@@ -16,7 +16,8 @@ import numpy as np
 
 from diffgenz.core.checks import noting
 from diffgenz.core.errors import unknown
-from diffgenz.core.leaves import called, find, leaf_names, unnamed, with_leaves
+from diffgenz.core.leaves import called, find, leaf_names, with_leaves
+from diffgenz.core.record import unnamed
 from diffgenz.core.smooth import SHARPNESS
 from diffgenz.scenario.scenario import all_of, scenario_metrics
 from diffgenz.studies.expressions import Expression

@@ -19,7 +19,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffgenz.core.checks import singly
-from diffgenz.core.digest import structure_digest
 from diffgenz.core.errors import InputError
 from diffgenz.core.leaves import (
     Path,
@@ -27,10 +26,11 @@ from diffgenz.core.leaves import (
     leaf_at,
     leaf_names,
     name_of,
-    unnamed,
+    structure_digest,
     with_leaves,
     with_unset,
 )
+from diffgenz.core.record import unnamed
 from diffgenz.scenario.scenario import Scenario
 from diffgenz.studies.expressions import Expression
 from diffgenz.studies.sweep.axes import Axis, Choice, Grid, Range

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from diffgenz.core.errors import InputError
+from diffgenz.core.files import read_toml
 from diffgenz.core.sections import Section, said_of
-from diffgenz.hardware.specs import read_toml
 from diffgenz.scenario.scenario import Scenario, Served
 from diffgenz.studies.sweep.axes import Axis, Choice, Grid
 from diffgenz.studies.sweep.axis_tables import axes_of, local
