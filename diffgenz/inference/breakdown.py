@@ -15,9 +15,9 @@ from jaxtyping import Array, Float
 from diffgenz.core.smooth import Scalar
 from diffgenz.inference.essential import essential
 from diffgenz.inference.estimate import constant_ranks
-from diffgenz.inference.iteration import exposed, sending_time
+from diffgenz.inference.iteration import communication, exposed, sending_time
 from diffgenz.inference.jobs import Job, jobs_of
-from diffgenz.inference.timing.machine import Machine
+from diffgenz.inference.timing.machine import Sending
 from diffgenz.inference.timing.pipeline import Parts
 from diffgenz.inference.timing.roofline import Shares, operator_shares
 from diffgenz.operators.operator import Operator
@@ -91,7 +91,8 @@ def _job_rows(job: Job, sharpness: float) -> Rows:
     iteration = job.iteration
     shares = operator_shares(iteration.operators, job.machine.rates, sharpness)
     executing = _executing(job, shares)
-    times, wait = job.times(sharpness, executing)
+    messages = communication(iteration, job.machine, sharpness)
+    times, wait = job.times(executing, messages, sharpness)
     passes = job.passes.of(times)
     rows: Rows = {}
     parts = (
@@ -102,13 +103,16 @@ def _job_rows(job: Job, sharpness: float) -> Rows:
     counts = jnp.stack([count for operators, count in parts for _ in operators])
     for name, seconds in _named(iteration.operators, shares, counts).items():
         _add(rows, name, seconds)
-    sending = sending_time(iteration.layers, job.machine, sharpness)
+    sending = sending_time(messages.layers, job.machine)
     visible = exposed(sending, executing.layers, job.overlap, sharpness)
     shown = visible / jnp.maximum(sending, 1e-30)
-    for operators, count in parts:
-        seen = shown if operators is iteration.layers else jnp.ones(())
-        for name, seconds in _message_rows(operators, job.machine, sharpness).items():
-            _add(rows, name, count * seen * seconds)
+    for part, count in (
+        (messages.rest, passes.rest),
+        (messages.layers, passes.layers * shown),
+        (messages.head, passes.head),
+    ):
+        for message in part:
+            _add(rows, message.name, count * message.repeats * _by_resource(message.seconds))
     if job.waits:
         _add(rows, "offload", passes.layers * wait * _unit("memory"))
     return rows
@@ -134,19 +138,14 @@ def _named(operators: Sequence[Operator], shares: Shares, counts: Float[Array, "
     return {name: seconds[np.array(indices)].sum(axis=0) for name, indices in members.items()}
 
 
-def _message_rows(operators: Sequence[Operator], machine: Machine, sharpness: float) -> Rows:
-    """The seconds of messages by name, once."""
-    rows: Rows = {}
-    for op in operators:
-        for message in op.messages:
-            total, launch = machine.seconds(message, sharpness)
-            wires = (total - launch) * _unit("communication")
-            _add(rows, message.name, op.repeats * (wires + launch * _unit("launch")))
-    return rows
+def _by_resource(seconds: Sending) -> Float[Array, "4"]:
+    """The seconds of a message: on the wires, and launching."""
+    wires = seconds.total - seconds.launch
+    return wires * _unit("communication") + seconds.launch * _unit("launch")
 
 
-def _unit(resource: str) -> Float[Array, "4"]:
-    return jnp.zeros(len(RESOURCES)).at[RESOURCES.index(resource)].set(1.0)
+def _unit(resource: str) -> np.ndarray:
+    return np.array([float(each == resource) for each in RESOURCES])
 
 
 def _add(rows: Rows, name: str, seconds: Scalar) -> None:

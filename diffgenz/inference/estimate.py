@@ -77,7 +77,7 @@ def compiled_estimate(case: Scenario) -> Estimate:
     tokens = workload.batch * workload.output_tokens
     throughput = tokens / end_to_end
     if len(jobs.accelerators) == 1:  # by reciprocals that exist already
-        share = jobs.until_first[-1].machine.shard * (1 / plan.attention_data)
+        share = jobs.until_first[0].machine.shard * (1 / plan.attention_data)
         per_accelerator = throughput * share * (1 / plan.pipeline) * (1 / plan.data)
         if plan.context is not None:
             per_accelerator = per_accelerator / plan.context

@@ -11,12 +11,13 @@ Three worked combinations:
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import equinox as eqx
 import jax.numpy as jnp
 
 from diffgenz.core.smooth import Scalar, once, smooth_min
-from diffgenz.inference.timing.machine import Machine
+from diffgenz.inference.timing.machine import Machine, Sending
 from diffgenz.inference.timing.pipeline import Parts
 from diffgenz.inference.timing.roofline import operators_time
 from diffgenz.models.model import Model
@@ -76,38 +77,75 @@ def executing_times(iteration: Iteration, machine: Machine, sharpness: float) ->
     return Parts(layers=once(layers, machine.shard), head=head, rest=rest)
 
 
-def sending_time(operators: Sequence[Operator], machine: Machine, sharpness: float) -> Scalar:
-    """Seconds of the messages of all `operators`, one after the other."""
+class Sent(NamedTuple):
+    """One message of an iteration.
+
+    Arguments:
+        name: its row in a breakdown.
+        repeats: how often it is sent.
+        seconds: of each.
+        once: whether the sum of seconds up to it is worth keeping (`core.smooth.once`).
+    """
+
+    name: str
+    repeats: Scalar | float
+    seconds: Sending
+    once: bool
+
+
+class Communication(NamedTuple):
+    """The messages of an iteration, by part."""
+
+    layers: list[Sent]
+    head: list[Sent]
+    rest: list[Sent]
+
+
+def communication(iteration: Iteration, machine: Machine, sharpness: float) -> Communication:
+    """The messages of each part of an iteration, timed."""
+
+    def sent(operators: Sequence[Operator]) -> list[Sent]:
+        return [
+            Sent(
+                message.name,
+                op.repeats,
+                machine.seconds(message, sharpness),
+                isinstance(message, Exchange),
+            )
+            for op in operators
+            for message in op.messages
+        ]
+
+    return Communication(sent(iteration.layers), sent(iteration.head), sent(iteration.embedding))
+
+
+def sending_time(messages: Sequence[Sent], machine: Machine) -> Scalar:
+    """Seconds of `messages`, one after the other."""
     total = jnp.zeros(())
-    for op in operators:
-        for message in op.messages:
-            total = total + op.repeats * machine.seconds(message, sharpness).total
-            if isinstance(message, Exchange):
-                total = once(total, machine.shard)
+    for message in messages:
+        total = total + message.repeats * message.seconds.total
+        if message.once:
+            total = once(total, machine.shard)
     return total
 
 
 def iteration_times(
-    iteration: Iteration,
+    executing: Parts,
+    messages: Communication,
     machine: Machine,
     overlap: Scalar,
     sharpness: float,
-    executing: Parts | None = None,
 ) -> Parts:
     """Seconds of each part of an iteration on one tensor-parallel rank.
 
     Arguments:
-        iteration: which.
+        executing: seconds of its operators (`executing_times`).
+        messages: what goes with them (`communication`).
         machine: where.
         overlap: the share of communication in the layers that hides behind computing.
-        sharpness: of all maxima and minima.
-        executing: its `executing_times`, where they are known.
+        sharpness: of the choice of what hides.
     """
-    executing = executing or executing_times(iteration, machine, sharpness)
-    layers, head, rest = (
-        sending_time(operators, machine, sharpness)
-        for operators in (iteration.layers, iteration.head, iteration.embedding)
-    )
+    layers, head, rest = (sending_time(each, machine) for each in messages)
     return Parts(
         layers=executing.layers + exposed(layers, executing.layers, overlap, sharpness),
         head=once(executing.head + head, machine.shard),

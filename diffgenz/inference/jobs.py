@@ -18,7 +18,13 @@ from diffgenz.core.smooth import Scalar, ceil_share
 from diffgenz.hardware.accelerator import Accelerator
 from diffgenz.hardware.platform import Platform
 from diffgenz.inference.energy import dynamic_energy
-from diffgenz.inference.iteration import Iteration, iteration_times
+from diffgenz.inference.iteration import (
+    Communication,
+    Iteration,
+    communication,
+    executing_times,
+    iteration_times,
+)
 from diffgenz.inference.memory import Memory, memory_of
 from diffgenz.inference.offloading import Offloading, Resident
 from diffgenz.inference.served import Served
@@ -61,14 +67,17 @@ class Job(eqx.Module):
         """Whether something may live in slower memory."""
         return isinstance(self.memory, Offloading)
 
-    def times(self, sharpness: float, executing: Parts | None = None) -> tuple[Parts, Scalar]:
+    def times(
+        self, executing: Parts, messages: Communication, sharpness: float
+    ) -> tuple[Parts, Scalar]:
         """Seconds of each part of one iteration, and those that its layers wait for memory.
 
         Arguments:
+            executing: seconds of its operators.
+            messages: what goes with them.
             sharpness: of all maxima and minima.
-            executing: its `executing_times`, where they are known.
         """
-        own = iteration_times(self.iteration, self.machine, self.overlap, sharpness, executing)
+        own = iteration_times(executing, messages, self.machine, self.overlap, sharpness)
         if not self.waits:
             return own, jnp.zeros(())
         wait = self.memory.wait(own, self.iteration, sharpness)
@@ -76,7 +85,9 @@ class Job(eqx.Module):
 
     def seconds(self, sharpness: float) -> Scalar:
         """Its part of the time to the first token, or per token."""
-        times, _ = self.times(sharpness)
+        executing = executing_times(self.iteration, self.machine, sharpness)
+        messages = communication(self.iteration, self.machine, sharpness)
+        times, _ = self.times(executing, messages, sharpness)
         return times.total(self.passes.of(times))
 
     def energy(self) -> Scalar:

@@ -11,7 +11,7 @@ from diffgenz.hardware.accelerator import MemoryTier
 from diffgenz.inference.iteration import Iteration
 from diffgenz.inference.served import Served
 from diffgenz.inference.timing.pipeline import Pipeline
-from diffgenz.operators.message import AllGather
+from diffgenz.operators.message import AllGather, Axis
 from diffgenz.operators.operator import Kind, Operator
 from diffgenz.scenario.scenario import Scenario
 from diffgenz.scenario.serving_options import MTP, Offload
@@ -156,7 +156,11 @@ def _held(iteration: Iteration) -> Scalar:
     """B of activations: the residual stream, and the largest operator with what it gathers."""
     largest = jnp.zeros(())
     for op in iteration.operators:
-        gathered = [m.volume for m in op.messages if isinstance(m, AllGather)]
+        gathered = [
+            message.volume
+            for message in op.messages
+            if isinstance(message, AllGather) and message.over is Axis.CONTEXT
+        ]
         held = sum(gathered, start=op.inputs + op.outputs)
         largest = jnp.maximum(largest, held)
     return iteration.residual + largest

@@ -169,7 +169,9 @@ class Machine(eqx.Module):
 
         # the smooth minimum is homogeneous: along the launches, its derivative is their part of it
         totals, launches = ([each[i] for each in transports] for i in (0, 1))
-        launches = [jnp.asarray(each, total.dtype) for each, total in zip(launches, totals, strict=True)]
+        launches = [
+            jnp.asarray(each, total.dtype) for each, total in zip(launches, totals, strict=True)
+        ]
         total, launch = jax.jvp(fastest, (totals,), (launches,))
         travels = exchange.groups > 1
         return Sending(jnp.where(travels, total, 0.0), jnp.where(travels, launch, 0.0))
