@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support import assert_close, make_cluster
 
-from diffgenz import Parallelism, Precision, Workload, estimate, load_model, load_platform
+from diffgenz import Scenario, Parallelism, Precision, Workload, estimate, load_model, load_platform
 from diffgenz.inference.iteration import Machine
 from diffgenz.inference.timing.exchange import SMS, DeepEP, fitted_exchanges
 from diffgenz.kernels.forms.deepep import Combine, Dispatch, Wires
@@ -152,7 +152,7 @@ def test_shipped_exchanges_time_estimates_and_have_gradients():
 
     @jax.jit
     def tpot(platform):
-        return estimate(model, platform, Workload(1024, 1000, 100), plan, precision).tpot
+        return estimate(Scenario(model, platform, Workload(1024, 1000, 100), plan, precision)).tpot
 
     now, slope = jax.jit(
         jax.value_and_grad(

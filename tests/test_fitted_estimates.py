@@ -10,7 +10,7 @@ import pytest
 from fit_cases import values_of
 from support import CHIP, FABRIC, NODE
 
-from diffgenz import InputError, Parallelism, Workload, breakdown, estimate, load_platform
+from diffgenz import Scenario, InputError, Parallelism, Workload, breakdown, estimate, load_platform
 from diffgenz.calibrating.suggest import suggest
 from diffgenz.hardware.platform import Accelerator, Level, Platform
 from diffgenz.inference.uncertainty import by_delta, by_samples
@@ -41,10 +41,13 @@ def test_a_breakdown_of_fitted_kernels_adds_up(model, request, llama_8b):
 
     model = llama_8b if model == "llama_8b" else load_model("deepseek-ai/DeepSeek-V2-Lite")
     platform, plan = fitted_cluster(), Parallelism(4)
-    result, rows = estimate(model, platform, CHAT, plan), breakdown(model, platform, CHAT, plan)
+    result, rows = (
+        estimate(Scenario(model, platform, CHAT, plan)),
+        breakdown(Scenario(model, platform, CHAT, plan)),
+    )
     assert float(rows.ttft.sum()) == pytest.approx(float(result.ttft), rel=1e-5)
     assert float(rows.tpot.sum()) == pytest.approx(float(result.tpot), rel=1e-5)
-    bound = estimate(model, fitted_cluster(None), CHAT, plan)
+    bound = estimate(Scenario(model, fitted_cluster(None), CHAT, plan))
     assert result.ttft > bound.ttft  # kernels are slower than the peaks
     assert result.tpot > bound.tpot
 
@@ -58,7 +61,7 @@ def test_gradients_of_fitted_kernels_agree_with_differences(llama_8b, double):
         accelerator = platform.accelerator
         numbers = {name: getattr(accelerator, name) * jnp.exp(x) for name, x in log_scale.items()}
         moved = platform.replace(accelerator=dataclasses.replace(accelerator, **numbers))
-        return jnp.log(estimate(model, moved, CHAT, Parallelism(4)).end_to_end)
+        return jnp.log(estimate(Scenario(model, moved, CHAT, Parallelism(4))).end_to_end)
 
     names = ("memory_bandwidth", "launch_latency", "compute_units")
     zero = dict.fromkeys(names, jnp.zeros(()))
@@ -99,7 +102,7 @@ def test_deviations_to_first_order_are_those_of_samples(llama_8b):
     library = Library({"gemm": {"bf16": Gemm()}, "decode": {"bf16": FAMILIES["decode"]()}})
 
     def times(kernels):
-        result = estimate(llama_8b, fitted_cluster(kernels), CHAT, Parallelism(4))
+        result = estimate(Scenario(llama_8b, fitted_cluster(kernels), CHAT, Parallelism(4)))
         return {"ttft": jnp.log(result.ttft), "tpot": jnp.log(result.tpot)}
 
     fits = fits_for(library)
@@ -124,12 +127,20 @@ def with_few_kernels(path, fit):
 
 def test_an_estimate_says_how_sure_it_is(found, tmp_path, llama_8b):
     platform = with_few_kernels(tmp_path / "fit.toml", found)
-    result = estimate(llama_8b, platform, CHAT, uncertainty=True)
-    assert result.ttft == estimate(llama_8b, platform, CHAT).ttft
+    result = estimate(Scenario(llama_8b, platform, CHAT, Parallelism(), uncertainty=True))
+    assert result.ttft == estimate(Scenario(llama_8b, platform, CHAT, Parallelism())).ttft
     assert 0.02 < float(result.deviation.tpot / result.tpot) < 0.2
     assert float(result.deviation.memory.total) == 0
     with pytest.raises(InputError, match="uncertainty: the kernels of .* are not fitted"):
-        estimate(llama_8b, load_platform("h100_sxm", fit="none"), CHAT, uncertainty=True)
+        estimate(
+            Scenario(
+                llama_8b,
+                load_platform("h100_sxm", fit="none"),
+                CHAT,
+                Parallelism(),
+                uncertainty=True,
+            )
+        )
 
 
 def test_the_first_suggestion_narrows_most_and_none_widens(found, tmp_path, llama_8b):

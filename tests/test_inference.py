@@ -20,6 +20,7 @@ from support import (
 )
 
 from diffgenz import (
+    Scenario,
     HARD,
     InputError,
     Parallelism,
@@ -50,7 +51,7 @@ def over_platforms(model, platforms, workload=CHAT, plan=None, **options):
     """The estimates of a batch of platforms."""
     return jax.vmap(
         lambda platform: estimate(
-            model, platform, workload, plan or Parallelism(4, 2, 1), **options
+            Scenario(model, platform, workload, plan or Parallelism(4, 2, 1), **options)
         )
     )(platforms)
 
@@ -58,7 +59,7 @@ def over_platforms(model, platforms, workload=CHAT, plan=None, **options):
 @pytest.mark.parametrize("name", MODELS)
 def test_better_hardware_is_never_slower(name, double):
     model, cluster = as_double(load_model(name)), as_double(make_cluster())
-    now = estimate(model, cluster, CHAT, Parallelism(4, 2, 1))
+    now = estimate(Scenario(model, cluster, CHAT, Parallelism(4, 2, 1)))
     scaled = over_platforms(model, scaled_one_by_one(cluster, 1.5))
     for index, leaf in enumerate(named_leaves(cluster)):
         ratio = scaled.end_to_end[index] / now.end_to_end
@@ -90,14 +91,14 @@ def test_twice_as_fast_in_everything_is_twice_as_fast(system, sharpness, llama_8
     twice = jax.tree_util.tree_map_with_path(faster, platform)
     plan = Parallelism(4, 2, 1, 0.3)
     before, after = (
-        estimate(llama_8b, p, CHAT, plan, sharpness=sharpness) for p in (platform, twice)
+        estimate(Scenario(llama_8b, p, CHAT, plan, sharpness=sharpness)) for p in (platform, twice)
     )
     assert_close(jax.tree.map(lambda t: t / 2, times(before)), times(after), rtol=1e-6)
 
 
 def test_sharpness_orders_the_times_and_ends_at_the_hard_roofline(llama_8b, cluster):
     results = [
-        estimate(llama_8b, cluster, CHAT, sharpness=sharpness).ttft
+        estimate(Scenario(llama_8b, cluster, CHAT, Parallelism(), sharpness=sharpness)).ttft
         for sharpness in (1, 2, 4, 8, HARD)
     ]
     assert all(a > b for a, b in pairwise(results))
@@ -118,7 +119,7 @@ def test_one_token_of_llama_by_hand():
         2 * (2 * hidden + 4 * hidden + vocabulary * hidden + hidden + vocabulary + vocabulary) + 4
     )
     expected = (layers * layer + ends) / 4e12 + (layers * 9 + 4) * 1e-6
-    now = estimate(model, chip, Workload(1, 1000, 100), sharpness=HARD)
+    now = estimate(Scenario(model, chip, Workload(1, 1000, 100), Parallelism(), sharpness=HARD))
     assert_close(now.tpot, expected, rtol=1e-6)
 
 
@@ -126,9 +127,15 @@ def test_memory_of_llama_by_hand(llama_8b, cluster):
     hidden, width, vocabulary, layers = 4096, 14336, 128256, 32
     linears = layers * (hidden * (4096 + 2 * 1024) + hidden * hidden + 3 * hidden * width)
     rest = 2 * vocabulary * hidden + (2 * layers + 1) * hidden
-    wide = estimate(llama_8b, cluster, Workload(4, 100, 20)).memory
+    wide = estimate(Scenario(llama_8b, cluster, Workload(4, 100, 20), Parallelism())).memory
     narrow = estimate(
-        llama_8b, cluster, Workload(4, 100, 20), precision=Precision(weights="fp8", kv_cache="fp8")
+        Scenario(
+            llama_8b,
+            cluster,
+            Workload(4, 100, 20),
+            Parallelism(),
+            precision=Precision(weights="fp8", kv_cache="fp8"),
+        )
     ).memory
     assert_close(wide.weights, 2 * (linears + rest), rtol=1e-6)
     assert_close(narrow.weights, linears + 2 * rest, rtol=1e-6)
@@ -142,11 +149,13 @@ def test_memory_of_llama_by_hand(llama_8b, cluster):
     )
     assert_close(wide.total, wide.weights + wide.kv_cache + wide.activations + 2e9, rtol=1e-6)
     assert bool(wide.fits)
-    assert not bool(estimate(llama_8b, cluster, Workload(4000, 10000, 20)).memory.fits)
+    assert not bool(
+        estimate(Scenario(llama_8b, cluster, Workload(4000, 10000, 20), Parallelism())).memory.fits
+    )
 
 
 def test_windowed_layers_keep_no_more_than_their_window(gemma_27b, cluster):
-    memory = estimate(gemma_27b, cluster, Workload(1, 10_000, 1)).memory
+    memory = estimate(Scenario(gemma_27b, cluster, Workload(1, 10_000, 1), Parallelism())).memory
     per_token = 2 * 16 * 128 * 2
     assert_close(memory.kv_cache, (10 * 10_001 + 52 * 1024) * per_token, rtol=1e-6)
 
@@ -154,7 +163,7 @@ def test_windowed_layers_keep_no_more_than_their_window(gemma_27b, cluster):
 def test_tied_weights_are_stored_once_and_read_twice(cluster):
     tied = load_model("google/gemma-2-2b")
     apart = eqx.tree_at(lambda m: m.hidden, tied, tied.hidden).replace(tied=False)
-    one, two = (estimate(model, cluster, CHAT) for model in (tied, apart))
+    one, two = (estimate(Scenario(model, cluster, CHAT, Parallelism())) for model in (tied, apart))
     assert_close(two.memory.weights - one.memory.weights, 256000 * 2304 * 2, rtol=1e-3)
     assert_close(times(one), times(two), rtol=0)
 
@@ -163,7 +172,9 @@ def test_tied_weights_are_stored_once_and_read_twice(cluster):
 def test_more_work_takes_longer(field, llama_8b, cluster):
     values = getattr(CHAT, field) * jnp.arange(1.0, 6.0)
     result = jax.vmap(
-        lambda value: estimate(llama_8b, cluster, CHAT.replace(**{field: value}), Parallelism(2))
+        lambda value: estimate(
+            Scenario(llama_8b, cluster, CHAT.replace(**{field: value}), Parallelism(2))
+        )
     )(values)
     assert np.all(np.diff(result.end_to_end) > 0)
     assert np.all(np.diff(result.tpot) > 0)
@@ -188,8 +199,8 @@ def test_a_batch_of_configurations_is_as_many_calls(llama_8b, llama_70b, cluster
 
 def test_replicas_share_the_batch(llama_8b, cluster):
     one, two = (
-        estimate(llama_8b, cluster, CHAT),
-        estimate(llama_8b, cluster, CHAT.replace(batch=24), Parallelism(data=2)),
+        estimate(Scenario(llama_8b, cluster, CHAT, Parallelism())),
+        estimate(Scenario(llama_8b, cluster, CHAT.replace(batch=24), Parallelism(data=2))),
     )
     assert_close(times(one), times(two), rtol=1e-6)
     assert_close(one.memory, two.memory, rtol=1e-6)
@@ -199,9 +210,11 @@ def test_replicas_share_the_batch(llama_8b, cluster):
 
 
 def test_the_fullest_replica_counts(llama_8b, cluster):
-    uneven = estimate(llama_8b, cluster, CHAT.replace(batch=13), Parallelism(data=2))
+    uneven = estimate(Scenario(llama_8b, cluster, CHAT.replace(batch=13), Parallelism(data=2)))
     assert_close(
-        times(uneven), times(estimate(llama_8b, cluster, CHAT.replace(batch=7))), rtol=1e-6
+        times(uneven),
+        times(estimate(Scenario(llama_8b, cluster, CHAT.replace(batch=7), Parallelism()))),
+        rtol=1e-6,
     )
 
 
@@ -209,7 +222,7 @@ def test_overlap_hides_the_shorter_of_computing_and_communication(llama_8b, clus
     slow = cluster.replace(network=(Level(**NODE | {"bandwidth": 1e9}), cluster.network[1]))
     for platform in (cluster, slow):
         visible, none, alone = (
-            estimate(llama_8b, p, CHAT, Parallelism(t, overlap=o), sharpness=HARD).ttft
+            estimate(Scenario(llama_8b, p, CHAT, Parallelism(t, overlap=o), sharpness=HARD)).ttft
             for p, t, o in ((platform, 4, 0), (platform, 4, 1), (platform, 4, 0.5))
         )
         assert visible > alone > none
@@ -217,7 +230,7 @@ def test_overlap_hides_the_shorter_of_computing_and_communication(llama_8b, clus
 
 
 def test_the_figures_of_an_estimate_agree(llama_70b, cluster):
-    e = estimate(llama_70b, cluster, CHAT, Parallelism(4, 2, 2))
+    e = estimate(Scenario(llama_70b, cluster, CHAT, Parallelism(4, 2, 2)))
     assert_close(e.end_to_end, e.ttft + 89 * e.tpot, rtol=1e-6)
     assert_close(e.throughput, 12 * 90 / e.end_to_end, rtol=1e-6)
     assert_close(e.tokens_per_second_per_user, 1 / e.tpot, rtol=1e-6)
@@ -230,7 +243,14 @@ def test_energy_by_hand(llama_8b):
     parts = {"idle_power": 0.0, "energy_per_flop": {"bf16": 0.0}, "energy_per_byte": 0.0}
 
     def energy(**one):
-        return estimate(llama_8b, Platform(Accelerator(**CHIP | parts | one)), Workload(2, 10, 1))
+        return estimate(
+            Scenario(
+                llama_8b,
+                Platform(Accelerator(**CHIP | parts | one)),
+                Workload(2, 10, 1),
+                Parallelism(),
+            )
+        )
 
     idle = energy(idle_power=100.0)
     assert_close(idle.energy_per_output_token, 100 * idle.end_to_end / 2, rtol=1e-6)
@@ -245,7 +265,7 @@ def test_energy_by_hand(llama_8b):
 def test_no_price_no_cost(llama_8b):
     assert (
         estimate(
-            llama_8b, Platform(Accelerator(**CHIP | {"price": None})), CHAT
+            Scenario(llama_8b, Platform(Accelerator(**CHIP | {"price": None})), CHAT, Parallelism())
         ).cost_per_million_output_tokens
         is None
     )
@@ -269,7 +289,7 @@ BAD = [
 @pytest.mark.parametrize(("options", "message"), BAD, ids=[message for _, message in BAD])
 def test_what_cannot_be_is_refused(options, message, llama_8b, cluster):
     with pytest.raises(ValueError, match=message):
-        estimate(llama_8b, cluster, CHAT, **options)
+        estimate(Scenario(llama_8b, cluster, CHAT, Parallelism(), **options))
 
 
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf")])
@@ -292,7 +312,9 @@ def test_overlap_is_a_share(value):
 def test_narrow_weights_compute_wide_where_the_narrow_format_is_missing(llama_8b):
     a100 = load_platform("a100_sxm", fit="none")
     wide, narrow = (
-        estimate(llama_8b, a100, CHAT, precision=Precision(weights=weights))
+        estimate(
+            Scenario(llama_8b, a100, CHAT, Parallelism(), precision=Precision(weights=weights))
+        )
         for weights in ("bf16", "fp8")
     )
     assert narrow.tpot < wide.tpot
@@ -305,10 +327,12 @@ def test_records_are_built_under_jit_and_vmap(llama_8b, cluster):
     def tpot(batch, ranks, bandwidth):
         accelerator = cluster.accelerator.replace(memory_bandwidth=bandwidth)
         return estimate(
-            llama_8b,
-            cluster.replace(accelerator=accelerator),
-            Workload(batch, 100, 10),
-            Parallelism(ranks),
+            Scenario(
+                llama_8b,
+                cluster.replace(accelerator=accelerator),
+                Workload(batch, 100, 10),
+                Parallelism(ranks),
+            )
         ).tpot
 
     assert np.isfinite(

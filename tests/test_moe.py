@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support import assert_close, assert_finite, explained, explained_with_slopes, make_cluster
 
-from diffgenz import InputError, Parallelism, Precision, Workload, estimate, load_model
+from diffgenz import Scenario, InputError, Parallelism, Precision, Workload, estimate, load_model
 from diffgenz.core.smooth import HARD
 from diffgenz.inference.iteration import Machine
 from diffgenz.inference.timing.collectives import Group, Link
@@ -164,7 +164,8 @@ def test_breakdowns_add_up_and_gradients_are_finite(name, cluster):
 def test_more_tokens_at_once_amortise_the_experts(cluster):
     model = load_model("mistralai/Mixtral-8x7B-v0.1")
     one, many = (
-        estimate(model, cluster, Workload(batch, 500, 50), Parallelism(8)).tpot for batch in (1, 64)
+        estimate(Scenario(model, cluster, Workload(batch, 500, 50), Parallelism(8))).tpot
+        for batch in (1, 64)
     )
     assert one < many < 8 * one
 
@@ -244,7 +245,7 @@ def test_the_second_transport_never_slows_experts_down(plan):
 )
 def test_only_attention_groups_of_their_own_exchange_tokens(plan, exchanges, cluster):
     result, rows = explained(
-        load_model("mistralai/Mixtral-8x7B-v0.1"), cluster, Workload(64, 500, 50), plan
+        Scenario(load_model("mistralai/Mixtral-8x7B-v0.1"), cluster, Workload(64, 500, 50), plan)
     )
     for phase in ("ttft", "tpot"):
         assert (sum(rows.rows(phase)["exchange"].values()) > 0) == exchanges
@@ -285,16 +286,18 @@ def test_bad_layouts_and_numbers_are_refused(cluster):
         InputError,
         match=r"expert: 16 does not divide the 8 experts of mistralai/Mixtral-8x7B-v0\.1",
     ):
-        estimate(model, cluster, Workload(), Parallelism(16, expert=16))
+        estimate(Scenario(model, cluster, Workload(), Parallelism(16, expert=16)))
     with pytest.raises(
         InputError,
         match="attention_data: 2 exceeds 1, since meta-llama/Llama-3.1-8B has no experts; use data",
     ):
         estimate(
-            load_model("meta-llama/Llama-3.1-8B"),
-            cluster,
-            Workload(),
-            Parallelism(attention_data=2),
+            Scenario(
+                load_model("meta-llama/Llama-3.1-8B"),
+                cluster,
+                Workload(),
+                Parallelism(attention_data=2),
+            )
         )
     with pytest.raises(InputError, match="used: 9 exceeds 8, the routed experts"):
         MoE(routed=8, used=9, intermediate=64)

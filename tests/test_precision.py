@@ -10,6 +10,7 @@ import pytest
 from support import as_double, assert_close, assert_finite, make_cluster
 
 from diffgenz import (
+    Scenario,
     Gear,
     Parallelism,
     Platform,
@@ -141,7 +142,7 @@ def test_half_the_message_size_halves_the_transfers_of_messages_alone():
         for size in (2.0, 1.0)
     ]
     rows, results = (
-        [function(TINY, cluster, workload, plan, precision) for precision in precisions]
+        [function(Scenario(TINY, cluster, workload, plan, precision)) for precision in precisions]
         for function in (breakdown, estimate)
     )
     for phase in ("ttft", "tpot"):
@@ -258,7 +259,7 @@ def test_gradients_of_gear_and_message_size_agree_with_float64_differences(clust
         formats = eqx.tree_at(
             lambda p: (p.gear.outliers, p.gear.rank, p.message_size), precision, tuple(x)
         )
-        now = estimate(tiny, platform, workload, plan, formats)
+        now = estimate(Scenario(tiny, platform, workload, plan, formats))
         return jnp.stack([jnp.log(now.ttft), jnp.log(now.tpot), now.memory.kv_cache / 1e6])
 
     slopes = jax.jit(jax.jacfwd(log_times))

@@ -10,6 +10,7 @@ import pytest
 from support import as_double, assert_close, assert_finite, explained, stack
 
 from diffgenz import (
+    Scenario,
     MTP,
     Draft,
     InputError,
@@ -72,13 +73,19 @@ def small():
 def test_options_that_change_nothing(name, plan, cluster):
     """Not chunked, not cached, one beam: exactly the plain estimate. So is a chunk of all prompts, but for the decodes it has room for."""
     model = load_model(name)
-    plain = figures(estimate(model, cluster, CHAT, plan))
-    assert_close(figures(estimate(model, cluster, CHAT, plan, serving=Serving())), plain, rtol=0)
+    plain = figures(estimate(Scenario(model, cluster, CHAT, plan)))
     assert_close(
-        figures(estimate(model, cluster, CHAT, plan, serving=Serving(beams=1))), plain, rtol=1e-6
+        figures(estimate(Scenario(model, cluster, CHAT, plan, serving=Serving()))), plain, rtol=0
+    )
+    assert_close(
+        figures(estimate(Scenario(model, cluster, CHAT, plan, serving=Serving(beams=1)))),
+        plain,
+        rtol=1e-6,
     )
     for chunk in (9000.0, 1e9):
-        whole = figures(estimate(model, cluster, CHAT, plan, serving=Serving(chunk=chunk)))
+        whole = figures(
+            estimate(Scenario(model, cluster, CHAT, plan, serving=Serving(chunk=chunk)))
+        )
         del whole["memory"]
         assert_close(whole, {name: plain[name] for name in TIMES}, rtol=0)
 
@@ -107,7 +114,7 @@ def test_any_two_together_add_up(name, chosen, small, cluster):
     platform = cluster.replace(
         accelerator=cluster.accelerator.replace(tiers=(MemoryTier("host", 1e12, 5e10),))
     )
-    result, rows = explained(model, platform, CHAT, plan, serving=serving)
+    result, rows = explained(Scenario(model, platform, CHAT, plan, serving=serving))
     assert_finite(result)
     for phase in ("ttft", "tpot"):
         assert_close(getattr(rows, phase).sum(), getattr(result, phase), rtol=2e-6)
@@ -155,7 +162,9 @@ def test_chunks_of_a_prompt_by_hand(llama_8b):
 def test_chunks_bound_activations_and_slow_prefill(llama_8b, cluster):
     sizes = jnp.array([128.0, 512.0, 2048.0, 9000.0])
     results = jax.vmap(
-        lambda chunk: estimate(llama_8b, cluster, CHAT, serving=Serving(chunk=chunk))
+        lambda chunk: estimate(
+            Scenario(llama_8b, cluster, CHAT, Parallelism(), serving=Serving(chunk=chunk))
+        )
     )(sizes)
     assert (np.diff(results.ttft) < 0).all()
     assert (np.diff(results.mixed_tpot) > 0).all()
@@ -166,7 +175,8 @@ def test_chunks_fill_a_pipeline(llama_8b, cluster):
     """With stages, a second chunk starts while the first is under way: fewer bubbles than whole micro-batches leave."""
     plan = Parallelism(1, 8)
     plain, chunked = (
-        estimate(llama_8b, cluster, CHAT, plan, serving=s) for s in (None, Serving(chunk=500))
+        estimate(Scenario(llama_8b, cluster, CHAT, plan, serving=s))
+        for s in (None, Serving(chunk=500))
     )
     assert chunked.ttft < plain.ttft
 
@@ -175,9 +185,11 @@ def test_chunks_fill_a_pipeline(llama_8b, cluster):
 def test_a_prefix_hit_is_a_shorter_prompt_over_a_context(name, cluster):
     model = load_model(name)
     hits = jnp.array([0.0, 0.25, 0.5, 0.999, 1.0])
-    results = jax.vmap(lambda hit: estimate(model, cluster, CHAT, serving=Serving(prefix_hit=hit)))(
-        hits
-    )
+    results = jax.vmap(
+        lambda hit: estimate(
+            Scenario(model, cluster, CHAT, Parallelism(), serving=Serving(prefix_hit=hit))
+        )
+    )(hits)
     assert (np.diff(results.ttft) < 0).all()
     assert_close(results.memory.kv_cache, jnp.broadcast_to(results.memory.kv_cache[0], 5), rtol=0)
     assert_close(results.tpot, jnp.broadcast_to(results.tpot[0], 5), rtol=0)
@@ -213,10 +225,18 @@ def test_nothing_accepted_is_a_token_for_each_verification_and_all_accepted_is_a
     llama_8b, cluster
 ):
     none, half, all_ = (
-        estimate(llama_8b, cluster, CHAT, serving=Serving(speculation=Speculation(4, a)))
+        estimate(
+            Scenario(
+                llama_8b,
+                cluster,
+                CHAT,
+                Parallelism(),
+                serving=Serving(speculation=Speculation(4, a)),
+            )
+        )
         for a in (0, 0.5, 1)
     )
-    plain = estimate(llama_8b, cluster, CHAT)
+    plain = estimate(Scenario(llama_8b, cluster, CHAT, Parallelism()))
     assert_close(none.tpot, 5 * all_.tpot, rtol=1e-6)
     assert_close(none.tpot, (31 / 16) * half.tpot, rtol=1e-6)
     assert 1 < none.tpot / plain.tpot < 1.05  # weights are read once, for 5 tokens as for 1
@@ -226,11 +246,17 @@ def test_nothing_accepted_is_a_token_for_each_verification_and_all_accepted_is_a
 def test_a_draft_model_takes_its_time_and_memory(llama_8b, small, cluster):
     free, drafted = (
         estimate(
-            llama_8b, cluster, CHAT, PLANS[1], serving=Serving(speculation=Speculation(4, 0.5, d))
+            Scenario(
+                llama_8b,
+                cluster,
+                CHAT,
+                PLANS[1],
+                serving=Serving(speculation=Speculation(4, 0.5, d)),
+            )
         )
         for d in (None, small)
     )
-    alone = estimate(small.model, cluster, CHAT, small.plan)
+    alone = estimate(Scenario(small.model, cluster, CHAT, small.plan))
     assert_close(drafted.tpot, free.tpot + 4 / (31 / 16) * alone.tpot, rtol=1e-6)
     assert_close(drafted.ttft, free.ttft + alone.ttft, rtol=1e-6)
     assert_close(drafted.memory.weights, free.memory.weights + alone.memory.weights, rtol=1e-6)
@@ -253,13 +279,17 @@ def test_beams_share_the_prompt_by_hand(llama_8b):
 @pytest.mark.parametrize("name", [*MODELS[:2], pytest.param(MODELS[2], marks=pytest.mark.slow)])
 def test_beams_keep_the_prompt_once(name, cluster):
     model = load_model(name)
-    results = jax.vmap(lambda beams: estimate(model, cluster, CHAT, serving=Serving(beams=beams)))(
-        jnp.array([1.0, 2.0, 3.0])
-    )
+    results = jax.vmap(
+        lambda beams: estimate(
+            Scenario(model, cluster, CHAT, Parallelism(), serving=Serving(beams=beams))
+        )
+    )(jnp.array([1.0, 2.0, 3.0]))
     more = np.diff(results.memory.kv_cache)
     assert_close(more[0], more[1], rtol=1e-4)
     one = (
-        estimate(model, cluster, CHAT.replace(input_tokens=1, output_tokens=60)).memory.kv_cache
+        estimate(
+            Scenario(model, cluster, CHAT.replace(input_tokens=1, output_tokens=60), Parallelism())
+        ).memory.kv_cache
         * 60
         / 61
     )
@@ -286,7 +316,7 @@ def test_gradients_are_finite_everywhere(name, cluster):
     @jax.vmap
     def slopes(chunk, hit, acceptance, beams):
         def cost(serving):
-            e = estimate(model, cluster, CHAT, PLANS[1], serving=serving)
+            e = estimate(Scenario(model, cluster, CHAT, PLANS[1], serving=serving))
             return (
                 jnp.log(e.ttft)
                 + jnp.log(e.tpot)
@@ -309,7 +339,9 @@ def test_slopes_are_the_differences(gemma_27b, small, cluster, double):
         return s.chunk, s.prefix_hit, s.speculation.drafts, s.speculation.acceptance, s.beams
 
     def cost(values):
-        e = estimate(model, platform, CHAT, PLANS[1], serving=eqx.tree_at(leaves, serving, values))
+        e = estimate(
+            Scenario(model, platform, CHAT, PLANS[1], serving=eqx.tree_at(leaves, serving, values))
+        )
         return jnp.log(e.ttft) + jnp.log(e.tpot) + jnp.log(e.mixed_tpot)
 
     values = leaves(serving)
@@ -332,7 +364,7 @@ def test_slopes_are_the_differences(gemma_27b, small, cluster, double):
 )
 def test_elasticities_of_a_time_sum_to_one(metric, llama_8b, small, cluster):
     serving = Serving(700, 0.3, Speculation(3, 0.6, small), 2)
-    card = elasticities(llama_8b, cluster, CHAT, PLANS[1], metric, serving=serving)
+    card = elasticities(Scenario(llama_8b, cluster, CHAT, PLANS[1], serving=serving), metric)
     slower = sum(value for name, value in card.items() if name.endswith("latency"))
     faster = sum(
         value for name, value in card.items() if "peak" in name or name.endswith("bandwidth")
@@ -342,7 +374,7 @@ def test_elasticities_of_a_time_sum_to_one(metric, llama_8b, small, cluster):
 
 def test_an_elasticity_of_what_chunks_alone_have_needs_chunks(llama_8b, cluster):
     with pytest.raises(InputError, match="mixed_tpot needs chunked prefill"):
-        elasticities(llama_8b, cluster, CHAT, metric="mixed_tpot")
+        elasticities(Scenario(llama_8b, cluster, CHAT, Parallelism()), "mixed_tpot")
 
 
 BAD = [
@@ -372,7 +404,7 @@ def test_a_draft_model_has_no_more_ranks_than_a_replica(llama_8b, small, cluster
     serving = Serving(speculation=Speculation(3, 0.5, small))
     for verb in (estimate, breakdown):
         with pytest.raises(InputError, match="draft tensor: 2 exceeds 1, the ranks of a replica"):
-            verb(llama_8b, cluster, CHAT, serving=serving)
+            verb(Scenario(llama_8b, cluster, CHAT, Parallelism(), serving=serving))
 
 
 def test_a_draft_model_may_have_accelerators_of_its_own(llama_70b, cluster):
@@ -382,11 +414,15 @@ def test_a_draft_model_may_have_accelerators_of_its_own(llama_70b, cluster):
 
     def served(platform):
         return estimate(
-            llama_70b,
-            cluster,
-            CHAT,
-            plan,
-            serving=Serving(speculation=Speculation(3, 0.6, Draft(small, 1, platform=platform))),
+            Scenario(
+                llama_70b,
+                cluster,
+                CHAT,
+                plan,
+                serving=Serving(
+                    speculation=Speculation(3, 0.6, Draft(small, 1, platform=platform))
+                ),
+            )
         )
 
     beside, apart = served(None), served(own)

@@ -5,6 +5,7 @@ import pytest
 from support import assert_close, assert_finite, explained_with_slopes
 
 from diffgenz import (
+    Scenario,
     InputError,
     Parallelism,
     Precision,
@@ -151,7 +152,9 @@ def test_ranks_are_limited_by_heads_but_not_by_channels(cluster):
     assert [float(block.most_shards) for block in BLOCKS] == [float("inf"), 8, 16, 8]
     codestral = load_model("mistralai/Mamba-Codestral-7B-v0.1")
     with pytest.raises(InputError, match="tensor: 256 exceeds 128, the heads of"):
-        estimate(codestral, cluster.replace(accelerators=256), Workload(), Parallelism(256))
+        estimate(
+            Scenario(codestral, cluster.replace(accelerators=256), Workload(), Parallelism(256))
+        )
 
 
 # ---- whole models
@@ -159,7 +162,10 @@ def test_ranks_are_limited_by_heads_but_not_by_channels(cluster):
 
 def test_a_model_of_states_keeps_no_more_for_longer_contexts(cluster):
     model = load_model("tiiuae/falcon-mamba-7b")
-    short, long = (estimate(model, cluster, Workload(4, tokens, 16)) for tokens in (100, 100_000))
+    short, long = (
+        estimate(Scenario(model, cluster, Workload(4, tokens, 16), Parallelism()))
+        for tokens in (100, 100_000)
+    )
     per_sequence = 64 * (8192 * 16 * 4 + 8192 * 3 * 2)
     assert_close([short.memory.kv_cache, long.memory.kv_cache], [4 * per_sequence] * 2, rtol=1e-6)
     assert float(short.tpot) == float(long.tpot)
@@ -222,8 +228,8 @@ def test_a_hybrid_without_states_is_the_transformer(cluster):
     )
     for hybrid, transformer in ((granite, llama), (jamba, bare)):
         assert_close(
-            estimate(hybrid, cluster, WORKLOAD, PLAN),
-            estimate(transformer, cluster, WORKLOAD, PLAN),
+            estimate(Scenario(hybrid, cluster, WORKLOAD, PLAN)),
+            estimate(Scenario(transformer, cluster, WORKLOAD, PLAN)),
             rtol=1e-6,
         )
     assert [type(repeated.block) for repeated in jamba.blocks] == [Attention, MLP]
@@ -260,7 +266,9 @@ def test_an_output_gate_doubles_the_query_projection():
 )
 def test_estimates_are_finite_and_grow_with_the_prompt(name, cluster):
     model, plan = load_model(name), Parallelism(8)
-    one, two = (estimate(model, cluster, Workload(2, tokens, 20), plan) for tokens in (1000, 2000))
+    one, two = (
+        estimate(Scenario(model, cluster, Workload(2, tokens, 20), plan)) for tokens in (1000, 2000)
+    )
     assert_finite((one, two))
     assert one.ttft < two.ttft < 2.5 * one.ttft
     assert one.memory.kv_cache <= two.memory.kv_cache

@@ -8,6 +8,7 @@ import pytest
 from support import assert_close, assert_finite, explained
 
 from diffgenz import (
+    Scenario,
     Parallelism,
     Precision,
     Workload,
@@ -166,8 +167,13 @@ def test_tokens_follow_the_image_size_and_so_does_their_slope():
 
 
 def test_images_cost_time_before_the_first_token_and_then_only_context(qwen, h100):
-    none, some = (estimate(qwen, h100, Workload(4, 1024, 128, images=images)) for images in (0, 2))
-    same = estimate(qwen, h100, Workload(4, 1024 + 2 * 1369, 128))  # as many tokens of text
+    none, some = (
+        estimate(Scenario(qwen, h100, Workload(4, 1024, 128, images=images), Parallelism()))
+        for images in (0, 2)
+    )
+    same = estimate(
+        Scenario(qwen, h100, Workload(4, 1024 + 2 * 1369, 128), Parallelism())
+    )  # as many tokens of text
     assert float(some.ttft) > float(same.ttft) > float(none.ttft)
     assert_close(
         (some.tpot, some.memory.kv_cache, some.memory.weights),
@@ -178,7 +184,10 @@ def test_images_cost_time_before_the_first_token_and_then_only_context(qwen, h10
 
 def test_without_images_a_tower_costs_its_weights_only(qwen, h100):
     work = Workload(4, 1024, 128)
-    blind, seeing = estimate(qwen.replace(vision=None), h100, work), estimate(qwen, h100, work)
+    blind, seeing = (
+        estimate(Scenario(qwen.replace(vision=None), h100, work, Parallelism())),
+        estimate(Scenario(qwen, h100, work, Parallelism())),
+    )
     assert_close(
         (seeing.ttft, seeing.tpot, seeing.energy_per_output_token),
         (blind.ttft, blind.tpot, blind.energy_per_output_token),
@@ -195,8 +204,8 @@ def test_a_tower_is_on_the_first_stage(pipeline, qwen, h100):
     """With the embedding, which is as large as the LM head on the last."""
     plan, work = Parallelism(pipeline=pipeline), Workload()
     difference = (
-        estimate(qwen, h100, work, plan).memory.weights
-        - estimate(qwen.replace(vision=None), h100, work, plan).memory.weights
+        estimate(Scenario(qwen, h100, work, plan)).memory.weights
+        - estimate(Scenario(qwen.replace(vision=None), h100, work, plan)).memory.weights
     )
     assert float(difference) == pytest.approx(2 * 676_550_144, rel=1e-4)
 
@@ -206,7 +215,9 @@ def test_more_images_cost_more_and_less_than_one_its_share(h100):
     model = load_model("llava-hf/llava-1.5-7b-hf")
 
     def seconds(images):
-        rows = breakdown(model, h100, Workload(8, 1024, 128, images=images)).rows("ttft")
+        rows = breakdown(
+            Scenario(model, h100, Workload(8, 1024, 128, images=images), Parallelism())
+        ).rows("ttft")
         return sum(sum(row.values()) for name, row in rows.items() if name.startswith("vision_"))
 
     assert seconds(0.0) == 0
@@ -222,7 +233,7 @@ def test_more_images_cost_more_and_less_than_one_its_share(h100):
 @pytest.mark.parametrize("images", [0.0, 0.05, 3.0])
 def test_a_breakdown_adds_up(images, plan, qwen, h100):
     work = Workload(8, 512, 64, images=images)
-    whole, parts = explained(qwen, h100, work, plan)
+    whole, parts = explained(Scenario(qwen, h100, work, plan))
     assert_close((parts.ttft.sum(), parts.tpot.sum()), (whole.ttft, whole.tpot), 1e-5)
     rows = parts.rows("tpot")
     assert all(sum(row.values()) == 0 for name, row in rows.items() if name.startswith("vision_"))
@@ -235,7 +246,7 @@ def test_gradients_are_finite_and_those_of_differences(qwen, h100, double):
     def ttft(images, size):
         model = qwen.replace(vision=qwen.vision.replace(image_size=size))
         return estimate(
-            model, h100, Workload(4.0, 1024.0, 128.0, images=images), Parallelism(2)
+            Scenario(model, h100, Workload(4.0, 1024.0, 128.0, images=images), Parallelism(2))
         ).ttft
 
     step = 1e-4
@@ -247,24 +258,39 @@ def test_gradients_are_finite_and_those_of_differences(qwen, h100, double):
     assert slopes[1][0] > 0
     assert float(slopes[0][0]) == pytest.approx(float(times[1] - times[2]) / (2 * step), rel=1e-5)
     assert_finite(
-        jax.jit(jax.grad(lambda model: estimate(model, h100, Workload(images=1.0)).ttft))(qwen)
+        jax.jit(
+            jax.grad(
+                lambda model: (
+                    estimate(Scenario(model, h100, Workload(images=1.0), Parallelism())).ttft
+                )
+            )
+        )(qwen)
     )
 
 
 def test_a_batch_of_workloads_is_each_of_them(qwen, h100):
     images = jnp.array([0.0, 0.5, 1.0, 4.0])
-    together = jax.vmap(lambda n: estimate(qwen, h100, Workload(2.0, 512.0, 64.0, images=n)).ttft)(
-        images
-    )
+    together = jax.vmap(
+        lambda n: (
+            estimate(Scenario(qwen, h100, Workload(2.0, 512.0, 64.0, images=n), Parallelism())).ttft
+        )
+    )(images)
     assert_close(
         together,
-        [float(estimate(qwen, h100, Workload(2, 512, 64, images=n)).ttft) for n in images.tolist()],
+        [
+            float(
+                estimate(Scenario(qwen, h100, Workload(2, 512, 64, images=n), Parallelism())).ttft
+            )
+            for n in images.tolist()
+        ],
         1e-6,
     )
 
 
 def test_elasticities_of_a_time_sum_to_one(qwen, h100):
-    card = elasticities(qwen, h100, Workload(4, 256, 32, images=2), Parallelism(tensor=4), "ttft")
+    card = elasticities(
+        Scenario(qwen, h100, Workload(4, 256, 32, images=2), Parallelism(tensor=4)), "ttft"
+    )
     rates = ("bandwidth", "peak_flops", "efficiency")
     moved = {name: float(value) for name, value in card.items() if "efficiency" not in name}
     assert sum(
@@ -294,7 +320,7 @@ def test_images_need_a_tower(llama_8b, h100):
             InputError,
             match=r"images: 2 exceeds 0, since meta-llama/Llama-3\.1-8B has no vision tower",
         ):
-            function(llama_8b, h100, Workload(images=2))
+            function(Scenario(llama_8b, h100, Workload(images=2), Parallelism()))
 
 
 @pytest.mark.parametrize("images", [-1.0, float("nan"), float("inf")])
