@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from support import as_double, make_cluster, named_leaves, stack
+from support import SHARPNESSES, as_double, make_cluster, named_leaves, stack
 
 from diffgenz import (
+    HARD,
     MTP,
     Draft,
     Gear,
@@ -28,10 +29,12 @@ from diffgenz import (
     Serving,
     Speculation,
     Workload,
-    breakdown,
-    estimate,
 )
 from diffgenz.core.leaves import name_of
+from diffgenz.inference.breakdown import Breakdown, breakdown_of
+from diffgenz.inference.essential import essential
+from diffgenz.inference.estimate import constant_ranks, estimate_of
+from diffgenz.inference.jobs import jobs_of
 from diffgenz.inference.metrics import metrics_of
 from diffgenz.models.blocks.adapter import Adapter
 from diffgenz.models.blocks.attention import Attention
@@ -137,7 +140,7 @@ CLUSTER = make_cluster()
 ROOM = CLUSTER.replace(network=(CLUSTER.network[0].replace(size=64),))
 """All accelerators on one level, which makes programs smaller."""
 
-TIERS = (MemoryTier("near", 2e6, 1e11), MemoryTier("far", 1e12, 5e10))
+TIERS = (MemoryTier("near", 2e6, 2e10), MemoryTier("far", 1e12, 5e9))
 CHAT = Workload(batch=12, input_tokens=1500, output_tokens=60)
 
 
@@ -154,7 +157,7 @@ SCENARIOS = {
     "dense": Scenario(DENSE, CLUSTER, CHAT, Parallelism(4, 2, 2, 0.3)),
     "windowed, all options": Scenario(
         WINDOWED,
-        tight(ROOM, 200e6),
+        tight(ROOM, 120e6),
         CHAT,
         Parallelism(4, 2, 1, 0.3),
         Precision(weights="fp8", activations="fp8", kv_cache=Gear("int4"), messages="fp8"),
@@ -168,7 +171,7 @@ SCENARIOS = {
     ),
     "experts, own module": Scenario(
         EXPERTS,
-        tight(CLUSTER, 300e6),
+        tight(CLUSTER, 490e6),
         CHAT.replace(batch=200),
         Parallelism(2, 2, 1, 0.3, 16, 8),
         serving=Serving(speculation=Speculation(3, 0.6, MTP()), offload=Offload.KV_CACHE),
@@ -179,7 +182,7 @@ SCENARIOS = {
         CHAT,
         Parallelism(2, 2, 1, 0.3, 4, 2, context=4, sequence=1),
         Precision(kv_cache="fp8"),
-        Serving(900, 0.2, Speculation(2, 0.7), 3),
+        Serving(None, 0.2, Speculation(2, 0.7), 3),
     ),
     "hybrid": Scenario(
         HYBRID, ROOM, CHAT, Parallelism(4, 2, 2, 0.3), Precision(weights="int4", messages="fp8")
@@ -265,6 +268,8 @@ def _for_one_rank(serving: Serving) -> Serving:
 
 # ---- tables
 
+PHASES = ("ttft", "tpot")
+
 LENGTH = 64
 """Configurations of a table, the last one repeated: all tables share their compiled operations."""
 
@@ -295,27 +300,48 @@ def padded(cases: Sequence[Scenario], length: int = LENGTH) -> Scenario:
     return stack([*cases, *[cases[-1]] * (length - len(cases))])
 
 
+ALL_SHARPNESSES = ("dense", "windowed, all options", "experts, own module")
+"""Structures that are tested at every sharpness: those that use it in different places."""
+
+TABLES = [
+    (name, sharpness)
+    for name in SCENARIOS
+    for sharpness in (SHARPNESSES if name in ALL_SHARPNESSES else (8, HARD))
+]
+
+
+def table(name: str, sharpness: float) -> Table:
+    """The table of a structure at one sharpness; both are an entry of `TABLES`."""
+    return _tables(name)[sharpness]
+
+
 @functools.cache
-def table(name: str, sharpness: float, double: bool = True) -> Table:
-    """The table of a structure at one sharpness.
+def _tables(name: str) -> dict[float, Table]:
+    """The tables of a structure, by sharpness, in float64.
 
-    It runs operation by operation, which for so few configurations takes less time than compiling.
-
-    Arguments:
-        name: of `SCENARIOS`.
-        sharpness: of all maxima and minima.
-        double: whether in float64.
+    All come from the same jobs. They run operation by operation, which for so few configurations
+    takes less time than compiling.
     """
     chosen = configurations(name)
-    cases = [dataclasses.replace(case, sharpness=sharpness) for case in chosen.values()]
-    with jax.enable_x64(double), jax.disable_jit():
-        batch = padded(cases)
-        if double:
-            batch = as_double(batch)
-        metrics = jax.vmap(lambda case: metrics_of(estimate(case)))(batch)
-        found = jax.vmap(breakdown)(batch)
-    count = len(cases)
-    index = dict(zip(chosen, range(count), strict=True))
-    values = {metric: np.asarray(x)[:count] for metric, x in metrics.items()}
-    rows = {phase: np.asarray(getattr(found, phase))[:count] for phase in ("ttft", "tpot")}
-    return Table(index, values, found.operators, rows)
+    count, index = len(chosen), {each: row for row, each in enumerate(chosen)}
+
+    def answers(case: Scenario) -> dict[float, tuple[dict[str, jax.Array], Breakdown]]:
+        case = constant_ranks(essential(case))
+        jobs = jobs_of(case)
+        return {
+            sharpness: (
+                metrics_of(estimate_of(jobs, dataclasses.replace(case, sharpness=sharpness))),
+                breakdown_of(jobs, sharpness),
+            )
+            for structure, sharpness in TABLES
+            if structure == name
+        }
+
+    with jax.enable_x64(True), jax.disable_jit():
+        found = jax.vmap(answers)(as_double(padded(list(chosen.values()))))
+    tables = {}
+    for sharpness, (metrics, parts) in found.items():
+        values = {metric: np.asarray(x)[:count] for metric, x in metrics.items()}
+        rows = {phase: np.asarray(getattr(parts, phase))[:count] for phase in PHASES}
+        tables[sharpness] = Table(index, values, parts.operators, rows)
+    return tables
