@@ -17,7 +17,6 @@ from diffgenz.core.leaves import leaf_names, number_at
 from diffgenz.inference.metrics import metrics_of
 
 structures = pytest.mark.parametrize("name", SCENARIOS)
-
 TIMES = ("ttft", "tpot", "mixed_tpot")
 STEP = 1e-5
 """Of central differences, relative."""

@@ -20,7 +20,6 @@ from diffgenz.inference.breakdown import RESOURCES
 from diffgenz.inference.metrics import metrics_of
 
 TIMES = ("ttft", "tpot", "mixed_tpot", "end_to_end")
-
 structures = pytest.mark.parametrize("name", SCENARIOS)
 tables = pytest.mark.parametrize(("name", "sharpness"), TABLES)
 

@@ -1,10 +1,10 @@
-"""Breakdowns: their rows sum to the times of the estimate, whatever the layout."""
+"""Breakdowns: what binds, and rows that add up for every plan."""
 
 import numpy as np
 import pytest
 from support import TWO_SHARPNESSES, assert_close, explained
 
-from diffgenz import Scenario, HARD, Parallelism, Workload, breakdown
+from diffgenz import HARD, Parallelism, Scenario, Workload, breakdown
 
 PLANS = [
     Parallelism(),

@@ -1,4 +1,4 @@
-"""Serving options: each alone by hand, any together, and what they leave alone."""
+"""Serving options in whole estimates: each alone, any together, and what they leave alone."""
 
 import itertools
 
@@ -10,13 +10,12 @@ import pytest
 from support import as_double, assert_close, assert_finite, explained, stack
 
 from diffgenz import (
-    Scenario,
     MTP,
     Draft,
     InputError,
     Offload,
     Parallelism,
-    Precision,
+    Scenario,
     Serving,
     Speculation,
     Workload,
@@ -26,19 +25,12 @@ from diffgenz import (
     load_model,
 )
 from diffgenz.hardware.platform import MemoryTier
-from diffgenz.inference.prefill_decode import (
-    chunk_count,
-    decode_layers,
-    decode_step,
-    prefill_iteration,
-    prompt_step,
-)
-from diffgenz.operators.operator import Kind
 
 MODELS = ["meta-llama/Llama-3.1-8B", "deepseek-ai/DeepSeek-V3", "google/gemma-3-27b-pt"]
 CHAT = Workload(batch=6, input_tokens=1500, output_tokens=60)
 PLANS = [Parallelism(), Parallelism(4, 2, 1, 0.5)]
 TIMES = ("ttft", "tpot", "end_to_end", "throughput", "energy_per_output_token")
+
 OPTIONS = {
     "chunk": {"chunk": 700.0},
     "prefix_hit": {"prefix_hit": 0.4},
@@ -93,11 +85,13 @@ def test_options_that_change_nothing(name, plan, cluster):
 PAIRS = [*itertools.combinations(["chunk", "prefix_hit", "draft", "beams"], 2)]
 PAIRS += [("chunk", "speculation"), ("speculation", "beams")]
 ALL = ("chunk", "prefix_hit", "draft", "beams")
+
 REST = [
     (MODELS[1], ("chunk", "prefix_hit", "mtp", "beams", "offload")),
     (MODELS[2], ALL),
     *((MODELS[0], pair) for pair in PAIRS),
 ]
+
 TOGETHER = [
     (MODELS[0], ALL),
     (MODELS[0], ("prefix_hit", "speculation")),
@@ -129,34 +123,6 @@ def test_any_two_together_add_up(name, chosen, small, cluster):
         assert result.tpot < result.mixed_tpot
     else:
         assert result.mixed_tpot is None
-
-
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("chunk", [100.0, 750.0, 1500.0, 4500.0])
-def test_chunks_compute_what_the_prompt_computes(name, chunk, double):
-    """FLOP of all chunks are those of the prompts (expansion of latent keys and sampling apart, which chunks repeat); weights are read anew."""
-    model = as_double(load_model(name))
-    prompt = as_double(prompt_step(CHAT, Parallelism(), Precision(), jnp.asarray(6.0), None))
-    chunks = chunk_count(prompt, Serving(chunk=chunk))
-    assert_close(chunks, 9000 / chunk, rtol=1e-12)
-    whole, piece = prefill_iteration(model, prompt, None), prefill_iteration(model, prompt, chunks)
-    for full, part in zip(whole.layers, piece.layers, strict=True):
-        if full.name not in ("expand", "expert_gate_up", "expert_down"):
-            assert_close(chunks * part.flops, full.flops, rtol=1e-9)
-        if full.kind is Kind.LINEAR and "expert" not in full.name:
-            assert_close(part.weights, full.weights, rtol=0)
-
-
-def test_chunks_of_a_prompt_by_hand(llama_8b):
-    """2 prompts of 2048 tokens in chunks of 512: 8 iterations over 512, 1024, 1536 and 2048 keys, each pass a quarter of a prompt."""
-    prompt = prompt_step(
-        CHAT.replace(input_tokens=2048), Parallelism(), Precision(), jnp.asarray(2.0), None
-    )
-    piece = prefill_iteration(llama_8b, prompt, chunk_count(prompt, Serving(chunk=512)))
-    attention = next(op for op in piece.layers if op.kind is Kind.ATTENTION)
-    assert_close(attention.kv_cache, 1280 * 2 * 1024 * 2, rtol=1e-6)
-    assert_close(attention.flops * 4, 4 * 32 * 128 * 2048 * 2049 / 2, rtol=1e-6)
-    assert_close(piece.hidden_volume, 512 * 4096 * 2, rtol=1e-6)
 
 
 def test_chunks_bound_activations_and_slow_prefill(llama_8b, cluster):
@@ -193,32 +159,6 @@ def test_a_prefix_hit_is_a_shorter_prompt_over_a_context(name, cluster):
     assert (np.diff(results.ttft) < 0).all()
     assert_close(results.memory.kv_cache, jnp.broadcast_to(results.memory.kv_cache[0], 5), rtol=0)
     assert_close(results.tpot, jnp.broadcast_to(results.tpot[0], 5), rtol=0)
-
-
-def test_a_whole_hit_computes_one_token(llama_8b):
-    step = prompt_step(CHAT, Parallelism(), Precision(), jnp.asarray(1.0), Serving(prefix_hit=1))
-    assert (float(step.queries), float(step.context)) == (1, 1499)
-
-
-@pytest.mark.parametrize("drafts", [1.0, 2.0, 4.0, 7.0, 16.0])
-def test_tokens_of_a_verification(drafts, double):
-    """A polynomial of the acceptance, and so are its derivatives, on both sides of the series and at both ends."""
-    powers = np.arange(drafts + 1)
-    a = np.array([0.0, 1e-6, 0.3, 0.5, 0.8, 0.9, 0.95, 0.97, 0.99, 1 - 1e-9, 1.0])
-
-    def tokens(acceptance):
-        return Speculation(jnp.asarray(drafts, float), acceptance).tokens
-
-    slopes = jax.vmap(jax.grad(tokens))(jnp.asarray(a))
-    curvatures = jax.vmap(jax.grad(jax.grad(tokens)))(jnp.asarray(a))
-    assert_close(jax.vmap(tokens)(jnp.asarray(a)), (a[:, None] ** powers).sum(1), rtol=1e-6)
-    assert_close(slopes, (powers[1:] * a[:, None] ** (powers[1:] - 1)).sum(1), rtol=1e-5)
-    assert_finite(curvatures)
-    by_drafts = jax.vmap(jax.grad(lambda m, x: Speculation(m, x).tokens), (None, 0))(
-        jnp.asarray(drafts), jnp.asarray(a)
-    )
-    assert_finite(by_drafts)
-    assert (np.asarray(by_drafts) >= 0).all()
 
 
 def test_nothing_accepted_is_a_token_for_each_verification_and_all_accepted_is_all(
@@ -262,18 +202,6 @@ def test_a_draft_model_takes_its_time_and_memory(llama_8b, small, cluster):
     assert_close(drafted.memory.weights, free.memory.weights + alone.memory.weights, rtol=1e-6)
     assert drafted.memory.kv_cache > free.memory.kv_cache + alone.memory.kv_cache
     assert drafted.energy_per_output_token > free.energy_per_output_token
-
-
-def test_beams_share_the_prompt_by_hand(llama_8b):
-    prompt = prompt_step(CHAT, Parallelism(), Precision(), jnp.asarray(6.0), None)
-    step = decode_step(prompt, jnp.asarray(1500.0 + 20), Serving(beams=4))
-    attention = next(
-        op
-        for op in decode_layers(llama_8b, step, CHAT, Serving(beams=4))
-        if op.kind is Kind.ATTENTION
-    )
-    assert_close(attention.kv_cache, 6 * (1500 + 4 * 21) * 2 * 1024 * 2, rtol=1e-6)
-    assert_close(attention.flops, 6 * 4 * 1521 * 32 * 128 * 4, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", [*MODELS[:2], pytest.param(MODELS[2], marks=pytest.mark.slow)])
@@ -375,29 +303,6 @@ def test_elasticities_of_a_time_sum_to_one(metric, llama_8b, small, cluster):
 def test_an_elasticity_of_what_chunks_alone_have_needs_chunks(llama_8b, cluster):
     with pytest.raises(InputError, match="mixed_tpot needs chunked prefill"):
         elasticities(Scenario(llama_8b, cluster, CHAT, Parallelism()), "mixed_tpot")
-
-
-BAD = [
-    (lambda: Serving(chunk=0), "chunk: 0 is not allowed.*leave it out"),
-    (lambda: Serving(prefix_hit=1.1), "prefix_hit: 1.1 is not allowed"),
-    (lambda: Serving(prefix_hit=-0.1), "prefix_hit: -0.1 is not allowed"),
-    (lambda: Serving(beams=0.5), "beams: 0.5 is not allowed"),
-    (lambda: Speculation(0, 0.5), "drafts: 0 is not allowed.*leave speculation out"),
-    (lambda: Speculation(3, 1.5), "acceptance: 1.5 is not allowed"),
-    (lambda: Speculation(3, float("nan")), "acceptance: nan is not allowed"),
-    (
-        lambda: Draft(load_model("meta-llama/Llama-3.2-1B"), 64),
-        "tensor: 64 exceeds 32, the heads of the draft model",
-    ),
-    (lambda: Serving().replace(chunks=3), "chunks"),
-    (lambda: Serving(offload="weight"), r"offload: 'weight' is not known; did you mean weights\?"),
-]
-
-
-@pytest.mark.parametrize(("build", "message"), BAD, ids=[message for _, message in BAD])
-def test_what_cannot_be_is_refused(build, message):
-    with pytest.raises(InputError, match=message):
-        build()
 
 
 def test_a_draft_model_has_no_more_ranks_than_a_replica(llama_8b, small, cluster):

@@ -6,11 +6,11 @@ import pytest
 from support import assert_close
 
 from diffgenz import (
-    Scenario,
     MTP,
     InputError,
     Parallelism,
     Precision,
+    Scenario,
     Serving,
     Speculation,
     Workload,

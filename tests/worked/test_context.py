@@ -9,12 +9,12 @@ import pytest
 from support import CHIP, FABRIC, NODE, as_double, assert_close, assert_finite
 
 from diffgenz import (
-    Scenario,
     HARD,
     InputError,
     Parallelism,
     Platform,
     Precision,
+    Scenario,
     Serving,
     Speculation,
     Workload,

@@ -1,4 +1,4 @@
-"""Derivatives of whole estimates: against float64 differences, to first and second order, and the laws they obey."""
+"""Elasticities and other derivatives of shipped models, against float64 differences."""
 
 import jax
 import jax.numpy as jnp
@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 from support import as_double, assert_close, assert_finite, named_leaves, scaled_one_by_one, stack
 
-from diffgenz import Scenario, InputError, Parallelism, Platform, Workload, elasticities, estimate
+from diffgenz import InputError, Parallelism, Platform, Scenario, Workload, elasticities, estimate
 from diffgenz.hardware.platform import Accelerator
 from diffgenz.inference.elasticities import metric_named
 
 CHAT = Workload(batch=12, input_tokens=700, output_tokens=90)
 PLAN = Parallelism(16, 2, 1, 0.2)
 STEP = 1e-5
-
 
 METRICS = [
     "end_to_end",

@@ -1,17 +1,14 @@
-"""Estimates with fitted kernels: breakdowns, gradients, uncertainty, suggestions."""
+"""How sure an estimate is."""
 
 import dataclasses
-from itertools import pairwise
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from fit_cases import values_of
 from support import CHIP, FABRIC, NODE
 
-from diffgenz import Scenario, InputError, Parallelism, Workload, breakdown, estimate, load_platform
-from diffgenz.calibrating.suggest import suggest
+from diffgenz import InputError, Parallelism, Scenario, Workload, estimate, load_platform
 from diffgenz.hardware.platform import Accelerator, Level, Platform
 from diffgenz.inference.uncertainty import by_delta, by_samples
 from diffgenz.kernels.families import FAMILIES
@@ -31,46 +28,6 @@ def fitted_cluster(library=LIBRARY):
 
 
 CHAT = Workload(batch=12, input_tokens=700, output_tokens=90)
-
-
-@pytest.mark.parametrize(
-    "model", [pytest.param("llama_8b", marks=pytest.mark.slow), "deepseek_v2_lite"]
-)
-def test_a_breakdown_of_fitted_kernels_adds_up(model, request, llama_8b):
-    from diffgenz import load_model
-
-    model = llama_8b if model == "llama_8b" else load_model("deepseek-ai/DeepSeek-V2-Lite")
-    platform, plan = fitted_cluster(), Parallelism(4)
-    result, rows = (
-        estimate(Scenario(model, platform, CHAT, plan)),
-        breakdown(Scenario(model, platform, CHAT, plan)),
-    )
-    assert float(rows.ttft.sum()) == pytest.approx(float(result.ttft), rel=1e-5)
-    assert float(rows.tpot.sum()) == pytest.approx(float(result.tpot), rel=1e-5)
-    bound = estimate(Scenario(model, fitted_cluster(None), CHAT, plan))
-    assert result.ttft > bound.ttft  # kernels are slower than the peaks
-    assert result.tpot > bound.tpot
-
-
-def test_gradients_of_fitted_kernels_agree_with_differences(llama_8b, double):
-    platform = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), fitted_cluster())
-    model = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), llama_8b)
-
-    @jax.jit
-    def logarithm(log_scale):
-        accelerator = platform.accelerator
-        numbers = {name: getattr(accelerator, name) * jnp.exp(x) for name, x in log_scale.items()}
-        moved = platform.replace(accelerator=dataclasses.replace(accelerator, **numbers))
-        return jnp.log(estimate(Scenario(model, moved, CHAT, Parallelism(4))).end_to_end)
-
-    names = ("memory_bandwidth", "launch_latency", "compute_units")
-    zero = dict.fromkeys(names, jnp.zeros(()))
-    slopes = jax.jit(jax.grad(logarithm))(zero)
-    for name in names:
-        ahead, behind = (
-            float(logarithm(zero | {name: jnp.asarray(step)})) for step in (1e-5, -1e-5)
-        )
-        assert float(slopes[name]) == pytest.approx((ahead - behind) / 2e-5, rel=1e-5, abs=1e-9)
 
 
 def fits_for(library):
@@ -141,15 +98,3 @@ def test_an_estimate_says_how_sure_it_is(found, tmp_path, llama_8b):
                 uncertainty=True,
             )
         )
-
-
-def test_the_first_suggestion_narrows_most_and_none_widens(found, tmp_path, llama_8b):
-    platform = with_few_kernels(tmp_path / "fit.toml", found)
-    steps = suggest(llama_8b, platform, Workload(16, 1000, 100), metric="tpot", count=3)
-    assert {step.family for step in steps} <= set(platform.accelerator.kernels.forms)
-    assert len(steps) == 3
-    assert all(step.after < step.before for step in steps)
-    assert all(later.before == pytest.approx(step.after) for step, later in pairwise(steps))
-    assert steps[0].before - steps[0].after >= steps[1].before - steps[1].after
-    with pytest.raises(InputError, match="suggest: the kernels of .* are not fitted"):
-        suggest(llama_8b, load_platform("h100_sxm", fit="none"), CHAT)

@@ -7,11 +7,11 @@ import pytest
 from support import as_double, assert_close, assert_finite
 
 from diffgenz import (
-    Scenario,
     InputError,
     Offload,
     Parallelism,
     Precision,
+    Scenario,
     Serving,
     Workload,
     breakdown,
