@@ -24,5 +24,10 @@ BITS = {  # per element, scales included
 
 
 @pytest.mark.parametrize("name", FORMATS)
+def test_size_by_hand(name):
+    assert FORMATS[name].size == BITS[name] / 8
+
+
+@pytest.mark.parametrize("name", FORMATS)
 def test_peak_is_one_that_accelerator_files_can_state(name):
     assert FORMATS[name].peak in PEAK_FORMATS

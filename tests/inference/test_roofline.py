@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from support import (
     SHARPNESSES,
-    TWO_SHARPNESSES,
     assert_close,
     assert_derivatives_are_differences,
     assert_finite,
@@ -14,14 +13,10 @@ from support import (
 
 from diffgenz.core.smooth import HARD
 from diffgenz.inference.timing.roofline import Rates, operator_shares, operators_time
-from diffgenz.operators.operator import (
-    Kind,
-    Operator,
-    attention,
-    elementwise,
-    linear,
-    wide_linear,
-)
+from diffgenz.operators.attention import attention
+from diffgenz.operators.elementwise import elementwise
+from diffgenz.operators.linear import linear, wide_linear
+from diffgenz.operators.operator import Kind, Operator
 from diffgenz.operators.precision import Precision
 from diffgenz.operators.step import Step
 
@@ -103,7 +98,7 @@ def test_shares_sum_to_the_time(sharpness):
     )
 
 
-@pytest.mark.parametrize("sharpness", TWO_SHARPNESSES)
+@pytest.mark.parametrize("sharpness", SHARPNESSES)
 def test_derivatives_by_rates_and_shapes_equal_finite_differences_to_second_order(
     sharpness, double
 ):

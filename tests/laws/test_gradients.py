@@ -37,6 +37,8 @@ def cost(case):
 def test_slopes_are_the_differences(name, double):
     """Of the sum of the logarithms of all metrics; jitted and batched, in float64."""
     case = as_double(SCENARIOS[name])
+    if case.plan.sequence is not None:  # it rounds tokens, too: off, but not absent
+        case = case.replace(plan=case.plan.replace(sequence=jnp.zeros(())))
     numbers = named_leaves(case)
     moved = [
         renewed(case, lambda n, x, number=number, f=factor: x * f if n == number else x)

@@ -1,26 +1,19 @@
 """Operators: FLOP and bytes by hand, and attention's keys one by one."""
 
+from typing import NamedTuple
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import (
-    assert_close,
-)
+from support import assert_close
 
-from diffgenz.operators.operator import (
-    attention,
-    attention_keys,
-    attention_over,
-    einsum,
-    elementwise,
-    expert_linear,
-    linear,
-    per_head_linear,
-    wide_linear,
-)
-from diffgenz.operators.precision import Precision
+from diffgenz import Precision
+from diffgenz.operators.attention import attention, attention_keys, attention_over
+from diffgenz.operators.elementwise import elementwise
+from diffgenz.operators.linear import expert_linear, linear, per_head_linear, wide_linear
+from diffgenz.operators.operator import Operator
 from diffgenz.operators.recurrence import causal_conv, scan
 from diffgenz.operators.step import Step
 
@@ -36,48 +29,133 @@ def x(value):
     return jnp.asarray(float(value))
 
 
-HAND = {  # an operator, its FLOP, its bytes as in BYTES, its parameters, and what stays in the cache
-    "linear": (linear("l", x(7), x(20), x(10), MIXED), 2 * 7 * 20 * 10, (20 * 10, 7 * 10, 7 * 20 * 2, 0), 200, 0),
-    "linear with bias": (linear("l", x(7), x(20), x(10), MIXED, bias=True), 2 * 7 * 20 * 10, (20 * 11, 7 * 10, 7 * 20 * 2, 0), 220, 0),
-    "wide_linear": (wide_linear("w", x(3), x(1000), x(10), MIXED), 2 * 3 * 1000 * 10, (1000 * 10 * 2, 3 * 10 * 2, 3 * 1000 * 2, 0), 10_000, 0),
-    "wide_linear, tied": (wide_linear("w", x(3), x(1000), x(10), MIXED, tied=True), 2 * 3 * 1000 * 10, (1000 * 10 * 2, 3 * 10 * 2, 3 * 1000 * 2, 0), 0, 0),
-    "wide_linear, tied, bias": (
-        wide_linear("w", x(3), x(1000), x(10), MIXED, tied=True, bias=True), 2 * 3 * 1000 * 10, (1000 * 11 * 2, 3 * 10 * 2, 3 * 1000 * 2, 0), 1000, 0,
+class Hand(NamedTuple):
+    """An operator, and what it is by hand.
+
+    Arguments:
+        op: as built.
+        flops: FLOP.
+        moved: B, as in `BYTES`.
+        parameters: elements that it keeps.
+        cached: B that stay in the cache.
+    """
+
+    op: Operator
+    flops: float
+    moved: tuple[float, float, float, float]
+    parameters: float = 0
+    cached: float = 0
+
+
+ROWS = (x(7), x(20), x(10), MIXED)
+WIDE = (x(3), x(1000), x(10), MIXED)
+WIDE_FLOPS = 2 * 3 * 1000 * 10
+WIDE_MOVED = (1000 * 10 * 2, 3 * 10 * 2, 3 * 1000 * 2, 0)
+
+HAND = {
+    "linear": Hand(
+        linear("l", *ROWS), 2 * 7 * 20 * 10, (20 * 10, 7 * 10, 7 * 20 * 2, 0), parameters=200
     ),
-    "expert_linear": (  # 6 rows to 2 of the 4 experts held, half a row of padding each
-        expert_linear("e", x(6), x(20), x(10), MIXED, held=x(4), reached=x(2), used=x(0.25), padding=x(0.5), bias=False),
-        2 * 7 * 20 * 10, (2 * 20 * 10, 6 * 10, 6 * 20 * 2, 0), 4 * 20 * 10, 0,
+    "linear with bias": Hand(
+        linear("l", *ROWS, bias=True),
+        2 * 7 * 20 * 10,
+        (20 * 11, 7 * 10, 7 * 20 * 2, 0),
+        parameters=220,
     ),
-    "per_head_linear": (per_head_linear("h", x(7), x(3), x(20), x(10), MIXED), 2 * 7 * 3 * 20 * 10, (600, 7 * 30, 7 * 60 * 2, 0), 600, 0),
-    "attention_over": (  # 9 keys of 24 with values of 8, two heads
-        attention_over(step(), x(9), x(2), x(24), x(8), read=x(77), held=x(55)), 2 * 3 * 5 * 9 * 2 * 32, (0, 15 * 48 * 2, 15 * 16 * 2, 77), 0, 55,
+    "wide_linear": Hand(wide_linear("w", *WIDE), WIDE_FLOPS, WIDE_MOVED, parameters=10_000),
+    "wide_linear, tied": Hand(wide_linear("w", *WIDE, tied=True), WIDE_FLOPS, WIDE_MOVED),
+    "wide_linear, tied, bias": Hand(
+        wide_linear("w", *WIDE, tied=True, bias=True),
+        WIDE_FLOPS,
+        (1000 * 11 * 2, *WIDE_MOVED[1:]),
+        parameters=1000,
     ),
-    "causal_conv": (causal_conv(step(), x(20), x(4), bias=True), 0, (100 * 2, 15 * 20 * 2, 15 * 20 * 2, 2 * 3 * 20 * 3 * 2), 100, 3 * 20 * 3 * 2),
-    "scan": (  # two multiply-adds for each of 2 x 40 elements; prompts of 5 in chunks of 4: (4 + 1) / 2 pairs of 7 each
-        scan(step(), x(2), x(40), passes=2.0, pairwise=7.0, chunk=4.0, read=x(30), written=x(10), parameters=x(6)),
-        2 * 15 * 2 * (2 * 40 + 7 * 2.5), (12, 15 * 30 * 2, 15 * 10 * 2, 2 * 3 * 80 * 4), 6, 3 * 80 * 4,
+    # 6 rows to 2 of the 4 experts held, half a row of padding each
+    "expert_linear": Hand(
+        expert_linear(
+            "e",
+            x(6),
+            x(20),
+            x(10),
+            MIXED,
+            held=x(4),
+            reached=x(2),
+            used=x(0.25),
+            padding=x(0.5),
+            bias=False,
+        ),
+        2 * 7 * 20 * 10,
+        (2 * 20 * 10, 6 * 10, 6 * 20 * 2, 0),
+        parameters=4 * 20 * 10,
     ),
-    "elementwise": (elementwise("e", x(100), x(50), parameters=10.0, size=2.0), 0, (0, 100, 50, 0), 10, 0),
-    "attention": (  # 101 + 102 + 103 + 104 + 105 keys, 8 heads of 16; 2 KV heads hold 105 tokens, keys and values
-        attention(step(), x(8), x(2), x(16)), 4 * 3 * 8 * 16 * 515, (0, 3 * 5 * 8 * 16 * 2, 3 * 5 * 8 * 16 * 2, 3 * 105 * 2 * 2 * 16), 0, 3 * 105 * 2 * 2 * 16,
+    "per_head_linear": Hand(
+        per_head_linear("h", x(7), x(3), x(20), x(10), MIXED),
+        2 * 7 * 3 * 20 * 10,
+        (600, 7 * 30, 7 * 60 * 2, 0),
+        parameters=600,
     ),
-    "attention, windowed": (  # every query sees 50, the first one 49 before itself; reads 49 + 5 tokens, keeps 50
-        attention(step(), x(8), x(2), x(16), x(50)), 4 * 3 * 8 * 16 * 5 * 50, (0, 3840, 3840, 3 * 54 * 2 * 2 * 16), 0, 3 * 50 * 2 * 2 * 16,
+    # 9 keys of 24 with values of 8, two heads
+    "attention_over": Hand(
+        attention_over(step(), x(9), x(2), x(24), x(8), read=x(77), held=x(55)),
+        2 * 3 * 5 * 9 * 2 * 32,
+        (0, 15 * 48 * 2, 15 * 16 * 2, 77),
+        cached=55,
     ),
-    "einsum": (  # scores of 4 queries in each of 2 groups
-        einsum("s", "bkgmd,bknd->bkgmn", {"b": 3, "k": 2, "g": 2, "m": 4, "d": 16, "n": 9}, sizes_of=(2, 1, 4)),
-        2 * 3 * 2 * 2 * 4 * 16 * 9, (3 * 2 * 9 * 16, 3 * 2 * 2 * 4 * 16 * 2, 3 * 2 * 2 * 4 * 9 * 4, 0), 0, 0,
+    "causal_conv": Hand(
+        causal_conv(step(), x(20), x(4), bias=True),
+        0,
+        (100 * 2, 15 * 20 * 2, 15 * 20 * 2, 2 * 3 * 20 * 3 * 2),
+        parameters=100,
+        cached=3 * 20 * 3 * 2,
     ),
-}  # fmt: skip
+    # two multiply-adds for each of 2 x 40 elements; prompts of 5 in chunks of 4: (4 + 1) / 2 pairs
+    # of 7 each
+    "scan": Hand(
+        scan(
+            step(),
+            x(2),
+            x(40),
+            passes=2.0,
+            pairwise=7.0,
+            chunk=4.0,
+            read=x(30),
+            written=x(10),
+            parameters=x(6),
+        ),
+        2 * 15 * 2 * (2 * 40 + 7 * 2.5),
+        (12, 15 * 30 * 2, 15 * 10 * 2, 2 * 3 * 80 * 4),
+        parameters=6,
+        cached=3 * 80 * 4,
+    ),
+    "elementwise": Hand(
+        elementwise("e", x(100), x(50), parameters=10.0, size=2.0),
+        0,
+        (0, 100, 50, 0),
+        parameters=10,
+    ),
+    # 101 + 102 + 103 + 104 + 105 keys, 8 heads of 16; 2 KV heads hold 105 tokens, keys and values
+    "attention": Hand(
+        attention(step(), x(8), x(2), x(16)),
+        4 * 3 * 8 * 16 * 515,
+        (0, 3 * 5 * 8 * 16 * 2, 3 * 5 * 8 * 16 * 2, 3 * 105 * 2 * 2 * 16),
+        cached=3 * 105 * 2 * 2 * 16,
+    ),
+    # every query sees 50, the first one 49 before itself; reads 49 + 5 tokens, keeps 50
+    "attention, windowed": Hand(
+        attention(step(), x(8), x(2), x(16), x(50)),
+        4 * 3 * 8 * 16 * 5 * 50,
+        (0, 3840, 3840, 3 * 54 * 2 * 2 * 16),
+        cached=3 * 50 * 2 * 2 * 16,
+    ),
+}
 
 
 @pytest.mark.parametrize("name", HAND)
 def test_flop_and_bytes_by_hand(name):
-    op, flops, moved, parameters, cached = HAND[name]
-    assert float(op.flops) == flops
-    assert tuple(float(getattr(op, field)) for field in BYTES) == moved
+    op, *expected = HAND[name]
+    moved = tuple(float(getattr(op, field)) for field in BYTES)
+    assert [float(op.flops), moved, float(op.parameters), float(op.cached)] == expected
     assert float(op.traffic) == sum(moved)
-    assert (float(op.parameters), float(op.cached)) == (parameters, cached)
 
 
 def test_repeats_multiply():
