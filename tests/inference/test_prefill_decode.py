@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 from support import as_double, assert_close, make_cluster
+from whole_models import HYBRID
 
 from diffgenz import Parallelism, Scenario, Serving, Workload, load_model
 from diffgenz.inference.prefill_decode import (
@@ -13,6 +14,7 @@ from diffgenz.inference.prefill_decode import (
     prefill,
     prompt_step,
 )
+from diffgenz.inference.served import Served
 from diffgenz.operators.message import AllReduce
 from diffgenz.operators.operator import Kind
 
@@ -79,3 +81,18 @@ def test_beams_share_the_prompt_by_hand(llama_8b):
     (attention,) = decode_cores(case, step)
     assert_close(attention.kv_cache, 6 * (1500 + 4 * 21) * 2 * 1024 * 2, rtol=1e-6)
     assert_close(attention.flops, 6 * 4 * 1521 * 32 * 128 * 4, rtol=1e-6)
+
+
+def test_a_mix_reads_each_sequences_state_once(cluster):
+    """A chunk of 700 tokens of one prompt beside 6 decodes: states of 7 sequences, not of tokens."""
+    case = Scenario(HYBRID, cluster, CHAT, Parallelism(2), serving=Serving(chunk=700))
+    served = Served.of(case, jnp.asarray(6.0))
+
+    def states(iteration):
+        return sum(
+            op.repeats * op.kv_cache for op in iteration.layers if op.name in ("scan", "conv")
+        )
+
+    parts = states(served.prefill), states(served.decode)
+    assert_close(states(served.mixed), sum(parts), rtol=1e-6)
+    assert_close(parts[1], 6 * parts[0], rtol=1e-6)
