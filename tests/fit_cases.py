@@ -4,8 +4,8 @@ import numpy as np
 
 from diffgenz.calibrating.fitting import predict
 from diffgenz.calibrating.samples import Samples
-from diffgenz.kernels.form import Chip
 from diffgenz.kernels.forms.gemm import Gemm
+from diffgenz.kernels.hardware import Chip
 from diffgenz.kernels.shapes import GemmShape
 
 H100 = Chip(*(np.float64(x) for x in (989.4e12, 3.35e12, 2.37e-6, 132)))

@@ -16,11 +16,11 @@ from diffgenz.calibrating.samples import Samples, shape_hash
 from diffgenz.calibrating.transfer import Measured, transferred
 from diffgenz.hardware.specs import read_spec
 from diffgenz.kernels.fits import fits_of, read_fits, write_fits
-from diffgenz.kernels.form import Chip
 from diffgenz.kernels.forms.attention_decode import Decode
 from diffgenz.kernels.forms.elementwise import Elementwise
 from diffgenz.kernels.forms.gemm import Gemm
 from diffgenz.kernels.forms.last_level_cache import cached
+from diffgenz.kernels.hardware import Chip
 from diffgenz.kernels.library import Origin
 from diffgenz.kernels.shapes import ElementwiseShape, GemmShape
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from diffgenz.kernels.families import FAMILIES, FORMS, form_of
-from diffgenz.kernels.form import Chip
-from diffgenz.kernels.forms.collective import Collective, Wire
+from diffgenz.kernels.forms.collective import Collective
 from diffgenz.kernels.forms.custom_allreduce import CustomAllReduce
-from diffgenz.kernels.forms.deepep import Exchange, Wires
+from diffgenz.kernels.forms.deepep import Exchange
+from diffgenz.kernels.hardware import Chip, Wire, Wires
 from diffgenz.kernels.library import Bound, Library, executed
 
 SHAPES = {
@@ -98,7 +98,7 @@ def test_every_form_has_shapes_here():
 def test_a_form_is_positive_homogeneous_and_has_finite_gradients(family, form):
     @jax.jit
     def seconds(free, machine, shape):
-        return form.of_free(free).on(machine)(shape)
+        return form.of_free(free).seconds(shape, machine)
 
     slopes = jax.jit(jax.grad(seconds, argnums=(0, 1, 2)))
     free = form().free
@@ -140,7 +140,7 @@ def test_one_rank_takes_no_time():
         ("dispatch_normal", (1, 1, 64, 1e6, 0, 0, 24)),
     ):
         form = FAMILIES[family]
-        assert float(form().on(hardware(form))(form.Shape(*map(float, numbers)))) == 0
+        assert float(form().seconds(form.Shape(*map(float, numbers)), hardware(form))) == 0
 
 
 def test_what_a_kernel_takes_in_all_has_the_derivatives_of_the_sum():
@@ -150,7 +150,7 @@ def test_what_a_kernel_takes_in_all_has_the_derivatives_of_the_sum():
 
     def plain(machine, kernel, executions):
         return kernel.level * sum(
-            repeats * kernel.on(machine)(shape) for repeats, shape in executions
+            repeats * kernel.seconds(shape, machine) for repeats, shape in executions
         )
 
     def ours(machine, kernel, executions):

@@ -7,9 +7,9 @@ import pytest
 
 from diffgenz.calibrating.readers.aiconfigurator import attention
 from diffgenz.core.errors import InputError
-from diffgenz.kernels.form import Chip
 from diffgenz.kernels.forms.attention_decode import Decode
 from diffgenz.kernels.forms.attention_prefill import Prefill, mean_keys
+from diffgenz.kernels.hardware import Chip
 from diffgenz.kernels.shapes import DecodeShape, PrefillShape
 
 CHIP = Chip(flops=1e15, bandwidth=4e12, launch=2e-6, units=100.0)
@@ -49,7 +49,7 @@ def test_prefill_by_hand() -> None:
     moved = 2 * 128 * 2 * (2 * 256 * 8 + 2 * 256 * 2)
     append = 0.1 * 2e-6 / 100 * 2 * 256 * 2 * 2 / 2
     by_hand = np.hypot(a * x, longest) + moved / (4e12 * 0.5) + append + 4e-6
-    assert float(form.on(CHIP)(PROMPT)) == pytest.approx(by_hand, rel=1e-5)
+    assert float(form.seconds(PROMPT, CHIP)) == pytest.approx(by_hand, rel=1e-5)
 
 
 def test_decode_by_hand() -> None:
@@ -74,13 +74,13 @@ def test_decode_by_hand() -> None:
         + 4e-6
         + 0.01 * 4 * 2e-6
     )
-    assert float(form.on(CHIP)(STEP)) == pytest.approx(by_hand, rel=1e-5)
+    assert float(form.seconds(STEP, CHIP)) == pytest.approx(by_hand, rel=1e-5)
 
 
 def test_a_huge_prompt_tends_to_its_compute_efficiency() -> None:
     form = Prefill().replace(compute=0.5, softmax=1e-6)
     shape = PrefillShape(64.0, 131072.0, 0.0, 64.0, 8.0, 128.0, 131072.0, 2.0)
-    assert float(form.on(CHIP)(shape)) == pytest.approx(
+    assert float(form.seconds(shape, CHIP)) == pytest.approx(
         float(Prefill.work(shape).flops) / 0.5e15, rel=0.02
     )
 
@@ -88,14 +88,16 @@ def test_a_huge_prompt_tends_to_its_compute_efficiency() -> None:
 def test_a_huge_cache_tends_to_its_memory_efficiency() -> None:
     form = Decode().replace(memory=0.5, stream=1e-6, compute=1.0, launch=1.0)
     shape = DecodeShape(64.0, 1.0, 131072.0, 8.0, 8.0, 128.0, 131072.0, 2.0)
-    assert float(form.on(CHIP)(shape)) == pytest.approx(
+    assert float(form.seconds(shape, CHIP)) == pytest.approx(
         float(Decode.work(shape).moved) / 2e12, rel=0.05
     )
 
 
 @pytest.mark.parametrize(("form", "shape"), FORMS)
 def test_more_work_takes_longer_and_never_less_than_the_roofline(form, shape) -> None:
-    time = form().on(CHIP)
+    def time(shape):
+        return form().seconds(shape, CHIP)
+
     base = float(time(shape))
     assert base >= float(form.work(shape).bound(CHIP))
     for name in ("sequences", "queries", "heads", "head_dim"):
@@ -106,7 +108,12 @@ def test_more_work_takes_longer_and_never_less_than_the_roofline(form, shape) ->
 
 
 def test_prefix_window_and_drafts_have_their_limits() -> None:
-    prefill, decode = Prefill().on(CHIP), Decode().on(CHIP)
+    def prefill(shape):
+        return Prefill().seconds(shape, CHIP)
+
+    def decode(shape):
+        return Decode().seconds(shape, CHIP)
+
     chunk = PROMPT._replace(context=4096.0, window=4352.0)
     assert float(prefill(chunk)) > float(prefill(PROMPT))
     windowed = chunk._replace(window=256.0)
@@ -132,7 +139,7 @@ def test_gradients_are_finite_in_float32_at_degenerate_shapes(form) -> None:
     shape = form.Shape(*jnp.asarray(rows, jnp.float32).T)
 
     def seconds(form, shape, chip):
-        return form.on(chip)(shape)
+        return form.seconds(shape, chip)
 
     chip = Chip(*(jnp.float32(x) for x in CHIP))
     gradient = jax.jit(

@@ -15,9 +15,10 @@ from diffgenz.calibrating.samples import Samples
 from diffgenz.calibrating.wires import wire_of, wires_of
 from diffgenz.core.errors import InputError
 from diffgenz.hardware.specs import read_spec
-from diffgenz.kernels.forms.collective import AllGather, AllReduce, AllToAll, Wire
+from diffgenz.kernels.forms.collective import AllGather, AllReduce, AllToAll
 from diffgenz.kernels.forms.custom_allreduce import CustomAllReduce
-from diffgenz.kernels.forms.deepep import CHUNK, Combine, Dispatch, Wires
+from diffgenz.kernels.forms.deepep import CHUNK, Combine, Dispatch
+from diffgenz.kernels.hardware import Wire, Wires
 from diffgenz.kernels.shapes import CollectiveShape, ExchangeShape
 
 WIRE = Wire(1e9, 1e-6, 2e-6)
@@ -39,7 +40,7 @@ def test_a_collective_worked_by_hand():
     flat = 2e-6 + (3 + 2 * 3) * 1e-6
     transfer = 2 * 3 / 3.5 * 1e-6 / 0.5 * (1 + 0.01 * 12)
     step, start = 0.5 * flat / 2, (2 + 2 * 3) * 1e-6 / 2
-    seconds = form.on(WIRE)(CollectiveShape(4.0, 1000.0))
+    seconds = form.seconds(CollectiveShape(4.0, 1000.0), WIRE)
     assert float(seconds) == pytest.approx(flat + transfer + step + start, rel=1e-5)
 
 
@@ -64,12 +65,11 @@ def test_an_exchange_worked_by_hand():
     fixed = 2e-6 + 12e-6 + 2 * 5e-6 / 2
     lane = (64 + (1e6 + 2 * 6e6) / CHUNK) * 1e-6 / 20
     busy = np.sqrt((3e-6) ** 2 + (1e-3 / 0.5) ** 2 + (2e-3 / 0.8) ** 2 + lane**2)
-    assert float(form.on(WIRES)(EXCHANGE)) == pytest.approx(fixed + busy + 2e-6, rel=1e-5)
+    assert float(form.seconds(EXCHANGE, WIRES)) == pytest.approx(fixed + busy + 2e-6, rel=1e-5)
 
 
 @pytest.mark.parametrize("form", [AllReduce(), AllGather(), AllToAll()])
 def test_a_collective_tends_to_its_bandwidth_and_one_rank_takes_no_time(form):
-    timer = form.on(WIRE)
     bandwidth = (
         form.passes
         * 1e12
@@ -78,18 +78,19 @@ def test_a_collective_tends_to_its_bandwidth_and_one_rank_takes_no_time(form):
         / (1e9 * form.efficiency)
         * (1 + 60 * form.crowding)
     )
-    assert float(timer(CollectiveShape(8.0, 1e12))) == pytest.approx(float(bandwidth), rel=1e-3)
-    assert float(timer(CollectiveShape(1.0, 1e9))) == 0
-    assert float(timer(CollectiveShape(8.0, 1e12))) > float(
+    assert float(form.seconds(CollectiveShape(8.0, 1e12), WIRE)) == pytest.approx(
+        float(bandwidth), rel=1e-3
+    )
+    assert float(form.seconds(CollectiveShape(1.0, 1e9), WIRE)) == 0
+    assert float(form.seconds(CollectiveShape(8.0, 1e12), WIRE)) > float(
         form.work(CollectiveShape(8.0, 1e12)).bound(WIRE)
     )
 
 
 def test_a_custom_all_reduce_is_one_shot_while_small_and_two_passes_when_large():
     form = CustomAllReduce()
-    timer = form.on(WIRE)
     nothing, small, large = (
-        float(timer(CollectiveShape(8.0, volume))) for volume in (0.0, 10.0, 1e12)
+        float(form.seconds(CollectiveShape(8.0, volume), WIRE)) for volume in (0.0, 10.0, 1e12)
     )
     assert small - nothing == pytest.approx(
         float(7 * 10 / (1e9 * form.one_shot) * (1 + 60 * form.crowding)), rel=2e-2
@@ -100,23 +101,26 @@ def test_a_custom_all_reduce_is_one_shot_while_small_and_two_passes_when_large()
         ),
         rel=0.05,
     )
-    assert float(timer(CollectiveShape(1.0, 1e6))) == 0
+    assert float(form.seconds(CollectiveShape(1.0, 1e6), WIRE)) == 0
 
 
 @pytest.mark.parametrize("form", [Dispatch(), Combine()])
 def test_an_exchange_tends_to_its_slower_wire_and_one_rank_takes_no_time(form):
-    timer = form.on(WIRES)
     far = EXCHANGE._replace(own=0.0, near=0.0, far=1e12, lanes=1e9)
-    assert float(timer(far)) > float(form.work(far).bound(WIRES))
-    many = form.replace(expert=1e-12).on(WIRES)
-    assert float(many(far)) == pytest.approx(float(1e12 / (1e9 * form.far_efficiency)), rel=1e-3)
-    assert float(timer(EXCHANGE._replace(ranks=1.0, nodes=1.0, near=0.0, far=0.0))) == 0
+    assert float(form.seconds(far, WIRES)) > float(form.work(far).bound(WIRES))
+    many = form.replace(expert=1e-12)
+    assert float(many.seconds(far, WIRES)) == pytest.approx(
+        float(1e12 / (1e9 * form.far_efficiency)), rel=1e-3
+    )
+    assert (
+        float(form.seconds(EXCHANGE._replace(ranks=1.0, nodes=1.0, near=0.0, far=0.0), WIRES)) == 0
+    )
 
 
 @pytest.mark.parametrize(("ranks", "volume"), [(1, 0), (1, 1e9), (2, 0), (2, 1), (72, 1e12)])
 @pytest.mark.parametrize("form", [AllReduce(), AllToAll(), CustomAllReduce()])
 def test_gradients_of_collectives_are_finite(form, ranks, volume):
-    gradients = jax.grad(lambda wire, form, shape: form.on(wire)(shape), (0, 1, 2))(
+    gradients = jax.grad(lambda wire, form, shape: form.seconds(shape, wire), (0, 1, 2))(
         _singles(WIRE), form, _singles(CollectiveShape(ranks, volume))
     )
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(gradients))
@@ -132,7 +136,7 @@ def test_gradients_of_collectives_are_finite(form, ranks, volume):
     ],
 )
 def test_gradients_of_exchanges_are_finite(shape):
-    gradients = jax.grad(lambda wires, form, shape: form.on(wires)(shape), (0, 1, 2))(
+    gradients = jax.grad(lambda wires, form, shape: form.seconds(shape, wires), (0, 1, 2))(
         _singles(WIRES), Dispatch(), _singles(ExchangeShape(*shape))
     )
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(gradients))

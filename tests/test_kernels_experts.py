@@ -11,8 +11,8 @@ import pytest
 from diffgenz.calibrating.readers.aiconfigurator.collector_draws import balanced, power_law
 from diffgenz.calibrating.readers.aiconfigurator.experts import experts
 from diffgenz.core.errors import InputError
-from diffgenz.kernels.form import Chip
 from diffgenz.kernels.forms.experts import Experts, rows_of_active, variation_of
+from diffgenz.kernels.hardware import Chip
 from diffgenz.kernels.shapes import ExpertsShape
 
 CHIP = Chip(1e15, 3e12, 2e-6, 100.0)
@@ -20,7 +20,7 @@ SHAPE = ExpertsShape(1024.0, 8.0, 128.0, 4.0, 4096.0, 1536.0, 3072.0, 1.0, 0.5, 
 
 
 def seconds(form, shape, chip=CHIP):
-    return float(form.on(chip)(ExpertsShape(*(jnp.asarray(x) for x in shape))))
+    return float(form.seconds(ExpertsShape(*(jnp.asarray(x) for x in shape)), chip))
 
 
 def active(shape):

@@ -11,9 +11,9 @@ import pytest
 from diffgenz.calibrating.readers.aiconfigurator.gemm import gemm
 from diffgenz.calibrating.readers.aiconfigurator.quantise import quantise
 from diffgenz.core.errors import InputError
-from diffgenz.kernels.form import Chip
 from diffgenz.kernels.forms.elementwise import Elementwise
 from diffgenz.kernels.forms.gemm import Gemm, QuantisedGemm
+from diffgenz.kernels.hardware import Chip
 from diffgenz.kernels.shapes import ElementwiseShape, GemmShape
 
 CHIP = Chip(1e15, 3e12, 2e-6, 100.0)
@@ -35,7 +35,7 @@ def product(m, n, k):
 
 
 def seconds(form, shape, chip=CHIP):
-    return float(form.on(chip)(type(shape)(*(jnp.asarray(x) for x in shape))))
+    return float(form.seconds(type(shape)(*(jnp.asarray(x) for x in shape)), chip))
 
 
 def test_a_tile_that_is_split_in_two_takes_what_a_hand_works_out():
@@ -118,7 +118,7 @@ def test_times_and_gradients_are_finite_in_single_precision(form, size):
     shape = product(size, size, size) if issubclass(form, Gemm) else ElementwiseShape(size)
 
     def timed(form, chip, shape):
-        return form.on(chip)(shape)
+        return form.seconds(shape, chip)
 
     arguments = jax.tree.map(lambda x: jnp.full(2, x, jnp.float32), (form(), CHIP, shape))
     times, gradients = jax.vmap(jax.value_and_grad(timed, (0, 1, 2)))(*arguments)

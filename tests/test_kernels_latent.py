@@ -15,11 +15,11 @@ from diffgenz.calibrating.readers.aiconfigurator.latent import (
 )
 from diffgenz.calibrating.readers.aiconfigurator.scans import delta, mamba2
 from diffgenz.core.errors import InputError
-from diffgenz.kernels.form import Chip
 from diffgenz.kernels.forms.batched_gemm import BatchedGemm
 from diffgenz.kernels.forms.causal_conv import CausalConv
 from diffgenz.kernels.forms.latent_attention import LatentDecode, LatentPrefill
 from diffgenz.kernels.forms.recurrence import DeltaDecode, DeltaPrefill, Mamba2Decode, Mamba2Prefill
+from diffgenz.kernels.hardware import Chip
 from diffgenz.kernels.shapes import (
     BatchedShape,
     ConvShape,
@@ -44,7 +44,7 @@ SMALLEST = {
 
 
 def seconds(form, shape):
-    return float(form.on(CHIP)(type(shape)(*(jnp.asarray(x) for x in shape))))
+    return float(form.seconds(type(shape)(*(jnp.asarray(x) for x in shape)), CHIP))
 
 
 @pytest.mark.parametrize("form", SMALLEST, ids=lambda form: form.__name__)
@@ -52,7 +52,7 @@ def test_the_smallest_shape_takes_launches_and_has_finite_gradients(form):
     shape = SMALLEST[form]
 
     def timed(chip, shape):
-        return form().on(chip)(shape)
+        return form().seconds(shape, chip)
 
     arguments = jax.tree.map(lambda x: jnp.full(2, x, jnp.float32), (CHIP, shape))
     times, gradients = jax.jit(jax.vmap(jax.value_and_grad(timed, (0, 1))))(*arguments)

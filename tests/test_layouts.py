@@ -10,7 +10,7 @@ from diffgenz.calibrating.readers.registry import samples_of
 from diffgenz.core.errors import InputError
 from diffgenz.hardware.specs import read_spec
 from diffgenz.kernels.families import FAMILIES
-from diffgenz.kernels.form import Chip
+from diffgenz.kernels.hardware import Chip
 from diffgenz.ui.cli.main import main
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "measurements" / "ops"

@@ -14,8 +14,7 @@ from diffgenz.calibrating.wires import wire_of, wires_of
 from diffgenz.core.errors import InputError
 from diffgenz.hardware.specs import Spec, read_spec
 from diffgenz.kernels.fits import KernelFit
-from diffgenz.kernels.form import Chip
-from diffgenz.kernels.forms.collective import Wire
+from diffgenz.kernels.hardware import Chip, Wire
 
 EXCHANGES = ("dispatch_low_latency", "combine_low_latency", "dispatch_normal", "combine_normal")
 

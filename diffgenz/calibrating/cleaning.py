@@ -11,9 +11,10 @@ from diffgenz.calibrating.samples import Samples, padded
 from diffgenz.core.errors import InputError
 from diffgenz.core.formats import FORMATS
 from diffgenz.hardware.specs import Spec
-from diffgenz.kernels.form import Chip, Form, Work
+from diffgenz.kernels.form import Form, Work
 from diffgenz.kernels.forms.elementwise import Elementwise
 from diffgenz.kernels.forms.last_level_cache import cached
+from diffgenz.kernels.hardware import Chip
 
 IMPOSSIBLE_SHARE = 0.02
 """Share of rows that may be faster than the peak roofline (clocks above the datasheet's, caches): left out. Beyond it the kernel is refused."""

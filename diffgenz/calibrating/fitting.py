@@ -210,19 +210,14 @@ def _padded(shape: Any, hardware: Any, seconds: np.ndarray) -> Rows:
 
 @jax.jit
 def _seconds(form: Form, shape: Any, hardware: Any) -> jax.Array:
-    return form.on(hardware)(shape)
+    return form.seconds(shape, hardware)
 
 
 def errors_of(form: type[Form], point: Any, white: Whitening, rows: Rows) -> jax.Array:
     """ln(model / measured) of each row; 0 for padding."""
-    return (
-        jnp.log(
-            form.of_free(jnp.asarray(white.centre + white.spread * point)).on(rows.hardware)(
-                rows.shape
-            )
-        )
-        - rows.logs
-    ) * rows.weights
+    free = jnp.asarray(white.centre + white.spread * point)
+    predicted = form.of_free(free).seconds(rows.shape, rows.hardware)
+    return (jnp.log(predicted) - rows.logs) * rows.weights
 
 
 def _residuals(point: jax.Array, args: Any) -> jax.Array:

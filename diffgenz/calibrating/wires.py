@@ -4,8 +4,7 @@ import numpy as np
 
 from diffgenz.core.errors import InputError
 from diffgenz.hardware.specs import Spec
-from diffgenz.kernels.forms.collective import Wire
-from diffgenz.kernels.forms.deepep import Wires
+from diffgenz.kernels.hardware import Wire, Wires
 
 
 def wire_of(spec: Spec, level: int = 0) -> Wire:

@@ -100,7 +100,7 @@ def executed(bound: Bound, executions: Sequence[tuple[Scalar | float, Any]]) -> 
     jax.jit, inline=True
 )  # traced once for all operators of a family; the compiled program is the same
 def _seconds(bound: Bound, shape: Any) -> Scalar:
-    return bound.form.level * bound.form.on(bound.hardware)(shape)
+    return bound.form.level * bound.form.seconds(shape, bound.hardware)
 
 
 def _total(bound: Bound, executions: list[tuple[Any, Any]]) -> Scalar:

@@ -19,7 +19,7 @@ from diffgenz.core.smooth import SHARPNESS, Scalar, smooth_min
 from diffgenz.hardware.platform import Level
 from diffgenz.hardware.topology import Ranks, Schedule, Topology
 from diffgenz.kernels.form import Form
-from diffgenz.kernels.forms.collective import Wire
+from diffgenz.kernels.hardware import Wire
 from diffgenz.kernels.library import Bound, executed
 from diffgenz.kernels.shapes import CollectiveShape
 from diffgenz.operators.draws import reached

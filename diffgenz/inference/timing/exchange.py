@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from diffgenz.core.smooth import Scalar
 from diffgenz.hardware.platform import Level
 from diffgenz.inference.timing.collectives import Group
-from diffgenz.kernels.forms.deepep import Wires
+from diffgenz.kernels.hardware import Wires
 from diffgenz.kernels.library import Bound, Library, executed
 from diffgenz.kernels.shapes import ExchangeShape
 from diffgenz.operators.draws import reached

@@ -24,7 +24,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from diffgenz.core.smooth import SHARPNESS, Scalar, smooth_max, smooth_max_slopes
 from diffgenz.hardware.platform import Accelerator
-from diffgenz.kernels.form import Chip
+from diffgenz.kernels.hardware import Chip
 from diffgenz.kernels.library import Bound, executed
 from diffgenz.operators.operator import Kind, Operator
 from diffgenz.operators.precision import Precision
