@@ -19,7 +19,7 @@ from diffgenz.kernels.fits import KernelFit, write_fits
 from diffgenz.kernels.forms.gemm import Gemm
 from diffgenz.kernels.library import Library
 
-LIBRARY = Library({family: {"bf16": form()} for family, form in FAMILIES.items()})
+LIBRARY = Library({family.name: {"bf16": family.form()} for family in FAMILIES.values()})
 
 
 def fitted_cluster(library=LIBRARY):
@@ -96,7 +96,7 @@ def fits_for(library):
 
 
 def test_deviations_to_first_order_are_those_of_samples(llama_8b):
-    library = Library({"gemm": {"bf16": Gemm()}, "decode": {"bf16": FAMILIES["decode"]()}})
+    library = Library({"gemm": {"bf16": Gemm()}, "decode": {"bf16": FAMILIES["decode"].form()}})
 
     def times(kernels):
         result = estimate(llama_8b, fitted_cluster(kernels), CHAT, Parallelism(4))

@@ -9,8 +9,9 @@ import pytest
 from fit_cases import H100, PLANTED, planted, values_of
 
 from diffgenz import InputError
-from diffgenz.calibrating.cleaning import chip_of, cleaned
+from diffgenz.calibrating.cleaning import cleaned
 from diffgenz.calibrating.fitting import described, finalists, fit, predict
+from diffgenz.calibrating.hardware import chip_of
 from diffgenz.calibrating.posterior import with_posterior
 from diffgenz.calibrating.samples import Samples, shape_hash
 from diffgenz.calibrating.transfer import Measured, transferred

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffgenz.kernels.families import FAMILIES, FORMS, form_of
+from diffgenz.kernels.families import FAMILIES, FORMS
 from diffgenz.kernels.forms.collective import Collective
 from diffgenz.kernels.forms.custom_allreduce import CustomAllReduce
 from diffgenz.kernels.forms.deepep import Exchange
@@ -57,8 +57,7 @@ WIRES = {
     Exchange: (450e9, 0.8e-6, 50e9, 5e-6, 2.4e-6),
 }
 KINDS = sorted(
-    {(family, form_of(family, format)) for family in FAMILIES for format in ("bf16", "fp8")}
-    | {("all_reduce", CustomAllReduce)},
+    {(family.name, form) for family in FAMILIES.values() for form in family.forms},
     key=lambda kind: (kind[0], kind[1].__name__),
 )
 
@@ -139,12 +138,12 @@ def test_one_rank_takes_no_time():
         ("all_to_all", (1, 1e8)),
         ("dispatch_normal", (1, 1, 64, 1e6, 0, 0, 24)),
     ):
-        form = FAMILIES[family]
+        form = FAMILIES[family].form
         assert float(form().seconds(form.Shape(*map(float, numbers)), hardware(form))) == 0
 
 
 def test_what_a_kernel_takes_in_all_has_the_derivatives_of_the_sum():
-    form = form_of("gemm", "fp8")
+    form = FAMILIES["gemm"].form_in("fp8")
     executions = [(2.0, shape) for shape in shapes("gemm", form)]
     machine = hardware(form)
 
@@ -170,13 +169,13 @@ def test_what_a_kernel_takes_in_all_has_the_derivatives_of_the_sum():
 
 
 def test_a_format_without_kernels_is_timed_by_its_nearest_relative():
-    gemm = {name: form_of("gemm", name)() for name in ("bf16", "fp8_block", "int4/bf16")}
+    gemm = {name: FAMILIES["gemm"].form_in(name)() for name in ("bf16", "fp8_block", "int4/bf16")}
     library = Library(
         {
             "gemm": gemm,
             "latent_decode": {
-                "bf16": FAMILIES["latent_decode"](),
-                "fp8": FAMILIES["latent_decode"](),
+                "bf16": FAMILIES["latent_decode"].form(),
+                "fp8": FAMILIES["latent_decode"].form(),
             },
         }
     )

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from diffgenz.calibrating.hardware import hardware_of, wire_of
 from diffgenz.calibrating.readers.aiconfigurator.comm import custom_allreduce, nccl
 from diffgenz.calibrating.readers.aiconfigurator.deepep import low_latency, normal
 from diffgenz.calibrating.samples import Samples
-from diffgenz.calibrating.wires import wire_of, wires_of
 from diffgenz.core.errors import InputError
 from diffgenz.hardware.specs import read_spec
 from diffgenz.kernels.forms.collective import AllGather, AllReduce, AllToAll
@@ -271,7 +271,7 @@ def test_normal_kernels_send_a_token_once_for_each_rank_and_node(tmp_path):
 def test_wires_come_from_the_accelerators_file():
     spec = read_spec("h100_sxm")
     near, far = (level.figures for level in spec.network)
-    wires = wires_of(spec)
+    wires = hardware_of(spec, Dispatch, "fp8")
     assert (wires.bandwidth, wires.latency, wires.far_bandwidth) == (
         near["bandwidth"],
         near["latency"],

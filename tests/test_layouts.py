@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from diffgenz.calibrating.calibrate import hardware_of
+from diffgenz.calibrating.hardware import hardware_of
 from diffgenz.calibrating.readers.registry import samples_of
 from diffgenz.core.errors import InputError
 from diffgenz.hardware.specs import read_spec
@@ -560,7 +560,7 @@ def test_a_plain_file(tmp_path):
         pytest.approx([5e-4]),
     )
     header = (
-        f"family,format,source,{','.join(FAMILIES['mamba2_decode'].Shape._fields[:-1])},latency_s"
+        f"family,format,source,{','.join(FAMILIES['mamba2_decode'].form.Shape._fields[:-1])},latency_s"
     )
     (scan,) = read(
         write(tmp_path, "c.csv", header, "mamba2_decode,bf16,mine,8,1,32,64,128,1,256,1e-5")
@@ -716,7 +716,9 @@ def test_a_real_file_is_read_and_possible(name, system, rows):
     found = read(SHARED / name)
     assert rows <= sum(len(samples) for samples in found) <= 1.1 * rows + 1000 * (rows > 5000)
     for samples in found:
-        hardware = hardware_of(read_spec(system), samples) if system else RTX4090
+        hardware = (
+            hardware_of(read_spec(system), samples.form, samples.format) if system else RTX4090
+        )
         share = np.asarray(samples.form.work(samples.shape).bound(hardware)) / samples.seconds
         assert (share > 1).mean() < 0.02
         assert share.max() > 1e-4  # no unit is off by a thousand

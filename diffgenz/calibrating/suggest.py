@@ -1,8 +1,9 @@
 """Which kernel to measure next: the one that would narrow a metric most.
 
-To first order a metric's variance is g' C g, with C the covariance of what is uncertain and g its gradient. A measurement of a kernel whose
-logarithm has the gradient j there, and repeats within `REPEAT`, takes away (g' C j)**2 / (j' C j + REPEAT**2): Fisher information added to C's
-inverse. Points are chosen one after the other, each with those before it as if they had been measured.
+To first order a metric's variance is g' C g, with C the covariance of what is uncertain and g its
+gradient. A measurement of a kernel whose logarithm has the gradient j there, and repeats within
+`REPEAT`, takes away (g' C j)**2 / (j' C j + REPEAT**2): Fisher information added to C's inverse.
+Points are chosen one after the other, each as if those before it had been measured.
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from diffgenz.inference.elasticities import metric_named
 from diffgenz.inference.estimate import Phases, estimate
 from diffgenz.inference.timing.roofline import Rates, kernel_format, kernel_key
 from diffgenz.inference.uncertainty import covariance_of, gradients
+from diffgenz.kernels.families import known_by_linear_format
 from diffgenz.kernels.fits import KernelFit, fits_behind
 from diffgenz.kernels.library import Bound, Library
 from diffgenz.models.model import Model
@@ -25,14 +27,23 @@ from diffgenz.operators.precision import Precision
 from diffgenz.scenario.parallelism import Parallelism, Workload
 
 REPEAT = 0.04
-"""Relative standard deviation of one kernel's repeated measurements, and between software on one GPU: 3.5 to 5 % in public tables."""
+"""Relative standard deviation of one kernel's repeated measurements.
+
+In public tables it is 3.5 to 5 %, also between software on one GPU.
+"""
 
 SCALES = (1 / 16, 1 / 4, 1.0, 4.0)
-"""Of the batch: where candidates are taken from."""
+"""Multiples of the batch from which candidates are taken."""
 
 
 class Candidate(NamedTuple):
-    """A kernel that could be measured."""
+    """A kernel that could be measured.
+
+    Arguments:
+        family: name of its family.
+        format: what it multiplies.
+        shape: of the family's form, single numbers.
+    """
 
     family: str
     format: str
@@ -40,7 +51,16 @@ class Candidate(NamedTuple):
 
 
 class Suggestion(NamedTuple):
-    """A kernel to measure: how long it will take, and the metric's relative standard deviation before and after all up to this one."""
+    """A kernel to measure.
+
+    Arguments:
+        family: name of its family.
+        format: of the fit that times it.
+        shape: its dimensions, by name.
+        seconds: how long it will take.
+        before: relative standard deviation of the metric before the measurement.
+        after: the same after it, and after all suggestions before this one.
+    """
 
     family: str
     format: str
@@ -61,21 +81,27 @@ def suggest(
     count: int = 5,
     candidates: Sequence[Candidate] | None = None,
 ) -> list[Suggestion]:
-    """The `count` measurements that would narrow `metric` most, best first; fewer where the rest would not.
+    """The measurements that would narrow a metric most, best first.
 
     Arguments:
-        platform: with fitted kernels. metric: as in `elasticities`. Others as of `estimate`.
-        candidates: what could be measured; default: the kernels that the model runs at `SCALES` of the batch.
+        model, workload, plan, precision: as in `estimate`.
+        platform: what the model runs on, with fitted kernels.
+        metric: as in `elasticities`.
+        count: how many measurements at most; fewer are suggested where the rest would not narrow
+            the metric.
+        candidates: what could be measured. Default: the kernels that the model runs at `SCALES` of
+            the batch.
 
     Raises:
-        InputError: no fitted kernels, or whatever `estimate` refuses.
+        InputError: there are no fitted kernels, or `estimate` refuses the question.
     """
     plan, precision = plan or Parallelism(), precision or Precision()
     library = platform.accelerator.kernels
     fits = [] if library is None else fits_behind(library)
     if library is None or not fits:
         raise InputError(
-            f"suggest: the kernels of {platform.accelerator.name} are not fitted; load the platform with a fit"
+            f"suggest: the kernels of {platform.accelerator.name} are not fitted; "
+            "load the platform with a fit"
         )
 
     given = (metric, model, platform, workload, plan, precision)
@@ -152,23 +178,24 @@ def _key(fit: KernelFit) -> tuple[str, str]:
 def _points(
     candidates: Sequence[Candidate], library: Library, rates: Rates, precision: Precision
 ) -> list[tuple[tuple[str, str], np.ndarray, Candidate, float]]:
-    """Of each candidate that a fit times: the fit, the gradient of its ln seconds there (that of its level is 1), and its seconds."""
+    """The candidates that some fit times.
+
+    Returns:
+        of each, the key of the fit, the gradient of its ln seconds (that of the level is 1), the
+        candidate, and its seconds.
+    """
     found = []
     for candidate in candidates:
         name = library.format_of(candidate.family, candidate.format)
-        is_linear = candidate.family == "experts" or candidate.format == precision.linear_format
-        bound = rates.kernels.get((candidate.family, is_linear))
+        is_linear = candidate.format == precision.linear_format
+        key = candidate.family, known_by_linear_format(candidate.family, is_linear)
+        bound = rates.kernels.get(key)
         if name is None or bound is None:
             continue
         gradient = jax.grad(_log_seconds, argnums=0)(bound.form.free, bound, candidate.shape)
-        found.append(
-            (
-                (candidate.family, name),
-                np.append(np.asarray(gradient, float), 1.0),
-                candidate,
-                float(bound.seconds(candidate.shape)),
-            )
-        )
+        slopes = np.append(np.asarray(gradient, float), 1.0)
+        seconds = float(bound.seconds(candidate.shape))
+        found.append(((candidate.family, name), slopes, candidate, seconds))
     return found
 
 

@@ -1,7 +1,7 @@
 """Kernel models: how long a kernel takes, as a smooth function of its shape.
 
-    form = Gemm()                                            parameters at their priors, or as fitted
-    form.seconds(GemmShape(m, n, k, moved), chip)            seconds of one execution
+    form = Gemm()                                    parameters at their priors, or as fitted
+    form.seconds(GemmShape(m, n, k, moved), chip)    seconds of one execution
 
 A form has a few parameters, which measurements set. Every parameter is a pure number: an
 efficiency, a size in elements, or a latency in units of the hardware's own. A form is therefore

@@ -10,7 +10,7 @@ As in `gemm`, with the units of work of all groups, and no split along k, which 
 
 Only the second operands must come from memory. The first operands and the outputs, of 2 B an
 element, pass through the last-level cache between kernels when they fit, so that less than their
-bytes may be paid (`passed` below 1). Narrow formats quantise their activations (per element of m k).
+bytes may be paid (`passed` below 1). Narrow formats quantise their activations, per element of m k.
 """
 
 from typing import ClassVar

@@ -8,9 +8,9 @@ seconds a split:
     a = 2 tile share units k / (FLOP/s efficiency)      one tile, through all of k; and a prologue
     b = merge + reduction 8 m n / bandwidth             one more split
     r = s + (1 - s) b / sqrt(a**2 + b**2)               1 / the best number of splits
-    u = sqrt(x**2 + r**2)                               bound by throughput, or by one tile's latency
+    u = sqrt(x**2 + r**2)                               bound by throughput or one tile's latency
     u += queue (x + r - u)                              tiles that wait for those before them
-    w = 2 m n k / FLOP/s                                power limits lower the clocks of long products
+    w = 2 m n k / FLOP/s                                power limits slow down long products
     c = a u (1 + throttle w / (w + 500 launches))
     t = sqrt(c**2 + (bytes / (bandwidth efficiency) (1 + stall r / x))**2) + launch
 

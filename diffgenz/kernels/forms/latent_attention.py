@@ -8,8 +8,8 @@ the longest row bounds what imbalance leaves:
     keys = context + (queries + 1) / 2                                  seen by a query on average
     x = sequences heads sqrt((queries / 128)**2 + ragged**2) / units    blocks of queries per unit
     a = block keys / 128 + prologue                                     one of them
-    l = longest block (context + queries) / 128 + latency               the one with most keys, alone
-    m = bytes / (bandwidth efficiency)                                  queries, keys, values, outputs
+    l = longest block (context + queries) / 128 + latency               the one with most keys
+    m = bytes / (bandwidth efficiency)                                  what is read and written
     t = sqrt((a x)**2 + l**2 + m**2) + exposed m + sequences sequence + launch
 
 Decode. All heads share one key of latent + rope dimensions and one value of latent dimensions: a

@@ -8,10 +8,12 @@ what kernels write to memory for each other, do not wait; tokens inside one chun
 
     chunks = ceil(queries / chunk)
     x = sequences heads / (units slots)                    chains per compute unit
-    c = (start + chunks step) (x**4 + 1)**(1/4)            whole chains do not split: sharper than p = 2
+    c = (start + chunks step) (x**4 + 1)**(1/4)
     bytes = read and written once + again (2 elements of each value, and the state after each chunk)
     t = c + min(queries, chunk) token
         + sqrt((FLOP / (FLOP/s efficiency))**2 + (bytes / (bandwidth efficiency))**2) + launch
+
+The exponent of c is 4, sharper than the 2 of other forms, because whole chains do not split.
 
 Decode reads and writes every state once, and takes a few tokens one after the other:
 
