@@ -1,4 +1,4 @@
-"""Laws of kernel forms: a new one is covered by a line in `SHAPES`."""
+"""Laws of kernel forms; a line in `SHAPES` covers a new one."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,6 @@ from diffgenz.kernels.forms.collective import Collective
 from diffgenz.kernels.forms.custom_allreduce import CustomAllReduce
 from diffgenz.kernels.forms.deepep import Exchange
 from diffgenz.kernels.hardware import Chip, Wire, Wires
-from diffgenz.kernels.library import Bound, Library, executed
 
 SHAPES = {
     "gemm": [(4096, 4096, 4096, 1e8), (1, 128, 4096, 1.1e6), (1, 1, 1, 6)],
@@ -50,12 +49,17 @@ SHAPES = {
 }
 """Two executions or more of each family, a degenerate one among them."""
 
+
 CHIP = (989e12, 3.35e12, 2.4e-6, 132.0)
+
+
 WIRES = {
     Collective: (450e9, 0.8e-6, 2.4e-6),
     CustomAllReduce: (450e9, 0.8e-6, 2.4e-6),
     Exchange: (450e9, 0.8e-6, 50e9, 5e-6, 2.4e-6),
 }
+
+
 KINDS = sorted(
     {(family.name, form) for family in FAMILIES.values() for form in family.forms},
     key=lambda kind: (kind[0], kind[1].__name__),
@@ -140,58 +144,3 @@ def test_one_rank_takes_no_time():
     ):
         form = FAMILIES[family].form
         assert float(form().seconds(form.Shape(*map(float, numbers)), hardware(form))) == 0
-
-
-def test_what_a_kernel_takes_in_all_has_the_derivatives_of_the_sum():
-    form = FAMILIES["gemm"].form_in("fp8")
-    executions = [(2.0, shape) for shape in shapes("gemm", form)]
-    machine = hardware(form)
-
-    def plain(machine, kernel, executions):
-        return kernel.level * sum(
-            repeats * kernel.seconds(shape, machine) for repeats, shape in executions
-        )
-
-    def ours(machine, kernel, executions):
-        return executed(Bound(kernel, machine), executions)
-
-    where = (machine, form(), executions)
-    assert float(ours(*where)) == pytest.approx(float(plain(*where)), rel=1e-6)
-    for argnums in (0, 1, 2):
-        wanted, found = (
-            jax.tree.leaves(jax.grad(function, argnums=argnums)(*where))
-            for function in (plain, ours)
-        )
-        for one, other in zip(wanted, found, strict=True):
-            assert float(other) == pytest.approx(float(one), rel=2e-4, abs=1e-30)
-    twice = executed(Bound(form(level=2.0), machine), executions)
-    assert float(twice) == pytest.approx(2 * float(ours(*where)), rel=1e-6)
-
-
-def test_a_format_without_kernels_is_timed_by_its_nearest_relative():
-    gemm = {name: FAMILIES["gemm"].form_in(name)() for name in ("bf16", "fp8_block", "int4/bf16")}
-    library = Library(
-        {
-            "gemm": gemm,
-            "latent_decode": {
-                "bf16": FAMILIES["latent_decode"].form(),
-                "fp8": FAMILIES["latent_decode"].form(),
-            },
-        }
-    )
-    found = {
-        name: library.format_of("gemm", name)
-        for name in ("bf16", "fp16", "fp8", "mxfp8", "int4/bf16", "mxfp4/bf16", "int8/fp16")
-    }
-    assert found == {
-        "bf16": "bf16",
-        "fp16": "bf16",
-        "fp8": "fp8_block",
-        "mxfp8": "fp8_block",
-        "int4/bf16": "int4/bf16",
-        "mxfp4/bf16": "int4/bf16",
-        "int8/fp16": "bf16",
-    }
-    assert library.format_of("latent_decode", "fp8/bf16") == "fp8"
-    assert library.format_of("latent_decode", "int4/bf16") == "bf16"
-    assert library.form("decode", "bf16") is None

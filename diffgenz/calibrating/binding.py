@@ -1,4 +1,4 @@
-"""The numbers of the accelerator that was measured, as forms are evaluated on them: in float64."""
+"""What measured kernels ran on: the accelerator's numbers in float64, as forms take them."""
 
 from typing import Any
 
