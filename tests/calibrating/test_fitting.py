@@ -35,7 +35,7 @@ def test_what_the_data_do_not_say_stays_at_the_prior_and_is_named():
 
 
 def test_finalists_are_of_several_minima():
-    """A dozen points near one minimum, one near another, one nowhere: the best of each, then the rest by their losses."""
+    """The best of a dozen points near one minimum and of one near another; then the others."""
     points = (
         np.concatenate([np.full((12, 3), 0.1), np.full((1, 3), 4.0), np.full((1, 3), -4.0)])
         + 0.01 * np.arange(14)[:, None]

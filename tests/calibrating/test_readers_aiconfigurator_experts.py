@@ -68,7 +68,7 @@ def test_nemotron_is_not_gated_where_collectors_know_it(tmp_path, kernel, number
 
 
 def test_a_few_balanced_tokens_leave_the_first_group_more_than_its_share(tmp_path):
-    """One token goes to experts 0 and 4 of 8: the first of 8 groups has one of its two rows, four times the mean."""
+    """One token goes to experts 0 and 4 of 8: the first of 8 groups has four times the mean."""
     (samples,) = experts(table(tmp_path, num_tokens=1, moe_ep_size=8))
     assert samples.shape.excess.tolist() == [4]
     assert active(ExpertsShape(*(column[0] for column in samples.shape))) == pytest.approx(
@@ -77,7 +77,7 @@ def test_a_few_balanced_tokens_leave_the_first_group_more_than_its_share(tmp_pat
 
 
 def test_old_sglang_multiplies_all_rows_of_the_tokens_that_touch_the_group(tmp_path):
-    """Four tokens, each to expert t and t + 4: the first of two groups has 4 rows, of 4 tokens with 8 rows."""
+    """Four tokens go to experts t and t + 4: the first of two groups has 4 of the 8 rows."""
     found = {
         version: experts(table(tmp_path, framework="SGLang", version=version, moe_ep_size=2))[
             0

@@ -1,11 +1,9 @@
 """The reader of APEX's measurements."""
 
 import pytest
-from reader_cases import columns, read, said, write
+from reader_cases import APEX, columns, read, said, write
 
 from diffgenz.core.errors import InputError
-
-APEX = "gpu,num_nodes,num_gpus_per_node,dtype,size(kb),time(us)"
 
 
 def test_apex(tmp_path):

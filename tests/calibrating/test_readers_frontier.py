@@ -7,7 +7,6 @@ from diffgenz.core.errors import InputError
 
 VIDUR = ["attn_pre_proj", "attn_post_proj", "mlp_up_proj", "mlp_down_proj"]
 
-
 FRONTIER = "profiling_precision,quant_signature,model_arch,measurement_type"
 
 

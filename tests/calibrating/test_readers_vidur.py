@@ -1,19 +1,9 @@
 """The reader of vidur's profiles."""
 
 import pytest
-from reader_cases import columns, read, said, write
+from reader_cases import VIDUR_HEADER, columns, read, said, write
 
 from diffgenz.core.errors import InputError
-
-VIDUR = ["attn_pre_proj", "attn_post_proj", "mlp_up_proj", "mlp_down_proj"]
-
-
-VIDUR_HEADER = ",".join(
-    [
-        *(f"time_stats.{name}.median" for name in [*VIDUR, "mlp_act", "add"]),
-        "n_head,n_kv_head,n_embd,n_expanded_embd,vocab_size,use_gated_mlp,num_tokens,num_tensor_parallel_workers",
-    ]
-)
 
 
 def test_vidur(tmp_path):

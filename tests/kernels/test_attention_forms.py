@@ -12,12 +12,9 @@ from diffgenz.kernels.shapes import DecodeShape, PrefillShape
 
 CHIP = Chip(flops=1e15, bandwidth=4e12, launch=2e-6, units=100.0)
 
-
 PROMPT = PrefillShape(2.0, 256.0, 0.0, 8.0, 2.0, 128.0, 256.0, 2.0)
 
-
 STEP = DecodeShape(4.0, 1.0, 1024.0, 8.0, 2.0, 128.0, 1024.0, 2.0)
-
 
 FORMS = [(Prefill, PROMPT), (Decode, STEP)]
 

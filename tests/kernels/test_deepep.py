@@ -13,7 +13,6 @@ from diffgenz.kernels.shapes import ExchangeShape
 
 WIRES = Wires(4e9, 1e-6, 1e9, 5e-6, 2e-6)
 
-
 EXCHANGE = ExchangeShape(16.0, 2.0, 64.0, 1e6, 4e6, 2e6, 20.0)
 
 

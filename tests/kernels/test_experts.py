@@ -13,7 +13,6 @@ from diffgenz.kernels.shapes import ExpertsShape
 
 CHIP = Chip(1e15, 3e12, 2e-6, 100.0)
 
-
 SHAPE = ExpertsShape(1024.0, 8.0, 128.0, 4.0, 4096.0, 1536.0, 3072.0, 1.0, 0.5, 1.0, 1.0)
 
 
@@ -27,7 +26,7 @@ def active(shape):
 
 
 def test_experts_worked_by_hand():
-    """512 rows on each of 4 groups of 8 experts, 64 of each: a wave of 1.125 * 4 tiles for the first product, as many for the second."""
+    """512 rows on each of 4 groups of 8 experts: a wave of 1.125 * 4 tiles for each product."""
     shape = ExpertsShape(256.0, 8.0, 32.0, 4.0, 1000.0, 1000.0, 1000.0, 1.0, 0.0, 2.0, 2.0)
     form = Experts(
         compute=0.5, memory=0.75, launch=3.0, prologue=0.5, tile=1024.0, full=64.0, padding=8.0, edge=24.0, stall=0.25,

@@ -14,9 +14,7 @@ from diffgenz.kernels.shapes import ElementwiseShape, GemmShape
 
 CHIP = Chip(1e15, 3e12, 2e-6, 100.0)
 
-
 NO = 1e-9
-
 
 PLAIN = {
     "padding": NO,
@@ -90,7 +88,7 @@ def test_rows_pad_to_a_step():
 
 
 def test_rows_of_narrow_formats_pad_to_larger_tiles_too():
-    """With every padding at 1: 65 rows are 128, 129 are 256, 257 are 512; 193 to 256 are what they were."""
+    """With paddings of 1, 65 rows are 128, 129 are 256 and 257 are 512; 193 to 256 stay."""
     alike = {name: value for name, value in PLAIN.items() if name != "padding"} | {
         "quantise": NO,
         "scale": NO,

@@ -47,7 +47,7 @@ def test_what_a_cache_holds_is_faster_and_the_rest_is_as_without():
 
 
 def test_inputs_and_outputs_of_a_product_take_their_share_of_a_cache():
-    """By hand: (100, 300) x (300, 200) in 2 B, 120 kB of weights, 60 kB of inputs, 40 kB of outputs."""
+    """(100, 300) x (300, 200) in 2 B: 120 kB of weights, 60 of inputs, 40 of outputs."""
     shape = GemmShape(100.0, 200.0, 300.0, 220e3)
     assert float(cached(Gemm)(inputs=1.0, outputs=1.0).footprint(shape)) == pytest.approx(220e3)
     assert float(cached(Gemm)(inputs=0.5, outputs=0.25).footprint(shape)) == pytest.approx(160e3)

@@ -23,7 +23,6 @@ from diffgenz.kernels.shapes import (
 
 CHIP = Chip(1e15, 3e12, 2e-6, 100.0)
 
-
 SMALLEST = {
     LatentPrefill: LatentPrefillShape(1.0, 1.0, 0.0, 1.0, 192.0, 128.0),
     LatentDecode: LatentDecodeShape(1.0, 1.0, 1.0, 1.0, 512.0, 64.0, 2.0),
@@ -86,7 +85,7 @@ def test_decode_of_many_long_sequences_is_bound_by_the_cache():
 
 
 def test_decode_by_hand():
-    """One tile of one block, which cannot split: a = 2e-6 s, x = 0.01, b = 0: the tile, one launch, and nothing else that counts."""
+    """One tile of one block, which cannot split: a = 2e-6 s, x = 0.01, b = 0."""
     tile = 2 * 64 * 64 * 1088 * CHIP.units / CHIP.flops
     tiny = dict.fromkeys(("fixed", "merge", "merging", "rows", "sequence", "convert"), 1e-12)
     form = LatentDecode(
