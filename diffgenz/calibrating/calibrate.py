@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from diffgenz.calibrating.binding import hardware_of, lacks
 from diffgenz.calibrating.cleaning import cleaned
 from diffgenz.calibrating.fitting import STARTS, fit
-from diffgenz.calibrating.binding import hardware_of, lacks
 from diffgenz.calibrating.posterior import with_posterior
 from diffgenz.calibrating.readers.registry import samples_of
 from diffgenz.calibrating.samples import Samples

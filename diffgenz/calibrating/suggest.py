@@ -9,22 +9,23 @@ Points are chosen one after the other, each as if those before it had been measu
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from diffgenz.core.errors import InputError
-from diffgenz.hardware.platform import Platform
-from diffgenz.inference.elasticities import metric_named
-from diffgenz.inference.estimate import Phases, estimate
+from diffgenz.inference.essential import essential
+from diffgenz.inference.estimate import compiled_estimate
+from diffgenz.inference.jobs import jobs_of
+from diffgenz.inference.metrics import metric_named
 from diffgenz.inference.timing.roofline import Rates, kernel_format, kernel_key
 from diffgenz.inference.uncertainty import covariance_of, gradients
 from diffgenz.kernels.families import known_by_linear_format
 from diffgenz.kernels.fits import KernelFit, fits_behind
 from diffgenz.kernels.library import Bound, Library
-from diffgenz.models.model import Model
 from diffgenz.operators.precision import Precision
-from diffgenz.scenario.parallelism import Parallelism, Workload
+from diffgenz.scenario.scenario import Scenario
 
 REPEAT = 0.04
 """Relative standard deviation of one kernel's repeated measurements.
@@ -71,12 +72,7 @@ class Suggestion(NamedTuple):
 
 
 def suggest(
-    model: Model,
-    platform: Platform,
-    workload: Workload,
-    plan: Parallelism | None = None,
-    precision: Precision | None = None,
-    *,
+    case: Scenario,
     metric: str = "tpot",
     count: int = 5,
     candidates: Sequence[Candidate] | None = None,
@@ -84,42 +80,33 @@ def suggest(
     """The measurements that would narrow a metric most, best first.
 
     Arguments:
-        model, workload, plan, precision: as in `estimate`.
-        platform: what the model runs on, with fitted kernels.
-        metric: as in `elasticities`.
+        case: one concrete scenario, its platform loaded with fitted kernels.
+        metric: name of a metric of `estimate`.
         count: how many measurements at most; fewer are suggested where the rest would not narrow
             the metric.
         candidates: what could be measured. Default: the kernels that the model runs at `SCALES` of
             the batch.
 
     Raises:
-        InputError: there are no fitted kernels, or `estimate` refuses the question.
+        InputError: there are no fitted kernels, or there is no such metric.
     """
-    plan, precision = plan or Parallelism(), precision or Precision()
-    library = platform.accelerator.kernels
-    fits = [] if library is None else fits_behind(library)
+    accelerator, precision = case.platform.accelerator, case.precision
+    fits = [] if accelerator.kernels is None else fits_behind(accelerator.kernels)
+    if candidates is None and fits:
+        candidates = executed_kernels(case)
+    case = essential(case)
+    library = case.platform.accelerator.kernels
     if library is None or not fits:
         raise InputError(
-            f"suggest: the kernels of {platform.accelerator.name} are not fitted; "
+            f"suggest: the kernels of {accelerator.name} are not fitted; "
             "load the platform with a fit"
         )
-
-    given = (metric, model, platform, workload, plan, precision)
-    slopes = dict(
-        zip(
-            map(_key, fits),
-            (np.asarray(g, float) for g in gradients(_logarithm, library, fits, *given)),
-            strict=True,
-        )
-    )
+    fits = [each for each in fits if each.format in library.forms.get(each.family, {})]
+    gradient = gradients(_logarithm, library, fits, metric, case)
+    slopes = {_key(fit): np.asarray(g, float) for fit, g in zip(fits, gradient, strict=True)}
     known = {_key(fit): covariance_of(fit) for fit in fits}
-    rates = Rates.of(platform.accelerator, precision)
-    points = _points(
-        candidates or executed_kernels(model, platform, workload, plan, precision),
-        library,
-        rates,
-        precision,
-    )
+    rates = Rates.of(case.platform.accelerator, precision)
+    points = _points(candidates or (), library, rates, precision)
     variance = sum(float(slopes[key] @ known[key] @ slopes[key]) for key in slopes)
     found: list[Suggestion] = []
     while points and len(found) < count:
@@ -141,34 +128,28 @@ def suggest(
     return found
 
 
-def executed_kernels(
-    model: Model, platform: Platform, workload: Workload, plan: Parallelism, precision: Precision
-) -> list[Candidate]:
-    """The kernels that a deployment runs at `SCALES` of its batch, each shape once."""
+def executed_kernels(case: Scenario) -> list[Candidate]:
+    """The kernels that the model runs at `SCALES` of its batch, each shape once.
+
+    Those of a draft model are left out: it may run on accelerators of its own.
+    """
     found: dict[tuple[Any, ...], Candidate] = {}
     for scale in SCALES:
-        phases = Phases.of(
-            model,
-            platform,
-            workload.replace(batch=jnp.maximum(jnp.round(workload.batch * scale), 1.0)),
-            plan,
-            precision,
-        )
-        for op in (*phases.prefill.operators, *phases.decode.operators):
+        batch = jnp.maximum(jnp.round(case.workload.batch * scale), 1.0)
+        jobs = jobs_of(case.replace(workload=case.workload.replace(batch=batch)))
+        own = (job for job in (*jobs.until_first, *jobs.per_token) if not job.name)
+        for op in (op for job in own for op in job.iteration.operators):
             if op.shape is not None and op.kernel:
-                format = kernel_format(*kernel_key(op), precision)
+                format = kernel_format(*kernel_key(op), case.precision)
                 numbers = tuple(round(float(x), 3) for x in op.shape)
-                found.setdefault(
-                    (op.kernel, format, numbers), Candidate(op.kernel, format, op.shape)
-                )
+                candidate = Candidate(op.kernel, format, op.shape)
+                found.setdefault((op.kernel, format, numbers), candidate)
     return list(found.values())
 
 
-def _logarithm(library: Library, metric: str, model: Model, platform: Platform, *rest: Any) -> Any:
-    accelerator = platform.accelerator.replace(kernels=library)
-    return jnp.log(
-        metric_named(estimate(model, platform.replace(accelerator=accelerator), *rest), metric)
-    )
+def _logarithm(library: Library, metric: str, case: Scenario) -> Any:
+    there = eqx.tree_at(lambda c: c.platform.accelerator.kernels, case, library)
+    return jnp.log(metric_named(compiled_estimate(there), metric))
 
 
 def _key(fit: KernelFit) -> tuple[str, str]:

@@ -1,10 +1,10 @@
 """Names for the numbers of a record, such as "accelerator.memory_bandwidth" or "network[0].latency": finding, reading and replacing them."""
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -99,10 +99,10 @@ def leaf_at(record: Any, path: Path) -> Any:
 
 
 def with_leaves(record: Any, changes: Mapping[Path, Any]) -> Any:
-    """A copy of `record` with other numbers at some paths; records check themselves, with all their changes made.
+    """A copy of `record` with other numbers, or whole records, at some paths.
 
-    Raises:
-        InputError: a number that its record refuses.
+    Nothing is checked: whoever sweeps checks each value once (`number_at`), and how numbers go
+    together by the conditions of the whole (`core.record.conditions_within`).
     """
     if () in changes:
         return changes[()]
@@ -119,14 +119,11 @@ def with_leaves(record: Any, changes: Mapping[Path, Any]) -> Any:
     if isinstance(record, dict):
         return record | {key.key: part for key, part in parts.items()}
     named = {key.name: part for key, part in parts.items()}
-    if isinstance(record, Record):
-        return record.replace(**named)
-    return eqx.tree_at(
-        lambda r: [getattr(r, name) for name in named],
-        record,
-        list(named.values()),
-        is_leaf=lambda x: x is None,
-    )
+    copy = object.__new__(type(record))
+    for field in dataclasses.fields(record):
+        value = named[field.name] if field.name in named else getattr(record, field.name)
+        object.__setattr__(copy, field.name, value)
+    return copy
 
 
 def number_at(record: Any, path: Path) -> Number | None:

@@ -51,6 +51,9 @@ class Number:
         if isinstance(value, Mapping):
             for key, each in value.items():
                 self.check(f"{field}[{key}]", each)
+        elif isinstance(value, tuple):
+            for each in value:
+                self.check(field, each)
         elif value is not None:
             check(
                 field,
@@ -82,10 +85,11 @@ def number(
     whole: str = "",
     structure: bool = False,
     optional: bool = False,
+    off: float | None = None,
     remedy: str = "",
     default: Any = dataclasses.MISSING,
 ) -> Any:
-    """A field for a number, or for a dict of them.
+    """A field for a number, or for a dict or tuple of them.
 
     Arguments:
         unit: SI; "1" for counts and shares.
@@ -95,6 +99,8 @@ def number(
         whole: what is counted, where only whole numbers make sense.
         structure: whether estimates have no derivative with respect to it.
         optional: whether it may be None, which is then the default.
+        off: of an optional number, the plain Python number that means the same as None: nothing of
+            the option is compiled. (An array of that value is an option in use.)
         remedy: what an error proposes.
         default: where it is left out.
     """
@@ -105,15 +111,16 @@ def number(
     if optional and default is dataclasses.MISSING:
         default = None
     rest = {} if default is dataclasses.MISSING else {"default": default}
-    return eqx.field(converter=_as_leaves, metadata={"number": about}, **rest)
+    converter = functools.partial(_as_leaves, off=off)
+    return eqx.field(converter=converter, metadata={"number": about}, **rest)
 
 
-def _as_leaves(x: Any) -> Any:
-    if x is None:
+def _as_leaves(x: Any, off: float | None = None) -> Any:
+    if x is None or (isinstance(x, int | float) and x == off):
         return None
     if isinstance(x, Mapping):
         return {key: as_leaf(value) for key, value in x.items()}
-    return as_leaf(x)
+    return tuple(as_leaf(each) for each in x) if isinstance(x, tuple) else as_leaf(x)
 
 
 def label(**given: Any) -> Any:

@@ -1,113 +1,52 @@
-"""What a metric depends on: elasticities with respect to every hardware number, in one call."""
-
-from operator import attrgetter
+"""`elasticities`: what a metric depends on, for every hardware number, in one call."""
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from diffgenz.core.errors import InputError, unknown
-from diffgenz.core.smooth import SHARPNESS, Scalar, check_sharpness
+from diffgenz.core.leaves import leaf_at, leaf_names, number_at
+from diffgenz.core.smooth import Scalar
 from diffgenz.hardware.platform import Platform
-from diffgenz.inference.encoding import check_images
-from diffgenz.inference.estimate import Estimate, check_layout, estimate
-from diffgenz.models.model import Model
-from diffgenz.operators.precision import Precision
-from diffgenz.scenario.parallelism import Parallelism, Workload
-from diffgenz.scenario.serving_options import Serving, check_serving
-
-METRICS = (
-    *(name for name in Estimate.__dataclass_fields__ if name not in ("memory", "deviation")),
-    *(f"memory.{name}" for name in ("weights", "kv_cache", "activations", "total")),
-)
-"""Names of the numbers of an `Estimate`."""
-
-STRUCTURE = (".accelerators", ".size")
-"""Hardware numbers that are structure: estimates' derivatives with respect to them are zero by definition."""
+from diffgenz.inference.essential import essential
+from diffgenz.inference.estimate import compiled_estimate
+from diffgenz.inference.metrics import metric_named
+from diffgenz.scenario.scenario import Scenario
 
 
-def metric_named(result: Estimate, metric: str) -> Scalar:
-    """The number called `metric` ("tpot", "memory.total", ...) of an estimate.
+def elasticities(case: Scenario, metric: str = "tpot") -> dict[str, Scalar]:
+    """d ln metric / d ln x for every hardware number x.
 
-    Raises:
-        InputError: there is none, the accelerator has no price to make a cost of, or prompts are not chunked.
-    """
-    if metric not in METRICS:
-        raise unknown("metric", metric, METRICS)
-    value = attrgetter(metric)(result)
-    if value is None and metric == "mixed_tpot":
-        raise InputError(
-            "metric: mixed_tpot needs chunked prefill; set Serving.chunk (--chunk), or ask for tpot"
-        )
-    if value is None:
-        raise InputError(
-            f"metric: {metric} needs a price, which the accelerator does not state; add [price] to its file, or set Accelerator.price"
-        )
-    return value
-
-
-def elasticities(
-    model: Model,
-    platform: Platform,
-    workload: Workload,
-    plan: Parallelism | None = None,
-    metric: str = "tpot",
-    precision: Precision | None = None,
-    *,
-    serving: Serving | None = None,
-    sharpness: float = SHARPNESS,
-) -> dict[str, Scalar]:
-    """d ln metric / d ln x for every hardware number x: by how many percent the metric moves when x grows by one.
+    By how many percent the metric moves when x grows by one percent. For a time, elasticities to
+    latencies minus those to peaks and bandwidths sum to 1: twice as fast in all of them is twice
+    as fast. A number that is zero has elasticity 0.
 
     Arguments:
-        metric: one of `METRICS`. The others are those of `estimate`.
+        case: the question.
+        metric: one of `METRICS`.
 
     Returns:
-        elasticity by name of the number, such as "accelerator.memory_bandwidth" or "network[0].latency".
-
-    For a time, elasticities to latencies minus those to peaks and bandwidths sum to 1: twice as fast in all of them is twice as fast.
-    A number that is zero has elasticity 0.
+        The elasticity by name of the number, such as "accelerator.memory_bandwidth" or
+        "network[0].latency".
 
     Raises:
-        InputError: an unknown metric, and whatever `estimate` refuses.
+        InputError: an unknown metric, or one that the scenario does not have.
     """
-    plan, precision = plan or Parallelism(), precision or Precision()
-    check_layout(model, platform, plan)
-    check_images(model, workload)
-    check_serving(serving, model, platform.accelerator, plan)
-    check_sharpness(sharpness)
-    named, _ = jax.tree_util.tree_flatten_with_path(
-        _scaled(model, platform, workload, plan, metric, precision, serving, sharpness)
-    )
-    values = {
-        jax.tree_util.keystr(path).replace("['", "[").replace("']", "]").lstrip("."): value
-        for path, value in named
-    }
-    return {
-        name: jnp.asarray(value)
-        for name, value in values.items()
-        if not name.endswith(STRUCTURE) and name != "accelerators"
-    }
+    scaled = _scaled(essential(case), metric)
+    known = leaf_names(scaled)  # the others are not in use, such as peaks of other formats
+    found = {}
+    for name, path in leaf_names(case.platform).items():
+        about = number_at(case.platform, path)
+        if about is None or not about.structure:
+            slope = leaf_at(scaled, path) if name in known else 0.0
+            found[name] = jnp.asarray(slope, float)
+    return found
 
 
 @eqx.filter_jit
-def _scaled(
-    model: Model,
-    platform: Platform,
-    workload: Workload,
-    plan: Parallelism,
-    metric: str,
-    precision: Precision,
-    serving: Serving | None,
-    sharpness: float,
-) -> Platform:
+def _scaled(case: Scenario, metric: str) -> Platform:
     def of(hardware: Platform) -> Scalar:
-        return metric_named(
-            estimate(
-                model, hardware, workload, plan, precision, serving=serving, sharpness=sharpness
-            ),
-            metric,
-        )
+        there = eqx.tree_at(lambda c: c.platform, case, hardware)
+        return metric_named(compiled_estimate(there), metric)
 
-    value, gradient = jax.value_and_grad(of)(platform)
-    return jax.tree.map(lambda slope, x: slope * x / value, gradient, platform)
+    value, gradient = jax.value_and_grad(of)(case.platform)
+    return jax.tree.map(lambda slope, x: slope * x / value, gradient, case.platform)

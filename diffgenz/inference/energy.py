@@ -1,77 +1,51 @@
-"""Energy of an iteration: joules per FLOP and per byte, over the same operators that times come from. Idle power is added outside."""
+"""Energy of an iteration: power x time at full use, over the operators and messages it consists of.
+
+Arithmetic at its peak draws `compute_power`, memory at its bandwidth `memory_power`, a network
+level at its bandwidth its `power`; idle power is added outside, for as long as everything takes.
+"""
 
 from collections.abc import Sequence
 
 import jax.numpy as jnp
 
 from diffgenz.core.smooth import Scalar
-from diffgenz.hardware.platform import Accelerator, Platform
-from diffgenz.inference.encoding import Encoding
-from diffgenz.inference.iteration import Iteration
-from diffgenz.models.model import Model
+from diffgenz.hardware.platform import Platform
+from diffgenz.inference.timing.machine import Machine
 from diffgenz.operators.operator import Kind, Operator
-from diffgenz.operators.precision import Precision
-from diffgenz.scenario.parallelism import Parallelism
 
 
-def iteration_energy(
-    iteration: Iteration, model: Model, platform: Platform, plan: Parallelism, precision: Precision
-) -> Scalar:
-    """J that one tensor-parallel rank spends on one micro-batch over all stages, idle power apart.
+def dynamic_energy(operators: Sequence[Operator], machine: Machine, platform: Platform) -> Scalar:
+    """J that one rank spends on `operators` and their messages, idle power not counted.
 
-    Messages cost the innermost level's energy per byte: an all-reduce sends 2 (n - 1) / n of its volume from each rank, an all-gather half of
-    that, a token on its way to experts and back one copy for each that another rank holds (as all-to-all sends it).
+    Arguments:
+        operators: of an iteration, of all stages.
+        machine: where they run.
+        platform: what the machine is made of.
     """
-    computing = _operators_energy(iteration.operators, platform.accelerator, precision)
-    if not platform.network:
-        return computing
-    sent = (
-        2 * (1 - 1 / plan.tensor) * (model.reductions + 1) * iteration.hidden_volume
-        + (plan.pipeline - 1) * iteration.hidden_volume
-    )
-    for exchange in iteration.exchanges:
-        away = jnp.where(exchange.groups > 1, exchange.picks * (1 - 1 / plan.expert), 0.0)
-        sent = sent + exchange.repeats * away * exchange.busiest * (
-            exchange.dispatch + exchange.combine
-        )
-    if plan.context is not None:
-        gathered = sum(
-            (op.repeats * op.gathered for op in iteration.layers if op.gathered is not None),
-            start=jnp.zeros(()),
-        )
-        merged = sum(
-            (op.repeats * op.merged for op in iteration.layers if op.merged is not None),
-            start=jnp.zeros(()),
-        )
-        sent = sent + (1 - 1 / plan.context) * (gathered + 2 * merged)
-    return computing + sent * platform.network[0].energy_per_byte
-
-
-def encoding_energy(
-    encoding: Encoding, platform: Platform, plan: Parallelism, precision: Precision
-) -> Scalar:
-    """J that one tensor-parallel rank spends on the images of one replica, idle power apart."""
-    computing = _operators_energy(encoding.operators, platform.accelerator, precision)
-    if platform.network:
-        volume = sum((count * volume for count, volume in encoding.reductions), start=jnp.zeros(()))
-        computing = (
-            computing + 2 * (1 - 1 / plan.tensor) * volume * platform.network[0].energy_per_byte
-        )
-    return encoding.passes * computing
-
-
-def _operators_energy(
-    operators: Sequence[Operator], accelerator: Accelerator, precision: Precision
-) -> Scalar:
-    linear = sum(
-        (op.repeats * op.flops for op in operators if op.kind is Kind.LINEAR), start=jnp.zeros(())
-    )
+    accelerator, rates = platform.accelerator, machine.rates
+    zero = jnp.zeros(())
+    linear = sum((op.repeats * op.flops for op in operators if op.kind is Kind.LINEAR), start=zero)
     wide = sum(
         (op.repeats * op.flops for op in operators if op.kind in (Kind.ATTENTION, Kind.WIDE)),
-        start=jnp.zeros(()),
+        start=zero,
     )
-    traffic = sum((op.repeats * op.traffic for op in operators), start=jnp.zeros(()))
-    computing = linear * accelerator.flop_energy(
-        precision.linear_peak
-    ) + wide * accelerator.flop_energy(precision.attention_peak)
-    return computing + traffic * accelerator.energy_per_byte
+    traffic = sum((op.repeats * op.traffic for op in operators), start=zero)
+    computing = linear * rates.linear + wide * rates.wide  # seconds at what kernels reach
+    total = accelerator.compute_power * accelerator.compute_efficiency * computing
+    total = total + accelerator.memory_power * accelerator.memory_efficiency * (
+        traffic * rates.memory
+    )
+    for level, sent in enumerate(_sent(operators, machine)):
+        power = platform.network[level].power * platform.network[level].efficiency
+        total = total + power * (sent * machine.links[level].per_byte)
+    return total
+
+
+def _sent(operators: Sequence[Operator], machine: Machine) -> list[Scalar]:
+    """B that one rank sends on each network level."""
+    totals = [jnp.zeros(()) for _ in machine.links]
+    for op in operators:
+        for message in op.messages:
+            for level, sent in enumerate(machine.sent(message)):
+                totals[level] = totals[level] + op.repeats * sent
+    return totals

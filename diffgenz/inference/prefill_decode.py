@@ -1,11 +1,13 @@
-"""Serving options -> iterations: chunks of prompts, verifications, beams, and both phases in one iteration.
+"""Serving options -> iterations: chunks of prompts, verifications, beams, and mixes of both phases.
 
 | option | prefill | decode |
 |---|---|---|
 | prefix hit h | max((1 - h) input, 1) new tokens over a context of the rest | |
 | chunk c | max(T / c, 1) iterations for the T new tokens of a micro-batch | |
 | speculation, d drafts | | d + 1 new tokens per sequence, logits for all of them |
-| b beams | | b sequences per request; the prompt's keys and values are stored and read once per request |
+| b beams | | b sequences per request; the prompt's KV is stored and read once |
+
+All functions take a scenario whose images are part of the prompt (`scenario.prompted`).
 """
 
 import dataclasses
@@ -13,161 +15,250 @@ import dataclasses
 import equinox as eqx
 import jax.numpy as jnp
 
-from diffgenz.core.smooth import Scalar
-from diffgenz.inference.iteration import QUADRATURE, Iteration, prefill_step
+from diffgenz.core.smooth import Scalar, ceil_share
+from diffgenz.inference.iteration import Iteration
 from diffgenz.models.model import Model
 from diffgenz.operators.operator import Kind, Operator
-from diffgenz.operators.precision import Precision
-from diffgenz.operators.step import Step
-from diffgenz.scenario.parallelism import Parallelism, Workload
-from diffgenz.scenario.serving_options import Serving
+from diffgenz.operators.step import ContextShare, Step
+from diffgenz.scenario.parallelism import Parallelism
+from diffgenz.scenario.scenario import Scenario
+
+QUADRATURE = (
+    (0.11270166537925831, 5 / 18),
+    (0.5, 8 / 18),
+    (0.8872983346207417, 5 / 18),
+)
+"""Gauss-Legendre nodes on [0, 1] and their weights: exact for polynomials up to degree 5."""
 
 
-def prompt_step(
-    workload: Workload,
-    plan: Parallelism,
-    precision: Precision,
-    sequences: Scalar,
-    serving: Serving | None,
-) -> Step:
-    """The prompts of `sequences` requests at once, but for what is in the KV cache already."""
-    whole = prefill_step(workload, plan, precision, sequences)
-    if serving is None:
-        return whole
-    new = jnp.maximum((1 - serving.prefix_hit) * workload.input_tokens, 1.0)
-    return whole.replace(queries=plan.share(new), context=workload.input_tokens - new)
+def prompt_step(case: Scenario, sequences: Scalar) -> Step:
+    """The prompts of some requests at once, without what is in the KV cache already.
+
+    Arguments:
+        case: the scenario.
+        sequences: requests, over the attention groups that share them.
+    """
+    workload, plan, hit = case.workload, case.plan, case.serving.prefix_hit
+    mine = ceil_share(sequences, 1 / plan.attention_data)
+    if hit is None:
+        return _step(case, mine, plan.share(workload.input_tokens), jnp.zeros(()))
+    new = jnp.maximum((1 - hit) * workload.input_tokens, 1.0)
+    return _step(case, mine, plan.share(new), workload.input_tokens - new)
 
 
-def chunk_count(prompt: Step, serving: Serving | None) -> Scalar | None:
-    """Iterations that `prompt` takes: its tokens / chunk, at least 1, not rounded; None where prompts are not chunked."""
-    return (
-        None
-        if serving is None or serving.chunk is None
-        else jnp.maximum(prompt.sequences * prompt.all_queries / serving.chunk, 1.0)
+def _step(case: Scenario, sequences: Scalar, queries: Scalar, context: Scalar) -> Step:
+    plan: Parallelism = case.plan
+    return Step(
+        sequences=sequences,
+        queries=queries,
+        context=context,
+        shard=1 / plan.tensor,
+        precision=case.precision,
+        expert_shard=1 / plan.expert,
+        attention_data=plan.attention_data,
+        shared=None if plan.context is None else ContextShare(plan.context),
+        sequence=plan.sequence,
     )
 
 
-def prefill_iteration(model: Model, prompt: Step, chunks: Scalar | None) -> Iteration:
+def chunk_count(case: Scenario, prompt: Step) -> Scalar | None:
+    """Iterations that `prompt` takes: its tokens / chunk, at least 1, not rounded.
+
+    None where prompts are not chunked.
+    """
+    chunk = case.serving.chunk
+    if chunk is None:
+        return None
+    return jnp.maximum(prompt.sequences * prompt.all_queries / chunk, 1.0)
+
+
+def prefill(case: Scenario, prompt: Step) -> Iteration:
     """The mean of the iterations that prefill `prompt`.
 
-    Prompts are taken one after the other: a chunk is several whole prompts, or a piece of one. The pieces of a prompt, s of them, each read the
-    keys and values before them: the mean context is that of the prompt, plus (1 - 1 / s) / 2 of its new tokens. FLOP of attention are exactly
-    those of the whole prompt, also under a window. Each chunk reads all weights, and samples a token for each of its prompts (as vLLM does).
+    Prompts are taken one after the other: a chunk is several whole prompts, or a piece of one. The
+    pieces of a prompt, s of them, each read the keys and values before them: the mean context is
+    that of the prompt, plus (1 - 1 / s) / 2 of its new tokens. FLOP of attention are exactly those
+    of the whole prompt, also under a window. Each chunk reads all weights, and samples a token for
+    each of its prompts (as vLLM does).
     """
-    whole = Iteration.of(model, prompt)
+    chunks = chunk_count(case, prompt)
     if chunks is None:
-        return whole
+        return Iteration.of(case.model, prompt)
     queries = prompt.queries / jnp.maximum(chunks / prompt.sequences, 1.0)
     piece = prompt.replace(sequences=jnp.maximum(prompt.sequences / chunks, 1.0), queries=queries)
     context = prompt.context + 0.5 * (prompt.all_queries - piece.all_queries)
-    chunk = Iteration.of(model, piece.replace(context=context))
-    return chunk._replace(
-        layers=tuple(
-            _with_keys_of(full, op) for full, op in zip(whole.layers, chunk.layers, strict=True)
-        )
+    chunk = Iteration.of(case.model, piece.replace(context=context))
+    whole = iter(case.model.cores(prompt))
+    layers = tuple(
+        dataclasses.replace(op, n=next(whole).n) if op.kind is Kind.ATTENTION else op
+        for op in chunk.layers
     )
+    return dataclasses.replace(chunk, layers=layers)
 
 
-def _with_keys_of(whole: Operator, op: Operator) -> Operator:
-    return eqx.tree_at(lambda o: o.n, op, whole.n) if op.kind is Kind.ATTENTION else op
+def decode_step(case: Scenario, prompt: Step, context: Scalar) -> Step:
+    """The new tokens of one decode iteration: one of each request, or all beams and drafts.
 
-
-def decode_step(prompt: Step, context: Scalar, serving: Serving | None) -> Step:
-    """The new tokens of the requests of `prompt` in one iteration, at `context` tokens each: one of each, or all beams and drafts."""
-    if prompt.shared is not None:
-        prompt = prompt.replace(shared=prompt.shared.replace(distinct=1.0))
-    if serving is None:
-        return prompt.replace(queries=1.0, context=context)
+    Arguments:
+        case: the scenario.
+        prompt: the requests' prompts.
+        context: tokens of each sequence before the new ones.
+    """
+    serving = case.serving
+    shared = prompt.shared
+    if shared is not None:
+        shared = shared.replace(distinct=1.0)
     sequences = prompt.sequences if serving.beams is None else prompt.sequences * serving.beams
     queries = 1.0 if serving.speculation is None else 1 + serving.speculation.drafts
-    return prompt.replace(sequences=sequences, queries=queries, context=context)
+    return prompt.replace(
+        sequences=sequences, queries=queries, context=context, decoding=True, shared=shared
+    )
 
 
-def decode_layers(
-    model: Model, step: Step, workload: Workload, serving: Serving | None
-) -> tuple[Operator, ...]:
-    """The kernels of all layers in decode. Of b beams, keys and values of the prompt are stored and read once, those generated b times:
+def decode_cores(case: Scenario, step: Step) -> tuple[Operator, ...]:
+    """The kernels of one decode step that depend on the context: attention of all layers.
 
-        all (one sequence) + (b - 1) generated (one sequence)
+    With b beams, attention keeps and reads the prompt's keys and values once per request, and
+    those generated since once per beam:
 
-    which also holds where a window has left the prompt behind.
+        bytes = cache(whole context) + (b - 1) cache(generated tokens)
+
+    Under a sliding window each term is what the window still holds.
     """
-    operators = model.layer_operators(step)
-    if serving is None or serving.beams is None:
+    operators, beams = case.model.cores(step), case.serving.beams
+    if beams is None:
         return operators
-    one = step.replace(sequences=step.sequences / serving.beams)
+    one = step.replace(sequences=step.sequences / beams)
     further = step.replace(
-        sequences=step.sequences - one.sequences, context=step.context - workload.input_tokens
+        sequences=step.sequences - one.sequences,
+        context=step.context - case.workload.input_tokens,
     )
-    parts = zip(operators, model.layer_operators(one), model.layer_operators(further), strict=True)
+    parts = zip(operators, case.model.cores(one), case.model.cores(further), strict=True)
     return tuple(
-        _with_cache_of(a, b, op) if op.kind is Kind.ATTENTION else op for op, a, b in parts
-    )
-
-
-def _with_cache_of(first: Operator, second: Operator, op: Operator) -> Operator:
-    shared = dataclasses.replace(
-        op, kernel="", shape=None
-    )  # measured kernels read every sequence apart
-    return eqx.tree_at(
-        lambda o: (o.kv_cache, o.cached),
-        shared,
-        (first.kv_cache + second.kv_cache, first.cached + second.cached),
-    )
-
-
-def decode_iteration(
-    model: Model, prompt: Step, workload: Workload, serving: Serving | None
-) -> Iteration:
-    """One decode iteration of the requests of `prompt`, averaged over the generation: attention at every node of the quadrature, with its weight."""
-    nodes = [
-        (
-            decode_step(
-                prompt.replace(decoding=True),
-                workload.input_tokens + workload.output_tokens * node,
-                serving,
-            ),
-            weight,
+        dataclasses.replace(
+            op,
+            kernel="",  # measured kernels read every sequence for itself
+            shape=None,
+            kv_cache=whole.kv_cache + generated.kv_cache,
+            cached=whole.cached + generated.cached,
         )
-        for node, weight in QUADRATURE
+        for op, whole, generated in parts
+    )
+
+
+def decode(case: Scenario, prompt: Step) -> Iteration:
+    """One decode iteration of the requests of `prompt`, averaged over the generation.
+
+    The mean is taken by Gauss-Legendre quadrature in the context length. Only attention depends on
+    it, so only attention is evaluated at every node, with the node's weight.
+    """
+    workload = case.workload
+    steps = [
+        decode_step(case, prompt, workload.input_tokens + workload.output_tokens * node)
+        for node, _ in QUADRATURE
     ]
-    first = verification(model, nodes[0][0], serving)
-    fixed = tuple(op for op in first.layers if op.kind is not Kind.ATTENTION)
+    first = verification(case, steps[0])
     varying = tuple(
         op.times(weight)
-        for step, weight in nodes
-        for op in decode_layers(model, step, workload, serving)
-        if op.kind is Kind.ATTENTION
+        for step, (_, weight) in zip(steps, QUADRATURE, strict=True)
+        for op in decode_cores(case, step)
     )
-    return first._replace(layers=fixed + varying)
+    return dataclasses.replace(first, layers=_without_cores(first.layers) + varying)
 
 
-def verification(model: Model, step: Step, serving: Serving | None) -> Iteration:
+def verification(case: Scenario, step: Step) -> Iteration:
     """The iteration of a decode step, with logits for all its new tokens where they are drafts."""
-    speculating = serving is not None and serving.speculation is not None
-    return Iteration.of(model, step, logits=step.tokens if speculating else None)
+    drafted = case.serving.speculation is not None
+    return Iteration.of(case.model, step, sampled=step.tokens if drafted else None)
 
 
-def mixed_iteration(model: Model, prompt: Step, prefill: Iteration, decode: Iteration) -> Iteration:
-    """A chunk of prompts and the running decodes in one iteration (continuous batching).
+def _without_cores(operators: tuple[Operator, ...]) -> tuple[Operator, ...]:
+    return tuple(op for op in operators if op.kind is not Kind.ATTENTION)
 
-    What both have in common runs once, over the tokens of both, and reads its weights once; attention, and what latent attention does in
-    one of them only, runs for each.
+
+def mixed(model: Model, prompt: Step, prefill: Iteration, decode: Iteration) -> Iteration:
+    """Prompt tokens and running decodes in one iteration (continuous batching).
+
+    What both have in common runs once, over the tokens of both, and reads its weights once;
+    attention, and what latent attention does in one of them only, runs for each.
+
+    Arguments:
+        model: what is computed.
+        prompt: a step of the same plan and formats.
+        prefill: the iteration of the prompt tokens alone.
+        decode: the iteration of the decodes alone.
     """
-    size = prompt.precision.dtype_size
-    volume = prefill.hidden_volume + decode.hidden_volume
-    tokens = volume / (model.hidden * prompt.precision.message_size)
-    logits = (prefill.logits_volume + decode.logits_volume) / (model.vocabulary * size)
-    if prompt.shared is not None:
-        distinct = (prefill.hidden_volume * prompt.shared.ranks + decode.hidden_volume) / volume
-        prompt = prompt.replace(shared=prompt.shared.replace(distinct=distinct))
-    both = Iteration.of(model, prompt.replace(sequences=tokens, queries=1.0), logits=logits)
-    shared = {op.name for op in prefill.layers} & {op.name for op in decode.layers}
+    tokens = prefill.tokens + decode.tokens
+    shared = prompt.shared
+    if shared is not None:
+        distinct = (prefill.tokens * shared.ranks + decode.tokens) / tokens
+        shared = shared.replace(distinct=distinct)
+    step = prompt.replace(sequences=tokens, queries=1.0, shared=shared)
+    both = Iteration.of(model, step, sampled=prefill.sampled + decode.sampled)
+    common = {op.name for op in prefill.layers} & {op.name for op in decode.layers}
 
     def own(op: Operator) -> bool:
-        return op.kind is Kind.ATTENTION or op.name not in shared
+        return op.kind is Kind.ATTENTION or op.name not in common
 
     once = tuple(op for op in both.layers if not own(op))
-    return both._replace(
-        layers=once + tuple(op for op in prefill.layers + decode.layers if own(op))
-    )
+    rest = tuple(op for op in prefill.layers + decode.layers if own(op))
+    return dataclasses.replace(both, layers=once + rest)
+
+
+class Prompts(eqx.Module):
+    """Prompt tokens that one iteration computes.
+
+    Arguments:
+        sequences: prompts, or pieces of prompts, over all attention groups of a replica.
+        tokens: new tokens of each.
+        context: tokens of each that are in the KV cache already.
+    """
+
+    sequences: Scalar | float
+    tokens: Scalar | float
+    context: Scalar | float = 0.0
+
+
+class Decodes(eqx.Module):
+    """Running requests of which one iteration computes the next token (or verifies the drafts).
+
+    Arguments:
+        sequences: requests, over all attention groups of a replica.
+        context: tokens of each in the KV cache, the mean.
+    """
+
+    sequences: Scalar | float
+    context: Scalar | float
+
+
+def any_mix(case: Scenario, prompts: Prompts | None, decodes: Decodes | None) -> Iteration:
+    """One iteration of any mix of prompt tokens and running decodes.
+
+    Requests need not be whole numbers: they are shared by the attention groups without rounding.
+
+    Arguments:
+        case: the scenario.
+        prompts: prompt tokens; None: there are none.
+        decodes: running requests; None: there are none.
+    """
+    plan = case.plan
+
+    def step(sequences: Scalar | float, queries: Scalar | float, context: Scalar | float) -> Step:
+        mine = jnp.asarray(sequences, float) / plan.attention_data
+        queries = plan.share(jnp.asarray(queries, float))
+        return _step(case, mine, queries, jnp.asarray(context, float))
+
+    iterations = []
+    if prompts is not None:
+        chunk = step(prompts.sequences, prompts.tokens, prompts.context)
+        iterations.append(Iteration.of(case.model, chunk))
+    if decodes is not None:
+        running = decode_step(
+            case, step(decodes.sequences, 1.0, 0.0), jnp.asarray(decodes.context, float)
+        )
+        alone = verification(case, running)
+        layers = _without_cores(alone.layers) + decode_cores(case, running)
+        iterations.append(dataclasses.replace(alone, layers=layers))
+    if len(iterations) == 1:
+        return iterations[0]
+    return mixed(case.model, step(1.0, 1.0, 0.0), *iterations)

@@ -12,15 +12,49 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffgenz.core.errors import InputError
 from diffgenz.core.smooth import Leaf
-from diffgenz.kernels.fits import KernelFit
+from diffgenz.inference.essential import essential
+from diffgenz.inference.estimate import Estimate, compiled_estimate
+from diffgenz.kernels.fits import KernelFit, fits_behind
 from diffgenz.kernels.form import Form
 from diffgenz.kernels.library import Library
+from diffgenz.scenario.scenario import Scenario
 
 Metrics = TypeVar("Metrics")
 
 SEED = 0
 """Of sampled deviations: the same call gives the same figures."""
+
+
+def deviations(case: Scenario, samples: int = 0) -> Estimate:
+    """The standard deviation of every metric of `estimate(case)`, from the fits of its kernels.
+
+    Arguments:
+        case: one concrete scenario, its platform loaded with fitted kernels.
+        samples: draws to take the deviations from; 0: to first order (the delta method).
+
+    Raises:
+        InputError: the platform's kernels are not fitted.
+    """
+    accelerator = case.platform.accelerator
+    fits = [] if accelerator.kernels is None else fits_behind(accelerator.kernels)
+    case = essential(case)
+    library = case.platform.accelerator.kernels
+    if library is None or not fits:
+        raise InputError(
+            f"deviations: the kernels of {accelerator.name} are not fitted; "
+            "load the platform with a fit"
+        )
+    fits = [each for each in fits if each.format in library.forms.get(each.family, {})]
+    if samples:
+        return by_samples(_with_kernels, library, fits, samples, case)
+    return by_delta(_with_kernels, library, fits, case)
+
+
+def _with_kernels(library: Library, case: Scenario) -> Estimate:
+    there = eqx.tree_at(lambda c: c.platform.accelerator.kernels, case, library)
+    return compiled_estimate(there)
 
 
 def by_delta(

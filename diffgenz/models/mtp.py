@@ -10,10 +10,10 @@ import equinox as eqx
 
 from diffgenz.core.smooth import Scalar
 from diffgenz.models.blocks.block import Block
-from diffgenz.models.blocks.norm import Norm, norm
 from diffgenz.models.config import Config
 from diffgenz.models.model import Model, Repeated
-from diffgenz.operators.operator import Operator, wide_linear
+from diffgenz.operators.linear import wide_linear
+from diffgenz.operators.operator import Operator
 from diffgenz.operators.step import Step
 
 
@@ -25,13 +25,11 @@ class Fusion(Block):
 
     mixes_tokens: ClassVar[bool] = False
 
-    reduces: bool = eqx.field(static=True, default=False)
-    norm: Norm = eqx.field(static=True, default=Norm.RMS)
+    norms: int = eqx.field(static=True, default=2, kw_only=True)
+    reduces: bool = eqx.field(static=True, default=False, kw_only=True)
 
-    def operators(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
-        return norm(self.norm, hidden, step, count=2), wide_linear(
-            "eh_proj", step.tokens, hidden, 2 * hidden, step.precision
-        )
+    def work(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
+        return (wide_linear("eh_proj", step.tokens, hidden, 2 * hidden, step.precision),)
 
 
 def mtp_module(model: Model) -> Model:

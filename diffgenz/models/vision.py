@@ -12,13 +12,17 @@ from typing import ClassVar
 import equinox as eqx
 import jax.numpy as jnp
 
-from diffgenz.core.checks import check, check_at_most
-from diffgenz.core.record import Record
-from diffgenz.core.smooth import Leaf, Scalar, as_leaf, ceil_share, straight_through_ceil
+from diffgenz.core.checks import Condition, at_most
+from diffgenz.core.record import Record, number
+from diffgenz.core.smooth import Leaf, Scalar, ceil_share, straight_through_ceil
 from diffgenz.models.blocks.block import Block
 from diffgenz.models.blocks.mlp import MLP
 from diffgenz.models.blocks.norm import Norm, norm
-from diffgenz.operators.operator import Kind, Operator, attention_over, elementwise, linear
+from diffgenz.operators.attention import attention_over
+from diffgenz.operators.elementwise import elementwise
+from diffgenz.operators.linear import linear
+from diffgenz.operators.message import AllReduce, Axis
+from diffgenz.operators.operator import Kind, Operator
 from diffgenz.operators.precision import Precision
 from diffgenz.operators.step import Step
 
@@ -33,34 +37,26 @@ class PatchAttention(Block):
 
     mixes_tokens: ClassVar[bool] = True
 
-    heads: Leaf = eqx.field(converter=as_leaf)
-    head_dim: Leaf = eqx.field(converter=as_leaf)
-    window: Leaf | None = eqx.field(
-        converter=lambda window: None if window is None else as_leaf(window), default=None
+    heads: Leaf = number(above=0)
+    head_dim: Leaf = number(above=0)
+    window: Leaf | None = number(
+        at_least=1, optional=True, remedy="leave it out for full attention"
     )
-    norm: Norm = eqx.field(static=True, default=Norm.LAYER)
     rotary: bool = eqx.field(static=True, default=False)
-    reduces: bool = eqx.field(static=True, default=True)
+    norm: Norm | None = eqx.field(static=True, default=Norm.LAYER, kw_only=True)
 
-    def __check_init__(self):
-        check("heads", self.heads, exclusive=True)
-        check("head_dim", self.head_dim, exclusive=True)
-        if self.window is not None:
-            check("window", self.window, minimum=1, remedy="leave it out for full attention")
-
-    def operators(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
+    def work(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
         heads = ceil_share(self.heads, step.shard)
         width, size = heads * self.head_dim, step.precision.dtype_size
         keys = step.queries if self.window is None else jnp.minimum(self.window, step.queries)
         read = 2 * step.tokens * width * size  # by each window, its own
         operators = [
-            norm(self.norm, hidden, step),
             linear("qkv", step.tokens, 3 * width, hidden, step.precision, bias=True),
             attention_over(step, keys, heads, self.head_dim, self.head_dim, read=read, held=0.0),
             linear("attention_out", step.tokens, hidden, width, step.precision, bias=True),
         ]
         if self.rotary:
-            operators.insert(2, elementwise("rotary", read, read))
+            operators.insert(1, elementwise("rotary", read, read))
         return tuple(operators)
 
 
@@ -76,17 +72,11 @@ class Projector(Record):
     Of every two linear layers the first is sharded by outputs, the second by inputs, with an all-reduce; a last odd one is whole on every rank.
     """
 
-    widths: tuple[Leaf, ...] = eqx.field(
-        converter=lambda widths: tuple(as_leaf(width) for width in widths)
-    )
+    widths: tuple[Leaf, ...] = number(above=0)
     bias: bool = eqx.field(static=True, default=True)
     norm: Norm | None = eqx.field(static=True, default=None)
-    norm_width: Leaf = eqx.field(converter=as_leaf, default=0.0)
-    count: Leaf = eqx.field(converter=as_leaf, default=1.0)
-
-    def __check_init__(self):
-        for width in self.widths:
-            check("widths", width, exclusive=True)
+    norm_width: Leaf = number(default=0.0)
+    count: Leaf = number(default=1.0)
 
     @property
     def pairs(self) -> int:
@@ -108,9 +98,11 @@ class Projector(Record):
             if index:
                 moved = step.tokens * seen * precision.dtype_size
                 yield elementwise("projector_activation", moved, moved).times(self.count)
-            yield linear("projector", step.tokens, here, seen, precision, bias=self.bias).times(
-                self.count
-            )
+            layer = linear("projector", step.tokens, here, seen, precision, bias=self.bias)
+            if paired and index % 2 == 1:
+                volume = step.tokens * outputs * precision.message_size
+                layer = layer.sending(AllReduce("all_reduce", Axis.TENSOR, volume))
+            yield layer.times(self.count)
 
 
 class Tower(Record):
@@ -128,36 +120,26 @@ class Tower(Record):
         patch_bias: whether the patch embedding has a bias. norms: layer norms around the layers. window: patches of a window, or None.
     """
 
-    hidden: Leaf = eqx.field(converter=as_leaf)
-    layers: Leaf = eqx.field(converter=as_leaf)
+    hidden: Leaf = number(above=0)
+    layers: Leaf = number()
     attention: PatchAttention
     mlp: MLP
     projectors: tuple[Projector, ...]
-    image_size: Leaf = eqx.field(converter=as_leaf)
-    patch: Leaf = eqx.field(converter=as_leaf)
-    merge: Leaf = eqx.field(converter=as_leaf, default=1.0)
-    inputs: Leaf = eqx.field(converter=as_leaf, default=3.0)
+    image_size: Leaf = number(above=0)
+    patch: Leaf = number(above=0)
+    merge: Leaf = number(above=0, default=1.0)
+    inputs: Leaf = number(above=0, default=3.0)
     positions: int = eqx.field(static=True, default=0)
     class_token: bool = eqx.field(static=True, default=False)
     patch_bias: bool = eqx.field(static=True, default=False)
     norms: int = eqx.field(static=True, default=0)
-    windowed: Leaf = eqx.field(converter=as_leaf, default=0.0)
-    window: Leaf | None = eqx.field(
-        converter=lambda window: None if window is None else as_leaf(window), default=None
-    )
+    windowed: Leaf = number(default=0.0)
+    window: Leaf | None = number(at_least=1, optional=True)
 
-    def __check_init__(self):
-        for field in ("hidden", "image_size", "patch", "merge", "inputs"):
-            check(field, getattr(self, field), exclusive=True)
-        check("layers", self.layers)
-        check("windowed", self.windowed)
-        check_at_most("windowed", self.windowed, self.layers, "the layers of the tower")
-        check_at_most(
-            "patch x merge",
-            self.patch * self.merge,
-            self.image_size,
-            "image_size; use larger images",
-        )
+    def conditions(self) -> Iterator[Condition]:
+        yield at_most("windowed", self.windowed, self.layers, "the layers of the tower")
+        side = self.patch * self.merge
+        yield at_most("patch x merge", side, self.image_size, "image_size; use larger images")
 
     @property
     def tokens(self) -> Scalar:
@@ -174,7 +156,8 @@ class Tower(Record):
         self, images: Scalar | float, precision: Precision, shard: Scalar | float
     ) -> tuple[Operator, ...]:
         """The kernels of one pass over `images` on a device that holds `shard` of every layer's heads and features."""
-        plain = Precision(precision.dtype).with_sizes(*[precision.dtype_size] * 4)
+        plain = Precision(precision.dtype, messages=precision.messages)
+        plain = plain.with_sizes(*[precision.dtype_size] * 4, precision.message_size)
         step = Step(images, self.patches + self.class_token, 0.0, shard, plain)
         handed_on = step.replace(queries=self.tokens)
         operators = [*self._embedding(step), *self._layers(step)]
@@ -184,7 +167,13 @@ class Tower(Record):
             operators += projector.operators(handed_on)
         return tuple(
             dataclasses.replace(
-                op, name=f"vision_{op.name}", kind=Kind.WIDE if op.kind is Kind.LINEAR else op.kind
+                op,
+                name=f"vision_{op.name}",
+                kind=Kind.WIDE if op.kind is Kind.LINEAR else op.kind,
+                messages=tuple(
+                    dataclasses.replace(message, name=f"vision_{message.name}")
+                    for message in op.messages
+                ),
             )
             for op in operators
         )
@@ -219,16 +208,3 @@ class Tower(Record):
             ]
         for block, count in (*mixers, (self.mlp, self.layers)):
             yield from (op.times(count) for op in block.operators(self.hidden, step))
-
-    def reductions(
-        self, images: Scalar | float, precision: Precision
-    ) -> tuple[tuple[Scalar, Scalar], ...]:
-        """All-reduces over the tensor-parallel ranks: how many of how many B, in the layers and in the projectors."""
-        size = precision.message_size
-        layers = (2 * self.layers, images * (self.patches + self.class_token) * self.hidden * size)
-        projectors = (
-            (p.pairs * p.count, images * self.tokens * p.widths[2] * size)
-            for p in self.projectors
-            if p.pairs
-        )
-        return (layers, *projectors)

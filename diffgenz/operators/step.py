@@ -1,10 +1,16 @@
-"""One iteration of a batch, as one device sees it: what operators are made from."""
+"""One iteration of a batch, as one device sees it: what operators are made from.
+
+decode of 64 requests at 2048 tokens, tensor-parallel over 8 ranks:
+    Step(sequences=64, queries=1, context=2048, shard=1 / 8, decoding=True)
+a prefill of two prompts of 2048 tokens, shared by 4 context-parallel ranks:
+    Step(sequences=2, queries=512, context=0, shard=1, shared=ContextShare(4))
+"""
 
 import equinox as eqx
 import jax.numpy as jnp
 
-from diffgenz.core.record import Record
-from diffgenz.core.smooth import Leaf, Scalar, as_leaf, ceil_share
+from diffgenz.core.record import Record, number
+from diffgenz.core.smooth import Leaf, Scalar, ceil_share
 from diffgenz.operators.precision import Precision
 
 
@@ -12,28 +18,29 @@ class ContextShare(Record):
     """How the context-parallel ranks of an attention group share the sequences of an iteration.
 
     Arguments:
-        ranks: in the group.
-        distinct: new tokens of all ranks over those of one: 1 in decode, where each computes all of them; None: `ranks`, as in prefill.
+        ranks: ranks in the group.
+        distinct: new tokens of all ranks together over those of one: 1 in decode, where each
+            computes all of them; None: `ranks`, as in prefill.
     """
 
-    ranks: Leaf = eqx.field(converter=as_leaf)
-    distinct: Leaf | None = eqx.field(
-        converter=lambda distinct: None if distinct is None else as_leaf(distinct), default=None
-    )
+    ranks: Leaf = number(at_least=1)
+    distinct: Leaf | None = number(optional=True)
 
     @property
     def parts(self) -> Scalar:
-        """`distinct`, whatever the phase."""
+        """`distinct`, also where it is None."""
         return self.ranks if self.distinct is None else self.distinct
 
     @property
     def repeated(self) -> Scalar | None:
-        """The share of a rank's tokens that the others compute too, None where there is none: d / (p + d) of p own and d common ones."""
-        return (
-            None
-            if self.distinct is None
-            else (self.ranks - self.distinct) / jnp.maximum(self.ranks - 1, 1.0)
-        )
+        """Share of this rank's tokens that every context rank computes as well.
+
+        Decode: 1 (all ranks compute all tokens). Prefill: 0, returned as None so that nothing is
+        compiled. Mixed: d / (p + d), for p prompt tokens of its own and d decoded ones in common.
+        """
+        if self.distinct is None:
+            return None
+        return (self.ranks - self.distinct) / jnp.maximum(self.ranks - 1, 1.0)
 
 
 class Step(Record):
@@ -41,31 +48,35 @@ class Step(Record):
 
     Arguments:
         sequences: requests in the (micro-)batch.
-        queries: new tokens per request: the prompt in prefill (this rank's part of it), 1 in decode.
-        context: tokens per request already in the KV cache.
+        queries: new tokens per request: the prompt in prefill (this rank's part of it), 1 in
+            decode.
+        context: tokens per request that are in the KV cache already.
         shard: the device's share of every layer's heads and features, 1 / tensor-parallel ranks.
         precision: the formats.
         expert_shard: the device's share of the routed experts, 1 / expert-parallel groups.
-        attention_data: groups of ranks with requests of their own, such as these, whose tokens meet at the experts.
-        decoding: whether this is decode, for blocks that compute it in another form (latent attention).
+        attention_data: groups of ranks with requests of their own, whose tokens meet at the
+            experts.
+        decoding: whether this is decode, for blocks that compute it in another form (latent
+            attention).
         shared: how context-parallel ranks share the sequences; None: they do not.
-        sequence: 1 where tensor-parallel ranks share what is done to each token alone between their blocks, else 0; None: 0.
+        sequence: 1 where tensor-parallel ranks share what is done to each token alone between
+            their blocks, 0 where each does all of it; None: 0, and nothing of it is compiled.
     """
 
-    sequences: Leaf = eqx.field(converter=as_leaf)
-    queries: Leaf = eqx.field(converter=as_leaf)
-    context: Leaf = eqx.field(converter=as_leaf)
-    shard: Leaf = eqx.field(converter=as_leaf)
+    sequences: Leaf = number()
+    queries: Leaf = number()
+    context: Leaf = number()
+    shard: Leaf = number()
     precision: Precision
-    expert_shard: Leaf = eqx.field(converter=as_leaf, default=1.0)
-    attention_data: Leaf = eqx.field(converter=as_leaf, default=1.0)
+    expert_shard: Leaf = number(default=1.0)
+    attention_data: Leaf = number(default=1.0)
     decoding: bool = eqx.field(static=True, default=False)
     shared: ContextShare | None = None
-    sequence: Leaf | None = None
+    sequence: Leaf | None = number(optional=True)
 
     @property
     def tokens(self) -> Scalar:
-        """New tokens in the iteration."""
+        """New tokens in the iteration, on this rank."""
         return self.sequences * self.queries
 
     @property
@@ -75,22 +86,39 @@ class Step(Record):
 
     @property
     def residual_tokens(self) -> Scalar:
-        """New tokens that this rank normalises and keeps the residual stream of: all, or its share, rounded up."""
-        return (
-            self.tokens
-            if self.sequence is None
-            else self.tokens - self.sequence * (self.tokens - ceil_share(self.tokens, self.shard))
-        )
+        """New tokens of which this rank keeps and normalises the residual stream.
+
+        All of them, or its share, rounded up, in sequence parallelism.
+        """
+        if self.sequence is None:
+            return self.tokens
+        return self.tokens - self.sequence * (self.tokens - ceil_share(self.tokens, self.shard))
+
+    @property
+    def reduction_launches(self) -> Scalar | float:
+        """Collectives of an all-reduce: 2 (reduce-scatter, all-gather) in sequence parallelism."""
+        return 1.0 if self.sequence is None else 1 + self.sequence
 
     @property
     def groups(self) -> Scalar:
-        """New tokens that meet at the experts over those of this rank: the groups of ranks with tokens of their own."""
-        return (
-            self.attention_data if self.shared is None else self.attention_data * self.shared.parts
-        )
+        """Groups of ranks with new tokens of their own, all of which meet at the experts."""
+        if self.shared is None:
+            return self.attention_data
+        return self.attention_data * self.shared.parts
+
+    @property
+    def rank_groups(self) -> Scalar:
+        """Groups of tensor-parallel ranks in a stage: attention_data x context."""
+        if self.shared is None:
+            return self.attention_data
+        return self.attention_data * self.shared.ranks
 
     @property
     def own_tokens(self) -> Scalar:
-        """New tokens over all ranks that see them too: what this one sends to experts."""
+        """Tokens that this rank dispatches to experts, so that each token is sent once.
+
+        Its tokens divided by the number of ranks that hold the same ones: the tensor ranks, and in
+        decode the context ranks.
+        """
         own = self.tokens * self.shard
         return own if self.shared is None else own * (self.shared.parts / self.shared.ranks)

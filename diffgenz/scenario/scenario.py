@@ -1,167 +1,137 @@
-"""What a sweep varies: a platform and what is served on it, with the metrics of both together."""
+"""The question: one record that says what is served, on what, how, and for whom.
 
-from operator import attrgetter
-from typing import Any
+    case = Scenario(model, platform, Workload(batch=64), Parallelism(tensor=8))
+    estimate(case), breakdown(case), elasticities(case, "tpot"), search(case, tpot=0.02), ...
+
+Its parts check themselves; `conditions` says what must hold between them. A sweep reads the same
+conditions as masks.
+"""
+
+from collections.abc import Iterable, Iterator
 
 import equinox as eqx
-import jax.numpy as jnp
-from jaxtyping import Array, Bool
 
-from diffgenz.core.checks import check, noting
+from diffgenz.core.checks import Condition, at_most, divides
+from diffgenz.core.errors import InputError
 from diffgenz.core.record import Record
-from diffgenz.core.smooth import SHARPNESS, Leaf, Scalar, as_leaf
+from diffgenz.core.smooth import SHARPNESS, check_sharpness
+from diffgenz.hardware.accelerator import Accelerator
 from diffgenz.hardware.platform import Platform
-from diffgenz.inference.elasticities import METRICS
-from diffgenz.inference.encoding import check_images
-from diffgenz.inference.estimate import Estimate, check_layout, estimate
 from diffgenz.models.model import Model
 from diffgenz.operators.precision import Precision
-from diffgenz.scenario.parallelism import Parallelism, Workload
-from diffgenz.scenario.serving_options import Serving, check_serving
-
-WORST = (
-    "ttft",
-    "tpot",
-    "end_to_end",
-    "mixed_tpot",
-    "memory.weights",
-    "memory.kv_cache",
-    "memory.activations",
-    "memory.total",
-)
-"""Metrics of which a mix has the largest of its parts'; slowest: its `tokens_per_second_per_user`."""
-
-
-class Served(Record):
-    """A model and how it is served, `share` being its part of all output tokens in a mix."""
-
-    model: Model
-    workload: Workload = eqx.field(default_factory=Workload)
-    plan: Parallelism = eqx.field(default_factory=Parallelism)
-    precision: Precision = eqx.field(default_factory=Precision)
-    serving: Serving | None = None
-    share: Leaf = eqx.field(converter=as_leaf, default=1.0)
-
-    def __check_init__(self):
-        check("share", self.share, exclusive=True)
+from diffgenz.scenario.parallelism import Parallelism
+from diffgenz.scenario.serving_options import MTP, Draft, Serving
+from diffgenz.scenario.workload import Workload
 
 
 class Scenario(Record):
-    """A platform and what it serves: one model, or a mix of several that take turns on it.
+    """One question: a model, what it runs on, what it is asked, and how it is served.
 
     Arguments:
-        platform: where all are served. served: at least one.
+        model: from `load_model`, or built by hand.
+        platform: from `load_platform`, or built by hand.
+        workload: requests that arrive together. Default: `Workload()`.
+        plan: how the model is laid out. Default: tensor-parallel over all accelerators.
+        precision: number formats. Default: bf16 throughout.
+        serving: what the server does besides batching. Default: nothing.
+        sharpness: 1, 2, 4, 8 or `HARD`, see `core.smooth`.
+
+    Raises:
+        InputError: parts that do not go together: more ranks than accelerators, heads or layers, a
+            format that the accelerator does not multiply, images for a model without a tower,
+            drafts by a module that the model does not have, offloading to memory that the
+            accelerator does not have.
     """
 
+    model: Model
     platform: Platform
-    served: tuple[Served, ...]
+    workload: Workload
+    plan: Parallelism
+    precision: Precision
+    serving: Serving
+    sharpness: float = eqx.field(static=True)
 
-    def __check_init__(self):
-        check("models served", float(len(self.served)), minimum=1)
-
-    @classmethod
-    def of(
-        cls,
+    def __init__(
+        self,
         model: Model,
         platform: Platform,
         workload: Workload | None = None,
         plan: Parallelism | None = None,
         precision: Precision | None = None,
         serving: Serving | None = None,
-    ) -> "Scenario":
-        """The scenario of one model; arguments as of `estimate`."""
-        return cls(
-            platform,
-            (
-                Served(
-                    model,
-                    workload or Workload(),
-                    plan or Parallelism(),
-                    precision or Precision(),
-                    serving,
-                ),
-            ),
+        sharpness: float = SHARPNESS,
+    ):
+        self.model = model
+        self.platform = platform
+        self.workload = Workload() if workload is None else workload
+        self.plan = Parallelism(platform.accelerators) if plan is None else plan
+        self.precision = Precision() if precision is None else precision
+        self.serving = Serving() if serving is None else serving
+        self.sharpness = sharpness
+
+    def conditions(self) -> Iterator[Condition]:
+        check_sharpness(self.sharpness)
+        _check_formats(self.precision, self.platform.accelerator)
+        yield from self._layout_conditions()
+        if self.model.vision is None:
+            what = f"since {self.model.name} has no vision tower that is modelled; leave them out"
+            yield at_most("images", self.workload.images, 0.0, what)
+        yield from self._serving_conditions()
+
+    def _layout_conditions(self) -> Iterator[Condition]:
+        model, plan, name = self.model, self.plan, self.model.name
+        yield at_most(
+            "tensor x context x attention_data x pipeline x data",
+            plan.ranks,
+            self.platform.accelerators,
+            "the platform's accelerators; use fewer ranks or more accelerators",
         )
+        what = f"the heads of {name}; use fewer tensor-parallel ranks (Scenario.plan)"
+        yield at_most("tensor", plan.tensor, model.most_shards, what)
+        what = f"the layers of {name}; use fewer stages"
+        yield at_most("pipeline", plan.pipeline, model.layers, what)
+        if plan.context is not None and model.keeps_state:
+            what = f"since {name} keeps a state per sequence; use tensor, pipeline or data"
+            yield at_most("context", plan.context, 1.0, what)
+        if not model.experts:
+            what = f"since {name} has no experts; leave it out"
+            yield at_most("expert", plan.expert, 1.0, what)
+            what = f"since {name} has no experts; use data"
+            yield at_most("attention_data", plan.attention_data, 1.0, what)
+        for experts in model.experts:
+            yield divides("expert", plan.expert, experts, f"experts of {name}")
+
+    def _serving_conditions(self) -> Iterable[Condition]:
+        draft, accelerator, plan = self.serving.draft, self.platform.accelerator, self.plan
+        if isinstance(draft, MTP) and not self.model.mtp:
+            raise InputError(
+                f"draft: {self.model.name} has no multi-token-prediction module that is modelled; "
+                "name a draft model, or leave it out to draft by n-grams"
+            )
+        if isinstance(draft, Draft):
+            own = accelerator if draft.platform is None else draft.platform.accelerator
+            _check_formats(draft.precision, own)
+            if draft.platform is None:
+                what = "the ranks of a replica; use fewer for the draft model"
+                ranks = plan.replica_group * plan.pipeline
+                yield at_most("draft tensor", draft.tensor, ranks, what)
+        if self.serving.offload is not None and not accelerator.tiers:
+            raise InputError(
+                f"offload: {accelerator.name} has no slower memory to offload to; leave it out, or "
+                "add a [[memory_tier]] to its file (Accelerator.tiers)"
+            )
 
 
-def is_legal(scenario: Scenario) -> Bool[Array, ""]:
-    """Whether `estimate` would take what is served, its numbers being traced: plans have the accelerators, heads, layers and experts they need."""
-    with noting(alone=True) as conditions:
-        for part in scenario.served:
-            check_layout(part.model, scenario.platform, part.plan)
-            check_images(part.model, part.workload)
-            check_serving(part.serving, part.model, scenario.platform.accelerator, part.plan)
-    return all_of(conditions)
+def _check_formats(precision: Precision, accelerator: Accelerator) -> None:
+    """Raise `InputError` where the accelerator does not multiply one of the formats."""
+    accelerator.peak(precision.linear_peak)
+    accelerator.peak(precision.attention_peak)
 
 
-def all_of(conditions: list[Any]) -> Bool[Array, ""]:
-    """Whether all conditions hold."""
-    total = jnp.asarray(True)
-    for condition in conditions:
-        total = total & condition
-    return total
-
-
-def scenario_metrics(scenario: Scenario, sharpness: float = SHARPNESS) -> dict[str, Any]:
-    """Every metric by name (`METRICS`), and two booleans: whether it `fits` in memory, and whether it is `legal`.
-
-    A mix takes turns: of times and memory it has the worst; of throughputs the harmonic mean and of energy and cost the mean, weighted by the
-    shares of the output tokens. Those of part i are there too, as "tpot[i]".
-    """
-    estimates = [
-        estimate(
-            s.model,
-            scenario.platform,
-            s.workload,
-            s.plan,
-            s.precision,
-            serving=s.serving,
-            sharpness=sharpness,
-        )
-        for s in scenario.served
-    ]
-    each = [_named(result) for result in estimates]
-    fits = jnp.asarray(True)
-    for result in estimates:
-        fits = fits & result.memory.fits
-    flags = {"fits": fits, "legal": is_legal(scenario)}
-    if len(each) == 1:
-        return each[0] | flags
-    total = sum((part.share for part in scenario.served), start=jnp.zeros(()))
-    weights = [part.share / total for part in scenario.served]
-    mixed: dict[str, Any] = {}
-    for name in set.intersection(*(set(part) for part in each)):
-        mixed[name] = _combined(name, [part[name] for part in each], weights)
-    return (
-        mixed
-        | {
-            f"{name}[{index}]": value
-            for index, part in enumerate(each)
-            for name, value in part.items()
-        }
-        | flags
-    )
-
-
-def _combined(name: str, values: list[Scalar], weights: list[Scalar]) -> Scalar:
-    total = values[0] * 0
-    if name in WORST or name == "tokens_per_second_per_user":
-        pick = jnp.minimum if name == "tokens_per_second_per_user" else jnp.maximum
-        total = values[0]
-        for value in values[1:]:
-            total = pick(total, value)
-    elif name.startswith(("throughput", "tokens_per_second")):
-        total = 1 / sum(
-            (weight / value for weight, value in zip(weights, values, strict=True)), start=total
-        )
-    else:
-        total = sum(
-            (weight * value for weight, value in zip(weights, values, strict=True)), start=total
-        )
-    return total
-
-
-def _named(result: Estimate) -> dict[str, Scalar]:
-    return {
-        metric: value for metric in METRICS if (value := attrgetter(metric)(result)) is not None
-    }
+def prompted(case: Scenario) -> Scenario:
+    """The scenario as the language model sees it: image tokens are part of the prompt."""
+    tower, workload = case.model.vision, case.workload
+    if tower is None:
+        return case
+    tokens = workload.input_tokens + workload.images * tower.tokens
+    return case.replace(workload=workload.replace(input_tokens=tokens, images=0.0))

@@ -1,24 +1,24 @@
-"""Serving options: what a server does beside batching. They compose; `served` makes iterations of them."""
+"""Serving options: what a server does besides batching. They compose.
+
+`inference.prefill_decode` makes iterations of them, `inference.jobs` all that is served.
+"""
 
 import enum
+from collections.abc import Iterable
 
 import equinox as eqx
 import jax.numpy as jnp
 
-from diffgenz.core.checks import check, check_at_most
-from diffgenz.core.errors import InputError, unknown
-from diffgenz.core.record import Record
-from diffgenz.core.smooth import Leaf, Scalar, as_leaf
-from diffgenz.hardware.platform import Accelerator, Platform
+from diffgenz.core.checks import Condition, at_most
+from diffgenz.core.errors import unknown
+from diffgenz.core.record import Record, number
+from diffgenz.core.smooth import Leaf, Scalar
+from diffgenz.hardware.platform import Platform
 from diffgenz.models.model import Model
 from diffgenz.operators.precision import Precision
 from diffgenz.scenario.parallelism import Parallelism
 
 _TERMS = 8  # of the series near acceptance 1: below float32's rounding where it is used
-
-
-def _optional_leaf(x) -> Leaf | None:
-    return None if x is None else as_leaf(x)
 
 
 class Draft(Record):
@@ -36,25 +36,16 @@ class Draft(Record):
     """
 
     model: Model
-    tensor: Leaf = eqx.field(converter=as_leaf, default=1.0)
+    tensor: Leaf = number(at_least=1, whole="ranks", structure=True, default=1.0)
     precision: Precision = eqx.field(default_factory=Precision)
     platform: Platform | None = None
 
-    def __check_init__(self):
-        check("tensor", self.tensor, minimum=1)
+    def conditions(self) -> Iterable[Condition]:
         if self.platform is not None:
-            check_at_most(
-                "tensor",
-                self.tensor,
-                self.platform.accelerators,
-                "the accelerators of the draft model's platform; use more of them",
-            )
-        check_at_most(
-            "tensor",
-            self.tensor,
-            self.model.most_shards,
-            f"the heads of the draft model {self.model.name}; use fewer ranks for it",
-        )
+            what = "the accelerators of the draft model's platform; use more of them"
+            yield at_most("tensor", self.tensor, self.platform.accelerators, what)
+        what = f"the heads of the draft model {self.model.name}; use fewer ranks for it"
+        yield at_most("tensor", self.tensor, self.model.most_shards, what)
 
     @property
     def plan(self) -> Parallelism:
@@ -78,18 +69,9 @@ class Speculation(Record):
         InputError: fewer than one draft, or an acceptance outside [0, 1].
     """
 
-    drafts: Leaf = eqx.field(converter=as_leaf)
-    acceptance: Leaf = eqx.field(converter=as_leaf)
+    drafts: Leaf = number(at_least=1, remedy="leave speculation out to decode token by token")
+    acceptance: Leaf = number(at_most=1)
     draft: Draft | MTP | None = None
-
-    def __check_init__(self):
-        check(
-            "drafts",
-            self.drafts,
-            minimum=1,
-            remedy="leave speculation out to decode token by token",
-        )
-        check("acceptance", self.acceptance, maximum=1.0)
 
     @property
     def tokens(self) -> Scalar:
@@ -122,72 +104,46 @@ def _named_offload(what: Offload | str | None) -> Offload | None:
 
 
 class Serving(Record):
-    """What a server does beside batching. Each option alone, or any together.
+    """What a server does besides batching. Each option alone, or any together; none by default.
 
     Arguments:
-        chunk: prompt tokens of one iteration of a micro-batch (chunked prefill, Sarathi, arXiv 2308.16369); None: whole prompts at once.
-        prefix_hit: the share of each prompt that is in the KV cache already (prefix caching); at least one token is always computed.
+        chunk: prompt tokens of one iteration of a micro-batch (chunked prefill, Sarathi,
+            arXiv 2308.16369); None: whole prompts at once.
+        prefix_hit: the share of each prompt that is in the KV cache already (prefix caching), in
+            [0, 1]; at least one token is always computed. None or 0: nothing is.
         speculation: speculative decoding, or None.
-        beams: sequences that are decoded for each request (beam search), sharing the prompt's KV cache; None: one.
-        offload: what lives in the accelerator's slower memory tiers where its main memory is full, or its name; None: nothing may.
+        beams: sequences that are decoded for each request (beam search), sharing the prompt's KV
+            cache; None: one.
+        offload: what lives in the accelerator's slower memory tiers where its main memory is full,
+            or its name; None: nothing may.
 
     Raises:
-        InputError: a chunk or beams below 1, a prefix hit outside [0, 1], or something else to offload.
+        InputError: a chunk or beams below 1, a prefix hit outside [0, 1], or something else to
+            offload.
     """
 
-    chunk: Leaf | None = eqx.field(converter=_optional_leaf, default=None)
-    prefix_hit: Leaf = eqx.field(converter=as_leaf, default=0.0)
+    chunk: Leaf | None = number(
+        at_least=1, optional=True, remedy="leave it out to prefill whole prompts at once"
+    )
+    prefix_hit: Leaf | None = number(at_most=1, optional=True, off=0)
     speculation: Speculation | None = None
-    beams: Leaf | None = eqx.field(converter=_optional_leaf, default=None)
+    beams: Leaf | None = number(
+        at_least=1,
+        optional=True,
+        remedy="leave it out to decode one sequence for each request",
+    )
     offload: Offload | None = eqx.field(static=True, converter=_named_offload, default=None)
-
-    def __check_init__(self):
-        if self.chunk is not None:
-            check(
-                "chunk",
-                self.chunk,
-                minimum=1,
-                remedy="leave it out to prefill whole prompts at once",
-            )
-        check("prefix_hit", self.prefix_hit, maximum=1.0)
-        if self.beams is not None:
-            check(
-                "beams",
-                self.beams,
-                minimum=1,
-                remedy="leave it out to decode one sequence for each request",
-            )
 
     @property
     def draft(self) -> Draft | MTP | None:
         """What proposes tokens, if there is something."""
         return None if self.speculation is None else self.speculation.draft
 
+    @property
+    def widens_decode(self) -> bool:
+        """Whether an option makes decode iterations wider, or prefill iterations narrower.
 
-def check_serving(
-    serving: Serving | None, model: Model, accelerator: Accelerator, plan: Parallelism
-) -> None:
-    """Raise `InputError` where the model, the accelerator or the plan lacks what an option needs. Traced numbers pass."""
-    if serving is None:
-        return
-    draft = serving.draft
-    if isinstance(draft, MTP) and not model.mtp:
-        raise InputError(
-            f"draft: {model.name} has no multi-token-prediction module that is modelled; name a draft model, or leave it out to draft by n-grams"
-        )
-    if isinstance(draft, Draft) and draft.platform is None:
-        ranks = (
-            plan.tensor * plan.pipeline
-            if plan.context is None
-            else plan.tensor * plan.context * plan.pipeline
-        )
-        check_at_most(
-            "draft tensor",
-            draft.tensor,
-            ranks,
-            "the ranks of a replica; use fewer for the draft model",
-        )
-    if serving.offload is not None and not accelerator.tiers:
-        raise InputError(
-            f"offload: {accelerator.name} has no slower memory to offload to; leave it out, or add a [[memory_tier]] to its file (Accelerator.tiers)"
-        )
+        Only then can a decode iteration hold more activations than a prefill one.
+        """
+        options = (self.chunk, self.prefix_hit, self.speculation, self.beams)
+        return any(option is not None for option in options)

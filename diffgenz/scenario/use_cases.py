@@ -1,14 +1,13 @@
 """Use cases: a workload and the service-level objectives it must meet."""
 
-import equinox as eqx
 import jax.numpy as jnp
 
-from diffgenz.core.checks import check
-from diffgenz.core.errors import unknown
-from diffgenz.core.record import Record
-from diffgenz.core.smooth import Leaf, as_leaf
-from diffgenz.scenario.parallelism import Workload
+from diffgenz.core.errors import InputError, unknown
+from diffgenz.core.record import Record, label, number
+from diffgenz.core.smooth import Leaf
+from diffgenz.scenario.serving_options import Serving
 from diffgenz.scenario.use_case_figures import SOURCE, USE_CASES
+from diffgenz.scenario.workload import Workload
 
 
 class UseCase(Record):
@@ -16,10 +15,12 @@ class UseCase(Record):
 
     Arguments:
         name: what people call it.
-        input_tokens, output_tokens: of one request.
-        beams: hypotheses of beam search that are decoded for each request, sharing the prompt's KV cache (`Serving.beams`); 1 without it.
+        input_tokens: prompt tokens of one request.
+        output_tokens: tokens generated for one request.
+        beams: hypotheses of beam search that are decoded for each request, sharing the prompt's KV
+            cache (`Serving.beams`); 1 without beam search.
         ttft: s until the first token, at most; infinite where there is no such objective.
-        tpot: s between tokens, at most; infinite likewise.
+        tpot: s between tokens, at most; infinite where there is no such objective.
         batch: requests in flight.
         source: where the figures come from.
 
@@ -27,25 +28,32 @@ class UseCase(Record):
         InputError: tokens, beams or batch below 1, an objective that is zero, negative or NaN.
     """
 
-    name: str = eqx.field(static=True)
-    input_tokens: Leaf = eqx.field(converter=as_leaf)
-    output_tokens: Leaf = eqx.field(converter=as_leaf)
-    beams: Leaf = eqx.field(converter=as_leaf, default=1.0)
-    ttft: Leaf = eqx.field(converter=as_leaf, default=jnp.inf)
-    tpot: Leaf = eqx.field(converter=as_leaf, default=jnp.inf)
-    batch: Leaf = eqx.field(converter=as_leaf, default=1.0)
-    source: str = eqx.field(static=True, default="")
-
-    def __check_init__(self):
-        for field in ("input_tokens", "output_tokens", "beams", "batch"):
-            check(field, getattr(self, field), minimum=1)
-        for field in ("ttft", "tpot"):
-            check(field, getattr(self, field), exclusive=True, finite=False)
+    name: str = label()
+    input_tokens: Leaf = number(at_least=1)
+    output_tokens: Leaf = number(at_least=1)
+    beams: Leaf = number(at_least=1, default=1.0)
+    ttft: Leaf = number("s", above=0, finite=False, default=jnp.inf)
+    tpot: Leaf = number("s", above=0, finite=False, default=jnp.inf)
+    batch: Leaf = number(at_least=1, default=1.0)
+    source: str = label(default="")
 
     @property
     def workload(self) -> Workload:
         """The requests."""
         return Workload(self.batch, self.input_tokens, self.output_tokens)
+
+    def served(self, serving: Serving | None = None) -> Serving:
+        """`serving` with the beams of the use case.
+
+        Raises:
+            InputError: `serving` has beams of its own.
+        """
+        serving = Serving() if serving is None else serving
+        if serving.beams is not None:
+            raise InputError(
+                "serving: beams are the use case's; set UseCase.beams and leave them out of Serving"
+            )
+        return serving.replace(beams=self.beams)
 
 
 def load_use_case(name: str) -> UseCase:

@@ -13,17 +13,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffgenz.core.checks import check
-from diffgenz.core.record import Record
-from diffgenz.core.smooth import SHARPNESS, Leaf, Scalar, as_leaf
+from diffgenz.core.record import Record, number
+from diffgenz.core.smooth import Leaf, Scalar
 from diffgenz.hardware.platform import Platform
-from diffgenz.inference.drafting import Drafter
-from diffgenz.inference.encoding import prompted
 from diffgenz.inference.estimate import estimate
 from diffgenz.models.model import Model
-from diffgenz.operators.precision import Precision
+from diffgenz.models.mtp import mtp_module
 from diffgenz.operators.step import Step
-from diffgenz.scenario.parallelism import Parallelism, Workload
-from diffgenz.scenario.serving_options import Serving
+from diffgenz.scenario.parallelism import Parallelism
+from diffgenz.scenario.scenario import Scenario, prompted
+from diffgenz.scenario.serving_options import MTP
 
 STAGES = ("prefill", "transfer", "decode")
 """What a request goes through."""
@@ -41,10 +40,7 @@ class Pool(Record):
 
     platform: Platform
     plan: Parallelism = eqx.field(default_factory=Parallelism)
-    workers: Leaf = eqx.field(converter=as_leaf, default=1.0)
-
-    def __check_init__(self):
-        check("workers", self.workers, exclusive=True)
+    workers: Leaf = number(above=0, default=1.0)
 
 
 class Disaggregated(eqx.Module):
@@ -78,56 +74,42 @@ class Disaggregated(eqx.Module):
 
 
 def disaggregate(
-    model: Model,
+    case: Scenario,
     prefill: Pool,
     decode: Pool,
-    workload: Workload,
-    precision: Precision | None = None,
     *,
     link_bandwidth: Leaf | float,
     link_latency: Leaf | float = 0.0,
-    serving: Serving | None = None,
-    sharpness: float = SHARPNESS,
 ) -> Disaggregated:
-    """Latency and sustained requests/s of serving `workload` with prefill and decode apart.
+    """Latency and sustained requests/s of a scenario with prefill and decode apart.
 
     Arguments:
-        prefill, decode: the pools. workload: its batch is that of one decode worker.
-        link_bandwidth: B/s from all prefill workers to all decode workers. link_latency: s.
-        serving: as in `estimate`; what a prompt finds cached, both sides have: only the rest is sent.
+        case: the question; its batch is that of one decode worker, and the pools take the place of
+            its platform and plan. What a prompt finds cached, both sides have: only the rest is
+            sent.
+        prefill: the workers that prefill.
+        decode: the workers that decode.
+        link_bandwidth: B/s from all prefill workers to all decode workers.
+        link_latency: s.
 
     Raises:
-        InputError: a link without bandwidth, a negative latency, and whatever `estimate` refuses.
+        InputError: a link without bandwidth, a negative latency, and what `Scenario` refuses.
     """
     check("link_bandwidth", link_bandwidth, exclusive=True, finite=False)
     check("link_latency", link_latency)
-    precision = precision or Precision()
-    first = estimate(
-        model,
-        prefill.platform,
-        workload.replace(batch=1.0),
-        prefill.plan,
-        precision,
-        serving=serving,
-        sharpness=sharpness,
-    )
-    rest = estimate(
-        model,
-        decode.platform,
-        workload,
-        decode.plan,
-        precision,
-        serving=serving,
-        sharpness=sharpness,
-    )
-    kv_cache = prompt_cache(model, prompted(model, workload), precision)
-    drafter = Drafter.of(serving, model, decode.plan, precision, workload.batch)
-    if drafter is not None and drafter.platform is None:
-        kv_cache = kv_cache + prompt_cache(
-            drafter.model, prompted(model, workload), drafter.precision
-        )
-    if serving is not None:
-        kv_cache = kv_cache * jnp.maximum(1 - serving.prefix_hit, 1 / workload.input_tokens)
+    workload, hit = case.workload, case.serving.prefix_hit
+    one = workload.replace(batch=1.0)
+    first = estimate(case.replace(platform=prefill.platform, plan=prefill.plan, workload=one))
+    rest = estimate(case.replace(platform=decode.platform, plan=decode.plan))
+    kv_cache = prompt_cache(prompted(case))
+    draft = case.serving.draft
+    if isinstance(draft, MTP):
+        kv_cache = kv_cache + prompt_cache(prompted(case), mtp_module(case.model))
+    elif draft is not None and draft.platform is None:
+        its = prompted(case).replace(precision=draft.precision)
+        kv_cache = kv_cache + prompt_cache(its, draft.model)
+    if hit is not None:
+        kv_cache = kv_cache * jnp.maximum(1 - hit, 1 / workload.input_tokens)
     transfer = link_latency + kv_cache / link_bandwidth
     prefills = 1 / first.ttft
     decodes = workload.batch / (jnp.maximum(workload.output_tokens - 1, 1.0) * rest.tpot)
@@ -143,10 +125,14 @@ def disaggregate(
     )
 
 
-def prompt_cache(model: Model, workload: Workload, precision: Precision) -> Scalar:
-    """B of KV cache that the prompt of one request leaves, over all layers and heads."""
-    prompt = Step(jnp.ones(()), workload.input_tokens, jnp.zeros(()), jnp.ones(()), precision)
-    return sum(
-        (jnp.asarray(op.repeats * op.cached) for op in model.layer_operators(prompt)),
-        start=jnp.zeros(()),
-    )
+def prompt_cache(case: Scenario, model: Model | None = None) -> Scalar:
+    """B of KV cache that the prompt of one request leaves, over all layers and heads.
+
+    Arguments:
+        case: the scenario, its images part of the prompt.
+        model: whose cache; default: the scenario's.
+    """
+    model, one = model or case.model, jnp.ones(())
+    prompt = Step(one, case.workload.input_tokens, jnp.zeros(()), one, case.precision)
+    operators = model.layer_operators(prompt)
+    return sum((jnp.asarray(op.repeats * op.cached) for op in operators), start=jnp.zeros(()))

@@ -13,16 +13,17 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, Bool, Float
 
-from diffgenz.core.errors import InputError
-from diffgenz.core.smooth import SHARPNESS, Leaf, Scalar, check_sharpness
-from diffgenz.hardware.platform import Accelerator, Level, Platform
+from diffgenz.core.checks import check
+from diffgenz.core.smooth import Leaf, Scalar
+from diffgenz.hardware.accelerator import Accelerator
+from diffgenz.hardware.network import Level
+from diffgenz.hardware.platform import Platform
 from diffgenz.hardware.topology import Switch
-from diffgenz.inference.estimate import check_layout, estimate
-from diffgenz.models.model import Model
+from diffgenz.inference.essential import essential
+from diffgenz.inference.estimate import compiled_estimate
 from diffgenz.operators.precision import Precision
 from diffgenz.scenario.parallelism import Parallelism
-from diffgenz.scenario.serving_options import Serving, check_serving
-from diffgenz.scenario.use_cases import UseCase
+from diffgenz.scenario.scenario import Scenario
 
 UNLIMITED = 1e30
 """FLOP/s, B and B/s of an ideal platform: finite, so that derivatives are too."""
@@ -102,95 +103,64 @@ def ideal_platform(plan: Parallelism, precision: Precision) -> Platform:
 
 
 def requirements(
-    model: Model,
-    use_case: UseCase,
-    plan: Parallelism | None = None,
-    precision: Precision | None = None,
-    *,
-    platform: Platform | None = None,
-    serving: Serving | None = None,
-    sharpness: float = SHARPNESS,
+    case: Scenario, *, ttft: Leaf | float = jnp.inf, tpot: Leaf | float = jnp.inf
 ) -> Requirements:
-    """The least compute, memory and network with which `model` meets the objectives of `use_case`.
+    """The least compute, memory and network with which a scenario meets its objectives.
+
+    An estimate on the platform with one number replaced by its requirement meets that phase's
+    objective, to 1e-4 in float32. On an ideal platform (`ideal_platform`) the numbers do not trade
+    off: all of them at their requirement at once take longer than the objective.
 
     Arguments:
-        model: from `load_model`, or built by hand.
-        use_case: from `load_use_case`, or built by hand.
-        plan: default: one accelerator.
-        precision: default: bf16 throughout.
-        platform: what the numbers not sought are; default: unlimited, with no latency (`ideal_platform`).
-        serving: as in `estimate`, but for the beams, which are the use case's.
-        sharpness: as in `estimate`.
-
-    An estimate on the platform with one number replaced by its requirement meets that phase's objective, to 1e-4 in float32.
-    On an ideal platform the numbers do not trade off: all of them at their requirement at once take longer than the objective.
+        case: the question; its platform says what the numbers are that are not sought. A use case
+            gives a workload, beams and the objectives.
+        ttft: s until the first token, at most; infinite where there is no such objective.
+        tpot: s between tokens, at most; infinite where there is no such objective.
 
     Raises:
-        InputError: beams in `serving`, and what `estimate` refuses.
+        InputError: an objective that is zero, negative or NaN.
     """
-    plan, precision = plan or Parallelism(), precision or Precision()
-    platform = ideal_platform(plan, precision) if platform is None else platform
-    check_layout(model, platform, plan)
-    check_sharpness(sharpness)
-    serving = serving or Serving()
-    check_serving(serving, model, platform.accelerator, plan)
-    if serving.beams is not None:
-        raise InputError(
-            "serving: beams are the use case's; set UseCase.beams and leave them out of Serving"
-        )
-    nameless = use_case.replace(name="", source="")  # one compile for all use cases
-    return _requirements(
-        model, nameless, plan, precision, platform, serving.replace(beams=use_case.beams), sharpness
-    )
+    for name, value in (("ttft", ttft), ("tpot", tpot)):
+        check(name, value, exclusive=True, finite=False)
+    asked = essential(case)
+    objectives = (jnp.asarray(ttft, float), jnp.asarray(tpot, float))
+    prefill, decode, memory = _requirements(asked, *objectives)
+    return Requirements(_needs(prefill, case.platform), _needs(decode, case.platform), memory)
 
 
 class _Question(eqx.Module):
-    """Everything that a phase's time over its objective depends on, but the number sought."""
+    """All that a phase's time over its objective depends on, except the number sought."""
 
-    model: Model
-    use_case: UseCase
-    plan: Parallelism
-    precision: Precision
-    platform: Platform
-    serving: Serving
-    sharpness: float = eqx.field(static=True)
+    case: Scenario
+    ttft: Scalar
+    tpot: Scalar
 
     def lateness(self, improvement: Scalar, phase: Array, number: Array) -> Scalar:
-        """ln (t / SLO) of prefill (phase 0) or decode (1), the number of index `number` being e**improvement times the worst searched."""
-        case, decoding = self.use_case, phase == 1
-        platform = _replaced(self.platform, self.precision, number, improvement)
-        now = estimate(
-            self.model,
-            platform,
-            case.workload,
-            self.plan,
-            self.precision,
-            serving=self.serving,
-            sharpness=self.sharpness,
-        )
-        return jnp.log(jnp.where(decoding, now.tpot, now.ttft)) - jnp.log(
-            jnp.where(decoding, case.tpot, case.ttft)
-        )
+        """ln (t / SLO) of a phase, one number being e**improvement times the worst searched.
+
+        Arguments:
+            improvement: of that number.
+            phase: 0 for prefill, 1 for decode.
+            number: its index.
+        """
+        case, decoding = self.case, phase == 1
+        platform = _replaced(case.platform, case.precision, number, improvement)
+        now = compiled_estimate(eqx.tree_at(lambda c: c.platform, case, platform))
+        time = jnp.where(decoding, now.tpot, now.ttft)
+        return jnp.log(time) - jnp.log(jnp.where(decoding, self.tpot, self.ttft))
 
 
 @eqx.filter_jit
 def _requirements(
-    model: Model,
-    use_case: UseCase,
-    plan: Parallelism,
-    precision: Precision,
-    platform: Platform,
-    serving: Serving,
-    sharpness: float,
-) -> Requirements:
-    question = _Question(model, use_case, plan, precision, platform, serving, sharpness)
-    numbers = jnp.arange(2 + 2 * len(platform.network))
+    case: Scenario, ttft: Scalar, tpot: Scalar
+) -> tuple[Float[Array, "numbers"], Float[Array, "numbers"], Scalar]:
+    question = _Question(case, ttft, tpot)
+    numbers = jnp.arange(2 + 2 * len(case.platform.network))
     solve = jax.vmap(
         jax.vmap(lambda phase, number: _least(question, phase, number), (None, 0)), (0, None)
     )
     prefill, decode = solve(jnp.arange(2), numbers)
-    memory = estimate(model, platform, use_case.workload, plan, precision, serving=serving).memory
-    return Requirements(_needs(prefill, platform), _needs(decode, platform), memory.total)
+    return prefill, decode, compiled_estimate(case).memory.total
 
 
 def _needs(values: Float[Array, "numbers"], platform: Platform) -> Needs:

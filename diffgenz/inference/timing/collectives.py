@@ -1,12 +1,14 @@
 """Volume x group -> seconds: collectives over a hierarchy of network levels.
 
-A group of n ranks fills the inner levels first: 16 tensor-parallel ranks on nodes of 8 are 8 ranks inside the node times 2 between nodes.
-A collective runs level by level, each carrying the volume divided by the ranks inside it: reduce-scatter inside, all-reduce of the shards
-outside, all-gather inside, which telescopes to one all-reduce per level. At each level the fastest algorithm that its topology offers is
-taken, by a smooth minimum.
+A group of n ranks fills the inner levels first: 16 tensor-parallel ranks on nodes of 8 are 8 ranks
+inside the node times 2 between nodes. A collective runs level by level, each carrying the volume
+divided by the ranks inside it: reduce-scatter inside, all-reduce of the shards outside, all-gather
+inside, which telescopes to one all-reduce per level. At each level the fastest algorithm that its
+topology offers is taken, by a smooth minimum.
 
-Tokens on their way to their experts cross each level once for each group of ranks behind it that holds any of them (node-level
-de-duplication, as in DeepEP); levels work at the same time, and the slowest sets the pace.
+Tokens on their way to their experts cross each level once for each group of ranks behind it that
+holds any of them (node-level de-duplication, as in DeepEP); levels work at the same time, and the
+slowest sets the pace.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,22 +17,29 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from diffgenz.core.smooth import SHARPNESS, Scalar, smooth_min
-from diffgenz.hardware.platform import Level
+from diffgenz.core.smooth import Scalar, smooth_max, smooth_min
+from diffgenz.hardware.network import Level
 from diffgenz.hardware.topology import Ranks, Schedule, Topology
 from diffgenz.kernels.form import Form
 from diffgenz.kernels.hardware import Wire
 from diffgenz.kernels.library import Bound, executed
 from diffgenz.kernels.shapes import CollectiveShape
-from diffgenz.operators.draws import reached
+from diffgenz.operators.routing import reached
+
+NEVER = 1e6
+"""Factor on the time of an algorithm that another beats for every volume: it is never chosen."""
 
 
 class Link(eqx.Module):
     """A network level as collectives see it: its reciprocal rate, built once per configuration.
 
     Arguments:
-        topology: the wiring. size: accelerators inside the level. per_byte: s/B, one direction. latency: s per hop.
-        kernels: fitted collectives on this level, by name ("all_reduce"): they include their launch. Others follow from the topology.
+        topology: the wiring.
+        size: accelerators inside the level.
+        per_byte: s/B, one direction.
+        latency: s per hop.
+        kernels: fitted collectives on this level, by name ("all_reduce"): they include their
+            launch. Others follow from the topology.
     """
 
     topology: Topology
@@ -41,17 +50,25 @@ class Link(eqx.Module):
 
     @classmethod
     def of(
-        cls, level: Level, forms: Mapping[str, Form] | None = None, launch: Scalar | float = 0.0
+        cls,
+        level: Level,
+        forms: Mapping[str, Form] | None = None,
+        launch: Scalar | float = 0.0,
     ) -> "Link":
-        """The link of one level, with the `forms` of fitted collectives on it, whose kernels take `launch` s to launch."""
+        """The link of one level.
+
+        Arguments:
+            level: which.
+            forms: fitted collectives on it, by name.
+            launch: s that their kernels take to launch.
+        """
         rate = level.bandwidth * level.efficiency
         kernels = {
             name: Bound(form, Wire(rate, level.latency, launch))
             for name, form in (forms or {}).items()
         }
-        return cls(
-            level.topology, jax.lax.stop_gradient(level.size), 1 / rate, level.latency, kernels
-        )
+        size = jax.lax.stop_gradient(level.size)
+        return cls(level.topology, size, 1 / rate, level.latency, kernels)
 
     def send(self, volume: Scalar) -> Scalar:
         """Seconds for one message of `volume` B to a neighbour."""
@@ -59,7 +76,13 @@ class Link(eqx.Module):
 
 
 class Rung(eqx.Module):
-    """A group's part in one level: its ranks there, and 1 / its ranks in all inner levels, the share of the volume that arrives."""
+    """A group's part in one level.
+
+    Arguments:
+        link: the level.
+        ranks: the group's ranks there.
+        arriving: 1 / its ranks in all inner levels: the share of a volume that arrives here.
+    """
 
     link: Link
     ranks: Ranks
@@ -68,45 +91,75 @@ class Rung(eqx.Module):
     def seconds(
         self, name: str, schedules: Sequence[Schedule], volume: Scalar, sharpness: float
     ) -> Scalar:
-        """Seconds of the collective called `name` for a tensor of `volume` B: as fitted, else of the fastest of `schedules`."""
+        """Seconds of a collective: as fitted, else of the fastest of its algorithms.
+
+        Arguments:
+            name: of the collective, as fits know it.
+            schedules: its algorithms on this level.
+            volume: B of the whole tensor.
+            sharpness: of the choice among them.
+        """
         if name in self.link.kernels:
-            return executed(
-                self.link.kernels[name],
-                [(1.0, CollectiveShape(self.ranks.count, volume * self.arriving))],
-            )
+            shape = CollectiveShape(self.ranks.count, volume * self.arriving)
+            return executed(self.link.kernels[name], [(1.0, shape)])
         return self.fastest(schedules, volume, sharpness)
 
     def fastest(self, schedules: Sequence[Schedule], volume: Scalar, sharpness: float) -> Scalar:
-        """Seconds of the fastest of `schedules` for a tensor of `volume` B."""
+        """Seconds of the fastest of `schedules` for a tensor of `volume` B.
+
+        An algorithm with no fewer latencies and no fewer bytes than another (all-reduce in one
+        shot and in two, between two ranks) takes no part in the choice: it would make the smooth
+        minimum of two equal times shorter than either.
+        """
         transfer = volume * self.arriving * self.link.per_byte
-        times = [
-            schedule.steps * self.link.latency + schedule.share * transfer for schedule in schedules
-        ]
-        fastest = times[0]
-        for time in times[1:]:
-            fastest = smooth_min(fastest, time, sharpness)
+        fastest = None
+        for index, schedule in enumerate(schedules):
+            time = schedule.steps * self.link.latency + schedule.share * transfer
+            for other, rival in enumerate(schedules):
+                if other != index:
+                    beaten = _beaten(schedule, rival, later=index > other)
+                    time = time * jnp.where(beaten, NEVER, 1.0)
+            fastest = time if fastest is None else smooth_min(fastest, time, sharpness)
+        assert fastest is not None
         return fastest
 
 
+def _beaten(schedule: Schedule, rival: Schedule, *, later: bool) -> Scalar:
+    """Whether `rival` is as fast at least for every volume; of equal ones the later is beaten."""
+    as_good = (rival.steps <= schedule.steps) & (rival.share <= schedule.share)
+    if later:
+        return as_good
+    return as_good & ((rival.steps < schedule.steps) | (rival.share < schedule.share))
+
+
 class Group(eqx.Module):
-    """Ranks at equal distances that communicate, spread over the network levels from the innermost outwards."""
+    """Ranks at equal distances that communicate, from the innermost network level outwards.
+
+    Arguments:
+        count: ranks.
+        rungs: their part in each level.
+    """
 
     count: Scalar
     rungs: tuple[Rung, ...]
 
     @classmethod
     def of(cls, count: Scalar, links: Sequence[Link], stride: Scalar | None = None) -> "Group":
-        """`count` ranks, at least 1, neighbours or each `stride` from the next. Their number is structure, not differentiated."""
+        """The group of some ranks. Their number is structure, not differentiated.
+
+        Arguments:
+            count: ranks, at least 1.
+            links: the levels, innermost first.
+            stride: accelerators from one rank to the next; None: they are neighbours.
+        """
         count = jax.lax.stop_gradient(count)
         rungs = []
         inner_size, inner_room, arriving = 1.0, 1.0, jnp.ones(())
         for index, link in enumerate(links):
-            size = link.size / inner_size
-            room = (
-                link.size
-                if stride is None
-                else jnp.maximum(jnp.floor(link.size / jax.lax.stop_gradient(stride)), 1.0)
-            )
+            size, room = link.size / inner_size, link.size
+            if stride is not None:
+                strides = jnp.floor(link.size / jax.lax.stop_gradient(stride))
+                room = jnp.maximum(strides, 1.0)
             ranks = jnp.maximum(jnp.ceil(count / inner_room), 1.0)
             if index < len(links) - 1:  # the outermost level holds all
                 ranks = jnp.minimum(ranks, room / inner_room)
@@ -116,15 +169,16 @@ class Group(eqx.Module):
         return cls(count, tuple(rungs))
 
     def launch(self, latency: Scalar) -> Scalar:
-        """Seconds to launch a collective: `latency`, but zero for one rank, and where a fitted time includes it."""
-        launches = jnp.where(self.count > 1, latency, 0.0)
-        return (
-            jnp.where(self.rungs[0].ranks.count > 1, 0.0, launches)
-            if self.rungs and self.rungs[0].link.kernels
-            else launches
-        )
+        """Seconds to launch a collective.
 
-    def all_reduce(self, volume: Scalar, sharpness: float = SHARPNESS) -> Scalar:
+        It is `latency`; zero for one rank, and where a fitted time includes it.
+        """
+        launches = jnp.where(self.count > 1, latency, 0.0)
+        if not self.rungs or not self.rungs[0].link.kernels:
+            return launches
+        return jnp.where(self.rungs[0].ranks.count > 1, 0.0, launches)
+
+    def all_reduce(self, volume: Scalar, sharpness: float) -> Scalar:
         """Seconds to sum a tensor of `volume` B over the group; zero for one rank."""
         times = (
             rung.seconds("all_reduce", rung.link.topology.all_reduce(rung.ranks), volume, sharpness)
@@ -132,27 +186,53 @@ class Group(eqx.Module):
         )
         return sum(times, start=jnp.zeros(()))
 
-    def there_and_back(self, volume: Scalar, picks: Scalar, owners: Scalar) -> Scalar:
-        """Seconds of two all-to-alls: every rank sends each of its tokens to `picks` random ones of `owners`, and gets them back; zero for one rank.
+    def all_gather(self, volume: Scalar, sharpness: float) -> Scalar:
+        """Seconds until every rank has the whole tensor of `volume` B, of which each had its part.
 
-        Arguments:
-            volume: B of one copy of a rank's tokens, on the way there plus on the way back.
-            owners: the equal parts that the group's ranks form, each holding something else; ranks of a part all need its tokens.
+        Reduce-scatter costs the same.
         """
-        units = jnp.ones(())
-        latency, slowest = jnp.zeros(()), jnp.zeros(())
-        for rung in reversed(self.rungs):
-            units = units * rung.ranks.count
-            copies = reached(units, 1 / jnp.minimum(units, owners), picks)
-            schedule = rung.link.topology.all_to_all(rung.ranks)[0]
-            latency = latency + 2 * schedule.steps * rung.link.latency
-            slowest = jnp.maximum(slowest, schedule.share * copies * volume * rung.link.per_byte)
-        return latency + slowest
-
-    def all_gather(self, volume: Scalar, sharpness: float = SHARPNESS) -> Scalar:
-        """Seconds until every rank has the whole tensor of `volume` B, of which each had its part. Reduce-scatter costs the same."""
         times = (
             rung.seconds("all_gather", rung.link.topology.all_gather(rung.ranks), volume, sharpness)
             for rung in self.rungs
         )
         return sum(times, start=jnp.zeros(()))
+
+    def there_and_back(
+        self, volume: Scalar, picks: Scalar, owners: Scalar, sharpness: float
+    ) -> Scalar:
+        """Seconds to dispatch tokens to their experts and to return the results; 0 for one rank.
+
+        Each token goes to `picks` of the `owners` expert groups, drawn at random; a level carries
+        it once for each group of ranks behind it that holds any of them. Levels work at the same
+        time: latencies add, the slowest sets the pace.
+
+        Arguments:
+            volume: B of one rank's tokens, sent plus returned.
+            picks: experts per token.
+            owners: expert-parallel groups; the ranks of one group need the same tokens.
+            sharpness: of the maximum over levels.
+        """
+        latency, slowest = jnp.zeros(()), None
+        for rung, copies in zip(self.rungs, self.copies(picks, owners), strict=True):
+            schedule = rung.link.topology.all_to_all(rung.ranks)[0]
+            latency = latency + 2 * schedule.steps * rung.link.latency
+            moving = schedule.share * copies * volume * rung.link.per_byte
+            slowest = moving if slowest is None else smooth_max(slowest, moving, sharpness)
+        return latency if slowest is None else latency + slowest
+
+    def copies(self, picks: Scalar, owners: Scalar) -> tuple[Scalar, ...]:
+        """How many copies of a token each level carries, innermost first.
+
+        Arguments:
+            picks: experts per token.
+            owners: expert-parallel groups that the ranks form.
+        """
+        units, found = jnp.ones(()), []
+        for rung in reversed(self.rungs):
+            units = units * rung.ranks.count
+            found.append(reached(units, 1 / jnp.minimum(units, owners), picks))
+        return tuple(reversed(found))
+
+    def shares_sent(self) -> tuple[Scalar, ...]:
+        """The share of a tensor that each rank sends on each level in an all-gather."""
+        return tuple(rung.ranks.others * rung.arriving for rung in self.rungs)

@@ -9,14 +9,14 @@ from collections.abc import Sequence
 import equinox as eqx
 import jax.numpy as jnp
 
-from diffgenz.core.smooth import Scalar
-from diffgenz.hardware.platform import Level
+from diffgenz.core.smooth import Scalar, smooth_max
+from diffgenz.hardware.network import Level
 from diffgenz.inference.timing.collectives import Group
 from diffgenz.kernels.hardware import Wire, Wires
 from diffgenz.kernels.library import Bound, Library, executed
 from diffgenz.kernels.shapes import ExchangeShape
-from diffgenz.operators.draws import reached
-from diffgenz.operators.operator import Exchange
+from diffgenz.operators.message import Exchange
+from diffgenz.operators.routing import reached
 
 SMS = 20.0
 """Streaming multiprocessors given to normal kernels (DeepEP's default, `Buffer.num_sms`)."""
@@ -69,44 +69,35 @@ class DeepEP(eqx.Module):
                 )
         return tuple(found)
 
-    def seconds(self, exchange: Exchange, stage: Group, owners: Scalar) -> Scalar:
-        """Seconds of one dispatch and combine over the ranks of `stage`; zero for one.
+    def seconds(self, exchange: Exchange, stage: Group, owners: Scalar, sharpness: float) -> Scalar:
+        """Seconds of one dispatch and combine over the ranks of a stage; zero for one.
 
         Arguments:
-            owners: the equal parts that these ranks form, each holding other experts; ranks of a part all need its tokens.
+            exchange: what travels.
+            stage: the ranks.
+            owners: expert-parallel groups; the ranks of one group need the same tokens.
+            sharpness: of the maximum over levels.
         """
         inside, ranks = stage.rungs[0].ranks.count, stage.count
         nodes = jnp.ceil(ranks / inside)
         if self.low_latency:
-            near, far, lanes = (
-                exchange.picks / owners * (inside - 1),
-                exchange.picks * ranks / owners * (1 - 1 / nodes),
-                exchange.experts,
-            )
+            near = exchange.picks / owners * (inside - 1)
+            far = exchange.picks * ranks / owners * (1 - 1 / nodes)
+            lanes = exchange.experts
         else:
             near = reached(ranks, 1 / owners, exchange.picks) * (1 - 1 / inside)
-            far, lanes = (
-                reached(nodes, 1 / jnp.minimum(nodes, owners), exchange.picks) * (1 - 1 / nodes),
-                SMS,
-            )
+            nodes_reached = reached(nodes, 1 / jnp.minimum(nodes, owners), exchange.picks)
+            far, lanes = nodes_reached * (1 - 1 / nodes), SMS
         phases = []
         for bound, own in ((self.dispatch, exchange.dispatch), (self.combine, exchange.combine)):
             moved = own * exchange.busiest
-            phases.append(
-                executed(
-                    bound,
-                    [
-                        (
-                            1.0,
-                            ExchangeShape(
-                                ranks, nodes, exchange.tokens, own, near * moved, far * moved, lanes
-                            ),
-                        )
-                    ],
-                )
+            shape = ExchangeShape(
+                ranks, nodes, exchange.tokens, own, near * moved, far * moved, lanes
             )
+            phases.append(executed(bound, [(1.0, shape)]))
         fitted = sum(phases, start=jnp.zeros(()))
         if len(stage.rungs) > 2:
             volume = exchange.busiest * (exchange.dispatch + exchange.combine)
-            fitted = jnp.maximum(fitted, stage.there_and_back(volume, exchange.picks, owners))
+            wires = stage.there_and_back(volume, exchange.picks, owners, sharpness)
+            fitted = smooth_max(fitted, wires, sharpness)
         return fitted

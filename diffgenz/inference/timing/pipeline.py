@@ -1,29 +1,34 @@
-"""Pipeline parallelism: how stages of layers, and the micro-batches in them, make up the time of an iteration.
+"""Pipeline parallelism: how stages of layers, and the micro-batches in them, make up a time.
 
-Both times that matter are sums of the parts of one micro-batch's way through the model, each counted so many times (`Passes`):
+Both times that matter are sums of the parts of one micro-batch's way through the model, each
+counted so many times (`Passes`):
 
-    first token of a batch    every part once, then the slowest stage once for each further micro-batch
-    between tokens            every part once, or, where that is longer, the slowest stage once for each micro-batch in flight
+    first token of a batch    every part once, then the slowest stage once for each further
+                              micro-batch
+    between tokens            every part once, or, where that is longer, the slowest stage once for
+                              each micro-batch in flight
 
 With one stage there is one micro-batch, and both are every part once.
 """
 
-from collections.abc import Sequence
+from abc import abstractmethod
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 
 from diffgenz.core.smooth import Scalar, ceil_share, once
-from diffgenz.inference.timing.collectives import Link
-from diffgenz.scenario.parallelism import Parallelism, Workload
+from diffgenz.scenario.parallelism import Parallelism
+from diffgenz.scenario.workload import Workload
 
 
 class Parts(eqx.Module):
-    """Something of each part of a model: its seconds, or how often it counts.
+    """One number for each part of a model: its seconds, or how often it counts.
 
     Arguments:
-        layers: all of them. head: the LM head. rest: the embedding, and the transfers between stages.
+        layers: of all layers.
+        head: of the LM head.
+        rest: of the embedding and the transfers between stages.
     """
 
     layers: Scalar
@@ -66,26 +71,7 @@ class Pipeline(eqx.Module):
             narrowest=jnp.floor(layers * per_stage * (1 + 4e-7)) * per_layer,
         )
 
-    def first_pass(self, times: Parts, chunks: Scalar | None = None) -> Parts:
-        """How often each part counts until the last micro-batch has left the pipeline, all having entered together.
-
-        Arguments:
-            times: of one micro-batch, or of one of its `chunks`, which follow each other through the stages. On a single stage all parts of each
-                chunk count; on several the embedding and the transfers hide behind the slowest stage, but for those of the first.
-        """
-        waits = (self.micro_batches if chunks is None else self.micro_batches * chunks) - 1
-        slowest = self._slowest_stage(times)
-        rest = jnp.ones(()) if chunks is None else jnp.where(self.widest < 1, 1.0, chunks)
-        return Parts(1 + waits * slowest.layers, 1 + waits * slowest.head, rest)
-
-    def steady_state(self, times: Parts) -> Parts:
-        """How often each part counts between two tokens of a request, the pipeline being full."""
-        way_through = Parts(jnp.ones(()), jnp.ones(()), jnp.ones(()))
-        pace = jax.tree.map(lambda share: self.micro_batches * share, self._slowest_stage(times))
-        waiting = jax.lax.stop_gradient(times.total(pace) > times.total(way_through))
-        return jax.tree.map(lambda slow, own: jnp.where(waiting, slow, own), pace, way_through)
-
-    def _slowest_stage(self, times: Parts) -> Parts:
+    def slowest_stage(self, times: Parts) -> Parts:
         """The stage that sets the pace: one with most layers, or the last with the LM head."""
         last = jax.lax.stop_gradient(
             times.layers * self.narrowest + times.head > times.layers * self.widest
@@ -95,18 +81,69 @@ class Pipeline(eqx.Module):
         )
 
 
-def hop_time(plan: Parallelism, links: Sequence[Link], volume: Scalar) -> Scalar:
-    """Seconds to pass `volume` B over all boundaries between stages, each boundary over the innermost level that spans it.
+class Passes(eqx.Module):
+    """How often each part of an iteration counts in a time."""
 
-    Stages are blocks of `plan.stage` neighbours. The boundaries that leave a level of s accelerators are one fewer than such levels in use.
+    @abstractmethod
+    def of(self, times: Parts) -> Parts:
+        """How often each part counts, an iteration taking `times`."""
+
+
+class Every(Passes):
+    """Every part, so many times.
+
+    Arguments:
+        count: how many.
     """
-    total = jnp.zeros(())
-    leaving_inner = plan.pipeline - 1
-    for index, link in enumerate(links):
-        levels_in_use = jnp.ceil(jax.lax.stop_gradient(plan.stage * plan.pipeline) / link.size)
-        leaving = (
-            0.0 if index == len(links) - 1 else jnp.minimum(plan.pipeline - 1, levels_in_use - 1)
-        )
-        total = total + (leaving_inner - leaving) * link.send(volume)
-        leaving_inner = leaving
-    return total
+
+    count: Scalar
+
+    def of(self, times: Parts) -> Parts:
+        return Parts(self.count, self.count, self.count)
+
+
+class UntilFirst(Passes):
+    """Until the last micro-batch has left the pipeline, all having entered together.
+
+    Chunks follow each other through the stages. On a single stage all parts of each chunk count;
+    on several the embedding and the transfers hide behind the slowest stage, except those of the
+    first chunk.
+
+    Arguments:
+        pipeline: the stages.
+        chunks: iterations of each micro-batch; None: one.
+    """
+
+    pipeline: Pipeline
+    chunks: Scalar | None = None
+
+    def of(self, times: Parts) -> Parts:
+        flight, chunks = self.pipeline.micro_batches, self.chunks
+        waits = (flight if chunks is None else flight * chunks) - 1
+        slowest = self.pipeline.slowest_stage(times)
+        rest = jnp.ones(())
+        if chunks is not None:
+            rest = jnp.where(self.pipeline.widest < 1, 1.0, chunks)
+        return Parts(1 + waits * slowest.layers, 1 + waits * slowest.head, rest)
+
+
+class PerToken(Passes):
+    """Between two tokens of a request, the pipeline being full.
+
+    Arguments:
+        pipeline: the stages.
+        tokens: tokens of a sequence in each iteration; None: one.
+    """
+
+    pipeline: Pipeline
+    tokens: Scalar | None = None
+
+    def of(self, times: Parts) -> Parts:
+        way_through = Parts(jnp.ones(()), jnp.ones(()), jnp.ones(()))
+        flight = self.pipeline.micro_batches
+        pace = jax.tree.map(lambda share: flight * share, self.pipeline.slowest_stage(times))
+        waiting = jax.lax.stop_gradient(times.total(pace) > times.total(way_through))
+        passes = jax.tree.map(lambda slow, own: jnp.where(waiting, slow, own), pace, way_through)
+        if self.tokens is None:
+            return passes
+        return jax.tree.map(lambda count: count / self.tokens, passes)

@@ -26,9 +26,14 @@ from diffgenz.core.smooth import SHARPNESS, Scalar, smooth_max, smooth_max_slope
 from diffgenz.hardware.platform import Accelerator
 from diffgenz.kernels.families import format_known_by, known_by_linear_format
 from diffgenz.kernels.hardware import Chip
-from diffgenz.kernels.library import Bound, executed
+from diffgenz.kernels.library import Bound, Library, executed
 from diffgenz.operators.operator import Kind, Operator
 from diffgenz.operators.precision import Precision
+
+EXCHANGES = tuple(
+    f"{phase}_{mode}" for mode in ("low_latency", "normal") for phase in ("dispatch", "combine")
+)
+"""The families of kernels that take tokens to their experts and back."""
 
 
 class Rates(eqx.Module):
@@ -132,6 +137,32 @@ def kernel_format(family: str, is_linear: bool, precision: Precision) -> str:
     """The format by which the kernels of `kernel_key` are known in `precision`."""
     linear, dtype, cache = precision.linear_format, precision.dtype, precision.kv_cache
     return format_known_by(family, is_linear, linear=linear, dtype=dtype, cache=cache)
+
+
+def kernels_in_use(library: Library, precisions: Sequence[Precision]) -> Library:
+    """The part of `library` that times operators and messages in these formats.
+
+    Arguments:
+        library: fitted kernels by family and format.
+        precisions: the formats in use.
+    """
+
+    def used(family: str) -> set[str | None]:
+        formats = {
+            library.format_of(family, kernel_format(family, is_linear, precision))
+            for precision in precisions
+            for is_linear in (True, False)
+        }
+        formats |= {library.format_of(family, precision.messages) for precision in precisions}
+        if family in EXCHANGES:  # one fit stands for all formats
+            formats.add(next(iter(library.forms[family])))
+        return formats
+
+    forms = {
+        family: {format: form for format, form in formats.items() if format in used(family)}
+        for family, formats in library.forms.items()
+    }
+    return Library({family: formats for family, formats in forms.items() if formats})
 
 
 class Shares(NamedTuple):

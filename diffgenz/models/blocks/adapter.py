@@ -4,31 +4,33 @@ from typing import ClassVar
 
 import equinox as eqx
 
-from diffgenz.core.checks import check
-from diffgenz.core.smooth import Leaf, Scalar, as_leaf, ceil_share
+from diffgenz.core.record import number
+from diffgenz.core.smooth import Leaf, Scalar, ceil_share
 from diffgenz.models.blocks.block import Block
-from diffgenz.operators.operator import Operator, linear
+from diffgenz.models.blocks.norm import Norm
+from diffgenz.operators.linear import linear
+from diffgenz.operators.operator import Operator
 from diffgenz.operators.step import Step
 
 
 class Adapter(Block):
-    """What one use of Zamba2's shared block has of its own (arXiv 2411.15242): an adapter of the gated MLP, and a projection of the block's output.
+    """What each use of Zamba2's shared block has of its own (arXiv 2411.15242).
+
+    It is an adapter of the gated MLP and a projection of the block's output.
 
     Arguments:
-        rank: of the adapter. intermediate: width of the MLP that it adapts.
+        rank: width of the adapter.
+        intermediate: width of the MLP that it adapts.
     """
 
     mixes_tokens: ClassVar[bool] = False
 
-    rank: Leaf = eqx.field(converter=as_leaf)
-    intermediate: Leaf = eqx.field(converter=as_leaf)
-    reduces: bool = eqx.field(static=True, default=False)
+    rank: Leaf = number(at_least=1)
+    intermediate: Leaf = number(at_least=1)
+    norm: Norm | None = eqx.field(static=True, default=None, kw_only=True)
+    reduces: bool = eqx.field(static=True, default=False, kw_only=True)
 
-    def __check_init__(self):
-        for field in ("rank", "intermediate"):
-            check(field, getattr(self, field), minimum=1)
-
-    def operators(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
+    def work(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
         precision, tokens = step.precision, step.tokens
         return (
             linear("adapter_down", tokens, self.rank, hidden, precision),

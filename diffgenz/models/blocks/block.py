@@ -1,4 +1,12 @@
-"""What a block of layers has to say of itself."""
+"""What a block of layers has to say of itself.
+
+A new block is one class in a file beside this one:
+
+- inherit from `Block` and declare its sizes with `number`,
+- define `mixes_tokens`, and `work`: the operators between the norm and the all-reduce,
+- where attention depends on the context, define `core` too, and use it in `work`,
+- where heads are handed out to tensor-parallel ranks, define `most_shards`.
+"""
 
 from abc import abstractmethod
 from typing import ClassVar
@@ -8,21 +16,31 @@ import jax.numpy as jnp
 
 from diffgenz.core.record import Record
 from diffgenz.core.smooth import Scalar
-from diffgenz.operators.operator import Exchange, Operator
+from diffgenz.models.blocks.norm import Norm, norm
+from diffgenz.operators.message import AllReduce, Axis
+from diffgenz.operators.operator import Operator
 from diffgenz.operators.step import Step
 
 
 class Block(Record):
-    """One sub-layer of a model (attention, MLP, ...), with the norms and the residual addition around it."""
+    """One sub-layer of a model (attention, MLP, ...), with the norms and the residual around it.
+
+    Arguments:
+        norm: the norm before it, or None where the block shares another's (parallel blocks).
+        norms: how many norms it has (2 with one after the block, as in Gemma 2).
+        reduces: whether it ends in an all-reduce of the hidden states over the tensor-parallel
+            ranks (parallel blocks share one).
+    """
 
     mixes_tokens: ClassVar[bool]
     """Whether it looks at other tokens; a layer has one such block."""
 
     keeps_state: ClassVar[bool] = False
-    """Whether tokens pass through a state one after the other, which context-parallel ranks cannot share."""
+    """Whether tokens pass through a state in turn, which context ranks cannot share."""
 
-    reduces: eqx.AbstractVar[bool]
-    """Whether it ends in an all-reduce of the hidden states over the tensor-parallel ranks."""
+    norm: Norm | None = eqx.field(static=True, default=Norm.RMS, kw_only=True)
+    norms: int = eqx.field(static=True, default=1, kw_only=True)
+    reduces: bool = eqx.field(static=True, default=True, kw_only=True)
 
     @property
     def most_shards(self) -> Scalar:
@@ -34,15 +52,34 @@ class Block(Record):
         """Routed experts, or None where there are none."""
         return None
 
-    def exchange(self, hidden: Scalar, step: Step) -> Exchange | None:
-        """What goes to experts on other ranks and back, where groups of ranks have tokens of their own; None where there are no experts."""
-        return None
+    def normalised(self, hidden: Scalar) -> Scalar:
+        """Features that its norm works on; those of the residual stream, for most blocks."""
+        return hidden
 
-    @abstractmethod
     def operators(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
-        """The kernels of one execution on one device.
+        """The kernels of one execution on one device, with their messages.
 
         Arguments:
-            hidden: the model's width.
-            step: the iteration; the device holds `step.shard` of the block's heads or features, rounded up.
+            hidden: width of the residual stream.
+            step: the iteration; the device holds `step.shard` of the block's heads or features,
+                rounded up.
         """
+        operators = self.work(hidden, step)
+        if self.reduces:
+            volume = step.tokens * hidden * step.precision.message_size
+            summed = AllReduce("all_reduce", Axis.TENSOR, volume, step.reduction_launches)
+            operators = (*operators[:-1], operators[-1].sending(summed))
+        if self.norm is None:
+            return operators
+        return norm(self.norm, self.normalised(hidden), step, count=self.norms), *operators
+
+    @abstractmethod
+    def work(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
+        """The kernels between the norm and the all-reduce; arguments as of `operators`."""
+
+    def core(self, step: Step) -> tuple[Operator, ...]:
+        """Those kernels of `work` that depend on the context (`Kind.ATTENTION`), alone.
+
+        A decode iteration evaluates these at several context lengths, and all others once.
+        """
+        return ()

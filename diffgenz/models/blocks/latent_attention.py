@@ -1,167 +1,168 @@
-"""Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434): keys and values compressed to one latent vector per token."""
+"""Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434): one compressed vector per token.
+
+In prefill keys and values are expanded from the latent vectors, and attention is multi-head. In
+decode the expansion is absorbed into queries and outputs, a product per head, and attention is
+multi-query over the latent vectors themselves: one read serves all heads. The cache, one vector of
+latent + rope_dim per token, is replicated over the tensor-parallel ranks, and so are the
+compressing projections. Context-parallel ranks share it; in prefill they gather it, and each
+expands all of it.
+"""
 
 import dataclasses
 from typing import ClassVar
 
-import equinox as eqx
 import jax.numpy as jnp
 
-from diffgenz.core.checks import check
-from diffgenz.core.record import Record
-from diffgenz.core.smooth import Leaf, Scalar, as_leaf, ceil_share
+from diffgenz.core.record import Record, number
+from diffgenz.core.smooth import Leaf, Scalar, ceil_share
 from diffgenz.kernels.shapes import LatentDecodeShape, LatentPrefillShape
 from diffgenz.models.blocks.block import Block
-from diffgenz.models.blocks.norm import Norm, norm
-from diffgenz.operators.compression import with_gear_factors, with_gear_work
-from diffgenz.operators.operator import (
-    Operator,
+from diffgenz.operators.attention import (
     attention_keys,
     attention_over,
-    elementwise,
-    linear,
-    per_head_linear,
-    wide_linear,
+    with_gear_factors,
+    with_gear_work,
 )
+from diffgenz.operators.elementwise import elementwise
+from diffgenz.operators.linear import linear, per_head_linear, wide_linear
+from diffgenz.operators.message import AllGather, Axis
+from diffgenz.operators.operator import Operator
 from diffgenz.operators.step import Step
 
 
 class Indexer(Record):
-    """DeepSeek sparse attention (DeepSeek-V3.2): a cheap attention in 8 bit that picks the tokens the real one attends to.
+    """DeepSeek sparse attention (DeepSeek-V3.2): a cheap 8-bit attention that picks tokens.
+
+    Every tensor-parallel rank computes all of it.
 
     Arguments:
-        heads, head_dim: of the indexer. picked: tokens each query attends to.
+        heads: of the indexer.
+        head_dim: elements of each of its heads.
+        picked: tokens that each query then attends to.
     """
 
-    heads: Leaf = eqx.field(converter=as_leaf)
-    head_dim: Leaf = eqx.field(converter=as_leaf)
-    picked: Leaf = eqx.field(converter=as_leaf)
+    heads: Leaf = number(at_least=1)
+    head_dim: Leaf = number(at_least=1)
+    picked: Leaf = number(at_least=1)
 
-    def __check_init__(self):
-        for field in ("heads", "head_dim", "picked"):
-            check(field, getattr(self, field), minimum=1)
+    def projections(self, hidden: Scalar, query_rank: Scalar, step: Step) -> tuple[Operator, ...]:
+        """Projections of queries, keys and head weights.
 
-    def operators(self, hidden: Scalar, query_rank: Scalar, step: Step) -> tuple[Operator, ...]:
-        """Projections of queries, keys and head weights, then one score per context token: every rank computes all of it."""
+        Arguments:
+            hidden: width of the residual stream.
+            query_rank: width of the compressed queries.
+            step: the iteration.
+        """
         precision, tokens, width = step.precision, step.tokens, self.heads * self.head_dim
-        per_token = self.head_dim + 4.0  # an 8-bit key and its fp32 scale
-        length, keys = (
-            step.sequences * (step.context + step.all_queries),
-            attention_keys(step, None),
-        )
-        scores = attention_over(
-            step,
-            keys,
-            self.heads,
-            self.head_dim,
-            jnp.zeros(()),
-            read=length * per_token,
-            held=length * per_token,
-            name="indexer",
-        )
-        if (
-            step.shared is not None and step.decoding
-        ):  # the best of all keys: context-parallel ranks gather their scores, one of fp32 for each key
-            scores = dataclasses.replace(scores, merged=None, gathered=step.tokens * keys * 4.0)
+        name, size = "indexer_projections", precision.dtype_size
+        read = tokens * width * size
         return (
-            linear("indexer_projections", tokens, width, query_rank, precision),
-            wide_linear(
-                "indexer_projections", tokens, self.head_dim + self.heads, hidden, precision
-            ),
+            linear(name, tokens, width, query_rank, precision),
+            wide_linear(name, tokens, self.head_dim + self.heads, hidden, precision),
             elementwise(
-                "indexer_norm",
-                tokens * width * precision.dtype_size,
-                tokens * width,
-                parameters=2 * self.head_dim,
-                size=precision.dtype_size,
+                "indexer_norm", read, tokens * width, parameters=2 * self.head_dim, size=size
             ),
-            scores,
         )
+
+    def scores(self, step: Step) -> Operator:
+        """One score for each query and token of the context."""
+        per_token = self.head_dim + 4.0  # an 8-bit key and its fp32 scale
+        held = step.sequences * (step.context + step.all_queries) * per_token
+        keys = attention_keys(step, None)
+        none = jnp.zeros(())
+        scores = attention_over(
+            step, keys, self.heads, self.head_dim, none, read=held, held=held, name="indexer"
+        )
+        if step.shared is None or not step.decoding:
+            return scores
+        # the best of all keys: context-parallel ranks gather their scores, an fp32 for each key
+        gathered = AllGather("context_all_gather", Axis.CONTEXT, step.tokens * keys * 4.0)
+        return dataclasses.replace(scores, messages=(gathered,))
 
 
 class LatentAttention(Block):
     """norm -> compress -> expand queries -> attention -> output projection -> all-reduce.
 
-    In prefill keys and values are expanded from the latent vectors, and attention is multi-head. In decode the expansion is absorbed into queries and
-    outputs, a product per head, and attention is multi-query over the latent vectors themselves: one read for all heads. The cache, one vector of
-    latent + rope_dim per token, is replicated over the tensor-parallel ranks, and so are the compressing projections. Context-parallel ranks
-    share it; in prefill they gather it, and each expands all of it.
-
     Arguments:
         heads: of the whole model.
         latent: width of the compressed keys and values (kv_lora_rank).
-        nope_dim, rope_dim, value_dim: of each head: queries and keys without and with position, and values.
-        query_rank: width of the compressed queries, or None where they are projected directly (V2-Lite).
+        nope_dim: elements of a head's queries and keys without position.
+        rope_dim: elements of a head's queries and keys with position.
+        value_dim: elements of a head's values.
+        query_rank: width of the compressed queries, or None where they are projected directly
+            (DeepSeek-V2-Lite).
         indexer: what picks the tokens to attend to, or None for all.
-        norm, norms, reduces: as in `Attention`.
+        norm, norms, reduces: as in `Block`.
     """
 
     mixes_tokens: ClassVar[bool] = True
 
-    heads: Leaf = eqx.field(converter=as_leaf)
-    latent: Leaf = eqx.field(converter=as_leaf)
-    nope_dim: Leaf = eqx.field(converter=as_leaf)
-    rope_dim: Leaf = eqx.field(converter=as_leaf)
-    value_dim: Leaf = eqx.field(converter=as_leaf)
-    query_rank: Leaf | None = eqx.field(
-        converter=lambda rank: None if rank is None else as_leaf(rank), default=None
-    )
+    heads: Leaf = number(at_least=1)
+    latent: Leaf = number(at_least=1)
+    nope_dim: Leaf = number(at_least=1)
+    rope_dim: Leaf = number(at_least=1)
+    value_dim: Leaf = number(at_least=1)
+    query_rank: Leaf | None = number(at_least=1, optional=True)
     indexer: Indexer | None = None
-    norm: Norm = eqx.field(static=True, default=Norm.RMS)
-    norms: int = eqx.field(static=True, default=1)
-    reduces: bool = eqx.field(static=True, default=True)
-
-    def __check_init__(self):
-        for field in ("heads", "latent", "nope_dim", "rope_dim", "value_dim"):
-            check(field, getattr(self, field), minimum=1)
-        if self.query_rank is not None:
-            check("query_rank", self.query_rank, minimum=1)
 
     @property
     def most_shards(self) -> Scalar:
         """One head each."""
         return self.heads
 
-    def operators(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
-        precision, tokens = step.precision, step.tokens
+    @property
+    def _compressed(self) -> Scalar:
+        """Numbers that a token has in the cache."""
+        return self.latent + self.rope_dim
+
+    def work(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
+        precision, tokens, size = step.precision, step.tokens, step.precision.dtype_size
         heads = ceil_share(self.heads, step.shard)
-        query_width = heads * (self.nope_dim + self.rope_dim)
-        compressed = self.latent + self.rope_dim
+        rank = self.latent if self.query_rank is None else self.query_rank
+        widths = heads * (self.nope_dim + self.rope_dim)
         if self.query_rank is None:
-            queries = (
-                linear("compress", tokens, compressed, hidden, precision),
-                linear("queries", tokens, query_width, hidden, precision),
-            )
-            normalised = self.latent
+            down, source, normalised = self._compressed, hidden, self.latent
         else:
-            down = linear("compress", tokens, self.query_rank + compressed, hidden, precision)
-            queries = (down, linear("queries", tokens, query_width, self.query_rank, precision))
+            down, source = self.query_rank + self._compressed, self.query_rank
             normalised = self.latent + self.query_rank
-        size = precision.dtype_size
-        stored = compressed * precision.cached_size(compressed)
-        cached = step.sequences * (step.context + step.all_queries) * stored
+        stored = self._compressed * precision.cached_size(self._compressed)
         read = tokens * (normalised + heads * self.rope_dim + self.rope_dim) * size
-        rotary = elementwise(
-            "rotary_and_cache", read, read + tokens * stored, parameters=normalised, size=size
-        )
-        picking: tuple[Operator, ...] = ()
-        if self.indexer is not None:
-            picking = self.indexer.operators(
-                hidden, self.latent if self.query_rank is None else self.query_rank, step
-            )
-        core = (
-            self._absorbed(heads, cached, step)
-            if step.decoding
-            else self._expanded(heads, cached, step)
-        )
-        out = linear("attention_out", tokens, hidden, heads * self.value_dim, precision)
+        written = read + tokens * stored
+        picking = () if self.indexer is None else self.indexer.projections(hidden, rank, step)
+        before, after = self._around_core(heads, step)
         return (
-            norm(self.norm, hidden, step, count=self.norms),
-            *queries,
-            rotary,
+            linear("compress", tokens, down, hidden, precision),
+            linear("queries", tokens, widths, source, precision),
+            elementwise("rotary_and_cache", read, written, parameters=normalised, size=size),
             *picking,
-            *core,
-            out,
+            before,
+            *self.core(step),
+            *after,
+            linear("attention_out", tokens, hidden, heads * self.value_dim, precision),
         )
+
+    def _around_core(self, heads: Scalar, step: Step) -> tuple[Operator, tuple[Operator, ...]]:
+        """What is done before and after attention: expansion, or the absorbed products."""
+        precision = step.precision
+        if not step.decoding:
+            rows = step.sequences * (step.context + step.all_queries)
+            width = heads * (self.nope_dim + self.value_dim)
+            return linear("expand", rows, width, self.latent, precision), ()
+
+        def absorb(outputs: Scalar, inputs: Scalar) -> Operator:
+            return per_head_linear("absorb", step.tokens, heads, outputs, inputs, precision)
+
+        return absorb(self.latent, self.nope_dim), (absorb(self.value_dim, self.latent),)
+
+    def core(self, step: Step) -> tuple[Operator, ...]:
+        heads = ceil_share(self.heads, step.shard)
+        attention = self._absorbed(heads, step) if step.decoding else self._expanded(heads, step)
+        return (attention,) if self.indexer is None else (self.indexer.scores(step), attention)
+
+    def _cached(self, step: Step) -> Scalar:
+        """B of the latent vectors of all sequences, whole."""
+        per_token = self._compressed * step.precision.cached_size(self._compressed)
+        return step.sequences * (step.context + step.all_queries) * per_token
 
     def _keys(self, step: Step) -> tuple[Scalar, Scalar]:
         """Tokens that a query attends to, and their share of all that it could."""
@@ -171,29 +172,25 @@ class LatentAttention(Block):
         picked = attention_keys(step, self.indexer.picked)
         return picked, picked / keys
 
-    def _expanded(self, heads: Scalar, cached: Scalar, step: Step) -> tuple[Operator, ...]:
+    def _expanded(self, heads: Scalar, step: Step) -> Operator:
         keys, _ = self._keys(step)
-        rows = step.sequences * (step.context + step.all_queries)
-        expand = linear(
-            "expand", rows, heads * (self.nope_dim + self.value_dim), self.latent, step.precision
-        )
+        rows, cached = step.sequences * (step.context + step.all_queries), self._cached(step)
         query_dim = self.nope_dim + self.rope_dim
         read = rows * heads * (query_dim + self.value_dim) * step.precision.dtype_size
         core = attention_over(
             step, keys, heads, query_dim, self.value_dim, read=read, held=cached, sent=cached
         )
-        before = keys - 0.5 * (
-            step.queries + 1
-        )  # the context of causal attention over as many keys
+        # the context of causal attention over as many keys
+        before = jnp.maximum(keys - 0.5 * (step.queries + 1), 0.0)
         shape = LatentPrefillShape(
-            step.sequences, step.queries, jnp.maximum(before, 0.0), heads, query_dim, self.value_dim
+            step.sequences, step.queries, before, heads, query_dim, self.value_dim
         )
         core = dataclasses.replace(core, kernel="latent_prefill", shape=shape)
-        return expand, with_gear_factors(core, step, jnp.ones(()), self.latent + self.rope_dim)
+        return with_gear_factors(core, step, jnp.ones(()), self._compressed)
 
-    def _absorbed(self, heads: Scalar, cached: Scalar, step: Step) -> tuple[Operator, ...]:
+    def _absorbed(self, heads: Scalar, step: Step) -> Operator:
         keys, share = self._keys(step)
-        precision, width = step.precision, self.latent + self.rope_dim
+        cached, width = self._cached(step), self._compressed
         core = attention_over(
             step, keys, heads, width, self.latent, read=cached * share, held=cached
         )
@@ -205,11 +202,7 @@ class LatentAttention(Block):
             heads,
             self.latent,
             self.rope_dim,
-            precision.cached_size(width),
+            step.precision.cached_size(width),
         )
         core = dataclasses.replace(core, kernel="latent_decode", shape=shape)
-        return (
-            per_head_linear("absorb", step.tokens, heads, self.latent, self.nope_dim, precision),
-            with_gear_work(with_gear_factors(core, step, jnp.ones(()), width), step, width),
-            per_head_linear("absorb", step.tokens, heads, self.value_dim, self.latent, precision),
-        )
+        return with_gear_work(with_gear_factors(core, step, jnp.ones(()), width), step, width)

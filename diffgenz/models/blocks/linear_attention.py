@@ -2,14 +2,13 @@
 
 from typing import ClassVar
 
-import equinox as eqx
-
-from diffgenz.core.checks import check
-from diffgenz.core.smooth import Leaf, Scalar, as_leaf, ceil_share
+from diffgenz.core.record import number
+from diffgenz.core.smooth import Leaf, Scalar, ceil_share
 from diffgenz.kernels.shapes import DeltaShape
 from diffgenz.models.blocks.block import Block
-from diffgenz.models.blocks.norm import Norm, norm
-from diffgenz.operators.operator import Operator, elementwise, linear
+from diffgenz.operators.elementwise import elementwise
+from diffgenz.operators.linear import linear
+from diffgenz.operators.operator import Operator
 from diffgenz.operators.recurrence import causal_conv, scan
 from diffgenz.operators.step import Step
 
@@ -55,32 +54,25 @@ class GatedDeltaNet(Block):
     Arguments:
         key_heads, key_dim, value_heads, value_dim: of the whole model, and of each head. Tensor-parallel ranks share the heads.
         width: taps of the convolution. chunk: tokens of a chunk in prefill.
-        norm, norms, reduces: as in `Attention`.
+        norm, norms, reduces: as in `Block`.
     """
 
     mixes_tokens: ClassVar[bool] = True
     keeps_state: ClassVar[bool] = True
 
-    key_heads: Leaf = eqx.field(converter=as_leaf)
-    key_dim: Leaf = eqx.field(converter=as_leaf)
-    value_heads: Leaf = eqx.field(converter=as_leaf)
-    value_dim: Leaf = eqx.field(converter=as_leaf)
-    width: Leaf = eqx.field(converter=as_leaf, default=4.0)
-    chunk: Leaf = eqx.field(converter=as_leaf, default=64.0)
-    norm: Norm = eqx.field(static=True, default=Norm.RMS)
-    norms: int = eqx.field(static=True, default=1)
-    reduces: bool = eqx.field(static=True, default=True)
-
-    def __check_init__(self):
-        for field in ("key_heads", "key_dim", "value_heads", "value_dim", "width", "chunk"):
-            check(field, getattr(self, field), minimum=1)
+    key_heads: Leaf = number(at_least=1)
+    key_dim: Leaf = number(at_least=1)
+    value_heads: Leaf = number(at_least=1)
+    value_dim: Leaf = number(at_least=1)
+    width: Leaf = number(at_least=1, default=4.0)
+    chunk: Leaf = number(at_least=1, default=64.0)
 
     @property
     def most_shards(self) -> Scalar:
         """One value head each."""
         return self.value_heads
 
-    def operators(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
+    def work(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
         precision, tokens, size = step.precision, step.tokens, step.precision.dtype_size
         heads = ceil_share(self.value_heads, step.shard)
         key_heads = ceil_share(self.key_heads, step.shard)
@@ -97,7 +89,6 @@ class GatedDeltaNet(Block):
             parameters=2 * heads,
         )
         return (
-            norm(self.norm, hidden, step, count=self.norms),
             linear(
                 "in_projection", tokens, mixed + values + 2 * heads, hidden, precision
             ),  # the output's gate; decay and learning rate
@@ -122,30 +113,23 @@ class KimiDeltaAttention(Block):
     Arguments:
         heads, head_dim: of the whole model, and of each head: keys and values are of one size.
         width, chunk: as in `GatedDeltaNet`.
-        norm, norms, reduces: as in `Attention`.
+        norm, norms, reduces: as in `Block`.
     """
 
     mixes_tokens: ClassVar[bool] = True
     keeps_state: ClassVar[bool] = True
 
-    heads: Leaf = eqx.field(converter=as_leaf)
-    head_dim: Leaf = eqx.field(converter=as_leaf)
-    width: Leaf = eqx.field(converter=as_leaf, default=4.0)
-    chunk: Leaf = eqx.field(converter=as_leaf, default=64.0)
-    norm: Norm = eqx.field(static=True, default=Norm.RMS)
-    norms: int = eqx.field(static=True, default=1)
-    reduces: bool = eqx.field(static=True, default=True)
-
-    def __check_init__(self):
-        for field in ("heads", "head_dim", "width", "chunk"):
-            check(field, getattr(self, field), minimum=1)
+    heads: Leaf = number(at_least=1)
+    head_dim: Leaf = number(at_least=1)
+    width: Leaf = number(at_least=1, default=4.0)
+    chunk: Leaf = number(at_least=1, default=64.0)
 
     @property
     def most_shards(self) -> Scalar:
         """One head each."""
         return self.heads
 
-    def operators(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
+    def work(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
         precision, tokens, size, dim = (
             step.precision,
             step.tokens,
@@ -155,7 +139,6 @@ class KimiDeltaAttention(Block):
         heads = ceil_share(self.heads, step.shard)
         values = heads * dim
         return (
-            norm(self.norm, hidden, step, count=self.norms),
             linear(
                 "in_projection", tokens, 3 * values + heads, hidden, precision
             ),  # the learning rate

@@ -4,12 +4,13 @@ from typing import ClassVar
 
 import equinox as eqx
 
-from diffgenz.core.checks import check
-from diffgenz.core.smooth import Leaf, Scalar, as_leaf, ceil_share
+from diffgenz.core.record import number
+from diffgenz.core.smooth import Leaf, Scalar, ceil_share
 from diffgenz.kernels.shapes import Mamba2Shape
 from diffgenz.models.blocks.block import Block
-from diffgenz.models.blocks.norm import Norm, norm
-from diffgenz.operators.operator import Operator, elementwise, linear
+from diffgenz.operators.elementwise import elementwise
+from diffgenz.operators.linear import linear
+from diffgenz.operators.operator import Operator
 from diffgenz.operators.recurrence import causal_conv, scan
 from diffgenz.operators.step import Step
 
@@ -26,32 +27,24 @@ class Mamba(Block):
         width: taps of the convolution.
         bias, conv_bias: whether the in and out projections, and the convolution, have one.
         state_norms: norms on B, C and the time step: None, "plain" (Falcon Mamba: no parameters) or "scaled" (Jamba).
-        norm, norms, reduces: as in `Attention`.
+        norm, norms, reduces: as in `Block`.
     """
 
     mixes_tokens: ClassVar[bool] = True
     keeps_state: ClassVar[bool] = True
 
-    inner: Leaf = eqx.field(converter=as_leaf)
-    state: Leaf = eqx.field(converter=as_leaf)
-    rank: Leaf = eqx.field(converter=as_leaf)
-    width: Leaf = eqx.field(converter=as_leaf, default=4.0)
+    inner: Leaf = number(at_least=1)
+    state: Leaf = number(at_least=1)
+    rank: Leaf = number(at_least=1)
+    width: Leaf = number(at_least=1, default=4.0)
     bias: bool = eqx.field(static=True, default=False)
     conv_bias: bool = eqx.field(static=True, default=True)
     state_norms: str | None = eqx.field(static=True, default=None)
-    norm: Norm = eqx.field(static=True, default=Norm.RMS)
-    norms: int = eqx.field(static=True, default=1)
-    reduces: bool = eqx.field(static=True, default=True)
 
-    def __check_init__(self):
-        for field in ("inner", "state", "rank", "width"):
-            check(field, getattr(self, field), minimum=1)
-
-    def operators(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
+    def work(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
         precision, tokens = step.precision, step.tokens
         inner, selected = ceil_share(self.inner, step.shard), self.rank + 2 * self.state
         operators = [
-            norm(self.norm, hidden, step, count=self.norms),
             linear("in_projection", tokens, 2 * inner, hidden, precision, bias=self.bias),
             causal_conv(step, inner, self.width, bias=self.conv_bias),
             linear("select", tokens, selected, inner, precision),
@@ -73,7 +66,7 @@ class Mamba(Block):
             moved = tokens * selected * precision.dtype_size
             kept = {"plain": 0.0, "scaled": selected}[self.state_norms]
             operators.insert(
-                4,
+                3,
                 elementwise(
                     "state_norms", moved, moved, parameters=kept, size=precision.dtype_size
                 ),
@@ -93,39 +86,31 @@ class Mamba2(Block):
         state: width of B and C: a head keeps head_dim x state elements.
         width: taps of the convolution. chunk: tokens of a chunk in prefill.
         bias, conv_bias: as in `Mamba`.
-        norm, norms, reduces: as in `Attention`.
+        norm, norms, reduces: as in `Block`.
     """
 
     mixes_tokens: ClassVar[bool] = True
     keeps_state: ClassVar[bool] = True
 
-    heads: Leaf = eqx.field(converter=as_leaf)
-    head_dim: Leaf = eqx.field(converter=as_leaf)
-    groups: Leaf = eqx.field(converter=as_leaf)
-    state: Leaf = eqx.field(converter=as_leaf)
-    width: Leaf = eqx.field(converter=as_leaf, default=4.0)
-    chunk: Leaf = eqx.field(converter=as_leaf, default=256.0)
+    heads: Leaf = number(at_least=1)
+    head_dim: Leaf = number(at_least=1)
+    groups: Leaf = number(at_least=1)
+    state: Leaf = number(at_least=1)
+    width: Leaf = number(at_least=1, default=4.0)
+    chunk: Leaf = number(at_least=1, default=256.0)
     bias: bool = eqx.field(static=True, default=False)
     conv_bias: bool = eqx.field(static=True, default=True)
-    norm: Norm = eqx.field(static=True, default=Norm.RMS)
-    norms: int = eqx.field(static=True, default=1)
-    reduces: bool = eqx.field(static=True, default=True)
-
-    def __check_init__(self):
-        for field in ("heads", "head_dim", "groups", "state", "width", "chunk"):
-            check(field, getattr(self, field), minimum=1)
 
     @property
     def most_shards(self) -> Scalar:
         """One head each."""
         return self.heads
 
-    def operators(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
+    def work(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
         precision, tokens, size = step.precision, step.tokens, step.precision.dtype_size
         heads, groups = ceil_share(self.heads, step.shard), ceil_share(self.groups, step.shard)
         inner, selected = heads * self.head_dim, 2 * groups * self.state
         return (
-            norm(self.norm, hidden, step, count=self.norms),
             linear(
                 "in_projection",
                 tokens,

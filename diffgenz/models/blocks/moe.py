@@ -1,61 +1,65 @@
-"""Mixture of experts: a router, routed experts of which each token uses a few, and shared experts that all tokens use."""
+"""Mixture of experts: a router, routed experts of which each token uses a few, and shared experts."""
 
-import dataclasses
 from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
 
-from diffgenz.core.checks import check, check_at_most
-from diffgenz.core.smooth import Leaf, Scalar, as_leaf, ceil_share
+from diffgenz.core.checks import Condition, at_most
+from diffgenz.core.record import number
+from diffgenz.core.smooth import Leaf, Scalar, ceil_share
 from diffgenz.kernels.forms.experts import variation_of
 from diffgenz.kernels.shapes import ExpertsShape
 from diffgenz.models.blocks.block import Block
 from diffgenz.models.blocks.mlp import MLP
-from diffgenz.models.blocks.norm import Norm, norm
-from diffgenz.operators.draws import reached
-from diffgenz.operators.operator import Exchange, Operator, elementwise, expert_linear, wide_linear
+from diffgenz.operators.elementwise import elementwise
+from diffgenz.operators.linear import expert_linear, wide_linear
+from diffgenz.operators.message import AllReduce, Axis, Exchange
+from diffgenz.operators.operator import Operator
+from diffgenz.operators.routing import reached
 from diffgenz.operators.step import Step
 
 
 class MoE(Block):
-    """norm -> router -> dispatch -> grouped up (and gate) -> activation -> grouped down -> combine, beside the shared experts.
+    """norm -> router -> dispatch -> grouped up (and gate) -> activation -> grouped down -> combine.
 
-    It ends in an all-reduce over the tensor-parallel ranks. Where groups of ranks have tokens of their own, tokens also travel to their
-    experts and back: each rank sends its share of those it sees (`exchange`).
+    The shared experts run beside it, and it ends in an all-reduce over the tensor-parallel ranks.
+    Where groups of ranks have tokens of their own, tokens also travel to their experts and back:
+    each rank sends its share of those it sees (`operators.message.Exchange`).
 
-    FLOP follow tokens, weight traffic follows experts: n tokens that go to k of E experts each reach E (1 - (1 - k / E)**n) of them in
-    expectation, if all are equally popular. The kernel's tiles pad the rows of each reached expert by half a tile on average.
+    FLOP follow tokens, weight traffic follows experts: n tokens that go to k of E experts each
+    reach E (1 - (1 - k / E)**n) of them in expectation, if all are equally popular. The kernel's
+    tiles pad the rows of each reached expert by half a tile on average.
 
     Arguments:
-        routed: experts E. used: k of them per token. intermediate: width of each.
-        shared: the shared experts as one MLP without a norm, or None. shared_gate: whether a gate weighs it (Qwen).
-        gated, bias: as in `MLP`. router_bias: whether the router keeps a bias per expert.
+        routed: experts E.
+        used: experts k that each token uses.
+        intermediate: width of each expert.
+        shared: the shared experts as one MLP without a norm, or None.
+        shared_gate: whether a gate weighs the shared experts (Qwen).
+        gated, bias: as in `MLP`.
+        router_bias: whether the router keeps a bias per expert.
         tile: rows of the grouped GEMM's smallest tile.
-        imbalance: rows on the busiest expert-parallel group over the mean; at most the number of groups counts.
-        norm, norms, reduces: as in `Attention`.
+        imbalance: rows of the busiest expert-parallel group over the mean, at least 1; it cannot
+            exceed the number of groups.
+        norm, norms, reduces: as in `Block`.
     """
 
     mixes_tokens: ClassVar[bool] = False
 
-    routed: Leaf = eqx.field(converter=as_leaf)
-    used: Leaf = eqx.field(converter=as_leaf)
-    intermediate: Leaf = eqx.field(converter=as_leaf)
+    routed: Leaf = number(at_least=1)
+    used: Leaf = number(at_least=1)
+    intermediate: Leaf = number(at_least=1)
     shared: MLP | None = None
     shared_gate: bool = eqx.field(static=True, default=False)
     gated: bool = eqx.field(static=True, default=True)
     bias: bool = eqx.field(static=True, default=False)
     router_bias: bool = eqx.field(static=True, default=False)
-    tile: Leaf = eqx.field(converter=as_leaf, default=16.0)
-    imbalance: Leaf = eqx.field(converter=as_leaf, default=1.0)
-    norm: Norm | None = eqx.field(static=True, default=Norm.RMS)
-    norms: int = eqx.field(static=True, default=1)
-    reduces: bool = eqx.field(static=True, default=True)
+    tile: Leaf = number(at_least=1, default=16.0)
+    imbalance: Leaf = number(at_least=1, default=1.0)
 
-    def __check_init__(self):
-        for field in ("routed", "used", "intermediate", "tile", "imbalance"):
-            check(field, getattr(self, field), minimum=1)
-        check_at_most("used", self.used, self.routed, "the routed experts")
+    def conditions(self) -> tuple[Condition, ...]:
+        return (at_most("used", self.used, self.routed, "the routed experts"),)
 
     @property
     def experts(self) -> Scalar:
@@ -63,70 +67,16 @@ class MoE(Block):
         return self.routed
 
     def reached(self, tokens: Scalar) -> Scalar:
-        """The expected number of routed experts that any of `tokens` tokens goes to."""
+        """The expected number of routed experts that at least one of `tokens` tokens goes to."""
         return reached(self.routed, self.used / self.routed, tokens)
 
-    def _excess(self, step: Step) -> Scalar:
-        return jnp.minimum(self.imbalance, 1 / step.expert_shard)
-
-    def exchange(self, hidden: Scalar, step: Step) -> Exchange:
-        """What its tokens send to the experts, and get back."""
-        tokens = step.own_tokens
-        sent = tokens * hidden
-        return Exchange(
-            self.used,
-            self.routed,
-            tokens,
-            sent * step.precision.activation_size,
-            sent * step.precision.message_size,
-            self._excess(step),
-            step.groups,
-        )
-
-    def _combine(self, read: Scalar, written: Scalar, step: Step) -> Operator:
-        """Context-parallel ranks that compute the same tokens hold different experts: they sum what their tensor-parallel ranks have summed."""
-        combine = elementwise("combine", read, written).inside("experts")
-        if step.shared is None or step.shared.repeated is None:
-            return combine
-        return dataclasses.replace(combine, merged=written * step.shard * step.shared.repeated)
-
-    def _shape(
-        self, hidden: Scalar, width: Scalar, up: Scalar, share: Scalar, step: Step
-    ) -> ExpertsShape:
-        """The kernel of its experts, of which `share` have any row. Where tokens travel, it sees those that arrive, and no experts but its own."""
-        everyone, excess, groups = (
-            step.tokens * step.groups,
-            self._excess(step),
-            1 / step.expert_shard,
-        )
-        travel = step.groups > 1
-        arriving = jnp.where(travel, reached(1.0, step.expert_shard, self.used), 1.0)
-        used = self.used / arriving
-        return ExpertsShape(
-            everyone * arriving,
-            jnp.where(travel, used * step.expert_shard, used),
-            jnp.where(travel, self.routed * step.expert_shard, self.routed),
-            jnp.where(travel, 1.0, groups),
-            hidden,
-            width,
-            up,
-            excess,
-            variation_of(share, everyone * self.used * excess / self.routed),
-            step.precision.weight_size,
-            step.precision.activation_size,
-        )
-
-    def operators(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
-        precision, tokens = step.precision, step.tokens
-        held = self.routed * step.expert_shard
+    def work(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
+        precision, tokens, size = step.precision, step.tokens, step.precision.dtype_size
         everyone = tokens * step.groups
         share = self.reached(everyone) / self.routed
-        excess = self._excess(step)
-        rows = everyone * self.used * step.expert_shard * excess
-        groups = (
-            step.attention_data if step.shared is None else step.attention_data * step.shared.ranks
-        )
-        width = ceil_share(self.intermediate, step.shard / (step.expert_shard * groups))
+        held = self.routed * step.expert_shard
+        rows = everyone * self.used * step.expert_shard * self._busiest(step)
+        width = ceil_share(self.intermediate, step.shard / (step.expert_shard * step.rank_groups))
         up = width * (2 if self.gated else 1)
         moved = rows * hidden
         experts = {
@@ -136,38 +86,86 @@ class MoE(Block):
             "padding": 0.5 * (self.tile - 1),
             "bias": self.bias,
         }
-        dispatch = elementwise(
-            "dispatch",
-            moved * precision.dtype_size + tokens * self.routed * precision.dtype_size,
-            moved * precision.activation_size,
-        )
+        dispatched = (moved + tokens * self.routed) * size
+        dispatch = elementwise("dispatch", dispatched, moved * precision.activation_size)
+        activation = elementwise("expert_activation", rows * up * size, rows * width * size)
+        name = "expert_gate_up" if self.gated else "expert_up"
         shape = self._shape(hidden, width, up, share, step)
-        operators = [
+        shared = () if self.shared is None else self.shared.operators(hidden, step)
+        gate = wide_linear("shared_gate", tokens, jnp.ones(()), hidden, precision)
+        return (
             wide_linear("router", tokens, self.routed, hidden, precision, bias=self.router_bias),
-            dispatch.inside("experts"),
-            expert_linear(
-                "expert_gate_up" if self.gated else "expert_up",
-                rows,
-                up,
-                hidden,
-                precision,
-                **experts,
-                shape=shape,
-            ),
-            elementwise(
-                "expert_activation",
-                rows * up * precision.dtype_size,
-                rows * width * precision.dtype_size,
-            ).inside("experts"),
+            dispatch.inside("experts").sending(self._exchange(hidden, step)),
+            expert_linear(name, rows, up, hidden, precision, **experts, shape=shape),
+            activation.inside("experts"),
             expert_linear("expert_down", rows, hidden, width, precision, **experts),
-            self._combine(
-                moved * precision.dtype_size, tokens * hidden * precision.dtype_size, step
-            ),
-        ]
-        if self.norm is not None:
-            operators.insert(0, norm(self.norm, hidden, step, count=self.norms))
-        if self.shared is not None:
-            operators += self.shared.operators(hidden, step)
-        if self.shared_gate:
-            operators.append(wide_linear("shared_gate", tokens, jnp.ones(()), hidden, precision))
-        return tuple(operators)
+            self._combine(moved * size, tokens * hidden * size, step),
+            *shared,
+            *((gate,) if self.shared_gate else ()),
+        )
+
+    def _busiest(self, step: Step) -> Scalar:
+        """Rows of the busiest expert-parallel group over the mean."""
+        return jnp.minimum(self.imbalance, 1 / step.expert_shard)
+
+    def _exchange(self, hidden: Scalar, step: Step) -> Exchange:
+        """What its tokens send to the experts, and get back."""
+        tokens = step.own_tokens
+        sent = tokens * hidden
+        return Exchange(
+            "exchange",
+            Axis.EXPERT,
+            picks=self.used,
+            experts=self.routed,
+            tokens=tokens,
+            dispatch=sent * step.precision.activation_size,
+            combine=sent * step.precision.message_size,
+            busiest=self._busiest(step),
+            groups=step.groups,
+        )
+
+    def _combine(self, read: Scalar, written: Scalar, step: Step) -> Operator:
+        """The weighted sum of a token's experts.
+
+        Context-parallel ranks that compute the same tokens hold different experts: they sum what
+        their tensor-parallel ranks have summed.
+        """
+        combine = elementwise("combine", read, written).inside("experts")
+        if step.shared is None or step.shared.repeated is None:
+            return combine
+        volume = written * step.shard * step.shared.repeated
+        return combine.sending(AllReduce("context_merge", Axis.CONTEXT, volume))
+
+    def _shape(
+        self, hidden: Scalar, width: Scalar, up: Scalar, share: Scalar, step: Step
+    ) -> ExpertsShape:
+        """The shape by which fitted kernels know this layer's experts.
+
+        Where tokens are dispatched between ranks (step.groups > 1), the kernel sees one group: the
+        tokens that arrive there and the experts held there. Otherwise it sees all tokens and all
+        experts, split over 1 / expert_shard groups.
+
+        Arguments:
+            hidden: width of the residual stream.
+            width: intermediate features of one expert's shard.
+            up: outputs of the first product, 2 x width where it is gated.
+            share: fraction of the routed experts that receive at least one token.
+            step: the iteration.
+        """
+        everyone, excess = step.tokens * step.groups, self._busiest(step)
+        travel = step.groups > 1
+        arriving = jnp.where(travel, reached(1.0, step.expert_shard, self.used), 1.0)
+        used = self.used / arriving
+        return ExpertsShape(
+            everyone * arriving,
+            jnp.where(travel, used * step.expert_shard, used),
+            jnp.where(travel, self.routed * step.expert_shard, self.routed),
+            jnp.where(travel, 1.0, 1 / step.expert_shard),
+            hidden,
+            width,
+            up,
+            excess,
+            variation_of(share, everyone * self.used * excess / self.routed),
+            step.precision.weight_size,
+            step.precision.activation_size,
+        )

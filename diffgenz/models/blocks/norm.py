@@ -1,9 +1,10 @@
-"""Normalisations: an elementwise operator each, the residual addition fused in."""
+"""Normalisations: each is one elementwise operator, with the residual addition fused in."""
 
 import enum
 
 from diffgenz.core.smooth import Scalar
-from diffgenz.operators.operator import Operator, elementwise
+from diffgenz.operators.elementwise import elementwise
+from diffgenz.operators.operator import Operator
 from diffgenz.operators.step import Step
 
 
@@ -16,7 +17,14 @@ class Norm(enum.Enum):
 
 
 def norm(kind: Norm, hidden: Scalar, step: Step, *, count: int = 1) -> Operator:
-    """`count` norms of every token of this rank: read x and the residual, write the result and the new residual."""
+    """Norms of every token of this rank: read x and the residual, write the result and the residual.
+
+    Arguments:
+        kind: which normalisation.
+        hidden: features of a token.
+        step: the iteration.
+        count: how many such norms.
+    """
     size = step.precision.dtype_size
     moved = 2 * step.residual_tokens * hidden * size
     return elementwise(

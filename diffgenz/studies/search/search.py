@@ -1,5 +1,10 @@
-"""Which deployment serves a workload best: all plans x batch sizes x formats x chunk sizes, estimated in one call."""
+"""`search`: which deployment serves a workload best.
 
+All plans x batch sizes x formats x chunk sizes are estimated in one call.
+"""
+
+import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,58 +16,77 @@ import numpy as np
 from diffgenz.core.checks import check, check_whole
 from diffgenz.core.errors import InputError, NoSolution
 from diffgenz.core.formats import FORMATS
-from diffgenz.core.smooth import SHARPNESS, Scalar, check_sharpness
-from diffgenz.hardware.platform import Accelerator, Platform
+from diffgenz.core.record import unnamed
+from diffgenz.core.smooth import Scalar
+from diffgenz.hardware.accelerator import Accelerator
 from diffgenz.inference.estimate import Estimate, estimate
-from diffgenz.models.model import Model
+from diffgenz.inference.metrics import METRICS, metrics_of
 from diffgenz.operators.gear import Gear
 from diffgenz.operators.precision import Precision
-from diffgenz.scenario.parallelism import Parallelism, Workload
-from diffgenz.scenario.serving_options import Draft, Serving
+from diffgenz.scenario.parallelism import Parallelism
+from diffgenz.scenario.scenario import Scenario
+from diffgenz.scenario.serving_options import Draft
 from diffgenz.studies.search.plans import plans
 from diffgenz.studies.search.smallest_layout import smallest_layout
+
+RANKS = ("tensor", "context", "attention_data", "pipeline", "data", "expert")
+"""The fields of a plan that a search varies."""
 
 BATCHES = tuple(float(2**power) for power in range(13))
 """Requests in flight over all replicas that a search tries: 1 to 4096."""
 
 
-class Deployment(NamedTuple):
-    """One way to serve, and what it takes. Times in s, memory in B, cost in USD; see `Estimate`.
+@dataclasses.dataclass(frozen=True)
+class Deployment:
+    """One way to serve, and what it takes.
 
-    `chunk`: prompt tokens of an iteration, None for whole prompts, which have no `mixed_tpot`.
+    Arguments:
+        plan: ranks by field of `Parallelism`; all layouts of one search have the same fields.
+        batch: requests in flight over all replicas.
+        precision: the formats.
+        chunk: prompt tokens of an iteration; None for whole prompts.
+        metrics: of its estimate, by name (`METRICS`), in SI; those that it does not have are None.
+        question: the scenario that was searched.
     """
 
-    tensor: int
-    context: int
-    attention_data: int
-    pipeline: int
-    data: int
-    expert: int
+    plan: dict[str, int]
     batch: int
-    weights: str
-    activations: str
-    kv_cache: str
-    ttft: float
-    tpot: float
-    throughput: float
-    tokens_per_second_per_user: float
-    tokens_per_second_per_accelerator: float
-    memory: float
-    cost_per_million_output_tokens: float | None
-    chunk: int | None = None
-    mixed_tpot: float | None = None
+    precision: Precision
+    chunk: int | None
+    metrics: dict[str, float | None]
+    question: Scenario = dataclasses.field(repr=False)
+
+    @functools.cached_property
+    def scenario(self) -> Scenario:
+        """The deployment as a scenario: it goes straight back into `estimate`."""
+        case = self.question
+        serving = case.serving if self.chunk is None else case.serving.replace(chunk=self.chunk)
+        return case.replace(
+            workload=case.workload.replace(batch=self.batch),
+            plan=Parallelism(**self.plan),
+            precision=self.precision,
+            serving=serving,
+        )
 
     @property
     def layout(self) -> tuple[int | str, ...]:
-        """Plan and formats, batch and chunk apart."""
-        return (*self[:6], *self[7:10])
+        """What tells layouts apart: ranks and formats, not batch and chunk."""
+        return (*self.plan.values(), *self.precision.names.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        """One flat row: ranks, batch, formats, chunk and metrics, for tables and files."""
+        names = ("weights", "activations", "kv_cache")
+        formats = {name: self.precision.names[name] for name in names}
+        rest = {"batch": self.batch, **formats, "chunk": self.chunk}
+        return {**self.plan, **rest, **self.metrics}
 
 
 class Search(NamedTuple):
     """What a search found.
 
     Arguments:
-        tried: configurations evaluated. fitting: those that fit in memory.
+        tried: configurations evaluated.
+        fitting: those that fit in memory.
         deployments: those that also meet the targets, most tokens/s per accelerator first.
     """
 
@@ -78,18 +102,21 @@ class Search(NamedTuple):
         return list(firsts.values())[:count]
 
     def pareto(self) -> list[Deployment]:
-        """Deployments that no other beats in both tokens/s per user and tokens/s per accelerator, fastest for the user first."""
+        """Deployments that no other beats in tokens/s per user and tokens/s per accelerator.
+
+        The fastest for the user comes first.
+        """
+
+        def speeds(deployment: Deployment) -> tuple[float, float]:
+            metrics = deployment.metrics
+            user, accelerator = (
+                metrics[f"tokens_per_second_per_{who}"] for who in ("user", "accelerator")
+            )
+            return -(user or 0.0), -(accelerator or 0.0)
+
         front: list[Deployment] = []
-        ordered = sorted(
-            self.deployments,
-            key=lambda d: (-d.tokens_per_second_per_user, -d.tokens_per_second_per_accelerator),
-        )
-        for deployment in ordered:
-            if (
-                not front
-                or deployment.tokens_per_second_per_accelerator
-                > front[-1].tokens_per_second_per_accelerator
-            ):
+        for deployment in sorted(self.deployments, key=speeds):
+            if not front or speeds(deployment)[1] < speeds(front[-1])[1]:
                 front.append(deployment)
         return front
 
@@ -122,37 +149,69 @@ def formats_for(
 
 
 def search(
-    model: Model,
-    platform: Platform,
-    workload: Workload,
+    case: Scenario,
     *,
     ttft: float | None = None,
     tpot: float | None = None,
     batches: Sequence[float] = BATCHES,
     precisions: Sequence[Precision] | None = None,
     chunks: Sequence[float | None] = (None,),
-    serving: Serving | None = None,
-    sharpness: float = SHARPNESS,
 ) -> Search:
-    """Every plan that uses all accelerators, at every batch size, in every combination of formats and every chunk size.
+    """Every plan that uses all accelerators, at every batch, in all formats and chunk sizes.
 
-    With chunked prefill, prompts that arrive are computed along with running requests: there the target `tpot` holds for `mixed_tpot`, the
-    time between tokens while each iteration carries a chunk. Whole prompts are computed before their requests decode. Kernels are timed by the
+    With chunked prefill, prompts that arrive are computed along with running requests: there the
+    target `tpot` holds for `mixed_tpot`, the time between tokens while each iteration carries a
+    chunk. Whole prompts are computed before their requests decode. Kernels are timed by the
     roofline, fitted or not: deployments are ranked by bounds.
 
     Arguments:
-        workload: its token counts; its batch is one of those tried.
-        ttft, tpot: s, at most; None for any.
-        batches: requests in flight over all replicas. precisions: default `formats_for` the accelerator.
-        chunks: prompt tokens of one iteration of an attention group; None for whole prompts, which next to chunks are one of any length
-            (memory then has room for the decodes beside it).
-        serving: as in `estimate`, chunks apart; a draft model keeps its own ranks, and plans with fewer are left out.
+        case: the question; its batch, plan, formats and chunk are what is searched. A draft model
+            keeps its own ranks, and plans with fewer are left out.
+        ttft: s until the first token, at most; None for any.
+        tpot: s between tokens, at most; None for any.
+        batches: requests in flight over all replicas.
+        precisions: formats. Default: `formats_for` the accelerator.
+        chunks: prompt tokens of one iteration of an attention group; None for whole prompts, which
+            next to chunks are one of any length (memory then has room for the decodes beside it).
 
     Raises:
-        InputError: a target, batch or chunk that is not positive, and whatever `estimate` refuses.
+        InputError: a target, batch or chunk that is not positive, and what `Scenario` refuses.
         NoSolution: nothing fits, or what fits misses the targets; it says what comes closest.
     """
-    check_sharpness(sharpness)
+    _check(case, ttft, tpot, batches, chunks)
+    accelerator = case.platform.accelerator.replace(kernels=None)
+    case = case.replace(platform=case.platform.replace(accelerator=accelerator))
+    choices = tuple(precisions) if precisions is not None else formats_for(accelerator)
+    every = _plans(case)
+    grid = _Grid(every, tuple(batches), choices, tuple(chunks))
+    results = jax.tree.map(np.asarray, grid.estimates(case))
+    fits = results.memory.fits & np.isfinite(results.end_to_end)
+    if not fits.any():
+        raise NoSolution(_what_would_fit(case, min(batches), choices))
+    chunked = grid.chunked
+    between = results.tpot
+    if grid.has_chunks:
+        between = np.where(chunked, results.mixed_tpot, results.tpot)
+    times = {"ttft": results.ttft, "tpot": between}
+    meets = fits.copy()
+    for name, target in (("ttft", ttft), ("tpot", tpot)):
+        if target is not None:
+            meets &= times[name] <= target
+    if not meets.any():
+        raise NoSolution(_closest(times, fits, ttft, tpot))
+    order = np.flatnonzero(meets)
+    speed = results.tokens_per_second_per_accelerator[order]
+    order = order[np.argsort(-speed, kind="stable")]
+    return Search(len(fits), int(fits.sum()), grid.rows(order, results, case))
+
+
+def _check(
+    case: Scenario,
+    ttft: float | None,
+    tpot: float | None,
+    batches: Sequence[float],
+    chunks: Sequence[float | None],
+) -> None:
     for name, value in (("ttft", ttft), ("tpot", tpot)):
         if value is not None and not value > 0:
             raise InputError(
@@ -164,97 +223,97 @@ def search(
     check_whole("batches", batches, "requests")
     if not len(chunks):
         raise InputError("chunks: none to try; give at least one, or None for whole prompts")
-    if serving is not None and serving.chunk is not None:
+    if case.serving.chunk is not None:
         raise InputError(
-            f"serving: a chunk of {float(serving.chunk):g} is not allowed here; give it in chunks"
+            f"serving: a chunk of {float(case.serving.chunk):g} is not allowed here; "
+            "give it in chunks"
         )
     sizes = [chunk for chunk in chunks if chunk is not None]
     check("chunks", sizes, minimum=1, remedy="use None for whole prompts")
     check_whole("chunks", sizes, "tokens")
-    platform = platform.replace(
-        accelerator=platform.accelerator.replace(kernels=None)
-    )  # one program stands for all formats, fitted kernels for one
-    choices = tuple(precisions) if precisions is not None else formats_for(platform.accelerator)
-    every = jax.tree.map(np.asarray, plans(model, platform))
-    if serving is not None and isinstance(serving.draft, Draft) and serving.draft.platform is None:
-        ranks = every.tensor * every.pipeline * (1 if every.context is None else every.context)
-        every = jax.tree.map(lambda leaf, enough=ranks >= serving.draft.tensor: leaf[enough], every)
-    shape = (every.tensor.size, len(batches), len(choices), len(chunks))
-    plan_index, batch_index, format_index, chunk_index = (
-        index.ravel() for index in np.indices(shape)
-    )
-    tokens = np.asarray([np.inf if chunk is None else chunk for chunk in chunks], dtype=float)
-    figures = [_Formats.of(platform.accelerator, choice) for choice in choices]
-    parts, rows = [], []
-    for members in _alike(figures):  # one program for each structure: most searches have one
-        mine = np.flatnonzero(np.isin(format_index, members))
-        each = jax.tree.map(lambda leaf, at=plan_index[mine]: leaf[at], every)
-        requests = jnp.asarray(np.asarray(batches, dtype=float)[batch_index[mine]])
-        which = np.searchsorted(members, format_index[mine])
-        formats = jax.tree.map(
-            lambda *leaves, at=which: jnp.stack(leaves)[at],
-            *(figures[member] for member in members),
-        )
-        sized = jnp.asarray(tokens[chunk_index[mine]]) if sizes else None
-        parts.append(
-            _estimates(
-                model, platform, workload, each, requests, formats, sized, serving, sharpness
-            )
-        )
-        rows.append(mine)
-    back = np.argsort(np.concatenate(rows))
-    results = jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[back], *parts)
-    fits = np.asarray(results.memory.fits & jnp.isfinite(results.end_to_end))
-    results = jax.tree.map(np.asarray, results)
-    if not fits.any():
-        raise NoSolution(
-            _what_would_fit(model, platform, workload.replace(batch=min(batches)), choices, serving)
-        )
-    chunked = np.array([chunk is not None for chunk in chunks])[chunk_index]
-    times = {
-        "ttft": results.ttft,
-        "tpot": np.where(chunked, results.mixed_tpot, results.tpot) if sizes else results.tpot,
-    }
-    meets = (
-        fits
-        & (times["ttft"] <= (np.inf if ttft is None else ttft))
-        & (times["tpot"] <= (np.inf if tpot is None else tpot))
-    )
-    if not meets.any():
-        raise NoSolution(_closest(times, fits, ttft, tpot))
-    order = np.flatnonzero(meets)
-    order = order[np.argsort(-results.tokens_per_second_per_accelerator[order], kind="stable")]
-    ranks = {name: getattr(every, name) for name in Deployment._fields[:6]}
-    if every.context is None:
-        ranks["context"] = np.ones(shape[0])
-    columns: dict[str, list[Any]] = {
-        name: np.asarray(column[plan_index[order]], int).tolist() for name, column in ranks.items()
-    }
-    columns["batch"] = [int(batches[index]) for index in batch_index[order]]
-    for name in ("weights", "activations", "kv_cache"):
-        columns[name] = [choices[index].names[name] for index in format_index[order]]
-    for name in (
-        "ttft",
-        "tpot",
-        "throughput",
-        "tokens_per_second_per_user",
-        "tokens_per_second_per_accelerator",
+
+
+def _plans(case: Scenario) -> Parallelism:
+    """All plans of the scenario, without those that have no room for its draft model."""
+    every = jax.tree.map(np.asarray, plans(case.model, case.platform))
+    draft = case.serving.draft
+    if isinstance(draft, Draft) and draft.platform is None:
+        enough = every.replica_group * every.pipeline >= np.asarray(draft.tensor)
+        every = jax.tree.map(lambda leaf: leaf[enough], every)
+    return every
+
+
+class _Grid:
+    """All combinations of plans, batches, formats and chunks, numbered."""
+
+    def __init__(
+        self,
+        every: Parallelism,
+        batches: tuple[float, ...],
+        choices: tuple[Precision, ...],
+        chunks: tuple[float | None, ...],
     ):
-        columns[name] = getattr(results, name)[order].tolist()
-    columns["memory"] = results.memory.total[order].tolist()
-    costs = results.cost_per_million_output_tokens
-    columns["cost_per_million_output_tokens"] = (
-        [None] * len(order) if costs is None else costs[order].tolist()
-    )
-    columns["chunk"] = [
-        None if chunks[index] is None else int(chunks[index]) for index in chunk_index[order]
-    ]
-    columns["mixed_tpot"] = [
-        time if here else None
-        for time, here in zip(times["tpot"][order].tolist(), chunked[order], strict=True)
-    ]
-    found = [Deployment(*row) for row in zip(*columns.values(), strict=True)]
-    return Search(len(plan_index), int(fits.sum()), found)
+        self.every, self.batches, self.choices, self.chunks = every, batches, choices, chunks
+        shape = (every.tensor.size, len(batches), len(choices), len(chunks))
+        self.plan, self.batch, self.format, self.chunk = (x.ravel() for x in np.indices(shape))
+
+    @property
+    def has_chunks(self) -> bool:
+        """Whether any prompts are chunked."""
+        return any(chunk is not None for chunk in self.chunks)
+
+    @property
+    def chunked(self) -> np.ndarray:
+        """Whether each combination chunks its prompts."""
+        return np.array([chunk is not None for chunk in self.chunks])[self.chunk]
+
+    def estimates(self, case: Scenario) -> Estimate:
+        """The estimate of every combination: one program for each structure of formats."""
+        figures = [_Formats.of(case.platform.accelerator, choice) for choice in self.choices]
+        sizes = np.asarray([np.inf if chunk is None else chunk for chunk in self.chunks], float)
+        parts, rows = [], []
+        for members in _alike(figures):
+            mine = np.flatnonzero(np.isin(self.format, members))
+            each = jax.tree.map(lambda leaf, at=self.plan[mine]: leaf[at], self.every)
+            requests = jnp.asarray(np.asarray(self.batches, dtype=float)[self.batch[mine]])
+            which = np.searchsorted(members, self.format[mine])
+            formats = jax.tree.map(
+                lambda *leaves, at=which: jnp.stack(leaves)[at],
+                *(figures[member] for member in members),
+            )
+            chunks = jnp.asarray(sizes[self.chunk[mine]]) if self.has_chunks else None
+            parts.append(_estimates(unnamed(case), each, requests, formats, chunks))
+            rows.append(mine)
+        back = np.argsort(np.concatenate(rows))
+        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[back], *parts)
+
+    def rows(self, order: np.ndarray, results: Estimate, case: Scenario) -> list[Deployment]:
+        """The combinations numbered `order` as deployments."""
+        fields = {field: getattr(self.every, field) for field in RANKS}
+        ranks = {
+            field: np.asarray(leaf, int)[self.plan[order]].tolist()
+            for field, leaf in fields.items()
+            if leaf is not None
+        }
+        columns = {name: column[order].tolist() for name, column in metrics_of(results).items()}
+        columns |= {name: [None] * len(order) for name in METRICS if name not in columns}
+        found = []
+        for place, index in enumerate(order):
+            chunk = self.chunks[self.chunk[index]]
+            metrics = {name: columns[name][place] for name in METRICS}
+            if chunk is None:
+                metrics["mixed_tpot"] = None
+            found.append(
+                Deployment(
+                    {name: ranks[name][place] if name in ranks else 1 for name in RANKS},
+                    int(self.batches[self.batch[index]]),
+                    self.choices[self.format[index]],
+                    None if chunk is None else int(chunk),
+                    metrics,
+                    case,
+                )
+            )
+        return found
 
 
 class _Formats(eqx.Module):
@@ -262,14 +321,14 @@ class _Formats(eqx.Module):
 
     Arguments:
         sizes: B per element: dtype, weights, activations, KV cache, messages. gear: what the KV cache is compressed with, if it is.
-        experts_only: as in `Precision`. peaks, energies: FLOP/s and J/FLOP of linear layers and of the rest.
+        experts_only: as in `Precision`.
+        peaks: FLOP/s of linear layers, and of the rest.
     """
 
     sizes: tuple[Scalar, ...]
     gear: Gear | None
     experts_only: bool = eqx.field(static=True)
     peaks: tuple[Scalar, Scalar]
-    energies: tuple[Scalar, Scalar]
 
     @classmethod
     def of(cls, accelerator: Accelerator, precision: Precision) -> "_Formats":
@@ -283,15 +342,11 @@ class _Formats(eqx.Module):
         gear = (
             None if precision.gear is None else precision.gear.replace(core="bf16")
         )  # its size is among the others
-        names = (precision.linear_peak, precision.attention_peak)
-        energies = [jnp.asarray(accelerator.flop_energy(name), float) for name in names]
-        return cls(
-            sizes,
-            gear,
-            precision.experts_only,
-            (accelerator.peak(names[0]), accelerator.peak(names[1])),
-            (energies[0], energies[1]),
+        peaks = (
+            accelerator.peak(precision.linear_peak),
+            accelerator.peak(precision.attention_peak),
         )
+        return cls(sizes, gear, precision.experts_only, peaks)
 
     def applied_to(self, accelerator: Accelerator) -> tuple[Accelerator, Precision]:
         """The accelerator and the precision that stand for them: two formats, with these figures."""
@@ -299,10 +354,8 @@ class _Formats(eqx.Module):
             "bf16", "fp8", "fp8", self.gear, experts_only=self.experts_only
         ).with_sizes(*self.sizes)
         names = (FORMATS["fp8"].peak, FORMATS["bf16"].peak)
-        peaks, energies = (
-            dict(zip(names, pair, strict=True)) for pair in (self.peaks, self.energies)
-        )
-        return accelerator.replace(peak_flops=peaks, energy_per_flop=energies), precision
+        peaks = dict(zip(names, self.peaks, strict=True))
+        return accelerator.replace(peak_flops=peaks), precision
 
 
 def _alike(figures: Sequence[_Formats]) -> list[list[int]]:
@@ -315,50 +368,48 @@ def _alike(figures: Sequence[_Formats]) -> list[list[int]]:
 
 @eqx.filter_jit
 def _estimates(
-    model: Model,
-    platform: Platform,
-    workload: Workload,
+    case: Scenario,
     each: Parallelism,
     batch: jax.Array,
     formats: _Formats,
     chunks: jax.Array | None,
-    serving: Serving | None,
-    sharpness: float,
 ) -> Estimate:
     def one(
         plan: Parallelism, requests: Scalar, choice: _Formats, chunk: Scalar | None
     ) -> Estimate:
-        accelerator, precision = choice.applied_to(platform.accelerator)
-        machine = platform.replace(accelerator=accelerator)
-        options = serving if chunk is None else (serving or Serving()).replace(chunk=chunk)
+        accelerator, precision = choice.applied_to(case.platform.accelerator)
+        serving = case.serving if chunk is None else case.serving.replace(chunk=chunk)
         return estimate(
-            model,
-            machine,
-            workload.replace(batch=requests),
-            plan,
-            precision,
-            serving=options,
-            sharpness=sharpness,
+            case.replace(
+                platform=case.platform.replace(accelerator=accelerator),
+                workload=case.workload.replace(batch=requests),
+                plan=plan,
+                precision=precision,
+                serving=serving,
+            )
         )
 
     return jax.vmap(one)(each, batch, formats, chunks)
 
 
-def _what_would_fit(
-    model: Model,
-    platform: Platform,
-    workload: Workload,
-    choices: Sequence[Precision],
-    serving: Serving | None,
-) -> str:
+def _what_would_fit(case: Scenario, batch: float, choices: Sequence[Precision]) -> str:
     narrowest = min(choices, key=lambda choice: float(choice.weight_size + choice.kv_cache_size))
-    formats = narrowest.summary
-    start = f"nothing fits: {model.name} on {int(platform.accelerators)} x {platform.accelerator.name}, in any plan, batch and format tried"
-    layout = smallest_layout(model, platform, workload, 1, narrowest, serving)
+    count, name = int(case.platform.accelerators), case.platform.accelerator.name
+    start = (
+        f"nothing fits: {case.model.name} on {count} x {name}, in any plan, batch and format tried"
+    )
+    smallest = case.replace(
+        workload=case.workload.replace(batch=batch), plan=Parallelism(), precision=narrowest
+    )
+    layout = smallest_layout(smallest)
     if layout is None:
         return f"{start}; nor on more of them: use shorter sequences or a larger accelerator"
-    context = f", cp {layout.context}" if layout.context > 1 else ""
-    return f"{start}; {layout.accelerators} would hold it ({formats}; tp {layout.tensor}{context}, pp {layout.pipeline})"
+    plan = layout.plan
+    context = "" if plan.context is None else f", cp {int(plan.context)}"
+    return (
+        f"{start}; {int(plan.ranks)} would hold it "
+        f"({narrowest.summary}; tp {int(plan.tensor)}{context}, pp {int(plan.pipeline)})"
+    )
 
 
 def _closest(

@@ -2,51 +2,31 @@
 
 import math
 from itertools import product
-from typing import NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffgenz.hardware.platform import Accelerator, Platform
-from diffgenz.inference.encoding import Encoding, prompted
-from diffgenz.inference.memory import Memory, memory_use
-from diffgenz.inference.timing.pipeline import Pipeline
-from diffgenz.models.model import Model
-from diffgenz.operators.precision import Precision
-from diffgenz.scenario.parallelism import Parallelism, Workload
-from diffgenz.scenario.serving_options import Serving
+from diffgenz.inference.essential import essential
+from diffgenz.inference.jobs import jobs_of
+from diffgenz.inference.memory import Memory
+from diffgenz.scenario.parallelism import Parallelism
+from diffgenz.scenario.scenario import Scenario
 
 
-class Layout(NamedTuple):
-    """A layout: tensor x context x pipeline ranks, and all accelerators."""
+def smallest_layout(case: Scenario, data: int = 1) -> Scenario | None:
+    """The scenario on the fewest accelerators that hold it, or None where no number of them does.
 
-    tensor: int
-    pipeline: int
-    accelerators: int
-    context: int = 1
-
-
-def smallest_layout(
-    model: Model,
-    platform: Platform,
-    workload: Workload,
-    data: int,
-    precision: Precision,
-    serving: Serving | None = None,
-) -> Layout | None:
-    """The layout with fewest accelerators that fits, or None: tensor ranks inside the innermost network level, stages, and context ranks, in
-    powers of two. Context ranks come last: only they share the KV cache of a layer beyond its heads.
+    Tensor ranks inside the innermost network level, stages and context ranks are tried in powers
+    of two. Context ranks come last: only they share the KV cache of a layer beyond its heads.
 
     Arguments:
-        platform: its accelerator and network; how many it has does not count. data: replicas.
+        case: its plan, and how many accelerators it has, do not count.
+        data: replicas.
     """
-    inner, connected = (
-        (int(platform.network[0].size), int(platform.network[-1].size))
-        if platform.network
-        else (1, 1)
-    )
+    model, network = case.model, case.platform.network
+    inner, connected = (int(network[0].size), int(network[-1].size)) if network else (1, 1)
     most_tensor, layers = int(min(model.most_shards, inner)), int(model.layers)
     most_context = 1 if model.keeps_state else connected
     powers = [
@@ -63,33 +43,23 @@ def smallest_layout(
         tensor,
         pipeline,
         jnp.full_like(tensor, data),
+        overlap=jnp.zeros_like(tensor),
+        expert=jnp.ones_like(tensor),
+        attention_data=jnp.ones_like(tensor),
         context=None if model.keeps_state else context,
     )
-    fits = np.asarray(
-        _memories(model, platform.accelerator, workload, layouts, precision, serving).fits
-    )
+    fits = np.asarray(_memories(essential(case), layouts).fits)
     if not fits.any():
         return None
     tensor_ranks, stages, context_ranks = plans[int(np.argmax(fits))]
-    return Layout(tensor_ranks, stages, tensor_ranks * stages * context_ranks * data, context_ranks)
+    plan = Parallelism(tensor_ranks, stages, data, context=context_ranks)
+    platform = case.platform.replace(accelerators=float(plan.ranks))
+    return case.replace(platform=platform, plan=plan)
 
 
 @eqx.filter_jit
-def _memories(
-    model: Model,
-    accelerator: Accelerator,
-    workload: Workload,
-    plans: Parallelism,
-    precision: Precision,
-    serving: Serving | None,
-) -> Memory:
-    def one(plan):
-        split = Pipeline.of(workload, plan, model.layers)
-        encoding = Encoding.of(model, workload, plan, precision, split.requests)
-        return memory_use(
-            model, accelerator, prompted(model, workload), plan, precision, split, serving, encoding
-        )
+def _memories(case: Scenario, plans: Parallelism) -> Memory:
+    def one(plan: Parallelism) -> Memory:
+        return jobs_of(eqx.tree_at(lambda c: c.plan, case, plan)).memory
 
-    return jax.vmap(one)(
-        jax.tree.map(lambda ranks: jnp.broadcast_to(ranks, plans.tensor.shape), plans)
-    )
+    return jax.vmap(one)(plans)

@@ -4,3 +4,5 @@ The unit of work is a pure function of (space, reductions, start, stop) whose re
 interruption and resumption all follow from that. From below: `sobol` numbers points of the unit cube, `axes` maps them and grid positions to
 numbers, `space` maps an index to a configuration, `program` estimates batches of them on the device, `reductions` keeps what was asked for.
 """
+
+from diffgenz.studies.sweep import axes as axes

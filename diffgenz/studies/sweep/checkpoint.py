@@ -32,13 +32,11 @@ def manifest_of(
     start: int,
     stop: int,
     chunk: int,
-    sharpness: float,
 ) -> dict[str, Any]:
     """What makes a sweep the same sweep: its space, what is kept of it, its range of indices, and the versions that compute it."""
     return {
         "space": space.description(),
         "reductions": {name: repr(reduction) for name, reduction in reductions.items()},
-        "sharpness": str(float(sharpness)),
         "versions": {name: version(name) for name in ("diffgenz", "jax")},
         "size": space.size,
         "start": start,

@@ -9,7 +9,6 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from diffgenz.core.errors import InputError
-from diffgenz.core.smooth import SHARPNESS
 from diffgenz.studies.sweep.program import Program, Screened
 from diffgenz.studies.sweep.reductions.reduction import Reduction, State
 from diffgenz.studies.sweep.space import MOST_BATCH, Space
@@ -50,7 +49,7 @@ class Engine:
 
     Arguments:
         space: what is swept. reductions: what is kept.
-        batch: configurations of one call to one device. sharpness: of the estimates.
+        batch: configurations of one call to one device.
 
     Raises:
         InputError: a batch below 1, or a reduction that does not fit the space.
@@ -62,9 +61,8 @@ class Engine:
         reductions: Sequence[Reduction],
         *,
         batch: int = BATCH,
-        sharpness: float = SHARPNESS,
     ):
-        self.space, self.reductions, self._sharpness = space, tuple(reductions), sharpness
+        self.space, self.reductions = space, tuple(reductions)
         if batch < 1:
             raise InputError(f"batch: {batch} is not allowed; it must be at least 1")
         devices = jax.local_devices()
@@ -81,7 +79,6 @@ class Engine:
             self.space,
             self.reductions,
             self.batch // len(jax.local_devices()),
-            self._sharpness,
         )
 
     def check_names(self) -> None:
@@ -131,7 +128,7 @@ class Engine:
         variant = self.space.split(start)[0]
         if variant not in self._programs:
             self._programs[variant] = Program(
-                self.space, variant, self.reductions, self.batch, self._sharpness, self._sharding
+                self.space, variant, self.reductions, self.batch, self._sharding
             )
         end = (variant + 1) * (self.space.size // self.space.variant_count)
         return self._programs[variant], min(self.batch, stop - start, end - start)
@@ -159,6 +156,6 @@ class Engine:
         return Outcome(one.tally.plus(other.tally), states)
 
 
-def _rebuilt(space: Space, reductions: Sequence[Reduction], batch: int, sharpness: float) -> Engine:
+def _rebuilt(space: Space, reductions: Sequence[Reduction], batch: int) -> Engine:
     """An engine on the machine where it is unpickled."""
-    return Engine(space, reductions, batch=batch, sharpness=sharpness)
+    return Engine(space, reductions, batch=batch)

@@ -8,10 +8,13 @@ import numpy as np
 
 from diffgenz.core.errors import InputError, unknown
 from diffgenz.core.files import written_aside
-from diffgenz.core.smooth import SHARPNESS
 from diffgenz.studies.sweep.engine import Outcome, Tally
 from diffgenz.studies.sweep.program import metrics_at
-from diffgenz.studies.sweep.reductions.reduction import Best, Histogram, Pareto, Reduction, Top
+from diffgenz.studies.sweep.reductions.best import Best
+from diffgenz.studies.sweep.reductions.histogram import Histogram
+from diffgenz.studies.sweep.reductions.pareto import Pareto
+from diffgenz.studies.sweep.reductions.reduction import Reduction
+from diffgenz.studies.sweep.reductions.top import Top
 from diffgenz.studies.sweep.space import Space
 
 Table = dict[str, list[Any]]
@@ -30,14 +33,8 @@ class Findings:
         space: Space,
         reductions: dict[str, Reduction],
         outcome: Outcome,
-        sharpness: float = SHARPNESS,
     ):
-        self.space, self.reductions, self.outcome, self._sharpness = (
-            space,
-            reductions,
-            outcome,
-            sharpness,
-        )
+        self.space, self.reductions, self.outcome = space, reductions, outcome
 
     @property
     def tally(self) -> Tally:
@@ -111,9 +108,7 @@ class Findings:
         if not indices:
             return {column: [] for column in ("index", *self.space.axes)}
         return (
-            {"index": indices}
-            | self.space.coordinates(indices)
-            | metrics_at(self.space, indices, self._sharpness)
+            {"index": indices} | self.space.coordinates(indices) | metrics_at(self.space, indices)
         )
 
     def map(self, name: str, value: str | None = None) -> np.ndarray:

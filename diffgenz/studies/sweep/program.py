@@ -14,12 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffgenz.core.checks import noting
 from diffgenz.core.errors import unknown
-from diffgenz.core.leaves import called, find, leaf_names, with_leaves
+from diffgenz.core.leaves import called, find, leaf_names, number_at, with_leaves
 from diffgenz.core.record import unnamed
-from diffgenz.core.smooth import SHARPNESS
-from diffgenz.scenario.scenario import all_of, scenario_metrics
+from diffgenz.inference.mix import metrics_with_flags
+from diffgenz.scenario.mix import ALIKE
 from diffgenz.studies.expressions import Expression
 from diffgenz.studies.sweep.decoder import Decoder, padded
 from diffgenz.studies.sweep.reductions.reduction import Reduction
@@ -52,7 +51,7 @@ class Program:
     Arguments:
         space, variant: what is estimated.
         reductions: what is kept of them.
-        batch: configurations of one call. sharpness: of the estimates.
+        batch: configurations of one call.
         sharding: how the configurations of a batch are spread over devices; None: on one.
 
     Raises:
@@ -65,11 +64,10 @@ class Program:
         variant: int,
         reductions: Sequence[Reduction],
         batch: int,
-        sharpness: float = SHARPNESS,
         sharding: Any = None,
     ):
         self.space = space
-        self._reductions, self._sharpness = tuple(reductions), sharpness
+        self._reductions = tuple(reductions)
         self._wanted = tuple(
             dict.fromkeys(
                 expression for reduction in reductions for expression in reduction.expressions
@@ -90,7 +88,6 @@ class Program:
             space.paths,
             tuple(space.derived.items()),
             self._raw_names(dict(quantities)),
-            sharpness,
         )
         self._screened = _Static(self._wanted, space.constraints, quantities, self._reductions)
 
@@ -121,9 +118,7 @@ class Program:
 
     def _raw_names(self, quantities: dict[str, Expression]) -> tuple[str, ...]:
         """The metrics and numbers that all formulas come down to."""
-        known = set(
-            jax.eval_shape(lambda scenario: scenario_metrics(scenario, self._sharpness), self._base)
-        )
+        known = set(jax.eval_shape(metrics_with_flags, self._base))
         names = {"legal"}
         waiting = [
             name
@@ -143,7 +138,7 @@ class Program:
             else:
                 if not any(called(full, name) for full in leaf_names(self._base)):
                     raise unknown("name", name, {*known, *quantities, *self.space.axes})
-                find(self._base, name, alike="served")  # which of several it is must be clear
+                find(self._base, name, alike=ALIKE)  # which of several it is must be clear
                 names.add(name)
         return tuple(sorted(names))
 
@@ -172,22 +167,20 @@ def _decode(
 
 @partial(jax.jit, static_argnums=0)
 def _estimate(static: _Static, leaves: list[jax.Array], columns: list[jax.Array]) -> Columns:
-    structure, paths, derived, names, sharpness = static.parts
+    structure, paths, derived, names = static.parts
 
     def one(numbers: list[jax.Array]) -> Columns:
-        with noting(
-            alone=False
-        ) as conditions:  # each number of an axis was checked when the space was made
-            scenario = with_leaves(
-                jax.tree.unflatten(structure, leaves), dict(zip(paths, numbers, strict=True))
-            )
-        with noting(alone=True) as followed:
-            for places, expression in derived:
-                value = jnp.asarray(expression(partial(number_named, scenario)), jnp.float32)
-                followed.append(jnp.isfinite(value))
-                scenario = with_leaves(scenario, dict.fromkeys(places, value))
-        metrics = scenario_metrics(scenario, sharpness)
-        metrics["legal"] = metrics["legal"] & all_of([*conditions, *followed])
+        scenario = jax.tree.unflatten(structure, leaves)
+        scenario = with_leaves(scenario, dict(zip(paths, numbers, strict=True)))
+        good = jnp.asarray(True)  # the numbers of axes were checked when the space was made
+        for places, expression in derived:
+            value = jnp.asarray(expression(partial(number_named, scenario)), jnp.float32)
+            good = good & jnp.isfinite(value)
+            for about in (number_at(scenario, place) for place in places):
+                good = good if about is None else good & about.holds(value)
+            scenario = with_leaves(scenario, dict.fromkeys(places, value))
+        metrics = metrics_with_flags(scenario)
+        metrics["legal"] = metrics["legal"] & good
         return {
             name: metrics[name] if name in metrics else number_named(scenario, name)
             for name in names
@@ -234,9 +227,7 @@ def _screen(
     return Screened(columns, keep, legal.sum(), (legal & ~finite).sum(), feasible.sum(), summaries)
 
 
-def metrics_at(
-    space: Space, indices: Sequence[int], sharpness: float = SHARPNESS
-) -> dict[str, list[float]]:
+def metrics_at(space: Space, indices: Sequence[int]) -> dict[str, list[float]]:
     """Quantities and metrics of single configurations, each a column."""
     if not indices:
         return {}
@@ -249,7 +240,7 @@ def metrics_at(
         leaves, structure = jax.tree.flatten(base)
         metrics = tuple(
             name
-            for name in jax.eval_shape(lambda s: scenario_metrics(s, sharpness), base)
+            for name in jax.eval_shape(metrics_with_flags, base)
             if name not in ("legal", "fits")
         )
         quantities = dict(space.quantities)
@@ -264,7 +255,6 @@ def metrics_at(
             space.paths,
             tuple(space.derived.items()),
             tuple(sorted({*metrics, *needed, "legal"})),
-            sharpness,
         )
         numbers = space.numbers([indices[place] for place in mine])
         raw = _estimate(

@@ -17,8 +17,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import GetAttrKey
 
-from diffgenz.core.checks import singly
+from diffgenz.core.checks import enforce
 from diffgenz.core.errors import InputError
 from diffgenz.core.leaves import (
     Path,
@@ -26,11 +27,13 @@ from diffgenz.core.leaves import (
     leaf_at,
     leaf_names,
     name_of,
+    number_at,
     structure_digest,
     with_leaves,
     with_unset,
 )
-from diffgenz.core.record import unnamed
+from diffgenz.core.record import conditions_within, unnamed
+from diffgenz.scenario.mix import ALIKE, Mix
 from diffgenz.scenario.scenario import Scenario
 from diffgenz.studies.expressions import Expression
 from diffgenz.studies.sweep.axes import Axis, Choice, Grid, Range
@@ -98,7 +101,7 @@ class Space:
 
     def __init__(
         self,
-        scenario: Scenario,
+        scenario: Scenario | Mix,
         axes: Mapping[str, Axis],
         *,
         derived: Mapping[str, str] | None = None,
@@ -126,7 +129,7 @@ class Space:
         for name in derived or {}:
             self.scenario = with_unset(self.scenario, name, 1.0)
         self.derived = {
-            find(self.scenario, name, alike="served"): Expression(text)
+            find(self.scenario, name, alike=ALIKE): Expression(text)
             for name, text in (derived or {}).items()
         }
         self.quantities = {name: Expression(text) for name, text in (quantities or {}).items()}
@@ -148,7 +151,7 @@ class Space:
         """What the axes set, in the order of `Decoder.columns`."""
         return tuple(path for slot in (*self.enumerated, *self.drawn) for path in slot.paths)
 
-    def variant(self, number: int) -> Scenario:
+    def variant(self, number: int) -> Scenario | Mix:
         """The scenario of a variant, its axes not yet set."""
         changes: dict[Path, Any] = {}
         for variant in self.variants:
@@ -210,11 +213,11 @@ class Space:
             drawn,
         )
 
-    def configuration(self, index: int) -> Scenario:
+    def configuration(self, index: int) -> Scenario | Mix:
         """Configuration number `index`.
 
         Raises:
-            InputError: there is none of that number.
+            InputError: there is none of that number, or its numbers do not go together.
         """
         if not 0 <= index < self.size:
             raise InputError(
@@ -225,14 +228,14 @@ class Space:
         for slot, level in zip((*self.enumerated, *self.drawn), levels, strict=True):
             if isinstance(slot, Slot) and slot.options:
                 scenario = with_leaves(scenario, slot.options[int(level[0])])
-        return self.with_derived(
-            with_leaves(
-                scenario,
-                {path: column[0] for path, column in zip(self.paths, columns, strict=True)},
-            )
-        )
+        numbers = {path: column[0] for path, column in zip(self.paths, columns, strict=True)}
+        scenario = self.with_derived(with_leaves(scenario, numbers))
+        for path in (path for paths in self.derived for path in paths):
+            _check_number("derived: ", scenario, path, leaf_at(scenario, path))
+        enforce(conditions_within(scenario))
+        return scenario
 
-    def with_derived(self, scenario: Scenario) -> Scenario:
+    def with_derived(self, scenario: Scenario | Mix) -> Scenario | Mix:
         """`scenario` with the numbers that follow from others."""
         for paths, expression in self.derived.items():
             value = expression(lambda name, s=scenario: number_named(s, name))
@@ -325,11 +328,11 @@ class Space:
 
     def _add(self, name: str, axis: Axis) -> None:
         if isinstance(axis, Range):
-            slot = Continuum(name, find(self.scenario, name, alike="served"), axis)
+            slot = Continuum(name, find(self.scenario, name, alike=ALIKE), axis)
             self._claim(slot.name, slot.paths, number=True)
             self.drawn.append(slot)
         elif isinstance(axis, Grid):
-            paths = find(self.scenario, name, alike="served")
+            paths = find(self.scenario, name, alike=ALIKE)
             self._claim(name, paths, number=True)
             table = np.asarray(axis.levels, np.float32)
             (self.drawn if axis.drawn else self.enumerated).append(
@@ -374,7 +377,7 @@ class Space:
             for column in zip(*(leaves for leaves, _ in flat), strict=True)
         ]
         numbers = [
-            find(self.scenario, other, alike="served")
+            find(self.scenario, other, alike=ALIKE)
             for other, entry in self.axes.items()
             if not isinstance(entry, Choice)
         ]
@@ -402,14 +405,14 @@ class Space:
                     changes |= self._parts(name, part, value)
                 else:
                     changes |= dict.fromkeys(
-                        find(self.scenario, part, alike="served"), jnp.asarray(value, float)
+                        find(self.scenario, part, alike=ALIKE), jnp.asarray(value, float)
                     )
             return changes
         return self._parts(name, name, option)
 
     def _parts(self, axis: str, name: str, option: Any) -> dict[Path, Any]:
         """`option`, a record, wherever there is one called `name`."""
-        paths = find(self.scenario, name, alike="served", parts=True)
+        paths = find(self.scenario, name, alike=ALIKE, parts=True)
         for path in paths:
             here = leaf_at(self.scenario, path)
             if type(here) is not type(option):
@@ -466,7 +469,7 @@ class Space:
         return samples or 1
 
     def _check_once(self) -> None:
-        """Every value of every axis goes through the checks of its record; how numbers go together is for the device to see."""
+        """Check every value of every axis; how numbers go together is for the device to see."""
         slots = (*self.enumerated, *self.drawn)
         for number in range(self.variant_count):
             base = self.variant(number)
@@ -475,24 +478,34 @@ class Space:
                 for path in slot.paths:
                     if path not in known:
                         raise InputError(
-                            f"axis {slot.name}: {name_of(path)} is not in every option of the choices; leave out those without"
+                            f"axis {slot.name}: {name_of(path)} is not in every option of the "
+                            "choices; leave out those without"
                         )
                 tables = (
                     slot.tables
                     if isinstance(slot, Slot)
                     else (_within(slot.range),) * len(slot.paths)
                 )
-                try:
-                    with singly():
-                        with_leaves(base, dict(zip(slot.paths, tables, strict=True)))
-                except InputError as error:
-                    raise InputError(f"axis {slot.name}: {error}") from None
+                for path, table in zip(slot.paths, tables, strict=True):
+                    _check_number(f"axis {slot.name}: ", base, path, table)
             for path in (path for paths in self.derived for path in paths):
                 if path not in known:
                     raise InputError(
-                        f"derived: {name_of(path)} is not in every option of the choices; leave out those without"
+                        f"derived: {name_of(path)} is not in every option of the choices; leave "
+                        "out those without"
                     )
             jax.eval_shape(self.with_derived, base)
+
+
+def _check_number(prefix: str, record: Any, path: Path, value: Any) -> None:
+    """Raise `InputError` where the number at `path` may not be `value`."""
+    about = number_at(record, path)
+    if about is not None:
+        field = next(key.name for key in reversed(path) if isinstance(key, GetAttrKey))
+        try:
+            about.check(field, value)
+        except InputError as error:
+            raise InputError(f"{prefix}{error}") from None
 
 
 def _within(bounds: Range) -> np.ndarray:
@@ -502,9 +515,9 @@ def _within(bounds: Range) -> np.ndarray:
     )
 
 
-def number_named(scenario: Scenario, name: str) -> Any:
+def number_named(scenario: Scenario | Mix, name: str) -> Any:
     """The number called `name` in a scenario; the first, where it is one of every model of a mix."""
-    return leaf_at(scenario, find(scenario, name, alike="served")[0])
+    return leaf_at(scenario, find(scenario, name, alike=ALIKE)[0])
 
 
 def _digits(number: int, radices: Sequence[int]) -> list[int]:

@@ -12,8 +12,12 @@ from diffgenz.core.sections import Section, said_of
 from diffgenz.scenario.scenario import Scenario, Served
 from diffgenz.studies.sweep.axes import Axis, Choice, Grid
 from diffgenz.studies.sweep.axis_tables import axes_of, local
-from diffgenz.studies.sweep.reductions.reduction import Best, Histogram, Pareto, Reduction, Top
+from diffgenz.studies.sweep.reductions.best import Best
+from diffgenz.studies.sweep.reductions.histogram import Histogram
+from diffgenz.studies.sweep.reductions.pareto import Pareto
+from diffgenz.studies.sweep.reductions.reduction import Reduction
 from diffgenz.studies.sweep.reductions.rows import Rows
+from diffgenz.studies.sweep.reductions.top import Top
 from diffgenz.studies.sweep.space import Space
 from diffgenz.ui.cli.estimate import Deployment
 from diffgenz.ui.cli.flags import Parser, add_deployment

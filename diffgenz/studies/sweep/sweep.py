@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from diffgenz.core.errors import InputError
-from diffgenz.core.smooth import SHARPNESS, check_sharpness
 from diffgenz.studies.sweep.checkpoint import (
     MANIFEST,
     Progress,
@@ -60,7 +59,6 @@ def sweep(
     shard: tuple[int, int] = (1, 1),
     chunk: int = CHUNK,
     batch: int = BATCH,
-    sharpness: float = SHARPNESS,
     reducer: "Reducer | None" = None,
     progress: Callable[[Pace], Any] | None = None,
 ) -> Findings:
@@ -71,7 +69,7 @@ def sweep(
         out: a folder for the manifest and a checkpoint after every chunk; None: nothing is written.
         resume: go on from the checkpoint there, which must be of the same sweep.
         shard: (i, n): only the i-th of n equal ranges; merge the folders of all with `merge`.
-        chunk: configurations between checkpoints. batch: configurations of one call to one device. sharpness: of the estimates.
+        chunk: configurations between checkpoints. batch: configurations of one call to one device.
         reducer: what reduces the chunks; default: this process. See `on_ray`.
         progress: called after every chunk.
 
@@ -81,7 +79,6 @@ def sweep(
     Raises:
         InputError: a folder that holds another sweep, or one without `resume`; a damaged checkpoint; a disk that is full; a shard that is not one.
     """
-    check_sharpness(sharpness)
     number, shards = shard
     if out is None and any(isinstance(reduction, Rows) for reduction in reductions.values()):
         raise InputError("rows: they are written to a folder; give out")
@@ -94,7 +91,7 @@ def sweep(
     if chunk < 1:
         raise InputError(f"chunk: {chunk} is not allowed; it must be at least 1")
     start, stop = space.size * (number - 1) // shards, space.size * number // shards
-    engine = Engine(space, tuple(reductions.values()), batch=batch, sharpness=sharpness)
+    engine = Engine(space, tuple(reductions.values()), batch=batch)
     bounds = [
         (index, at, min(at + chunk, stop)) for index, at in enumerate(range(start, stop, chunk))
     ]
@@ -102,7 +99,7 @@ def sweep(
     engine.check_names()
     folder = None if out is None else Path(out)
     if folder is not None:
-        manifest = manifest_of(space, dict(reductions), start, stop, chunk, sharpness)
+        manifest = manifest_of(space, dict(reductions), start, stop, chunk)
         state = _prepared(folder, manifest, resume, len(reductions)) or state
         if not bounds:
             save(folder, state)  # a shard of nothing is finished too
@@ -131,7 +128,7 @@ def sweep(
                     state.outcome,
                 )
             )
-    return Findings(space, dict(reductions), state.outcome, sharpness)
+    return Findings(space, dict(reductions), state.outcome)
 
 
 def in_turn(engine: Engine, chunks: list[tuple[int, int, int]]) -> Chunks:
@@ -155,11 +152,11 @@ def merge(
     if not places:
         raise InputError("merge: no shards; name their folders")
     manifests = [read_manifest(place) for place in places]
-    whole = manifest_of(space, dict(reductions), 0, space.size, space.size, 0)
+    whole = manifest_of(space, dict(reductions), 0, space.size, space.size)
     for place, manifest in zip(places, manifests, strict=True):
-        check_same(whole, manifest, place, apart=("start", "stop", "chunk", "sharpness"))
+        check_same(whole, manifest, place, apart=("start", "stop", "chunk"))
         check_same(manifests[0], manifest, place, apart=("start", "stop", "chunk"))
-    engine = Engine(space, tuple(reductions.values()), sharpness=float(manifests[0]["sharpness"]))
+    engine = Engine(space, tuple(reductions.values()))
     outcome, reached = engine.start(), 0
     for manifest, place in sorted(
         zip(manifests, places, strict=True), key=lambda pair: pair[0]["start"]
@@ -184,7 +181,7 @@ def merge(
         check_same(manifest, read_manifest(folder), folder)
     write_manifest(folder, manifest)
     save(folder, Progress(np.ones(1, bool), outcome))
-    return Findings(space, dict(reductions), outcome, float(manifests[0]["sharpness"]))
+    return Findings(space, dict(reductions), outcome)
 
 
 def findings_in(space: Space, reductions: Mapping[str, Reduction], folder: str | Path) -> Findings:
@@ -196,15 +193,14 @@ def findings_in(space: Space, reductions: Mapping[str, Reduction], folder: str |
     place = Path(folder)
     manifest = read_manifest(place)
     check_same(
-        manifest_of(space, dict(reductions), 0, space.size, 1, 0),
+        manifest_of(space, dict(reductions), 0, space.size, 1),
         manifest,
         place,
-        apart=("start", "stop", "chunk", "sharpness"),
+        apart=("start", "stop", "chunk"),
     )
-    sharpness = float(manifest["sharpness"])
     state = load(place, len(reductions))
     outcome = Engine(space, tuple(reductions.values())).start() if state is None else state.outcome
-    return Findings(space, dict(reductions), outcome, sharpness)
+    return Findings(space, dict(reductions), outcome)
 
 
 def _prepared(

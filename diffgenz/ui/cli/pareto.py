@@ -10,7 +10,9 @@ import numpy as np
 
 from diffgenz.core.errors import InputError, NoSolution, unknown
 from diffgenz.studies.sweep.findings import Findings
-from diffgenz.studies.sweep.reductions.reduction import Best, Histogram, Pareto
+from diffgenz.studies.sweep.reductions.best import Best
+from diffgenz.studies.sweep.reductions.histogram import Histogram
+from diffgenz.studies.sweep.reductions.pareto import Pareto
 from diffgenz.studies.sweep.reductions.rows import Rows
 from diffgenz.ui.cli.estimate import cache_compilations
 from diffgenz.ui.cli.sweep import overflow_warning, read_findings

@@ -12,7 +12,9 @@ from diffgenz.core.errors import InputError, NoSolution
 from diffgenz.studies.sweep.checkpoint import MANIFEST, read_manifest, write_text
 from diffgenz.studies.sweep.findings import Findings
 from diffgenz.studies.sweep.on_ray import on_ray
-from diffgenz.studies.sweep.reductions.reduction import Histogram, Pareto, Reduction
+from diffgenz.studies.sweep.reductions.histogram import Histogram
+from diffgenz.studies.sweep.reductions.pareto import Pareto
+from diffgenz.studies.sweep.reductions.reduction import Reduction
 from diffgenz.studies.sweep.space import Space
 from diffgenz.studies.sweep.space_file import SpaceFile, load_space
 from diffgenz.studies.sweep.sweep import CHUNK, Pace, findings_in, merge, sweep

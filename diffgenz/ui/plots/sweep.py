@@ -8,7 +8,9 @@ import numpy as np
 
 from diffgenz.core.errors import InputError
 from diffgenz.studies.sweep.findings import Findings
-from diffgenz.studies.sweep.reductions.reduction import Best, Histogram, Pareto
+from diffgenz.studies.sweep.reductions.best import Best
+from diffgenz.studies.sweep.reductions.histogram import Histogram
+from diffgenz.studies.sweep.reductions.pareto import Pareto
 from diffgenz.ui.labels import shown
 from diffgenz.ui.plots.figure import figure_for, save_figure
 from diffgenz.ui.tables import number

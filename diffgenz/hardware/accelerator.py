@@ -1,0 +1,95 @@
+"""One accelerator: arithmetic, memory, power and price, every number a leaf in SI."""
+
+from collections.abc import Iterable
+
+from diffgenz.core.checks import Condition
+from diffgenz.core.errors import InputError
+from diffgenz.core.record import Record, label, number
+from diffgenz.core.smooth import Leaf
+from diffgenz.kernels.library import Library
+
+
+class MemoryTier(Record):
+    """Slower memory behind the main one.
+
+    Arguments:
+        name: what people call it.
+        capacity: B for each accelerator.
+        bandwidth: B/s for each accelerator.
+    """
+
+    name: str = label()
+    capacity: Leaf = number("B", above=0)
+    bandwidth: Leaf = number("B/s", above=0)
+
+
+class Accelerator(Record):
+    """One accelerator: its peaks, how much of them is reached, and what it draws.
+
+    Energy follows from power: arithmetic at its peak draws `compute_power`, whatever the format, so
+    that one FLOP takes compute_power / peak_flops; a byte takes memory_power / memory_bandwidth.
+
+    Arguments:
+        name: what people call it.
+        peak_flops: FLOP/s, dense, per number format.
+        memory_bandwidth: B/s.
+        memory_capacity: B.
+        memory_reserve: B kept by the runtime (context, workspaces, communication buffers).
+        launch_latency: s added to every kernel.
+        idle_power: W, drawn at all times.
+        compute_power: W drawn on top while arithmetic runs at its peak.
+        memory_power: W drawn on top while memory moves bytes at its full bandwidth.
+        price: USD/s, or None where no public price exists.
+        compute_efficiency: the share of `peak_flops` that kernels reach, in (0, 1].
+        memory_efficiency: the share of `memory_bandwidth` that kernels reach, in (0, 1].
+        tiers: slower memories, nearest first.
+        compute_units: streaming multiprocessors, cores or the like; fitted kernels need it.
+        kernels: fitted kernels; None: the smooth roofline times all of them, a bound.
+
+    Raises:
+        InputError: a value out of range, or fitted kernels without compute units.
+    """
+
+    name: str = label()
+    peak_flops: dict[str, Leaf] = number("FLOP/s", above=0)
+    memory_bandwidth: Leaf = number("B/s", above=0)
+    memory_capacity: Leaf = number("B", above=0)
+    memory_reserve: Leaf = number("B", default=0.0)
+    launch_latency: Leaf = number("s", default=0.0)
+    idle_power: Leaf = number("W", default=0.0)
+    compute_power: Leaf = number("W", default=0.0)
+    memory_power: Leaf = number("W", default=0.0)
+    price: Leaf | None = number("USD/s", optional=True)
+    compute_efficiency: Leaf = number(above=0, at_most=1, default=1.0)
+    memory_efficiency: Leaf = number(above=0, at_most=1, default=1.0)
+    tiers: tuple[MemoryTier, ...] = ()
+    compute_units: Leaf | None = number(at_least=1, optional=True)
+    kernels: Library | None = None
+
+    def conditions(self) -> Iterable[Condition]:
+        if self.kernels is not None and self.compute_units is None:
+            raise InputError(
+                f"compute_units: {self.name} states none, and kernel models need them; "
+                "set Accelerator.compute_units, or kernels=None"
+            )
+        return ()
+
+    def peak(self, format: str) -> Leaf:
+        """FLOP/s at which `format` (a key of `peak_flops`) is multiplied.
+
+        Raises:
+            InputError: the accelerator does not have that format.
+        """
+        if format not in self.peak_flops:
+            have = ", ".join(sorted(self.peak_flops))
+            remedy = "keep the weights narrow but compute wide (activations in one of these)"
+            raise InputError(
+                f"precision: {self.name} has no {format} arithmetic; it has {have}; {remedy}, "
+                "or set dtype to one of them"
+            )
+        return self.peak_flops[format]
+
+    @property
+    def ridge_point(self) -> dict[str, Leaf]:
+        """Arithmetic intensity, FLOP/B, at which compute and memory balance, per format."""
+        return {key: peak / self.memory_bandwidth for key, peak in self.peak_flops.items()}

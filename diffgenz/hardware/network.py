@@ -1,0 +1,29 @@
+"""The network between accelerators: levels, innermost first."""
+
+from diffgenz.core.record import Record, label, number
+from diffgenz.core.smooth import Leaf
+from diffgenz.hardware.topology import Topology
+
+
+class Level(Record):
+    """One level of the network, as one accelerator sees it.
+
+    A byte sent takes power / bandwidth joules.
+
+    Arguments:
+        name: what people call it.
+        topology: how the accelerators of the level are wired.
+        size: accelerators inside one group of this level, all inner levels included.
+        bandwidth: B/s per direction and accelerator, all its links of the level together.
+        latency: s of one hop.
+        efficiency: the share of the bandwidth that transfers reach, in (0, 1].
+        power: W that one accelerator draws on top while it sends at the full bandwidth.
+    """
+
+    name: str = label()
+    topology: Topology
+    size: Leaf = number(at_least=1, whole="accelerators", structure=True)
+    bandwidth: Leaf = number("B/s", above=0)
+    latency: Leaf = number("s")
+    efficiency: Leaf = number(above=0, at_most=1, default=1.0)
+    power: Leaf = number("W", default=0.0)

@@ -1,0 +1,40 @@
+"""What a compiled function is keyed by: a scenario without what no estimate depends on."""
+
+import equinox as eqx
+
+from diffgenz.core.record import unnamed
+from diffgenz.hardware.platform import Platform
+from diffgenz.inference.timing.roofline import kernels_in_use
+from diffgenz.operators.precision import Precision
+from diffgenz.scenario.scenario import Scenario
+from diffgenz.scenario.serving_options import Draft
+
+
+def essential(case: Scenario) -> Scenario:
+    """The scenario without what no estimate depends on, for compiled functions to be keyed by.
+
+    Labels go, and so do the peaks and fitted kernels of formats that are not in use: models of one
+    family, accelerators of one kind share a program.
+    """
+    draft = case.serving.draft
+    own = () if not isinstance(draft, Draft) or draft.platform is not None else (draft.precision,)
+    case = eqx.tree_at(lambda c: c.platform, case, _in_use(case.platform, (case.precision, *own)))
+    if isinstance(draft, Draft) and draft.platform is not None:
+        platform = _in_use(draft.platform, (draft.precision,))
+        case = eqx.tree_at(lambda c: c.serving.speculation.draft.platform, case, platform)
+    return unnamed(case)
+
+
+def _in_use(platform: Platform, precisions: tuple[Precision, ...]) -> Platform:
+    accelerator = platform.accelerator
+    names = {name for p in precisions for name in (p.linear_peak, p.attention_peak)}
+    peaks = {name: peak for name, peak in accelerator.peak_flops.items() if name in names}
+    library = accelerator.kernels
+    if library is not None:
+        library = kernels_in_use(library, precisions)
+    return eqx.tree_at(
+        lambda p: (p.accelerator.peak_flops, p.accelerator.kernels),
+        platform,
+        (peaks, library),
+        is_leaf=lambda x: x is None or isinstance(x, dict),
+    )

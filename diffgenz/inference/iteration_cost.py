@@ -1,0 +1,75 @@
+"""`iteration_cost`: what one iteration of any mix of prompt chunks and running decodes takes.
+
+Serving under load is built on it: a server's iterations are such mixes, and differ from one to the
+next.
+"""
+
+import equinox as eqx
+import jax
+
+from diffgenz.core.errors import InputError
+from diffgenz.core.smooth import Leaf
+from diffgenz.inference.energy import dynamic_energy
+from diffgenz.inference.essential import essential
+from diffgenz.inference.estimate import constant_ranks
+from diffgenz.inference.iteration import communication, executing_times, iteration_times
+from diffgenz.inference.prefill_decode import Decodes, Prompts, any_mix
+from diffgenz.inference.timing.machine import Machine
+from diffgenz.inference.timing.pipeline import Pipeline
+from diffgenz.scenario.scenario import Scenario, prompted
+
+
+class IterationCost(eqx.Module):
+    """What one iteration of one replica takes.
+
+    Arguments:
+        seconds: s from its start until its last token is sampled, through all pipeline stages.
+        stage_seconds: s that the slowest stage is busy with it: with a full pipeline, the time
+            from one iteration to the next.
+        energy: J of all ranks of the replica, idle power not counted.
+    """
+
+    seconds: Leaf
+    stage_seconds: Leaf
+    energy: Leaf
+
+
+def iteration_cost(
+    case: Scenario, prompts: Prompts | None = None, decodes: Decodes | None = None
+) -> IterationCost:
+    """One iteration of a replica that computes prompt tokens, running requests, or both.
+
+    What both have in common runs once and reads its weights once; attention runs for each.
+
+    Arguments:
+        case: the question; its workload does not count. Drafts are verified where it speculates;
+            what proposes them, waiting for slower memory, and vision are not part of it.
+        prompts: prompt tokens of the iteration; None: there are none.
+        decodes: running requests; None: there are none.
+
+    Raises:
+        InputError: neither prompts nor decodes.
+    """
+    if prompts is None and decodes is None:
+        raise InputError("iteration: it computes nothing; give prompts, decodes, or both")
+    as_leaves = jax.tree.map(lambda x: jax.numpy.asarray(x, float), (prompts, decodes))
+    return _iteration_cost(essential(case), *as_leaves)
+
+
+@eqx.filter_jit
+def _iteration_cost(
+    case: Scenario, prompts: Prompts | None, decodes: Decodes | None
+) -> IterationCost:
+    case = prompted(constant_ranks(case))
+    iteration = any_mix(case, prompts, decodes)
+    machine = Machine.of(case.platform, case.plan, case.precision)
+    executing = executing_times(iteration, machine, case.sharpness)
+    messages = communication(iteration, machine, case.sharpness)
+    times = iteration_times(executing, messages, machine, case.plan.overlap, case.sharpness)
+    slowest = Pipeline.of(case.workload, case.plan, case.model.layers).slowest_stage(times)
+    energy = dynamic_energy(iteration.operators, machine, case.platform)
+    return IterationCost(
+        seconds=times.layers + times.head + times.rest,
+        stage_seconds=times.total(slowest),
+        energy=case.plan.stage * energy,
+    )

@@ -1,0 +1,237 @@
+"""Jobs: all that is done for a scenario, as iterations of a few kinds and how often each counts.
+
+Three worked combinations:
+
+- a dense model: a prefill that counts until the first token, a decode that counts per token;
+- a vision model: the tower's pass over the images, too, counts until the first token;
+- a chunked prefill with a draft model: the prefill's chunks and the draft's count until the first
+  token; the verification and the draft's decodes count per token; and, beside them, the same with
+  the chunk in it (`mixed`).
+
+Time, energy, memory and breakdown are sums over the same jobs.
+"""
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from diffgenz.core.smooth import Scalar, ceil_share
+from diffgenz.hardware.accelerator import Accelerator
+from diffgenz.hardware.platform import Platform
+from diffgenz.inference.energy import dynamic_energy
+from diffgenz.inference.iteration import (
+    Communication,
+    Iteration,
+    communication,
+    executing_times,
+    iteration_times,
+)
+from diffgenz.inference.memory import Memory, memory_of
+from diffgenz.inference.offloading import Offloading, Resident
+from diffgenz.inference.served import Served
+from diffgenz.inference.timing.machine import Machine
+from diffgenz.inference.timing.pipeline import Every, Parts, Passes, PerToken, Pipeline, UntilFirst
+from diffgenz.models.mtp import mtp_module
+from diffgenz.operators.precision import Precision
+from diffgenz.scenario.scenario import Scenario, prompted
+from diffgenz.scenario.serving_options import MTP, Serving
+
+
+class Job(eqx.Module):
+    """Iterations of one kind.
+
+    Arguments:
+        name: what its rows in a breakdown begin with: "" or "draft ".
+        iteration: what one device executes for one micro-batch.
+        machine: where it runs.
+        platform: what the machine is made of.
+        precision: its formats.
+        overlap: the share of communication in the layers that hides behind computing.
+        passes: how often each part of the iteration counts in the time.
+        executions: how often it is executed for the whole batch, counted over all ranks of a
+            stage: for the energy.
+        memory: what its layers wait for: slower memory, or nothing.
+    """
+
+    name: str = eqx.field(static=True)
+    iteration: Iteration
+    machine: Machine
+    platform: Platform
+    precision: Precision
+    overlap: Scalar
+    passes: Passes
+    executions: Scalar
+    memory: Offloading | Resident
+
+    @property
+    def waits(self) -> bool:
+        """Whether something may live in slower memory."""
+        return isinstance(self.memory, Offloading)
+
+    def times(
+        self, executing: Parts, messages: Communication, sharpness: float
+    ) -> tuple[Parts, Scalar]:
+        """Seconds of each part of one iteration, and those that its layers wait for memory.
+
+        Arguments:
+            executing: seconds of its operators.
+            messages: what goes with them.
+            sharpness: of all maxima and minima.
+        """
+        own = iteration_times(executing, messages, self.machine, self.overlap, sharpness)
+        if not self.waits:
+            return own, jnp.zeros(())
+        wait = self.memory.wait(own, self.iteration, sharpness)
+        return Parts(own.layers + wait, own.head, own.rest), wait
+
+    def seconds(self, sharpness: float) -> Scalar:
+        """Its part of the time to the first token, or per token."""
+        executing = executing_times(self.iteration, self.machine, sharpness)
+        messages = communication(self.iteration, self.machine, sharpness)
+        times, _ = self.times(executing, messages, sharpness)
+        return times.total(self.passes.of(times))
+
+    def energy(self) -> Scalar:
+        """J of all its executions, idle power not counted."""
+        operators = self.iteration.operators
+        return self.executions * dynamic_energy(operators, self.machine, self.platform)
+
+
+class Jobs(eqx.Module):
+    """All that is done for a scenario.
+
+    Arguments:
+        until_first: what counts in the time to the first token.
+        per_token: what counts in the time per output token.
+        mixed: what counts in it while each iteration carries a chunk of prompts, too; empty where
+            prompts are not chunked.
+        accelerators: those in use: how many of which.
+        memory: on the fullest accelerator.
+    """
+
+    until_first: tuple[Job, ...]
+    per_token: tuple[Job, ...]
+    mixed: tuple[Job, ...]
+    accelerators: tuple[tuple[Scalar, Accelerator], ...]
+    memory: Memory
+
+
+def jobs_of(case: Scenario) -> Jobs:
+    """The jobs of a scenario."""
+    pipeline = Pipeline.of(case.workload, case.plan, case.model.layers)
+    machine = Machine.of(case.platform, case.plan, case.precision)
+    tower = _tower(case, pipeline)
+    case = prompted(case)
+    serving, plan, accelerator = case.serving, case.plan, case.platform.accelerator
+    served = Served.of(case, pipeline.micro_batch)
+    draft = _draft(case, pipeline)
+    memory = memory_of(case, pipeline, served, tower, draft)
+    slower: Offloading | Resident = Resident()
+    if serving.offload is not None:
+        slower = Offloading.of(serving.offload, memory, accelerator, pipeline)
+    tokens = None if serving.speculation is None else serving.speculation.tokens
+    passing = plan.stage * case.workload.batch / pipeline.micro_batch  # rounded-up ones do no work
+    verifying = passing if tokens is None else passing / tokens
+    prefilling = passing if served.chunks is None else passing * served.chunks
+
+    def job(iteration: Iteration, passes: Passes, executions: Scalar) -> Job:
+        platform, precision, overlap = case.platform, case.precision, plan.overlap
+        return Job("", iteration, machine, platform, precision, overlap, passes, executions, slower)
+
+    first = [job(served.prefill, UntilFirst(pipeline, served.chunks), prefilling)]
+    each = [job(served.decode, PerToken(pipeline, tokens), verifying)]
+    both = []
+    if served.mixed is not None:
+        both.append(job(served.mixed, PerToken(pipeline, tokens), verifying))
+    if tower is not None:
+        iteration, filled = tower
+        executions = plan.stage * case.workload.batch / pipeline.requests * filled
+        seeing = job(iteration, Every(filled), executions)
+        first.insert(0, eqx.tree_at(lambda j: j.memory, seeing, Resident()))
+    in_use = [(plan.ranks, accelerator)]
+    if draft is not None:
+        prefills, proposals = _draft_jobs(case, pipeline, *draft)
+        first.append(prefills)
+        each.append(proposals)
+        both += [proposals] if both else []
+        if getattr(serving.draft, "platform", None) is not None:
+            ranks = draft[0].plan.tensor * plan.attention_data * plan.data
+            in_use.append((ranks, draft[0].platform.accelerator))
+    return Jobs(tuple(first), tuple(each), tuple(both), tuple(in_use), memory)
+
+
+def _tower(case: Scenario, pipeline: Pipeline) -> tuple[Iteration, Scalar] | None:
+    """The vision tower's pass over the images of a batch, before its prompts are prefilled.
+
+    One pass per attention group, over all images of its requests at once, on the first pipeline
+    stage; its tensor-parallel ranks share it. With fewer than one image (of a mean, say) it is
+    that share of a pass over one.
+
+    Returns:
+        The iteration, of at least one image, and the share of it that counts, at most 1; None
+        where the model has no tower.
+    """
+    tower, plan = case.model.vision, case.plan
+    if tower is None:
+        return None
+    requests = ceil_share(pipeline.requests, 1 / plan.attention_data)
+    images = requests * case.workload.images
+    few = images < 1
+    operators = tower.operators(jnp.where(few, 1.0, images), case.precision, 1 / plan.tensor)
+    none = jnp.zeros(())
+    iteration = Iteration(operators, (), (), tokens=none, sampled=none, residual=none)
+    return iteration, jnp.where(few, images, 1.0)
+
+
+def _draft(case: Scenario, pipeline: Pipeline) -> tuple[Scenario, Served] | None:
+    """What drafts for a scenario, as a scenario of its own, and the requests that it serves.
+
+    A draft model is there once for each attention group, on ranks of its own choice, and takes all
+    requests of the group at once. The model's own module takes the ranks of one stage, all
+    attention groups together, as the model's layers do. None where nothing drafts, or for free.
+    """
+    draft, speculation, serving = case.serving.draft, case.serving.speculation, case.serving
+    if draft is None or speculation is None:
+        return None
+    options = Serving(serving.chunk, serving.prefix_hit, beams=serving.beams)
+    if isinstance(draft, MTP):
+        plan = case.plan.replace(pipeline=1.0, data=1.0).as_structure()
+        its = case.replace(model=mtp_module(case.model), plan=plan, serving=options)
+        requests = pipeline.requests
+    else:
+        its = case.replace(
+            model=draft.model,
+            platform=draft.platform or case.platform,
+            plan=draft.plan,
+            precision=draft.precision,
+            serving=options,
+        )
+        requests = ceil_share(pipeline.requests, 1 / case.plan.attention_data)
+    return its, Served.of(its, requests, drafted=speculation.drafts)
+
+
+def _draft_jobs(
+    case: Scenario, pipeline: Pipeline, its: Scenario, served: Served
+) -> tuple[Job, Job]:
+    """The draft's prefill, and its proposals, token by token, for one verification."""
+    speculation, plan = case.serving.speculation, its.plan
+    assert speculation is not None
+    groups = jnp.ones(()) if isinstance(case.serving.draft, MTP) else case.plan.attention_data
+    executions = plan.stage * groups * case.workload.batch / pipeline.requests
+    machine = Machine.of(its.platform, plan, its.precision)
+
+    def job(iteration: Iteration, count: Scalar) -> Job:
+        return Job(
+            "draft ",
+            iteration,
+            machine,
+            its.platform,
+            its.precision,
+            plan.overlap,
+            Every(count),
+            executions * count,
+            Resident(),
+        )
+
+    prefills = jnp.ones(()) if served.chunks is None else served.chunks
+    proposals = speculation.drafts / speculation.tokens
+    return job(served.prefill, prefills), job(served.decode, proposals)

@@ -1,0 +1,70 @@
+"""A model laid out and served: its iterations, and what its requests keep in memory."""
+
+import equinox as eqx
+import jax.numpy as jnp
+
+from diffgenz.core.smooth import Scalar
+from diffgenz.inference.iteration import Iteration
+from diffgenz.inference.prefill_decode import (
+    chunk_count,
+    decode,
+    decode_cores,
+    decode_step,
+    mixed,
+    prefill,
+    prompt_step,
+)
+from diffgenz.operators.operator import Kind, Operator
+from diffgenz.scenario.scenario import Scenario
+
+
+class Served(eqx.Module):
+    """The iterations of some requests of a scenario, each built once.
+
+    Arguments:
+        prefill: of their prompts, or of one of the `chunks` of those.
+        decode: one, averaged over the generation.
+        mixed: a chunk of prompts beside the running decodes; None where prompts are not chunked.
+        chunks: prefill iterations; None: one.
+        cache: B of KV cache or state that each rank keeps of them at full length, all layers.
+    """
+
+    prefill: Iteration
+    decode: Iteration
+    mixed: Iteration | None
+    chunks: Scalar | None
+    cache: Scalar
+
+    @classmethod
+    def of(cls, case: Scenario, sequences: Scalar, drafted: Scalar | float = 0.0) -> "Served":
+        """What `sequences` requests take.
+
+        Arguments:
+            case: the scenario, its images part of the prompt.
+            sequences: requests, over the attention groups that share them.
+            drafted: proposed tokens that the cache holds beside those of the context.
+        """
+        prompt = prompt_step(case, sequences)
+        chunks = chunk_count(case, prompt)
+        first, decoding = prefill(case, prompt), decode(case, prompt)
+        length = case.workload.input_tokens + case.workload.output_tokens - 1
+        last = decode_step(case, prompt, length)
+        if case.serving.speculation is None:
+            last = last.replace(queries=last.queries + drafted)
+        states = [op for op in decoding.layers if op.kind is not Kind.ATTENTION]
+        return cls(
+            first,
+            decoding,
+            None if chunks is None else mixed(case.model, prompt, first, decoding),
+            chunks,
+            _cached(states) + _cached(decode_cores(case, last)),
+        )
+
+    @property
+    def widest(self) -> tuple[Iteration, ...]:
+        """The iterations that may hold most activations."""
+        return (self.prefill, self.decode if self.mixed is None else self.mixed)
+
+
+def _cached(operators: list[Operator] | tuple[Operator, ...]) -> Scalar:
+    return sum((jnp.asarray(op.repeats * op.cached) for op in operators), start=jnp.zeros(()))

@@ -1,0 +1,212 @@
+"""A platform under one plan and precision, and what messages take on it.
+
+`Machine.seconds` and `Machine.sent` are the only two places that know between which ranks a
+message goes: time, breakdown and energy all ask them.
+"""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+
+from diffgenz.core.smooth import Scalar, smooth_min
+from diffgenz.hardware.platform import Platform
+from diffgenz.inference.timing.collectives import Group, Link
+from diffgenz.inference.timing.exchange import DeepEP
+from diffgenz.inference.timing.roofline import Rates
+from diffgenz.operators.message import AllGather, AllReduce, Axis, Exchange, Handover, Message
+from diffgenz.operators.precision import Precision
+from diffgenz.scenario.parallelism import Parallelism
+
+
+class Sending(NamedTuple):
+    """Seconds of a message.
+
+    Arguments:
+        total: all of them.
+        launch: those of `total` in which its kernels are launched.
+    """
+
+    total: Scalar
+    launch: Scalar
+
+
+class Machine(eqx.Module):
+    """A platform under one plan and precision, in the form that times are computed from.
+
+    Arguments:
+        rates: of one accelerator.
+        links: the network levels.
+        tensor: the tensor-parallel ranks.
+        context: the context-parallel ranks, `tensor` accelerators from one to the next; None where
+            there are none.
+        stage: the ranks of a pipeline stage, over which experts are spread.
+        peers: one rank of each group in a stage that has tokens of its own, or its part of a
+            sequence: attention_data x context ranks, `tensor` accelerators from one to the next.
+        owners: expert-parallel groups of a stage.
+        hops: boundaries between pipeline stages that each network level carries, innermost first.
+        shard: 1 / tensor-parallel ranks.
+        deepep: fitted kernels that take tokens to their experts; empty: wires alone are counted.
+    """
+
+    rates: Rates
+    links: tuple[Link, ...]
+    tensor: Group
+    context: Group | None
+    stage: Group
+    peers: Group
+    owners: Scalar
+    hops: tuple[Scalar, ...]
+    shard: Scalar
+    deepep: tuple[DeepEP, ...]
+
+    @classmethod
+    def of(cls, platform: Platform, plan: Parallelism, precision: Precision) -> "Machine":
+        """The machine that `plan` makes of `platform`."""
+        rates = Rates.of(platform.accelerator, precision)
+        links = _links(platform, precision, rates.launch)
+        context = None if plan.context is None else Group.of(plan.context, links, plan.tensor)
+        return cls(
+            rates=rates,
+            links=links,
+            tensor=Group.of(plan.tensor, links),
+            context=context,
+            stage=Group.of(plan.stage, links),
+            peers=Group.of(plan.groups, links, plan.tensor),
+            owners=plan.expert,
+            hops=_hops(plan, links),
+            shard=1 / plan.tensor,
+            deepep=DeepEP.modes(platform.accelerator.kernels, platform.network, rates.launch),
+        )
+
+    def seconds(self, message: Message, sharpness: float) -> Sending:
+        """Seconds of one message; 0 where nobody is there to send to."""
+        match message:
+            case AllReduce():
+                group = self._ranks(message)
+                launch = group.launch(self.rates.launch) * message.launches
+                return Sending(group.all_reduce(message.volume, sharpness) + launch, launch)
+            case AllGather():
+                group = self._ranks(message)
+                launch = group.launch(self.rates.launch)
+                return Sending(group.all_gather(message.volume, sharpness) + launch, launch)
+            case Handover():
+                passing = (
+                    hops * link.send(message.volume)
+                    for hops, link in zip(self.hops, self.links, strict=True)
+                )
+                return Sending(sum(passing, start=jnp.zeros(())), jnp.zeros(()))
+            case Exchange():
+                return self._exchanging(message, sharpness)
+        raise TypeError(f"{type(message).__name__} is no message that a machine sends")
+
+    def sent(self, message: Message) -> tuple[Scalar, ...]:
+        """B that one rank sends on each network level for one message, innermost first.
+
+        Whichever algorithm is the fastest, a collective is taken to send the fewest bytes: an
+        all-reduce 2 (n - 1) / n of what arrives at a level, an all-gather half of that, an
+        exchange one copy of a token for each group of ranks that holds any of its experts.
+        """
+        match message:
+            case AllReduce():
+                return self._shares(self._ranks(message), 2 * message.volume)
+            case AllGather():
+                return self._shares(self._ranks(message), message.volume)
+            case Handover():
+                return tuple(hops * message.volume for hops in self.hops)
+            case Exchange():
+                volume = message.busiest * (message.dispatch + message.combine)
+                volume = jnp.where(message.groups > 1, volume, 0.0)
+                copies = self.stage.copies(message.picks, self.owners)
+                return tuple(
+                    rung.ranks.others * each * volume
+                    for rung, each in zip(self.stage.rungs, copies, strict=True)
+                )
+        raise TypeError(f"{type(message).__name__} is no message that a machine sends")
+
+    def _ranks(self, message: AllReduce | AllGather) -> Group:
+        if message.over is Axis.CONTEXT:
+            assert self.context is not None
+            return self.context
+        return self.tensor
+
+    def _shares(self, group: Group, volume: Scalar) -> tuple[Scalar, ...]:
+        return tuple(share * volume for share in group.shares_sent())
+
+    def _exchanging(self, exchange: Exchange, sharpness: float) -> Sending:
+        """One dispatch and combine by the fastest transport; zero where all ranks see all tokens.
+
+        All-to-all: each rank sends its share of its tokens to their experts, and gets it back; the
+        busiest experts set the pace. Where DeepEP's kernels are fitted, as those do it (the launch
+        is part of what was measured).
+
+        All-gather, and reduce-scatter on the way back: every rank gets the tokens of all its
+        peers, and picks those of its experts.
+        """
+        ranks = self.stage.count
+        launch = 2 * self.peers.launch(self.rates.launch)
+        gathering = (
+            self.peers.all_gather(ranks * each, sharpness)
+            for each in (exchange.dispatch, exchange.combine)
+        )
+        transports = [Sending(sum(gathering, start=launch), launch)]
+        for mode in self.deepep:
+            seconds = mode.seconds(exchange, self.stage, self.owners, sharpness)
+            transports.append(Sending(seconds, jnp.zeros(())))
+        if not self.deepep:
+            volume, launch = exchange.dispatch + exchange.combine, 2 * self.rates.launch
+            wires = self.stage.there_and_back(
+                exchange.busiest * volume, exchange.picks, self.owners, sharpness
+            )
+            transports.append(Sending(wires + launch, launch))
+
+        def fastest(times: list[Scalar]) -> Scalar:
+            best = times[0]
+            for time in times[1:]:
+                best = smooth_min(best, time, sharpness)
+            return best
+
+        # the smooth minimum is homogeneous: along the launches, its derivative is their part of it
+        totals, launches = ([each[i] for each in transports] for i in (0, 1))
+        launches = [
+            jnp.asarray(each, total.dtype) for each, total in zip(launches, totals, strict=True)
+        ]
+        total, launch = jax.jvp(fastest, (totals,), (launches,))
+        travels = exchange.groups > 1
+        return Sending(jnp.where(travels, total, 0.0), jnp.where(travels, launch, 0.0))
+
+
+def _links(platform: Platform, precision: Precision, launch: Scalar) -> tuple[Link, ...]:
+    """The network levels, with fitted collectives on the innermost.
+
+    Collectives on levels further out were not measured by themselves.
+    """
+    library, forms = platform.accelerator.kernels, {}
+    if library is not None:
+        named = {
+            "all_reduce": library.form("all_reduce", precision.messages),
+            "all_gather": library.form("all_gather", precision.dtype),
+        }
+        forms = {name: form for name, form in named.items() if form is not None}
+    return tuple(
+        Link.of(level, forms if index == 0 else None, launch)
+        for index, level in enumerate(platform.network)
+    )
+
+
+def _hops(plan: Parallelism, links: tuple[Link, ...]) -> tuple[Scalar, ...]:
+    """Boundaries between pipeline stages that each level carries: the innermost that spans it.
+
+    Stages are blocks of `plan.stage` neighbours. The boundaries that leave a level of s
+    accelerators are one fewer than such levels in use.
+    """
+    used = jax.lax.stop_gradient(plan.stage * plan.pipeline)
+    found, leaving_inner = [], plan.pipeline - 1
+    for index, link in enumerate(links):
+        leaving = jnp.zeros(())
+        if index < len(links) - 1:
+            leaving = jnp.minimum(plan.pipeline - 1, jnp.ceil(used / link.size) - 1)
+        found.append(leaving_inner - leaving)
+        leaving_inner = leaving
+    return tuple(found)

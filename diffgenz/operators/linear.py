@@ -1,0 +1,168 @@
+"""Matrix products with weights: linear layers, those kept in dtype, of experts, and per head."""
+
+from diffgenz.core.smooth import Scalar
+from diffgenz.kernels.shapes import BatchedShape, ExpertsShape, GemmShape
+from diffgenz.operators.operator import Kind, Operator
+from diffgenz.operators.precision import Precision
+
+
+def linear(
+    name: str,
+    rows: Scalar,
+    outputs: Scalar,
+    inputs: Scalar,
+    precision: Precision,
+    *,
+    bias: bool = False,
+) -> Operator:
+    """A linear layer, (rows, inputs) x (inputs, outputs); in dtype where only experts are quantised.
+
+    Arguments:
+        name: its row in a breakdown.
+        rows: tokens.
+        outputs: output features of this device's shard.
+        inputs: input features of this device's shard.
+        precision: the formats.
+        bias: whether it adds one.
+    """
+    if precision.experts_only:
+        return wide_linear(name, rows, outputs, inputs, precision, bias=bias)
+    parameters = outputs * (inputs + bias)
+    weights = parameters * precision.weight_size
+    read, written = rows * inputs * precision.activation_size, rows * outputs * precision.dtype_size
+    return Operator(
+        name,
+        Kind.LINEAR,
+        m=rows,
+        n=outputs,
+        k=inputs,
+        weights=weights,
+        inputs=read,
+        outputs=written,
+        parameters=parameters,
+        parameter_size=precision.weight_size,
+        kernel="gemm",
+        shape=GemmShape(rows, outputs, inputs, weights + read + written),
+    )
+
+
+def wide_linear(
+    name: str,
+    rows: Scalar,
+    outputs: Scalar,
+    inputs: Scalar,
+    precision: Precision,
+    *,
+    bias: bool = False,
+    tied: bool = False,
+) -> Operator:
+    """A linear layer kept in dtype, such as the LM head or a router.
+
+    Arguments:
+        name, rows, outputs, inputs, precision, bias: as in `linear`.
+        tied: whether the weights are the embedding's, which counts them.
+    """
+    read = outputs * (inputs + bias)
+    moved = (read + rows * (inputs + outputs)) * precision.dtype_size
+    return Operator(
+        name,
+        Kind.WIDE,
+        m=rows,
+        n=outputs,
+        k=inputs,
+        weights=read * precision.dtype_size,
+        inputs=rows * inputs * precision.dtype_size,
+        outputs=rows * outputs * precision.dtype_size,
+        parameters=outputs * bias if tied else read,
+        parameter_size=precision.dtype_size,
+        kernel="gemm",
+        shape=GemmShape(rows, outputs, inputs, moved),
+    )
+
+
+def expert_linear(
+    name: str,
+    rows: Scalar,
+    outputs: Scalar,
+    inputs: Scalar,
+    precision: Precision,
+    *,
+    held: Scalar,
+    reached: Scalar,
+    used: Scalar,
+    padding: Scalar,
+    bias: bool,
+    shape: ExpertsShape | None = None,
+) -> Operator:
+    """A linear layer of routed experts, as one grouped GEMM: a row meets its own expert's weights.
+
+    Arguments:
+        name: its row in a breakdown.
+        rows: (token, expert) pairs on this device.
+        outputs: output features of one expert's shard.
+        inputs: input features of one expert's shard.
+        precision: the formats.
+        held: experts of this device.
+        reached: the expected number of them that receive any row; only their weights are read.
+        used: the share of all experts that one token goes to.
+        padding: rows that the kernel's tiles add for each reached expert.
+        bias: whether each expert adds one.
+        shape: all experts' work in the layer, which measured kernels do at once; None for a part
+            that another operator's shape includes.
+    """
+    each = outputs * (inputs + bias)
+    return Operator(
+        name,
+        Kind.LINEAR,
+        m=rows + padding * reached,
+        n=outputs,
+        k=inputs,
+        weights=reached * each * precision.weight_size,
+        inputs=rows * inputs * precision.activation_size,
+        outputs=rows * outputs * precision.dtype_size,
+        parameters=held * each,
+        parameter_size=precision.weight_size,
+        active=used,
+        kernel="experts",
+        shape=shape,
+    )
+
+
+def per_head_linear(
+    name: str,
+    rows: Scalar,
+    heads: Scalar,
+    outputs: Scalar,
+    inputs: Scalar,
+    precision: Precision,
+) -> Operator:
+    """A product with one weight matrix per head: the absorbed projections of latent attention.
+
+    Arguments:
+        name: its row in a breakdown.
+        rows: tokens.
+        heads: of this device.
+        outputs: output features of one head.
+        inputs: input features of one head.
+        precision: the formats.
+    """
+    parameters, wide = heads * outputs * inputs, precision.experts_only
+    weight_size = precision.dtype_size if wide else precision.weight_size
+    weights = parameters * weight_size
+    read = rows * heads * inputs * (precision.dtype_size if wide else precision.activation_size)
+    written = rows * heads * outputs * precision.dtype_size
+    return Operator(
+        name,
+        Kind.WIDE if wide else Kind.LINEAR,
+        m=rows,
+        n=outputs,
+        k=inputs,
+        groups=heads,
+        weights=weights,
+        inputs=read,
+        outputs=written,
+        parameters=parameters,
+        parameter_size=weight_size,
+        kernel="batched",
+        shape=BatchedShape(rows, outputs, inputs, heads, weights),
+    )

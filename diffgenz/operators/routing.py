@@ -1,0 +1,21 @@
+"""Which experts tokens go to: how many of several things are reached by independent draws."""
+
+import jax.numpy as jnp
+
+from diffgenz.core.smooth import Scalar
+
+
+def reached(parts: Scalar | float, share: Scalar, draws: Scalar) -> Scalar:
+    """The expected number of `parts` that at least one of several draws reaches.
+
+        parts (1 - (1 - share)**draws)
+
+    Experts reached by tokens, or ranks and nodes reached by the experts of a token.
+
+    Arguments:
+        parts: how many there are, all equally likely.
+        share: the probability that one draw reaches a given part, in [0, 1].
+        draws: how many draws there are.
+    """
+    missed = jnp.minimum(share, 1 - 1e-6)  # log1p(-1) would be infinite
+    return -parts * jnp.expm1(draws * jnp.log1p(-missed))

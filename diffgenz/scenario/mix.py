@@ -1,0 +1,43 @@
+"""Several questions about one platform: scenarios that take turns on it."""
+
+from collections.abc import Iterable
+
+from diffgenz.core.checks import Condition
+from diffgenz.core.errors import InputError
+from diffgenz.core.record import Record, number
+from diffgenz.core.smooth import Leaf
+from diffgenz.scenario.scenario import Scenario
+
+ALIKE = "scenarios"
+"""The field of a mix whose entries are alike: a name that fits each of them means all."""
+
+
+class Mix(Record):
+    """Scenarios that take turns on the same accelerators.
+
+    Arguments:
+        scenarios: at least one.
+        shares: the part of all output tokens that each makes, in any unit: they are divided by
+            their sum.
+
+    Raises:
+        InputError: no scenario, more or fewer shares than scenarios, or a share that is not above 0.
+    """
+
+    scenarios: tuple[Scenario, ...]
+    shares: tuple[Leaf, ...] = number(above=0)
+
+    def conditions(self) -> Iterable[Condition]:
+        if not self.scenarios:
+            raise InputError("scenarios: a mix needs at least one")
+        if len(self.shares) != len(self.scenarios):
+            raise InputError(
+                f"shares: {len(self.shares)} shares for {len(self.scenarios)} scenarios; "
+                "give one each"
+            )
+        return ()
+
+
+def parts_of(question: Scenario | Mix) -> tuple[Scenario, ...]:
+    """The scenarios of a mix, or the one that it is."""
+    return question.scenarios if isinstance(question, Mix) else (question,)
