@@ -1,4 +1,4 @@
-"""Hardware as kernels see it: a few numbers that forms are evaluated on, whoever states them."""
+"""Hardware as kernels see it: the few numbers that forms are evaluated on."""
 
 from typing import NamedTuple
 
