@@ -16,7 +16,6 @@ import jax.numpy as jnp
 from report import Report, parser_of
 
 from diffgenz import (
-    USE_CASES,
     Model,
     Parallelism,
     Precision,
