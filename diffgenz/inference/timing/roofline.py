@@ -24,16 +24,11 @@ from jax.custom_derivatives import SymbolicZero
 
 from diffgenz.core.smooth import SHARPNESS, Scalar, smooth_max, smooth_max_slopes
 from diffgenz.hardware.platform import Accelerator
-from diffgenz.kernels.families import format_known_by, known_by_linear_format
+from diffgenz.kernels.families import EXCHANGES, format_known_by, known_by_linear_format
 from diffgenz.kernels.hardware import Chip
 from diffgenz.kernels.library import Bound, Library, executed
 from diffgenz.operators.operator import Kind, Operator
 from diffgenz.operators.precision import Precision
-
-EXCHANGES = tuple(
-    f"{phase}_{mode}" for mode in ("low_latency", "normal") for phase in ("dispatch", "combine")
-)
-"""The families of kernels that take tokens to their experts and back."""
 
 
 class Rates(eqx.Module):
@@ -68,12 +63,13 @@ class Rates(eqx.Module):
             1 / (accelerator.memory_bandwidth * accelerator.memory_efficiency),
             accelerator.launch_latency,
         )
-        library, units = accelerator.kernels, accelerator.compute_units
-        if library is None or units is None:
+        library = accelerator.kernels
+        if library is None:
             return rates
         kernels = {}
         for is_linear in (True, False):
-            chip = Chip(1 / (linear if is_linear else wide), 1 / rates.memory, rates.launch, units)
+            peak = precision.linear_peak if is_linear else precision.attention_peak
+            chip = accelerator.chip(peak)
             for family in library.forms:
                 form = library.form(family, kernel_format(family, is_linear, precision))
                 if form is not None and form.hardware is Chip:
@@ -154,7 +150,9 @@ def kernels_in_use(library: Library, precisions: Sequence[Precision]) -> Library
             for is_linear in (True, False)
         }
         formats |= {library.format_of(family, precision.messages) for precision in precisions}
-        if family in EXCHANGES:  # one fit stands for all formats
+        if any(
+            family in families for families in EXCHANGES.values()
+        ):  # one fit stands for all formats
             formats.add(next(iter(library.forms[family])))
         return formats
 
