@@ -64,7 +64,8 @@ class Link(eqx.Module):
         wire = level.wire(launch)
         kernels = {name: Bound(form, wire) for name, form in (forms or {}).items()}
         size = jax.lax.stop_gradient(level.size)
-        return cls(level.topology, size, 1 / wire.bandwidth, wire.latency, kernels)
+        per_byte = jnp.asarray(1 / wire.bandwidth)
+        return cls(level.topology, size, per_byte, level.latency, kernels)
 
     def send(self, volume: Scalar) -> Scalar:
         """Seconds for one message of `volume` B to a neighbour."""
