@@ -32,7 +32,8 @@ def timed_by(case: Scenario) -> dict[str, str]:
     }
     plan, library = case.plan, case.platform.accelerator.kernels
     context = 1.0 if plan.context is None else plan.context
-    ranks = {Axis.TENSOR: plan.tensor, Axis.EXPERT: plan.groups, Axis.CONTEXT: context}
+    ranks = {Axis.TENSOR: plan.tensor, Axis.CONTEXT: context, Axis.EXPERT: plan.groups}
+    ranks[Axis.PIPELINE] = plan.pipeline
     sent = {
         type(message)
         for op in operators

@@ -11,6 +11,8 @@ has heads.
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
+
 from diffgenz.core.errors import InputError
 from diffgenz.core.smooth import HARD
 from diffgenz.hardware.accelerator import Accelerator
@@ -102,21 +104,23 @@ def _plan(values: Words) -> tuple[Parallelism, int]:
     ranks = tensor * others
     accelerators = values["gpus"] if values["gpus"] is not None else ranks
     if ranks > accelerators:
-        layout = f"tp {tensor} x cp {context} x attention-dp {attention} x pp {pipeline} x dp {data}"
+        layout = (
+            f"tp {tensor} x cp {context} x attention-dp {attention} x pp {pipeline} x dp {data}"
+        )
         raise InputError(
             f"--gpus: {layout} = {ranks} ranks exceed {accelerators}; give more, or fewer ranks"
         )
-    plan = Parallelism(
-        tensor=tensor,
-        pipeline=pipeline,
-        data=data,
-        overlap=values["overlap"],
-        expert=values["ep"],
-        attention_data=attention,
-        context=context,
-        sequence=1.0 if values["sp"] else None,
-    )
-    return plan, accelerators
+    numbers: dict[str, Any] = {
+        "tensor": tensor,
+        "pipeline": pipeline,
+        "data": data,
+        "overlap": values["overlap"],
+        "expert": values["ep"],
+        "attention_data": attention,
+        "context": context,
+        "sequence": 1.0 if values["sp"] else None,
+    }
+    return Parallelism(**numbers), accelerators
 
 
 def _left_over(gpus: int | None, others: int) -> int:
@@ -149,9 +153,7 @@ def _hint(model: str) -> str:
     if settings is None:
         return ""
     method = settings.get("quant_method", "no method stated")
-    return (
-        f"; the checkpoint is quantised ({method}): --weights {CHECKPOINT} takes its formats"
-    )
+    return f"; the checkpoint is quantised ({method}): --weights {CHECKPOINT} takes its formats"
 
 
 def _reasons(
@@ -218,8 +220,9 @@ def _draft(values: Words, plan: Parallelism, precision: Precision) -> Draft | MT
         return MTP()
     model = load_model(named)
     if system is not None:
-        return Draft(model, 1, precision, load_platform(system, fit=values["fit"]))
-    return Draft(model, min(int(plan.tensor), int(model.most_shards)), precision)
+        own = load_platform(system, fit=values["fit"])
+        return Draft(model, precision=precision, platform=own)
+    return Draft(model, jnp.minimum(plan.tensor, model.most_shards), precision)
 
 
 def _sharpness(text: str) -> float:

@@ -30,9 +30,7 @@ _LINK = ("GB/s", 1e-9)
 """The same of links, which are slower than memory."""
 
 
-def shown(
-    name: str, question: Scenario | Mix, plain: Container[str] = ()
-) -> tuple[str, float]:
+def shown(name: str, question: Scenario | Mix, plain: Container[str] = ()) -> tuple[str, float]:
     """The label and the factor of a column of a sweep.
 
     Arguments:

@@ -97,9 +97,7 @@ def estimate_json(point: Estimated, asked: Asked, kernels: dict[str, str]) -> di
 
 
 def _scalars(result: Estimate | None) -> dict[str, float | None]:
-    return {
-        name: None if result is None else plain(attrgetter(name)(result)) for name in SCALARS
-    }
+    return {name: None if result is None else plain(attrgetter(name)(result)) for name in SCALARS}
 
 
 def _summary(points: Sequence[Estimated]) -> str:
@@ -116,7 +114,7 @@ def _summary(points: Sequence[Estimated]) -> str:
 
 
 def _is_shown(name: str, result: Estimate) -> bool:
-    """Whether a metric has a column: that it lacks a price is worth seeing, the rest is left out."""
+    """Whether a metric has a column: those that are not known have none, except for the price."""
     return name == "cost_per_million_output_tokens" or attrgetter(name)(result) is not None
 
 

@@ -13,8 +13,13 @@ from diffgenz.scenario.scenario import Scenario
 from diffgenz.scenario.use_cases import UseCase
 from diffgenz.studies.requirements import Needs, Requirements
 from diffgenz.ui.tables import number, table
-from diffgenz.ui.text.scenario import precision_json, ranks_json, ranks_line, serving_json
-from diffgenz.ui.text.scenario import serving_lines
+from diffgenz.ui.text.scenario import (
+    precision_json,
+    ranks_json,
+    ranks_line,
+    serving_json,
+    serving_lines,
+)
 
 _BOUND = {"at least": ">=", "at most": "<="}
 _PHASES = ("prefill", "decode")

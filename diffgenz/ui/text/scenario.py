@@ -147,4 +147,3 @@ def serving_lines(serving: Serving) -> list[str]:
 def plain(value: Leaf | None) -> float | None:
     """A number of a record as JSON takes it."""
     return None if value is None else float(value)
-

@@ -27,6 +27,7 @@ _SPEEDS = (
 _PRICE = "cost_per_million_output_tokens"
 _FORMATS = {"weights": "weights", "activations": "act.", "kv_cache": "KV"}
 
+
 def deployment_row(deployment: Deployment) -> dict[str, Any]:
     """A deployment as one flat row in SI, as `--json` and `--out` have it."""
     d = deployment.as_dict()

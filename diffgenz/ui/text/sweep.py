@@ -55,9 +55,7 @@ def summary(findings: Findings, out: str, whole: bool) -> tuple[str, Any]:
     if whole and not tally.feasible:
         constraints = "; ".join(expression.text for expression in space.constraints)
         remedy = "loosen a constraint, or widen an axis"
-        raise NoSolution(
-            f"nothing is feasible: {said} ({constraints}); {remedy}; saved in {out}"
-        )
+        raise NoSolution(f"nothing is feasible: {said} ({constraints}); {remedy}; saved in {out}")
     kept = {name: _kept(findings, name) for name in findings.reductions}
     lines = [said]
     for name, entry in kept.items():
@@ -175,4 +173,3 @@ def _kept(findings: Findings, name: str) -> dict[str, Any]:
 
 def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
