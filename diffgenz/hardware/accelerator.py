@@ -6,6 +6,7 @@ from diffgenz.core.checks import Condition
 from diffgenz.core.errors import InputError
 from diffgenz.core.record import Record, label, number
 from diffgenz.core.smooth import Leaf
+from diffgenz.kernels.hardware import Chip
 from diffgenz.kernels.library import Library
 
 
@@ -88,6 +89,21 @@ class Accelerator(Record):
                 "or set dtype to one of them"
             )
         return self.peak_flops[format]
+
+    def chip(self, format: str) -> Chip:
+        """The accelerator as kernels that multiply `format` see it: at the rates they reach.
+
+        Raises:
+            InputError: the accelerator does not have that format, or states no compute units.
+        """
+        if self.compute_units is None:
+            raise InputError(f"compute_units: {self.name} states none, and kernel models need them")
+        return Chip(
+            self.peak(format) * self.compute_efficiency,
+            self.memory_bandwidth * self.memory_efficiency,
+            self.launch_latency,
+            self.compute_units,
+        )
 
     @property
     def ridge_point(self) -> dict[str, Leaf]:
