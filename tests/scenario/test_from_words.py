@@ -100,7 +100,12 @@ NOTES = {
         None,
         r"^; the checkpoint is quantised \(fp8\): --weights checkpoint takes its formats$",
     ),
-    "taken": ("deepseek-ai/DeepSeek-V3", "h100_sxm", "checkpoint", r"^; as the checkpoint \(fp8\)$"),
+    "taken": (
+        "deepseek-ai/DeepSeek-V3",
+        "h100_sxm",
+        "checkpoint",
+        r"^; as the checkpoint \(fp8\)$",
+    ),
     "not multiplied": (
         "deepseek-ai/DeepSeek-V3",
         "a100_sxm",

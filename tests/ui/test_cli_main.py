@@ -126,7 +126,10 @@ BAD = [
         "Llama-3.1-8B has no multi-token-prediction module",
     ),
     (
-        ["estimate", LLAMA[0], "--system", "groq_lpu", "--offload", "weights"],
+        [
+            *("estimate", LLAMA[0], "--system", "groq_lpu", "--dtype", "fp16"),
+            *("--offload", "weights"),
+        ],
         "has no slower memory to offload to",
     ),
     (["estimate", *LLAMA, "--offload", "all"], "argument --offload: invalid choice: 'all'"),

@@ -73,9 +73,7 @@ def test_a_fitting_estimate_has_a_row_and_its_details(case):
 
 
 def test_chunked_prefill_has_a_column_more(case):
-    chunked = eqx.tree_at(
-        lambda r: r.mixed_tpot, RESULT, number(0.02), is_leaf=lambda x: x is None
-    )
+    chunked = eqx.tree_at(lambda r: r.mixed_tpot, RESULT, number(0.02), is_leaf=lambda x: x is None)
     text = estimates_text([Estimated(case, chunked, TIMES)] * 2)
     assert "TPOT ms  mixed ms  E2E s" in text
     assert "TTFT, ms" not in text  # details are those of a single one
@@ -105,9 +103,7 @@ def test_what_does_not_fit_says_what_would(case):
     assert "It fits on 4: tp 1, cp 4, pp 1, dp 1." in estimates_text(
         [Estimated(case, full(case), needed=shared)]
     )
-    assert "No layout of it fits: reduce the batch" in estimates_text(
-        [Estimated(case, full(case))]
-    )
+    assert "No layout of it fits: reduce the batch" in estimates_text([Estimated(case, full(case))])
 
 
 def test_json_of_an_estimate(case):
