@@ -27,8 +27,8 @@ CHIP = {
     "memory_reserve": 2e9,
     "launch_latency": 2e-6,
     "idle_power": 100.0,
-    "energy_per_flop": {"bf16": 4e-13, "fp8": 2e-13},
-    "energy_per_byte": 5e-11,
+    "compute_power": 400.0,
+    "memory_power": 200.0,
     "price": 1e-3,
 }
 NODE = {
@@ -37,7 +37,7 @@ NODE = {
     "size": 8,
     "bandwidth": 4e11,
     "latency": 1e-6,
-    "energy_per_byte": 1e-10,
+    "power": 40.0,
 }
 FABRIC = {
     "name": "fabric",
@@ -45,7 +45,7 @@ FABRIC = {
     "size": 1024,
     "bandwidth": 5e10,
     "latency": 5e-6,
-    "energy_per_byte": 1e-10,
+    "power": 5.0,
 }
 
 

@@ -1,7 +1,7 @@
 """A deployment as the launch command of a serving engine."""
 
 from diffgenz.core.errors import InputError
-from diffgenz.studies.search.search import Deployment
+from diffgenz.studies.search.deployment import Deployment
 
 ENGINES = ("vllm", "sglang")
 """Serving engines that `launch_command` speaks."""
