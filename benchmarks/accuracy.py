@@ -26,7 +26,7 @@ from diffgenz.calibrating.samples import Samples
 from diffgenz.core.smooth import Leaf
 from diffgenz.hardware.specs import read_spec
 from diffgenz.kernels.fits import KernelFit, fit_path, read_fits
-from diffgenz.kernels.form import Form, Timer, Work, parameter
+from diffgenz.kernels.form import Form, Work, parameter
 from diffgenz.kernels.shapes import Number
 from diffgenz.ui.tables import table
 
@@ -98,12 +98,9 @@ class TwoEfficiencies(Form):
     def work(cls, shape: Floor) -> Work:
         return Work(0 * shape.computing, 0 * shape.moving)
 
-    def on(self, hardware: Any, /) -> Timer:
-        launch = self.launch * hardware.launch
-        return lambda shape: (
-            ((shape.computing / self.compute) ** 8 + (shape.moving / self.memory) ** 8) ** 0.125
-            + launch
-        )
+    def seconds(self, shape: Floor, hardware: Any, /) -> Number:
+        computing, moving = shape.computing / self.compute, shape.moving / self.memory
+        return (computing**8 + moving**8) ** 0.125 + self.launch * hardware.launch
 
 
 def floor_of(samples: Samples, hardware: Any) -> Floor:

@@ -15,7 +15,6 @@ import numpy as np
 from report import Report, parser_of, seconds_of
 from throughput import (
     REFERENCE,
-    Configuration,
     Program,
     columns,
     configuration,
@@ -26,6 +25,7 @@ from throughput import (
 )
 
 import diffgenz as dgz
+from diffgenz.core.leaves import leaf_names, number_at
 from diffgenz.kernels.library import Library
 from diffgenz.ui.tables import number, table
 
@@ -45,45 +45,41 @@ def drawn(count: int, seed: int) -> Numbers:
     return columns(count, seed) | {"units": random.integers(16, 257, count).astype(float)}, varied
 
 
-def calibrated(numbers: Numbers) -> Configuration:
-    """The records of one configuration, its kernels fitted."""
-    model, platform, workload, plan, precision = configuration(numbers[0])
-    accelerator = platform.accelerator.replace(
-        kernels=numbers[1], compute_units=numbers[0]["units"]
-    )
-    return model, platform.replace(accelerator=accelerator), workload, plan, precision
+def calibrated(numbers: Numbers) -> dgz.Scenario:
+    """The scenario of one configuration, its kernels fitted."""
+    case = configuration(numbers[0])
+    chip = case.platform.accelerator.replace(kernels=numbers[1], compute_units=numbers[0]["units"])
+    return case.replace(platform=case.platform.replace(accelerator=chip))
 
 
 def estimate(numbers: Numbers) -> dict[str, Any]:
     """Every metric."""
-    return metrics_of(dgz.estimate(*calibrated(numbers)))
+    return metrics_of(dgz.estimate(calibrated(numbers)))
 
 
 def roofline(numbers: Numbers) -> dict[str, Any]:
     """The same, without kernels."""
-    return metrics_of(dgz.estimate(*configuration(numbers[0])))
+    return metrics_of(dgz.estimate(configuration(numbers[0])))
 
 
 def parameter_gradient(numbers: Numbers) -> dgz.Platform:
     """Derivatives of log TTFT + log TPOT with respect to hardware and kernels' parameters."""
-    model, platform, *rest = calibrated(numbers)
-    return jax.grad(objective)(platform, model, *rest)
+    case = calibrated(numbers)
+    return jax.grad(objective)(case.platform, case)
 
 
 def hardware_gradient(numbers: Numbers) -> dgz.Platform:
     """The same with respect to hardware alone."""
-    model, platform, *rest = calibrated(numbers)
-    kernels = platform.accelerator.kernels
-    bare = platform.replace(accelerator=platform.accelerator.replace(kernels=None))
+    case = calibrated(numbers)
+    kernels = case.platform.accelerator.kernels
+
+    def with_kernels(hardware: dgz.Platform, library: Library | None) -> dgz.Platform:
+        return hardware.replace(accelerator=hardware.accelerator.replace(kernels=library))
 
     def of(hardware: dgz.Platform) -> Any:
-        return objective(
-            hardware.replace(accelerator=hardware.accelerator.replace(kernels=kernels)),
-            model,
-            *rest,
-        )
+        return objective(with_kernels(hardware, kernels), case)
 
-    return jax.grad(of)(bare)
+    return jax.grad(of)(with_kernels(case.platform, None))
 
 
 def cast(numbers: Numbers, dtype: Any) -> Numbers:
@@ -109,42 +105,32 @@ def cast_to_single(numbers: Numbers) -> Numbers:
 
 
 def gradient_error(count: int) -> float:
-    """The largest difference of an elasticity, from central differences in float64, relative where it is above 0.01, along random directions."""
+    """The largest difference of an elasticity from central differences in float64.
+
+    It is taken along random directions, and relative where the elasticity is above 0.01.
+    """
     numbers = cast_to_single(drawn(count, seed=2))
-    random, step = np.random.default_rng(3), 1e-5
+    random, step, worst = np.random.default_rng(3), 1e-5, 0.0
     slopes = jax.jit(jax.vmap(parameter_gradient))(cast(numbers, jnp.float32))
-    worst = 0.0
     with jax.enable_x64(True):
-        wide = cast(numbers, jnp.float64)
-        model, platform, *rest = jax.vmap(calibrated)(wide)
-        paths, structure = jax.tree_util.tree_flatten_with_path(platform)
-        moving = [
-            not jax.tree_util.keystr(path).endswith((".size", ".accelerators")) for path, _ in paths
-        ]  # the others are structure
-        leaves = [leaf for _, leaf in paths]
+        case = jax.vmap(calibrated)(cast(numbers, jnp.float64))
+        leaves, structure = jax.tree.flatten(case.platform)
+        abouts = [number_at(case.platform, at) for at in leaf_names(case.platform).values()]
+        moving = [about is None or not about.structure for about in abouts]
         value = jax.jit(jax.vmap(objective))
         for _ in range(8):
             direction = [random.normal(size=count) * move for move in moving]
-            ends = [
-                value(
-                    jax.tree.unflatten(
-                        structure,
-                        [
-                            x * np.exp(sign * step * d)
-                            for x, d in zip(leaves, direction, strict=True)
-                        ],
-                    ),
-                    model,
-                    *rest,
-                )
-                for sign in (1, -1)
-            ]
-            exact = np.asarray(ends[0] - ends[1]) / (2 * step)
+
+            def along(sign: int, direction: list[Any] = direction) -> Any:
+                pairs = zip(leaves, direction, strict=True)
+                moved = [leaf * np.exp(sign * step * d) for leaf, d in pairs]
+                return value(jax.tree.unflatten(structure, moved), case)
+
+            exact = np.asarray(along(1) - along(-1)) / (2 * step)
             parts = zip(jax.tree.leaves(slopes), leaves, direction, strict=True)
             ours = sum(np.asarray(slope, np.float64) * np.asarray(x) * d for slope, x, d in parts)
-            worst = max(
-                worst, float(np.max(np.abs(ours - exact) / np.maximum(np.abs(exact), 0.01)))
-            )
+            error = np.abs(ours - exact) / np.maximum(np.abs(exact), 0.01)
+            worst = max(worst, float(np.max(error)))
     return worst
 
 

@@ -7,6 +7,7 @@ shape, in the same process.
 """
 
 import statistics
+from operator import attrgetter
 
 from report import Report, parser_of, seconds_of
 
@@ -14,30 +15,24 @@ import diffgenz as dgz
 from diffgenz.ui.tables import number, table
 
 CASES = (("Qwen/Qwen3-32B", 32, 1.0), ("deepseek-ai/DeepSeek-V3", 64, 2.0))
-ASKED = dgz.Workload(1, 4000, 1000)
 
 
-def disagreement(model: dgz.Model, platform: dgz.Platform, found: dgz.Search, count: int) -> float:
-    """The largest relative difference between rows of `found` and single estimates of the same deployments."""
+def question(name: str, accelerators: int, input_tokens: float = 4000) -> dgz.Scenario:
+    """What is searched; its plan and formats are for the search to say."""
+    model = dgz.load_model(name)
+    platform = dgz.load_platform("h200_sxm", accelerators, fit="none")
+    return dgz.Scenario(model, platform, dgz.Workload(1, input_tokens, 1000), dgz.Parallelism())
+
+
+def disagreement(found: dgz.Search, count: int) -> float:
+    """The largest relative difference of rows of `found` from estimates of their scenarios."""
     worst = 0.0
-    for d in found.deployments[:: max(1, len(found.deployments) // count)]:
-        plan = dgz.Parallelism(
-            d.tensor,
-            d.pipeline,
-            d.data,
-            expert=d.expert,
-            attention_data=d.attention_data,
-            context=d.context,
-        )
-        precision = dgz.Precision("bf16", d.weights, d.activations, d.kv_cache)
-        single = dgz.estimate(model, platform, ASKED.replace(batch=d.batch), plan, precision)
-        pairs = (
-            (single.ttft, d.ttft),
-            (single.tpot, d.tpot),
-            (single.throughput, d.throughput),
-            (single.memory.total, d.memory),
-        )
-        worst = max(worst, *(abs(float(one) / other - 1) for one, other in pairs))
+    for row in found.deployments[:: max(1, len(found.deployments) // count)]:
+        single = dgz.estimate(row.scenario)
+        for name in ("ttft", "tpot", "throughput", "memory.total"):
+            ours, theirs = row.metrics[name], float(attrgetter(name)(single))
+            assert ours is not None
+            worst = max(worst, abs(theirs / ours - 1))
     return worst
 
 
@@ -47,20 +42,13 @@ def main() -> None:
     repeats = 3 if options.quick else 9
     report = Report()
     for name, accelerators, target in CASES:
-        model, platform = (
-            dgz.load_model(name),
-            dgz.load_platform("h200_sxm", accelerators, fit="none"),
-        )
-        first = seconds_of(lambda m=model, p=platform: dgz.search(m, p, ASKED))
-        again = [
-            seconds_of(
-                lambda m=model, p=platform, run=run: dgz.search(
-                    m, p, ASKED.replace(input_tokens=4000 + run), tpot=0.05
-                )
-            )
-            for run in range(repeats)
-        ]
-        found = dgz.search(model, platform, ASKED)
+        case = question(name, accelerators)
+        first = seconds_of(lambda case=case: dgz.search(case))
+        again = []
+        for run in range(repeats):
+            other = question(name, accelerators, 4000 + run)
+            again.append(seconds_of(lambda other=other: dgz.search(other, tpot=0.05)))
+        found = dgz.search(case)
         seconds = statistics.median(again)
         row = {
             "name": f"{name} on {accelerators}",
@@ -72,7 +60,7 @@ def main() -> None:
         report.check(f"search, {name} on {accelerators}", seconds, "s", target)
         report.check(
             f"search, {name}: rows against single estimates",
-            disagreement(model, platform, found, 5 if options.quick else 50),
+            disagreement(found, 5 if options.quick else 50),
             "relative",
             1e-5,
         )

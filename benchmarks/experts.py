@@ -43,7 +43,7 @@ def configurations(count: int, seed: int) -> tuple[dgz.Platform, dgz.Workload, d
             level.bandwidth,
             level.latency,
             fixed.efficiency,
-            level.energy_per_byte,
+            level.power,
         )
         for level, fixed in zip(scaled.network, kept.network, strict=True)
     )
@@ -69,13 +69,9 @@ def configurations(count: int, seed: int) -> tuple[dgz.Platform, dgz.Workload, d
 
 def estimate(platform: dgz.Platform, workload: dgz.Workload, plan: dgz.Parallelism) -> dgz.Estimate:
     """One of them."""
-    return dgz.estimate(
-        dgz.load_model(MODEL),
-        platform,
-        workload,
-        plan,
-        dgz.Precision(weights="fp8_block", activations="fp8_block"),
-    )
+    precision = dgz.Precision(weights="fp8_block", activations="fp8_block")
+    case = dgz.Scenario(dgz.load_model(MODEL), platform, workload, plan, precision)
+    return dgz.estimate(case)
 
 
 def objective(platform: dgz.Platform, workload: dgz.Workload, plan: dgz.Parallelism) -> Any:

@@ -16,8 +16,11 @@ import jax.numpy as jnp
 from report import Report, parser_of
 
 from diffgenz import (
+    Model,
+    Parallelism,
     Precision,
-    Serving,
+    Requirements,
+    Scenario,
     UseCase,
     estimate,
     ideal_platform,
@@ -25,9 +28,6 @@ from diffgenz import (
     load_use_case,
     requirements,
 )
-from diffgenz.models.model import Model
-from diffgenz.scenario.parallelism import Parallelism
-from diffgenz.studies.requirements import Requirements
 from diffgenz.ui.tables import number, table
 
 GENZ_TERA = 1e6 * 2**20
@@ -128,15 +128,25 @@ def own(need: Requirements) -> tuple[float, float, float]:
     )
 
 
+def asked(model: Model, case: UseCase) -> Scenario:
+    """The question on an ideal platform."""
+    plan = Parallelism()
+    platform = ideal_platform(plan, PRECISION)
+    return Scenario(model, platform, case.workload, plan, PRECISION, case.served())
+
+
+def required(model: Model, case: UseCase) -> Requirements:
+    """What the use case requires."""
+    return requirements(asked(model, case), ttft=case.ttft, tpot=case.tpot)
+
+
 def round_trip(model: Model, case: UseCase, need: Requirements) -> float:
     """How far, relatively, estimates on platforms with just the required numbers are from the objectives."""
     ideal = ideal_platform(Parallelism(), PRECISION)
 
     def relative_error(phase: str, **changes) -> float:
         platform = ideal.replace(accelerator=ideal.accelerator.replace(**changes))
-        now = estimate(
-            model, platform, case.workload, precision=PRECISION, serving=Serving(beams=case.beams)
-        )
+        now = estimate(asked(model, case).replace(platform=platform))
         return abs(float(getattr(now, phase) / getattr(case, phase)) - 1)
 
     def peaks(value: jax.Array) -> dict[str, jax.Array]:
@@ -164,8 +174,7 @@ def main() -> None:
     for index, (name, paper) in enumerate(MODELS.items()):
         model = load_model(paper.id) if paper.id and not (options.quick and index > 1) else None
         needs = {
-            case: None if model is None else requirements(model, cases[case], precision=PRECISION)
-            for case in USE_CASES
+            case: None if model is None else required(model, cases[case]) for case in USE_CASES
         }
         if model is not None:
             trips += [

@@ -20,7 +20,10 @@ from numpy_baseline import estimate as numpy_estimate
 from report import Report, Timing, parser_of, seconds_of, timed
 
 import diffgenz as dgz
-from diffgenz.hardware.platform import Accelerator, Level, Platform
+from diffgenz.core.leaves import leaf_names, number_at
+from diffgenz.hardware.accelerator import Accelerator
+from diffgenz.hardware.network import Level
+from diffgenz.hardware.platform import Platform
 from diffgenz.hardware.topology import Fabric, Switch
 from diffgenz.models.blocks.attention import Attention
 from diffgenz.models.blocks.mlp import MLP
@@ -43,8 +46,8 @@ COLUMNS: dict[str, Any] = {
     "reserve": lambda r, n: r.uniform(0, 5e9, n),
     "launch": lambda r, n: r.uniform(0.5e-6, 6e-6, n),
     "idle_power": lambda r, n: r.uniform(50, 400, n),
-    "energy_per_flop": lambda r, n: r.uniform(1e-13, 1e-12, n),
-    "energy_per_byte": lambda r, n: r.uniform(1e-11, 1e-10, n),
+    "compute_power": lambda r, n: r.uniform(50, 1000, n),
+    "memory_power": lambda r, n: r.uniform(20, 400, n),
     "price": lambda r, n: r.uniform(1, 10, n) / 3600,
     "compute_efficiency": lambda r, n: r.uniform(0.4, 1, n),
     "memory_efficiency": lambda r, n: r.uniform(0.4, 1, n),
@@ -52,10 +55,11 @@ COLUMNS: dict[str, Any] = {
     "link": lambda r, n: 10 ** r.uniform(10.3, 12.3, n),
     "link_latency": lambda r, n: r.uniform(0.2e-6, 3e-6, n),
     "link_efficiency": lambda r, n: r.uniform(0.5, 1, n),
-    "energy_per_link_byte": lambda r, n: r.uniform(1e-11, 3e-10, n),
+    "link_power": lambda r, n: r.uniform(5, 100, n),
     "nic": lambda r, n: 10 ** r.uniform(9.5, 11.3, n),
     "nic_latency": lambda r, n: r.uniform(1e-6, 10e-6, n),
     "nic_efficiency": lambda r, n: r.uniform(0.5, 1, n),
+    "nic_power": lambda r, n: r.uniform(1, 30, n),
     "batch": lambda r, n: r.integers(1, 513, n),
     "input_tokens": lambda r, n: r.integers(1, 16_385, n),
     "output_tokens": lambda r, n: r.integers(1, 2_049, n),
@@ -70,8 +74,6 @@ COLUMNS: dict[str, Any] = {
 }
 """How each number is drawn."""
 
-Configuration = tuple[Model, Platform, dgz.Workload, dgz.Parallelism, dgz.Precision]
-
 
 def columns(count: int, seed: int) -> dict[str, np.ndarray]:
     """`count` random configurations: an array per number, in float32 as the library gets them."""
@@ -81,8 +83,8 @@ def columns(count: int, seed: int) -> dict[str, np.ndarray]:
     return drawn | {"mlps": drawn["layers"].copy()}
 
 
-def configuration(c: dict[str, Any]) -> Configuration:
-    """The library's records of one configuration."""
+def configuration(c: dict[str, Any]) -> dgz.Scenario:
+    """The scenario of one configuration."""
     attention = Attention(heads=c["heads"], kv_heads=c["kv_heads"], head_dim=c["head_dim"])
     mlp = MLP(intermediate=c["intermediate"])
     model = Model(
@@ -99,8 +101,8 @@ def configuration(c: dict[str, Any]) -> Configuration:
         memory_reserve=c["reserve"],
         launch_latency=c["launch"],
         idle_power=c["idle_power"],
-        energy_per_flop={"bf16": c["energy_per_flop"]},
-        energy_per_byte=c["energy_per_byte"],
+        compute_power=c["compute_power"],
+        memory_power=c["memory_power"],
         price=c["price"],
         compute_efficiency=c["compute_efficiency"],
         memory_efficiency=c["memory_efficiency"],
@@ -112,26 +114,29 @@ def configuration(c: dict[str, Any]) -> Configuration:
         c["link"],
         c["link_latency"],
         c["link_efficiency"],
-        c["energy_per_link_byte"],
+        c["link_power"],
     )
-    fabric = Level("fabric", Fabric(), 65536.0, c["nic"], c["nic_latency"], c["nic_efficiency"])
+    fabric = Level(
+        "fabric",
+        Fabric(),
+        65536.0,
+        c["nic"],
+        c["nic_latency"],
+        c["nic_efficiency"],
+        c["nic_power"],
+    )
     precision = dgz.Precision().with_sizes(
         c["dtype_size"], c["weight_size"], c["activation_size"], c["kv_cache_size"]
     )
     platform = Platform(accelerator, (node, fabric), 65536.0)
     plan = dgz.Parallelism(c["tp"], c["pp"], c["dp"], c["overlap"])
-    return (
-        model,
-        platform,
-        dgz.Workload(c["batch"], c["input_tokens"], c["output_tokens"]),
-        plan,
-        precision,
-    )
+    workload = dgz.Workload(c["batch"], c["input_tokens"], c["output_tokens"])
+    return dgz.Scenario(model, platform, workload, plan, precision)
 
 
 def metrics(c: dict[str, Any]) -> dict[str, Any]:
     """Every metric of the estimate of one configuration."""
-    return metrics_of(dgz.estimate(*configuration(c)))
+    return metrics_of(dgz.estimate(configuration(c)))
 
 
 def metrics_of(e: dgz.Estimate) -> dict[str, Any]:
@@ -158,16 +163,16 @@ def metrics_of(e: dgz.Estimate) -> dict[str, Any]:
     )
 
 
-def objective(platform: Platform, model: Model, *rest: Any) -> Any:
-    """log TTFT + log TPOT."""
-    e = dgz.estimate(model, platform, *rest)
+def objective(platform: Platform, case: dgz.Scenario) -> Any:
+    """log TTFT + log TPOT of a scenario on another platform."""
+    e = dgz.estimate(case.replace(platform=platform))
     return jnp.log(e.ttft) + jnp.log(e.tpot)
 
 
 def gradient(c: dict[str, Any]) -> Platform:
-    """The derivatives of the objective with respect to every hardware number of one configuration."""
-    model, platform, *rest = configuration(c)
-    return jax.grad(objective)(platform, model, *rest)
+    """The derivatives of the objective with respect to every hardware number of a configuration."""
+    case = configuration(c)
+    return jax.grad(objective)(case.platform, case)
 
 
 class Program:
@@ -218,35 +223,30 @@ def forward_error(count: int) -> float:
 
 
 def gradient_error(count: int) -> float:
-    """The largest difference of an elasticity from central differences in float64, relative where it is above 0.01."""
-    c = columns(count, seed=2)
-    model, platform, *rest = jax.vmap(configuration)(on_device(c))
-    slopes = jax.jit(jax.vmap(jax.grad(objective)))(platform, model, *rest)
-    worst = 0.0
+    """The largest difference of an elasticity from central differences in float64.
+
+    It is relative where the elasticity is above 0.01.
+    """
+    case = jax.vmap(configuration)(on_device(columns(count, seed=2)))
+    slopes = jax.jit(jax.vmap(jax.grad(objective)))(case.platform, case)
+    worst, step = 0.0, 1e-5
     with jax.enable_x64(True):
-        wide = jax.tree.map(
-            lambda x: jnp.asarray(np.asarray(x), jnp.float64), (platform, model, *rest)
-        )
-        leaves, structure = jax.tree.flatten(wide[0])
+        wide = jax.tree.map(lambda x: jnp.asarray(np.asarray(x), jnp.float64), case)
+        leaves, structure = jax.tree.flatten(wide.platform)
         value = jax.jit(jax.vmap(objective))
-        step = 1e-5
-        for index, (leaf, slope) in enumerate(zip(leaves, jax.tree.leaves(slopes), strict=True)):
-            moved = [
-                jax.tree.unflatten(
-                    structure, [*leaves[:index], leaf * np.exp(sign * step), *leaves[index + 1 :]]
-                )
-                for sign in (1, -1)
-            ]
-            name = jax.tree_util.keystr(jax.tree_util.tree_flatten_with_path(wide[0])[0][index][0])
-            if name.endswith((".size", ".accelerators")):
-                continue  # structure: derivatives are zero by definition
-            exact = np.asarray(
-                (value(moved[0], *wide[1:]) - value(moved[1], *wide[1:])) / (2 * step)
-            )
-            ours = np.asarray(slope, np.float64) * np.asarray(leaf)
-            worst = max(
-                worst, float(np.max(np.abs(ours - exact) / np.maximum(np.abs(exact), 0.01)))
-            )
+        for index, path in enumerate(leaf_names(wide.platform).values()):
+            about = number_at(wide.platform, path)
+            if about is not None and about.structure:
+                continue  # derivatives are zero by definition
+
+            def moved(sign: int, at: int = index) -> np.ndarray:
+                there = [*leaves[:at], leaves[at] * np.exp(sign * step), *leaves[at + 1 :]]
+                return np.asarray(value(jax.tree.unflatten(structure, there), wide))
+
+            exact = (moved(1) - moved(-1)) / (2 * step)
+            slope = np.asarray(jax.tree.leaves(slopes)[index], np.float64)
+            error = np.abs(slope * np.asarray(leaves[index]) - exact)
+            worst = max(worst, float(np.max(error / np.maximum(np.abs(exact), 0.01))))
     return worst
 
 

@@ -1,25 +1,34 @@
-"""Estimates with fitted kernels: breakdowns, gradients, uncertainty, suggestions."""
+"""Estimates with fitted kernels: breakdowns, gradients, uncertainty."""
 
 import dataclasses
-from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fit_cases import values_of
+from fit_cases import values_of, with_few_kernels
 from support import CHIP, FABRIC, NODE
 
-from diffgenz import InputError, Parallelism, Workload, breakdown, estimate, load_platform
-from diffgenz.calibrating.suggest import suggest
-from diffgenz.hardware.platform import Accelerator, Level, Platform
+from diffgenz import (
+    InputError,
+    Parallelism,
+    Scenario,
+    Workload,
+    breakdown,
+    deviations,
+    estimate,
+    load_platform,
+)
+from diffgenz.hardware.accelerator import Accelerator
+from diffgenz.hardware.network import Level
+from diffgenz.hardware.platform import Platform
 from diffgenz.inference.uncertainty import by_delta, by_samples
 from diffgenz.kernels.families import FAMILIES
-from diffgenz.kernels.fits import KernelFit, write_fits
+from diffgenz.kernels.fits import KernelFit
 from diffgenz.kernels.forms.gemm import Gemm
 from diffgenz.kernels.library import Library
 
-LIBRARY = Library({family: {"bf16": form()} for family, form in FAMILIES.items()})
+LIBRARY = Library({family.name: {"bf16": family.form()} for family in FAMILIES.values()})
 
 
 def fitted_cluster(library=LIBRARY):
@@ -40,11 +49,11 @@ def test_a_breakdown_of_fitted_kernels_adds_up(model, request, llama_8b):
     from diffgenz import load_model
 
     model = llama_8b if model == "llama_8b" else load_model("deepseek-ai/DeepSeek-V2-Lite")
-    platform, plan = fitted_cluster(), Parallelism(4)
-    result, rows = estimate(model, platform, CHAT, plan), breakdown(model, platform, CHAT, plan)
+    case = Scenario(model, fitted_cluster(), CHAT, Parallelism(4))
+    result, rows = estimate(case), breakdown(case)
     assert float(rows.ttft.sum()) == pytest.approx(float(result.ttft), rel=1e-5)
     assert float(rows.tpot.sum()) == pytest.approx(float(result.tpot), rel=1e-5)
-    bound = estimate(model, fitted_cluster(None), CHAT, plan)
+    bound = estimate(case.replace(platform=fitted_cluster(None)))
     assert result.ttft > bound.ttft  # kernels are slower than the peaks
     assert result.tpot > bound.tpot
 
@@ -58,7 +67,7 @@ def test_gradients_of_fitted_kernels_agree_with_differences(llama_8b, double):
         accelerator = platform.accelerator
         numbers = {name: getattr(accelerator, name) * jnp.exp(x) for name, x in log_scale.items()}
         moved = platform.replace(accelerator=dataclasses.replace(accelerator, **numbers))
-        return jnp.log(estimate(model, moved, CHAT, Parallelism(4)).end_to_end)
+        return jnp.log(estimate(Scenario(model, moved, CHAT, Parallelism(4))).end_to_end)
 
     names = ("memory_bandwidth", "launch_latency", "compute_units")
     zero = dict.fromkeys(names, jnp.zeros(()))
@@ -96,10 +105,11 @@ def fits_for(library):
 
 
 def test_deviations_to_first_order_are_those_of_samples(llama_8b):
-    library = Library({"gemm": {"bf16": Gemm()}, "decode": {"bf16": FAMILIES["decode"]()}})
+    library = Library({"gemm": {"bf16": Gemm()}, "decode": {"bf16": FAMILIES["decode"].form()}})
 
     def times(kernels):
-        result = estimate(llama_8b, fitted_cluster(kernels), CHAT, Parallelism(4))
+        case = Scenario(llama_8b, fitted_cluster(kernels), CHAT, Parallelism(4))
+        result = estimate(case)
         return {"ttft": jnp.log(result.ttft), "tpot": jnp.log(result.tpot)}
 
     fits = fits_for(library)
@@ -111,34 +121,10 @@ def test_deviations_to_first_order_are_those_of_samples(llama_8b):
     assert float(by_delta(times, library, wider)["tpot"]) > float(delta["tpot"])
 
 
-def with_few_kernels(path, fit):
-    """An H100 with `fit` and one more: each kernel's parameters take seconds to compile."""
-    write_fits(path, "h100_sxm", [fit], "a test")
-    platform = load_platform("h100_sxm", fit=path)
-    kernels = platform.accelerator.kernels
-    few = Library(
-        {family: kernels.forms[family] for family in (fit.family, "decode")}, kernels.origin
-    )
-    return platform.replace(accelerator=platform.accelerator.replace(kernels=few))
-
-
 def test_an_estimate_says_how_sure_it_is(found, tmp_path, llama_8b):
-    platform = with_few_kernels(tmp_path / "fit.toml", found)
-    result = estimate(llama_8b, platform, CHAT, uncertainty=True)
-    assert result.ttft == estimate(llama_8b, platform, CHAT).ttft
-    assert 0.02 < float(result.deviation.tpot / result.tpot) < 0.2
-    assert float(result.deviation.memory.total) == 0
-    with pytest.raises(InputError, match="uncertainty: the kernels of .* are not fitted"):
-        estimate(llama_8b, load_platform("h100_sxm", fit="none"), CHAT, uncertainty=True)
-
-
-def test_the_first_suggestion_narrows_most_and_none_widens(found, tmp_path, llama_8b):
-    platform = with_few_kernels(tmp_path / "fit.toml", found)
-    steps = suggest(llama_8b, platform, Workload(16, 1000, 100), metric="tpot", count=3)
-    assert {step.family for step in steps} <= set(platform.accelerator.kernels.forms)
-    assert len(steps) == 3
-    assert all(step.after < step.before for step in steps)
-    assert all(later.before == pytest.approx(step.after) for step, later in pairwise(steps))
-    assert steps[0].before - steps[0].after >= steps[1].before - steps[1].after
-    with pytest.raises(InputError, match="suggest: the kernels of .* are not fitted"):
-        suggest(llama_8b, load_platform("h100_sxm", fit="none"), CHAT)
+    case = Scenario(llama_8b, with_few_kernels(tmp_path / "fit.toml", found), CHAT, Parallelism())
+    result, deviation = estimate(case), deviations(case)
+    assert 0.02 < float(deviation.tpot / result.tpot) < 0.2
+    assert float(deviation.memory.total) == 0
+    with pytest.raises(InputError, match="deviations: the kernels of .* are not fitted"):
+        deviations(case.replace(platform=load_platform("h100_sxm", fit="none")))

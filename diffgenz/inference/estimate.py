@@ -109,7 +109,7 @@ def _energy(jobs: Jobs, end_to_end: Scalar, further: Scalar) -> Scalar:
     idle = sum(count * each.idle_power for count, each in jobs.accelerators) * end_to_end
     first = sum((job.energy() for job in jobs.until_first), start=jnp.zeros(()))
     each = sum((job.energy() for job in jobs.per_token), start=jnp.zeros(()))
-    return idle + first + further * each
+    return idle + jobs.micro_batches * (first + further * each)
 
 
 def _price(accelerators: tuple[tuple[Scalar, Accelerator], ...]) -> Scalar | None:

@@ -21,7 +21,7 @@ from diffgenz.inference.timing.machine import Machine, Sending
 from diffgenz.inference.timing.pipeline import Parts
 from diffgenz.inference.timing.roofline import operators_time
 from diffgenz.models.model import Model
-from diffgenz.operators.message import Exchange
+from diffgenz.operators.message import Exchange, Message
 from diffgenz.operators.operator import Operator
 from diffgenz.operators.step import Step
 
@@ -55,9 +55,10 @@ class Iteration(eqx.Module):
             sampled: tokens that need logits; default: one of each sequence.
         """
         head = step if sampled is None else step.replace(sequences=sampled)
+        reduction = model.reduction(step)
         return cls(
-            model.layer_operators(step),
-            model.embedding_operators(step),
+            model.layer_operators(step, reduction),
+            model.embedding_operators(step, reduction),
             model.head_operators(head),
             step.tokens,
             head.sequences,
@@ -102,14 +103,20 @@ class Communication(NamedTuple):
 
 
 def communication(iteration: Iteration, machine: Machine, sharpness: float) -> Communication:
-    """The messages of each part of an iteration, timed."""
+    """The messages of each part of an iteration, timed; a record that several send, once."""
+    timed: dict[int, Sending] = {}
+
+    def seconds(message: Message) -> Sending:
+        if id(message) not in timed:
+            timed[id(message)] = machine.seconds(message, sharpness)
+        return timed[id(message)]
 
     def sent(operators: Sequence[Operator]) -> list[Sent]:
         return [
             Sent(
                 message.name,
                 op.repeats,
-                machine.seconds(message, sharpness),
+                seconds(message),
                 isinstance(message, Exchange),
             )
             for op in operators

@@ -1,7 +1,7 @@
 """How a model is laid out on accelerators."""
 
 from collections.abc import Iterable
-from typing import Self
+from typing import Any, Self
 
 import equinox as eqx
 import jax
@@ -11,7 +11,7 @@ from diffgenz.core.record import Record, number
 from diffgenz.core.smooth import Leaf, Scalar
 
 
-def _ranks(*, default: float | None = 1.0) -> Leaf:
+def _ranks(*, default: float | None = 1.0) -> Any:
     if default is None:
         return number(at_least=1, whole="ranks", structure=True, optional=True, off=1)
     return number(at_least=1, whole="ranks", structure=True, default=default)

@@ -21,7 +21,7 @@ from diffgenz.core.smooth import Scalar, smooth_max, smooth_min
 from diffgenz.hardware.network import Level
 from diffgenz.hardware.topology import Ranks, Schedule, Topology
 from diffgenz.kernels.form import Form
-from diffgenz.kernels.forms.collective import Wire
+from diffgenz.kernels.hardware import Wire
 from diffgenz.kernels.library import Bound, executed
 from diffgenz.kernels.shapes import CollectiveShape
 from diffgenz.operators.routing import reached

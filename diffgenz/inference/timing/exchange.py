@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from diffgenz.core.smooth import Scalar, smooth_max
 from diffgenz.hardware.network import Level
 from diffgenz.inference.timing.collectives import Group
-from diffgenz.kernels.forms.deepep import Wires
+from diffgenz.kernels.hardware import Wire, Wires
 from diffgenz.kernels.library import Bound, Library, executed
 from diffgenz.kernels.shapes import ExchangeShape
 from diffgenz.operators.message import Exchange
@@ -57,12 +57,8 @@ class DeepEP(eqx.Module):
         if library is None or not network:
             return ()
         near, far = network[0], network[min(1, len(network) - 1)]
-        wires = Wires(
-            near.bandwidth * near.efficiency,
-            near.latency,
-            far.bandwidth * far.efficiency,
-            far.latency,
-            launch,
+        wires = Wires.of(
+            *(Wire(each.bandwidth * each.efficiency, each.latency, launch) for each in (near, far))
         )
         found = []
         for mode in MODES:

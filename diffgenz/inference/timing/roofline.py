@@ -24,7 +24,8 @@ from jax.custom_derivatives import SymbolicZero
 
 from diffgenz.core.smooth import SHARPNESS, Scalar, smooth_max, smooth_max_slopes
 from diffgenz.hardware.platform import Accelerator
-from diffgenz.kernels.form import Chip
+from diffgenz.kernels.families import format_known_by, known_by_linear_format
+from diffgenz.kernels.hardware import Chip
 from diffgenz.kernels.library import Bound, Library, executed
 from diffgenz.operators.operator import Kind, Operator
 from diffgenz.operators.precision import Precision
@@ -124,15 +125,18 @@ def _roofline(operators: Sequence[Operator], rates: Rates, sharpness: float) -> 
 
 
 def kernel_key(op: Operator) -> tuple[str, bool]:
-    """The family of measured kernels that times `op`, and whether they are of linear layers: all that belongs to experts is."""
-    return op.kernel, op.kind is Kind.LINEAR or op.kernel == "experts"
+    """How `Rates.kernels` files the form that times `op`.
+
+    Its family, and whether it runs in the formats of linear layers (weights x activations) rather
+    than in dtype. Routed experts, their dispatch and their activation count as linear.
+    """
+    return op.kernel, known_by_linear_format(op.kernel, op.kind is Kind.LINEAR)
 
 
 def kernel_format(family: str, is_linear: bool, precision: Precision) -> str:
-    """The format in which measured kernels of a family are known: of linear layers, of the cache that latent attention is made of, or dtype."""
-    if family.startswith("latent") and precision.kv_cache != precision.dtype:
-        return f"{precision.kv_cache}/{precision.dtype}"
-    return precision.linear_format if is_linear else precision.dtype
+    """The format by which the kernels of `kernel_key` are known in `precision`."""
+    linear, dtype, cache = precision.linear_format, precision.dtype, precision.kv_cache
+    return format_known_by(family, is_linear, linear=linear, dtype=dtype, cache=cache)
 
 
 def kernels_in_use(library: Library, precisions: Sequence[Precision]) -> Library:

@@ -15,7 +15,9 @@ from diffgenz.kernels.fits import KernelFit, write_fits
 from diffgenz.kernels.forms.last_level_cache import Cached
 from diffgenz.kernels.software import DEFAULT
 from diffgenz.models.huggingface import load_model
-from diffgenz.scenario.parallelism import Parallelism, Workload
+from diffgenz.scenario.parallelism import Parallelism
+from diffgenz.scenario.scenario import Scenario
+from diffgenz.scenario.workload import Workload
 from diffgenz.ui.cli.estimate import cache_compilations
 from diffgenz.ui.tables import table
 
@@ -77,14 +79,8 @@ def suggest_points(options: argparse.Namespace) -> tuple[str, Any]:
     model, fit = load_model(options.model), options.files[0] if options.files else DEFAULT
     platform = load_platform(options.system, options.tp, fit)
     workload = Workload(options.batch, options.isl, options.osl)
-    found = suggest(
-        model,
-        platform,
-        workload,
-        Parallelism(options.tp),
-        metric=options.metric,
-        count=options.suggest,
-    )
+    case = Scenario(model, platform, workload, Parallelism(options.tp))
+    found = suggest(case, options.metric, options.suggest)
     if not found:
         raise NoSolution(f"no measurement of these kernels would narrow {options.metric}")
     title = f"{model.name} on {options.tp} x {platform.accelerator.name}, batch {options.batch}: {options.metric} is known to {_percent(found[0].before)}"

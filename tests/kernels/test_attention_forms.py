@@ -1,20 +1,21 @@
-"""Attention kernels: hand-worked values, limits, gradients at degenerate shapes, and the reader of aiconfigurator's tables."""
+"""Prefill and decode attention: forms worked by hand, their limits and gradients."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffgenz.calibrating.readers.aiconfigurator import attention
-from diffgenz.core.errors import InputError
-from diffgenz.kernels.form import Chip
 from diffgenz.kernels.forms.attention_decode import Decode
 from diffgenz.kernels.forms.attention_prefill import Prefill, mean_keys
+from diffgenz.kernels.hardware import Chip
 from diffgenz.kernels.shapes import DecodeShape, PrefillShape
 
 CHIP = Chip(flops=1e15, bandwidth=4e12, launch=2e-6, units=100.0)
+
 PROMPT = PrefillShape(2.0, 256.0, 0.0, 8.0, 2.0, 128.0, 256.0, 2.0)
+
 STEP = DecodeShape(4.0, 1.0, 1024.0, 8.0, 2.0, 128.0, 1024.0, 2.0)
+
 FORMS = [(Prefill, PROMPT), (Decode, STEP)]
 
 
@@ -49,7 +50,7 @@ def test_prefill_by_hand() -> None:
     moved = 2 * 128 * 2 * (2 * 256 * 8 + 2 * 256 * 2)
     append = 0.1 * 2e-6 / 100 * 2 * 256 * 2 * 2 / 2
     by_hand = np.hypot(a * x, longest) + moved / (4e12 * 0.5) + append + 4e-6
-    assert float(form.on(CHIP)(PROMPT)) == pytest.approx(by_hand, rel=1e-5)
+    assert float(form.seconds(PROMPT, CHIP)) == pytest.approx(by_hand, rel=1e-5)
 
 
 def test_decode_by_hand() -> None:
@@ -74,13 +75,13 @@ def test_decode_by_hand() -> None:
         + 4e-6
         + 0.01 * 4 * 2e-6
     )
-    assert float(form.on(CHIP)(STEP)) == pytest.approx(by_hand, rel=1e-5)
+    assert float(form.seconds(STEP, CHIP)) == pytest.approx(by_hand, rel=1e-5)
 
 
 def test_a_huge_prompt_tends_to_its_compute_efficiency() -> None:
     form = Prefill().replace(compute=0.5, softmax=1e-6)
     shape = PrefillShape(64.0, 131072.0, 0.0, 64.0, 8.0, 128.0, 131072.0, 2.0)
-    assert float(form.on(CHIP)(shape)) == pytest.approx(
+    assert float(form.seconds(shape, CHIP)) == pytest.approx(
         float(Prefill.work(shape).flops) / 0.5e15, rel=0.02
     )
 
@@ -88,14 +89,16 @@ def test_a_huge_prompt_tends_to_its_compute_efficiency() -> None:
 def test_a_huge_cache_tends_to_its_memory_efficiency() -> None:
     form = Decode().replace(memory=0.5, stream=1e-6, compute=1.0, launch=1.0)
     shape = DecodeShape(64.0, 1.0, 131072.0, 8.0, 8.0, 128.0, 131072.0, 2.0)
-    assert float(form.on(CHIP)(shape)) == pytest.approx(
+    assert float(form.seconds(shape, CHIP)) == pytest.approx(
         float(Decode.work(shape).moved) / 2e12, rel=0.05
     )
 
 
 @pytest.mark.parametrize(("form", "shape"), FORMS)
 def test_more_work_takes_longer_and_never_less_than_the_roofline(form, shape) -> None:
-    time = form().on(CHIP)
+    def time(shape):
+        return form().seconds(shape, CHIP)
+
     base = float(time(shape))
     assert base >= float(form.work(shape).bound(CHIP))
     for name in ("sequences", "queries", "heads", "head_dim"):
@@ -106,7 +109,12 @@ def test_more_work_takes_longer_and_never_less_than_the_roofline(form, shape) ->
 
 
 def test_prefix_window_and_drafts_have_their_limits() -> None:
-    prefill, decode = Prefill().on(CHIP), Decode().on(CHIP)
+    def prefill(shape):
+        return Prefill().seconds(shape, CHIP)
+
+    def decode(shape):
+        return Decode().seconds(shape, CHIP)
+
     chunk = PROMPT._replace(context=4096.0, window=4352.0)
     assert float(prefill(chunk)) > float(prefill(PROMPT))
     windowed = chunk._replace(window=256.0)
@@ -132,7 +140,7 @@ def test_gradients_are_finite_in_float32_at_degenerate_shapes(form) -> None:
     shape = form.Shape(*jnp.asarray(rows, jnp.float32).T)
 
     def seconds(form, shape, chip):
-        return form.on(chip)(shape)
+        return form.seconds(shape, chip)
 
     chip = Chip(*(jnp.float32(x) for x in CHIP))
     gradient = jax.jit(
@@ -141,104 +149,3 @@ def test_gradients_are_finite_in_float32_at_degenerate_shapes(form) -> None:
     times, gradients = gradient(form(), shape, chip)
     assert bool((times > 0).all())
     assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves((times, gradients)))
-
-
-COLUMNS = {
-    "framework": "VLLM",
-    "version": "0.24.0",
-    "kernel_source": "fa3",
-    "num_heads": 8,
-    "num_key_value_heads": 2,
-    "head_dim": 128,
-    "attn_dtype": "bfloat16",
-}
-
-
-def _table(tmp_path, name: str, **columns):
-    pandas = pytest.importorskip("pandas")
-    path = tmp_path / f"{name}__vllm-0.24.0.csv"
-    pandas.DataFrame(COLUMNS | columns).to_csv(path, index=False)
-    return path
-
-
-def test_context_tables_are_read(tmp_path) -> None:
-    path = _table(
-        tmp_path,
-        "context_attention_perf",
-        batch_size=[4, 2],
-        isl=[512, 256],
-        step=[0, 64],
-        window_size=[0, 128],
-        kv_cache_dtype=["bfloat16", "fp8"],
-        latency=[0.5, 0.25],
-    )
-    (samples,) = attention.prefill(path)
-    assert (samples.form, samples.family, samples.format, samples.source, samples.kernel) == (
-        Prefill,
-        "prefill",
-        "bf16",
-        "vllm-0.24.0",
-        "fa3",
-    )
-    assert [tuple(map(float, row)) for row in zip(*samples.shape, strict=True)] == [
-        (4, 512, 0, 8, 2, 128, 512, 2),
-        (2, 256, 64, 8, 2, 128, 128, 1),
-    ]
-    np.testing.assert_allclose(samples.seconds, [5e-4, 2.5e-4])
-
-
-def test_generation_tables_are_read_by_format_and_without_windows(tmp_path) -> None:
-    path = _table(
-        tmp_path,
-        "generation_attention_perf",
-        batch_size=[4, 2],
-        isl=1,
-        step=[1023, 7],
-        kv_cache_dtype="fp8",
-        latency=[0.5, 0.25],
-        attn_dtype=["bfloat16", "fp8"],
-    )
-    bf16, fp8 = attention.decode(path)
-    assert (bf16.format, fp8.format) == ("bf16", "fp8")
-    assert tuple(float(column[0]) for column in bf16.shape) == (4, 1, 1024, 8, 2, 128, 1024, 1)
-    assert tuple(float(column[0]) for column in fp8.shape) == (2, 1, 8, 8, 2, 128, 8, 1)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"kv_cache_dtype": "int3"}, "kv_cache_dtype: 'int3'"),
-        ({"attn_dtype": "fp9"}, "attn_dtype: 'fp9'"),
-        ({"num_key_value_heads": 16}, "num_key_value_heads: 16"),
-        ({"latency": None}, "column 'latency' is missing"),
-    ],
-)
-def test_bad_columns_are_refused(tmp_path, changes, message: str) -> None:
-    columns = {
-        "batch_size": [4],
-        "isl": 1,
-        "step": 7,
-        "kv_cache_dtype": "fp8",
-        "latency": 0.5,
-    } | changes
-    path = _table(
-        tmp_path,
-        "generation_attention_perf",
-        **{name: value for name, value in columns.items() if value is not None},
-    )
-    with pytest.raises(InputError, match=message):
-        attention.decode(path)
-
-
-def test_both_formats_of_the_cache_are_held_out_together(tmp_path) -> None:
-    path = _table(
-        tmp_path,
-        "generation_attention_perf",
-        batch_size=list(range(1, 41)) * 2,
-        isl=1,
-        step=7,
-        kv_cache_dtype=["bfloat16"] * 40 + ["fp8"] * 40,
-        latency=1.0,
-    )
-    (samples,) = attention.decode(path)
-    np.testing.assert_array_equal(samples.held_out[:40], samples.held_out[40:])

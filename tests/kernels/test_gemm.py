@@ -1,23 +1,21 @@
-"""Matrix products and elementwise kernels: forms against hand-worked values and limits, readers against small tables."""
+"""Matrix products and elementwise kernels: forms worked by hand, and their limits."""
 
 import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pandas as pd
 import pytest
 
-from diffgenz.calibrating.readers.aiconfigurator.gemm import gemm
-from diffgenz.calibrating.readers.aiconfigurator.quantise import quantise
-from diffgenz.core.errors import InputError
-from diffgenz.kernels.form import Chip
 from diffgenz.kernels.forms.elementwise import Elementwise
 from diffgenz.kernels.forms.gemm import Gemm, QuantisedGemm
+from diffgenz.kernels.hardware import Chip
 from diffgenz.kernels.shapes import ElementwiseShape, GemmShape
 
 CHIP = Chip(1e15, 3e12, 2e-6, 100.0)
+
 NO = 1e-9
+
 PLAIN = {
     "padding": NO,
     "columns": NO,
@@ -35,7 +33,7 @@ def product(m, n, k):
 
 
 def seconds(form, shape, chip=CHIP):
-    return float(form.on(chip)(type(shape)(*(jnp.asarray(x) for x in shape))))
+    return float(form.seconds(type(shape)(*(jnp.asarray(x) for x in shape)), chip))
 
 
 def test_a_tile_that_is_split_in_two_takes_what_a_hand_works_out():
@@ -90,7 +88,7 @@ def test_rows_pad_to_a_step():
 
 
 def test_rows_of_narrow_formats_pad_to_larger_tiles_too():
-    """With every padding at 1: 65 rows are 128, 129 are 256, 257 are 512; 193 to 256 are what they were."""
+    """With paddings of 1, 65 rows are 128, 129 are 256 and 257 are 512; 193 to 256 stay."""
     alike = {name: value for name, value in PLAIN.items() if name != "padding"} | {
         "quantise": NO,
         "scale": NO,
@@ -118,7 +116,7 @@ def test_times_and_gradients_are_finite_in_single_precision(form, size):
     shape = product(size, size, size) if issubclass(form, Gemm) else ElementwiseShape(size)
 
     def timed(form, chip, shape):
-        return form.on(chip)(shape)
+        return form.seconds(shape, chip)
 
     arguments = jax.tree.map(lambda x: jnp.full(2, x, jnp.float32), (form(), CHIP, shape))
     times, gradients = jax.vmap(jax.value_and_grad(timed, (0, 1, 2)))(*arguments)
@@ -136,61 +134,3 @@ def test_elementwise_kernels_read_the_cache_before_memory():
     assert seconds(form, ElementwiseShape(1e-3 * at)) - 2e-6 == pytest.approx(
         1e-3 * 2e-5 / 4, rel=0.01
     )
-
-
-def table(tmp_path, name, **columns):
-    path = tmp_path / f"{name}.csv"
-    pd.DataFrame({"framework": "VLLM", "version": "1.0", "kernel_source": "one"} | columns).to_csv(
-        path, index=False
-    )
-    return path
-
-
-def test_products_are_read_by_format(tmp_path):
-    path = table(
-        tmp_path,
-        "gemm_perf",
-        gemm_dtype=["bfloat16", "int4_wo", "fp8"],
-        m=[2, 2, 2],
-        n=[4, 4, 4],
-        k=[128, 128, 128],
-        latency=[1.0, 2.0, 3.0],
-    )
-    found = {samples.format: samples for samples in gemm(path)}
-    assert {format: samples.form for format, samples in found.items()} == {
-        "bf16": Gemm,
-        "int4/bf16": QuantisedGemm,
-        "fp8": QuantisedGemm,
-    }
-    assert found["bf16"].shape.moved[0] == 2 * (4 * 128 + 2 * 128 + 2 * 4)
-    assert found["fp8"].shape.moved[0] == 4 * 128 + 2 * 128 + 2 * 2 * 4
-    assert found["int4/bf16"].shape.moved[0] == pytest.approx(
-        (0.5 + 2 / 128) * 4 * 128 + 2 * (2 * 128 + 2 * 4)
-    )
-    assert found["int4/bf16"].seconds[0] == 2e-3
-    assert found["fp8"].source == "vllm-1.0"
-
-
-def test_quantisation_is_read_in_bytes(tmp_path):
-    (samples,) = quantise(
-        table(
-            tmp_path,
-            "scale_matrix_perf",
-            quant_dtype=["fp8", "fp8"],
-            m=[2, 4],
-            k=[64, 64],
-            latency=[0.5, 0.25],
-        )
-    )
-    assert samples.form is Elementwise
-    assert samples.shape.moved.tolist() == [2 * 64 * 3, 4 * 64 * 3]
-    assert samples.seconds.tolist() == [5e-4, 2.5e-4]
-
-
-def test_bad_tables_are_refused_by_name(tmp_path):
-    with pytest.raises(InputError, match="'latency' is missing"):
-        gemm(table(tmp_path, "a", gemm_dtype=["fp8"], m=[1], n=[1], k=[1]))
-    with pytest.raises(InputError, match=r"gemm_dtype: .*fp9"):
-        gemm(table(tmp_path, "b", gemm_dtype=["fp9"], m=[1], n=[1], k=[1], latency=[1.0]))
-    with pytest.raises(InputError, match=r"quant_dtype: .*fp9"):
-        quantise(table(tmp_path, "c", quant_dtype=["fp9"], m=[1], k=[1], latency=[1.0]))
