@@ -25,7 +25,7 @@ from diffgenz.operators.precision import Precision
 from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.scenario import Scenario
 from diffgenz.scenario.serving_options import MTP, Draft, Serving, Speculation
-from diffgenz.scenario.words import CHECKPOINT, read_words
+from diffgenz.scenario.words import CHECKPOINT, WORDS, read_words
 from diffgenz.scenario.workload import Workload
 
 _RANKS = ("gpus", "tp", "cp", "pp", "dp", "ep", "attention-dp")
@@ -81,7 +81,7 @@ def from_words(
     scenario = Scenario(
         model,
         platform,
-        Workload(values["batch"], values["isl"], values["osl"], values["images"]),
+        Workload(**_numbers(values, "workload")),
         plan,
         precision,
         _serving(values, plan, precision),
@@ -110,17 +110,13 @@ def _plan(values: Words) -> tuple[Parallelism, int]:
         raise InputError(
             f"--gpus: {layout} = {ranks} ranks exceed {accelerators}; give more, or fewer ranks"
         )
-    numbers: dict[str, Any] = {
-        "tensor": tensor,
-        "pipeline": pipeline,
-        "data": data,
-        "overlap": values["overlap"],
-        "expert": values["ep"],
-        "attention_data": attention,
-        "context": context,
-        "sequence": 1.0 if values["sp"] else None,
-    }
+    numbers = _numbers(values, "plan") | {"tensor": tensor, "sequence": float(values["sp"])}
     return Parallelism(**numbers), accelerators
+
+
+def _numbers(values: Words, record: str) -> dict[str, Any]:
+    """The numbers that words set in a record of the scenario, by field."""
+    return {word.number: values[name] for name, word in WORDS.items() if word.record == record}
 
 
 def _left_over(gpus: int | None, others: int) -> int:
@@ -177,10 +173,8 @@ def _serving(values: Words, plan: Parallelism, precision: Precision) -> Serving:
     """The serving options."""
     offload = values["offload"]
     return Serving(
-        chunk=values["chunk"],
-        prefix_hit=values["prefix-hit"],
+        **_numbers(values, "serving"),
         speculation=_speculation(values, plan, precision),
-        beams=values["beams"],
         offload=None if offload is None else offload.replace("-", "_"),
     )
 
@@ -200,7 +194,8 @@ def _speculation(values: Words, plan: Parallelism, precision: Precision) -> Spec
         raise InputError(
             f"--drafts: {drafts:g} drafts need --acceptance, the probability that one is accepted"
         )
-    return Speculation(drafts, acceptance, _draft(values, plan, precision))
+    numbers = _numbers(values, "serving.speculation")
+    return Speculation(**numbers, draft=_draft(values, plan, precision))
 
 
 def _draft(values: Words, plan: Parallelism, precision: Precision) -> Draft | MTP | None:

@@ -25,20 +25,19 @@ class Word(NamedTuple):
 
     Arguments:
         name: the flag without its dashes.
-        kind: the type of its value; `bool` for a switch.
+        kind: the type of its value: `int` or `float` for a number, `bool` for a switch.
+        place: where in the scenario it stands, such as "plan.tensor".
         help: what it says, for people.
         default: its value where it is left out.
-        leaf: the number of the scenario that it sets, such as "plan.tensor"; "" where it sets
-            something else than one number.
         choices: the only values that it may have; empty for any.
         is_file: whether its value may be the path of a file.
     """
 
     name: str
     kind: type
+    place: str
     help: str
     default: Any = None
-    leaf: str = ""
     choices: tuple[str, ...] = ()
     is_file: bool = False
 
@@ -48,9 +47,19 @@ class Word(NamedTuple):
         return f"--{self.name}"
 
     @property
+    def leaf(self) -> str:
+        """The full name of the number that it sets; "" where it says something else."""
+        return "" if self.kind is str else self.place
+
+    @property
     def number(self) -> str:
-        """The last part of `leaf`: what the number is called in its record."""
+        """What the number is called in its record; "" where it is none."""
         return self.leaf.rpartition(".")[2]
+
+    @property
+    def record(self) -> str:
+        """The record that has the number: "plan", "serving.speculation"; "" where it is none."""
+        return self.leaf.rpartition(".")[0]
 
     def read(self, given: Any) -> Any:
         """The value that was given, a text, number or truth value, as one of its kind.
@@ -83,116 +92,140 @@ WORDS = {
         Word(
             "model",
             str,
+            "model",
             "a Hugging Face id (see `diffgenz list models`), or a config.json or its folder",
             is_file=True,
         ),
         Word(
             "system",
             str,
+            "platform.accelerator",
             "an accelerator (see `diffgenz list systems`), or a TOML file",
             is_file=True,
         ),
         Word(
             "gpus",
             int,
+            "platform.accelerators",
             "accelerators (default: what tp, cp, attention-dp, pp and dp use)",
-            leaf="platform.accelerators",
         ),
         Word(
             "tp",
             int,
+            "plan.tensor",
             "tensor-parallel ranks (default: the accelerators that the others leave)",
-            leaf="plan.tensor",
         ),
-        Word("pp", int, "pipeline stages (default: 1)", 1, "plan.pipeline"),
-        Word("dp", int, "replicas that share the batch (default: 1)", 1, "plan.data"),
+        Word(
+            "pp",
+            int,
+            "plan.pipeline",
+            "pipeline stages (default: 1)",
+            1,
+        ),
+        Word(
+            "dp",
+            int,
+            "plan.data",
+            "replicas that share the batch (default: 1)",
+            1,
+        ),
         Word(
             "ep",
             int,
+            "plan.expert",
             "groups that hold different experts, of the tp x cp x attention-dp ranks (default: 1)",
             1,
-            "plan.expert",
         ),
         Word(
             "cp",
             int,
+            "plan.context",
             "context-parallel ranks, which share each sequence and its KV cache (default: 1)",
             1,
-            "plan.context",
         ),
         Word(
             "sp",
             bool,
+            "plan.sequence",
             "sequence parallelism: the tp ranks share norms and the residual stream, too",
             False,
-            "plan.sequence",
         ),
         Word(
             "attention-dp",
             int,
+            "plan.attention_data",
             "groups that share requests but for the experts: DP attention (default: 1)",
             1,
-            "plan.attention_data",
         ),
         Word(
             "dtype",
             str,
+            "precision.dtype",
             f"format of hidden states and attention (default: bf16); one of {_FORMATS}",
             "bf16",
         ),
         Word(
             "weights",
             str,
+            "precision.weights",
             "format of the linear layers' weights, or checkpoint: as its config.json says, and "
             "activations (default: dtype)",
         ),
         Word(
             "activations",
             str,
+            "precision.activations",
             "format of the linear layers' inputs, which sets their arithmetic (default: dtype)",
         ),
-        Word("kv-cache", str, f"format of keys and values, or {GEAR} (default: dtype)"),
+        Word(
+            "kv-cache",
+            str,
+            "precision.kv_cache",
+            f"format of keys and values, or {GEAR} (default: dtype)",
+        ),
         Word(
             "messages",
             str,
+            "precision.messages",
             "format of what all-reduces, pipeline stages and combining experts send "
             "(default: dtype)",
         ),
         Word(
             "overlap",
             float,
+            "plan.overlap",
             "share of communication hidden behind computing, 0 to 1 (default: 0)",
             0.0,
-            "plan.overlap",
         ),
         Word(
             "chunk",
             int,
+            "serving.chunk",
             "chunked prefill: prompt tokens of one iteration (default: whole prompts)",
-            leaf="serving.chunk",
         ),
         Word(
             "prefix-hit",
             float,
+            "serving.prefix_hit",
             "prefix caching: share of each prompt that is in the KV cache already, 0 to 1 "
             "(default: 0)",
-            leaf="serving.prefix_hit",
         ),
         Word(
             "drafts",
             float,
+            "serving.speculation.drafts",
             "speculative decoding: tokens proposed for each verification (default: none)",
-            leaf="serving.speculation.drafts",
         ),
         Word(
             "acceptance",
             float,
+            "serving.speculation.acceptance",
             "probability that a proposed token is accepted, 0 to 1; required with --drafts",
-            leaf="serving.speculation.acceptance",
         ),
         Word(
             "draft-model",
             str,
+            "serving.speculation.draft.model",
             'the model that proposes, on the same accelerators, or "mtp", its own '
             "multi-token-prediction module (default: n-grams, free)",
             is_file=True,
@@ -200,6 +233,7 @@ WORDS = {
         Word(
             "draft-system",
             str,
+            "serving.speculation.draft.platform",
             "accelerators of its own for the draft model, one for each attention group "
             "(default: the model's)",
             is_file=True,
@@ -207,18 +241,20 @@ WORDS = {
         Word(
             "beams",
             int,
+            "serving.beams",
             "beam search: sequences decoded for each request (default: 1, or the use case's)",
-            leaf="serving.beams",
         ),
         Word(
             "offload",
             str,
+            "serving.offload",
             "what lives in slower memory where the main one is full (default: nothing)",
             choices=("weights", "kv-cache"),
         ),
         Word(
             "sharpness",
             str,
+            "sharpness",
             "overlap of compute and memory: 1 (none), 2, 4, 8, or hard (the exact roofline) "
             "(default: 8)",
             "8",
@@ -226,6 +262,7 @@ WORDS = {
         Word(
             "fit",
             str,
+            "platform.accelerator.kernels",
             "what times kernels: those measured of trtllm, vllm or sglang, a file that "
             f"`diffgenz calibrate` wrote, or none: the roofline, a bound (default: {DEFAULT})",
             DEFAULT,
@@ -234,25 +271,31 @@ WORDS = {
         Word(
             "isl",
             int,
+            "workload.input_tokens",
             "input sequence length, tokens (default: 1024)",
             1024,
-            "workload.input_tokens",
         ),
         Word(
             "osl",
             int,
+            "workload.output_tokens",
             "output sequence length, tokens (default: 128)",
             128,
-            "workload.output_tokens",
         ),
         Word(
             "images",
             int,
+            "workload.images",
             "images in each prompt, on top of isl; for models with a vision tower (default: 0)",
             0,
-            "workload.images",
         ),
-        Word("batch", int, "requests in flight (default: 1)", 1, "workload.batch"),
+        Word(
+            "batch",
+            int,
+            "workload.batch",
+            "requests in flight (default: 1)",
+            1,
+        ),
     )
 }
 """Every word by name, in the order of `--help`. A new one is a row here, and what it means in

@@ -7,10 +7,10 @@ unit that the field states.
 from collections.abc import Container
 
 from diffgenz.core.errors import InputError
-from diffgenz.core.leaves import find, leaf_at, number_at
+from diffgenz.core.leaves import leaf_at, number_at
 from diffgenz.hardware.network import Level
 from diffgenz.inference.metrics import METRICS
-from diffgenz.scenario.mix import ALIKE, Mix
+from diffgenz.scenario.mix import Mix, paths_named
 from diffgenz.scenario.scenario import Scenario
 
 SCALARS = tuple(name for name in METRICS if not name.startswith("memory."))
@@ -46,7 +46,7 @@ def shown(name: str, question: Scenario | Mix, plain: Container[str] = ()) -> tu
         label = ", ".join(about.label.rsplit(" ", 1))
         return f"{label} [{part}" if bracket else label, about.factor
     try:
-        path = find(question, name, alike=ALIKE)[0]
+        path = paths_named(question, name)[0]
     except InputError:
         return name, 1.0
     number = number_at(question, path)

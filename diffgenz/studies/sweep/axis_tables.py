@@ -17,14 +17,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffgenz.core.errors import InputError, unknown
-from diffgenz.core.leaves import find, number_at, with_unset
+from diffgenz.core.leaves import number_at, with_unset
 from diffgenz.core.sections import Section, quantity, said_of
 from diffgenz.hardware.platform import load_platform
 from diffgenz.kernels.software import NONE
 from diffgenz.models.huggingface import load_model
 from diffgenz.models.model import Model
 from diffgenz.operators.precision import Precision
-from diffgenz.scenario.mix import ALIKE, Mix, parts_of
+from diffgenz.scenario.mix import ALIKE, Mix, parts_of, paths_named
 from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.scenario import Scenario
 from diffgenz.scenario.words import WORDS
@@ -45,7 +45,7 @@ from diffgenz.studies.sweep.axes import (
 FORMATS_OF = ("dtype", "weights", "activations", "kv_cache", "messages")
 """What a choice of formats may state."""
 
-PLAN_WORDS = {word.name: word.number for word in WORDS.values() if word.leaf.startswith("plan.")}
+PLAN_WORDS = {word.name: word.number for word in WORDS.values() if word.record == "plan"}
 """What the words call the numbers of a plan."""
 
 _BOUNDS = {
@@ -153,7 +153,7 @@ class _Reader:
     def _unit(self, name: str) -> str:
         """The unit of the number called `name`."""
         question = with_unset(self.question, name, 1.0)
-        about = number_at(question, find(question, name, alike=ALIKE)[0])
+        about = number_at(question, paths_named(question, name)[0])
         return "1" if about is None else about.unit
 
     def _records(self) -> Choice:

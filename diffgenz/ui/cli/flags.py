@@ -10,22 +10,14 @@ from typing import Any, NoReturn
 from diffgenz.core.errors import InputError
 from diffgenz.scenario.words import WORDS, Word
 
-PLAN = ("gpus", "tp", "pp", "dp", "ep", "cp", "sp", "attention-dp")
-FORMATS = ("dtype", "weights", "activations", "kv-cache", "messages")
-SERVING = (
-    "prefix-hit",
-    "drafts",
-    "acceptance",
-    "draft-model",
-    "draft-system",
-    "beams",
-    "offload",
-)
-LAYOUT = ("model", "system", *PLAN, *FORMATS, "overlap", "chunk", *SERVING, "sharpness")
+REQUESTS = tuple(name for name, word in WORDS.items() if word.record == "workload")
+"""What is asked of a model."""
+
+LAYOUT = tuple(name for name in WORDS if name not in (*REQUESTS, "fit"))
 """A model, where it runs and how."""
 
-REQUESTS = ("isl", "osl", "images", "batch")
-"""What is asked of it."""
+SERVING = tuple(name for name, word in WORDS.items() if word.place.startswith("serving."))
+"""What a server does besides batching."""
 
 
 class Parser(argparse.ArgumentParser):

@@ -46,7 +46,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
             "holds while iterations carry chunks (default: whole)",
         },
     }
-    add_words(parser, ("batch", "weights", "kv-cache", "messages", "chunk", *SERVING), changed)
+    add_words(parser, ("batch", "weights", "kv-cache", "messages", *SERVING), changed)
     parser.add_argument("--top", type=int, default=10, help="rows to show (default: 10)")
     parser.add_argument("--out", metavar="FILE", help="save the rows as .json or .csv")
     parser.add_argument(
@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
         raise InputError(f"--top: {options.top} is not allowed; it must be at least 1")
     dtype = "bf16" if "bf16" in read_spec(options.system).peak_flops else "fp16"
     words = words_in(options, (*_BEFORE, *SERVING))
-    asked = from_words(words | {"tp": 1, "dtype": dtype, "fit": NONE})
+    asked = from_words(words | {"chunk": None, "tp": 1, "dtype": dtype, "fit": NONE})
     case, chunks = asked.scenario, options.chunk
     precisions = _precisions(options, case)
     ttft, tpot = (None if ms is None else ms / 1e3 for ms in (options.ttft, options.tpot))
@@ -128,7 +128,7 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
 def _precisions(options: argparse.Namespace, case: Any) -> tuple[Any, ...]:
     """The formats to try: those that fit the system, or the checkpoint's own."""
     from diffgenz.models.checkpoint import load_precision
-    from diffgenz.studies.search.search import formats_for
+    from diffgenz.studies.search.formats import formats_for
 
     accelerator = case.platform.accelerator
     usual = formats_for(accelerator, options.kv_cache, options.messages)

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from diffgenz.studies.search.search import Deployment, Search
+from diffgenz.studies.search.deployment import Deployment
+from diffgenz.studies.search.search import Search
 from diffgenz.ui.plots.figure import figure_for, save_figure
 
 _USER, _ACCELERATOR = "tokens_per_second_per_user", "tokens_per_second_per_accelerator"

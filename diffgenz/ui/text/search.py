@@ -6,18 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from diffgenz.inference.metrics import METRICS
-from diffgenz.studies.search.search import Deployment, Search
+from diffgenz.scenario.words import WORDS
+from diffgenz.studies.search.deployment import RANKS, Deployment
+from diffgenz.studies.search.search import Search
 from diffgenz.ui.labels import SCALARS
 from diffgenz.ui.tables import bar, number, table
 
-_RANKS = {
-    "tensor": "tp",
-    "context": "cp",
-    "attention_data": "adp",
-    "pipeline": "pp",
-    "data": "dp",
-    "expert": "ep",
-}
+_WORDS = {word.number: word.name for word in WORDS.values()} | {"attention_data": "adp"}
+_RANKS = {name: _WORDS[name] for name in RANKS}
 _SPEEDS = (
     "tokens_per_second_per_accelerator",
     "tokens_per_second_per_user",
