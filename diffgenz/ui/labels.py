@@ -36,7 +36,7 @@ def shown(name: str, question: Scenario | Mix, plain: Container[str] = ()) -> tu
     Arguments:
         name: of a metric, or of a number of the scenario; anything else is shown as it is.
         question: the scenario or mix that the number is in.
-        plain: names that are shown as they are, whatever else is called so.
+        plain: names of quantities, which are shown as they are even where a number is called so.
     """
     if name in plain:
         return name, 1.0
