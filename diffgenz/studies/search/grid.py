@@ -63,7 +63,7 @@ class Grid:
         parts, numbers = [], []
         for members in alike(formats):
             mine = np.flatnonzero(np.isin(self._format, members))
-            plans = jax.tree.map(lambda leaf, at=self._plan[mine]: leaf[at], self.plans)
+            plans = jax.tree.map(lambda leaf, at=self._plan[mine]: np.asarray(leaf)[at], self.plans)
             which = np.searchsorted(members, self._format[mine])
             each = jax.tree.map(
                 lambda *leaves, at=which: jnp.stack(leaves)[at],
@@ -83,7 +83,7 @@ class Grid:
 
         Arguments:
             order: their numbers.
-            results: the estimate of every combination, as NumPy arrays.
+            results: the estimate of every combination.
             question: the scenario that is searched.
         """
         fields = {name: getattr(self.plans, name) for name in RANKS}
@@ -93,7 +93,9 @@ class Grid:
             else np.asarray(leaf, int)[self._plan[order]].tolist()
             for name, leaf in fields.items()
         }
-        columns = {name: column[order].tolist() for name, column in metrics_of(results).items()}
+        columns = {
+            name: np.asarray(column)[order].tolist() for name, column in metrics_of(results).items()
+        }
         found = []
         for place, number in enumerate(order):
             chunk = self.chunks[self._chunk[number]]

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from diffgenz.core.checks import check, check_whole
@@ -102,14 +103,14 @@ def search(
     accelerator = case.platform.accelerator
     choices = formats_for(accelerator) if precisions is None else tuple(precisions)
     grid = Grid(_plans(case), tuple(batches), choices, tuple(chunks))
-    results = jax.tree.map(np.asarray, grid.estimates(bounds))
-    fits = results.memory.fits & np.isfinite(results.end_to_end)
+    results = grid.estimates(bounds)
+    fits = np.asarray(results.memory.fits & jnp.isfinite(results.end_to_end))
     if not fits.any():
         raise NoSolution(_what_would_fit(bounds, min(batches), choices))
-    between = results.tpot
-    if grid.has_chunks:
-        between = np.where(grid.chunked, results.mixed_tpot, results.tpot)
-    times = {"ttft": results.ttft, "tpot": between}
+    between = np.asarray(results.tpot)
+    if results.mixed_tpot is not None:
+        between = np.where(grid.chunked, results.mixed_tpot, between)
+    times = {"ttft": np.asarray(results.ttft), "tpot": between}
     targets = {"ttft": ttft, "tpot": tpot}
     meets = fits.copy()
     for name, target in targets.items():
@@ -118,7 +119,7 @@ def search(
     if not meets.any():
         raise NoSolution(_closest(times, fits, targets))
     order = np.flatnonzero(meets)
-    speed = results.tokens_per_second_per_accelerator[order]
+    speed = np.asarray(results.tokens_per_second_per_accelerator)[order]
     order = order[np.argsort(-speed, kind="stable")]
     return Search(len(fits), int(fits.sum()), grid.deployments(order, results, case))
 
@@ -169,12 +170,11 @@ def _without_kernels(case: Scenario) -> Scenario:
 
 def _plans(case: Scenario) -> Parallelism:
     """All plans of the scenario that have room for its draft model."""
-    every = jax.tree.map(np.asarray, plans(case.model, case.platform))
-    draft = case.serving.draft
-    if isinstance(draft, Draft) and draft.platform is None:
-        enough = every.replica_group * every.pipeline >= np.asarray(draft.tensor)
-        every = jax.tree.map(lambda leaf: leaf[enough], every)
-    return every
+    every, draft = plans(case.model, case.platform), case.serving.draft
+    if not isinstance(draft, Draft) or draft.platform is not None:
+        return every
+    enough = np.asarray(every.replica_group * every.pipeline >= draft.tensor)
+    return jax.tree.map(lambda leaf: leaf[enough], every)
 
 
 def _what_would_fit(case: Scenario, batch: float, choices: Sequence[Precision]) -> str:
