@@ -135,3 +135,10 @@ def format_known_by(family: str, is_linear: bool, linear: str, dtype: str, cache
     if FAMILIES[family].known_by is KnownBy.CACHE and cache != dtype:
         return str(KernelFormat(cache, dtype))
     return linear if is_linear else dtype
+
+
+EXCHANGES = {
+    "low_latency": ("dispatch_low_latency", "combine_low_latency"),
+    "normal": ("dispatch_normal", "combine_normal"),
+}
+"""DeepEP's modes: the families that take tokens to their experts, and back."""
