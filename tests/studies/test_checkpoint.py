@@ -1,4 +1,7 @@
-"""Sweeps on disk: killed and resumed, in shards and merged, they find the same; damaged or foreign folders are refused."""
+"""Sweeps on disk: killed and resumed, in shards and merged, they find the same.
+
+Damaged or foreign folders are refused.
+"""
 
 import json
 import random
@@ -49,11 +52,14 @@ def test_killed_again_and_again_it_finds_the_same(whole, tmp_path):
     place = tmp_path / "sweep"
     code = f"""
 import os, signal, time
-signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background, shells have it ignored
+# In the background, shells have it ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 def slowly(pace):
     print("chunk", pace.done, flush=True)
     time.sleep(0.02)
-dgz.sweep(space({SAMPLES}), kept(), out={str(place)!r}, resume=os.path.exists({str(place / MANIFEST)!r}), chunk={CHUNK}, batch=256, progress=slowly)
+place = Path({str(place)!r})
+options = dict(resume=(place / {MANIFEST!r}).exists(), chunk={CHUNK}, batch=256)
+dgz.sweep(space({SAMPLES}), kept(), out=place, progress=slowly, **options)
 """
     reached, signals = 0, [signal.SIGKILL, signal.SIGINT, signal.SIGKILL]
     for end in signals:
@@ -162,10 +168,8 @@ def test_a_manifest_that_cannot_be_read_is_refused(folder, tmp_path, text):
     ],
 )
 def test_another_sweep_is_refused_and_says_what_differs(folder, other, options, difference):
-    with pytest.raises(
-        InputError,
-        match=f"{folder}: holds another sweep: {difference}.*; choose another folder, or repeat the same",
-    ):
+    message = f"{folder}: holds another sweep: {difference}.*; choose another folder, or repeat"
+    with pytest.raises(InputError, match=message):
         dgz.sweep(
             other,
             **({"reductions": kept(), "out": folder, "resume": True} | SAMPLE_SWEEP | options),
@@ -221,10 +225,8 @@ def test_a_full_disk_ends_the_sweep_and_leaves_what_was_saved(whole, tmp_path, m
         return Full(file) if len(writes) == 4 else file
 
     monkeypatch.setattr(Path, "open", opened)
-    with pytest.raises(
-        InputError,
-        match=f"out: .*{CHECKPOINT} cannot be written: No space left on device; .* make room, then resume",
-    ):
+    failure = f"out: .*{CHECKPOINT} cannot be written: No space left on device"
+    with pytest.raises(InputError, match=f"{failure}; .* make room, then resume"):
         dgz.sweep(space(SAMPLES), kept(), out=place, **SAMPLE_SWEEP)
     assert sorted(path.name for path in place.iterdir()) == [CHECKPOINT, MANIFEST]
     state = load(place, 4)
@@ -238,12 +240,13 @@ def test_a_file_that_may_not_grow_is_refused(tmp_path):
 import resource, signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
-from diffgenz.studies.sweep import checkpoint
+from diffgenz.studies.sweep.checkpoint import Outcome, Progress, Tally, save
 import numpy as np
-progress = checkpoint.Progress(np.zeros(3, bool), checkpoint.Outcome(checkpoint.Tally(), ({{"x": np.zeros(2)}},)))
-checkpoint.save(Path({str(tmp_path)!r}), progress)
+def progress(size):
+    return Progress(np.zeros(3, bool), Outcome(Tally(), ({{"x": np.zeros(size)}},)))
+save(Path({str(tmp_path)!r}), progress(2))
 try:
-    checkpoint.save(Path({str(tmp_path)!r}), progress._replace(outcome=checkpoint.Outcome(checkpoint.Tally(), ({{"x": np.zeros(9999)}},))))
+    save(Path({str(tmp_path)!r}), progress(9999))
 except dgz.InputError as error:
     print(error)
 """

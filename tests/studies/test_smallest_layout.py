@@ -1,4 +1,4 @@
-"""The smallest layout: it fits, nothing on fewer accelerators does, and it is a scenario that is legal."""
+"""The smallest layout fits, nothing on fewer accelerators does, and it is a legal scenario."""
 
 import math
 from itertools import product

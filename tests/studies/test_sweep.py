@@ -246,7 +246,8 @@ def test_another_space_of_the_same_structure_compiles_nothing():
 def test_devices_share_the_work_and_change_nothing():
     code = """
 import json, jax
-found = {name: array.tolist() for name, array in result(dgz.sweep(space(300), kept(), batch=500)).items()}
+findings = dgz.sweep(space(300), kept(), batch=500)
+found = {name: array.tolist() for name, array in result(findings).items()}
 print(json.dumps({"devices": jax.local_device_count(), "found": found}))
 """
     four = json.loads(
