@@ -31,7 +31,7 @@ from diffgenz.kernels.forms.elementwise import Elementwise
 from diffgenz.kernels.library import Origin
 from diffgenz.kernels.shapes import ExchangeShape
 from diffgenz.kernels.software import SOFTWARE
-from diffgenz.ui.cli.estimate import cache_compilations
+from diffgenz.ui.cli.cache import cache_compilations
 
 SYSTEMS = {
     "a100_sxm": tuple(TABLES),

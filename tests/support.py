@@ -4,20 +4,22 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
-from diffgenz import Breakdown, Estimate, breakdown, estimate
-from diffgenz.core.smooth import HARD
-from diffgenz.hardware.platform import Accelerator, Level, Platform
+from diffgenz import (
+    HARD,
+    Accelerator,
+    Breakdown,
+    Estimate,
+    Level,
+    Platform,
+    Scenario,
+    breakdown,
+    estimate,
+)
+from diffgenz.core.leaves import leaf_at, leaf_names
 from diffgenz.hardware.topology import Fabric, Switch
 
 SHARPNESSES = (1, 2, 4, 8, HARD)
-TWO_SHARPNESSES = [
-    8,
-    HARD,
-    *(pytest.param(sharpness, marks=pytest.mark.slow) for sharpness in (1, 2, 4)),
-]
-"""All of them, where each compiles for long."""
 
 CHIP = {
     "name": "chip",
@@ -27,8 +29,8 @@ CHIP = {
     "memory_reserve": 2e9,
     "launch_latency": 2e-6,
     "idle_power": 100.0,
-    "energy_per_flop": {"bf16": 4e-13, "fp8": 2e-13},
-    "energy_per_byte": 5e-11,
+    "compute_power": 400.0,  # 4e-13 J/FLOP in bf16
+    "memory_power": 200.0,  # 5e-11 J/B
     "price": 1e-3,
 }
 NODE = {
@@ -37,7 +39,7 @@ NODE = {
     "size": 8,
     "bandwidth": 4e11,
     "latency": 1e-6,
-    "energy_per_byte": 1e-10,
+    "power": 40.0,  # 1e-10 J/B
 }
 FABRIC = {
     "name": "fabric",
@@ -45,7 +47,7 @@ FABRIC = {
     "size": 1024,
     "bandwidth": 5e10,
     "latency": 5e-6,
-    "energy_per_byte": 1e-10,
+    "power": 5.0,  # 1e-10 J/B
 }
 
 
@@ -60,25 +62,14 @@ def as_double(tree):
 
 
 @eqx.filter_jit
-def explained(*records, **options) -> tuple[Estimate, Breakdown]:
+def explained(case: Scenario) -> tuple[Estimate, Breakdown]:
     """The estimate and the breakdown of one configuration, by one program: half the compiling."""
-    return estimate(*records, **options), breakdown(*records, **options)
+    return estimate(case), breakdown(case)
 
 
-@jax.jit
-def explained_with_slopes(*records) -> tuple[Estimate, Breakdown, tuple]:
-    """The same, and the gradient of the logarithm of the end-to-end time with respect to every number."""
-    slopes = jax.grad(lambda records: jnp.log(estimate(*records).end_to_end))(records)
-    return *explained(*records), slopes
-
-
-def named_leaves(tree) -> dict[str, float]:
+def named_leaves(tree) -> dict[str, jax.Array]:
     """Every number of a record, by name, as `elasticities` calls it."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {
-        jax.tree_util.keystr(path).replace("['", "[").replace("']", "]").lstrip("."): leaf
-        for path, leaf in leaves
-    }
+    return {name: leaf_at(tree, path) for name, path in leaf_names(tree).items()}
 
 
 def scaled_one_by_one(tree, factor: float):
@@ -93,6 +84,12 @@ def scaled_one_by_one(tree, factor: float):
 def stack(trees):
     """A batch of records of one structure."""
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def rows_of(tree, *indices):
+    """Some entries of a batch: a batch of them, or for one index the entry."""
+    chosen = indices[0] if len(indices) == 1 else np.array(indices)
+    return jax.tree.map(lambda leaf: leaf[chosen], tree)
 
 
 def assert_close(actual, expected, rtol: float, atol: float = 0.0) -> None:
@@ -114,9 +111,16 @@ def assert_finite(tree) -> None:
 def assert_derivatives_are_differences(
     function, at, rtol: float = 1e-8, atol: float = 1e-8, step: float = 1e-5
 ) -> None:
-    """First and second derivatives of a scalar `function` of an array, in float64, along a direction, against central differences.
+    """First and second derivatives of a scalar function, in float64, are central differences.
 
-    Both modes, and for the second order all four of their pairs, in one program.
+    Along one direction; both modes, and for the second order all four of their pairs, in one
+    program.
+
+    Arguments:
+        function: of an array.
+        at: where.
+        rtol, atol: tolerances.
+        step: of the differences.
     """
     direction = jnp.asarray(np.random.default_rng(0).normal(size=np.shape(at)))
     reverse, forward = jax.grad(function), jax.jacfwd(function)

@@ -1,8 +1,6 @@
 """Checkpoints: their config.json's quantization_config as formats, against published sizes and by hand."""
 
-import argparse
 import json
-import re
 
 import pytest
 
@@ -10,7 +8,6 @@ from diffgenz import InputError, load_model, load_platform, load_precision
 from diffgenz.models.files import model_ids
 from diffgenz.operators.operator import Kind
 from diffgenz.operators.step import Step
-from diffgenz.ui.cli.format_flags import precision_of
 
 V3 = "deepseek-ai/DeepSeek-V3"
 NVFP4 = {"num_bits": 4, "type": "float", "group_size": 16}
@@ -190,47 +187,3 @@ def test_what_cannot_be_said_is_refused_with_the_remedy(quantization, message, t
         InputError, match=f"{message}.*give the formats themselves: weights, activations"
     ):
         load_precision(written(tmp_path, quantization))
-
-
-@pytest.mark.parametrize(
-    ("model", "system", "weights", "said"),
-    [
-        (
-            V3,
-            "h100_sxm",
-            None,
-            "weights bf16, .*; the checkpoint is quantised \\(fp8\\): --weights checkpoint takes its formats",
-        ),
-        (V3, "h100_sxm", "fp8", "weights fp8, activations bf16, KV cache bf16, else bf16$"),
-        (
-            V3,
-            "h100_sxm",
-            "checkpoint",
-            "weights fp8_block, activations fp8, .*; as the checkpoint \\(fp8\\)$",
-        ),
-        (
-            V3,
-            "a100_sxm",
-            "checkpoint",
-            "activations bf16, .*A100.* does not multiply fp8: activations stay bf16$",
-        ),
-        (
-            "openai/gpt-oss-20b",
-            "h100_sxm",
-            "checkpoint",
-            "experts mxfp4, .*, which leaves all layers but its experts in bf16$",
-        ),
-        (
-            "meta-llama/Llama-3.1-8B",
-            "h100_sxm",
-            "checkpoint",
-            "weights bf16, .*; the checkpoint is not quantised$",
-        ),
-    ],
-)
-def test_people_are_told_what_a_checkpoint_is_in(model, system, weights, said):
-    options = argparse.Namespace(
-        model=model, dtype="bf16", weights=weights, activations=None, kv_cache=None, messages=None
-    )
-    _, line = precision_of(options, load_platform(system).accelerator)
-    assert re.search(said, line), line

@@ -60,11 +60,11 @@ class Accelerator(Record):
     idle_power: Leaf = number("W", default=0.0)
     compute_power: Leaf = number("W", default=0.0)
     memory_power: Leaf = number("W", default=0.0)
-    price: Leaf | None = number("USD/s", optional=True)
+    price: Leaf | None = number("USD/s", default=None)
     compute_efficiency: Leaf = number(above=0, at_most=1, default=1.0)
     memory_efficiency: Leaf = number(above=0, at_most=1, default=1.0)
     tiers: tuple[MemoryTier, ...] = ()
-    compute_units: Leaf | None = number(at_least=1, optional=True)
+    compute_units: Leaf | None = number(at_least=1, default=None)
     kernels: Library | None = None
 
     def conditions(self) -> Iterable[Condition]:

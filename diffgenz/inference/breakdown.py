@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from diffgenz.core.smooth import Scalar
 from diffgenz.inference.essential import essential
 from diffgenz.inference.estimate import constant_ranks
 from diffgenz.inference.iteration import communication, exposed, sending_time
@@ -148,5 +147,5 @@ def _unit(resource: str) -> np.ndarray:
     return np.array([float(each == resource) for each in RESOURCES])
 
 
-def _add(rows: Rows, name: str, seconds: Scalar) -> None:
+def _add(rows: Rows, name: str, seconds: Float[Array, "4"]) -> None:
     rows[name] = rows[name] + seconds if name in rows else seconds

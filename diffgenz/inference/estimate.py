@@ -114,11 +114,11 @@ def _energy(jobs: Jobs, end_to_end: Scalar, further: Scalar) -> Scalar:
 
 def _price(accelerators: tuple[tuple[Scalar, Accelerator], ...]) -> Scalar | None:
     """USD/s of an average accelerator in use; None where one of them has no price."""
-    prices = [each.price for _, each in accelerators]
-    if len(prices) == 1:
-        return prices[0]
-    if any(price is None for price in prices):
-        return None
-    counts = [count for count, _ in accelerators]
-    total = sum(count * price for count, price in zip(counts, prices, strict=True))
-    return total / sum(counts)
+    if len(accelerators) == 1:
+        return accelerators[0][1].price
+    counts, total = jnp.zeros(()), jnp.zeros(())
+    for count, accelerator in accelerators:
+        if accelerator.price is None:
+            return None
+        counts, total = counts + count, total + count * accelerator.price
+    return total / counts

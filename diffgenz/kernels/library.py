@@ -1,6 +1,6 @@
 """The fitted kernels of an accelerator, and single ones bound to hardware."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -74,23 +74,32 @@ class Library(Record):
     origin: Origin | None = label(default=None)
 
     def format_of(self, family: str, format: str) -> str | None:
-        """The format whose kernels time `family` in `format`; None where there is none.
-
-        It is the format itself, or its nearest relative: another of `RELATIVES`, or what weights
-        (of latent attention: its cache) and activations are alone.
-        """
-        weights, activations = KernelFormat.of(format)
-        names = [format, *RELATIVES.get(format, ())]
-        if weights != activations:
-            names += [weights] if FAMILIES[family].known_by is KnownBy.CACHE else []
-            names += [activations, *RELATIVES.get(activations, ())]
-        forms = self.forms.get(family, {})
-        return next((name for name in names if name in forms), None)
+        """The format whose kernels time `family` in `format`; None where there is none."""
+        return nearest_format(self.forms.get(family, {}), family, format)
 
     def form(self, family: str, format: str) -> Form | None:
         """The form that times `family` in `format`; None where there is none."""
         found = self.format_of(family, format)
         return None if found is None else self.forms[family][found]
+
+
+def nearest_format(forms: Collection[str], family: str, format: str) -> str | None:
+    """Which of the formats of a family times its kernels in `format`; None where none does.
+
+    It is the format itself, or its nearest relative: another of `RELATIVES`, or what weights (of
+    latent attention: its cache) and activations are alone.
+
+    Arguments:
+        forms: the formats that there are.
+        family: of the kernels.
+        format: the one wanted.
+    """
+    weights, activations = KernelFormat.of(format)
+    names = [format, *RELATIVES.get(format, ())]
+    if weights != activations:
+        names += [weights] if FAMILIES[family].known_by is KnownBy.CACHE else []
+        names += [activations, *RELATIVES.get(activations, ())]
+    return next((name for name in names if name in forms), None)
 
 
 def executed(bound: Bound, executions: Sequence[tuple[Scalar | float, Any]]) -> Scalar:

@@ -32,7 +32,7 @@ class Repeated(Record):
 
     block: Block
     count: Leaf = number()
-    stored: Leaf | None = number(at_least=1, optional=True)
+    stored: Leaf | None = number(at_least=1, default=None)
 
     def conditions(self) -> Iterable[Condition]:
         if self.stored is not None:

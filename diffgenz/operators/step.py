@@ -24,7 +24,7 @@ class ContextShare(Record):
     """
 
     ranks: Leaf = number(at_least=1)
-    distinct: Leaf | None = number(optional=True)
+    distinct: Leaf | None = number(default=None)
 
     @property
     def parts(self) -> Scalar:
@@ -72,7 +72,7 @@ class Step(Record):
     attention_data: Leaf = number(default=1.0)
     decoding: bool = eqx.field(static=True, default=False)
     shared: ContextShare | None = None
-    sequence: Leaf | None = number(optional=True)
+    sequence: Leaf | None = number(default=None)
 
     @property
     def tokens(self) -> Scalar:

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool
 
 from diffgenz.core.smooth import Scalar, smooth_max, smooth_min
 from diffgenz.hardware.network import Level
@@ -25,7 +26,7 @@ from diffgenz.kernels.library import Bound, executed
 from diffgenz.kernels.shapes import CollectiveShape
 from diffgenz.operators.routing import reached
 
-NEVER = 1e6
+NEVER = 1e12
 """Factor on the time of an algorithm that another beats for every volume: it is never chosen."""
 
 
@@ -64,7 +65,8 @@ class Link(eqx.Module):
         wire = level.wire(launch)
         kernels = {name: Bound(form, wire) for name, form in (forms or {}).items()}
         size = jax.lax.stop_gradient(level.size)
-        return cls(level.topology, size, 1 / wire.bandwidth, wire.latency, kernels)
+        per_byte = jnp.asarray(1 / wire.bandwidth)
+        return cls(level.topology, size, per_byte, level.latency, kernels)
 
     def send(self, volume: Scalar) -> Scalar:
         """Seconds for one message of `volume` B to a neighbour."""
@@ -120,7 +122,7 @@ class Rung(eqx.Module):
         return fastest
 
 
-def _beaten(schedule: Schedule, rival: Schedule, *, later: bool) -> Scalar:
+def _beaten(schedule: Schedule, rival: Schedule, *, later: bool) -> Bool[Array, ""]:
     """Whether `rival` is as fast at least for every volume; of equal ones the later is beaten."""
     as_good = (rival.steps <= schedule.steps) & (rival.share <= schedule.share)
     if later:

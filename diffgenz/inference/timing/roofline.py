@@ -22,11 +22,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
+from diffgenz.core.leaves import with_parts
 from diffgenz.core.smooth import SHARPNESS, Scalar, smooth_max, smooth_max_slopes
 from diffgenz.hardware.platform import Accelerator
 from diffgenz.kernels.families import EXCHANGES, format_known_by, known_by_linear_format
+from diffgenz.kernels.form import Form
 from diffgenz.kernels.hardware import Chip
-from diffgenz.kernels.library import Bound, Library, executed
+from diffgenz.kernels.library import Bound, Library, executed, nearest_format
 from diffgenz.operators.operator import Kind, Operator
 from diffgenz.operators.precision import Precision
 
@@ -143,24 +145,26 @@ def kernels_in_use(library: Library, precisions: Sequence[Precision]) -> Library
         precisions: the formats in use.
     """
 
-    def used(family: str) -> set[str | None]:
-        formats = {
-            library.format_of(family, kernel_format(family, is_linear, precision))
-            for precision in precisions
-            for is_linear in (True, False)
-        }
-        formats |= {library.format_of(family, precision.messages) for precision in precisions}
-        if any(
-            family in families for families in EXCHANGES.values()
-        ):  # one fit stands for all formats
-            formats.add(next(iter(library.forms[family])))
-        return formats
-
-    forms = {
-        family: {format: form for format, form in formats.items() if format in used(family)}
-        for family, formats in library.forms.items()
+    exchanges = {family for families in EXCHANGES.values() for family in families}
+    asked = {
+        (is_linear, precision.linear_format, precision.dtype, precision.kv_cache)
+        for precision in precisions
+        for is_linear in (True, False)
     }
-    return Library({family: formats for family, formats in forms.items() if formats})
+    messages = {precision.messages for precision in precisions}
+    kept: dict[str, dict[str, Form]] = {}
+    for family, forms in library.forms.items():
+        wanted = {
+            format_known_by(family, is_linear, linear=linear, dtype=dtype, cache=cache)
+            for is_linear, linear, dtype, cache in asked
+        }
+        used = {nearest_format(forms, family, format) for format in wanted | messages}
+        if family in exchanges:  # one fit stands for all formats
+            used.add(next(iter(forms)))
+        own = {format: form for format, form in forms.items() if format in used}
+        if own:
+            kept[family] = own
+    return with_parts(library, {"forms": kept})
 
 
 class Shares(NamedTuple):

@@ -102,7 +102,7 @@ class LatentAttention(Block):
     nope_dim: Leaf = number(at_least=1)
     rope_dim: Leaf = number(at_least=1)
     value_dim: Leaf = number(at_least=1)
-    query_rank: Leaf | None = number(at_least=1, optional=True)
+    query_rank: Leaf | None = number(at_least=1, default=None)
     indexer: Indexer | None = None
 
     @property

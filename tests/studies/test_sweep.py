@@ -6,6 +6,7 @@ import json
 import jax
 import numpy as np
 import pytest
+from diffgenz.inference.encoding import check_images
 from pyarrow import parquet
 from support import CHIP, NODE, make_cluster
 from sweep_cases import (
@@ -23,7 +24,6 @@ from sweep_cases import (
 import diffgenz as dgz
 from diffgenz import InputError
 from diffgenz.hardware.platform import Accelerator, Level, Platform
-from diffgenz.inference.encoding import check_images
 from diffgenz.inference.estimate import check_layout
 from diffgenz.scenario.scenario import is_legal, scenario_metrics
 from diffgenz.scenario.serving_options import check_serving

@@ -1,4 +1,4 @@
-"""Requirements: laws of the ideal platform, round trips through `estimate`, derivatives against float64 differences, use cases."""
+"""Requirements: laws of the ideal platform, round trips through `estimate`, derivatives against float64 differences."""
 
 import math
 
@@ -6,71 +6,55 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import as_double, assert_close
+from support import as_double, assert_close, rows_of
 
 import diffgenz as dgz
 from diffgenz import (
     InputError,
     Parallelism,
     Precision,
+    Scenario,
     Serving,
     Speculation,
     ideal_platform,
     load_use_case,
     requirements,
 )
-from diffgenz.scenario.use_case_figures import USE_CASES
 
 CHAT = load_use_case("chat")
 PLAN = Parallelism(tensor=8)
 SIXTEEN = Parallelism(tensor=16)
 
 
-@pytest.mark.parametrize("name", USE_CASES)
-def test_use_cases_load(name):
-    case, figures = load_use_case(name), USE_CASES[name]
-    assert case.name == name
-    assert case.source
-    assert float(case.workload.input_tokens) == figures.input_tokens
-    assert float(case.workload.batch) == figures.batch
-    assert float(case.beams) == figures.beams
-    assert float(case.tpot) == pytest.approx(figures.tpot)
+def asked(model, use=CHAT, plan=None, platform=None, serving=None, **parts) -> dgz.Requirements:
+    """What a use case needs; on an ideal platform, unless another is given."""
+    plan, precision = plan or Parallelism(), parts.pop("precision", Precision())
+    if platform is None:
+        platform = ideal_platform(plan, precision)
+    case = Scenario(model, platform, use.workload, plan, precision, use.served(serving), **parts)
+    return requirements(case, ttft=use.ttft, tpot=use.tpot)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
+def test_impossible_layouts_and_objectives_are_refused(llama_8b, cluster):
+    with pytest.raises(InputError, match="tensor: 64 exceeds 32"):
+        asked(llama_8b, plan=Parallelism(tensor=64))
+    with pytest.raises(InputError, match="ranks|accelerators"):
+        asked(llama_8b, plan=Parallelism(tensor=8, data=16), platform=cluster)
+    with pytest.raises(InputError, match="sharpness: 3"):
+        asked(llama_8b, sharpness=3)
+    case = Scenario(llama_8b, cluster, plan=PLAN)
+    for options, message in (
         ({"tpot": 0}, "tpot: 0 is not allowed; it must be above 0"),
         ({"ttft": -1}, "ttft: -1 is not allowed"),
         ({"tpot": math.nan}, "tpot: nan is not allowed"),
-        ({"beams": 0.5}, "beams: 0.5 is not allowed; it must be finite, at least 1"),
-        ({"input_tokens": math.inf}, "input_tokens: inf is not allowed"),
-        ({"slo": 1}, "UseCase field: 'slo' is not known"),
-    ],
-)
-def test_a_bad_use_case_is_refused(change, message):
-    with pytest.raises(InputError, match=message):
-        CHAT.replace(**change)
-
-
-def test_unknown_use_cases_and_impossible_layouts_are_refused(llama_8b, cluster):
-    with pytest.raises(
-        InputError, match=r"use case: 'summarisation' is not known; did you mean summarization\?"
     ):
-        load_use_case("summarisation")
-    with pytest.raises(InputError, match="tensor: 64 exceeds 32"):
-        requirements(llama_8b, CHAT, Parallelism(tensor=64))
-    with pytest.raises(InputError, match="ranks|accelerators"):
-        requirements(llama_8b, CHAT, Parallelism(tensor=8, data=16), platform=cluster)
-    with pytest.raises(InputError, match="sharpness: 3"):
-        requirements(llama_8b, CHAT, sharpness=3)
+        with pytest.raises(InputError, match=message):
+            requirements(case, **options)
 
 
 def test_half_the_objective_is_twice_the_rate(llama_8b):
-    now, fast = (
-        requirements(llama_8b, CHAT, PLAN),
-        requirements(llama_8b, CHAT.replace(tpot=CHAT.tpot / 2, ttft=CHAT.ttft / 2), PLAN),
-    )
+    half = CHAT.replace(tpot=CHAT.tpot / 2, ttft=CHAT.ttft / 2)
+    now, fast = (asked(llama_8b, use, PLAN) for use in (CHAT, half))
     for phase in ("prefill", "decode"):
         slow, quick = getattr(now, phase), getattr(fast, phase)
         ratios = (
@@ -85,7 +69,7 @@ def test_half_the_objective_is_twice_the_rate(llama_8b):
 
 def test_decode_reads_weights_and_cache_once_a_token(llama_8b):
     """By hand: all weights but the gathered embedding, and the cache at the mean context, over TPOT; activations are below 1 %."""
-    need = requirements(llama_8b, CHAT.replace(beams=1))
+    need = asked(llama_8b, CHAT.replace(beams=1))
     weights = 2 * (float(llama_8b.parameters) - 128256 * 4096)
     cache = 2 * 32 * 2 * 1024 * (3000 + 500)
     assert float(need.decode.memory_bandwidth) == pytest.approx((weights + cache) / 0.010, rel=0.01)
@@ -93,17 +77,16 @@ def test_decode_reads_weights_and_cache_once_a_token(llama_8b):
     assert float(need.memory_capacity) == pytest.approx(
         2 * float(llama_8b.parameters) + 2 * 32 * 2 * 1024 * 4000, rel=0.05
     )
-    quarter = requirements(
-        llama_8b, CHAT.replace(beams=1), serving=Serving(speculation=Speculation(3, 1))
-    )  # n-grams that are always right
+    always_right = Serving(speculation=Speculation(3, 1))  # n-grams
+    quarter = asked(llama_8b, CHAT.replace(beams=1), serving=always_right)
     assert float(quarter.decode.memory_bandwidth) == pytest.approx(
         (weights + cache) / 0.040, rel=0.01
     )
 
 
 def test_a_larger_model_and_more_beams_need_more(llama_8b, llama_70b):
-    small, large = requirements(llama_8b, CHAT, PLAN), requirements(llama_70b, CHAT, PLAN)
-    beams = requirements(llama_8b, CHAT.replace(beams=4), PLAN)
+    small, large = (asked(model, CHAT, PLAN) for model in (llama_8b, llama_70b))
+    beams = asked(llama_8b, CHAT.replace(beams=4), PLAN)
     for more in (large, beams):
         assert more.decode.compute > small.decode.compute
         assert more.decode.memory_bandwidth > small.decode.memory_bandwidth
@@ -145,9 +128,11 @@ def test_an_estimate_with_the_required_number_meets_the_objective(
     llama_70b, cluster, real, sharpness
 ):
     platform = cluster if real else ideal_platform(SIXTEEN, Precision())
-    case = CHAT.replace(tpot=0.02, ttft=0.5)
-    result = requirements(llama_70b, case, SIXTEEN, platform=platform, sharpness=sharpness)
-    serving = Serving(beams=case.beams)
+    use = CHAT.replace(tpot=0.02, ttft=0.5)
+    result = asked(llama_70b, use, SIXTEEN, platform, sharpness=sharpness)
+    case = Scenario(
+        llama_70b, platform, use.workload, SIXTEEN, serving=use.served(), sharpness=sharpness
+    )
     for needs, metric in ((result.prefill, "ttft"), (result.decode, "tpot")):
         values = [("compute", needs.compute, 0), ("memory_bandwidth", needs.memory_bandwidth, 0)]
         values += [
@@ -157,21 +142,13 @@ def test_an_estimate_with_the_required_number_meets_the_objective(
         ]
         for number, value, level in values:
             assert 0 < float(value) < math.inf, (metric, number)
-            now = dgz.estimate(
-                llama_70b,
-                put(platform, number, value, level),
-                case.workload,
-                SIXTEEN,
-                serving=serving,
-                sharpness=sharpness,
-            )
-            assert float(getattr(now, metric) / getattr(case, metric)) == pytest.approx(
-                1, abs=1e-4
-            ), (metric, number, level)
+            now = dgz.estimate(case.replace(platform=put(platform, number, value, level)))
+            met = float(getattr(now, metric) / getattr(use, metric))
+            assert met == pytest.approx(1, abs=1e-4), (metric, number, level)
 
 
 def test_what_cannot_be_met_is_infinite_and_what_is_not_asked_is_zero(llama_8b, cluster):
-    one = requirements(llama_8b, CHAT.replace(ttft=math.inf))
+    one = asked(llama_8b, CHAT.replace(ttft=math.inf))
     assert (
         float(one.prefill.compute)
         == float(one.prefill.memory_bandwidth)
@@ -179,7 +156,7 @@ def test_what_cannot_be_met_is_infinite_and_what_is_not_asked_is_zero(llama_8b, 
         == 0
     )
     assert float(one.prefill.links[0].latency) == float(one.decode.links[0].latency) == math.inf
-    launch_bound = requirements(llama_8b, CHAT.replace(tpot=1e-5), PLAN, platform=cluster).decode
+    launch_bound = asked(llama_8b, CHAT.replace(tpot=1e-5), PLAN, cluster).decode
     assert (
         float(launch_bound.compute)
         == float(launch_bound.memory_bandwidth)
@@ -191,25 +168,23 @@ def test_what_cannot_be_met_is_infinite_and_what_is_not_asked_is_zero(llama_8b, 
 
 @pytest.mark.slow
 def test_what_cannot_be_met_and_what_is_not_asked_have_no_slope(llama_8b, cluster):
-    slopes = jax.grad(
-        lambda tpot: (
-            requirements(
-                llama_8b, CHAT.replace(tpot=tpot), PLAN, platform=cluster
-            ).decode.memory_bandwidth
-        )
-    )
-    assert [float(jax.jit(slopes)(jnp.asarray(tpot))) for tpot in (1e-5, jnp.inf)] == [0, 0]
+    def sought(tpot):
+        return asked(llama_8b, CHAT.replace(tpot=tpot), PLAN, cluster).decode.memory_bandwidth
+
+    slope = jax.jit(jax.grad(sought))
+    assert [float(slope(jnp.asarray(tpot))) for tpot in (1e-5, jnp.inf)] == [0, 0]
 
 
 @pytest.mark.slow
 def test_it_is_vectorized_and_compiles(llama_8b):
     objectives = jnp.array([0.005, 0.01, 0.02])
-    many = jax.jit(jax.vmap(lambda tpot: requirements(llama_8b, CHAT.replace(tpot=tpot), PLAN)))(
-        objectives
-    )
+
+    def sought(tpot):
+        return asked(llama_8b, CHAT.replace(tpot=tpot), PLAN)
+
+    many = jax.jit(jax.vmap(sought))(objectives)
     for index, tpot in enumerate(objectives):
-        one = requirements(llama_8b, CHAT.replace(tpot=tpot), PLAN)
-        assert_close(jax.tree.map(lambda leaf, i=index: leaf[i], many), one, 3e-5)
+        assert_close(rows_of(many, index), sought(tpot), 3e-5)
 
 
 @pytest.mark.parametrize("which", [(1, 3, 6), pytest.param((0, 2, 4, 5), marks=pytest.mark.slow)])
@@ -221,12 +196,12 @@ def test_gradients_agree_with_float64_differences(which, llama_8b, cluster, doub
         as_double(PLAN),
         as_double(Precision()),
     )
-    case = as_double(CHAT)
+    use = as_double(CHAT)
 
     def sought(x):
         """Seven requirements in terms of: TPOT, TTFT, prompt, width of the model, launch latency, memory bandwidth, bytes per weight."""
-        changed = case.replace(
-            tpot=case.tpot * x[0], ttft=case.ttft * x[1], input_tokens=case.input_tokens * x[2]
+        changed = use.replace(
+            tpot=use.tpot * x[0], ttft=use.ttft * x[1], input_tokens=use.input_tokens * x[2]
         )
         chip = platform.accelerator.replace(
             launch_latency=platform.accelerator.launch_latency * x[4],
@@ -238,12 +213,12 @@ def test_gradients_agree_with_float64_differences(which, llama_8b, cluster, doub
             precision.activation_size,
             precision.kv_cache_size,
         ]
-        need = requirements(
+        need = asked(
             model.replace(hidden=model.hidden * x[3]),
             changed,
             plan,
-            precision.with_sizes(*sizes),
-            platform=platform.replace(accelerator=chip),
+            platform.replace(accelerator=chip),
+            precision=precision.with_sizes(*sizes),
         )
         link = need.decode.links[0]
         numbers = (
