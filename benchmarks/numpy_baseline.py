@@ -1,8 +1,9 @@
-"""The dense estimate in plain, vectorised numpy: the same formulas, written again without the library.
+"""The dense estimate in plain, vectorised numpy: the same formulas, written without the library.
 
-It is the baseline of `throughput.py` (what a careful user would write for a sweep) and, in float64,
-an independent check of the library: Llama-like models, one operator after the other, the textbook
-p-norm, a node of switched links and a fabric of NICs outside it.
+It is the baseline of `throughput.py`, since a careful user would write this for a sweep, and in
+float64 it is an independent check of the library. It covers Llama-like models whose operators run
+one after the other, under the textbook p-norm, on nodes of switched links with a fabric of NICs
+between them.
 """
 
 from collections.abc import Mapping
@@ -15,21 +16,22 @@ Numbers = NDArray[Any]
 
 
 def p_norm(a: Numbers, b: Numbers, p: int = 8) -> Numbers:
-    """(a**p + b**p)**(1/p), scaled by the larger."""
+    """The p-norm (a**p + b**p)**(1/p), computed after dividing by the larger of both."""
     largest = np.maximum(np.maximum(a, b), 1e-30)
     return largest * ((a / largest) ** p + (b / largest) ** p) ** (1 / p)
 
 
 def p_minimum(a: Numbers, b: Numbers, p: int = 8) -> Numbers:
-    """(a**-p + b**-p)**(-1/p)."""
+    """The smooth minimum (a**-p + b**-p)**(-1/p)."""
     return a * b / np.maximum(p_norm(a, b, p), 1e-30)
 
 
 def estimate(c: Mapping[str, Numbers]) -> dict[str, Numbers]:
-    """All metrics of dense models.
+    """All metrics of dense models, by name.
 
     Arguments:
-        c: one array of configurations per number, named as in `throughput.COLUMNS`.
+        c: one array per number, with an element for each configuration. The names are those of
+            `throughput.COLUMNS`, and `mlps`, the number of MLPs.
     """
     requests = np.ceil(c["batch"] / c["dp"])
     micro_batch = np.ceil(requests / c["pp"])

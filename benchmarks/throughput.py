@@ -2,9 +2,11 @@
 
     python benchmarks/throughput.py [--quick] [--json OUT]
 
-Every number of model, platform, workload, plan and precision varies from configuration to configuration; sizes are integers as in life. An
-estimate is every metric of `Estimate`. The baselines run in between: the same formulas in plain numpy (`numpy_baseline.py`, which is also the
-independent check) and, where installed, `genz-llm` (pip install "diffgenz[genz]").
+Every number of model, platform, workload, plan and precision varies from configuration to
+configuration; sizes are integers, as they are in life. An estimate is every metric of `Estimate`.
+The same run measures the baselines: the same formulas in plain numpy (`numpy_baseline.py`, which
+is also the independent check) and `genz-llm` where it is installed
+(pip install "diffgenz[genz]").
 """
 
 import contextlib
@@ -13,6 +15,7 @@ import re
 import time
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,7 +33,8 @@ from diffgenz.models.blocks.mlp import MLP
 from diffgenz.models.model import Model, Repeated
 from diffgenz.ui.tables import number, table
 
-REFERENCE = 100_000  # configurations a call, where the targets are set
+REFERENCE = 100_000
+"""Configurations in a call for which the targets are set."""
 
 COLUMNS: dict[str, Any] = {
     "layers": lambda r, n: r.integers(16, 130, n),
@@ -72,11 +76,20 @@ COLUMNS: dict[str, Any] = {
     "activation_size": lambda r, n: r.choice([1, 2], n),
     "kv_cache_size": lambda r, n: r.choice([0.5, 1, 2], n),
 }
-"""How each number is drawn."""
+"""Draws of each number: a function of the random generator and the number of configurations.
+
+Units are SI: FLOP/s, B/s, B, s, W, USD/s; efficiencies and the overlap are shares, and sizes of
+formats are B per element.
+"""
 
 
 def columns(count: int, seed: int) -> dict[str, np.ndarray]:
-    """`count` random configurations: an array per number, in float32 as the library gets them."""
+    """Random configurations, as one array per number in float32, the library's own precision.
+
+    Arguments:
+        count: configurations.
+        seed: of the random generator.
+    """
     rng = np.random.default_rng(seed)
     drawn = {name: np.asarray(draw(rng, count), np.float32) for name, draw in COLUMNS.items()}
     drawn["kv_heads"] = np.minimum(drawn["kv_heads"], drawn["heads"])
@@ -84,15 +97,11 @@ def columns(count: int, seed: int) -> dict[str, np.ndarray]:
 
 
 def configuration(c: dict[str, Any]) -> dgz.Scenario:
-    """The scenario of one configuration."""
+    """The scenario of one configuration, given its numbers by name (`columns`)."""
     attention = Attention(heads=c["heads"], kv_heads=c["kv_heads"], head_dim=c["head_dim"])
     mlp = MLP(intermediate=c["intermediate"])
-    model = Model(
-        "random",
-        c["hidden"],
-        c["vocabulary"],
-        (Repeated(attention, c["layers"]), Repeated(mlp, c["mlps"])),
-    )
+    blocks = (Repeated(attention, c["layers"]), Repeated(mlp, c["mlps"]))
+    model = Model("random", c["hidden"], c["vocabulary"], blocks)
     accelerator = Accelerator(
         name="random",
         peak_flops={"bf16": c["peak"]},
@@ -107,24 +116,10 @@ def configuration(c: dict[str, Any]) -> dgz.Scenario:
         compute_efficiency=c["compute_efficiency"],
         memory_efficiency=c["memory_efficiency"],
     )
-    node = Level(
-        "node",
-        Switch(),
-        c["node"],
-        c["link"],
-        c["link_latency"],
-        c["link_efficiency"],
-        c["link_power"],
-    )
-    fabric = Level(
-        "fabric",
-        Fabric(),
-        65536.0,
-        c["nic"],
-        c["nic_latency"],
-        c["nic_efficiency"],
-        c["nic_power"],
-    )
+    link = (c[name] for name in ("link", "link_latency", "link_efficiency", "link_power"))
+    node = Level("node", Switch(), c["node"], *link)
+    nic = (c[name] for name in ("nic", "nic_latency", "nic_efficiency", "nic_power"))
+    fabric = Level("fabric", Fabric(), 65536.0, *nic)
     precision = dgz.Precision().with_sizes(
         c["dtype_size"], c["weight_size"], c["activation_size"], c["kv_cache_size"]
     )
@@ -139,32 +134,33 @@ def metrics(c: dict[str, Any]) -> dict[str, Any]:
     return metrics_of(dgz.estimate(configuration(c)))
 
 
+METRICS = (
+    "ttft",
+    "tpot",
+    "end_to_end",
+    "throughput",
+    "tokens_per_second_per_user",
+    "tokens_per_second_per_accelerator",
+    "energy_per_output_token",
+    "cost_per_million_output_tokens",
+)
+MEMORY = ("weights", "kv_cache", "activations", "total")
+"""The metrics of an estimate, and those of its memory."""
+
+
 def metrics_of(e: dgz.Estimate) -> dict[str, Any]:
-    """The metrics by name."""
-    times = {
-        name: getattr(e, name)
-        for name in ("ttft", "tpot", "end_to_end", "throughput", "tokens_per_second_per_user")
-    }
-    shares = {
-        name: getattr(e, name)
-        for name in (
-            "tokens_per_second_per_accelerator",
-            "energy_per_output_token",
-            "cost_per_million_output_tokens",
-        )
-    }
-    return (
-        times
-        | shares
-        | {
-            name: getattr(e.memory, name)
-            for name in ("weights", "kv_cache", "activations", "total")
-        }
-    )
+    """The metrics of an estimate, by name."""
+    own = {name: getattr(e, name) for name in METRICS}
+    return own | {name: getattr(e.memory, name) for name in MEMORY}
 
 
 def objective(platform: Platform, case: dgz.Scenario) -> Any:
-    """log TTFT + log TPOT of a scenario on another platform."""
+    """log TTFT + log TPOT of a scenario whose platform is replaced.
+
+    Arguments:
+        platform: the platform, with respect to which gradients are taken.
+        case: the rest of the scenario.
+    """
     e = dgz.estimate(case.replace(platform=platform))
     return jnp.log(e.ttft) + jnp.log(e.tpot)
 
@@ -176,7 +172,15 @@ def gradient(c: dict[str, Any]) -> Platform:
 
 
 class Program:
-    """A compiled, batched function, with what it costs in counts that noise cannot blur."""
+    """A compiled, batched function, and its costs in counts that noise cannot blur.
+
+    Arguments:
+        function: of one configuration.
+        example: a batch of configurations, stacked along the first axis of every leaf.
+
+    `fusions` are the loops of the compiled program; `bytes` and `flops` are those that XLA counts
+    for one configuration; `compile_seconds` are those of tracing and compiling.
+    """
 
     def __init__(self, function: Any, example: Any):
         count = len(jax.tree.leaves(example)[0])
@@ -185,14 +189,30 @@ class Program:
         self.run = lowered.compile()
         self.compile_seconds = time.perf_counter() - start
         text = self.run.as_text() or ""
-        self.fusions = len(
-            re.findall(r"\) fusion\(|\} fusion\(|\] fusion\(", text[text.index("ENTRY") :])
-        )
+        entry = text[text.index("ENTRY") :]
+        self.fusions = len(re.findall(r"\) fusion\(|\} fusion\(|\] fusion\(", entry))
         costs: Any = self.run.cost_analysis()
         self.bytes, self.flops = costs["bytes accessed"] / count, costs["flops"] / count
 
     def __call__(self, example: Any) -> Any:
         return jax.block_until_ready(self.run(example))
+
+    @property
+    def counts(self) -> dict[str, float]:
+        """The counts for a row of the report: fusions, and B and FLOP of one configuration."""
+        return {"fusions": self.fusions, "bytes": self.bytes, "flop": self.flops}
+
+    def check(self, report: Report, name: str, *, fusions: int, size: float) -> None:
+        """Add two checks to a report, one of the fusions and one of the bytes.
+
+        Arguments:
+            report: where they are added.
+            name: of the program.
+            fusions: most of them that are allowed.
+            size: most B of a configuration that are allowed.
+        """
+        report.check(f"{name}: fusions", self.fusions, "", fusions)
+        report.check(f"{name}: bytes a configuration", self.bytes, "B", size)
 
 
 def on_device(c: dict[str, np.ndarray]) -> dict[str, jax.Array]:
@@ -201,7 +221,13 @@ def on_device(c: dict[str, np.ndarray]) -> dict[str, jax.Array]:
 
 
 def rate_row(name: str, count: int, timing: Timing) -> dict[str, Any]:
-    """A row of the table: configurations, and their rate per second with its spread."""
+    """A row of the table: configurations, and their rate per second with its spread.
+
+    Arguments:
+        name: of the row.
+        count: configurations that a run evaluates.
+        timing: of the runs.
+    """
     return {
         "name": name,
         "configurations": count,
@@ -212,7 +238,11 @@ def rate_row(name: str, count: int, timing: Timing) -> dict[str, Any]:
 
 
 def forward_error(count: int) -> float:
-    """The largest relative difference of any metric from the float64 numpy baseline, over `count` configurations."""
+    """The largest relative difference of any metric from the float64 numpy baseline.
+
+    Arguments:
+        count: random configurations that are compared.
+    """
     c = columns(count, seed=1)
     ours = jax.jit(jax.vmap(metrics))(on_device(c))
     reference = numpy_estimate({name: values.astype(np.float64) for name, values in c.items()})
@@ -226,6 +256,9 @@ def gradient_error(count: int) -> float:
     """The largest difference of an elasticity from central differences in float64.
 
     It is relative where the elasticity is above 0.01.
+
+    Arguments:
+        count: random configurations that are compared.
     """
     case = jax.vmap(configuration)(on_device(columns(count, seed=2)))
     slopes = jax.jit(jax.vmap(jax.grad(objective)))(case.platform, case)
@@ -251,7 +284,11 @@ def gradient_error(count: int) -> float:
 
 
 def genz_seconds(runs: int) -> float | None:
-    """Seconds of one prefill and one decode estimate of genz-llm, or None where it is not installed."""
+    """Seconds of one prefill and one decode estimate of genz-llm; None where it is not installed.
+
+    Arguments:
+        runs: of which the median is taken.
+    """
     try:
         from GenZ import decode_moddeling, prefill_moddeling  # pyright: ignore[reportMissingImports]
     except ImportError:
@@ -296,18 +333,8 @@ def main() -> None:
             continue
         if count < REFERENCE:
             report.rows.append(_measure("estimate", metrics, columns(count, seed=0), 50))
-        else:  # in calls of REFERENCE, each of other configurations
-            batches = [
-                on_device(columns(REFERENCE, seed)) for seed in range(min(count // REFERENCE, 20))
-            ]
-            calls = count // REFERENCE
-            report.rows.append(
-                rate_row(
-                    "estimate",
-                    count,
-                    timed(lambda b=batches, k=calls: [forward(b[i % len(b)]) for i in range(k)], 3),
-                )
-            )
+        else:
+            report.rows.append(rate_row("estimate", count, _in_calls(forward, count)))
     wide = {name: values.astype(np.float64) for name, values in columns(REFERENCE, seed=0).items()}
     numpy_timing = timed(lambda: numpy_estimate(wide), 1 if options.quick else 3)
     report.rows.append(rate_row("numpy, the same formulas", REFERENCE, numpy_timing))
@@ -315,63 +342,57 @@ def main() -> None:
     if genz is not None:
         report.rows.append(rate_row("genz-llm, prefill + decode", 1, Timing(genz, genz, genz)))
 
-    finite = float(
-        np.mean(
-            [np.isfinite(np.asarray(leaf)).mean() for leaf in jax.tree.leaves(backward(reference))]
-        )
+    rate, slope_rate = (
+        REFERENCE / timing.median / 1e6 for timing in (estimate_timing, gradient_timing)
     )
-    report.check(
-        "full dense estimates at 1e5 a call",
-        REFERENCE / estimate_timing.median / 1e6,
-        "M/s",
-        20,
-        at_least=True,
-    )
-    report.check(
-        "float32 against float64 (independent numpy)",
-        forward_error(2_000 if options.quick else 100_000),
-        "relative",
-        2e-6,
-    )
-    report.check(
-        "gradients at 1e5 a call", REFERENCE / gradient_timing.median / 1e6, "M/s", 5, at_least=True
-    )
-    report.check("gradient over estimate", gradient_timing.median / estimate_timing.median, "x", 6)
-    report.check("finite gradients", 100 * finite, "%", 100, at_least=True)
-    report.check(
-        "gradient against float64 differences",
-        gradient_error(50 if options.quick else 1_000),
-        "relative",
-        1e-4,
-    )
-    report.check("estimate: fusions", forward.fusions, "", 40)
-    report.check("estimate: bytes a configuration", forward.bytes, "B", 1_000)
-    report.check("gradient: fusions", backward.fusions, "", 110)
-    report.check("gradient: bytes a configuration", backward.bytes, "B", 5_000)
+    report.check("full dense estimates at 1e5 a call", rate, "M/s", 20, at_least=True)
+    error = forward_error(2_000 if options.quick else 100_000)
+    report.check("float32 against float64 (independent numpy)", error, "relative", 2e-6)
+    report.check("gradients at 1e5 a call", slope_rate, "M/s", 5, at_least=True)
+    report.check("gradient over estimate", rate / slope_rate, "x", 6)
+    finite = 100 * finite_share(backward(reference))
+    report.check("finite gradients", finite, "%", 100, at_least=True)
+    error = gradient_error(50 if options.quick else 1_000)
+    report.check("gradient against float64 differences", error, "relative", 1e-4)
+    forward.check(report, "estimate", fusions=40, size=1_000)
+    backward.check(report, "gradient", fusions=110, size=5_000)
     report.check("estimate: trace and compile", forward.compile_seconds, "s", 2)
     report.check("gradient: trace and compile", backward.compile_seconds, "s", 5)
 
-    cells = [
-        (
-            r["name"],
-            number(r["configurations"]),
-            *(number(r[key]) for key in ("per_second", "per_second_slowest", "per_second_fastest")),
-        )
-        for r in report.rows
-    ]
+    cells = [(row["name"], number(row["configurations"]), *rate_cells(row)) for row in report.rows]
     print(table(("", "configurations", "per second", "slowest", "fastest"), cells, "l"))
     print(f"\nestimate: {forward.flops:.0f} FLOP a configuration; gradient: {backward.flops:.0f}")
     report.finish(options.json)
 
 
+def rate_cells(row: dict[str, Any]) -> tuple[str, ...]:
+    """The rates of a row (`rate_row`) for people: median, slowest and fastest."""
+    names = ("per_second", "per_second_slowest", "per_second_fastest")
+    return tuple(number(row[name]) for name in names)
+
+
+def finite_share(tree: Any) -> float:
+    """The share of a tree's numbers that are finite: the mean over its arrays of each one's."""
+    leaves = jax.tree.leaves(eqx.filter(tree, eqx.is_array))
+    return float(np.mean([np.isfinite(np.asarray(leaf)).mean() for leaf in leaves]))
+
+
+def _in_calls(program: Program, count: int) -> Timing:
+    """The seconds of many configurations in calls of `REFERENCE`, 20 different ones at most."""
+    calls = count // REFERENCE
+    batches = [on_device(columns(REFERENCE, seed)) for seed in range(min(calls, 20))]
+    return timed(lambda: [program(batches[i % len(batches)]) for i in range(calls)], 3)
+
+
 def _measure(name: str, function: Any, c: dict[str, np.ndarray], repeats: int) -> dict[str, Any]:
+    """The row of a function that is compiled for the configurations `c` alone."""
     example = on_device(c)
     program = Program(function, example)
     return rate_row(name, len(c["batch"]), timed(lambda: program(example), repeats))
 
 
 def timing_of(seconds: list[float]) -> Timing:
-    """Median and extremes of repeated runs."""
+    """The median and the extremes of the seconds of repeated runs."""
     return Timing(float(np.median(seconds)), min(seconds), max(seconds))
 
 

@@ -85,7 +85,7 @@ class Sent(NamedTuple):
         name: its row in a breakdown.
         repeats: how often it is sent.
         seconds: of each.
-        once: whether the sum of seconds up to it is worth keeping (`core.smooth.once`).
+        once: whether a sum of seconds that it is part of is worth keeping (`core.smooth.once`).
     """
 
     name: str
@@ -127,13 +127,14 @@ def communication(iteration: Iteration, machine: Machine, sharpness: float) -> C
 
 
 def sending_time(messages: Sequence[Sent], machine: Machine) -> Scalar:
-    """Seconds of `messages`, one after the other."""
-    total = jnp.zeros(())
-    for message in messages:
-        total = total + message.repeats * message.seconds.total
-        if message.once:
-            total = once(total, machine.shard)
-    return total
+    """Seconds of `messages`, one after the other.
+
+    The whole sum is kept where one of them is expensive. Kept up to that one alone, the rest of
+    the sum would be computed anew for each of its uses: 19 % more bytes in DeepSeek-V3's gradient.
+    """
+    times = (message.repeats * message.seconds.total for message in messages)
+    total = sum(times, start=jnp.zeros(()))
+    return once(total, machine.shard) if any(message.once for message in messages) else total
 
 
 def iteration_times(
