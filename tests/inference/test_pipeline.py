@@ -4,11 +4,8 @@ import jax.numpy as jnp
 import pytest
 from support import assert_close
 
-from diffgenz.hardware.platform import Level
-from diffgenz.hardware.topology import Fabric, Switch
-from diffgenz.inference.timing.collectives import Link
-from diffgenz.inference.timing.pipeline import Parts, Pipeline, hop_time
-from diffgenz.scenario.parallelism import Parallelism, Workload
+from diffgenz import Parallelism, Workload
+from diffgenz.inference.timing.pipeline import Parts, PerToken, Pipeline, UntilFirst
 
 CASES = [
     (batch, stages, layers, head)
@@ -71,7 +68,7 @@ def test_the_first_pass_ends_when_the_last_micro_batch_leaves(batch, stages, lay
         Parts(jnp.asarray(1.0), jnp.asarray(head), jnp.asarray(0.0)),
     )
     leaving = leaving_times(stage_seconds(stages, layers, head), int(pipeline.micro_batches), 1)
-    assert_close(times.total(pipeline.first_pass(times)), leaving[0][-1], 1e-6)
+    assert_close(times.total(UntilFirst(pipeline).of(times)), leaving[0][-1], 1e-6)
 
 
 @pytest.mark.parametrize(("batch", "stages", "layers", "head"), CASES)
@@ -82,34 +79,10 @@ def test_the_steady_state_is_the_period_of_a_full_pipeline(batch, stages, layers
     )
     leaving = leaving_times(stage_seconds(stages, layers, head), int(pipeline.micro_batches), 60)
     period = (leaving[-1][0] - leaving[-31][0]) / 30
-    assert_close(times.total(pipeline.steady_state(times)), period, 1e-6)
+    assert_close(times.total(PerToken(pipeline).of(times)), period, 1e-6)
 
 
 def test_with_one_stage_everything_counts_once():
     pipeline, times = split(7, 1, 32), Parts(jnp.asarray(1.0), jnp.asarray(0.3), jnp.asarray(0.1))
-    for passes in (pipeline.first_pass(times), pipeline.steady_state(times)):
+    for passes in (UntilFirst(pipeline).of(times), PerToken(pipeline).of(times)):
         assert (passes.layers, passes.head, passes.rest) == (1, 1, 1)
-
-
-@pytest.mark.parametrize(
-    ("tensor", "stages", "inner", "outer"),
-    [
-        (1, 1, 0, 0),
-        (1, 8, 7, 0),  # one node
-        (2, 4, 3, 0),
-        (8, 4, 0, 3),  # a node each
-        (4, 4, 2, 1),  # two to a node
-        (2, 8, 6, 1),
-        (16, 4, 0, 3),  # two nodes each
-        (1, 64, 56, 7),
-    ],
-)
-def test_stages_pass_on_over_the_innermost_level_that_spans_them(tensor, stages, inner, outer):
-    node, fabric = (
-        Link.of(Level("node", Switch(), 8, 4e11, 1e-6)),
-        Link.of(Level("fabric", Fabric(), 1024, 5e10, 5e-6)),
-    )
-    expected = inner * (1e-6 + 1e6 / 4e11) + outer * (5e-6 + 1e6 / 5e10)
-    assert_close(
-        hop_time(Parallelism(tensor, stages), (node, fabric), jnp.asarray(1e6)), expected, 1e-6
-    )

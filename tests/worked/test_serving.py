@@ -1,4 +1,4 @@
-"""Serving options: each alone by hand, any together, and what they leave alone."""
+"""Serving options in whole estimates: each alone, any together, and what they leave alone."""
 
 import itertools
 
@@ -15,7 +15,7 @@ from diffgenz import (
     InputError,
     Offload,
     Parallelism,
-    Precision,
+    Scenario,
     Serving,
     Speculation,
     Workload,
@@ -25,19 +25,12 @@ from diffgenz import (
     load_model,
 )
 from diffgenz.hardware.platform import MemoryTier
-from diffgenz.inference.prefill_decode import (
-    chunk_count,
-    decode_layers,
-    decode_step,
-    prefill_iteration,
-    prompt_step,
-)
-from diffgenz.operators.operator import Kind
 
 MODELS = ["meta-llama/Llama-3.1-8B", "deepseek-ai/DeepSeek-V3", "google/gemma-3-27b-pt"]
 CHAT = Workload(batch=6, input_tokens=1500, output_tokens=60)
 PLANS = [Parallelism(), Parallelism(4, 2, 1, 0.5)]
 TIMES = ("ttft", "tpot", "end_to_end", "throughput", "energy_per_output_token")
+
 OPTIONS = {
     "chunk": {"chunk": 700.0},
     "prefix_hit": {"prefix_hit": 0.4},
@@ -72,13 +65,19 @@ def small():
 def test_options_that_change_nothing(name, plan, cluster):
     """Not chunked, not cached, one beam: exactly the plain estimate. So is a chunk of all prompts, but for the decodes it has room for."""
     model = load_model(name)
-    plain = figures(estimate(model, cluster, CHAT, plan))
-    assert_close(figures(estimate(model, cluster, CHAT, plan, serving=Serving())), plain, rtol=0)
+    plain = figures(estimate(Scenario(model, cluster, CHAT, plan)))
     assert_close(
-        figures(estimate(model, cluster, CHAT, plan, serving=Serving(beams=1))), plain, rtol=1e-6
+        figures(estimate(Scenario(model, cluster, CHAT, plan, serving=Serving()))), plain, rtol=0
+    )
+    assert_close(
+        figures(estimate(Scenario(model, cluster, CHAT, plan, serving=Serving(beams=1)))),
+        plain,
+        rtol=1e-6,
     )
     for chunk in (9000.0, 1e9):
-        whole = figures(estimate(model, cluster, CHAT, plan, serving=Serving(chunk=chunk)))
+        whole = figures(
+            estimate(Scenario(model, cluster, CHAT, plan, serving=Serving(chunk=chunk)))
+        )
         del whole["memory"]
         assert_close(whole, {name: plain[name] for name in TIMES}, rtol=0)
 
@@ -86,11 +85,13 @@ def test_options_that_change_nothing(name, plan, cluster):
 PAIRS = [*itertools.combinations(["chunk", "prefix_hit", "draft", "beams"], 2)]
 PAIRS += [("chunk", "speculation"), ("speculation", "beams")]
 ALL = ("chunk", "prefix_hit", "draft", "beams")
+
 REST = [
     (MODELS[1], ("chunk", "prefix_hit", "mtp", "beams", "offload")),
     (MODELS[2], ALL),
     *((MODELS[0], pair) for pair in PAIRS),
 ]
+
 TOGETHER = [
     (MODELS[0], ALL),
     (MODELS[0], ("prefix_hit", "speculation")),
@@ -107,7 +108,7 @@ def test_any_two_together_add_up(name, chosen, small, cluster):
     platform = cluster.replace(
         accelerator=cluster.accelerator.replace(tiers=(MemoryTier("host", 1e12, 5e10),))
     )
-    result, rows = explained(model, platform, CHAT, plan, serving=serving)
+    result, rows = explained(Scenario(model, platform, CHAT, plan, serving=serving))
     assert_finite(result)
     for phase in ("ttft", "tpot"):
         assert_close(getattr(rows, phase).sum(), getattr(result, phase), rtol=2e-6)
@@ -124,38 +125,12 @@ def test_any_two_together_add_up(name, chosen, small, cluster):
         assert result.mixed_tpot is None
 
 
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("chunk", [100.0, 750.0, 1500.0, 4500.0])
-def test_chunks_compute_what_the_prompt_computes(name, chunk, double):
-    """FLOP of all chunks are those of the prompts (expansion of latent keys and sampling apart, which chunks repeat); weights are read anew."""
-    model = as_double(load_model(name))
-    prompt = as_double(prompt_step(CHAT, Parallelism(), Precision(), jnp.asarray(6.0), None))
-    chunks = chunk_count(prompt, Serving(chunk=chunk))
-    assert_close(chunks, 9000 / chunk, rtol=1e-12)
-    whole, piece = prefill_iteration(model, prompt, None), prefill_iteration(model, prompt, chunks)
-    for full, part in zip(whole.layers, piece.layers, strict=True):
-        if full.name not in ("expand", "expert_gate_up", "expert_down"):
-            assert_close(chunks * part.flops, full.flops, rtol=1e-9)
-        if full.kind is Kind.LINEAR and "expert" not in full.name:
-            assert_close(part.weights, full.weights, rtol=0)
-
-
-def test_chunks_of_a_prompt_by_hand(llama_8b):
-    """2 prompts of 2048 tokens in chunks of 512: 8 iterations over 512, 1024, 1536 and 2048 keys, each pass a quarter of a prompt."""
-    prompt = prompt_step(
-        CHAT.replace(input_tokens=2048), Parallelism(), Precision(), jnp.asarray(2.0), None
-    )
-    piece = prefill_iteration(llama_8b, prompt, chunk_count(prompt, Serving(chunk=512)))
-    attention = next(op for op in piece.layers if op.kind is Kind.ATTENTION)
-    assert_close(attention.kv_cache, 1280 * 2 * 1024 * 2, rtol=1e-6)
-    assert_close(attention.flops * 4, 4 * 32 * 128 * 2048 * 2049 / 2, rtol=1e-6)
-    assert_close(piece.hidden_volume, 512 * 4096 * 2, rtol=1e-6)
-
-
 def test_chunks_bound_activations_and_slow_prefill(llama_8b, cluster):
     sizes = jnp.array([128.0, 512.0, 2048.0, 9000.0])
     results = jax.vmap(
-        lambda chunk: estimate(llama_8b, cluster, CHAT, serving=Serving(chunk=chunk))
+        lambda chunk: estimate(
+            Scenario(llama_8b, cluster, CHAT, Parallelism(), serving=Serving(chunk=chunk))
+        )
     )(sizes)
     assert (np.diff(results.ttft) < 0).all()
     assert (np.diff(results.mixed_tpot) > 0).all()
@@ -166,7 +141,8 @@ def test_chunks_fill_a_pipeline(llama_8b, cluster):
     """With stages, a second chunk starts while the first is under way: fewer bubbles than whole micro-batches leave."""
     plan = Parallelism(1, 8)
     plain, chunked = (
-        estimate(llama_8b, cluster, CHAT, plan, serving=s) for s in (None, Serving(chunk=500))
+        estimate(Scenario(llama_8b, cluster, CHAT, plan, serving=s))
+        for s in (None, Serving(chunk=500))
     )
     assert chunked.ttft < plain.ttft
 
@@ -175,48 +151,32 @@ def test_chunks_fill_a_pipeline(llama_8b, cluster):
 def test_a_prefix_hit_is_a_shorter_prompt_over_a_context(name, cluster):
     model = load_model(name)
     hits = jnp.array([0.0, 0.25, 0.5, 0.999, 1.0])
-    results = jax.vmap(lambda hit: estimate(model, cluster, CHAT, serving=Serving(prefix_hit=hit)))(
-        hits
-    )
+    results = jax.vmap(
+        lambda hit: estimate(
+            Scenario(model, cluster, CHAT, Parallelism(), serving=Serving(prefix_hit=hit))
+        )
+    )(hits)
     assert (np.diff(results.ttft) < 0).all()
     assert_close(results.memory.kv_cache, jnp.broadcast_to(results.memory.kv_cache[0], 5), rtol=0)
     assert_close(results.tpot, jnp.broadcast_to(results.tpot[0], 5), rtol=0)
-
-
-def test_a_whole_hit_computes_one_token(llama_8b):
-    step = prompt_step(CHAT, Parallelism(), Precision(), jnp.asarray(1.0), Serving(prefix_hit=1))
-    assert (float(step.queries), float(step.context)) == (1, 1499)
-
-
-@pytest.mark.parametrize("drafts", [1.0, 2.0, 4.0, 7.0, 16.0])
-def test_tokens_of_a_verification(drafts, double):
-    """A polynomial of the acceptance, and so are its derivatives, on both sides of the series and at both ends."""
-    powers = np.arange(drafts + 1)
-    a = np.array([0.0, 1e-6, 0.3, 0.5, 0.8, 0.9, 0.95, 0.97, 0.99, 1 - 1e-9, 1.0])
-
-    def tokens(acceptance):
-        return Speculation(jnp.asarray(drafts, float), acceptance).tokens
-
-    slopes = jax.vmap(jax.grad(tokens))(jnp.asarray(a))
-    curvatures = jax.vmap(jax.grad(jax.grad(tokens)))(jnp.asarray(a))
-    assert_close(jax.vmap(tokens)(jnp.asarray(a)), (a[:, None] ** powers).sum(1), rtol=1e-6)
-    assert_close(slopes, (powers[1:] * a[:, None] ** (powers[1:] - 1)).sum(1), rtol=1e-5)
-    assert_finite(curvatures)
-    by_drafts = jax.vmap(jax.grad(lambda m, x: Speculation(m, x).tokens), (None, 0))(
-        jnp.asarray(drafts), jnp.asarray(a)
-    )
-    assert_finite(by_drafts)
-    assert (np.asarray(by_drafts) >= 0).all()
 
 
 def test_nothing_accepted_is_a_token_for_each_verification_and_all_accepted_is_all(
     llama_8b, cluster
 ):
     none, half, all_ = (
-        estimate(llama_8b, cluster, CHAT, serving=Serving(speculation=Speculation(4, a)))
+        estimate(
+            Scenario(
+                llama_8b,
+                cluster,
+                CHAT,
+                Parallelism(),
+                serving=Serving(speculation=Speculation(4, a)),
+            )
+        )
         for a in (0, 0.5, 1)
     )
-    plain = estimate(llama_8b, cluster, CHAT)
+    plain = estimate(Scenario(llama_8b, cluster, CHAT, Parallelism()))
     assert_close(none.tpot, 5 * all_.tpot, rtol=1e-6)
     assert_close(none.tpot, (31 / 16) * half.tpot, rtol=1e-6)
     assert 1 < none.tpot / plain.tpot < 1.05  # weights are read once, for 5 tokens as for 1
@@ -226,11 +186,17 @@ def test_nothing_accepted_is_a_token_for_each_verification_and_all_accepted_is_a
 def test_a_draft_model_takes_its_time_and_memory(llama_8b, small, cluster):
     free, drafted = (
         estimate(
-            llama_8b, cluster, CHAT, PLANS[1], serving=Serving(speculation=Speculation(4, 0.5, d))
+            Scenario(
+                llama_8b,
+                cluster,
+                CHAT,
+                PLANS[1],
+                serving=Serving(speculation=Speculation(4, 0.5, d)),
+            )
         )
         for d in (None, small)
     )
-    alone = estimate(small.model, cluster, CHAT, small.plan)
+    alone = estimate(Scenario(small.model, cluster, CHAT, small.plan))
     assert_close(drafted.tpot, free.tpot + 4 / (31 / 16) * alone.tpot, rtol=1e-6)
     assert_close(drafted.ttft, free.ttft + alone.ttft, rtol=1e-6)
     assert_close(drafted.memory.weights, free.memory.weights + alone.memory.weights, rtol=1e-6)
@@ -238,28 +204,20 @@ def test_a_draft_model_takes_its_time_and_memory(llama_8b, small, cluster):
     assert drafted.energy_per_output_token > free.energy_per_output_token
 
 
-def test_beams_share_the_prompt_by_hand(llama_8b):
-    prompt = prompt_step(CHAT, Parallelism(), Precision(), jnp.asarray(6.0), None)
-    step = decode_step(prompt, jnp.asarray(1500.0 + 20), Serving(beams=4))
-    attention = next(
-        op
-        for op in decode_layers(llama_8b, step, CHAT, Serving(beams=4))
-        if op.kind is Kind.ATTENTION
-    )
-    assert_close(attention.kv_cache, 6 * (1500 + 4 * 21) * 2 * 1024 * 2, rtol=1e-6)
-    assert_close(attention.flops, 6 * 4 * 1521 * 32 * 128 * 4, rtol=1e-6)
-
-
 @pytest.mark.parametrize("name", [*MODELS[:2], pytest.param(MODELS[2], marks=pytest.mark.slow)])
 def test_beams_keep_the_prompt_once(name, cluster):
     model = load_model(name)
-    results = jax.vmap(lambda beams: estimate(model, cluster, CHAT, serving=Serving(beams=beams)))(
-        jnp.array([1.0, 2.0, 3.0])
-    )
+    results = jax.vmap(
+        lambda beams: estimate(
+            Scenario(model, cluster, CHAT, Parallelism(), serving=Serving(beams=beams))
+        )
+    )(jnp.array([1.0, 2.0, 3.0]))
     more = np.diff(results.memory.kv_cache)
     assert_close(more[0], more[1], rtol=1e-4)
     one = (
-        estimate(model, cluster, CHAT.replace(input_tokens=1, output_tokens=60)).memory.kv_cache
+        estimate(
+            Scenario(model, cluster, CHAT.replace(input_tokens=1, output_tokens=60), Parallelism())
+        ).memory.kv_cache
         * 60
         / 61
     )
@@ -286,7 +244,7 @@ def test_gradients_are_finite_everywhere(name, cluster):
     @jax.vmap
     def slopes(chunk, hit, acceptance, beams):
         def cost(serving):
-            e = estimate(model, cluster, CHAT, PLANS[1], serving=serving)
+            e = estimate(Scenario(model, cluster, CHAT, PLANS[1], serving=serving))
             return (
                 jnp.log(e.ttft)
                 + jnp.log(e.tpot)
@@ -309,7 +267,9 @@ def test_slopes_are_the_differences(gemma_27b, small, cluster, double):
         return s.chunk, s.prefix_hit, s.speculation.drafts, s.speculation.acceptance, s.beams
 
     def cost(values):
-        e = estimate(model, platform, CHAT, PLANS[1], serving=eqx.tree_at(leaves, serving, values))
+        e = estimate(
+            Scenario(model, platform, CHAT, PLANS[1], serving=eqx.tree_at(leaves, serving, values))
+        )
         return jnp.log(e.ttft) + jnp.log(e.tpot) + jnp.log(e.mixed_tpot)
 
     values = leaves(serving)
@@ -332,7 +292,7 @@ def test_slopes_are_the_differences(gemma_27b, small, cluster, double):
 )
 def test_elasticities_of_a_time_sum_to_one(metric, llama_8b, small, cluster):
     serving = Serving(700, 0.3, Speculation(3, 0.6, small), 2)
-    card = elasticities(llama_8b, cluster, CHAT, PLANS[1], metric, serving=serving)
+    card = elasticities(Scenario(llama_8b, cluster, CHAT, PLANS[1], serving=serving), metric)
     slower = sum(value for name, value in card.items() if name.endswith("latency"))
     faster = sum(
         value for name, value in card.items() if "peak" in name or name.endswith("bandwidth")
@@ -342,37 +302,14 @@ def test_elasticities_of_a_time_sum_to_one(metric, llama_8b, small, cluster):
 
 def test_an_elasticity_of_what_chunks_alone_have_needs_chunks(llama_8b, cluster):
     with pytest.raises(InputError, match="mixed_tpot needs chunked prefill"):
-        elasticities(llama_8b, cluster, CHAT, metric="mixed_tpot")
-
-
-BAD = [
-    (lambda: Serving(chunk=0), "chunk: 0 is not allowed.*leave it out"),
-    (lambda: Serving(prefix_hit=1.1), "prefix_hit: 1.1 is not allowed"),
-    (lambda: Serving(prefix_hit=-0.1), "prefix_hit: -0.1 is not allowed"),
-    (lambda: Serving(beams=0.5), "beams: 0.5 is not allowed"),
-    (lambda: Speculation(0, 0.5), "drafts: 0 is not allowed.*leave speculation out"),
-    (lambda: Speculation(3, 1.5), "acceptance: 1.5 is not allowed"),
-    (lambda: Speculation(3, float("nan")), "acceptance: nan is not allowed"),
-    (
-        lambda: Draft(load_model("meta-llama/Llama-3.2-1B"), 64),
-        "tensor: 64 exceeds 32, the heads of the draft model",
-    ),
-    (lambda: Serving().replace(chunks=3), "chunks"),
-    (lambda: Serving(offload="weight"), r"offload: 'weight' is not known; did you mean weights\?"),
-]
-
-
-@pytest.mark.parametrize(("build", "message"), BAD, ids=[message for _, message in BAD])
-def test_what_cannot_be_is_refused(build, message):
-    with pytest.raises(InputError, match=message):
-        build()
+        elasticities(Scenario(llama_8b, cluster, CHAT, Parallelism()), "mixed_tpot")
 
 
 def test_a_draft_model_has_no_more_ranks_than_a_replica(llama_8b, small, cluster):
     serving = Serving(speculation=Speculation(3, 0.5, small))
     for verb in (estimate, breakdown):
         with pytest.raises(InputError, match="draft tensor: 2 exceeds 1, the ranks of a replica"):
-            verb(llama_8b, cluster, CHAT, serving=serving)
+            verb(Scenario(llama_8b, cluster, CHAT, Parallelism(), serving=serving))
 
 
 def test_a_draft_model_may_have_accelerators_of_its_own(llama_70b, cluster):
@@ -382,11 +319,15 @@ def test_a_draft_model_may_have_accelerators_of_its_own(llama_70b, cluster):
 
     def served(platform):
         return estimate(
-            llama_70b,
-            cluster,
-            CHAT,
-            plan,
-            serving=Serving(speculation=Speculation(3, 0.6, Draft(small, 1, platform=platform))),
+            Scenario(
+                llama_70b,
+                cluster,
+                CHAT,
+                plan,
+                serving=Serving(
+                    speculation=Speculation(3, 0.6, Draft(small, 1, platform=platform))
+                ),
+            )
         )
 
     beside, apart = served(None), served(own)

@@ -10,6 +10,7 @@ from diffgenz import (
     InputError,
     Parallelism,
     Precision,
+    Scenario,
     Serving,
     Speculation,
     Workload,
@@ -80,17 +81,19 @@ def test_it_takes_its_time_and_memory_on_the_plan_of_the_model(cluster):
     def drafted(acceptance):
         return tuple(
             estimate(
-                model,
-                cluster,
-                CHAT,
-                WIDE,
-                serving=Serving(speculation=Speculation(3, acceptance, d)),
+                Scenario(
+                    model,
+                    cluster,
+                    CHAT,
+                    WIDE,
+                    serving=Serving(speculation=Speculation(3, acceptance, d)),
+                )
             )
             for d in (None, MTP())
         )
 
     free, own = drafted(jnp.array([0.0, 0.5, 1.0]))
-    alone = estimate(mtp_module(model), cluster, CHAT, WIDE)
+    alone = estimate(Scenario(mtp_module(model), cluster, CHAT, WIDE))
     assert_close(own.tpot, free.tpot + 3 / jnp.array([1, 1.875, 4]) * alone.tpot, rtol=1e-6)
     assert_close(own.ttft, free.ttft + alone.ttft, rtol=1e-6)
     assert_close(own.memory.weights, free.memory.weights + alone.memory.weights, rtol=1e-6)
@@ -103,7 +106,7 @@ def test_without_one_it_is_refused_by_name(llama_8b, cluster):
     with pytest.raises(
         InputError, match=r"draft: meta-llama/Llama-3.1-8B has no multi-token-prediction module"
     ):
-        estimate(llama_8b, cluster, CHAT, serving=serving)
+        estimate(Scenario(llama_8b, cluster, CHAT, Parallelism(), serving=serving))
     with pytest.raises(InputError, match="has no multi-token-prediction module"):
         requirements(llama_8b, load_use_case("chat"), serving=serving)
     with pytest.raises(InputError, match="serving: beams are the use case's"):

@@ -14,6 +14,7 @@ from diffgenz import (
     Parallelism,
     Platform,
     Precision,
+    Scenario,
     Serving,
     Speculation,
     Workload,
@@ -103,7 +104,8 @@ def test_one_rank_is_no_context_parallelism(model, serving, cluster):
     assert Parallelism(2, context=1).context is None
     leaf = Parallelism(2, context=jnp.ones(()), sequence=0.0)
     alone, one = (
-        estimate(model, cluster, CHAT, plan, serving=serving) for plan in (Parallelism(2), leaf)
+        estimate(Scenario(model, cluster, CHAT, plan, serving=serving))
+        for plan in (Parallelism(2), leaf)
     )
     assert_close(one, alone, rtol=1e-6)
 
@@ -139,7 +141,9 @@ def test_ranks_share_the_cache_and_its_reading(model, cluster):
                 (one.traffic, one.flops, one.parameters),
                 rtol=1e-6,
             )
-    whole, quarter = (estimate(model, cluster, CHAT, Parallelism(context=c)).memory for c in (1, 4))
+    whole, quarter = (
+        estimate(Scenario(model, cluster, CHAT, Parallelism(context=c))).memory for c in (1, 4)
+    )
     assert_close(4 * quarter.kv_cache, whole.kv_cache, rtol=1e-6)
     assert quarter.activations < whole.activations
 
@@ -151,7 +155,7 @@ def test_a_long_prompt_takes_a_share_of_the_time_where_messages_are_free():
     free = Platform(Accelerator(**(CHIP | {"launch_latency": 0.0})), links, 64)
     long = Workload(1, 200_000, 10)
     ranks = np.array([1.0, 2.0, 4.0, 8.0])
-    results = jax.vmap(lambda c: estimate(DENSE, free, long, Parallelism(context=c)))(
+    results = jax.vmap(lambda c: estimate(Scenario(DENSE, free, long, Parallelism(context=c))))(
         jnp.asarray(ranks)
     )
     assert_close(results.ttft * ranks, np.full(4, float(results.ttft[0])), rtol=0.01)
@@ -161,7 +165,7 @@ def test_a_long_prompt_takes_a_share_of_the_time_where_messages_are_free():
 def test_keys_are_gathered_and_outputs_merged_by_hand(cluster):
     """One node: 3/4 of all keys and values of a prompt arrive in each of 8 layers; 8 query heads of each rank are merged in two shots."""
     plan = Parallelism(2, context=4)
-    rows = breakdown(DENSE, cluster, CHAT, plan, sharpness=HARD)
+    rows = breakdown(Scenario(DENSE, cluster, CHAT, plan, sharpness=HARD))
     per_token = 2 * (4 // 2) * 64 * 2
     windowed = min(3000, 256 + 3000 - 1)
     gathering = (
@@ -227,8 +231,8 @@ def test_experts_see_the_tokens_of_all_ranks_once():
 def test_rows_add_up(model, serving, cluster):
     plan = SHARED[model.name].replace(sequence=1)
     result, rows = (
-        estimate(model, cluster, CHAT, plan, serving=serving),
-        breakdown(model, cluster, CHAT, plan, serving=serving),
+        estimate(Scenario(model, cluster, CHAT, plan, serving=serving)),
+        breakdown(Scenario(model, cluster, CHAT, plan, serving=serving)),
     )
     for phase in ("ttft", "tpot"):
         assert_close(getattr(rows, phase).sum(), getattr(result, phase), rtol=1e-6)
@@ -253,7 +257,7 @@ def test_slopes_are_those_of_differences_and_finite_at_one_token(double, cluster
         )
         return jnp.log(
             estimate(
-                model, hardware.replace(network=network), Workload(4, tokens, 200), plan
+                Scenario(model, hardware.replace(network=network), Workload(4, tokens, 200), plan)
             ).end_to_end
         )
 
@@ -290,7 +294,9 @@ def test_sequence_parallelism_shares_norms_and_the_residual_stream(cluster):
         rtol=0,
     )
     assert_close((no.reduction_launch, yes.reduction_launch), (2e-6, 4e-6), rtol=1e-6)
-    plain, shared = (estimate(DENSE, cluster, CHAT, Parallelism(8, sequence=s)) for s in (0, 1))
+    plain, shared = (
+        estimate(Scenario(DENSE, cluster, CHAT, Parallelism(8, sequence=s))) for s in (0, 1)
+    )
     assert plain.memory.activations - shared.memory.activations >= apart.hidden_volume * 7 / 8
     assert shared.ttft < plain.ttft
 
@@ -320,5 +326,5 @@ def test_states_cannot_be_shared(cluster):
         InputError,
         match="context: 2 exceeds 1, since state-spaces/mamba-130m-hf keeps a state per sequence; use tensor",
     ):
-        estimate(model, cluster, CHAT, Parallelism(context=2))
-    assert estimate(model, cluster, CHAT, Parallelism(context=1)).tpot > 0
+        estimate(Scenario(model, cluster, CHAT, Parallelism(context=2)))
+    assert estimate(Scenario(model, cluster, CHAT, Parallelism(context=1))).tpot > 0

@@ -1,4 +1,4 @@
-"""Derivatives of whole estimates: against float64 differences, to first and second order, and the laws they obey."""
+"""Elasticities and other derivatives of shipped models, against float64 differences."""
 
 import jax
 import jax.numpy as jnp
@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 from support import as_double, assert_close, assert_finite, named_leaves, scaled_one_by_one, stack
 
-from diffgenz import InputError, Parallelism, Platform, Workload, elasticities, estimate
+from diffgenz import InputError, Parallelism, Platform, Scenario, Workload, elasticities, estimate
 from diffgenz.hardware.platform import Accelerator
 from diffgenz.inference.elasticities import metric_named
 
 CHAT = Workload(batch=12, input_tokens=700, output_tokens=90)
 PLAN = Parallelism(16, 2, 1, 0.2)
 STEP = 1e-5
-
 
 METRICS = [
     "end_to_end",
@@ -28,10 +27,10 @@ METRICS = [
 @pytest.mark.parametrize("metric", METRICS)
 def test_elasticities_are_the_differences(metric, gemma_27b, cluster, double):
     model, platform, workload, plan = as_double((gemma_27b, cluster, CHAT, PLAN))
-    card = elasticities(model, platform, workload, plan, metric)
+    card = elasticities(Scenario(model, platform, workload, plan), metric)
 
     def log_metric(hardware):
-        return jnp.log(metric_named(estimate(model, hardware, workload, plan), metric))
+        return jnp.log(metric_named(estimate(Scenario(model, hardware, workload, plan)), metric))
 
     up, down = (
         jax.vmap(log_metric)(scaled_one_by_one(platform, np.exp(sign * STEP))) for sign in (1, -1)
@@ -54,7 +53,7 @@ TIMES = [
 
 @pytest.mark.parametrize(("metric", "sharpness"), TIMES)
 def test_elasticities_of_a_time_sum_to_one(metric, sharpness, gemma_27b, cluster):
-    card = elasticities(gemma_27b, cluster, CHAT, PLAN, metric, sharpness=sharpness)
+    card = elasticities(Scenario(gemma_27b, cluster, CHAT, PLAN, sharpness=sharpness), metric)
     slower = sum(value for name, value in card.items() if name.endswith("latency"))
     faster = sum(
         value for name, value in card.items() if "peak" in name or name.endswith("bandwidth")
@@ -64,7 +63,9 @@ def test_elasticities_of_a_time_sum_to_one(metric, sharpness, gemma_27b, cluster
 
 def test_elasticities_of_many_configurations_at_once(llama_8b, cluster):
     def card(batch):
-        return elasticities(llama_8b, cluster, CHAT.replace(batch=batch), Parallelism(4), "tpot")
+        return elasticities(
+            Scenario(llama_8b, cluster, CHAT.replace(batch=batch), Parallelism(4)), "tpot"
+        )
 
     together = jax.vmap(card)(jnp.array([1.0, 12.0, 500.0]))
     assert_close(
@@ -74,10 +75,12 @@ def test_elasticities_of_many_configurations_at_once(llama_8b, cluster):
 
 def test_an_unknown_metric_suggests(llama_8b, cluster):
     with pytest.raises(InputError, match=r"metric: 'tpt' is not known; did you mean .*tpot"):
-        elasticities(llama_8b, cluster, CHAT, metric="tpt")
+        elasticities(Scenario(llama_8b, cluster, CHAT, Parallelism()), "tpt")
     free = Platform(Accelerator("free", {"bf16": 1e15}, 1e12, 1e11))
     with pytest.raises(InputError, match="cost_per_million_output_tokens"):
-        elasticities(llama_8b, free, CHAT, metric="cost_per_million_output_tokens")
+        elasticities(
+            Scenario(llama_8b, free, CHAT, Parallelism()), "cost_per_million_output_tokens"
+        )
 
 
 SMOOTH = ["hidden", "vocabulary", "input_tokens", "output_tokens", "overlap"]
@@ -97,7 +100,7 @@ def test_derivatives_with_respect_to_model_and_workload(name, llama_8b, cluster,
             if name == "overlap"
             else Parallelism(4 if name != "vocabulary" else 1)
         )
-        return jnp.log(estimate(m, platform, w, plan).end_to_end)
+        return jnp.log(estimate(Scenario(m, platform, w, plan)).end_to_end)
 
     x = jnp.asarray(
         0.4
@@ -124,7 +127,7 @@ def test_second_derivatives(llama_8b, cluster, double):
         )
         return jnp.log(
             estimate(
-                model, platform.replace(accelerator=accelerator), workload, Parallelism(4)
+                Scenario(model, platform.replace(accelerator=accelerator), workload, Parallelism(4))
             ).end_to_end
         )
 

@@ -7,9 +7,9 @@ vocabulary and of every expert; norms, routers and what follows a sum over ranks
 from typing import NamedTuple
 
 import pytest
+from diffgenz.inference.encoding import Encoding
 
 from diffgenz import Parallelism, Precision, Workload, load_model
-from diffgenz.inference.encoding import Encoding
 from diffgenz.inference.memory import memory_use
 from diffgenz.inference.timing.pipeline import Pipeline
 

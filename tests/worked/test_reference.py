@@ -1,4 +1,4 @@
-"""Whole estimates against an independent roofline in plain float64, and float32 against float64 on random configurations."""
+"""Whole estimates against an independent roofline, and float32 against float64."""
 
 import equinox as eqx
 import jax
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from support import CHIP, FABRIC, NODE, as_double, assert_close, make_cluster
 
-from diffgenz import HARD, Parallelism, Platform, Precision, Workload, estimate
+from diffgenz import HARD, Parallelism, Platform, Precision, Scenario, Workload, estimate
 from diffgenz.hardware.platform import Accelerator
 from diffgenz.models.blocks.attention import Attention
 from diffgenz.models.blocks.mlp import MLP
@@ -15,6 +15,7 @@ from diffgenz.models.files import read_config
 from diffgenz.models.model import Model, Repeated
 
 LLAMAS = ["meta-llama/Llama-3.1-8B", "meta-llama/Llama-3.1-70B"]
+
 PEAK, BANDWIDTH, LAUNCH = (
     CHIP["peak_flops"]["bf16"],
     CHIP["memory_bandwidth"],
@@ -117,24 +118,23 @@ def test_estimates_equal_an_independent_roofline(name, llama_8b, llama_70b, clus
     for tp, overlap in [(1, 0.0), (8, 0.0), (8, 0.4), (8, 1.0)]:
         for batch, prompt, output in [(1, 1, 1), (1, 4096, 512), (64, 512, 100), (700, 128, 33)]:
             now = estimate(
-                model,
-                cluster,
-                Workload(batch, prompt, output),
-                Parallelism(tp, overlap=overlap),
-                sharpness=HARD,
+                Scenario(
+                    model,
+                    cluster,
+                    Workload(batch, prompt, output),
+                    Parallelism(tp, overlap=overlap),
+                    sharpness=HARD,
+                )
             )
             reference = Roofline(name, tp, overlap)
             assert_close(now.ttft, reference.ttft(batch, prompt), rtol=2e-6)
             assert_close(now.tpot, reference.tpot(batch, prompt, output), rtol=2e-6)
 
 
-# ---- pipelines
-
-
 def test_stages_without_waiting_cost_their_transfers_only(llama_8b, cluster):
     """One request never waits: every stage once, and a hop of one hidden state per boundary."""
     plain, piped = (
-        estimate(llama_8b, cluster, Workload(1, 300, 50), Parallelism(1, stages))
+        estimate(Scenario(llama_8b, cluster, Workload(1, 300, 50), Parallelism(1, stages)))
         for stages in (1, 4)
     )
     hop = NODE["latency"] + 2 * 4096 / NODE["bandwidth"]
@@ -149,7 +149,9 @@ def test_stages_without_waiting_cost_their_transfers_only(llama_8b, cluster):
 def test_micro_batches_wait_for_the_slowest_stage(llama_8b, cluster):
     """Four requests on four stages are four micro-batches of one; the last stage has a quarter of the layers, and the head."""
     one, four = (
-        estimate(llama_8b, cluster, Workload(batch, 300, 50), Parallelism(1, 4), sharpness=HARD)
+        estimate(
+            Scenario(llama_8b, cluster, Workload(batch, 300, 50), Parallelism(1, 4), sharpness=HARD)
+        )
         for batch in (1, 4)
     )
     roofline = Roofline("meta-llama/Llama-3.1-8B", 1)
@@ -163,38 +165,6 @@ def test_micro_batches_wait_for_the_slowest_stage(llama_8b, cluster):
 
     assert_close(four.ttft, float(one.ttft) + 3 * last_stage(roofline.ttft(1, 300), 300), rtol=3e-6)
     assert_close(four.tpot, 4 * last_stage(roofline.tpot(1, 300, 50), 1), rtol=3e-6)
-
-
-# ---- energy
-
-
-def test_energy_of_computing_does_not_depend_on_how_it_is_shared(llama_70b):
-    """Heads and features that divide are computed once, whoever computes them."""
-    silent = make_cluster()
-    chip = silent.accelerator.replace(idle_power=0.0, energy_per_byte=0.0)
-    quiet = Platform(
-        chip, tuple(level.replace(energy_per_byte=0.0) for level in silent.network), 64
-    )
-    energies = [
-        estimate(
-            llama_70b, quiet, Workload(8, 100, 10), Parallelism(*ranks)
-        ).energy_per_output_token
-        for ranks in [(1,), (8,), (2, 4), (2, 2, 2)]
-    ]
-    assert_close(energies, [energies[0]] * 4, rtol=1e-6)
-
-
-def test_all_reduce_sends_twice_its_volume_less_ones_own_share(llama_8b):
-    """With energy in the network alone: 2 (n - 1) / n of the hidden states, by n ranks, 65 times."""
-    level = make_cluster().network[0].replace(energy_per_byte=1.0)
-    free = make_cluster().accelerator.replace(
-        idle_power=0.0, energy_per_byte=0.0, energy_per_flop={"bf16": 0.0}
-    )
-    now = estimate(llama_8b, Platform(free, (level,), 8), Workload(1, 10, 1), Parallelism(8))
-    assert_close(now.energy_per_output_token, 8 * 2 * 7 / 8 * 65 * 10 * 4096 * 2, rtol=1e-6)
-
-
-# ---- precision
 
 
 def random_numbers(count):
@@ -259,11 +229,13 @@ def estimates(x):
     plan = Parallelism(x["tensor"], x["pipeline"], x["data"], x["overlap"])
     workload = Workload(x["batch"], x["input"], x["output"])
     return estimate(
-        model,
-        Platform(chip, network, 1024),
-        workload,
-        plan,
-        Precision(weights="int4", kv_cache="fp8"),
+        Scenario(
+            model,
+            Platform(chip, network, 1024),
+            workload,
+            plan,
+            Precision(weights="int4", kv_cache="fp8"),
+        )
     )
 
 

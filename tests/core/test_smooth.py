@@ -23,7 +23,6 @@ SOFT = tuple(p for p in SHARPNESSES if p != HARD)
 FUNCTIONS = (smooth_max, smooth_min)
 EXACT_UP_TO = 1_000_000
 DEGENERATE = [(0.0, 0.0), (0.0, 1e-3), (1e-3, 0.0), (1e-3, 1e-3), (1e-6, 1.0), (1.0, 1e-6)]
-
 every = pytest.mark.parametrize("p", SHARPNESSES)
 soft = pytest.mark.parametrize("p", SOFT)
 both = pytest.mark.parametrize("function", FUNCTIONS, ids=["max", "min"])

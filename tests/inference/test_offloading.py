@@ -11,6 +11,7 @@ from diffgenz import (
     Offload,
     Parallelism,
     Precision,
+    Scenario,
     Serving,
     Workload,
     breakdown,
@@ -48,11 +49,13 @@ def offloaded(llama_8b, cluster):
     def of(what, plan):
         def one(capacity, bandwidth, room):
             return estimate(
-                llama_8b,
-                with_memory(cluster, capacity, MemoryTier("host", room, bandwidth)),
-                CHAT,
-                plan,
-                serving=SERVING[what],
+                Scenario(
+                    llama_8b,
+                    with_memory(cluster, capacity, MemoryTier("host", room, bandwidth)),
+                    CHAT,
+                    plan,
+                    serving=SERVING[what],
+                )
             )
 
         return jax.jit(jax.vmap(one))
@@ -64,7 +67,7 @@ def offloaded(llama_8b, cluster):
 
 @pytest.mark.parametrize("what", Offload)
 def test_what_fits_is_left_alone(what, offloaded, llama_8b, cluster):
-    plain = estimate(llama_8b, cluster, CHAT)
+    plain = estimate(Scenario(llama_8b, cluster, CHAT, Parallelism()))
     fits = jax.tree.map(
         lambda leaf: leaf[0], offloaded[what, 1](*jnp.array([[100e9], [1e3], [1e9]]))
     )
@@ -76,19 +79,21 @@ def test_what_fits_is_left_alone(what, offloaded, llama_8b, cluster):
 
 @pytest.mark.parametrize("what", Offload)
 def test_infinitely_fast_memory_is_more_memory(what, offloaded, llama_8b, cluster):
-    plain = estimate(llama_8b, cluster, CHAT)
+    plain = estimate(Scenario(llama_8b, cluster, CHAT, Parallelism()))
     capacities = jnp.array([16e9, float(plain.memory.total) - 0.4e9])
     fast = offloaded[what, 1](capacities, jnp.full(2, jnp.inf), jnp.full(2, 0.5e9))
     for name in TIMES:
         assert_close(getattr(fast, name), jnp.broadcast_to(getattr(plain, name), 2), rtol=ROUNDING)
-    more = estimate(llama_8b, with_memory(cluster, capacities[1] + 0.5e9), CHAT)
+    more = estimate(
+        Scenario(llama_8b, with_memory(cluster, capacities[1] + 0.5e9), CHAT, Parallelism())
+    )
     assert_close(fast.memory.margin[1], more.memory.margin, rtol=1e-4)
     assert fast.memory.fits.tolist() == [False, True]
 
 
 def test_half_the_weights_by_hand(offloaded, llama_8b, cluster):
     """Each iteration reads them once, at the bandwidth of the slower memory, and the rest hides behind it; so do two stages, for both micro-batches."""
-    total = float(estimate(llama_8b, cluster, CHAT).memory.total)
+    total = float(estimate(Scenario(llama_8b, cluster, CHAT, Parallelism())).memory.total)
     bandwidths = jnp.array([1e9, 5e10, 1e11, 1e14])
     at = (jnp.full(4, total - MATRICES / 2), bandwidths, jnp.full(4, 1e12))
     half = offloaded[Offload.WEIGHTS, 1](*at)
@@ -98,10 +103,12 @@ def test_half_the_weights_by_hand(offloaded, llama_8b, cluster):
     assert_close(half.ttft[0], MATRICES / 2 / 1e9, rtol=1e-5)
     assert (np.diff(half.tpot) < 0).all()
     assert (np.diff(half.ttft) <= 0).all()
-    assert_close(half.tpot[3], estimate(llama_8b, cluster, CHAT).tpot, rtol=0)
+    assert_close(
+        half.tpot[3], estimate(Scenario(llama_8b, cluster, CHAT, Parallelism())).tpot, rtol=0
+    )
 
     two = Parallelism(1, 2)
-    stage = estimate(llama_8b, cluster, CHAT, two).memory
+    stage = estimate(Scenario(llama_8b, cluster, CHAT, two)).memory
     staged = offloaded[Offload.WEIGHTS, 2](
         stage.total[None] - MATRICES / 4, jnp.array([1e9]), jnp.array([1e12])
     )
@@ -115,7 +122,7 @@ def test_half_the_weights_by_hand(offloaded, llama_8b, cluster):
 
 def test_a_quarter_of_the_cache_by_hand(offloaded, llama_8b, cluster):
     """Decode reads its share at the mean context, prefill writes its share of the prompts."""
-    memory = estimate(llama_8b, cluster, CHAT).memory
+    memory = estimate(Scenario(llama_8b, cluster, CHAT, Parallelism())).memory
     quarter = offloaded[Offload.KV_CACHE, 1](
         memory.total[None] - 0.25 * memory.kv_cache, jnp.array([1e8]), jnp.array([1e12])
     )
@@ -125,13 +132,16 @@ def test_a_quarter_of_the_cache_by_hand(offloaded, llama_8b, cluster):
 
 
 def test_the_nearest_memory_fills_first(llama_8b, cluster):
-    total = float(estimate(llama_8b, cluster, CHAT).memory.total)
+    total = float(estimate(Scenario(llama_8b, cluster, CHAT, Parallelism())).memory.total)
     near, far = MemoryTier("near", 1e9, 5e10), MemoryTier("far", 5e9, 1e9)
     both = estimate(
-        llama_8b,
-        with_memory(cluster, total - 3e9, near, far),
-        CHAT,
-        serving=SERVING[Offload.WEIGHTS],
+        Scenario(
+            llama_8b,
+            with_memory(cluster, total - 3e9, near, far),
+            CHAT,
+            Parallelism(),
+            serving=SERVING[Offload.WEIGHTS],
+        )
     )
     assert_close(both.memory.offloaded, (1e9, 2e9), rtol=1e-5)
     assert_close(both.tpot, 2.0, rtol=1e-5)
@@ -182,7 +192,7 @@ def test_of_experts_only_the_reached_are_read():
 def test_slopes_are_the_differences(llama_8b, cluster, double):
     """With respect to the capacity, the bandwidth of the slower memory and the prompt; finite where memory is just full, and where it is not enough."""
     model, platform, chat = as_double((llama_8b, cluster, CHAT))
-    total = estimate(model, platform, chat).memory.total
+    total = estimate(Scenario(model, platform, chat, Parallelism())).memory.total
 
     @jax.jit
     @jax.vmap
@@ -190,10 +200,13 @@ def test_slopes_are_the_differences(llama_8b, cluster, double):
     def cost(x):
         chip = with_memory(platform, total * x[0], MemoryTier("host", 2e9, 3e10 * x[1])).accelerator
         e = estimate(
-            model,
-            platform.replace(accelerator=chip),
-            chat.replace(input_tokens=1500 * x[2]),
-            serving=SERVING[Offload.WEIGHTS],
+            Scenario(
+                model,
+                platform.replace(accelerator=chip),
+                chat.replace(input_tokens=1500 * x[2]),
+                Parallelism(),
+                serving=SERVING[Offload.WEIGHTS],
+            )
         )
         return jnp.log(e.tpot) + e.memory.margin / 1e9
 
@@ -210,12 +223,9 @@ def test_slopes_are_the_differences(llama_8b, cluster, double):
 def test_search_finds_what_would_not_fit(llama_8b, cluster):
     tight = with_memory(cluster, 9e9, MemoryTier("host", 1e11, 5e10)).replace(accelerators=1)
     found = search(
-        llama_8b,
-        tight,
-        CHAT,
+        Scenario(llama_8b, tight, CHAT, serving=SERVING[Offload.WEIGHTS]),
         batches=[1.0],
         precisions=[Precision()],
-        serving=SERVING[Offload.WEIGHTS],
     )
     assert found.deployments[0].memory > 9e9
 
@@ -225,4 +235,4 @@ def test_there_must_be_slower_memory(llama_8b, cluster):
         with pytest.raises(
             InputError, match=r"offload: chip has no slower memory.*\[\[memory_tier\]\]"
         ):
-            verb(llama_8b, cluster, CHAT, serving=SERVING[Offload.WEIGHTS])
+            verb(Scenario(llama_8b, cluster, CHAT, Parallelism(), serving=SERVING[Offload.WEIGHTS]))
