@@ -19,7 +19,7 @@ from diffgenz.operators.precision import Precision
 from diffgenz.scenario.scenario import Scenario
 from diffgenz.scenario.serving_options import Draft
 
-_WIDE = "bf16"
+_CORE = "bf16"
 """The format that stands for the core of every GEAR cache: its size is among the numbers."""
 
 
@@ -86,13 +86,13 @@ class Formats(eqx.Module):
             precision.kv_cache_size,
             precision.message_size,
         )
-        gear = None if precision.gear is None else precision.gear.replace(core=_WIDE)
+        gear = None if precision.gear is None else precision.gear.replace(core=_CORE)
         linear = accelerator.peak(precision.linear_peak)
         wide = accelerator.peak(precision.attention_peak)
         return cls(sizes, gear, precision.experts_only, linear, wide)
 
     def applied_to(self, case: Scenario) -> Scenario:
-        """The scenario in these formats, whatever their names.
+        """The scenario in these formats.
 
         Two names stand for them, and the accelerator has the peaks of these two. A draft model on
         the same accelerators keeps its own formats, whose names are not taken.
