@@ -1,5 +1,10 @@
-"""Runtime type checks for the package, float64 on demand, and the records that tests share."""
+"""Runtime type checks for the package, float64 on demand, records that tests share, and a clock.
 
+With `--durations=N` the run ends with the tests that JAX spends most time on, by what it does for
+them: tracing, lowering to MLIR, compiling.
+"""
+
+import collections
 import gc
 import os
 import tempfile
@@ -11,27 +16,41 @@ import jax
 import pytest
 from jaxtyping import install_import_hook
 
-CACHE = tempfile.TemporaryDirectory(
-    prefix="diffgenz-tests-"
-)  # the command line keeps compiled programs there; each worker has its own
+CACHE = tempfile.TemporaryDirectory(prefix="diffgenz-tests-")
 os.environ["XDG_CACHE_HOME"] = CACHE.name
+"""The command line keeps compiled programs there; each worker has its own."""
 
-OWN_FLAGS = os.environ.get("XLA_FLAGS", "")
-os.environ["XLA_FLAGS"] = (
-    f"{OWN_FLAGS} --xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0"
-)
-# compiling is most of the time: this halves it, in subprocesses too; benchmarks, which run apart, compile as users do
-jax.config.update(
-    "jax_enable_compilation_cache", False
-)  # writing programs there takes a tenth of the time, and none is read again
+
+def pytest_addoption(parser):
+    """`--compile-as-users`: leave XLA its optimisations."""
+    parser.addoption(
+        "--compile-as-users", action="store_true", help="compile as users do: slower, optimised"
+    )
+
+
+def pytest_configure(config):
+    """Compile in half the time, in subprocesses too, unless it shall be as users do.
+
+    Compiling is most of the time. Each worker of a distributed run comes here with the options of
+    the whole, before anything is compiled.
+    """
+    if not config.getoption("--compile-as-users"):
+        own = os.environ.get("XLA_FLAGS", "")
+        quick = "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0"
+        if quick not in own:
+            os.environ["XLA_FLAGS"] = f"{own} {quick}"
+
+
+jax.config.update("jax_enable_compilation_cache", False)
+# Writing programs there takes a tenth of the time, and none is read again.
 gc.set_threshold(50_000)  # looking through what JAX keeps takes a tenth of the time
 
 
-RUN = pytest.StashKey[int]()
-
-
 def checked(function):
-    """`function` with its annotations checked; an int is a float (PEP 484). `Self` is left out: beartype knows it in whole classes only."""
+    """`function` with its annotations checked; an int is a float (PEP 484).
+
+    `Self` is left out: beartype knows it in whole classes only.
+    """
     if function.__annotations__.get("return") is Self:
         del function.__annotations__["return"]
     return beartype.beartype(function, conf=beartype.BeartypeConf(is_pep484_tower=True))
@@ -42,13 +61,71 @@ hypothesis.settings.register_profile("tests", deadline=None, derandomize=True, d
 hypothesis.settings.load_profile("tests")
 
 
-FORGETTING = 400  # tests after which a worker drops its compiled programs, which would fill gigabytes by the end
+# ---- what JAX spends time on
+
+PHASES = {
+    "/jax/core/compile/jaxpr_trace_duration": "tracing",
+    "/jax/core/compile/jaxpr_to_mlir_module_duration": "lowering",
+    "/jax/core/compile/backend_compile_duration": "compiling",
+}
+DEAREST = 15
+clock: collections.Counter = collections.Counter()
+"""Seconds by phase, and programs compiled, since the last test."""
+
+
+def listen(event: str, seconds: float, **_) -> None:
+    """Count what JAX reports of itself."""
+    if event in PHASES:
+        clock[PHASES[event]] += seconds
+        clock["programs"] += PHASES[event] == "compiling"
+
+
+jax.monitoring.register_event_duration_secs_listener(listen)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_makereport(item, call):
+    """Hand each phase of a test what JAX spent on it; with several workers it travels along."""
+    if clock:
+        item.user_properties.append((f"jax {call.when}", dict(clock)))
+        clock.clear()
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Print the tests that JAX spent most time on."""
+    if not config.getoption("durations", None):
+        return
+    spent: dict[str, collections.Counter] = {}
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            for name, seconds in getattr(report, "user_properties", ()):
+                if name == f"jax {getattr(report, 'when', '')}":
+                    spent.setdefault(report.nodeid, collections.Counter()).update(seconds)
+
+    def total(counts: collections.Counter) -> float:
+        return sum(counts[phase] for phase in PHASES.values())
+
+    dearest = sorted(spent, key=lambda test: -total(spent[test]))
+    terminalreporter.section(f"{min(DEAREST, len(dearest))} dearest tests for JAX, in seconds")
+    everything = sum(spent.values(), collections.Counter())
+    for test, counts in [
+        *((test, spent[test]) for test in dearest[:DEAREST]),
+        ("all tests", everything),
+    ]:
+        figures = "  ".join(f"{phase} {counts[phase]:6.2f}" for phase in PHASES.values())
+        terminalreporter.write_line(f"{figures}  programs {counts['programs']:4}  {test}")
+
+
+# ---- memory
 
 
 def pytest_runtest_teardown(item, nextitem):
-    item.session.stash[RUN] = item.session.stash.get(RUN, 0) + 1
-    if item.session.stash[RUN] % FORGETTING == 0:
+    """Drop the compiled programs of a file with its last test: they would fill gigabytes."""
+    if nextitem is None or nextitem.path != item.path:
         jax.clear_caches()
+
+
+# ---- fixtures
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import equinox as eqx
 
 from diffgenz.core.smooth import Scalar
-from diffgenz.operators.operator import Kind, Operator, einsum, linear
+from diffgenz.operators.linear import linear
+from diffgenz.operators.operator import Kind, Operator
 from diffgenz.operators.precision import Precision
 from genz.system import System
 
@@ -121,6 +122,47 @@ class Graph(NamedTuple):
 def repeated(entries: Iterable[Entry], count: float) -> tuple[Entry, ...]:
     """The entries, each with `count` times its repeats."""
     return tuple(entry._replace(repeats=entry.repeats * count) for entry in entries)
+
+
+def einsum(
+    name: str,
+    equation: str,
+    extents: Mapping[str, Scalar | float],
+    *,
+    sizes_of: tuple[Scalar | float, ...],
+    kind: Kind = Kind.LINEAR,
+) -> Operator:
+    """A product of two operands in Einstein notation, such as "bgqmd,bgnd->bgqmn".
+
+    Multiply-adds are the product of the extents of all distinct indices.
+
+    Arguments:
+        name: of the operator.
+        equation: two operands and the output, one letter per index.
+        extents: of each index, by letter.
+        sizes_of: B per element of the first operand, of the second (which counts as weights) and
+            of the output.
+        kind: what binds it.
+    """
+    operands, output = equation.split("->")
+    first, second = operands.split(",")
+
+    def elements(indices: str) -> Scalar | float:
+        product = 1.0
+        for index in dict.fromkeys(indices):
+            product = product * extents[index]
+        return product
+
+    return Operator(
+        name,
+        kind,
+        m=elements(first),
+        n=elements("".join(index for index in second if index not in first)),
+        k=1.0,
+        inputs=elements(first) * sizes_of[0],
+        weights=elements(second) * sizes_of[1],
+        outputs=elements(output) * sizes_of[2],
+    )
 
 
 def matmul_law(n: Mapping[str, Scalar], size: Scalar, held_size: Scalar) -> Operator:

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from diffgenz.inference.essential import essential
 from diffgenz.inference.estimate import constant_ranks
 from diffgenz.inference.iteration import communication, exposed, sending_time
-from diffgenz.inference.jobs import Job, jobs_of
+from diffgenz.inference.jobs import Job, Jobs, jobs_of
 from diffgenz.inference.timing.machine import Sending
 from diffgenz.inference.timing.pipeline import Parts
 from diffgenz.inference.timing.roofline import Shares, operator_shares
@@ -73,12 +73,16 @@ def breakdown(case: Scenario) -> Breakdown:
 
 @eqx.filter_jit
 def _breakdown(case: Scenario) -> Breakdown:
-    jobs = jobs_of(constant_ranks(case))
+    return breakdown_of(jobs_of(constant_ranks(case)), case.sharpness)
+
+
+def breakdown_of(jobs: Jobs, sharpness: float) -> Breakdown:
+    """The seconds of all jobs, by operator and resource."""
     ttft: Rows = {}
     tpot: Rows = {}
     for rows, part in ((ttft, jobs.until_first), (tpot, jobs.per_token)):
         for job in part:
-            for name, seconds in _job_rows(job, case.sharpness).items():
+            for name, seconds in _job_rows(job, sharpness).items():
                 _add(rows, job.name + name, seconds)
     names = tuple(dict.fromkeys([*ttft, *tpot]))  # prefill and decode may differ
     tables = [jnp.stack([rows.get(name, jnp.zeros(4)) for name in names]) for rows in (ttft, tpot)]

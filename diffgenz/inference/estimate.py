@@ -64,7 +64,13 @@ def estimate(case: Scenario) -> Estimate:
 @eqx.filter_jit
 def compiled_estimate(case: Scenario) -> Estimate:
     """`estimate` of an `essential` scenario."""
-    jobs, workload, plan = jobs_of(constant_ranks(case)), case.workload, case.plan
+    case = constant_ranks(case)
+    return estimate_of(jobs_of(case), case)
+
+
+def estimate_of(jobs: Jobs, case: Scenario) -> Estimate:
+    """What the jobs of a scenario add up to."""
+    workload, plan = case.workload, case.plan
     ttft, tpot = (
         sum((job.seconds(case.sharpness) for job in part), start=jnp.zeros(()))
         for part in (jobs.until_first, jobs.per_token)

@@ -23,7 +23,7 @@ class Mix(Record):
             their sum.
 
     Raises:
-        InputError: no scenario, more or fewer shares than scenarios, or a share that is not above 0.
+        InputError: no scenario, a share that is not above 0, or not as many shares as scenarios.
     """
 
     scenarios: tuple[Scenario, ...]

@@ -29,7 +29,7 @@ OF_THE_MACHINE = ("s", "M/s", "x")
 """Units of the figures that depend on the machine."""
 
 
-@pytest.mark.users
+@pytest.mark.slow
 @pytest.mark.parametrize(("script", "figures"), FIGURES.items())
 def test_a_quick_run_writes_what_the_contract_says(script, figures, tmp_path):
     out = tmp_path / "out.json"

@@ -19,7 +19,7 @@ NUMBER = re.compile(r"[-+]?\d[\d,]*\.?\d*(?:e[-+]?\d+)?")
 def blocks(pattern):
     """Each block of README, which is tested everywhere, and of docs/, which CI's second job runs."""
     for name, text in {"README.md": README, **DOCS}.items():
-        marks = () if name == "README.md" else pytest.mark.users
+        marks = () if name == "README.md" else pytest.mark.slow
         for number, found in enumerate(pattern.findall(text)):
             yield pytest.param(found, id=f"{name}-{number}", marks=marks)
 
@@ -40,7 +40,7 @@ def test_commands_print_what_is_shown(block, capsys):
     check_alike(capsys.readouterr().out.strip(), shown)
 
 
-@pytest.mark.users
+@pytest.mark.slow
 def test_the_sweep_runs_and_prints_what_is_shown(capsys, tmp_path, monkeypatch):
     text = DOCS["command_line.md"]
     monkeypatch.chdir(tmp_path)
@@ -70,7 +70,7 @@ def test_python_of_the_readme_runs_and_says_what_it_promises():
     assert names["surface"].shape == (1_000_000,)
 
 
-@pytest.mark.users
+@pytest.mark.slow
 def test_python_of_python():
     names = names_of(DOCS["python.md"])
     assert names["slopes"].network[0].latency > 0
@@ -80,33 +80,31 @@ def test_python_of_python():
     assert names["found"].tally.tried == 4
 
 
-@pytest.mark.users
+@pytest.mark.slow
 def test_python_of_sweeps(monkeypatch):
     monkeypatch.chdir(ROOT)
     names = names_of(DOCS["sweeps.md"])
     assert names["found"].tally.tried == names["space"].size
 
 
-@pytest.mark.users
+@pytest.mark.slow
 def test_python_of_serving():
     names = names_of(DOCS["serving.md"])
     assert names["now"].tpot < names["now"].mixed_tpot
 
 
-@pytest.mark.users
+@pytest.mark.slow
 def test_python_of_formats():
     assert names_of(DOCS["formats.md"])["shipped"].weights == "mxfp4"
 
 
-@pytest.mark.users
+@pytest.mark.slow
 def test_python_of_calibration(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     import diffgenz as dgz
 
     text = DOCS["calibration.md"].replace(', fit="fit.toml"', "")
-    names_of(
-        text, dgz=dgz, model=dgz.load_model("meta-llama/Llama-3.1-8B"), chat=dgz.Workload()
-    )
+    names_of(text, dgz=dgz, model=dgz.load_model("meta-llama/Llama-3.1-8B"), chat=dgz.Workload())
 
 
 def test_both_setup_commands_are_whole():

@@ -1,4 +1,7 @@
-"""Reductions against brute force: whatever the batches, their order, ties and gaps, nothing is lost, and what overflows is counted."""
+"""Reductions against brute force, in batches of any order, with ties and gaps.
+
+Nothing is lost, and what overflows is counted.
+"""
 
 import itertools
 from functools import partial

@@ -1,4 +1,4 @@
-"""Requirements: laws of the ideal platform, round trips through `estimate`, derivatives against float64 differences."""
+"""Requirements: laws of the ideal platform, round trips through `estimate`, derivatives."""
 
 import math
 
@@ -68,7 +68,10 @@ def test_half_the_objective_is_twice_the_rate(llama_8b):
 
 
 def test_decode_reads_weights_and_cache_once_a_token(llama_8b):
-    """By hand: all weights but the gathered embedding, and the cache at the mean context, over TPOT; activations are below 1 %."""
+    """By hand: all weights except the gathered embedding, and the cache at the mean context.
+
+    Activations are below 1 %.
+    """
     need = asked(llama_8b, CHAT.replace(beams=1))
     weights = 2 * (float(llama_8b.parameters) - 128256 * 4096)
     cache = 2 * 32 * 2 * 1024 * (3000 + 500)
@@ -189,7 +192,7 @@ def test_it_is_vectorized_and_compiles(llama_8b):
 
 @pytest.mark.parametrize("which", [(1, 3, 6), pytest.param((0, 2, 4, 5), marks=pytest.mark.slow)])
 def test_gradients_agree_with_float64_differences(which, llama_8b, cluster, double):
-    """A bandwidth, a latency and the capacity; and the rest: each is a root of its own to compile."""
+    """A bandwidth, a latency and the capacity; and the rest: each is a root to compile."""
     model, platform, plan, precision = (
         as_double(llama_8b),
         as_double(cluster),
@@ -199,7 +202,11 @@ def test_gradients_agree_with_float64_differences(which, llama_8b, cluster, doub
     use = as_double(CHAT)
 
     def sought(x):
-        """Seven requirements in terms of: TPOT, TTFT, prompt, width of the model, launch latency, memory bandwidth, bytes per weight."""
+        """Seven requirements in terms of as many factors.
+
+        They multiply TPOT, TTFT, prompt, width of the model, launch latency, memory bandwidth and
+        bytes per weight.
+        """
         changed = use.replace(
             tpot=use.tpot * x[0], ttft=use.ttft * x[1], input_tokens=use.input_tokens * x[2]
         )

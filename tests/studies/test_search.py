@@ -1,4 +1,4 @@
-"""The deployment search: it agrees with single estimates, its front with brute force, and it says what would fit."""
+"""The deployment search agrees with single estimates and brute force; it says what would fit."""
 
 import math
 
@@ -105,7 +105,7 @@ def test_the_front_is_that_of_brute_force(found):
 
 @pytest.mark.parametrize("fit", ["none", "default"])
 def test_a_row_goes_back_into_estimate(fit):
-    """With bounds the estimate is the row. With fitted kernels the scenario has them, the row has bounds."""
+    """Without fits the estimate is the row. With fits the scenario has them, the row has bounds."""
     platform = load_platform("h100_sxm", 4, **({"fit": "none"} if fit == "none" else {}))
     best = search(Scenario(load_model(SMALL), platform, WORK), batches=[1, 64]).best(2)
     if fit == "none":
@@ -127,7 +127,10 @@ def chunked():
 
 
 def test_chunks_are_one_more_choice(chunked):
-    """Whole prompts as without chunks; rows with chunks as single estimates; the target holds while prompts stream in."""
+    """Whole prompts are as without chunks, rows with chunks as single estimates.
+
+    The target holds while prompts stream in.
+    """
     case = Scenario(load_model(LLAMA), make_cluster(8), WORK)
     whole = search(case, tpot=0.02, batches=[1, 100])
     assert chunked.tried == 3 * whole.tried
@@ -165,7 +168,7 @@ def test_formats_are_those_the_accelerator_multiplies():
 
 
 def test_formats_of_several_structures_are_searched_together():
-    """A cache that GEAR compresses and one that it does not are two programs; rows are those of single estimates."""
+    """A cache that GEAR compresses and one that it does not are two programs."""
     case = Scenario(load_model(LLAMA), make_cluster(2), SHORT)
     formats = (Precision(), Precision(kv_cache="gear-int4"), Precision(weights="fp8"))
     found = search(case, batches=[1, 64], precisions=formats)

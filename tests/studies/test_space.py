@@ -1,4 +1,7 @@
-"""Spaces: every index is one configuration, the same on the device, on the host and by an independent count; bad ones are refused."""
+"""Spaces: every index is one configuration, the same on the device, on the host and by counting.
+
+Bad spaces are refused.
+"""
 
 import itertools
 import math
@@ -198,7 +201,7 @@ def test_a_name_that_fits_every_model_of_a_mix_sets_all():
 
 
 def test_configurations_whose_numbers_do_not_go_together_are_refused():
-    """Plans, numbers that follow from others, and indices; everything else is a scenario that `estimate` takes."""
+    """Plans, and numbers that follow from others; everything else is a scenario for `estimate`."""
     plans = dgz.Space(
         scenario(), {"plan.tensor": axes.values(2, 16), "plan.expert": axes.values(1, 2)}
     )

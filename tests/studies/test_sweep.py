@@ -1,17 +1,14 @@
-"""Sweeps against single estimates and brute force; what is legal; what is compiled; what memory they take."""
+"""Sweeps against single estimates and brute force; what is compiled; what memory they take."""
 
 import itertools
 import json
 
-import jax
 import numpy as np
 import pytest
-from diffgenz.inference.encoding import check_images
 from pyarrow import parquet
 from support import CHIP, NODE, make_cluster
 from sweep_cases import (
     assert_same,
-    axes,
     brute_front,
     finished,
     kept,
@@ -19,14 +16,11 @@ from sweep_cases import (
     result,
     scenario,
     space,
+    varied,
 )
 
 import diffgenz as dgz
-from diffgenz import InputError
-from diffgenz.hardware.platform import Accelerator, Level, Platform
-from diffgenz.inference.estimate import check_layout
-from diffgenz.scenario.scenario import is_legal, scenario_metrics
-from diffgenz.scenario.serving_options import check_serving
+from diffgenz import Accelerator, InputError, Level, Platform, axes
 from diffgenz.studies.sweep import program
 
 OPTIONS = {
@@ -146,10 +140,7 @@ def test_rows_are_single_estimates(swept):
     findings, rows = swept
     for place in np.linspace(0, len(rows["index"]) - 1, 12).astype(int):
         built = findings.space.configuration(int(rows["index"][place]))
-        served = built.served[0]
-        single = dgz.estimate(
-            served.model, built.platform, served.workload, served.plan, served.precision
-        )
+        single = dgz.estimate(built)
         power = (
             float(built.platform.accelerator.idle_power)
             + float(built.platform.accelerator.memory_bandwidth) / 1e11
@@ -159,36 +150,17 @@ def test_rows_are_single_estimates(swept):
             assert rows[name][place] == pytest.approx(float(value), rel=2e-6), name
 
 
-def test_tables_have_axes_quantities_and_metrics(swept):
-    findings, rows = swept
-    table = findings.table("top", 3)
-    row = {int(index): place for place, index in enumerate(rows["index"])}
-    assert list(table)[:5] == ["index", *axes()]
-    assert table["index"] == findings.indices("top")[:3]
-    for place, index in enumerate(table["index"]):
-        for name in ("per_watt", "power", "tpot", "ttft", "memory.total", "batch"):
-            assert table[name][place] == pytest.approx(rows[name][row[index]], rel=2e-6)
-    frame = findings.to_pandas("top")
-    assert frame["index"].tolist() == findings.indices("top")
-    dataset = findings.to_xarray("best")
-    assert dict(dataset.sizes) == {"memory_bandwidth": 4, "plan.tensor": 3}
-    np.testing.assert_array_equal(dataset["energy_per_output_token"], findings.map("best"))
-
-
 def test_a_small_sweep_equals_brute_force_over_single_estimates():
     small = space(3)
     findings = dgz.sweep(small, kept(), batch=64)
     figures, illegal = {}, 0
     for index in range(small.size):
-        built = small.configuration(index)
-        served = built.served[0]
         try:
-            figures[index] = (
-                dgz.estimate(served.model, built.platform, served.workload, served.plan),
-                built,
-            )
+            built = small.configuration(index)
         except InputError:
             illegal += 1
+        else:
+            figures[index] = dgz.estimate(built), built
     assert findings.tally == (small.size, small.size - illegal, 0, small.size - illegal)
     numbers = np.asarray(list(figures))
     energy = np.asarray([float(single.energy_per_output_token) for single, _ in figures.values()])
@@ -221,76 +193,7 @@ def test_what_is_not_finite_is_counted_apart():
     )
 
 
-# Legality
-
-
-MIXTRAL = "mistralai/Mixtral-8x7B-v0.1"
-
-
-def accepted(index, swept_space):
-    """Whether the records and `estimate` accept a configuration."""
-    try:
-        built = swept_space.configuration(index)
-        served = built.served[0]
-        check_layout(served.model, built.platform, served.plan)
-        check_images(served.model, served.workload)
-        check_serving(served.serving, served.model, built.platform.accelerator, served.plan)
-    except InputError:
-        return False
-    return True
-
-
-def test_legal_is_what_records_and_estimate_accept(tmp_path):
-    grid = dgz.Space(
-        dgz.Scenario.of(dgz.load_model(MIXTRAL), make_cluster(8)),
-        {
-            "plan.tensor": dgz.values(1, 3, 4, 64),
-            "plan.pipeline": dgz.values(1, 40),
-            "plan.expert": dgz.values(1, 3, 4),
-            "plan.attention_data": dgz.values(1, 2),
-            "accelerators": dgz.values(8, 64, 2048),
-            "network[0].size": dgz.values(8, 2000),
-        },
-        derived={
-            "plan.data": "accelerators / (4 * plan.tensor)"
-        },  # not always whole, or at least 1
-        constraints=(),
-    )
-    findings = dgz.sweep(grid, {"rows": dgz.Rows(of=("plan.tensor",))}, out=tmp_path, batch=256)
-    found = parquet.read_table(next(tmp_path.glob("*.parquet")))["index"].to_pylist()
-    expected = [index for index in range(grid.size) if accepted(index, grid)]
-    assert found == expected
-    assert 5 < findings.tally.legal == len(expected) < grid.size / 2
-
-
-def test_legal_knows_dense_models_drafts_and_images():
-    base = scenario()
-    drafted = dgz.Serving(
-        speculation=dgz.Speculation(4, 0.7, dgz.Draft(base.served[0].model, tensor=2))
-    )
-    served = base.served[0].replace(serving=drafted)
-    grid = dgz.Space(
-        base.replace(served=(served,)),
-        {
-            "served[0].plan.tensor": dgz.values(1, 2, 4),
-            "served[0].plan.expert": dgz.values(1, 2),
-            "served[0].plan.attention_data": dgz.values(1, 2),
-            "images": dgz.values(0, 1),
-        },
-    )
-
-    def legal(numbers):
-        built = program.with_leaves(
-            base.replace(served=(served,)), dict(zip(grid.paths, numbers, strict=True))
-        )
-        return is_legal(built)
-
-    found = np.flatnonzero(jax.jit(jax.vmap(legal))(grid.numbers(range(grid.size))))
-    assert found.tolist() == [index for index in range(grid.size) if accepted(index, grid)]
-    assert 0 < len(found) < grid.size
-
-
-# Variants and mixes
+# Variants
 
 
 def test_options_of_different_structure_are_compiled_apart_and_ranked_together():
@@ -298,9 +201,9 @@ def test_options_of_different_structure_are_compiled_apart_and_ranked_together()
     both = dgz.Space(
         scenario(),
         {
-            "platform": dgz.choice({"cluster": make_cluster(8), "flat": flat}),
-            "batch": dgz.integers(1, 5),
-            "memory_bandwidth": dgz.values(2e12, 3e12),
+            "platform": axes.choice({"cluster": make_cluster(8), "flat": flat}),
+            "batch": axes.integers(1, 5),
+            "memory_bandwidth": axes.values(2e12, 3e12),
         },
     )
     assert (both.variant_count, both.size) == (2, 20)
@@ -313,49 +216,13 @@ def test_options_of_different_structure_are_compiled_apart_and_ranked_together()
         },
         batch=64,
     )
-    singles = []
-    for index in range(20):
-        built = both.configuration(index)
-        served = built.served[0]
-        singles.append(
-            float(
-                dgz.estimate(
-                    served.model, built.platform, served.workload, served.plan
-                ).cost_per_million_output_tokens
-            )
-        )
+    estimates = [dgz.estimate(both.configuration(index)) for index in range(20)]
+    singles = [float(each.cost_per_million_output_tokens) for each in estimates]
     assert findings.indices("top") == np.argsort(singles, kind="stable").tolist()
     assert findings.map("best").tolist() == pytest.approx(
         [min(singles[:10]), min(singles[10:])], rel=1e-6
     )
     assert findings.map("best", "batch").tolist() == [5, 5]
-
-
-def test_metrics_of_a_mix():
-    base = scenario()
-    one, other = base.served[0], base.served[0].replace(workload=dgz.Workload(16, 100, 30), share=3)
-    mixed = scenario_metrics(base.replace(served=(one, other)))
-    a, b = (
-        dgz.estimate(part.model, base.platform, part.workload, part.plan) for part in (one, other)
-    )
-    assert float(mixed["ttft"]) == pytest.approx(max(float(a.ttft), float(b.ttft)))
-    assert float(mixed["tpot"]) == pytest.approx(max(float(a.tpot), float(b.tpot)))
-    assert float(mixed["memory.total"]) == pytest.approx(
-        max(float(a.memory.total), float(b.memory.total))
-    )
-    assert float(mixed["tokens_per_second_per_user"]) == pytest.approx(
-        1 / max(float(a.tpot), float(b.tpot))
-    )
-    assert float(mixed["energy_per_output_token"]) == pytest.approx(
-        0.25 * float(a.energy_per_output_token) + 0.75 * float(b.energy_per_output_token)
-    )
-    seconds = 100 / float(a.throughput) + 300 / float(b.throughput)  # of 400 output tokens
-    assert float(mixed["throughput"]) == pytest.approx(400 / seconds)
-    costs = 0.25 * float(a.cost_per_million_output_tokens) + 0.75 * float(
-        b.cost_per_million_output_tokens
-    )
-    assert float(mixed["cost_per_million_output_tokens"]) == pytest.approx(costs)
-    assert float(mixed["tpot[1]"]) == pytest.approx(float(b.tpot))
 
 
 # Programs, devices, memory
@@ -365,10 +232,10 @@ def test_another_space_of_the_same_structure_compiles_nothing():
     programs = (program._decode, program._estimate, program._screen)
     dgz.sweep(space(), kept(), batch=512)
     compiled = [each._cache_size() for each in programs]
-    other = axes() | {
-        "memory_bandwidth": dgz.linear(2e12, 3e12, 3),
-        "batch": dgz.values(3, 5),
-        "peak_flops[bf16]": dgz.log_uniform(1e15, 3e15),
+    other = varied() | {
+        "memory_bandwidth": axes.linear(2e12, 3e12, 3),
+        "batch": axes.values(3, 5),
+        "peak_flops[bf16]": axes.log_uniform(1e15, 3e15),
     }
     slower = scenario().replace(platform=make_cluster(16))
     findings = dgz.sweep(dgz.Space(slower, other, samples=55, seed=9), kept(), batch=512)
@@ -379,7 +246,8 @@ def test_another_space_of_the_same_structure_compiles_nothing():
 def test_devices_share_the_work_and_change_nothing():
     code = """
 import json, jax
-found = {name: array.tolist() for name, array in result(dgz.sweep(space(300), kept(), batch=500)).items()}
+findings = dgz.sweep(space(300), kept(), batch=500)
+found = {name: array.tolist() for name, array in result(findings).items()}
 print(json.dumps({"devices": jax.local_device_count(), "found": found}))
 """
     four = json.loads(
@@ -413,7 +281,6 @@ for samples in (3000, 12_000, 48_000):
         ({"batch": 0}, "batch: 0 is not allowed; it must be at least 1"),
         ({"chunk": 0}, "chunk: 0 is not allowed; it must be at least 1"),
         ({"shard": (3, 2)}, "shard: 3 of 2 is not possible; number them from 1 to 2"),
-        ({"sharpness": 3.0}, "sharpness: 3.0 is not available"),
         ({"reductions": {}}, "reductions: none; say what to keep"),
         (
             {"reductions": {"top": dgz.Top(minimize="tpott")}},
@@ -436,24 +303,3 @@ for samples in (3000, 12_000, 48_000):
 def test_bad_sweeps_are_refused(options, message):
     with pytest.raises(InputError, match=message):
         dgz.sweep(space(), **({"reductions": kept()} | options))
-
-
-@pytest.mark.parametrize(
-    ("ask", "message"),
-    [
-        (lambda found: found.indices("tap"), "reduction: 'tap' is not known; did you mean top"),
-        (lambda found: found.indices("spread"), "reduction: spread is a histogram"),
-        (lambda found: found.counts("top"), "reduction: 'top' is not a histogram"),
-        (lambda found: found.map("top"), "reduction: 'top' is not a map"),
-        (lambda found: found.map("best", "colour"), "axis: 'colour' is not known"),
-        (
-            lambda found: found.quantile("spread", 2.0),
-            "share: 2 is not allowed; it must be between 0 and 1",
-        ),
-        (lambda found: found.to_xarray("top"), "reduction: 'top' is not a map"),
-        (lambda found: found.to_xarray("tap"), "reduction: 'tap' is not"),
-    ],
-)
-def test_bad_questions_are_refused(swept, ask, message):
-    with pytest.raises(InputError, match=message):
-        ask(swept[0])

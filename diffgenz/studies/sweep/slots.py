@@ -90,8 +90,8 @@ class Continuum(NamedTuple):
         """What decodes it."""
         low, high, logarithmic = self.range.low, self.range.high, self.range.logarithmic
         width = math.log(high / low) if logarithmic else high - low
-        numbers = (jnp.float32(number) for number in (low, high, width))
-        return Span(*numbers, len(self.paths), logarithmic)
+        single = jnp.float32
+        return Span(single(low), single(high), single(width), len(self.paths), logarithmic)
 
 
 class Variant(NamedTuple):

@@ -1,0 +1,304 @@
+"""Accelerator files: every shipped one is sane, every broken one is refused by name."""
+
+import re
+
+import pytest
+from support import assert_close
+
+from diffgenz.core.errors import InputError
+from diffgenz.hardware.platform import load_platform
+from diffgenz.hardware.specs import TOPOLOGIES, read_spec, specs_folder, system_ids
+from diffgenz.hardware.topology import topology_named
+
+SYSTEMS = system_ids()
+
+EXPECTED = set(
+    [
+        "a100_sxm",
+        "a100_sxm_40gb",
+        "h100_sxm",
+        "h100_pcie",
+        "h200_sxm",
+        "gh200",
+        "b200_sxm",
+        "gb200",
+        "b300_sxm",
+        "l40s",
+        "l4",
+        "rtx_pro_6000",
+        "mi300x",
+        "mi325x",
+        "mi355x",
+        "tpu_v4",
+        "tpu_v5e",
+        "tpu_v5p",
+        "tpu_v6e",
+        "tpu_v7",
+        "gaudi3",
+        "trainium2",
+        "groq_lpu",
+        "cerebras_wse3",
+        "cpu_xeon_6980p",
+    ]
+)
+
+systems = pytest.mark.parametrize("system", SYSTEMS)
+
+
+def test_the_systems_that_people_ask_for_are_there():
+    assert set(SYSTEMS) >= EXPECTED
+
+
+@systems
+def test_every_figure_has_a_source(system):
+    spec = read_spec(system)
+    text = (specs_folder() / f"{system}.toml").read_text(encoding="utf-8")
+    written = len(re.findall(r"^\w+\s*=\s*\[", text, re.MULTILINE))
+    assert len(spec.sources) == written
+    assert all(len(source) > 10 for source in spec.sources.values())
+
+
+@systems
+def test_figures_are_within_sane_ranges(system):
+    spec = read_spec(system)
+    assert all(1e11 <= peak <= 2e17 for peak in spec.peak_flops.values())
+    assert 2e8 <= spec.memory["capacity"] <= 2e12
+    assert 1e11 <= spec.memory["bandwidth"] <= 3e16
+    assert 0 < spec.memory["reserve"] < 0.2 * spec.memory["capacity"] or spec.memory["reserve"] == 0
+    assert 0 <= spec.execution["launch_latency"] <= 2e-5
+    assert 50 <= spec.power["tdp"] <= 3e4
+    assert spec.power.get("idle", 0) < 0.6 * spec.power["tdp"]
+    assert all(0.1 <= 3600 * price <= 100 for price in spec.price.values())
+    for level in spec.network:
+        assert 1e9 <= level.figures["bandwidth"] <= 1e13
+        assert 0 < level.figures["latency"] <= 5e-5
+    rates = [level.figures["bandwidth"] for level in spec.network]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[0] < spec.memory["bandwidth"]
+
+
+@systems
+def test_memory_is_slower_the_farther_it_is(system):
+    spec = read_spec(system)
+    rates = [
+        spec.on_chip.get("bandwidth"),
+        spec.memory["bandwidth"],
+        *(figures["bandwidth"] for _, figures in spec.memory_tiers),
+    ]
+    known = [rate for rate in rates if rate is not None]
+    assert known == sorted(known, reverse=True)
+
+
+@systems
+def test_narrow_floats_are_never_slower_than_wide_ones(system):
+    peaks = read_spec(system).peak_flops
+    for wide, narrow in [
+        ("fp32", "tf32"),
+        ("fp32", "bf16"),
+        ("bf16", "fp8"),
+        ("fp16", "fp8"),
+        ("fp8", "fp6"),
+        ("fp8", "mxfp4"),
+        ("fp8", "nvfp4"),
+    ]:
+        if wide in peaks and narrow in peaks:
+            assert peaks[narrow] >= peaks[wide], (wide, narrow)
+
+
+GOOD = """
+name = "Chip"
+vendor = "Us"
+
+[sources]
+datasheet = "Chip datasheet, Us (2025)"
+
+[peak_flops]
+bf16 = ["100 TFLOP/s", "datasheet"]
+
+[memory]
+capacity = ["80 GB", "datasheet"]
+bandwidth = ["2 TB/s", "datasheet"]
+reserve = ["1 GB", "datasheet"]
+
+[execution]
+compute_units = ["100", "datasheet"]
+launch_latency = ["0 us", "datasheet"]
+
+[power]
+tdp = ["400 W", "datasheet"]
+
+[[memory_tier]]
+name = "host"
+capacity = ["256 GB", "datasheet"]
+bandwidth = ["64 GB/s", "datasheet"]
+
+[[network]]
+name = "node"
+topology = "switch"
+size = ["8", "datasheet"]
+bandwidth = ["400 GB/s", "datasheet"]
+latency = ["1 us", "datasheet"]
+
+[[network]]
+name = "fabric"
+topology = "fabric"
+size = ["1024", "datasheet"]
+bandwidth = ["50 GB/s", "datasheet"]
+latency = ["5 us", "datasheet"]
+"""
+
+BROKEN = {  # what is replaced, by what, and what the error says
+    "unknown table": ("[power]", "[powers]", "'powers' is not known; did you mean power"),
+    "unknown key": ("tdp =", "tpd =", "power: key: 'tpd' is not known"),
+    "unknown format": (
+        "bf16 =",
+        "bf17 =",
+        "peak_flops: key: 'bf17' is not known; did you mean bf16",
+    ),
+    "unknown network key": ("size = ", "sise = ", "network.*'sise' is not known"),
+    "missing figure": ('bandwidth = ["2 TB/s", "datasheet"]', "", "memory.bandwidth: is missing"),
+    "missing name": ('name = "Chip"', "", "name: a text is needed"),
+    "missing vendor": ('vendor = "Us"', "vendor = 3", "vendor: a text is needed"),
+    "missing table": (
+        '[execution]\ncompute_units = ["100", "datasheet"]\nlaunch_latency = ["0 us", "datasheet"]',
+        "",
+        "execution.*is needed",
+    ),
+    "no source": ('["400 W", "datasheet"]', '"400 W"', "power.tdp: has no source"),
+    "bare number": ('["400 W", "datasheet"]', "400", "power.tdp: has no source"),
+    "unknown source": (
+        '["400 W", "datasheet"]',
+        '["400 W", "datashet"]',
+        "power.tdp: source: 'datashet' is not known; did you mean datasheet",
+    ),
+    "source that is no text": (
+        '["400 W", "datasheet"]',
+        '["400 W", ["datasheet"]]',
+        "power.tdp: source",
+    ),
+    "empty source": ('"Chip datasheet, Us (2025)"', '" "', "sources: every figure needs a source"),
+    "no sources": ('[sources]\ndatasheet = "Chip datasheet, Us (2025)"', "", "sources.*is needed"),
+    "no unit": ('"2 TB/s"', '"2"', "memory.bandwidth: '2' has no unit"),
+    "ambiguous unit": (
+        '"400 GB/s"',
+        '"400 Gb/s"',
+        r"network\[0\].bandwidth: '400 Gb/s' has the unit 'Gb/s'",
+    ),
+    "wrong dimension": ('"80 GB"', '"80 GB/s"', "memory.capacity: '80 GB/s' has the unit"),
+    "number for a text": (
+        '["80 GB", "datasheet"]',
+        '[80, "datasheet"]',
+        "memory.capacity: 80 is not a quantity",
+    ),
+    "negative": ('"80 GB"', '"-80 GB"', "memory.capacity: '-80 GB' must be finite and above zero"),
+    "negative latency": (
+        '"5 us"',
+        '"-5 us"',
+        r"network\[1\].latency: '-5 us' must be finite and not negative",
+    ),
+    "zero bandwidth": (
+        '"2 TB/s"',
+        '"0 TB/s"',
+        "memory.bandwidth: '0 TB/s' must be finite and above zero",
+    ),
+    "infinite bandwidth": (
+        '"2 TB/s"',
+        '"1e999 TB/s"',
+        "memory.bandwidth: '1e999 TB/s' must be finite",
+    ),
+    "nan": ('"2 TB/s"', '"nan TB/s"', "memory.bandwidth: 'nan TB/s' is not a quantity"),
+    "no peak": (
+        'bf16 = ["100 TFLOP/s", "datasheet"]',
+        "",
+        "peak_flops: at least one peak is needed",
+    ),
+    "no network": (GOOD[GOOD.index("[[network]]") :], "", "network: at least one"),
+    "network that is no table": (
+        GOOD[GOOD.index("[[network]]") :],
+        "[network]",
+        "network: at least one",
+    ),
+    "unknown topology": (
+        '"switch"',
+        '"swich"',
+        r"network\[0\]: topology: 'swich' is not known; did you mean switch",
+    ),
+    "torus without dimensions": ('"switch"', '"torus"', r"network\[0\]: a torus has dimensions"),
+    "torus of four dimensions": (
+        'topology = "switch"',
+        'topology = "torus"\ndimensions = 4',
+        r"network\[0\]: a torus has dimensions",
+    ),
+    "shrinking sizes": ('["1024"', '["4"', "network: sizes .* must grow outwards"),
+    "tier without name": ('name = "host"', "", "name: a text is needed"),
+    "tier without capacity": (
+        'capacity = ["256 GB", "datasheet"]',
+        "",
+        r"memory_tier\[0\].capacity: is missing",
+    ),
+    "levels that are no tables": (
+        "[sources]",
+        "network = [1]\n[sources]",
+        "network",
+        GOOD[GOOD.index("[[network]]") :],
+    ),
+    "tiers that are no tables": (
+        "[sources]",
+        "memory_tier = [1]\n[sources]",
+        "memory_tier",
+        GOOD[GOOD.index("[[memory_tier]]") : GOOD.index("[[network]]")],
+    ),
+    "not TOML": ("[power]", "[power", "not valid TOML"),
+}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text, name="chip.toml"):
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("how", [str, lambda path: path], ids=["text", "Path"])
+def test_a_file_loads_by_path(write, how):
+    platform = load_platform(how(write(GOOD)), accelerators=16)
+    assert platform.accelerator.name == "Chip"
+    assert float(platform.accelerator.memory_capacity) == 80e9
+    assert [level.name for level in platform.network] == ["node", "fabric"]
+    assert [tier.name for tier in platform.accelerator.tiers] == ["host"]
+    assert_close(platform.accelerator.idle_power, 0.3 * 400, 1e-7)
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_file_is_refused_by_name(write, case):
+    old, new, message, *removed = BROKEN[case]
+    text = GOOD
+    for part in removed:
+        text = text.replace(part, "")
+    assert old in text
+    with pytest.raises(InputError, match=message):
+        load_platform(write(text.replace(old, new, 1)))
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"cannot read .*nowhere\.toml"):
+        load_platform(tmp_path / "nowhere.toml")
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "chip.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="not valid TOML"):
+        load_platform(tmp_path / "chip.toml")
+
+
+def test_an_unknown_system_suggests_the_nearest():
+    with pytest.raises(InputError, match="system: 'h100' is not known; did you mean .*h100_sxm"):
+        load_platform("h100")
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+def test_every_topology_of_the_files_has_a_class(topology):
+    assert type(topology_named(topology, 2)).__name__.lower() == topology

@@ -1,0 +1,140 @@
+"""Tokens on their way to experts by DeepEP's kernels."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from support import make_cluster
+
+from diffgenz import Parallelism, Precision, Scenario, Workload, estimate, load_model, load_platform
+from diffgenz.inference.iteration import Machine
+from diffgenz.inference.timing.exchange import SMS, DeepEP, fitted_exchanges
+from diffgenz.kernels.forms.deepep import Combine, Dispatch
+from diffgenz.kernels.hardware import Wires
+from diffgenz.kernels.library import Library
+from diffgenz.kernels.shapes import ExchangeShape
+from diffgenz.operators.operator import Exchange
+
+FORMS = {
+    "dispatch_low_latency": {"fp8": Dispatch(barrier=4.0, copy=1.3)},
+    "combine_low_latency": {"bf16": Combine(barrier=5.0)},
+    "dispatch_normal": {"fp8": Dispatch(barrier=27.0, copy=1.0)},
+    "combine_normal": {"bf16": Combine(barrier=38.0)},
+}
+
+
+def fitted_cluster(forms=FORMS):
+    cluster = make_cluster()
+    return cluster.replace(
+        accelerator=cluster.accelerator.replace(compute_units=132, kernels=Library(forms))
+    )
+
+
+def exchange(tokens, picks=8.0, busiest=1.0, groups=64.0):
+    numbers = (picks, 256.0, tokens, tokens * 7168, tokens * 7168 * 2, busiest, groups)
+    return Exchange(*(jnp.asarray(x) for x in numbers))
+
+
+def by_hand(mode, ranks, nodes, near, far, lanes, tokens):
+    wires = Wires(*(jnp.asarray(x) for x in (4e11, 1e-6, 5e10, 5e-6, 2e-6)))
+    total = 0.0
+    for phase, own in (("dispatch", tokens * 7168), ("combine", tokens * 7168 * 2)):
+        form = next(iter(FORMS[f"{phase}_{mode}"].values()))
+        total += float(
+            form.seconds(
+                ExchangeShape(
+                    *(
+                        jnp.asarray(float(x))
+                        for x in (ranks, nodes, tokens, own, near * own, far * own, lanes)
+                    )
+                ),
+                wires,
+            )
+        )
+    return total
+
+
+@pytest.mark.parametrize("tokens", [1.0, 4096.0])
+@pytest.mark.parametrize("ranks", [8, 64])
+def test_exchanges_take_the_faster_mode_by_hand(ranks, tokens):
+    """8 experts of each token; 64 ranks are 8 nodes. An all-gather is slower here: it carries every token to every rank."""
+    plan = Parallelism(1, expert=ranks, attention_data=ranks)
+    nodes = ranks / 8
+    low = by_hand("low_latency", ranks, nodes, 8 * 7 / ranks, 8 * (1 - 1 / nodes), 256, tokens)
+    distinct, distinct_nodes = (
+        ranks * (1 - (1 - 1 / ranks) ** 8),
+        nodes * (1 - (1 - 1 / nodes) ** 8),
+    )
+    normal = by_hand(
+        "normal", ranks, nodes, distinct * 7 / 8, distinct_nodes * (1 - 1 / nodes), SMS, tokens
+    )
+    machine = Machine.of(fitted_cluster(), plan, Precision())
+    seconds, launching = machine.exchange_time(exchange(tokens), plan)
+    volume = jnp.asarray(ranks * tokens * 7168)
+    gathered = machine.peers.all_gather(volume) + machine.peers.all_gather(2 * volume) + 2 * 2e-6
+    assert float(seconds) == pytest.approx(min(low, normal, float(gathered)), rel=1e-5)
+    assert float(launching) == pytest.approx(2 * 2e-6 if gathered < min(low, normal) else 0.0)
+    assert (low < normal) == (tokens == 1)
+
+
+def test_busy_experts_delay_an_exchange_and_one_group_has_none():
+    plan = Parallelism(1, expert=64, attention_data=64)
+    machine = Machine.of(fitted_cluster(), plan, Precision())
+    even, uneven = (
+        float(machine.exchange_time(exchange(4096.0, busiest=busiest), plan)[0])
+        for busiest in (1.0, 2.0)
+    )
+    assert 1.3 * even < uneven < 2 * even
+    assert float(machine.exchange_time(exchange(4096.0, groups=1.0), plan)[0]) == 0
+
+
+def test_a_mode_needs_both_its_kernels():
+    library = Library(
+        {family: forms for family, forms in FORMS.items() if family != "combine_normal"}
+    )
+    network = make_cluster().network
+    assert [mode.low_latency for mode in DeepEP.modes(library, network, jnp.asarray(2e-6))] == [
+        True
+    ]
+    assert fitted_exchanges(library) == [
+        ("dispatch_low_latency", "fp8"),
+        ("combine_low_latency", "bf16"),
+        ("dispatch_normal", "fp8"),
+    ]
+    assert (
+        DeepEP.modes(library, (), jnp.asarray(2e-6))
+        == DeepEP.modes(None, network, jnp.asarray(2e-6))
+        == ()
+    )
+
+
+def test_shipped_exchanges_time_estimates_and_have_gradients():
+    model = load_model("deepseek-ai/DeepSeek-V3")
+    precision, plan = (
+        Precision(weights="fp8_block", activations="fp8"),
+        Parallelism(1, expert=16, attention_data=16),
+    )
+    fitted = load_platform("h100_sxm", 16)
+    forms = {
+        family: form
+        for family, form in fitted.accelerator.kernels.forms.items()
+        if "_normal" not in family and "_low_latency" not in family
+    }
+    wires = fitted.replace(accelerator=fitted.accelerator.replace(kernels=Library(forms)))
+
+    @jax.jit
+    def tpot(platform):
+        return estimate(Scenario(model, platform, Workload(1024, 1000, 100), plan, precision)).tpot
+
+    now, slope = jax.jit(
+        jax.value_and_grad(
+            lambda far: tpot(
+                fitted.replace(
+                    network=(fitted.network[0], fitted.network[1].replace(bandwidth=far))
+                )
+            )
+        )
+    )(fitted.network[1].bandwidth)
+    assert float(now) > float(tpot(wires))  # a bound, of the wires alone
+    assert np.isfinite(float(slope))
+    assert float(slope) < 0

@@ -1,0 +1,192 @@
+"""Vision towers: parameters, tokens and FLOP by hand, and files that are refused."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from diffgenz import (
+    Precision,
+    load_model,
+    model_from_config,
+)
+from diffgenz.core.errors import InputError
+from diffgenz.models.blocks.mlp import MLP
+from diffgenz.models.families.vision import VISION
+from diffgenz.models.files import model_ids, read_config
+from diffgenz.models.vision import PatchAttention, Projector, Tower
+from diffgenz.operators.operator import Kind
+
+TOWERS = {  # parameters, from the checkpoints' tensor shapes; patches and tokens of an image
+    "llava-hf/llava-1.5-7b-hf": (324_487_168, 24**2, 576),
+    "google/gemma-3-27b-it": (423_060_336, 64**2, 256),
+    "Qwen/Qwen2.5-VL-7B-Instruct": (676_550_144, 74**2, 37**2),  # 1024 pixels become 1036 = 37 x 28
+    "Qwen/Qwen3-VL-8B-Instruct": (576_388_336, 64**2, 1024),
+    "Qwen/Qwen3-VL-30B-A3B-Instruct": (538_631_408, 64**2, 1024),
+    "Qwen/Qwen3.5-27B": (460_730_096, 64**2, 1024),
+    "Qwen/Qwen3.5-35B-A3B": (446_571_248, 64**2, 1024),
+    "meta-llama/Llama-4-Scout-17B-16E": (871_932_416, 24**2, 144),
+    "meta-llama/Llama-4-Maverick-17B-128E": (871_932_416, 24**2, 144),
+}
+
+SMALL = Tower(
+    hidden=64.0,
+    layers=2.0,
+    attention=PatchAttention(heads=4, head_dim=16),
+    mlp=MLP(intermediate=128, gated=False, bias=True),
+    projectors=(Projector((256, 256, 32)),),
+    image_size=96,
+    patch=8,
+    merge=2,
+)
+
+BF16 = Precision()
+
+
+@pytest.fixture(scope="module")
+def qwen():
+    return load_model("Qwen/Qwen2.5-VL-7B-Instruct")
+
+
+@pytest.mark.parametrize("name", TOWERS)
+def test_towers_are_those_of_the_checkpoints(name, double):
+    model, (parameters, patches, tokens) = load_model(name), TOWERS[name]
+    assert model.vision is not None
+    assert float(model.parameters - model.replace(vision=None).parameters) == parameters
+    assert float(model.parameters) == read_config(name)[1]["published_parameters"]
+    assert (float(model.vision.patches), float(model.vision.tokens)) == (patches, tokens)
+
+
+def test_every_tower_has_a_shipped_model():
+    assert {
+        read_config(name)[1]["model_type"]
+        for name in model_ids()
+        if load_model(name).vision is not None
+    } == set(VISION)
+    assert {name for name in model_ids() if load_model(name).vision is not None} == set(TOWERS)
+
+
+def test_flops_by_hand():
+    """12 x 12 patches of 8 x 8 x 3 numbers, merged by fours."""
+    images, patches, tokens = 3, 144, 36
+    per_patch = 3 * 64 * 64 + 2 * (
+        4 * 64 * 64 + 2 * 64 * 128
+    )  # multiply-adds with weights, biases apart
+    per_token = 256 * 256 + 256 * 32
+    scores = (
+        2 * images * 4 * patches * patches * 64
+    )  # layers x images x (2 products of 2 FLOP) x queries x keys x width
+    expected = 2 * images * (patches * per_patch + tokens * per_token) + scores
+    assert (
+        sum(float(op.flops * op.repeats) for op in SMALL.operators(images, BF16, 1.0)) == expected
+    )
+
+
+def test_windows_cut_the_scores_and_nothing_is_cached():
+    windowed = SMALL.replace(window=16, windowed=1)
+    scores = [
+        [
+            float(op.flops * op.repeats)
+            for op in tower.operators(1.0, BF16, 1.0)
+            if op.kind is Kind.ATTENTION
+        ]
+        for tower in (SMALL, windowed)
+    ]
+    assert scores == [[2 * 4 * 144 * 144 * 64], [4 * 144 * 16 * 64, 4 * 144 * 144 * 64]]
+    assert all(float(op.cached) == 0 for op in windowed.operators(1.0, BF16, 1.0))
+
+
+def test_ranks_share_the_layers_but_not_the_patch_embedding():
+    one, four = (
+        {op.name: float(op.parameters) for op in SMALL.operators(1.0, BF16, shard)}
+        for shard in (1.0, 0.25)
+    )
+    assert one["vision_patches"] == four["vision_patches"] == 64 * 192
+    assert one["vision_qkv"] == 4 * four["vision_qkv"]
+    assert one["vision_projector"] == 32 * (256 + 1)
+    assert four["vision_projector"] == 32 * (64 + 1)  # biases whole
+    assert [(float(count), float(volume)) for count, volume in SMALL.reductions(2.0, BF16)] == [
+        (4, 2 * 144 * 64 * 2),
+        (1, 2 * 36 * 32 * 2),
+    ]
+
+
+def test_a_tower_stays_in_dtype():
+    sizes = {
+        float(op.parameter_size)
+        for op in SMALL.operators(1.0, Precision("bf16", "int4", "fp8"), 1.0)
+        if float(op.parameters)
+    }
+    assert sizes == {2.0}
+    assert all(op.kind is not Kind.LINEAR for op in SMALL.operators(1.0, BF16, 1.0))
+
+
+def test_tokens_follow_the_image_size_and_so_does_their_slope():
+    assert [float(SMALL.replace(image_size=size).tokens) for size in (96, 103, 105, 200)] == [
+        36,
+        36,
+        49,
+        144,
+    ]
+    slope = jax.grad(lambda size: SMALL.replace(image_size=size).tokens)(jnp.asarray(96.0))
+    assert float(slope) == pytest.approx(2 * 6 / 16)
+
+
+@pytest.mark.parametrize("field", ["hidden", "image_size", "patch", "merge", "layers", "windowed"])
+@pytest.mark.parametrize("value", [-1.0, float("nan")])
+def test_bad_sizes_are_refused(field, value):
+    with pytest.raises(InputError, match=f"{field}: {value:g} is not allowed"):
+        SMALL.replace(**{field: value})
+
+
+def test_an_image_of_less_than_a_token_is_refused():
+    with pytest.raises(InputError, match=r"patch x merge: 16 exceeds 15, image_size"):
+        SMALL.replace(image_size=15)
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        ("google/gemma-3-27b-it", "image_size"),
+        ("Qwen/Qwen3-VL-8B-Instruct", "num_position_embeddings"),
+    ],
+)
+def test_a_missing_field_is_named(name, field):
+    config = read_config(name)[1]
+    vision = {key: value for key, value in config["vision_config"].items() if key != field}
+    with pytest.raises(InputError, match=f"m: vision_config: config.json lacks {field}"):
+        model_from_config(config | {"vision_config": vision}, "m")
+
+
+def test_a_list_of_layers_must_be_one():
+    config = read_config("Qwen/Qwen3-VL-8B-Instruct")[1]
+    with pytest.raises(InputError, match="deepstack_visual_indexes: 3 is not a list of layers"):
+        model_from_config(
+            config | {"vision_config": config["vision_config"] | {"deepstack_visual_indexes": 3}},
+            "m",
+        )
+
+
+def test_a_tower_that_is_not_modelled_is_left_out():
+    config = read_config("llava-hf/llava-1.5-7b-hf")[1]
+    assert (
+        model_from_config(config | {"vision_config": {"model_type": "pixtral"}}, "m").vision is None
+    )
+    assert (
+        model_from_config(
+            {key: value for key, value in config.items() if key != "vision_config"}, "m"
+        ).vision
+        is None
+    )
+
+
+def test_newer_files_nest_the_language_model(qwen):
+    config = read_config("Qwen/Qwen2.5-VL-7B-Instruct")[1]
+    text = {key: value for key, value in config.items() if key != "vision_config"} | {
+        "model_type": "qwen2_5_vl_text"
+    }
+    nested = {
+        "model_type": "qwen2_5_vl",
+        "vision_config": config["vision_config"],
+        "text_config": text,
+    }
+    assert float(model_from_config(nested, "m").parameters) == float(qwen.parameters)
