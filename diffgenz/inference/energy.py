@@ -3,7 +3,7 @@
 Arithmetic at its peak draws `compute_power`, memory at its bandwidth `memory_power`, a network
 level at its bandwidth its `power`; idle power is added outside, for as long as everything takes.
 
-    J = compute_power FLOP / peak + memory_power B / bandwidth + sum of power B / bandwidth of levels
+    J = compute_power FLOP / peak + memory_power B / bandwidth + sum_levels power B / bandwidth
 """
 
 from collections.abc import Sequence
