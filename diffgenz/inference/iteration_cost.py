@@ -67,7 +67,7 @@ def _iteration_cost(
     messages = communication(iteration, machine, case.sharpness)
     times = iteration_times(executing, messages, machine, case.plan.overlap, case.sharpness)
     slowest = Pipeline.of(case.workload, case.plan, case.model.layers).slowest_stage(times)
-    energy = dynamic_energy(iteration.operators, machine, case.platform)
+    energy = dynamic_energy(iteration.operators, machine, case.platform, case.precision)
     return IterationCost(
         seconds=times.layers + times.head + times.rest,
         stage_seconds=times.total(slowest),

@@ -93,7 +93,8 @@ class Job(eqx.Module):
     def energy(self) -> Scalar:
         """J that one micro-batch takes, idle power not counted."""
         operators = self.iteration.operators
-        return self.executions * dynamic_energy(operators, self.machine, self.platform)
+        energy = dynamic_energy(operators, self.machine, self.platform, self.precision)
+        return self.executions * energy
 
 
 class Jobs(eqx.Module):
