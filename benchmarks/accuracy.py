@@ -1,11 +1,19 @@
-"""How far kernel models are from measured kernels, on shapes that they were not fitted to, beside three baselines.
+"""How far kernel models are from measured kernels on shapes that they were not fitted to.
 
-    pip install "diffgenz[calibration]" && python benchmarks/accuracy.py [--quick] [--shipped] [--json OUT] [--data DIR] [--plots DIR]
+    pip install "diffgenz[calibration]"
+    python benchmarks/accuracy.py [--quick] [--shipped] [--json OUT] [--data DIR] [--plots DIR]
 
-Each kernel family, accelerator, format and software is fitted in this run, a fifth of its shapes held out by a hash of the shape (with --shipped,
-fits that were made of the very same rows are taken as they are). Beside it, on the same shapes: (a) the peak roofline; (b) a roofline with two
-efficiencies and a launch latency, fitted in the same way; (c) gradient-boosted trees on the logarithms of the shape (scikit-learn): what a model of
-31 x 300 leaves reaches that knows no physics, about the floor of the table.
+The first line installs the measured tables; `--data DIR` names a folder that has them already.
+Without either, this script says so and checks nothing.
+
+Each kernel family, accelerator, format and software is fitted in this run, with a fifth of its
+shapes held out by a hash of the shape. With --shipped, fits that were made of the very same rows
+are taken as they are. Three baselines stand beside it on the same shapes:
+
+(a) the peak roofline;
+(b) a roofline with two efficiencies and a launch latency, fitted in the same way;
+(c) gradient-boosted trees on the logarithms of the shape (scikit-learn). They show what a model of
+    31 x 300 leaves that knows no physics reaches, which is about the floor of the table.
 """
 
 import sys
@@ -26,13 +34,18 @@ from diffgenz.calibrating.samples import Samples
 from diffgenz.core.smooth import Leaf
 from diffgenz.hardware.specs import read_spec
 from diffgenz.kernels.fits import KernelFit, fit_path, read_fits
-from diffgenz.kernels.form import Form, Timer, Work, parameter
+from diffgenz.kernels.form import Form, Work, parameter
 from diffgenz.kernels.shapes import Number
 from diffgenz.ui.tables import table
 
 
 class Target(NamedTuple):
-    """A mean absolute percentage error that was set out for, of the fits whose names begin so."""
+    """The mean absolute percentage error that fits should reach, and which fits.
+
+    Arguments:
+        family, format, system, source: what the names of those fits begin with; "" is any.
+        error: the largest that is good enough, in %.
+    """
 
     family: str
     format: str
@@ -41,12 +54,26 @@ class Target(NamedTuple):
     error: float
 
     def meant(self, row: dict[str, Any]) -> bool:
-        """Whether a row of the report is held to it."""
+        """Whether a row of the report should reach it."""
         return all(
             row[name].startswith(getattr(self, name))
             for name in ("family", "format", "system", "source")
         )
 
+
+NO_TABLES = """\
+Nothing is measured without tables of kernels. To get them:
+    pip install "diffgenz[calibration]"
+or give a folder that has them, with a folder for each accelerator: --data DIR"""
+
+TITLE = (
+    "Held-out errors, mean absolute %, beside (a) the peak roofline, (b) 2 efficiencies and "
+    "launch, (c) boosted trees:"
+)
+HEADER = (
+    *("system", "family", "format", "source", "kernel", "rows", "par."),
+    *("mean %", "median %", "in 80 %", "peak", "2 eff.", "trees", "fit s"),
+)
 
 TARGETS = [
     *(
@@ -79,14 +106,24 @@ TARGETS = [
 
 
 class Floor(NamedTuple):
-    """The peak roofline's seconds of computing and of moving."""
+    """The two parts of the peak roofline.
+
+    Arguments:
+        computing: s at the peak.
+        moving: s at the full bandwidth.
+    """
 
     computing: Number
     moving: Number
 
 
 class TwoEfficiencies(Form):
-    """Baseline (b): max(computing / efficiency, moving / efficiency) + launch."""
+    """Baseline (b): the 8-norm of computing / compute and moving / memory, plus a launch.
+
+    Arguments:
+        compute, memory: efficiencies.
+        launch: in launch latencies of the hardware.
+    """
 
     Shape: ClassVar[type] = Floor
 
@@ -98,29 +135,29 @@ class TwoEfficiencies(Form):
     def work(cls, shape: Floor) -> Work:
         return Work(0 * shape.computing, 0 * shape.moving)
 
-    def on(self, hardware: Any, /) -> Timer:
-        launch = self.launch * hardware.launch
-        return lambda shape: (
-            ((shape.computing / self.compute) ** 8 + (shape.moving / self.memory) ** 8) ** 0.125
-            + launch
-        )
+    def seconds(self, shape: Floor, hardware: Any, /) -> Number:
+        computing, moving = shape.computing / self.compute, shape.moving / self.memory
+        return (computing**8 + moving**8) ** 0.125 + self.launch * hardware.launch
 
 
 def floor_of(samples: Samples, hardware: Any) -> Floor:
-    """The peak roofline of each row, its two parts where the family has them."""
+    """The peak roofline of each row.
+
+    Families whose work is not FLOP and bytes have one bound, which counts as moving.
+
+    Arguments:
+        samples: the rows.
+        hardware: what they ran on.
+    """
     work = samples.form.work(samples.shape)
     if isinstance(work, Work):
-        return Floor(
-            *(
-                np.broadcast_to(np.asarray(x, float), len(samples))
-                for x in (work.flops / hardware.flops, work.moved / hardware.bandwidth)
-            )
-        )
+        parts = (work.flops / hardware.flops, work.moved / hardware.bandwidth)
+        return Floor(*(np.broadcast_to(np.asarray(part, float), len(samples)) for part in parts))
     return Floor(np.zeros(len(samples)), np.asarray(work.bound(hardware), float))
 
 
 def boosted(samples: Samples) -> Errors | None:
-    """Baseline (c), None where scikit-learn is not installed."""
+    """The held-out errors of baseline (c); None where scikit-learn is not installed."""
     try:
         from sklearn.ensemble import HistGradientBoostingRegressor  # pyright: ignore[reportMissingImports]
     except ImportError:
@@ -135,16 +172,24 @@ def boosted(samples: Samples) -> Errors | None:
 def measured(
     systems: tuple[str, ...], data: Path, families: tuple[str, ...]
 ) -> Iterator[tuple[str, Samples, Any]]:
-    """The cleaned rows of each kernel, and what it runs on."""
+    """The cleaned rows of each kernel that has some to hold out.
+
+    Arguments:
+        systems: ids of the accelerators.
+        data: the folder of tables, which has a folder for each of them.
+        families: of kernels; none: all.
+
+    Yields:
+        The id of the accelerator, the rows, and the hardware that they ran on.
+    """
+
+    def tell(words: str) -> None:
+        print(f"left out: {words}", file=sys.stderr)
+
     for system in systems:
         for path, samples in kernels_of(system, data):
             if not families or samples.family in families:
-                usable = usable_rows(
-                    samples,
-                    read_spec(system),
-                    path,
-                    lambda words: print(f"left out: {words}", file=sys.stderr),
-                )
+                usable = usable_rows(samples, read_spec(system), path, tell)
                 if usable is not None and usable[0].held_out.any():
                     yield system, *usable
 
@@ -152,7 +197,18 @@ def measured(
 def row_of(
     system: str, samples: Samples, hardware: Any, starts: int, shipped: list[KernelFit]
 ) -> tuple[dict[str, Any], np.ndarray]:
-    """One line of the table, and the model's seconds for every row. `shipped`: fits that are taken where they are of these rows."""
+    """Fit one kernel's rows, or take its shipped fit, and compare with the baselines.
+
+    Arguments:
+        system: id of the accelerator.
+        samples: the rows of the kernel.
+        hardware: what they ran on.
+        starts: of the fit.
+        shipped: fits, of which one that was made of the very same rows is taken as it is.
+
+    Returns:
+        One row of the report, and the model's seconds for each of the samples.
+    """
     begin = time.perf_counter()
     known = [
         each
@@ -187,7 +243,13 @@ def row_of(
 
 
 def fit_as(samples: Samples, hardware: Any, test: np.ndarray) -> Errors:
-    """Errors of baseline (b) on the rows that the others are judged by, fitted to the rest."""
+    """The errors of baseline (b).
+
+    Arguments:
+        samples: all rows, as `TwoEfficiencies` sees them.
+        hardware: what they ran on.
+        test: which of them the errors are of; it is fitted to the others.
+    """
     train = samples.only(~test)
     found = fit(train, hardware, starts=8)
     return Errors.of(
@@ -222,16 +284,17 @@ def main() -> None:
         help="draw predicted against measured, and residuals against every column of the shape",
     )
     options = parser.parse_args()
+    report, lines = Report(), []
     if options.data is None:
-        sys.exit("no tables: pip install aiconfigurator-core==0.12.0, or give --data")
+        print(NO_TABLES)
+        report.finish(options.json)
+        return
     systems, families, starts = tuple(options.systems), tuple(options.families), 256
     if options.quick:
         systems, families, starts = ("h100_sxm",), ("gemm", "decode"), 16
-    report, lines = Report(), []
     for system, samples, hardware in measured(systems, options.data, families):
-        shipped = (
-            read_fits(fit_path(system))[1] if options.shipped and fit_path(system).is_file() else []
-        )
+        taken = options.shipped and fit_path(system).is_file()
+        shipped = read_fits(fit_path(system))[1] if taken else []
         row, predicted = row_of(system, samples, hardware, starts, shipped)
         report.rows.append(row)
         lines.append(line_of(row))
@@ -240,71 +303,36 @@ def main() -> None:
             from accuracy_plots import draw
 
             draw(row, samples, predicted, options.plots)
-    header = (
-        "system",
-        "family",
-        "format",
-        "source",
-        "kernel",
-        "rows",
-        "par.",
-        "mean %",
-        "median %",
-        "in 80 %",
-        "peak",
-        "2 eff.",
-        "trees",
-        "fit s",
-    )
-    print(
-        "Held-out errors, mean absolute %, beside (a) the peak roofline, (b) 2 efficiencies and launch, (c) boosted trees:\n"
-    )
-    print(table(header, lines, "lllll"))
-    check(report)
+    if not lines:
+        print(f"No tables of {', '.join(systems)} in {options.data}; {NO_TABLES}")
+    else:
+        print(f"{TITLE}\n\n{table(HEADER, lines, 'lllll')}")
+        check(report)
     report.finish(options.json)
 
 
 def line_of(row: dict[str, Any]) -> tuple[str, ...]:
-    """A row for people."""
-    errors = [
-        row["mean"],
-        row["median"],
-        row["coverage"],
-        row["peak_mean"],
-        row["roofline_mean"],
-        row["trees_mean"],
-    ]
-    shown = ["-" if error is None else f"{100 * error:.1f}" for error in errors]
+    """A row of the report as a line of the table (`HEADER`)."""
+    errors = ("mean", "median", "coverage", "peak_mean", "roofline_mean", "trees_mean")
+    shown = ["-" if row[name] is None else f"{100 * row[name]:.1f}" for name in errors]
     names = (row["system"], row["family"], row["format"], row["source"], row["kernel"][:24])
     seconds = "-" if row["fit_seconds"] is None else f"{row['fit_seconds']:.1f}"
     return (*names, f"{row['rows']:,}", str(row["parameters"]), *shown, seconds)
 
 
 def check(report: Report) -> None:
-    """The figures set out for: errors, coverage, and seconds of a fit."""
+    """Add the checks: of errors, of the coverage of intervals, and of the seconds of a fit."""
     for row in report.rows:
         for target in TARGETS:
             if target.meant(row):
-                name = (
-                    " ".join(row[key] for key in ("family", "format", "system", "source"))
-                    + f" {row['kernel'][:20]}"
-                )
+                names = [row[key] for key in ("family", "format", "system", "source")]
+                name = f"{' '.join(names)} {row['kernel'][:20]}"
                 report.check(name, 100 * row["mean"], "%", target.error)
-    if report.rows:
-        large = [row["coverage"] for row in report.rows if row["rows"] >= 1000]
-        report.check(
-            "lowest coverage of nominal 80 % intervals, 1000 rows or more",
-            100 * min(large, default=np.nan),
-            "%",
-            70,
-            at_least=True,
-        )
-        report.check(
-            "highest coverage of nominal 80 % intervals, 1000 rows or more",
-            100 * max(large, default=np.nan),
-            "%",
-            90,
-        )
+    large = [100 * row["coverage"] for row in report.rows if row["rows"] >= 1000]
+    if large:
+        of = "coverage of nominal 80 % intervals, 1000 rows or more"
+        report.check(f"lowest {of}", min(large), "%", 70, at_least=True)
+        report.check(f"highest {of}", max(large), "%", 90)
     seconds = [row["fit_seconds"] for row in report.rows if row["fit_seconds"] is not None]
     if seconds:
         report.check("slowest fit", max(seconds), "s", 60)

@@ -1,4 +1,4 @@
-"""Pictures of a kernel model's errors: predicted against measured, and residuals against every column of the shape."""
+"""Pictures of a kernel model's errors: predicted against measured, and residuals over the shape."""
 
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,23 @@ from diffgenz.calibrating.samples import Samples
 from diffgenz.ui.plots.figure import figure_for, save_figure
 
 MOST_POINTS = 4000
-WORST = 60  # %: larger errors are drawn at the edge
+"""Points that a picture draws at most."""
+WORST = 60
+"""%: larger errors are drawn at the edge."""
 
 
 def draw(row: dict[str, Any], samples: Samples, predicted: np.ndarray, folder: Path) -> None:
-    """Save system-family-format-source.png: held-out rows, at most `MOST_POINTS` of them."""
+    """Save the picture of one kernel's held-out rows.
+
+    Its name is that of system, family, format, source and kernel, joined by "_". One panel shows
+    predicted over measured seconds, and one for each varying column of the shape the residuals.
+
+    Arguments:
+        row: of the report.
+        samples: the rows that were measured.
+        predicted: s, the model's time for each of them.
+        folder: where the picture is saved; it is made where it is missing.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     names = [
         row[key].replace("/", "-") for key in ("system", "family", "format", "source", "kernel")
@@ -52,20 +64,15 @@ def draw(row: dict[str, Any], samples: Samples, predicted: np.ndarray, folder: P
             alpha=0.3,
         )
         axis.axhline(0, color="0.3", linewidth=1)
-        axis.set(
-            xscale="log", xlabel=name, ylabel="model - measured, %", ylim=(-WORST - 2, WORST + 2)
-        )
+        edges = (-WORST - 2, WORST + 2)
+        axis.set(xscale="log", xlabel=name, ylabel="model - measured, %", ylim=edges)
         axis.xaxis.set_minor_formatter("")
     for axis in axes[len(varying) + 1 :]:
         axis.set_visible(False)
     beyond = 100 * np.mean(np.abs(residuals) > WORST)
-    figure.suptitle(
-        f"{', '.join(names)}"
-        + (
-            f"; {beyond:.1f} % of rows are off by more than {WORST} %, and drawn there"
-            if beyond
-            else ""
-        )
-    )
+    title = ", ".join(names)
+    if beyond:
+        title += f"; {beyond:.1f} % of rows are off by more than {WORST} %, and drawn there"
+    figure.suptitle(title)
     figure.tight_layout()
     save_figure(figure, path)

@@ -2,9 +2,11 @@
 
     python benchmarks/genz_parity.py OPERATORS.jsonl ESTIMATES.jsonl [--json OUT] [--quick]
 
-Primitives (GEMM, attention scores and values, convolutions, einsums, collectives; any residency, format and efficiency) must agree to 1e-6,
-whole models in every phase to 1e-5: the algebra is GenZ's. Where DiffGenZ's estimates differ from GenZ's, it is by the compositions in
-`benchmarks/genz`, rule by rule. Everything takes seconds, so that --quick changes nothing.
+Primitives are GEMM, attention scores and values, convolutions, einsums and collectives, in any
+residency, format and efficiency. They must agree to 1e-6, and whole models in every phase to 1e-5,
+which shows that the algebra is GenZ's. Where DiffGenZ's estimates differ from GenZ's, the reason is
+one of the compositions in `benchmarks/genz`, which state GenZ's rules one by one. Everything takes
+seconds, so that --quick changes nothing.
 """
 
 import sys
@@ -20,7 +22,7 @@ from diffgenz.ui.tables import table
 
 PRIMITIVE_TOLERANCE, MODEL_TOLERANCE = 1e-6, 1e-5
 REQUIRED = ("primitives", "dense models", "all models")
-"""Groups of rows without which there is no parity to speak of; the others are checked where there are any."""
+"""Groups of rows that parity needs; the others are checked where there are any."""
 
 Line = tuple[object, ...]
 
@@ -46,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def report_of(outcomes: Sequence[Outcome]) -> Report:
-    """All rows, and two checks per group of them: its largest relative error, and how many of it are covered."""
+    """All rows, and two checks of each group: its largest relative error, and its rows covered."""
     report = Report([as_row(outcome) for outcome in outcomes])
     models = [o for o in outcomes if o.kind == "estimate"]
     ok = [o for o in models if o.status == "ok"]
@@ -77,7 +79,10 @@ def report_of(outcomes: Sequence[Outcome]) -> Report:
 
 
 def as_row(outcome: Outcome) -> dict[str, Any]:
-    """An outcome as JSON; of operators in models, which have a hundred quantities, the largest error only."""
+    """An outcome as JSON.
+
+    Operators in models have a hundred quantities; of those the largest error alone is kept.
+    """
     row = outcome._asdict() | {
         "covered": outcome.covered,
         "error": outcome.headline if outcome.covered else None,
@@ -88,12 +93,17 @@ def as_row(outcome: Outcome) -> dict[str, Any]:
 def largest(
     outcomes: Iterable[Outcome], error: Callable[[Outcome], float] = lambda o: o.headline
 ) -> float | None:
-    """The largest error of the covered ones; None where there are none."""
+    """The largest error of the covered outcomes; None where there are none.
+
+    Arguments:
+        outcomes: of which it is taken.
+        error: of one outcome.
+    """
     return max((error(outcome) for outcome in outcomes if outcome.covered), default=None)
 
 
 def print_tables(outcomes: Sequence[Outcome]) -> None:
-    """Everything but the checks."""
+    """Print all tables; the checks follow them."""
     models = [o for o in outcomes if o.kind == "estimate" and o.status != "error"]
     print_table(
         "Primitives, and other rows of operators",
@@ -107,14 +117,20 @@ def print_tables(outcomes: Sequence[Outcome]) -> None:
 
 
 def print_table(title: str, align: str, lines: Sequence[Line]) -> None:
-    """A table under its title; nothing where it has no lines but the header."""
+    """Print a table under its title; nothing where it has no lines below the header.
+
+    Arguments:
+        title: of the table.
+        align: "l" for each column that is aligned to the left, from the first.
+        lines: the header and the rows.
+    """
     if len(lines) > 1:
         header, *cells = [[str(cell) for cell in line] for line in lines]
         print(f"\n{title}\n{table(header, cells, align)}")
 
 
 def by_kind(outcomes: Sequence[Outcome]) -> list[Line]:
-    """Rows of operators by what they are, those of whole models by family."""
+    """Lines of operators' rows, by their kind; operators in whole models by the model's family."""
     groups: dict[tuple[str, str], list[Outcome]] = {}
     for o in outcomes:
         groups.setdefault((o.kind, o.family if o.kind == "op_in_model" else o.group), []).append(o)
@@ -128,7 +144,7 @@ def by_kind(outcomes: Sequence[Outcome]) -> list[Line]:
 
 
 def by_phase(outcomes: Sequence[Outcome]) -> list[Line]:
-    """Whole models, each headline quantity apart."""
+    """Lines of whole models, with a column for each headline quantity."""
     quantities = ("latency", "throughput", "weights", "kv")
     order = ("ok", "dense", "MoE", "Mamba", "prefill", "decode", "chunked", "spec")
     groups: dict[tuple[str, str, str], list[Outcome]] = {}
@@ -162,7 +178,7 @@ def by_phase(outcomes: Sequence[Outcome]) -> list[Line]:
 
 
 def by_quirk(outcomes: Sequence[Outcome]) -> list[Line]:
-    """Whole models by the quirks that their rows list."""
+    """Lines of whole models, by the quirks that their rows list."""
     quirks = sorted({quirk for o in outcomes for quirk in o.quirks})
     return [
         ("quirk", "rows", "covered", "largest error"),
@@ -171,7 +187,7 @@ def by_quirk(outcomes: Sequence[Outcome]) -> list[Line]:
 
 
 def by_reason(outcomes: Sequence[Outcome]) -> list[Line]:
-    """What is not covered, and why."""
+    """Lines of the rows that are not covered, by the reason."""
     reasons = [(o.kind, o.group, o.reason) for o in outcomes if o.reason is not None]
     return [
         ("kind", "of", "rows", "why"),
@@ -183,7 +199,7 @@ def by_reason(outcomes: Sequence[Outcome]) -> list[Line]:
 
 
 def disagreements(outcomes: Sequence[Outcome], most: int = 10) -> list[Line]:
-    """The worst rows, each with its worst quantity."""
+    """Lines of the rows that disagree most, each with its worst quantity; `most` at most."""
     beyond = [
         o
         for o in outcomes
@@ -204,12 +220,12 @@ def disagreements(outcomes: Sequence[Outcome], most: int = 10) -> list[Line]:
 
 
 def counts(outcomes: Sequence[Outcome]) -> Line:
-    """Rows, those covered, and their largest error."""
+    """The number of rows, the number of those covered, and the largest error of those."""
     return len(outcomes), sum(o.covered for o in outcomes), shown(largest(outcomes))
 
 
 def shown(error: float | None) -> str:
-    """A relative error, or nothing."""
+    """A relative error for people; "-" where there is none."""
     return "-" if error is None else f"{error:.1e}"
 
 

@@ -1,7 +1,9 @@
-"""The dense estimate in plain, vectorised numpy: the same formulas, written again without the library.
+"""The dense estimate in plain, vectorised numpy: the same formulas, written without the library.
 
-It is the baseline of `throughput.py` (what a careful user would write for a sweep) and, in float64, an independent check of the library: Llama-like
-models, one operator after the other, the textbook p-norm, a node of switched links and a fabric of NICs outside it.
+It is the baseline of `throughput.py`, since a careful user would write this for a sweep, and in
+float64 it is an independent check of the library. It covers Llama-like models whose operators run
+one after the other, under the textbook p-norm, on nodes of switched links with a fabric of NICs
+between them.
 """
 
 from collections.abc import Mapping
@@ -14,18 +16,23 @@ Numbers = NDArray[Any]
 
 
 def p_norm(a: Numbers, b: Numbers, p: int = 8) -> Numbers:
-    """(a**p + b**p)**(1/p), scaled by the larger."""
+    """The p-norm (a**p + b**p)**(1/p), computed after dividing by the larger of both."""
     largest = np.maximum(np.maximum(a, b), 1e-30)
     return largest * ((a / largest) ** p + (b / largest) ** p) ** (1 / p)
 
 
 def p_minimum(a: Numbers, b: Numbers, p: int = 8) -> Numbers:
-    """(a**-p + b**-p)**(-1/p)."""
+    """The smooth minimum (a**-p + b**-p)**(-1/p)."""
     return a * b / np.maximum(p_norm(a, b, p), 1e-30)
 
 
 def estimate(c: Mapping[str, Numbers]) -> dict[str, Numbers]:
-    """All metrics of dense models; `c` holds one array of configurations per number, named as in `throughput.COLUMNS`."""
+    """All metrics of dense models, by name.
+
+    Arguments:
+        c: one array per number, with an element for each configuration. The names are those of
+            `throughput.COLUMNS`, and `mlps`, the number of MLPs.
+    """
     requests = np.ceil(c["batch"] / c["dp"])
     micro_batch = np.ceil(requests / c["pp"])
     micro_batches = np.ceil(requests / micro_batch)
@@ -64,11 +71,14 @@ def estimate(c: Mapping[str, Numbers]) -> dict[str, Numbers]:
     def all_reduce(volume):
         share = volume * link_byte[0]
         hop = np.where(inside > 1, link_latency[0], 0)
-        node = p_minimum(2 * hop + 2 * (1 - 1 / inside) * share, hop + (inside - 1) * share)
+        two_shots = 2 * hop + 2 * (1 - 1 / inside) * share
+        one_shot = hop + (inside - 1) * share
+        node = np.where(inside == 2, one_shot, p_minimum(two_shots, one_shot))
         shard = volume / inside * link_byte[1]
         ring = 2 * (outside - 1) * link_latency[1] + 2 * (1 - 1 / outside) * shard
         tree = 2 * np.log2(outside) * link_latency[1] + 2 * np.where(outside > 1, shard, 0)
-        return node + p_minimum(ring, tree) + several * launch
+        fabric = np.where(outside == 2, ring, p_minimum(ring, tree))
+        return node + fabric + several * launch
 
     def all_gather(volume):
         node = np.where(inside > 1, link_latency[0], 0) + (1 - 1 / inside) * volume * link_byte[0]
@@ -77,11 +87,13 @@ def estimate(c: Mapping[str, Numbers]) -> dict[str, Numbers]:
         )
         return node + fabric + several * launch
 
+    crossing = np.minimum(c["pp"] - 1, np.ceil(c["tp"] * c["pp"] / c["node"]) - 1)
+    boundaries = [c["pp"] - 1 - crossing, crossing]
+
     def hops(volume):
-        boundaries = c["pp"] - 1
-        crossing = np.minimum(boundaries, np.ceil(c["tp"] * c["pp"] / c["node"]) - 1)
-        return (boundaries - crossing) * (link_latency[0] + volume * link_byte[0]) + crossing * (
-            link_latency[1] + volume * link_byte[1]
+        return sum(
+            count * (latency + volume * byte)
+            for count, latency, byte in zip(boundaries, link_latency, link_byte, strict=True)
         )
 
     def attention(sequences, queries, contexts):
@@ -127,7 +139,7 @@ def estimate(c: Mapping[str, Numbers]) -> dict[str, Numbers]:
         computing = layers * attend + mlps * feed
         reduction = all_reduce(tokens * hidden * dtype)
         communication = (layers + mlps) * reduction
-        exposed = communication - c["overlap"] * np.minimum(communication, computing)
+        exposed = communication - c["overlap"] * p_minimum(communication, computing)
         rest = moved(2 * tokens * hidden * dtype) + reduction + hops(tokens * hidden * dtype)
         linears = (
             (heads + 2 * kv_heads) * d * hidden * layers
@@ -175,14 +187,20 @@ def estimate(c: Mapping[str, Numbers]) -> dict[str, Numbers]:
             share * layers * attention_bytes(micro_batch, queries, context)
             for context, share in contexts
         )
-        sent = (
-            2 * (1 - 1 / c["tp"]) * (layers + mlps + 1) * tokens * hidden * dtype
-            + (c["pp"] - 1) * tokens * hidden * dtype
-        )
+        summed = (layers + mlps + 1) * tokens * hidden * dtype
+        logits = micro_batch * c["vocabulary"] * dtype
+        arriving = [1.0, 1 / inside]
+        sent = [
+            (2 * summed + logits) * (1 - 1 / ranks_there) * share + count * tokens * hidden * dtype
+            for ranks_there, share, count in zip(
+                (inside, outside), arriving, boundaries, strict=True
+            )
+        ]
         joules = (
-            flops * c["energy_per_flop"]
-            + traffic * c["energy_per_byte"]
-            + sent * c["energy_per_link_byte"]
+            flops * c["compute_power"] / c["peak"]
+            + traffic * c["memory_power"] / c["bandwidth"]
+            + sent[0] * c["link_power"] / c["link"]
+            + sent[1] * c["nic_power"] / c["nic"]
         )
         return computing + exposed, rest, joules
 

@@ -1,4 +1,4 @@
-"""What every benchmark here prints and writes: machine, versions, rows and checks."""
+"""The report that every benchmark prints and writes: machine, versions, rows and checks."""
 
 import argparse
 import datetime
@@ -19,7 +19,15 @@ from diffgenz.ui.tables import number, table
 
 @dataclass(frozen=True)
 class Check:
-    """One figure that has a target: `value` must be at most (`at_least`: at least) `target`."""
+    """One figure that has a target.
+
+    Arguments:
+        name: what the figure is.
+        value: the figure, as measured in this run.
+        unit: of `value` and `target`; "" where they are plain numbers.
+        target: the largest value that is good enough.
+        at_least: whether `target` is the smallest such value instead.
+    """
 
     name: str
     value: float
@@ -35,7 +43,12 @@ class Check:
 
 @dataclass
 class Report:
-    """The rows of a benchmark and the checks on them."""
+    """The rows of a benchmark and the checks on them.
+
+    Arguments:
+        rows: the measurements, each a dictionary that JSON can hold.
+        checks: the figures that have a target.
+    """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     checks: list[Check] = field(default_factory=list)
@@ -43,64 +56,56 @@ class Report:
     def check(
         self, name: str, value: float, unit: str, target: float, *, at_least: bool = False
     ) -> None:
-        """Add a check."""
+        """Add a check; the arguments are those of `Check`."""
         self.checks.append(Check(name, float(value), unit, target, at_least))
 
     def finish(self, out: str | None) -> None:
-        """Print the checks and the machine, and write everything as JSON to `out`, aside first."""
-        sign = {False: "<=", True: ">="}
-        cells = [
-            (
-                c.name,
-                f"{number(c.value)} {c.unit}",
-                f"{sign[c.at_least]} {number(c.target)}",
-                "ok" if c.ok else "MISSED",
-            )
-            for c in self.checks
-        ]
-        print("\n" + table(("check", "value", "target", ""), cells, "lrrl"))
+        """Print the checks and the machine, and write everything as JSON.
+
+        Arguments:
+            out: path of the JSON file, which is replaced at once when it is complete; None: no
+                file is written.
+        """
+        if self.checks:
+            cells = [_cells(check) for check in self.checks]
+            print("\n" + table(("check", "value", "target", ""), cells, "lrrl"))
         print(f"\n{machine()}; {', '.join(f'{name} {text}' for name, text in versions().items())}")
         if out:
-            checks = [asdict(check) | {"ok": check.ok} for check in self.checks]
-            when = {"date": datetime.date.today().isoformat(), "commit": commit()}
+            written = {
+                "machine": machine(),
+                "versions": versions(),
+                "date": datetime.date.today().isoformat(),
+                "commit": commit(),
+                "rows": self.rows,
+                "checks": [asdict(check) | {"ok": check.ok} for check in self.checks],
+            }
             aside = Path(out + ".part")
-            aside.write_text(
-                json.dumps(
-                    {
-                        "machine": machine(),
-                        "versions": versions(),
-                        **when,
-                        "rows": self.rows,
-                        "checks": checks,
-                    },
-                    indent=1,
-                )
-                + "\n"
-            )
+            aside.write_text(json.dumps(written, indent=1) + "\n")
             aside.replace(out)
 
 
+def _cells(check: Check) -> tuple[str, ...]:
+    sign = ">=" if check.at_least else "<="
+    value, target = f"{number(check.value)} {check.unit}", f"{sign} {number(check.target)}"
+    return check.name, value, target, "ok" if check.ok else "MISSED"
+
+
 def machine() -> str:
-    """The processor and its cores."""
+    """The name of the processor, and the number of cores that this process may use."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         name = platform.processor() or platform.machine()
-    return f"{name}, {len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()} cores"
+    allowed = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if allowed else os.cpu_count()
+    return f"{name}, {cores} cores"
 
 
 def commit() -> str | None:
     """The commit that ran, marked where the tree differs from it; None outside a checkout."""
-    command = [
-        "git",
-        "-C",
-        str(Path(__file__).parent),
-        "describe",
-        "--always",
-        "--dirty",
-        "--abbrev=12",
-    ]
+    here = str(Path(__file__).parent)
+    command = ["git", "-C", here, "describe", "--always", "--dirty", "--abbrev=12"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
@@ -108,7 +113,7 @@ def commit() -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """What ran."""
+    """The versions of Python and of the packages that ran, by name."""
     found = {"python": platform.python_version()}
     for name in ("diffgenz", "jax", "equinox", "numpy", "genz-llm"):
         try:
@@ -121,7 +126,12 @@ def versions() -> dict[str, str]:
 def parser_of(
     description: str | None, quick: str = "the same checks on less data, in under 45 s"
 ) -> argparse.ArgumentParser:
-    """The flags of every benchmark; `quick` says what `--quick` leaves out."""
+    """The flags of every benchmark.
+
+    Arguments:
+        description: the script's docstring.
+        quick: what `--quick` leaves out, for the help.
+    """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -132,7 +142,7 @@ def parser_of(
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds of repeated runs."""
+    """Seconds of repeated runs: their median, the fastest and the slowest."""
 
     median: float
     fastest: float
@@ -140,14 +150,14 @@ class Timing:
 
 
 def timed(run: Callable[[], Any], repeats: int) -> Timing:
-    """`run` once unmeasured, then `repeats` times."""
+    """The seconds of `run`, called once without measuring and then `repeats` times."""
     run()
     seconds = [seconds_of(run) for _ in range(repeats)]
     return Timing(statistics.median(seconds), min(seconds), max(seconds))
 
 
 def seconds_of(run: Callable[[], Any]) -> float:
-    """Seconds that `run` takes."""
+    """The seconds that one call of `run` takes."""
     start = time.perf_counter()
     run()
     return time.perf_counter() - start

@@ -1,8 +1,9 @@
-"""How long the command line takes to answer, as whole processes.
+"""How long the command line takes to answer, measured as whole processes.
 
     python benchmarks/startup.py [--quick] [--json OUT]
 
-`estimate` is run with an empty compilation cache (cold) and with the one that a previous run left (warm).
+`estimate` is run with an empty compilation cache (cold), and with the cache that a previous run
+left (warm).
 """
 
 import os
@@ -16,25 +17,18 @@ from report import Report, parser_of, seconds_of
 from diffgenz.ui.tables import number, table
 
 ESTIMATE = [
-    "estimate",
-    "meta-llama/Llama-3.1-70B",
-    "--system",
-    "h100_sxm",
-    "--gpus",
-    "8",
-    "--tp",
-    "8",
-    "--isl",
-    "2048",
-    "--osl",
-    "256",
-    "--batch",
-    "64",
+    *("estimate", "meta-llama/Llama-3.1-70B", "--system", "h100_sxm", "--gpus", "8", "--tp", "8"),
+    *("--isl", "2048", "--osl", "256", "--batch", "64"),
 ]
 
 
 def run(arguments: list[str], cache: str) -> float:
-    """Seconds of one `diffgenz` process with its compilation cache under `cache`."""
+    """The seconds of one `diffgenz` process.
+
+    Arguments:
+        arguments: of the command line.
+        cache: the folder that holds its compilation cache.
+    """
     command = [sys.executable, "-m", "diffgenz", *arguments]
     environment = os.environ | {"XDG_CACHE_HOME": cache}
     return seconds_of(
@@ -64,19 +58,11 @@ def main() -> None:
                 with tempfile.TemporaryDirectory() as fresh:
                     seconds.append(run(arguments, fresh if cold else kept))
             median = statistics.median(seconds)
-            report.rows.append(
-                {
-                    "name": f"diffgenz {name}",
-                    "seconds": median,
-                    "fastest": min(seconds),
-                    "slowest": max(seconds),
-                }
-            )
+            row = {"name": f"diffgenz {name}", "seconds": median}
+            report.rows.append(row | {"fastest": min(seconds), "slowest": max(seconds)})
             report.check(f"diffgenz {name}", median, "s", target)
-    cells = [
-        (row["name"], number(row["seconds"]), number(row["fastest"]), number(row["slowest"]))
-        for row in report.rows
-    ]
+    shown = ("seconds", "fastest", "slowest")
+    cells = [(row["name"], *(number(row[key]) for key in shown)) for row in report.rows]
     print(table(("", "median s", "fastest", "slowest"), cells, "l"))
     report.finish(options.json)
 

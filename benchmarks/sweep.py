@@ -1,11 +1,16 @@
-"""Configurations per second of design-space sweeps with an exact Pareto front, and the memory they take.
+"""Configurations per second of design-space sweeps with an exact Pareto front, and their memory.
 
     python benchmarks/sweep.py [--quick] [--json OUT]
 
-Ten numbers of platform, workload and plan vary, drawn from a Sobol sequence, for Llama-3.1-70B and for DeepSeek-V3; the front trades time per token,
-throughput per accelerator and cost. Every sweep runs in a process of its own, whose peak memory is reported; times are without compilation, which
-has a row of its own. In the same run: the front against brute force, the metrics against float64, the rate of bare estimates (`throughput.py`), a
-second sweep of the same structure, and as baselines the same formulas in numpy on all cores and, where installed, genz-llm.
+Ten numbers of platform, workload and plan vary, drawn from a Sobol sequence, for Llama-3.1-70B and
+for DeepSeek-V3; the front trades time per token, throughput per accelerator and cost. Every sweep
+runs in a process of its own, whose peak memory is reported. Times are without compilation, which
+has a column of its own.
+
+The same run compares the front with brute force and the metrics with float64, counts the programs
+that a second sweep of the same structure compiles, and measures the rate of bare estimates
+(`throughput.py`) and two baselines: the same formulas in numpy on all cores, and genz-llm where it
+is installed.
 """
 
 import argparse
@@ -40,11 +45,17 @@ GOALS = {
 
 
 def space(model: str, count: int, scale: float = 1.0) -> dgz.Space:
-    """`count` hypothetical platforms and deployments; `scale` moves the bounds of the hardware's, not the structure."""
+    """A space of hypothetical platforms and deployments.
+
+    Arguments:
+        model: `DENSE` or `EXPERTS`.
+        count: configurations.
+        scale: factor on the bounds of the hardware's peak and bandwidths; it does not change the
+            structure.
+    """
     experts = model == EXPERTS
-    precision = (
-        dgz.Precision(weights="fp8_block", activations="fp8_block") if experts else dgz.Precision()
-    )
+    linear = "fp8_block" if experts else "bf16"
+    precision = dgz.Precision(weights=linear, activations=linear)
     peak = "peak_flops[fp8]" if experts else "peak_flops[bf16]"
     plan = dgz.Parallelism(1, expert=64, attention_data=64) if experts else dgz.Parallelism(8)
     platform = dgz.load_platform("h200_sxm" if experts else "h100_sxm", 64, fit="none")
@@ -53,24 +64,22 @@ def space(model: str, count: int, scale: float = 1.0) -> dgz.Space:
         for ranks in (8, 16, 32, 64)
     }
     ranks = (
-        {"plan": dgz.choice(layouts).sampled()}
+        {"plan": dgz.axes.choice(layouts).sampled()}
         if experts
-        else {"tensor": dgz.values(1, 2, 4, 8).sampled()}
+        else {"tensor": dgz.axes.values(1, 2, 4, 8).sampled()}
     )
     return dgz.Space(
-        dgz.Scenario.of(
-            dgz.load_model(model), platform, dgz.Workload(64, 2048, 256), plan, precision
-        ),
+        dgz.Scenario(dgz.load_model(model), platform, dgz.Workload(64, 2048, 256), plan, precision),
         {
-            peak: dgz.log_uniform(scale * 1e14, scale * 1e16),
-            "memory_bandwidth": dgz.log_uniform(scale * 1e12, scale * 16e12),
-            "memory_capacity": dgz.log_uniform(40e9, 600e9),
-            "network[0].bandwidth": dgz.log_uniform(scale * 5e10, scale * 2e12),
-            "network[0].latency": dgz.log_uniform(2e-7, 5e-6),
-            "launch_latency": dgz.log_uniform(5e-7, 5e-6),
-            "accelerator.price": dgz.log_uniform(1 / 3600, 20 / 3600),
-            "workload.batch": dgz.integers(1, 1024).sampled(),
-            "workload.input_tokens": dgz.integers(128, 16384, 128).sampled(),
+            peak: dgz.axes.log_uniform(scale * 1e14, scale * 1e16),
+            "memory_bandwidth": dgz.axes.log_uniform(scale * 1e12, scale * 16e12),
+            "memory_capacity": dgz.axes.log_uniform(40e9, 600e9),
+            "network[0].bandwidth": dgz.axes.log_uniform(scale * 5e10, scale * 2e12),
+            "network[0].latency": dgz.axes.log_uniform(2e-7, 5e-6),
+            "launch_latency": dgz.axes.log_uniform(5e-7, 5e-6),
+            "accelerator.price": dgz.axes.log_uniform(1 / 3600, 20 / 3600),
+            "workload.batch": dgz.axes.integers(1, 1024).sampled(),
+            "workload.input_tokens": dgz.axes.integers(128, 16384, 128).sampled(),
             **ranks,
         },
         samples=count,
@@ -78,16 +87,24 @@ def space(model: str, count: int, scale: float = 1.0) -> dgz.Space:
 
 
 def swept(model: str, count: int) -> dict[str, Any]:
-    """One sweep: seconds of compiling and of sweeping, the front's size, and the peak memory of this process."""
+    """One sweep, in this process.
+
+    Arguments:
+        model: `DENSE` or `EXPERTS`.
+        count: configurations.
+
+    Returns:
+        Seconds of sweeping and of compiling, points on the front, feasible configurations, and the
+        peak memory of this process in B.
+    """
     engine = Engine(space(model, count), (dgz.Pareto(**GOALS),))
     begun = time.perf_counter()
     engine.reduce(0, min(count, engine.batch))
     ready = time.perf_counter()
     outcome = engine.reduce(0, count)
     seconds = time.perf_counter() - ready
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
-        1 if sys.platform == "darwin" else 1024
-    )
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     front = len(outcome.states[0]["indices"])
     return {
         "seconds": seconds,
@@ -99,34 +116,27 @@ def swept(model: str, count: int) -> dict[str, Any]:
 
 
 def costs(model: str) -> list[dict[str, Any]]:
-    """Of each of the three programs of a batch: fusions, bytes and FLOP for each configuration, as compiled, and seconds."""
+    """What each of the three programs of a batch costs a configuration.
+
+    Returns:
+        A row for each program: fusions, B and FLOP as compiled, and nanoseconds as measured.
+    """
     engine = Engine(space(model, 10**8), (dgz.Pareto(**GOALS),))
     work, _ = engine._next(0, 10**8)
-    levels, decoded = program._decode(
-        work._asked, engine.space.decoder(0), work._offsets, work._run
-    )
-    raw = program._estimate(work._estimated, work._leaves, decoded)
+    asked = (work._asked, engine.space.decoder(0), work._offsets, work._run)
+    levels, decoded = program._decode(*asked)
+    estimated = (work._estimated, work._leaves, decoded)
+    raw = program._estimate(*estimated)
     thresholds = tuple(
         reduction.threshold(state)
         for reduction, state in zip(engine.reductions, engine.start().states, strict=True)
     )
+    columns, batch = work._level_columns(levels), np.uint32(engine.batch)
+    screened = (work._screened, raw, columns, work._offsets, batch, thresholds)
     parts: dict[str, tuple[Any, tuple[Any, ...]]] = {
-        "decode": (
-            program._decode,
-            (work._asked, engine.space.decoder(0), work._offsets, work._run),
-        ),
-        "estimate": (program._estimate, (work._estimated, work._leaves, decoded)),
-        "screen": (
-            program._screen,
-            (
-                work._screened,
-                raw,
-                work._level_columns(levels),
-                work._offsets,
-                np.uint32(engine.batch),
-                thresholds,
-            ),
-        ),
+        "decode": (program._decode, asked),
+        "estimate": (program._estimate, estimated),
+        "screen": (program._screen, screened),
     }
     rows = []
     for name, (function, arguments) in parts.items():
@@ -145,7 +155,11 @@ def costs(model: str) -> list[dict[str, Any]]:
 
 
 def machine_limits() -> tuple[float, float]:
-    """B/s of adding two arrays in the caches' reach, as a batch's columns are, and FLOP/s of chains of multiply-adds: what XLA gets here."""
+    """The B/s and the FLOP/s that XLA reaches on this machine.
+
+    The first is that of adding two arrays which the caches hold, as they hold a batch's columns;
+    the second that of chains of multiply-adds.
+    """
     a, b = jnp.ones(2**16), jnp.ones(2**16)
     add = jax.jit(lambda xs, y: [x + y for x in xs])
     xs = [a * k for k in range(32)]
@@ -156,7 +170,7 @@ def machine_limits() -> tuple[float, float]:
 
 
 def chains(x: Any, times: int) -> Any:
-    """Eight chains of x -> x x + c, side by side, so often: 16 FLOP each time."""
+    """Eight chains of x -> x x + c side by side, each run `times` times: 16 FLOP each time."""
     values = [x + 0.01 * chain for chain in range(8)]
     for _ in range(times):
         values = [value * value + 0.1 for value in values]
@@ -164,15 +178,19 @@ def chains(x: Any, times: int) -> Any:
 
 
 def in_a_process(model: str, count: int) -> dict[str, Any]:
-    """`swept`, with a process to itself."""
+    """`swept` in a process of its own; the arguments are the same."""
     command = [sys.executable, __file__, "--one", model, str(count)]
-    return json.loads(
-        subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1]
-    )
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def brute_force_agrees(model: str, count: int) -> bool:
-    """Whether the front of `count` configurations is what comparing all pairs of single estimates gives."""
+    """Whether a sweep's front is the one that comparing all pairs of single estimates gives.
+
+    Arguments:
+        model: `DENSE` or `EXPERTS`.
+        count: configurations.
+    """
     few = space(model, count)
     indices = list(range(count))
     front = dgz.sweep(few, {"front": dgz.Pareto(**GOALS)}, batch=1000).indices("front")
@@ -188,41 +206,35 @@ def brute_force_agrees(model: str, count: int) -> bool:
     return sorted(front) == np.flatnonzero(fits & ~beaten).tolist()
 
 
-def single(scenario: dgz.Scenario) -> dgz.Estimate:
-    """The estimate of a scenario of one model."""
-    served = scenario.served[0]
-    return dgz.estimate(
-        served.model, scenario.platform, served.workload, served.plan, served.precision
-    )
-
-
 def float64_error(model: str, count: int, seed: int = 0) -> float:
-    """The largest relative difference of a metric that the front uses from the same estimate in float64, over random configurations."""
+    """The largest relative difference of a metric from the same estimate in float64.
+
+    Arguments:
+        model: `DENSE` or `EXPERTS`; the metrics are those that its front uses.
+        count: random configurations that are compared.
+        seed: of the random generator.
+    """
     whole = space(model, 10**9)
     indices = [int(index) for index in np.random.default_rng(seed).integers(0, whole.size, count)]
     ours = program.metrics_at(whole, indices)
     scenarios = [whole.configuration(index) for index in indices]
+
+    def stacked(*leaves: Any) -> jax.Array:
+        return jnp.asarray(np.array([np.asarray(leaf) for leaf in leaves], np.float64))
+
     with jax.enable_x64(True):
-        wide = jax.tree.map(
-            lambda *leaves: jnp.asarray(
-                np.array([np.asarray(leaf) for leaf in leaves], np.float64)
-            ),
-            *scenarios,
-        )
-        exact = jax.jit(jax.vmap(single))(wide)
-    names = (*GOALS["minimize"], *GOALS["maximize"])
-    return max(
-        float(
-            np.max(
-                np.abs(np.asarray(ours[name]) / np.asarray(getattr(exact, name), np.float64) - 1)
-            )
-        )
-        for name in names
-    )
+        wide = jax.tree.map(stacked, *scenarios)
+        exact = jax.jit(jax.vmap(dgz.estimate))(wide)
+
+    def error(name: str) -> float:
+        reference = np.asarray(getattr(exact, name), np.float64)
+        return float(np.max(np.abs(np.asarray(ours[name]) / reference - 1)))
+
+    return max(error(name) for name in (*GOALS["minimize"], *GOALS["maximize"]))
 
 
 def recompilations(model: str) -> int:
-    """Programs compiled by a second sweep of the same structure: other bounds, another size, another seed."""
+    """Programs that a second sweep of the same structure, with other bounds and size, compiles."""
     goals = {"front": dgz.Pareto(**GOALS)}
     dgz.sweep(space(model, 10_000), goals)
     compiled: list[Any] = [program._decode, program._estimate, program._screen]
@@ -234,13 +246,24 @@ def recompilations(model: str) -> int:
 
 
 def numpy_part(seed: int) -> tuple[float, float]:
-    """The best time per token of 1e5 configurations, and how many: what a worker of the numpy baseline does."""
+    """The work of one process of the numpy baseline.
+
+    Arguments:
+        seed: of the configurations.
+
+    Returns:
+        The best time per token of 1e5 configurations, in s, and their number.
+    """
     c = {name: values.astype(np.float64) for name, values in columns(REFERENCE, seed).items()}
     return float(numpy_estimate(c)["tpot"].min()), REFERENCE
 
 
 def numpy_rate(parts: int) -> float:
-    """Configurations/s of the same formulas in numpy, a process for each core."""
+    """Configurations/s of the same formulas in numpy, with a process for each core.
+
+    Arguments:
+        parts: of 1e5 configurations, which the processes share.
+    """
     with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
         list(pool.map(numpy_part, range(os.cpu_count() or 1)))
         begun = time.perf_counter()
@@ -265,100 +288,79 @@ def main() -> None:
     bare = Program(metrics, on_device(columns(REFERENCE, 0)))
     example = on_device(columns(REFERENCE, 1))
     rates = []
-    for (
-        model,
-        count,
-    ) in sizes:  # bare estimates in between, so that a machine whose speed drifts slows both
+    for model, count in sizes:
+        # Bare estimates run in between, so that a machine whose speed drifts slows both.
         rates.append(REFERENCE / timed(lambda: bare(example), 5 if quick else 15).median)
         row = in_a_process(model, count)
-        report.rows.append(
-            {"name": model, "configurations": count, "per_second": count / row["seconds"], **row}
-        )
+        report.rows.append(_row(model, count, count / row["seconds"]) | row)
     bare_rate = float(np.median(rates))
-    report.rows.append(
-        {
-            "name": "bare estimates, all metrics (throughput.py)",
-            "configurations": REFERENCE,
-            "per_second": bare_rate,
-        }
-    )
-    report.rows.append(
-        {
-            "name": "numpy, the same formulas, all cores",
-            "configurations": REFERENCE,
-            "per_second": numpy_rate(4 if quick else 20),
-        }
-    )
+    in_numpy = numpy_rate(4 if quick else 20)
+    report.rows += [
+        _row("bare estimates, all metrics (throughput.py)", REFERENCE, bare_rate),
+        _row("numpy, the same formulas, all cores", REFERENCE, in_numpy),
+    ]
     genz = genz_seconds(3 if quick else 50)
     if genz is not None:
-        report.rows.append(
-            {
-                "name": "genz-llm, prefill + decode, extrapolated",
-                "configurations": 1,
-                "per_second": 1 / genz,
-            }
-        )
+        report.rows.append(_row("genz-llm, prefill + decode, extrapolated", 1, 1 / genz))
 
     largest = [row for row in report.rows if row["name"] == DENSE][-1]
     experts = next(row for row in report.rows if row["name"] == EXPERTS)
-    report.check("1e8 dense configurations, front of 3", 1e8 / largest["per_second"], "s", 10)
-    report.check(
-        "its peak memory",
-        max(row["peak_memory"] for row in report.rows if "peak_memory" in row) / 1e9,
-        "GB",
-        1,
-    )
-    report.check("1e7 DeepSeek-V3 configurations, front of 3", 1e7 / experts["per_second"], "s", 4)
-    report.check(
-        "sweep over bare estimates", largest["per_second"] / bare_rate, "x", 0.6, at_least=True
-    )
+    if not quick:
+        # A quick run is too small to amortise its start, and is not extrapolated.
+        seconds = 1e8 / largest["per_second"]
+        report.check("1e8 dense configurations, front of 3", seconds, "s", 10)
+        seconds = 1e7 / experts["per_second"]
+        report.check("1e7 DeepSeek-V3 configurations, front of 3", seconds, "s", 4)
+        share = largest["per_second"] / bare_rate
+        report.check("sweep over bare estimates", share, "x", 0.6, at_least=True)
+    peak = max(row["peak_memory"] for row in report.rows if "peak_memory" in row)
+    report.check("peak memory of a sweep", peak / 1e9, "GB", 1)
     report.check("programs compiled by a second sweep", recompilations(DENSE), "", 0)
     agree = [brute_force_agrees(model, 2_000 if quick else 10_000) for model in (DENSE, EXPERTS)]
     report.check("fronts equal to brute force", sum(agree), "of 2", 2, at_least=True)
-    report.check(
-        "float32 against float64",
-        max(float64_error(model, 200 if quick else 2_000) for model in (DENSE, EXPERTS)),
-        "relative",
-        1e-5,
-    )
+    error = max(float64_error(model, 200 if quick else 2_000) for model in (DENSE, EXPERTS))
+    report.check("float32 against float64", error, "relative", 1e-5)
 
     spent = [row for model in (DENSE, EXPERTS) for row in costs(model)]
-    rate, flops = machine_limits()
-    cells = [
-        (
-            row["name"],
-            number(row["configurations"]),
-            number(row["per_second"]),
-            *(number(row[key]) if key in row else "-" for key in ("seconds", "compile", "front")),
-            number(row["peak_memory"] / 1e6) if "peak_memory" in row else "-",
-        )
-        for row in report.rows
-    ]
-    print(
-        table(
-            ("", "configurations", "per second", "seconds", "compile", "front", "peak MB"),
-            cells,
-            "l",
-        )
-    )
-    cells = [
-        (
-            row["name"],
-            str(row["fusions"]),
-            *(number(row[key]) for key in ("bytes", "flop", "nanoseconds")),
-            number(1e9 * row["bytes"] / rate),
-            number(1e9 * row["flop"] / flops),
-        )
-        for row in spent
-    ]
-    print(
-        f"\nA configuration's way through the programs; limits of this machine: {rate / 1e9:.0f} GB/s from cache, {flops / 1e9:.0f} GFLOP/s\n"
-    )
-    print(
-        table(("", "fusions", "B", "FLOP", "ns", "ns for the bytes", "ns for the FLOP"), cells, "l")
-    )
+    print(_rates_table(report.rows))
+    print(_costs_table(spent))
     report.rows += spent
     report.finish(options.json)
+
+
+def _row(name: str, count: int, per_second: float) -> dict[str, Any]:
+    return {"name": name, "configurations": count, "per_second": per_second}
+
+
+def _rates_table(rows: list[dict[str, Any]]) -> str:
+    """The sweeps and the baselines, a line each."""
+
+    def cells(row: dict[str, Any]) -> tuple[str, ...]:
+        rates = (number(row[key]) for key in ("configurations", "per_second"))
+        keys = ("seconds", "compile", "front")
+        others = (number(row[key]) if key in row else "-" for key in keys)
+        peak = number(row["peak_memory"] / 1e6) if "peak_memory" in row else "-"
+        return (row["name"], *rates, *others, peak)
+
+    header = ("", "configurations", "per second", "seconds", "compile", "front", "peak MB")
+    return table(header, [cells(row) for row in rows], "l")
+
+
+def _costs_table(spent: list[dict[str, Any]]) -> str:
+    """What the programs of a batch cost a configuration, beside this machine's limits."""
+    rate, flops = machine_limits()
+
+    def cells(row: dict[str, Any]) -> tuple[str, ...]:
+        counts = (number(row[key]) for key in ("bytes", "flop", "nanoseconds"))
+        limits = (1e9 * row["bytes"] / rate, 1e9 * row["flop"] / flops)
+        return (row["name"], str(row["fusions"]), *counts, *map(number, limits))
+
+    header = ("", "fusions", "B", "FLOP", "ns", "ns for the bytes", "ns for the FLOP")
+    title = (
+        "\nA configuration's way through the programs; limits of this machine: "
+        f"{rate / 1e9:.0f} GB/s from cache, {flops / 1e9:.0f} GFLOP/s\n\n"
+    )
+    return title + table(header, [cells(row) for row in spent], "l")
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
     pip install "diffgenz[calibration]" && python calibration/refit.py [WHAT ...] [--data DIR]
 
-Every accelerator below, every software, each kernel as measured with the newest version that has it: one fit for each kernel family, format and
-kernel, a fifth of the shapes held out. Then what all GPUs have in common, for those without measurements (`transferred.toml`). About an hour on
-2 cores.
+There is one fit for each kernel family, format and kernel of every accelerator below and of every
+software, as measured with the newest version that has the kernel; a fifth of the shapes is held
+out. Then comes what all GPUs have in common, for those without measurements (`transferred.toml`).
+It takes about an hour on 2 cores.
 """
 
 import argparse
@@ -25,10 +26,12 @@ from diffgenz.calibrating.transfer import Measured, transferred
 from diffgenz.core.errors import InputError
 from diffgenz.hardware.specs import read_spec
 from diffgenz.kernels.fits import TRANSFERRED, KernelFit, fit_path, fits_of, write_fits
+from diffgenz.kernels.forms.deepep import NormalCombine, NormalDispatch
+from diffgenz.kernels.forms.elementwise import Elementwise
 from diffgenz.kernels.library import Origin
 from diffgenz.kernels.shapes import ExchangeShape
 from diffgenz.kernels.software import SOFTWARE
-from diffgenz.ui.cli.estimate import cache_compilations
+from diffgenz.ui.cli.cache import cache_compilations
 
 SYSTEMS = {
     "a100_sxm": tuple(TABLES),
@@ -45,18 +48,30 @@ SYSTEMS = {
         and "moe" not in name
     ),
 }
-"""What is fitted of each. Other accelerators, and attention and experts on L40S, are kept to judge transferred parameters by."""
+"""The tables that are fitted, of each accelerator.
+
+Others, and attention and experts on L40S, are kept to judge transferred parameters by.
+"""
 
 NODES = 4
-"""Up to which the tables of DeepEP's normal kernels are believed: on 8 nodes they reach 15 GB/s, a third of what its authors do (README, EP 64)."""
+"""Nodes up to which the tables of DeepEP's normal kernels are believed.
+
+On 8 nodes they reach 15 GB/s, a third of what its authors reach (README, EP 64).
+"""
 
 COMMAND = "python calibration/refit.py"
 
 
 def kernels_of(system: str, data: Path) -> Iterator[tuple[Path, Samples]]:
-    """The samples of each kernel of `system`, as measured with the newest version of its software that has it; what is left out goes to stderr.
+    """The samples of each kernel of an accelerator, with the file that they come from.
 
-    What an older version measured of an exchange between more nodes completes the newest's.
+    They are those of the newest version of its software that has the kernel. What an older version
+    measured of an exchange between more nodes completes the newest's. What is left out goes to
+    stderr.
+
+    Arguments:
+        system: id of the accelerator.
+        data: the folder of all tables, with a folder for each accelerator.
     """
     found: dict[tuple[str, ...], tuple[Path, Samples]] = {}
     for path in _tables_of(system, data):
@@ -66,14 +81,12 @@ def kernels_of(system: str, data: Path) -> Iterator[tuple[Path, Samples]]:
             print(f"left out: {error}", file=sys.stderr, flush=True)
             continue
         for _, samples in parts:
-            kernel = (
-                samples.family,
-                samples.format,
-                samples.source.partition("-")[0],
-                samples.kernel,
-            )
-            if kernel[0] == "elementwise" and kernel[2] == "sglang":
-                continue  # a kernel that reaches a tenth of the bandwidth: nothing that it would stand for, such as norms, is like it
+            software = samples.source.partition("-")[0]
+            kernel = samples.family, samples.format, software, samples.kernel
+            if samples.form is Elementwise and software == "sglang":
+                # It reaches a tenth of the bandwidth: kernels that it would stand for, such as
+                # norms, are not like it.
+                continue
             if kernel not in found:
                 found[kernel] = path, samples
             elif isinstance(samples.shape, ExchangeShape):
@@ -82,10 +95,10 @@ def kernels_of(system: str, data: Path) -> Iterator[tuple[Path, Samples]]:
 
 
 def _with_nodes_of(samples: Samples, older: Samples) -> Samples:
-    more = older.only(
-        ~np.isin(older.shape.nodes, samples.shape.nodes)
-        & ((older.shape.nodes <= NODES) | (not samples.family.endswith("_normal")))
-    )
+    """The samples, completed by those of an older version between other numbers of nodes."""
+    is_normal = issubclass(samples.form, NormalDispatch | NormalCombine)
+    is_believed = (older.shape.nodes <= NODES) | (not is_normal)
+    more = older.only(~np.isin(older.shape.nodes, samples.shape.nodes) & is_believed)
     if not len(more):
         return samples
     shape = ExchangeShape(*map(np.concatenate, zip(samples.shape, more.shape, strict=True)))
@@ -96,7 +109,10 @@ def _with_nodes_of(samples: Samples, older: Samples) -> Samples:
 
 
 def _tables_of(system: str, data: Path) -> list[Path]:
-    """The tables of `system`, kind by kind, the newest versions first: aiconfigurator's own folders, or files called table__software-version."""
+    """The tables of an accelerator, kind by kind, the newest versions first.
+
+    They are in aiconfigurator's own folders, or are files called table__software-version.
+    """
 
     def order(path: Path) -> tuple[str, list[int]]:
         label = path.stem.partition("__")[2] or path.parts[-2]
@@ -109,13 +125,11 @@ def _tables_of(system: str, data: Path) -> list[Path]:
 
 
 def data_folder() -> Path | None:
-    """The tables of an installed aiconfigurator-core."""
+    """The tables of an installed aiconfigurator-core; None where it is not installed."""
     spec = importlib.util.find_spec("aiconfigurator_core")
-    return (
-        None
-        if spec is None or spec.origin is None
-        else Path(spec.origin).parent / "systems" / "data"
-    )
+    if spec is None or spec.origin is None:
+        return None
+    return Path(spec.origin).parent / "systems" / "data"
 
 
 def main() -> None:
@@ -151,26 +165,26 @@ def main() -> None:
 
 
 def own(system: str, data: Path) -> list[KernelFit]:
-    """The fits of one system."""
+    """The fits of one accelerator; arguments are those of `kernels_of`."""
     spec, fits = read_spec(system), []
     for path, samples in kernels_of(system, data):
         usable = usable_rows(samples, spec, path, _tell)
         found = None if usable is None else fit(*usable)
         if found is not None and found.held_out:
-            print(
-                f"{system} {found.family} {found.format} {found.source} {found.kernel}: {100 * found.mean_error:.1f} %",
-                flush=True,
-            )
+            name = f"{system} {found.family} {found.format} {found.source} {found.kernel}"
+            print(f"{name}: {100 * found.mean_error:.1f} %", flush=True)
             fits.append(found)
         elif found is not None:
-            _tell(
-                f"{path}: {found.family} {found.format} {found.kernel}: no shape to hold out among {found.rows} rows"
-            )
+            name = f"{path}: {found.family} {found.format} {found.kernel}"
+            _tell(f"{name}: no shape to hold out among {found.rows} rows")
     return sorted(fits, key=lambda each: (each.family, each.format, each.source, each.kernel))
 
 
 def shipped(data: Path) -> Iterator[Measured]:
-    """The rows behind every shipped fit that is taken where nothing is said, with the fit; those measured in a cache apart."""
+    """The rows behind every shipped fit that is taken where nothing is said, with the fit.
+
+    Kernels that were measured in a cache are left out.
+    """
     for system in SYSTEMS:
         spec = read_spec(system)
         fits = {

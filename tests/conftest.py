@@ -20,12 +20,27 @@ CACHE = tempfile.TemporaryDirectory(prefix="diffgenz-tests-")
 os.environ["XDG_CACHE_HOME"] = CACHE.name
 """The command line keeps compiled programs there; each worker has its own."""
 
-OWN_FLAGS = os.environ.get("XLA_FLAGS", "")
-os.environ["XLA_FLAGS"] = (
-    f"{OWN_FLAGS} --xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0"
-)
-# Compiling is most of the time: this halves it, in subprocesses too. Benchmarks, which run apart,
-# compile as users do.
+
+def pytest_addoption(parser):
+    """`--compile-as-users`: leave XLA its optimisations."""
+    parser.addoption(
+        "--compile-as-users", action="store_true", help="compile as users do: slower, optimised"
+    )
+
+
+def pytest_configure(config):
+    """Compile in half the time, in subprocesses too, unless it shall be as users do.
+
+    Compiling is most of the time. Each worker of a distributed run comes here with the options of
+    the whole, before anything is compiled.
+    """
+    if not config.getoption("--compile-as-users"):
+        own = os.environ.get("XLA_FLAGS", "")
+        quick = "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0"
+        if quick not in own:
+            os.environ["XLA_FLAGS"] = f"{own} {quick}"
+
+
 jax.config.update("jax_enable_compilation_cache", False)
 # Writing programs there takes a tenth of the time, and none is read again.
 gc.set_threshold(50_000)  # looking through what JAX keeps takes a tenth of the time

@@ -4,8 +4,11 @@ import numpy as np
 
 from diffgenz.calibrating.fitting import predict
 from diffgenz.calibrating.samples import Samples
-from diffgenz.kernels.form import Chip
+from diffgenz.hardware.platform import load_platform
+from diffgenz.kernels.fits import write_fits
 from diffgenz.kernels.forms.gemm import Gemm
+from diffgenz.kernels.hardware import Chip
+from diffgenz.kernels.library import Library
 from diffgenz.kernels.shapes import GemmShape
 
 H100 = Chip(*(np.float64(x) for x in (989.4e12, 3.35e12, 2.37e-6, 132)))
@@ -32,3 +35,14 @@ def planted(rows=620, noise=0.05, chip=H100, form=PLANTED):
 
 def values_of(form):
     return {name: float(getattr(form, name)) for name in form.priors()}
+
+
+def with_few_kernels(path, fit):
+    """An H100 with `fit` and one more: each kernel's parameters take seconds to compile."""
+    write_fits(path, "h100_sxm", [fit], "a test")
+    platform = load_platform("h100_sxm", fit=path)
+    kernels = platform.accelerator.kernels
+    few = Library(
+        {family: kernels.forms[family] for family in (fit.family, "decode")}, kernels.origin
+    )
+    return platform.replace(accelerator=platform.accelerator.replace(kernels=few))

@@ -1,23 +1,24 @@
-"""What the tests of sweeps share, subprocesses included: a small scenario, a small space, a brute-force front."""
+"""What the tests of sweeps share, subprocesses included: a small scenario, spaces, a front."""
 
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 from support import make_cluster
 
 import diffgenz as dgz
+from diffgenz.studies.sweep.sobol import Sobol
 
-SCRIPT = (
-    f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); from sweep_cases import *\n"
-)
+HERE = str(Path(__file__).parent)
+SCRIPT = f"import sys; sys.path.insert(0, {HERE!r}); from sweep_cases import *\n"
 
 
 def scenario() -> dgz.Scenario:
     """A small dense model on eight accelerators."""
-    return dgz.Scenario.of(
+    return dgz.Scenario(
         dgz.load_model("Qwen/Qwen2.5-0.5B"),
         make_cluster(8),
         dgz.Workload(4, 600, 60),
@@ -25,19 +26,19 @@ def scenario() -> dgz.Scenario:
     )
 
 
-def axes() -> dict:
+def varied() -> dict:
     """Grids of 24 combinations, and a range."""
     return {
-        "memory_bandwidth": dgz.geometric(1e12, 8e12, 4),
-        "plan.tensor": dgz.values(1, 2, 16),
-        "peak_flops[bf16]": dgz.log_uniform(1e14, 2e15),
-        "batch": dgz.values(1, 64),
+        "memory_bandwidth": dgz.axes.geometric(1e12, 8e12, 4),
+        "plan.tensor": dgz.axes.values(1, 2, 16),
+        "peak_flops[bf16]": dgz.axes.log_uniform(1e14, 2e15),
+        "batch": dgz.axes.values(1, 64),
     }
 
 
 def space(samples: int = 100, **options) -> dgz.Space:
     """The axes above, sampled; a third of its plans are too large."""
-    return dgz.Space(scenario(), axes(), samples=samples, **options)
+    return dgz.Space(scenario(), varied(), samples=samples, **options)
 
 
 def kept() -> dict:
@@ -71,6 +72,11 @@ def assert_same(one: dgz.Findings, other: dgz.Findings) -> None:
         np.testing.assert_array_equal(array, theirs[name], err_msg=name)
 
 
+def sobol_points(sobol: Sobol, start: int, count: int) -> np.ndarray:
+    """Points of the sequence from `start` on, shape (count, dimensions)."""
+    return np.stack(sobol.place(start).points(jnp.arange(count, dtype=jnp.uint32)), 1)
+
+
 def brute_front(points: np.ndarray) -> list[int]:
     """Which of `points` (n, objectives), all minimised, no other beats; of equal ones the first."""
     front = []
@@ -83,7 +89,10 @@ def brute_front(points: np.ndarray) -> list[int]:
 
 
 def python(code: str, *, flags: str = "", **environment: str) -> subprocess.Popen:
-    """A Python process that has these names, and this one's XLA flags and `flags`: programs are then equal to the bit."""
+    """A Python process that has these names, and this one's XLA flags and `flags`.
+
+    Programs are then equal to the bit.
+    """
     paths = os.pathsep.join([str(Path(dgz.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     setting = (
         os.environ

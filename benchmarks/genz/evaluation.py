@@ -1,6 +1,7 @@
-"""All graphs at once: the library's operators, rooflines and collectives, one `jax.vmap` per law, in float64.
+"""The time of all graphs at once, by the library's operators, rooflines and collectives.
 
-`measure` builds every kernel's operator and sums what each graph holds; memory decides the bandwidths; `run` then times every entry.
+There is one `jax.vmap` per law, in float64. `measure` builds every kernel's operator and sums the
+bytes that each graph holds; these decide the bandwidths (`memory`); `run` then times every entry.
 """
 
 import dataclasses
@@ -24,13 +25,22 @@ from genz.graph import ATTENTION_LAWS, Entry, Graph, Holds, Kernel, Law, Message
 from genz.system import System
 
 START_UP = 5e-6
-"""Quirk: seconds that GenZ adds to every collective, but not to a message between stages."""
+"""Seconds to start a collective. Quirk: a message between stages starts at once."""
 
 Column = np.ndarray
 
 
 class Footprint(NamedTuple):
-    """What a graph holds and moves, over all its entries and repeats: B, and FLOP. `idle_weights`: of kernels without rows."""
+    """The sums of a graph over all its entries and their repeats.
+
+    Arguments:
+        weights: B of weights.
+        cache: B of KV cache or state.
+        idle_weights: B of the weights of kernels without rows.
+        flops: FLOP.
+        traffic: B that are read and written.
+        largest: B that the kernel with most traffic moves in one execution.
+    """
 
     weights: float
     cache: float
@@ -41,9 +51,14 @@ class Footprint(NamedTuple):
 
 
 class Timing(NamedTuple):
-    """Seconds of each entry, once: what computing, memory and communication would take alone, and what it takes.
+    """Seconds of one execution of each entry.
 
-    `ideal`: the same without efficiencies and with all tensors off chip, as GenZ's energy model wants it: computing, memory.
+    Arguments:
+        compute, memory, communication: as if each of them were alone.
+        total: of the entry.
+        ideal_compute, ideal_memory: without efficiencies and with all tensors off chip, as GenZ's
+            energy model takes them.
+        repeats: executions of the entry.
     """
 
     compute: Column
@@ -62,7 +77,17 @@ class Timing(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """Graphs with the operators of their kernels. Columns are over all entries; `operators` are those of the kernels among them."""
+    """Graphs with the operators of their kernels.
+
+    Arguments:
+        graphs: in their order.
+        entries: of all graphs, one after the other.
+        owner: index of the graph of each entry.
+        kernels: indices of those entries that are kernels.
+        operators: of the kernels, as one batched record.
+        held_size: B per element that each kernel holds.
+        footprints: of the graphs.
+    """
 
     graphs: Sequence[Graph]
     entries: list[Entry]
@@ -74,32 +99,34 @@ class Measured:
 
 
 def measure(graphs: Sequence[Graph]) -> Measured:
-    """Build all operators, and sum what the graphs hold."""
+    """Build all operators, and sum the bytes and FLOP of each graph."""
     entries = [entry for graph in graphs for entry in graph.entries]
     owner = np.repeat(np.arange(len(graphs)), [len(graph.entries) for graph in graphs])
     at = np.array([i for i, entry in enumerate(entries) if isinstance(entry, Kernel)], dtype=int)
     kernels = [entry for entry in entries if isinstance(entry, Kernel)]
+    systems = [graphs[i].system for i in owner[at]]
     held_size = np.array(
-        [_held_size(kernel, graphs[i].system) for kernel, i in zip(kernels, owner[at], strict=True)]
+        [_held_size(kernel, system) for kernel, system in zip(kernels, systems, strict=True)]
     )
+    moved = [np.zeros(0)] * 3
     with jax.enable_x64(True):
         operators = _operators(kernels, _per_entry(graphs, owner[at], "element_size"), held_size)
-        moved = (
-            [np.asarray(column) for column in _moved(operators)] if kernels else [np.zeros(0)] * 3
-        )
-    return Measured(
-        graphs,
-        entries,
-        owner,
-        at,
-        operators,
-        held_size,
-        _footprints(len(graphs), kernels, owner[at], *moved),
-    )
+        if kernels:
+            moved = [np.asarray(column) for column in _moved(operators)]
+    footprints = _footprints(len(graphs), kernels, owner[at], *moved)
+    return Measured(graphs, entries, owner, at, operators, held_size, footprints)
 
 
 def run(measured: Measured, bandwidths: Sequence[float]) -> list[Timing]:
-    """Time all entries, each graph with its off-chip bandwidth in B/s."""
+    """Time all entries.
+
+    Arguments:
+        measured: the graphs.
+        bandwidths: off-chip bandwidth of each graph, in B/s.
+
+    Returns:
+        The times of each graph's entries.
+    """
     graphs, entries, owner = measured.graphs, measured.entries, measured.owner
     compute, memory, communication, ideal_compute, ideal_memory = (
         np.zeros(len(entries)) for _ in range(5)
@@ -108,13 +135,11 @@ def run(measured: Measured, bandwidths: Sequence[float]) -> list[Timing]:
     with jax.enable_x64(True):
         at = measured.kernels
         if len(at):
+            fields = ("on_chip_bandwidth", "compute_efficiency", "memory_efficiency")
             machine = _Machine(
                 _per_entry(graphs, owner[at], "peak_flops"),
                 np.asarray(bandwidths, float)[owner[at]],
-                *(
-                    _per_entry(graphs, owner[at], field)
-                    for field in ("on_chip_bandwidth", "compute_efficiency", "memory_efficiency")
-                ),
+                *(_per_entry(graphs, owner[at], field) for field in fields),
             )
             on_chip = tuple(
                 np.array([getattr(entries[i].on_chip, tensor) for i in at])
@@ -122,28 +147,22 @@ def run(measured: Measured, bandwidths: Sequence[float]) -> list[Timing]:
             )
             plain = _per_entry(graphs, owner[at], "element_size") / measured.held_size
             columns = (compute, memory, total, ideal_compute, ideal_memory)
-            for column, values in zip(
-                columns, _kernel_times(measured.operators, on_chip, machine, plain), strict=True
-            ):
+            times = _kernel_times(measured.operators, on_chip, machine, plain)
+            for column, values in zip(columns, times, strict=True):
                 column[at] = values
         for pattern in Pattern:
-            at = np.array(
-                [
-                    i
-                    for i, entry in enumerate(entries)
-                    if isinstance(entry, Message) and entry.pattern is pattern
-                ],
-                dtype=int,
-            )
+            alike = [
+                i
+                for i, entry in enumerate(entries)
+                if isinstance(entry, Message) and entry.pattern is pattern
+            ]
+            at = np.array(alike, dtype=int)
             if len(at):
                 nodes = np.array([float(entries[i].nodes) for i in at])
-                volume = np.array([float(entries[i].elements) for i in at]) * _per_entry(
-                    graphs, owner[at], "element_size"
-                )
-                links = (
-                    _per_entry(graphs, owner[at], field)
-                    for field in ("link_bandwidth", "link_latency", "comm_efficiency")
-                )
+                elements = np.array([float(entries[i].elements) for i in at])
+                volume = elements * _per_entry(graphs, owner[at], "element_size")
+                fields = ("link_bandwidth", "link_latency", "comm_efficiency")
+                links = (_per_entry(graphs, owner[at], field) for field in fields)
                 communication[at] = total[at] = _collective_times(pattern)(nodes, volume, *links)
     repeats = np.array([float(entry.repeats) for entry in entries])
     columns = (compute, memory, communication, total, ideal_compute, ideal_memory, repeats)
@@ -165,9 +184,16 @@ class _Machine(NamedTuple):
 def _kernel_times(
     op: Operator, on_chip: tuple[Scalar, Scalar, Scalar], machine: _Machine, plain: Scalar
 ) -> tuple[Scalar, ...]:
-    """Compute, memory, total, ideal compute and ideal memory time of one kernel. `plain`: uncompressed over held size of W.
+    """Seconds of one kernel: computing, memory, total, ideal computing and ideal memory.
 
-    On-chip tensors count as fewer bytes, by the ratio of bandwidths: the library's roofline has one memory.
+    The library's roofline has one memory, so that on-chip tensors count as fewer bytes here, by
+    the ratio of the bandwidths.
+
+    Arguments:
+        op: the kernel.
+        on_chip: whether its inputs, its weights and its outputs are on chip.
+        machine: where it runs.
+        plain: B per element of W uncompressed / as held.
     """
     accelerator = Accelerator(
         "GenZ",
@@ -188,12 +214,12 @@ def _kernel_times(
     total = operators_time((charged,), rates, HARD)
     ideal_memory = (op.inputs + op.weights * plain + op.outputs) / machine.memory_bandwidth
     times = (compute, memory, total, compute * machine.compute_efficiency, ideal_memory)
-    works = op.flops > 0  # quirk: without arithmetic, moving bytes takes no time
+    works = op.flops > 0  # Quirk: without arithmetic, moving bytes takes no time.
     return tuple(jnp.where(works, time, 0.0) for time in times)
 
 
 class Ring(Topology):
-    """GenZ's only wiring: one flat ring."""
+    """One flat ring, which is all the wiring that GenZ knows."""
 
     def all_reduce(self, ranks: Ranks) -> tuple[Schedule, ...]:
         return (ring(ranks, 2),)
@@ -230,7 +256,13 @@ def _collective_times(pattern: Pattern) -> Any:
 
 
 def _operators(kernels: Sequence[Kernel], size: Column, held_size: Column) -> Operator:
-    """The operators of all kernels, in order, as one batched record: one call per law."""
+    """The operators of all kernels, in order, as one batched record; there is one call per law.
+
+    Arguments:
+        kernels: in their order.
+        size: B per element of each one's inputs and outputs.
+        held_size: B per element of each one's W.
+    """
     alike: dict[tuple[Law, tuple[str, ...]], list[int]] = {}
     for i, kernel in enumerate(kernels):
         alike.setdefault((kernel.law, tuple(kernel.extents)), []).append(i)
@@ -240,21 +272,19 @@ def _operators(kernels: Sequence[Kernel], size: Column, held_size: Column) -> Op
             letter: np.array([float(kernels[i].extents[letter]) for i in at]) for letter in letters
         }
         parts.append(_batched(law)(extents, size[at], held_size[at]))
-    order = (
-        np.argsort(np.concatenate([np.asarray(at) for at in alike.values()]))
-        if alike
-        else np.zeros(0, int)
-    )
     if not parts:
         return Operator("none", Kind.LINEAR)
-    return jax.tree.map(
-        lambda *columns: np.concatenate([np.asarray(column) for column in columns])[order], *parts
-    )
+    order = np.argsort(np.concatenate([np.asarray(at) for at in alike.values()]))
+
+    def joined(*columns: Any) -> Column:
+        return np.concatenate([np.asarray(column) for column in columns])[order]
+
+    return jax.tree.map(joined, *parts)
 
 
 @cache
 def _batched(law: Law) -> Any:
-    """`law` over columns. Names and kinds are dropped: GenZ has one peak for all."""
+    """A law over columns. Names and kinds are dropped, since GenZ has one peak for all kinds."""
 
     @eqx.filter_jit
     @jax.vmap
@@ -279,7 +309,7 @@ def _per_entry(graphs: Sequence[Graph], owner: Column, field: str) -> Column:
 @jax.jit
 @jax.vmap
 def _moved(op: Operator) -> tuple[Scalar, Scalar, Scalar]:
-    """FLOP, B, and B of W."""
+    """The FLOP, the B of traffic, and the B of W of one kernel."""
     return jnp.asarray(op.flops), jnp.asarray(op.traffic), jnp.asarray(op.weights)
 
 
@@ -291,14 +321,10 @@ def _footprints(
     traffic: Column,
     held: Column,
 ) -> list[Footprint]:
-    repeats, shares = (
-        np.array([float(getattr(kernel, field)) for kernel in kernels])
-        for field in ("repeats", "held_share")
-    )
-    weights, cached = (
-        np.array([kernel.holds is kind for kernel in kernels], dtype=bool)
-        for kind in (Holds.WEIGHTS, Holds.CACHE)
-    )
+    repeats = np.array([float(kernel.repeats) for kernel in kernels])
+    shares = np.array([float(kernel.held_share) for kernel in kernels])
+    weights = np.array([kernel.holds is Holds.WEIGHTS for kernel in kernels], dtype=bool)
+    cached = np.array([kernel.holds is Holds.CACHE for kernel in kernels], dtype=bool)
     idle, every = weights & (flops == 0), np.ones(len(kernels), dtype=bool)
 
     def total(values: Column, chosen: Column) -> Column:

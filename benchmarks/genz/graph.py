@@ -1,7 +1,8 @@
-"""The vocabulary of GenZ's models: kernels and messages, each so many times, and graphs of them.
+"""The vocabulary of GenZ's models: kernels and messages, each with its repeats, and their graphs.
 
-A kernel is a law (a constructor of the library's, under GenZ's letters) and its extents. Its three tensors are GenZ's A, W and O: inputs,
-what is held (weights, or the cache), and outputs. Each is read from or written to memory or stays on chip.
+A kernel is a law and its extents, where a law is one of the library's constructors under GenZ's
+letters. Its three tensors are GenZ's A, W and O: the inputs, the tensor that is held (weights or
+cache), and the outputs. Each of them is read from or written to memory, or stays on chip.
 """
 
 import dataclasses
@@ -19,11 +20,17 @@ from diffgenz.operators.precision import Precision
 from genz.system import System
 
 Law = Callable[[Mapping[str, Scalar], Scalar, Scalar], Operator]
-"""Extents by letter, B per element, B per element of W -> the library's operator."""
+"""A function (extents by letter, B per element, B per element of W) -> the library's operator."""
 
 
 class OnChip(NamedTuple):
-    """Which of A, W, O stay on chip, at its bandwidth. GenZ's on-chip memory has no limit."""
+    """Which tensors stay on chip, at its bandwidth. GenZ's on-chip memory has no limit.
+
+    Arguments:
+        inputs: whether A stays.
+        held: whether W stays.
+        outputs: whether O stays.
+    """
 
     inputs: bool = False
     held: bool = False
@@ -42,19 +49,29 @@ RESIDENCY = {
     "BC_onchip": OnChip(held=True, outputs=True),
     "All_onchip": OnChip(True, True, True),
 }
-"""By the names of the goldens."""
+"""The tensors that stay on chip, by the goldens' name of the residency."""
 
 
 class Holds(enum.Enum):
-    """What W counts as in memory."""
+    """What a kernel's W counts as in memory."""
 
     WEIGHTS = "weights"
-    CACHE = "cache"  # KV cache, or the state of a Mamba layer
+    CACHE = "cache"  # The KV cache, or the state of a Mamba layer.
     NOTHING = "nothing"
 
 
 class Kernel(NamedTuple):
-    """One operator, executed `repeats` times. `held_share`: how much of W its memory is."""
+    """One operator.
+
+    Arguments:
+        name: GenZ's own.
+        law: how its FLOP and bytes follow from its extents.
+        extents: by the law's letters.
+        on_chip: which of its tensors stay on chip.
+        holds: what W counts as in memory.
+        held_share: the share of W that is held in memory.
+        repeats: executions.
+    """
 
     name: str
     law: Law
@@ -66,7 +83,7 @@ class Kernel(NamedTuple):
 
 
 class Pattern(enum.Enum):
-    """Who talks to whom."""
+    """The patterns of communication, by GenZ's names."""
 
     ALL_REDUCE = "AllReduce"
     ALL_GATHER = "AllGather"
@@ -75,7 +92,15 @@ class Pattern(enum.Enum):
 
 
 class Message(NamedTuple):
-    """One collective over `nodes` ranks on a tensor of `elements`, executed `repeats` times."""
+    """One collective.
+
+    Arguments:
+        name: GenZ's own.
+        pattern: of the collective.
+        nodes: ranks.
+        elements: of the tensor.
+        repeats: executions.
+    """
 
     name: str
     pattern: Pattern
@@ -88,14 +113,14 @@ Entry = Kernel | Message
 
 
 class Graph(NamedTuple):
-    """What one device executes, one after the other, on one system."""
+    """The kernels and messages that one device of a system executes, one after the other."""
 
     system: System
     entries: tuple[Entry, ...]
 
 
 def repeated(entries: Iterable[Entry], count: float) -> tuple[Entry, ...]:
-    """All of `entries`, `count` times as often."""
+    """The entries, each with `count` times its repeats."""
     return tuple(entry._replace(repeats=entry.repeats * count) for entry in entries)
 
 
@@ -141,17 +166,17 @@ def einsum(
 
 
 def matmul_law(n: Mapping[str, Scalar], size: Scalar, held_size: Scalar) -> Operator:
-    """GEMM(B, M columns, N rows, K): W is shared by the batch."""
+    """GEMM(B, M columns, N rows, K), whose W the batch shares."""
     return linear("GEMM", n["B"] * n["N"], n["M"], n["K"], _formats(size, held_size))
 
 
 def fully_connected_law(n: Mapping[str, Scalar], size: Scalar, held_size: Scalar) -> Operator:
-    """FC(B, O, I)."""
+    """FC(B, O outputs, I inputs), a fully connected layer."""
     return linear("FC", n["B"], n["O"], n["I"], _formats(size, held_size))
 
 
 def scores_law(n: Mapping[str, Scalar], size: Scalar, held_size: Scalar) -> Operator:
-    """Logit(B, H, M queries, N keys, D, Hkv): W is the K cache. Quirk: no causal mask."""
+    """Logit(B, H, M queries, N keys, D, Hkv), whose W is the K cache. Quirk: no causal mask."""
     return einsum(
         "Logit",
         "bgqmd,bgnd->bgqmn",
@@ -162,7 +187,7 @@ def scores_law(n: Mapping[str, Scalar], size: Scalar, held_size: Scalar) -> Oper
 
 
 def values_law(n: Mapping[str, Scalar], size: Scalar, held_size: Scalar) -> Operator:
-    """Attend(B, H, M queries, N keys, D, Hkv): W is the V cache."""
+    """Attend(B, H, M queries, N keys, D, Hkv), whose W is the V cache."""
     return einsum(
         "Attend",
         "bgqmn,bgnd->bgqmd",
@@ -173,7 +198,7 @@ def values_law(n: Mapping[str, Scalar], size: Scalar, held_size: Scalar) -> Oper
 
 
 def conv1d_law(n: Mapping[str, Scalar], size: Scalar, held_size: Scalar) -> Operator:
-    """CONV1D(B, OF, IF, N, C), depthwise."""
+    """CONV1D(B, OF, IF, N, C), a depthwise convolution."""
     operator = einsum(
         "CONV1D",
         "bnf,fc->bnf",
@@ -185,7 +210,7 @@ def conv1d_law(n: Mapping[str, Scalar], size: Scalar, held_size: Scalar) -> Oper
 
 @cache
 def einsum_law(equation: str) -> Law:
-    """Einsum of two operands; extents by the equation's letters."""
+    """The law of an einsum of two operands, whose extents go by the equation's letters."""
 
     def law(n: Mapping[str, Scalar], size: Scalar, held_size: Scalar) -> Operator:
         return einsum("Einsum", equation, dict(n), sizes_of=(size, held_size, size))
@@ -202,7 +227,7 @@ LAWS: dict[str, tuple[Law, tuple[str, ...]]] = {
     "CONV2D": (einsum_law("BCYX,KCRS->BKYX"), tuple("BKCYXRS")),
     "DWCONV": (einsum_law("BCYX,CRS->BCYX"), tuple("BCYXRS")),
 }
-"""Each law and its letters, by the names of the goldens; Einsum is `einsum_law`."""
+"""Each law and its letters, by the goldens' names; the law of "Einsum" is `einsum_law`."""
 
 ATTENTION_LAWS = (scores_law, values_law)
 
@@ -219,7 +244,7 @@ def _attention_extents(n: Mapping[str, Scalar]) -> dict[str, Scalar | float]:
 
 
 def _formats(size: Scalar, held_size: Scalar) -> Precision:
-    """GenZ's formats are sizes without a name."""
+    """A precision with GenZ's formats, which are sizes without names."""
     return eqx.tree_at(
         lambda p: (p.dtype_size, p.activation_size, p.weight_size),
         Precision(),
@@ -230,36 +255,46 @@ def _formats(size: Scalar, held_size: Scalar) -> Precision:
 def matmul(
     name: str, rows: float, columns: float, depth: float, batch: float, on_chip: OnChip = OFF_CHIP
 ) -> Kernel:
-    """A GEMM with weights."""
-    return Kernel(
-        name, matmul_law, {"B": batch, "M": columns, "N": rows, "K": depth}, on_chip, Holds.WEIGHTS
-    )
+    """A GEMM with weights, of `columns` x `depth` elements."""
+    extents = {"B": batch, "M": columns, "N": rows, "K": depth}
+    return Kernel(name, matmul_law, extents, on_chip, Holds.WEIGHTS)
 
 
 class Heads(NamedTuple):
-    """One device's attention: query heads, KV heads, and the extent of each."""
+    """One device's attention.
+
+    Arguments:
+        queries: query heads.
+        keys: KV heads.
+        dim: size of each head.
+    """
 
     queries: float
     keys: float
     dim: float
 
     def wider(self, query_heads: float, kv_heads: float) -> "Heads":
-        """So many times as many."""
+        """Attention with multiples of these heads; the arguments are the factors."""
         return Heads(self.queries * query_heads, self.keys * kv_heads, self.dim)
 
 
 def attend(
     label: str, batch: float, heads: Heads, queries: float, keys: float, *, decoding: bool
 ) -> tuple[Kernel, Kernel]:
-    """Scores and values. The scores stay on chip (fused attention); decoding, queries and outputs do too."""
-    extents = {
-        "B": batch,
-        "H": heads.queries,
-        "M": queries,
-        "N": keys,
-        "D": heads.dim,
-        "Hkv": heads.keys,
-    }
+    """The kernels of scores and of values.
+
+    The scores stay on chip (fused attention); in decode the queries and the outputs do, too.
+
+    Arguments:
+        label: appended to the names.
+        batch: sequences.
+        heads: of the device.
+        queries: tokens of each sequence that attend.
+        keys: tokens that they attend to.
+        decoding: whether this is decode.
+    """
+    rows = {"B": batch, "H": heads.queries, "M": queries}
+    extents = {**rows, "N": keys, "D": heads.dim, "Hkv": heads.keys}
     scores = ACTIVATIONS_ON_CHIP if decoding else OnChip(outputs=True)
     values = ACTIVATIONS_ON_CHIP if decoding else OnChip(inputs=True)
     return (
@@ -271,5 +306,5 @@ def attend(
 def contract(
     name: str, equation: str, extents: Mapping[str, float], on_chip: OnChip, **holds: Any
 ) -> Kernel:
-    """An einsum; `holds`: `holds` and `held_share` of a `Kernel`."""
+    """An einsum; `holds` are the fields `holds` and `held_share` of its `Kernel`."""
     return Kernel(name, einsum_law(equation), extents, on_chip, **holds)

@@ -1,7 +1,7 @@
-"""One layer of each family, as GenZ composes it. Kernels carry GenZ's own names.
+"""One layer of each family, as GenZ composes it; kernels carry GenZ's own names.
 
-Attention is sharded by tensor x expert ranks, the FFN by tensor ranks, experts by expert ranks. Softmax, norms, RoPE, activations, residuals,
-top-k and sampling are free (quirk).
+Attention is sharded by tensor x expert ranks, the FFN by tensor ranks, experts by expert ranks.
+Quirk: softmax, norms, RoPE, activations, residuals, top-k and sampling are free.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,24 @@ from genz.graph import (
 
 
 class Shape(NamedTuple):
-    """A model's dimensions, as a golden row states them. `branches`: projections before the activation (2 where gated)."""
+    """A model's dimensions, as a golden row states them.
+
+    Arguments:
+        hidden: size of the hidden states.
+        vocabulary: tokens.
+        layers, heads, kv_heads: numbers of them.
+        head_dim: size of each head.
+        intermediate: width of the FFN.
+        branches: projections before the activation: 2 where the FFN is gated, else 1.
+        experts: routed experts; 1 in a dense model.
+        top_k: experts of a token.
+        moe_intermediate: width of one expert.
+        shared_experts: number of them.
+        shared_intermediate: width of one of them.
+        deepseek: whether the FFN is DeepSeek's.
+        mamba: whether the layers are Mamba's.
+        state, conv, expand, dt_rank: Mamba's sizes.
+    """
 
     hidden: int
     vocabulary: int
@@ -76,12 +93,12 @@ class Shape(NamedTuple):
 
     @property
     def family(self) -> str:
-        """dense, MoE or Mamba."""
+        """The model's family: dense, MoE or Mamba."""
         return "Mamba" if self.mamba else "MoE" if self.experts > 1 else "dense"
 
 
 class Split(NamedTuple):
-    """How a model is laid out: tensor, expert and pipeline ranks."""
+    """The layout of a model: its tensor, expert and pipeline ranks."""
 
     tensor: int = 1
     expert: int = 1
@@ -94,17 +111,20 @@ class Split(NamedTuple):
 
     @property
     def attention(self) -> int:
-        """Ranks that share attention and the vocabulary."""
+        """The ranks that share attention and the vocabulary."""
         return self.tensor * self.expert
 
 
 def share(total: int, ranks: int) -> int:
-    """The largest share of `total`, at least 1. Quirk tp_ceil_heads_not_divisible_by_ceil_kv_heads: GenZ crashes where shares don't match."""
+    """The largest share of `total` that a rank has, at least 1.
+
+    Quirk tp_ceil_heads_not_divisible_by_ceil_kv_heads: GenZ crashes where shares don't match.
+    """
     return max(1, ceil(total / ranks))
 
 
 def shard_heads(shape: Shape, split: Split) -> Heads:
-    """One device's heads."""
+    """The heads of one device."""
     return Heads(
         share(shape.heads, split.attention), share(shape.kv_heads, split.attention), shape.head_dim
     )
@@ -113,7 +133,16 @@ def shard_heads(shape: Shape, split: Split) -> Heads:
 def projected(
     shape: Shape, split: Split, batch: float, tokens: float, inner: Sequence[Entry], on_chip: OnChip
 ) -> tuple[Entry, ...]:
-    """QKV projection, `inner`, output projection, all-reduce."""
+    """The QKV projection, `inner`, the output projection and its all-reduce.
+
+    Arguments:
+        shape: of the model.
+        split: its layout.
+        batch: sequences.
+        tokens: of each sequence.
+        inner: attention itself.
+        on_chip: which tensors of the projections stay on chip.
+    """
     heads = shard_heads(shape, split)
     queries, keys = heads.queries * heads.dim, heads.keys * heads.dim
     return (
@@ -125,7 +154,7 @@ def projected(
 
 
 def prefill_attention(shape: Shape, split: Split, batch: float, tokens: float) -> tuple[Entry, ...]:
-    """A prompt of `tokens` attends to all of itself."""
+    """The attention of prompts of `tokens`, each of which attends to all of itself."""
     inner = attend("", batch, shard_heads(shape, split), tokens, tokens, decoding=False)
     return projected(shape, split, batch, tokens, inner, OFF_CHIP)
 
@@ -133,9 +162,18 @@ def prefill_attention(shape: Shape, split: Split, batch: float, tokens: float) -
 def decode_attention(
     shape: Shape, split: Split, requests: float, beams: float, context: float, generated: float
 ) -> tuple[Entry, ...]:
-    """One token of each beam attends to the shared prefix and to its own suffix.
+    """The attention of one token of each beam to the shared prefix and to its own suffix.
 
-    Quirk beam_merge_divides_prefix_flops_by_beams: the prefix is one request's work, in FLOP and queries as in KV.
+    Quirk beam_merge_divides_prefix_flops_by_beams: the prefix is one request's work, in FLOP and
+    queries as in KV.
+
+    Arguments:
+        shape: of the model.
+        split: its layout.
+        requests: that decode.
+        beams: of each request.
+        context: tokens of the prefix.
+        generated: tokens of each suffix.
     """
     heads, batch = shard_heads(shape, split), requests * beams
     prefix = attend(" Pre", requests, heads, 1, context, decoding=True)
@@ -145,14 +183,14 @@ def decode_attention(
 
 
 Prompt = tuple[int, int]
-"""Tokens done and tokens to do."""
+"""A prompt in a chunk: its tokens done, and its tokens to do."""
 
 Decode = int | float | Sequence[int]
-"""A context; or (requests, context); or (prefix beams, beams, prefix, suffix)."""
+"""Decoding in a chunk: context, (requests, context) or (prefix beams, beams, prefix, suffix)."""
 
 
 def decode_tokens(entry: Decode) -> int:
-    """Tokens an entry adds to a chunk."""
+    """The tokens that an entry adds to a chunk."""
     if isinstance(entry, int | float):
         return 1
     return entry[0] if len(entry) == 2 else entry[1]
@@ -166,7 +204,16 @@ def chunked_attention(
     decodes: Sequence[Decode],
     tokens: float,
 ) -> tuple[Entry, ...]:
-    """Every prompt and every decoding request attends on its own."""
+    """The attention of a chunk, where every prompt and decoding request attends on its own.
+
+    Arguments:
+        shape: of the model.
+        split: its layout.
+        batch: chunks.
+        prompts: of a chunk.
+        decodes: of a chunk.
+        tokens: of a chunk.
+    """
     heads = shard_heads(shape, split)
     inner: list[Entry] = []
     for past, new in prompts:
@@ -182,7 +229,7 @@ def chunked_attention(
         else:
             prefix_beams, beams, prefix, suffix = entry
             inner += attend(" Pre", batch, heads.wider(prefix_beams, 1), 1, prefix, decoding=True)
-            # quirk: the beams' own suffixes are as many heads, but one KV cache
+            # Quirk: the beams' own suffixes are as many heads, but one KV cache.
             inner += attend(" Suf", batch, heads.wider(beams, 1), 1, suffix, decoding=True)
     return projected(shape, split, batch, tokens, inner, ACTIVATIONS_ON_CHIP)
 
@@ -196,7 +243,7 @@ def feed_forward(
     tokens: float,
     on_chip: OnChip = OFF_CHIP,
 ) -> tuple[Kernel, Kernel]:
-    """Up (with gate) and down, of `width` on this device."""
+    """The projections up (with the gate) and down, of `width` on this device."""
     return (
         matmul(f"{name}up+gate", tokens, branches * width, hidden, batch, on_chip),
         matmul(f"{name}down", tokens, hidden, width, batch, on_chip),
@@ -204,19 +251,18 @@ def feed_forward(
 
 
 def prefill_ffn(shape: Shape, split: Split, batch: float, tokens: int) -> tuple[Entry, ...]:
-    """The FFN of many tokens."""
+    """The FFN of `tokens` of each sequence."""
     width = share(shape.intermediate, split.tensor)
     if shape.experts == 1:
         inner = feed_forward("", shape.hidden, width, shape.branches, batch, tokens)
         return *inner, _reduce(shape, split, batch * tokens)
-    # quirks: moe_zero_tokens_per_expert_floor, and deepseek_uses_default_ffn_intermediate_size_for_every_expert_no_shared
+    # Quirks: moe_zero_tokens_per_expert_floor, and
+    # deepseek_uses_default_ffn_intermediate_size_for_every_expert_no_shared.
     rows = tokens * shape.top_k // shape.experts
-    experts = feed_forward(
-        "", shape.hidden, shape.experts // split.expert * width, shape.branches, batch, rows
-    )
-    return *_routed(shape, split, batch, tokens, shape.experts, experts), _reduce(
-        shape, split, batch * tokens
-    )
+    held = shape.experts // split.expert * width
+    experts = feed_forward("", shape.hidden, held, shape.branches, batch, rows)
+    routed = _routed(shape, split, batch, tokens, shape.experts, experts)
+    return *routed, _reduce(shape, split, batch * tokens)
 
 
 def decode_ffn(shape: Shape, split: Split, batch: float) -> tuple[Entry, ...]:
@@ -225,21 +271,21 @@ def decode_ffn(shape: Shape, split: Split, batch: float) -> tuple[Entry, ...]:
     if shape.experts == 1:
         inner = feed_forward("", shape.hidden, width, shape.branches, batch, 1, ACTIVATIONS_ON_CHIP)
         return *inner, _reduce(shape, split, batch)
-    # quirk moe_decode_activated_experts_independent_of_batch, and every active expert of a device sees all its tokens
+    # Quirk moe_decode_activated_experts_independent_of_batch: every active expert of a device sees
+    # all its tokens, too.
     active = share(shape.top_k, split.expert)
     idle = ceil(shape.experts / split.expert) - active
+    sizes = shape.hidden, active * width, shape.branches
     experts = (
-        *feed_forward(
-            "", shape.hidden, active * width, shape.branches, batch, 1, ACTIVATIONS_ON_CHIP
-        ),
+        *feed_forward("", *sizes, batch, 1, ACTIVATIONS_ON_CHIP),
         *feed_forward("", shape.hidden, idle * width, shape.branches, batch, 0),
     )
-    # quirk: the all-reduce of the gate carries hidden states, not scores
+    # Quirk: the all-reduce of the gate carries hidden states, not scores.
     return *_routed(shape, split, batch, 1, shape.hidden, experts), _reduce(shape, split, batch)
 
 
 def deepseek_ffn(shape: Shape, split: Split, batch: float, tokens: int) -> tuple[Entry, ...]:
-    """The FFN with shared experts, which GenZ uses in chunks only."""
+    """DeepSeek's FFN with shared experts, which GenZ uses in chunks only."""
     if shape.experts == 1:
         return prefill_ffn(shape, split, batch, tokens)
     width = share(shape.moe_intermediate, split.tensor)
@@ -276,7 +322,16 @@ def _routed(
     gate_reduced: int,
     experts: Sequence[Entry],
 ) -> tuple[Entry, ...]:
-    """Gate, dispatch, `experts`, combine. `gate_reduced`: elements per token in the gate's all-reduce."""
+    """The gate, the dispatch, `experts`, and the combine.
+
+    Arguments:
+        shape: of the model.
+        split: its layout.
+        batch: sequences.
+        tokens: of each sequence.
+        gate_reduced: elements per token in the gate's all-reduce.
+        experts: what the experts of this device execute.
+    """
     moved = batch * tokens * shape.top_k * shape.hidden
     return (
         matmul("Gate", tokens, shape.experts, shape.hidden // split.tensor, batch),
@@ -288,7 +343,7 @@ def _routed(
 
 
 def mamba_mixer(shape: Shape, split: Split, batch: float, tokens: int) -> tuple[Entry, ...]:
-    """Mamba-1's mixer, its scan as seven einsums over all tokens.
+    """Mamba-1's mixer, whose scan is seven einsums over all tokens.
 
     Quirks: mamba_tp_divides_both_matrix_dims (projections), while the scan is not sharded at all.
     """

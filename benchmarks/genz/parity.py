@@ -1,4 +1,4 @@
-"""Golden rows -> outcomes: our numbers against GenZ's, all rows evaluated together."""
+"""Golden rows -> outcomes, which compare our numbers with GenZ's; all rows run together."""
 
 import json
 import math
@@ -11,17 +11,24 @@ from genz.layers import Shape
 from genz.subjects import NotCovered, Pairs, Result, Row, Subject, subject_of
 
 HEADLINE = ("latency", "throughput", "weights", "kv", "fits", "expected_tokens")
-"""The quantities that a whole-model row must match; the rest of its summary is compared too, and reported apart."""
+"""The quantities that a whole-model row must match.
+
+The rest of its summary is compared, too, and reported in a column of its own.
+"""
 
 
 class Outcome(NamedTuple):
-    """What became of a row.
+    """The result of comparing a row with GenZ.
 
     Arguments:
-        row: its id. kind: of golden. group: the primitive, combination, search or phase. family: of the model, or "".
-        status: ok, does_not_fit or error, as GenZ says. quirks: as the row lists them.
-        errors: relative, by quantity; empty where not covered.
-        reason: why it is not covered, or None.
+        row: its id.
+        kind: of golden.
+        group: the primitive, combination, search or phase.
+        family: of the model; "" where there is none.
+        status: ok, does_not_fit or error, as GenZ says.
+        quirks: as the row lists them.
+        errors: relative, by quantity; empty where the row is not covered.
+        reason: why the row is not covered; None where it is.
     """
 
     row: str
@@ -35,21 +42,20 @@ class Outcome(NamedTuple):
 
     @property
     def covered(self) -> bool:
-        """Whether there is anything to compare with GenZ, and it was."""
+        """Whether the row was compared with GenZ."""
         return self.reason is None
 
     def worst(self, quantities: Iterable[str] | None = None) -> float:
-        """The largest of its relative errors, or of those in `quantities`."""
-        chosen = (
-            self.errors
-            if quantities is None
-            else [name for name in quantities if name in self.errors]
-        )
-        return max((self.errors[name] for name in chosen), default=0.0)
+        """The largest of its relative errors, or of those of `quantities` where they are given."""
+        asked = self.errors if quantities is None else quantities
+        return max((self.errors[name] for name in asked if name in self.errors), default=0.0)
 
     @property
     def headline(self) -> float:
-        """The largest relative error that counts: of a whole-model row's headline quantities, of anything in the others."""
+        """The largest relative error that counts.
+
+        In a whole-model row that is of the headline quantities, in other rows of all quantities.
+        """
         return self.worst(HEADLINE if self.kind == "estimate" else None)
 
 
@@ -84,7 +90,10 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def relative_error(ours: Any, theirs: Any) -> float:
-    """|ours - theirs| / |theirs|. GenZ's None is NaN, which NaN matches; a mismatch of zero, NaN or infinity counts as 1."""
+    """The relative error |ours - theirs| / |theirs|.
+
+    GenZ's None is NaN, which NaN matches; a mismatch of zero, NaN or infinity counts as 1.
+    """
     ours, theirs = float(ours), math.nan if theirs is None else float(theirs)
     if ours == theirs or (math.isnan(ours) and math.isnan(theirs)):
         return 0.0
@@ -93,7 +102,10 @@ def relative_error(ours: Any, theirs: Any) -> float:
 
 
 def compare(rows: Sequence[Row]) -> list[Outcome]:
-    """The outcome of every row. Rows that GenZ crashed on are not covered, nor what GENZ.md does not describe; none is left out."""
+    """The outcome of every row; none is left out.
+
+    Rows on which GenZ crashed are not covered, nor are rows that GENZ.md does not describe.
+    """
     subjects: list[Subject | str] = []
     for row in rows:
         try:
@@ -137,23 +149,22 @@ def _outcome(row: Row, subject: Subject | str, results: Sequence[Result]) -> Out
 
 def _labelled(row: Row) -> Outcome:
     kind = str(row.get("kind", "estimate"))
-    key = {
+    keys = {
         "primitive": "op_type",
         "op_in_model": "combo",
         "search": "what",
         "estimate": "phase",
-    }.get(kind, "")
+    }
     out, quirks = row.get("out"), row.get("quirks", ())
     try:
         family = Shape.of(row["model"]).family if "model" in row else ""
     except (KeyError, TypeError):
         family = "?"
+    name = row.get("id") or row.get("combo") or f"{row.get('what')} of {row.get('total_nodes')}"
     return Outcome(
-        row=str(
-            row.get("id") or row.get("combo") or f"{row.get('what')} of {row.get('total_nodes')}"
-        ),
+        row=str(name),
         kind=kind,
-        group=str(row.get(key, "?")),
+        group=str(row.get(keys.get(kind, ""), "?")),
         family=family,
         status=str(out.get("status", "ok")) if isinstance(out, dict) else "ok",
         quirks=tuple(map(str, quirks)) if isinstance(quirks, list) else (),

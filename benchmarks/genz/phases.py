@@ -1,7 +1,11 @@
 """Whole models, as GenZ composes them: embedding, stages of layers, classifier.
 
-Quirks of every phase: the embedding is a dense product with the vocabulary (input_embedding_counted_as_dense_gemm_vocab; none in decode, its
-weights included), the classifier sees all tokens, and a pipeline's latency is one micro-batch's way through it.
+Quirks of every phase:
+
+- the embedding is a dense product with the vocabulary
+  (input_embedding_counted_as_dense_gemm_vocab); decode has neither it nor its weights;
+- the classifier sees all tokens;
+- a pipeline's latency is one micro-batch's way through it.
 """
 
 from collections.abc import Sequence
@@ -25,17 +29,14 @@ from genz.layers import (
 
 
 def micro_batch(batch: int, split: Split) -> int:
-    """Requests that move through the pipeline together."""
+    """The requests that move through the pipeline together."""
     return max(1, batch // split.pipeline)
 
 
 def prefill(shape: Shape, split: Split, batch: int, tokens: int) -> tuple[Entry, ...]:
-    """The prompts of one micro-batch. Quirk mamba_layer_also_has_dense_ffn."""
-    mixer = (
-        mamba_mixer(shape, split, batch, tokens)
-        if shape.mamba
-        else prefill_attention(shape, split, batch, tokens)
-    )
+    """The prefill of the prompts of one micro-batch. Quirk: mamba_layer_also_has_dense_ffn."""
+    mix = mamba_mixer if shape.mamba else prefill_attention
+    mixer = mix(shape, split, batch, tokens)
     layer = (*mixer, *prefill_ffn(shape, split, batch, tokens))
     return (
         *_embedding(shape, split, batch, tokens),
@@ -47,7 +48,7 @@ def prefill(shape: Shape, split: Split, batch: int, tokens: int) -> tuple[Entry,
 def decode(
     shape: Shape, split: Split, requests: int, beams: int, context: int, generated: int
 ) -> tuple[Entry, ...]:
-    """One token for every beam of one micro-batch."""
+    """The decoding of one token for every beam of one micro-batch."""
     batch = requests * beams
     attention = decode_attention(shape, split, requests, beams, context, generated)
     mixer = mamba_mixer(shape, split, batch, 1) if shape.mamba else attention
@@ -58,7 +59,10 @@ def decode(
 def chunked(
     shape: Shape, split: Split, batch: int, prompts: Sequence[Prompt], decodes: Sequence[Decode]
 ) -> tuple[Entry, ...]:
-    """One iteration that mixes new prompt tokens with decoding requests. Quirk: all layers are attention here, Mamba's too."""
+    """One iteration that mixes new prompt tokens with decoding requests.
+
+    Quirk: all layers are attention here, those of Mamba models as well.
+    """
     new = sum(prompt[1] for prompt in prompts)
     tokens = new + sum(decode_tokens(entry) for entry in decodes)
     layer = (
@@ -73,7 +77,10 @@ def chunked(
 
 
 def expected_tokens(drafts: int, acceptance: float) -> float:
-    """Tokens per verification of `drafts`. Quirk: at most `drafts`, where the verifier's own would be one more."""
+    """The tokens of each verification of `drafts`.
+
+    Quirk: they are `drafts` at most, although the verifier's own token would be one more.
+    """
     partial = sum(i * acceptance**i * (1 - acceptance) for i in range(1, drafts))
     return min(drafts, 1 + partial + drafts * acceptance**drafts)
 
@@ -81,7 +88,10 @@ def expected_tokens(drafts: int, acceptance: float) -> float:
 def _stages(
     layer: tuple[Entry, ...], shape: Shape, split: Split, tokens: float
 ) -> tuple[Entry, ...]:
-    """All stages in turn; the last has what the others leave. Quirk pp_leaves_zero_layers_in_last_stage_crash: at times nothing."""
+    """All stages in turn, of which the last has the layers that the others leave.
+
+    Quirk pp_leaves_zero_layers_in_last_stage_crash: at times they leave none.
+    """
     if split.pipeline == 1:
         return repeated(layer, shape.layers)
     per_stage, full_stages = ceil(shape.layers / split.pipeline), split.pipeline - 1
@@ -101,9 +111,8 @@ def _embedding(shape: Shape, split: Split, batch: float, tokens: float) -> tuple
 
 
 def _classifier(shape: Shape, split: Split, batch: float, tokens: float) -> tuple[Entry, ...]:
+    logits = batch * tokens * shape.vocabulary
     return (
         matmul("classifier", tokens, shape.vocabulary // split.attention, shape.hidden, batch),
-        Message(
-            "classifier_AG", Pattern.ALL_GATHER, split.attention, batch * tokens * shape.vocabulary
-        ),
+        Message("classifier_AG", Pattern.ALL_GATHER, split.attention, logits),
     )

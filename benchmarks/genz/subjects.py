@@ -1,4 +1,4 @@
-"""One golden row each: the graphs it needs, where they are placed, and which of our numbers stands against which of GenZ's."""
+"""Golden rows: the graphs of each, where they are placed, and our numbers beside GenZ's."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -25,15 +25,15 @@ MIB, MILLI, MEGA = 2.0**20, 1e-3, 1e6
 
 Row = Mapping[str, Any]
 Pairs = dict[str, tuple[Any, Any]]
-"""Ours and GenZ's, by quantity. None stands for GenZ's NaN."""
+"""Our number and GenZ's, by quantity. None stands for GenZ's NaN."""
 
 
 class NotCovered(Exception):
-    """The row is of a kind, or has values, that GENZ.md does not describe."""
+    """The error of a row whose kind or values GENZ.md does not describe."""
 
 
 class Result(NamedTuple):
-    """One graph's numbers."""
+    """The numbers of one graph."""
 
     footprint: Footprint
     placement: Placement
@@ -41,7 +41,11 @@ class Result(NamedTuple):
 
 
 class Subject(ABC):
-    """A golden row, to be compared. Built from the row; whatever is missing there is an error then."""
+    """A golden row with its graphs.
+
+    To implement one, build `graphs` from the row in `__init__`, where a missing key raises, and
+    pair our numbers with GenZ's in `compare`.
+    """
 
     @abstractmethod
     def __init__(self, row: Row): ...
@@ -49,12 +53,16 @@ class Subject(ABC):
     graphs: tuple[Graph, ...] = ()
 
     def place(self, footprints: Sequence[Footprint]) -> list[Placement]:
-        """Where each graph's tensors are. Here: all off chip, memory unchecked."""
+        """Where each graph's tensors are; by default all off chip, with memory unchecked."""
         return [Placement(True, False, graph.system.memory_bandwidth) for graph in self.graphs]
 
     @abstractmethod
     def compare(self, results: Sequence[Result]) -> Pairs:
-        """Ours against GenZ's."""
+        """Our numbers with GenZ's, by quantity.
+
+        Arguments:
+            results: of each of the graphs.
+        """
 
 
 class Primitive(Subject):
@@ -64,22 +72,16 @@ class Primitive(Subject):
         args, kind = row["args"], row["op_type"]
         self.out = row["out"]
         if kind == "Sync":
-            entry = Message(
-                kind, Pattern(args["collective"]), args["nodes"], args["B"] * args["M"] * args["N"]
-            )
+            elements = args["B"] * args["M"] * args["N"]
+            entry = Message(kind, Pattern(args["collective"]), args["nodes"], elements)
         elif kind == "Einsum":
             law, letters = checked_einsum(args["equation"])
-            entry = Kernel(
-                kind,
-                law,
-                {letter: args["dims"][letter] for letter in letters},
-                RESIDENCY[row["residency"]],
-            )
+            extents = {letter: args["dims"][letter] for letter in letters}
+            entry = Kernel(kind, law, extents, RESIDENCY[row["residency"]])
         elif kind in LAWS:
             law, letters = LAWS[kind]
-            entry = Kernel(
-                kind, law, {letter: args[letter] for letter in letters}, RESIDENCY[row["residency"]]
-            )
+            extents = {letter: args[letter] for letter in letters}
+            entry = Kernel(kind, law, extents, RESIDENCY[row["residency"]])
         else:
             raise NotCovered(f"no operator {kind!r}")
         self.graphs = (Graph(System.of_primitive_row(row["system"]), (entry,)),)
@@ -87,21 +89,23 @@ class Primitive(Subject):
     def compare(self, results: Sequence[Result]) -> Pairs:
         ((footprint, _, timing),) = results
         out = self.out
+        moved = out["input_a_bytes"] + out["input_w_bytes"] + out["output_bytes"]
         return {
             "latency": (timing.latency, out["latency_s"]),
             "compute": (timing.compute[0], out["compute_s"]),
             "memory": (timing.memory[0], out["memory_s"]),
             "communication": (timing.communication[0], out["comm_s"]),
             "flops": (footprint.flops, out["flops"]),
-            "bytes": (
-                footprint.traffic,
-                out["input_a_bytes"] + out["input_w_bytes"] + out["output_bytes"],
-            ),
+            "bytes": (footprint.traffic, moved),
         }
 
 
 def checked_einsum(equation: str) -> tuple[Law, list[str]]:
-    """The law of `equation`, and its letters."""
+    """The law of `equation`, and its letters.
+
+    Raises:
+        NotCovered: it is not a product of two operands.
+    """
     equation = equation.replace(" ", "")
     inputs, arrow, output = equation.partition("->")
     if inputs.count(",") != 1 or not arrow or not set(output) <= set(inputs) - {","}:
@@ -110,27 +114,31 @@ def checked_einsum(equation: str) -> tuple[Law, list[str]]:
 
 
 def model_graph(phase: str, row: Row, shape: Shape, split: Split, system: System) -> Graph:
-    """The graph of a prefill, decode or chunked row."""
+    """The graph of a prefill, decode or chunked row.
+
+    Raises:
+        NotCovered: it is of another phase.
+    """
     work = row["workload"]
     if phase == "prefill":
-        return Graph(
-            system, prefill(shape, split, micro_batch(work["batch"], split), work["input_tokens"])
-        )
+        requests, tokens = micro_batch(work["batch"], split), work["input_tokens"]
+        return Graph(system, prefill(shape, split, requests, tokens))
     if phase == "decode":
         requests, beams = micro_batch(work["batch"], split), work.get("beams", 1)
-        return Graph(
-            system,
-            decode(shape, split, requests, beams, work["input_tokens"], work["output_tokens"]),
-        )
+        tokens = work["input_tokens"], work["output_tokens"]
+        return Graph(system, decode(shape, split, requests, beams, *tokens))
     if phase == "chunked":
-        return Graph(
-            system, chunked(shape, split, 1, work["prefill_kv_sizes"], work["decode_kv_sizes"])
-        )
+        sizes = work["prefill_kv_sizes"], work["decode_kv_sizes"]
+        return Graph(system, chunked(shape, split, 1, *sizes))
     raise NotCovered(f"no phase {phase!r}")
 
 
 def checked_model(row: Row) -> Shape:
-    """The model, if its layers are alike and of a kind that prefill and decode know."""
+    """The model of a row.
+
+    Raises:
+        NotCovered: its layers are not alike, or of a kind that prefill and decode do not know.
+    """
     if row["layer_type"] not in ("MHA-global", "Mamba"):
         raise NotCovered(f"layers of type {row['layer_type']!r}")
     if row["unique_layers"] != 1:
@@ -139,14 +147,21 @@ def checked_model(row: Row) -> Shape:
 
 
 def checked_split(row: Row) -> Split:
-    """The layout, if GenZ exposes it."""
+    """The layout of a row.
+
+    Raises:
+        NotCovered: GenZ does not expose it.
+    """
     if row["sp"] != 1:
         raise NotCovered("sequence parallelism, which GenZ does not expose")
     return Split.of(row)
 
 
 def summary_pairs(footprints: Sequence[Footprint], out: Row) -> Pairs:
-    """What GenZ's memory summary holds, summed over graphs. Quirk: where it does not fit, FLOP are multiply-adds."""
+    """The quantities of GenZ's memory summary, summed over graphs.
+
+    Quirk: where the model does not fit, FLOP are multiply-adds.
+    """
     total, summary = Footprint(*map(sum, zip(*footprints, strict=True))), out["summary"]
     operations = total.flops if out["status"] == "ok" else total.flops / 2
     return {
@@ -160,7 +175,7 @@ def summary_pairs(footprints: Sequence[Footprint], out: Row) -> Pairs:
 
 
 def time_pairs(graphs: Sequence[Graph], timings: Sequence[Timing], summary: Row) -> Pairs:
-    """How GenZ's summary splits the latency, summed over graphs."""
+    """The parts into which GenZ's summary splits the latency, summed over graphs."""
     attention = communication = 0.0
     for graph, timing in zip(graphs, timings, strict=True):
         for entry, seconds in zip(graph.entries, timing.total * timing.repeats, strict=True):
@@ -175,13 +190,11 @@ def time_pairs(graphs: Sequence[Graph], timings: Sequence[Timing], summary: Row)
 
 
 def outcome_pairs(placement: Placement, out: Row) -> Pairs:
-    """Whether it fits, and how."""
-    fits = {"fits": (placement.fits, out["status"] == "ok")}
-    return (
-        fits
-        if out["status"] != "ok"
-        else {**fits, "offloaded": (placement.offloaded, out["is_offload"])}
-    )
+    """Whether the model fits, and where it does, whether by offload."""
+    fits: Pairs = {"fits": (placement.fits, out["status"] == "ok")}
+    if out["status"] == "ok":
+        fits["offloaded"] = placement.offloaded, out["is_offload"]
+    return fits
 
 
 class Estimate(Subject):
@@ -190,24 +203,15 @@ class Estimate(Subject):
     def __init__(self, row: Row):
         self.row, self.out, self.phase, self.work = row, row["out"], row["phase"], row["workload"]
         self.split = checked_split(row["parallel"])
-        shape = (Shape.of if self.phase == "chunked" else checked_model)(
-            row["model"]
-        )  # in chunks all layers are attention
-        self.graphs = (
-            model_graph(self.phase, row, shape, self.split, System.of_model_row(row["system"])),
-        )
+        # In chunks all layers are attention, whatever they are in the model.
+        shape_of = Shape.of if self.phase == "chunked" else checked_model
+        shape, system = shape_of(row["model"]), System.of_model_row(row["system"])
+        self.graphs = (model_graph(self.phase, row, shape, self.split, system),)
 
     def place(self, footprints: Sequence[Footprint]) -> list[Placement]:
         ((footprint,), (graph,)) = footprints, self.graphs
-        held = footprint.weights + footprint.cache
-        return [
-            place(
-                held,
-                graph.system,
-                self.split.pipeline,
-                offload=self.row.get("offload_allowed", False),
-            )
-        ]
+        held, offload = footprint.weights + footprint.cache, self.row.get("offload_allowed", False)
+        return [place(held, graph.system, self.split.pipeline, offload=offload)]
 
     def compare(self, results: Sequence[Result]) -> Pairs:
         ((footprint, placement, timing),) = results
@@ -222,16 +226,22 @@ class Estimate(Subject):
 
     @property
     def _served(self) -> float:
-        """Quirk throughput_batch_over_one_microbatch_latency: the whole batch. A chunk serves its new tokens, and one per decode entry."""
+        """What the throughput counts: the requests, and in a chunk the tokens.
+
+        A chunk serves its new tokens, and one token for each decode entry. Quirk
+        throughput_batch_over_one_microbatch_latency: the requests are those of the whole batch.
+        """
         if self.phase == "chunked":
-            return sum(prompt[1] for prompt in self.work["prefill_kv_sizes"]) + len(
-                self.work["decode_kv_sizes"]
-            )
+            prompts, decodes = self.work["prefill_kv_sizes"], self.work["decode_kv_sizes"]
+            return sum(prompt[1] for prompt in prompts) + len(decodes)
         return self.work["batch"]
 
 
 class Speculative(Subject):
-    """A target that verifies a draft's tokens as a chunk. Memory is that of both models' decode graphs; the draft runs without expert ranks."""
+    """A target model that verifies a draft's tokens as a chunk.
+
+    Its memory is that of both models' decode graphs; the draft runs without expert ranks.
+    """
 
     def __init__(self, row: Row):
         self.row, self.out, self.work = row, row["out"], row["workload"]
@@ -252,9 +262,9 @@ class Speculative(Subject):
     def place(self, footprints: Sequence[Footprint]) -> list[Placement]:
         held = sum(footprint.weights + footprint.cache for footprint in footprints[2:])
         system, offload = self.graphs[0].system, self.row.get("offload_allowed", False)
-        return [
-            place(held, system, self.split.pipeline, offload=offload, offloaded_together=True)
-        ] * len(self.graphs)
+        stages = self.split.pipeline
+        placed = place(held, system, stages, offload=offload, offloaded_together=True)
+        return [placed] * len(self.graphs)
 
     def compare(self, results: Sequence[Result]) -> Pairs:
         verify, draft = results[:2]
@@ -271,7 +281,7 @@ class Speculative(Subject):
         return pairs
 
     def latency(self, verify: Timing, draft: Timing) -> float:
-        """Seconds of one round: with stages, of all micro-batches (quirk: only here)."""
+        """Seconds of one round. Quirk: with stages it is of all micro-batches, but only here."""
         once = verify.latency + self.drafts * draft.latency
         if self.split.pipeline == 1:
             return once
@@ -280,7 +290,7 @@ class Speculative(Subject):
 
 
 class Operators(Subject):
-    """Every operator of a model: of the verification, in speculative decoding."""
+    """Every operator of a model; in speculative decoding, every operator of the verification."""
 
     def __init__(self, row: Row):
         self.row = row
@@ -313,29 +323,36 @@ class Operators(Subject):
             for i, op in zip(shown, theirs, strict=True):
                 label = f"{op['layer_name']} {i}"
                 pairs[f"{label} repeat"] = timing.repeats[i], op["repeat"]
-                for quantity in ("latency", "compute", "memory", "comm"):
-                    ours = {"latency": timing.total, "comm": timing.communication}.get(
-                        quantity, getattr(timing, quantity, None)
-                    )
-                    assert ours is not None
+                columns = {
+                    "latency": timing.total,
+                    "compute": timing.compute,
+                    "memory": timing.memory,
+                    "comm": timing.communication,
+                }
+                for quantity, ours in columns.items():
                     pairs[f"{label} {quantity}"] = ours[i] / MILLI, op[f"{quantity}_ms"]
-        if "energy_kwh_power1000W_30_40_20_10" in self.row:
-            pairs["energy"] = (
-                energy(timing, 1000.0) / 3.6e6,
-                self.row["energy_kwh_power1000W_30_40_20_10"],
-            )
+        theirs = self.row.get("energy_kwh_power1000W_30_40_20_10")
+        if theirs is not None:
+            pairs["energy"] = energy(timing, 1000.0) / 3.6e6, theirs
         return pairs
 
 
 def energy(timing: Timing, power: float) -> float:
-    """J at `power` W: static, and in proportion to the use of compute, memory and network. Quirk: shares are counted as 30, not 30 %."""
+    """The energy in J: a static part, and one by the use of compute, memory and network.
+
+    Quirk: shares of `power` count as 30 instead of 30 %.
+
+    Arguments:
+        timing: of the entries.
+        power: W.
+    """
     busy = timing.total + 0.0
     dynamic = 40 * timing.ideal_compute + 20 * timing.ideal_memory + 10 * timing.communication
     return float(timing.repeats @ (power * (30 * busy + dynamic)))
 
 
 class Candidates(Subject):
-    """The tensor x pipeline layouts that GenZ's search considers."""
+    """The layouts, of tensor x pipeline ranks, that GenZ's search considers."""
 
     def __init__(self, row: Row):
         self.expected = {tuple(pair) for pair in row["out"]}
@@ -346,7 +363,10 @@ class Candidates(Subject):
 
 
 def candidates(shape: Shape, accelerators: int) -> list[tuple[int, int]]:
-    """(tensor, pipeline) ranks that divide heads and layers. Quirk: never all of the accelerators."""
+    """The (tensor, pipeline) ranks that divide heads and layers.
+
+    Quirk: they never use all of the accelerators.
+    """
     if accelerators == 1:
         return [(1, 1)]
     tensors = [n for n in range(1, shape.heads + 1) if shape.heads % n == 0]
@@ -360,7 +380,7 @@ def candidates(shape: Shape, accelerators: int) -> list[tuple[int, int]]:
 
 
 class Best(Subject):
-    """The layout with most tokens/s. Quirk: the batch is divided by the stages before, and again within."""
+    """The layout with most tokens/s. Quirk: the batch is divided by the stages twice."""
 
     def __init__(self, row: Row):
         self.out, shape = row["out"], checked_model(row["model"])
@@ -377,15 +397,13 @@ class Best(Subject):
             "output_tokens": row["output_tokens"],
             "beams": row["beam"],
         }
+
+        def graph(tensor: int, stages: int, part: int) -> Graph:
+            asked = {"workload": {**work, "batch": part}}
+            return model_graph(row["stage"], asked, shape, Split(tensor, 1, stages), system)
+
         self.graphs = tuple(
-            model_graph(
-                row["stage"],
-                {"workload": {**work, "batch": part}},
-                shape,
-                Split(tensor, 1, stages),
-                system,
-            )
-            for (tensor, stages), part in zip(self.layouts, self.batches, strict=True)
+            graph(*layout, part) for layout, part in zip(self.layouts, self.batches, strict=True)
         )
 
     def compare(self, results: Sequence[Result]) -> Pairs:
@@ -411,7 +429,7 @@ def subject_of(row: Row) -> Subject:
     """The subject of any golden row.
 
     Raises:
-        NotCovered: there is none.
+        NotCovered: the row has none.
     """
     try:
         subject = _subject_of(row)
@@ -423,14 +441,16 @@ def subject_of(row: Row) -> Subject:
 
 
 def _check(graph: Graph) -> None:
-    """All graphs are evaluated together, so that one bad number must not reach the others."""
+    """Raise where a number of a graph is bad.
+
+    All graphs are evaluated together, so that one bad number must not reach the others.
+    """
     for field, value in graph.system._asdict().items():
         if field != "gear" and not (float(value) > 0 or (field == "link_latency" and value == 0)):
             raise NotCovered(f"{field} of {value!r}")
     for entry in graph.entries:
-        for extent in (
-            entry.extents.values() if isinstance(entry, Kernel) else (entry.nodes, entry.elements)
-        ):
+        is_kernel = isinstance(entry, Kernel)
+        for extent in entry.extents.values() if is_kernel else (entry.nodes, entry.elements):
             float(extent)
 
 
@@ -440,10 +460,8 @@ def _subject_of(row: Row) -> Subject:
         return Speculative(row) if row["phase"] == "spec" else Estimate(row)
     kinds: dict[str, type[Subject]] = {"primitive": Primitive, "op_in_model": Operators}
     if kind == "search":
-        kind, kinds = (
-            row["what"],
-            {"parallel_candidates_TP_PP": Candidates, "best_parallelization": Best},
-        )
+        kind = row["what"]
+        kinds = {"parallel_candidates_TP_PP": Candidates, "best_parallelization": Best}
     if kind not in kinds:
         raise NotCovered(f"no rows of kind {kind!r}")
     return kinds[kind](row)

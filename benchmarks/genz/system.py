@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple, Self
 
 GIGA = 2.0**30
-"""Quirk: GenZ's GB/s is 2**30 B/s, 7.4 % above a vendor's."""
+"""B/s in GenZ's GB/s. Quirk: it is 7.4 % above a vendor's."""
 
 ELEMENT_SIZE = {
     "f32": 4.0,
@@ -17,7 +17,7 @@ ELEMENT_SIZE = {
     "fp4": 0.5,
     "int2": 0.25,
 }
-"""B per element. Quirk: one format for weights, KV cache, activations, messages and arithmetic together."""
+"""B per element. Quirk: weights, KV cache, activations, messages and arithmetic share a format."""
 
 COMPUTE_MULTIPLIER = {
     "f32": 2.0,
@@ -29,39 +29,54 @@ COMPUTE_MULTIPLIER = {
     "fp4": 0.25,
     "int2": 0.125,
 }
-"""Compute time relative to bf16."""
+"""Time to compute in each format over that in bf16."""
 
 ON_CHIP_BANDWIDTH, OFFLOAD_BANDWIDTH, LINK_LATENCY_US = 18000, 128, 1
 """GenZ's defaults where a system does not state them: GB/s, GB/s, us."""
 
 
 class Gear(NamedTuple):
-    """GEAR's compressed KV cache (arXiv 2403.05527): a quantised core of `core` B per element, `outliers` % at full size, `rank` factors."""
+    """GEAR's compressed KV cache (arXiv 2403.05527).
+
+    Arguments:
+        core: B per element of the quantised core.
+        outliers: elements that are kept at full size, in %.
+        rank: of the low-rank factors.
+    """
 
     core: float
     outliers: float
     rank: float
 
     def size(self, full: float, length: float, head_dim: float) -> float:
-        """B per element of a cache of `length` tokens. Quirk gear_nan_when_zero_suffix: NaN, not 0, for an empty one."""
+        """B per element of a compressed cache.
+
+        Quirk gear_nan_when_zero_suffix: it is NaN, not 0, for an empty cache.
+
+        Arguments:
+            full: B per element uncompressed.
+            length: tokens.
+            head_dim: size of each head.
+        """
         if length * head_dim == 0:
             return math.nan
-        return (
-            self.core
-            + self.outliers / 100 * full
-            + (length + head_dim) * self.rank / (length * head_dim) * full
-        )
+        factors = (length + head_dim) * self.rank / (length * head_dim)
+        return self.core + self.outliers / 100 * full + factors * full
 
 
 class System(NamedTuple):
-    """What GenZ knows of an accelerator and its links.
+    """GenZ's record of an accelerator and its links.
 
     Arguments:
         peak_flops: FLOP/s in the row's format.
-        memory_bandwidth, on_chip_bandwidth, offload_bandwidth, link_bandwidth: B/s.
-        memory_capacity: B. link_latency: s.
-        compute_efficiency, memory_efficiency, comm_efficiency: shares; the last divides latencies and start-up too.
-        element_size: B. gear: compression of the KV cache, if any.
+        memory_bandwidth, on_chip_bandwidth, offload_bandwidth: B/s.
+        memory_capacity: B.
+        link_bandwidth: B/s.
+        link_latency: s.
+        compute_efficiency, memory_efficiency: shares, in (0, 1].
+        comm_efficiency: a share that divides latencies and start-up, too.
+        element_size: B per element.
+        gear: compression of the KV cache; None: there is none.
     """
 
     peak_flops: float
@@ -99,17 +114,10 @@ class System(NamedTuple):
     @classmethod
     def of_primitive_row(cls, row: Mapping[str, Any]) -> Self:
         """The `system` of a primitive row."""
+        alike = ("bits", "compute_efficiency", "memory_efficiency", "comm_efficiency")
         return cls.of_model_row(
             {
-                **{
-                    key: row[key]
-                    for key in (
-                        "bits",
-                        "compute_efficiency",
-                        "memory_efficiency",
-                        "comm_efficiency",
-                    )
-                },
+                **{key: row[key] for key in alike},
                 "flops_tflops": row["flops"],
                 "mem_bw_gbs": row["offchip_mem_bw"],
                 "onchip_bw_gbs": row["onchip_mem_bw"],
@@ -123,7 +131,7 @@ class System(NamedTuple):
 
     @classmethod
     def of_search_row(cls, row: Mapping[str, Any], bits: str) -> Self:
-        """The `system` of a search row: GenZ's dict of an ideal accelerator."""
+        """The `system` of a search row, which is GenZ's dict of an ideal accelerator."""
         return cls.of_model_row(
             {
                 "bits": bits,
@@ -142,6 +150,6 @@ class System(NamedTuple):
 
     def cache_size(self, length: float, head_dim: float) -> float:
         """B per element of the KV cache of `length` tokens."""
-        return (
-            self.gear.size(self.element_size, length, head_dim) if self.gear else self.element_size
-        )
+        if self.gear is None:
+            return self.element_size
+        return self.gear.size(self.element_size, length, head_dim)

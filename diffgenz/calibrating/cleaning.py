@@ -9,66 +9,39 @@ import numpy as np
 
 from diffgenz.calibrating.samples import Samples, padded
 from diffgenz.core.errors import InputError
-from diffgenz.core.formats import FORMATS
-from diffgenz.hardware.specs import Spec
-from diffgenz.kernels.form import Chip, Form, Work
+from diffgenz.kernels.form import Form, Work
 from diffgenz.kernels.forms.elementwise import Elementwise
 from diffgenz.kernels.forms.last_level_cache import cached
+from diffgenz.kernels.hardware import Chip
 
 IMPOSSIBLE_SHARE = 0.02
-"""Share of rows that may be faster than the peak roofline (clocks above the datasheet's, caches): left out. Beyond it the kernel is refused."""
+"""Share of rows that may be faster than the peak roofline, and are left out.
+
+Clocks above the datasheet's and caches explain a few; with more of them the kernel is refused.
+"""
 
 IN_CACHE_SHARE = 0.005
-"""Share of rows that move their bytes faster than memory can, beyond which a last-level cache is part of what was measured."""
+"""Share of rows that may move their bytes faster than memory can.
 
-
-def lacks(spec: Spec, format: str) -> str | None:
-    """The peak that kernels of `format` ("weights/activations" where they differ) need and the accelerator does not have; None where it has it."""
-    peak = _peak(format)
-    return None if peak in spec.peak_flops else peak
-
-
-def _peak(format: str) -> str:
-    weights, _, activations = format.partition("/")
-    return max((FORMATS[weights], FORMATS[activations or weights]), key=lambda f: f.bits).peak
-
-
-def chip_of(spec: Spec, format: str) -> Chip:
-    """The accelerator as kernels of `format` see it.
-
-    Raises:
-        InputError: it does not multiply that format, or states no compute units or launch latency.
-    """
-    peak = _peak(format)
-    if peak not in spec.peak_flops:
-        raise InputError(
-            f"{spec.id}: peak_flops: it has no {peak}, which rows in {format} need; add it to the accelerator's file"
-        )
-    for key in ("compute_units", "launch_latency"):
-        if not spec.execution.get(key):
-            raise InputError(
-                f"{spec.id}: execution.{key}: it is not stated, and kernel models need it; add it to the accelerator's file"
-            )
-    return Chip(
-        *(
-            np.float64(x)
-            for x in (
-                spec.peak_flops[peak],
-                spec.memory["bandwidth"],
-                spec.execution["launch_latency"],
-                spec.execution["compute_units"],
-            )
-        )
-    )
+With more of them, a last-level cache is part of what was measured.
+"""
 
 
 def cleaned(samples: Samples, hardware: Any, file: Path | str) -> Samples:
-    """`samples` without rows that are not finite and positive, repeat a shape, are bound by the host, or are impossible.
+    """The rows without those that cannot be believed.
 
-    Where many rows are faster than memory allows, their form becomes that with a last-level cache.
+    Left out are rows that are not finite and positive, repeat a shape, are bound by the host, or
+    are impossible. Where many rows are faster than memory allows, their form becomes that with a
+    last-level cache.
+
+    Arguments:
+        samples: the rows as they were read.
+        hardware: what they run on, of `samples.form.hardware`.
+        file: where they come from, for messages.
 
     Raises:
-        InputError: no row is left, or too many rows are faster than the peak roofline, as with another unit of time.
+        InputError: no row is left, or too many rows are faster than the peak roofline, as with
+            another unit of time.
     """
     columns = np.column_stack([*samples.shape, samples.seconds])
     samples = samples.only(
@@ -76,7 +49,8 @@ def cleaned(samples: Samples, hardware: Any, file: Path | str) -> Samples:
     )
     if not len(samples):
         raise InputError(
-            f"{file}: {samples.family} {samples.format}: no row has a positive latency; check the latency column"
+            f"{file}: {samples.family} {samples.format}: no row has a positive latency; "
+            "check the latency column"
         )
     samples = _possible(_with_cache(samples, hardware), hardware, file).merged()
     floor = np.quantile(samples.seconds, 0.02)
@@ -88,28 +62,23 @@ def cleaned(samples: Samples, hardware: Any, file: Path | str) -> Samples:
 
 
 def _with_cache(samples: Samples, hardware: Any) -> Samples:
-    if (
-        samples.form.hardware is not Chip or samples.form is Elementwise
-    ):  # which has a cache of its own
+    """The rows, of the form with a last-level cache where enough of them show one."""
+    has_cache = samples.form is Elementwise
+    if samples.form.hardware is not Chip or has_cache:
         return samples
     fast = samples.seconds < _least(samples, hardware)[0]
-    return (
-        dataclasses.replace(samples, form=cached(samples.form))
-        if fast.mean() > IN_CACHE_SHARE
-        else samples
-    )
+    if fast.mean() <= IN_CACHE_SHARE:
+        return samples
+    return dataclasses.replace(samples, form=cached(samples.form))
 
 
 def _least(samples: Samples, hardware: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Seconds that each row's bytes need from memory, and that its executions need at least."""
+    """Seconds that each row's bytes need from memory, and that its execution needs at least."""
     size = 1 << max(9, (len(samples) - 1).bit_length())
     with jax.enable_x64(True):
-        found = _bounds(
-            samples.form,
-            type(samples.shape)(*(padded(column, size) for column in samples.shape)),
-            hardware,
-        )
-    return np.asarray(found[0])[: len(samples)], np.asarray(found[1])[: len(samples)]
+        shape = type(samples.shape)(*(padded(column, size) for column in samples.shape))
+        moving, bound = _bounds(samples.form, shape, hardware)
+    return np.asarray(moving)[: len(samples)], np.asarray(bound)[: len(samples)]
 
 
 @jax.jit(static_argnums=0)
@@ -120,23 +89,28 @@ def _bounds(form: type[Form], shape: Any, hardware: Any) -> tuple[jax.Array, jax
 
 
 def _possible(samples: Samples, hardware: Any, file: Path | str) -> Samples:
+    """The rows without those that are faster than the peak roofline."""
     bound = _least(samples, hardware)[1]
     fast = samples.seconds < bound
     if fast.mean() > IMPOSSIBLE_SHARE:
-        worst = np.argsort(samples.seconds / bound)[:3]
+        worst = np.argsort(samples.seconds / bound)[:3].tolist()
         rows = "; ".join(
-            f"{', '.join(f'{name} {column[row]:g}' for name, column in zip(samples.shape._fields, samples.shape, strict=True))}: "
-            f"{samples.seconds[row]:.3g} s, at best {bound[row]:.3g} s"
+            f"{_described(samples.shape, row)}: {samples.seconds[row]:.3g} s, "
+            f"at best {bound[row]:.3g} s"
             for row in worst
         )
-        factor = float(np.median(bound / samples.seconds))
-        unit = (
-            "; latencies look like another unit of time (this layout is read as documented)"
-            if factor > 30
-            else ""
-        )
+        unit = ""
+        if float(np.median(bound / samples.seconds)) > 30:
+            unit = "; latencies look like another unit of time (this layout is read as documented)"
         raise InputError(
-            f"{file}: {samples.family} {samples.format}: {fast.sum()} of {len(fast)} rows are faster than the accelerator's peaks allow ({rows})"
-            f"{unit}; check the unit, and that --system is what was measured"
+            f"{file}: {samples.family} {samples.format}: {fast.sum()} of {len(fast)} rows are "
+            f"faster than the accelerator's peaks allow ({rows}){unit}; "
+            "check the unit, and that --system is what was measured"
         )
     return samples.only(~fast, "faster than the peak roofline")
+
+
+def _described(shape: Any, row: int) -> str:
+    """The numbers of one row, for people."""
+    columns = zip(shape._fields, shape, strict=True)
+    return ", ".join(f"{name} {column[row]:g}" for name, column in columns)

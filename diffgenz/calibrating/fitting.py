@@ -1,8 +1,9 @@
-"""Least squares on the logarithm of latency, robust, with priors, from many starts.
+"""Robust least squares on the logarithm of latency, with priors, from many starts.
 
-Residuals are ln(model / measured) / `SCALE`, under the soft-L1 loss, and one for each parameter's prior. All starts run at once on a sample
-of the rows; the best few go on with up to `ROWS` of them. Rows are padded, with weight 0, to a few sizes: tables share programs, whose compilation
-takes longer than most fits.
+Residuals are ln(model / measured) / `SCALE`, under the soft-L1 loss, and one for each parameter's
+prior. All starts run at once on a sample of the rows; the best few go on with up to `ROWS` of them.
+Rows are padded, with weight 0, to a few sizes: tables share programs, whose compilation takes
+longer than most fits.
 """
 
 import dataclasses
@@ -17,27 +18,45 @@ import optimistix as optx
 from diffgenz.calibrating.samples import Samples, padded
 from diffgenz.kernels.fits import KernelFit
 from diffgenz.kernels.form import Form
+from diffgenz.kernels.shapes import Number
 
 SCALE = 0.1
-"""The relative error beyond which a row pulls with constant force."""
+"""Relative error beyond which a row pulls with constant force."""
 
 STARTS = 256
+"""Points that a fit starts from."""
+
 SAMPLE = 512
 """Rows that all starts are fitted to."""
 
 FINALISTS = 8
+"""Starts that go on with more rows."""
+
 APART = 1.0
-"""Prior standard deviations between finalists, where there are enough such: the sample may favour one minimum, and all rows another."""
+"""Distance between finalists in prior standard deviations, where there are enough of them.
+
+The sample may favour one minimum, and all rows another.
+"""
 
 ROWS = 8192
-"""Rows, at most, that the finalists are fitted to: beyond, parameters are known better than the form is right."""
+"""Rows that the finalists are fitted to at most.
 
-CENTRAL_80 = 1.2815515655446004  # standard deviations: half the width of a normal distribution's central 80 %
+With more, parameters would be known better than the form is right.
+"""
+
+CENTRAL_80 = 1.2815515655446004
+"""Half the width of a normal distribution's central 80 %, in standard deviations."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Errors:
-    """Relative errors |model / measured - 1| over some rows: their mean and median, and how many rows."""
+    """Relative errors |model / measured - 1| over some rows.
+
+    Arguments:
+        mean: their mean; NaN without rows.
+        median: their median; NaN without rows.
+        rows: how many there are.
+    """
 
     mean: float
     median: float
@@ -47,25 +66,23 @@ class Errors:
     def of(cls, predicted: np.ndarray, measured: np.ndarray) -> "Errors":
         """The errors of `predicted` against `measured` seconds."""
         errors = np.abs(predicted / measured - 1)
-        return (
-            cls(float(errors.mean()), float(np.median(errors)), len(errors))
-            if len(errors)
-            else cls(np.nan, np.nan, 0)
-        )
+        if not len(errors):
+            return cls(np.nan, np.nan, 0)
+        return cls(float(errors.mean()), float(np.median(errors)), len(errors))
 
 
 def fit(samples: Samples, hardware: Any, *, starts: int = STARTS, seed: int = 0) -> KernelFit:
     """The parameters of `samples.form` that explain its rows, a fifth of them kept out.
 
     Arguments:
-        samples: cleaned, one row for each shape.
-        hardware: the numbers that the form is bound to (a `NamedTuple`, such as a `Chip`), or arrays of them, one for each row.
-        starts: points drawn from the priors. seed: of them.
+        samples: the cleaned rows, one for each shape.
+        hardware: what they run on, such as a `Chip`: numbers, or arrays with one for each row.
+        starts: points drawn from the priors, at least 1.
+        seed: of these points.
     """
     with jax.enable_x64(True):
-        return _fit(
-            samples, type(hardware)(*(np.asarray(x, np.float64) for x in hardware)), starts, seed
-        )
+        doubles = type(hardware)(*(np.asarray(x, np.float64) for x in hardware))
+        return _fit(samples, doubles, starts, seed)
 
 
 def _fit(samples: Samples, hardware: Any, starts: int, seed: int) -> KernelFit:
@@ -75,9 +92,8 @@ def _fit(samples: Samples, hardware: Any, starts: int, seed: int) -> KernelFit:
     fitted_to = draws.permutation(train)[:ROWS]
     points = draws.normal(size=(starts, len(white.spread)))
     points[0] = 0.0
-    points, losses = _minima(
-        samples.form, points, white, rows_of(samples, hardware, fitted_to[:SAMPLE]), 20
-    )
+    few = rows_of(samples, hardware, fitted_to[:SAMPLE])
+    points, losses = _minima(samples.form, points, white, few, 20)
     best = points[finalists(points, losses)]
     rows = rows_of(samples, hardware, fitted_to)
     points, losses = _minima(samples.form, best, white, rows, 100)
@@ -106,7 +122,14 @@ def finalists(points: np.ndarray, losses: np.ndarray) -> list[int]:
 def described(
     samples: Samples, hardware: Any, free: np.ndarray, covariance: np.ndarray
 ) -> KernelFit:
-    """The fit whose unbounded parameters are `free`, known with `covariance`: its scatter, and its errors on held-out rows."""
+    """A fit with its scatter, and its errors on held-out rows.
+
+    Arguments:
+        samples: the cleaned rows.
+        hardware: what they run on.
+        free: the unbounded parameters, (parameters,).
+        covariance: how well they are known, (parameters, parameters).
+    """
     form, priors = samples.form.of_free(jnp.asarray(free)), samples.form.priors()
     predicted, test = predict(form, samples.shape, hardware), samples.held_out
     errors = np.log(samples.seconds / predicted)
@@ -144,30 +167,31 @@ def predict(form: Form, shape: Any, hardware: Any) -> np.ndarray:
 
 
 def deviation(fit: KernelFit, shape: Any, hardware: Any) -> np.ndarray:
-    """Standard deviation of ln(measured / model) that a fit expects for shapes (arrays): its parameters' share, and its scatter."""
+    """Standard deviation of ln(measured / model) that a fit expects, for arrays of shapes.
+
+    Its variance is the parameters' share and the scatter's.
+    """
     with jax.enable_x64(True):
         free, count = np.asarray(fit.form(**fit.values).free), len(shape[0])
         here = Whitening(free, np.ones_like(free))
-        slopes = (
-            SCALE
-            * np.asarray(
-                _slopes(
-                    fit.form, np.zeros_like(free), here, _padded(shape, hardware, np.ones(count))
-                )[1]
-            )[:count]
-        )
+        rows = _padded(shape, hardware, np.ones(count))
+        _, slopes = _slopes(fit.form, np.zeros_like(free), here, rows)
+        slopes = SCALE * np.asarray(slopes)[:count]
     return np.sqrt(np.einsum("ri,ij,rj->r", slopes, fit.covariance, slopes) + fit.scatter**2)
 
 
 class Whitening(NamedTuple):
-    """The map from points, where the prior is a standard normal distribution, to unbounded parameters: centre + spread point."""
+    """The map from points to unbounded parameters: centre + spread point.
+
+    The prior of points is a standard normal distribution.
+    """
 
     centre: np.ndarray
     spread: np.ndarray
 
 
 def whitening(form: type[Form]) -> Whitening:
-    """That of a form's priors."""
+    """The map that a form's priors define."""
     return Whitening(
         np.asarray(form().free, np.float64),
         np.array([prior.spread for prior in form.priors().values()]),
@@ -175,7 +199,14 @@ def whitening(form: type[Form]) -> Whitening:
 
 
 class Rows(NamedTuple):
-    """What residuals are of: shapes and hardware (arrays), ln seconds, and weights of 1, or 0 for padding."""
+    """What residuals are computed from.
+
+    Arguments:
+        shape: shapes, as arrays (rows,).
+        hardware: what the rows run on: numbers, or arrays (rows,).
+        logs: ln seconds, (rows,).
+        weights: 1, or 0 for padding, (rows,).
+    """
 
     shape: Any
     hardware: Any
@@ -184,13 +215,10 @@ class Rows(NamedTuple):
 
 
 def rows_of(samples: Samples, hardware: Any, rows: np.ndarray) -> Rows:
-    """Some rows of `samples`, padded."""
+    """The rows of `samples` with the indices `rows`, padded."""
     chosen = samples.only(rows)
-    return _padded(
-        chosen.shape,
-        type(hardware)(*(np.asarray(x)[rows] if np.ndim(x) else x for x in hardware)),
-        chosen.seconds,
-    )
+    theirs = type(hardware)(*(np.asarray(x)[rows] if np.ndim(x) else x for x in hardware))
+    return _padded(chosen.shape, theirs, chosen.seconds)
 
 
 def _padded(shape: Any, hardware: Any, seconds: np.ndarray) -> Rows:
@@ -209,20 +237,15 @@ def _padded(shape: Any, hardware: Any, seconds: np.ndarray) -> Rows:
 
 
 @jax.jit
-def _seconds(form: Form, shape: Any, hardware: Any) -> jax.Array:
-    return form.on(hardware)(shape)
+def _seconds(form: Form, shape: Any, hardware: Any) -> Number:
+    return form.seconds(shape, hardware)
 
 
 def errors_of(form: type[Form], point: Any, white: Whitening, rows: Rows) -> jax.Array:
     """ln(model / measured) of each row; 0 for padding."""
-    return (
-        jnp.log(
-            form.of_free(jnp.asarray(white.centre + white.spread * point)).on(rows.hardware)(
-                rows.shape
-            )
-        )
-        - rows.logs
-    ) * rows.weights
+    free = jnp.asarray(white.centre + white.spread * point)
+    predicted = form.of_free(free).seconds(rows.shape, rows.hardware)
+    return (jnp.log(predicted) - rows.logs) * rows.weights
 
 
 def _residuals(point: jax.Array, args: Any) -> jax.Array:
@@ -242,7 +265,8 @@ def _minima(
 def _descend(
     form: type[Form], points: jax.Array, white: Whitening, rows: Rows, steps: int
 ) -> tuple[jax.Array, jax.Array]:
-    # the normal equations: residuals are whitened, damping keeps them regular, and a QR decomposition of each start's rows is ten times slower
+    # The normal equations will do: residuals are whitened, damping keeps them regular, and a QR
+    # decomposition of each start's rows is ten times slower.
     solver = optx.LevenbergMarquardt(rtol=1e-5, atol=1e-5, linear_solver=lx.Normal(lx.Cholesky()))
 
     def residuals(point: jax.Array, args: Any) -> jax.Array:
@@ -268,14 +292,12 @@ def _slopes(
 
 
 def _covariance(errors: np.ndarray, slopes: np.ndarray) -> np.ndarray:
-    """Of parameters in prior standard deviations: the sandwich estimator of robust regression (Huber 1967), to which the priors add.
+    """The covariance of the parameters, in prior standard deviations.
 
-    The loss's slope and curvature at an error e are e / sqrt(1 + e**2) and (1 + e**2)**(-3/2).
+    The sandwich estimator of robust regression (Huber 1967), to which the priors add. The slope and
+    the curvature of the loss at an error e are e / sqrt(1 + e**2) and (1 + e**2)**(-3/2).
     """
-    root = np.sqrt(1 + errors**2)[:, None]
-    bread = np.linalg.inv(slopes.T @ (slopes / root**3) + np.eye(slopes.shape[1]))
-    return (
-        bread
-        @ (slopes.T @ (slopes * (errors[:, None] / root) ** 2) + np.eye(slopes.shape[1]))
-        @ bread
-    )
+    root, priors = np.sqrt(1 + errors**2)[:, None], np.eye(slopes.shape[1])
+    bread = np.linalg.inv(slopes.T @ (slopes / root**3) + priors)
+    filling = slopes.T @ (slopes * (errors[:, None] / root) ** 2) + priors
+    return bread @ filling @ bread

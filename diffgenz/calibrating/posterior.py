@@ -1,7 +1,8 @@
-"""Posteriors by sampling (NumPyro's NUTS, an extra), where the covariance of a least-squares fit is only its curvature at the best point.
+"""Posteriors of kernel parameters by sampling (NumPyro's NUTS, an extra).
 
-The model: parameters from their priors; ln(measured / model) from Student's t distribution with 4 degrees of freedom, of unknown scale. The chain
-starts at the least-squares fit.
+The covariance of a least-squares fit is only its curvature at the best point. The model sampled
+here: parameters from their priors; ln(measured / model) from Student's t distribution with 4
+degrees of freedom, of unknown scale. The chain starts at the least-squares fit.
 """
 
 from typing import Any
@@ -16,19 +17,23 @@ from diffgenz.core.errors import InputError
 from diffgenz.kernels.fits import KernelFit
 
 DRAWS = 500
-"""Kept of one chain; half as many warm it up."""
+"""Draws that are kept of one chain; half as many warm it up."""
 
 TAILS = 4.0
-"""Degrees of freedom: heavy tails, as robust as the loss of the fit."""
+"""Degrees of freedom: tails are heavy, as robust as the loss of the fit."""
 
 
 def with_posterior(
     fit: KernelFit, samples: Samples, hardware: Any, *, draws: int = DRAWS, seed: int = 0
 ) -> KernelFit:
-    """`fit` with the posterior's mean and covariance of its unbounded parameters, and the errors of that mean.
+    """The fit with the posterior's mean and covariance, and the errors of that mean.
 
     Arguments:
-        fit: of `samples`, by least squares. samples: cleaned. hardware: what the form is bound to. draws: kept. seed: of the rows and the chain.
+        fit: of `samples`, by least squares.
+        samples: the cleaned rows.
+        hardware: what they run on.
+        draws: how many are kept, at least 2.
+        seed: of the choice of rows and of the chain.
 
     Raises:
         InputError: NumPyro is not installed.
@@ -48,9 +53,8 @@ def with_posterior(
         @jax.jit
         def potential(at: jax.Array) -> jax.Array:
             point, scale = at[:-1], jnp.exp(at[-1])
-            logs = StudentT(TAILS, 0.0, scale).log_prob(
-                errors_of(samples.form, point, white, rows) / SCALE
-            )
+            errors = errors_of(samples.form, point, white, rows) / SCALE
+            logs = StudentT(TAILS, 0.0, scale).log_prob(errors)
             return (
                 -jnp.sum(rows.weights * logs)
                 - jnp.sum(Normal().log_prob(point))

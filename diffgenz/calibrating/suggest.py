@@ -1,38 +1,50 @@
 """Which kernel to measure next: the one that would narrow a metric most.
 
-To first order a metric's variance is g' C g, with C the covariance of what is uncertain and g its gradient. A measurement of a kernel whose
-logarithm has the gradient j there, and repeats within `REPEAT`, takes away (g' C j)**2 / (j' C j + REPEAT**2): Fisher information added to C's
-inverse. Points are chosen one after the other, each with those before it as if they had been measured.
+To first order a metric's variance is g' C g, with C the covariance of what is uncertain and g its
+gradient. A measurement of a kernel whose logarithm has the gradient j there, and repeats within
+`REPEAT`, takes away (g' C j)**2 / (j' C j + REPEAT**2): Fisher information added to C's inverse.
+Points are chosen one after the other, each as if those before it had been measured.
 """
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from diffgenz.core.errors import InputError
-from diffgenz.hardware.platform import Platform
-from diffgenz.inference.elasticities import metric_named
-from diffgenz.inference.estimate import Phases, estimate
+from diffgenz.inference.essential import essential
+from diffgenz.inference.estimate import compiled_estimate
+from diffgenz.inference.jobs import jobs_of
+from diffgenz.inference.metrics import metric_named
 from diffgenz.inference.timing.roofline import Rates, kernel_format, kernel_key
 from diffgenz.inference.uncertainty import covariance_of, gradients
+from diffgenz.kernels.families import known_by_linear_format
 from diffgenz.kernels.fits import KernelFit, fits_behind
 from diffgenz.kernels.library import Bound, Library
-from diffgenz.models.model import Model
 from diffgenz.operators.precision import Precision
-from diffgenz.scenario.parallelism import Parallelism, Workload
+from diffgenz.scenario.scenario import Scenario
 
 REPEAT = 0.04
-"""Relative standard deviation of one kernel's repeated measurements, and between software on one GPU: 3.5 to 5 % in public tables."""
+"""Relative standard deviation of one kernel's repeated measurements.
+
+In public tables it is 3.5 to 5 %, also between software on one GPU.
+"""
 
 SCALES = (1 / 16, 1 / 4, 1.0, 4.0)
-"""Of the batch: where candidates are taken from."""
+"""Multiples of the batch from which candidates are taken."""
 
 
 class Candidate(NamedTuple):
-    """A kernel that could be measured."""
+    """A kernel that could be measured.
+
+    Arguments:
+        family: name of its family.
+        format: what it multiplies.
+        shape: of the family's form, single numbers.
+    """
 
     family: str
     format: str
@@ -40,7 +52,16 @@ class Candidate(NamedTuple):
 
 
 class Suggestion(NamedTuple):
-    """A kernel to measure: how long it will take, and the metric's relative standard deviation before and after all up to this one."""
+    """A kernel to measure.
+
+    Arguments:
+        family: name of its family.
+        format: of the fit that times it.
+        shape: its dimensions, by name.
+        seconds: how long it will take.
+        before: relative standard deviation of the metric before the measurement.
+        after: the same after it, and after all suggestions before this one.
+    """
 
     family: str
     format: str
@@ -51,49 +72,41 @@ class Suggestion(NamedTuple):
 
 
 def suggest(
-    model: Model,
-    platform: Platform,
-    workload: Workload,
-    plan: Parallelism | None = None,
-    precision: Precision | None = None,
-    *,
+    case: Scenario,
     metric: str = "tpot",
     count: int = 5,
     candidates: Sequence[Candidate] | None = None,
 ) -> list[Suggestion]:
-    """The `count` measurements that would narrow `metric` most, best first; fewer where the rest would not.
+    """The measurements that would narrow a metric most, best first.
 
     Arguments:
-        platform: with fitted kernels. metric: as in `elasticities`. Others as of `estimate`.
-        candidates: what could be measured; default: the kernels that the model runs at `SCALES` of the batch.
+        case: one concrete scenario, its platform loaded with fitted kernels.
+        metric: name of a metric of `estimate`.
+        count: how many measurements at most; fewer are suggested where the rest would not narrow
+            the metric.
+        candidates: what could be measured. Default: the kernels that the model runs at `SCALES` of
+            the batch.
 
     Raises:
-        InputError: no fitted kernels, or whatever `estimate` refuses.
+        InputError: there are no fitted kernels, or there is no such metric.
     """
-    plan, precision = plan or Parallelism(), precision or Precision()
-    library = platform.accelerator.kernels
-    fits = [] if library is None else fits_behind(library)
+    accelerator, precision = case.platform.accelerator, case.precision
+    fits = [] if accelerator.kernels is None else fits_behind(accelerator.kernels)
+    if candidates is None and fits:
+        candidates = executed_kernels(case)
+    case = essential(case)
+    library = case.platform.accelerator.kernels
     if library is None or not fits:
         raise InputError(
-            f"suggest: the kernels of {platform.accelerator.name} are not fitted; load the platform with a fit"
+            f"suggest: the kernels of {accelerator.name} are not fitted; "
+            "load the platform with a fit"
         )
-
-    given = (metric, model, platform, workload, plan, precision)
-    slopes = dict(
-        zip(
-            map(_key, fits),
-            (np.asarray(g, float) for g in gradients(_logarithm, library, fits, *given)),
-            strict=True,
-        )
-    )
+    fits = [each for each in fits if each.format in library.forms.get(each.family, {})]
+    gradient = gradients(_logarithm, library, fits, metric, case)
+    slopes = {_key(fit): np.asarray(g, float) for fit, g in zip(fits, gradient, strict=True)}
     known = {_key(fit): covariance_of(fit) for fit in fits}
-    rates = Rates.of(platform.accelerator, precision)
-    points = _points(
-        candidates or executed_kernels(model, platform, workload, plan, precision),
-        library,
-        rates,
-        precision,
-    )
+    rates = Rates.of(case.platform.accelerator, precision)
+    points = _points(candidates or (), library, rates, precision)
     variance = sum(float(slopes[key] @ known[key] @ slopes[key]) for key in slopes)
     found: list[Suggestion] = []
     while points and len(found) < count:
@@ -115,34 +128,28 @@ def suggest(
     return found
 
 
-def executed_kernels(
-    model: Model, platform: Platform, workload: Workload, plan: Parallelism, precision: Precision
-) -> list[Candidate]:
-    """The kernels that a deployment runs at `SCALES` of its batch, each shape once."""
+def executed_kernels(case: Scenario) -> list[Candidate]:
+    """The kernels that the model runs at `SCALES` of its batch, each shape once.
+
+    Those of a draft model are left out: it may run on accelerators of its own.
+    """
     found: dict[tuple[Any, ...], Candidate] = {}
     for scale in SCALES:
-        phases = Phases.of(
-            model,
-            platform,
-            workload.replace(batch=jnp.maximum(jnp.round(workload.batch * scale), 1.0)),
-            plan,
-            precision,
-        )
-        for op in (*phases.prefill.operators, *phases.decode.operators):
+        batch = jnp.maximum(jnp.round(case.workload.batch * scale), 1.0)
+        jobs = jobs_of(case.replace(workload=case.workload.replace(batch=batch)))
+        own = (job for job in (*jobs.until_first, *jobs.per_token) if not job.name)
+        for op in (op for job in own for op in job.iteration.operators):
             if op.shape is not None and op.kernel:
-                format = kernel_format(*kernel_key(op), precision)
+                format = kernel_format(*kernel_key(op), case.precision)
                 numbers = tuple(round(float(x), 3) for x in op.shape)
-                found.setdefault(
-                    (op.kernel, format, numbers), Candidate(op.kernel, format, op.shape)
-                )
+                candidate = Candidate(op.kernel, format, op.shape)
+                found.setdefault((op.kernel, format, numbers), candidate)
     return list(found.values())
 
 
-def _logarithm(library: Library, metric: str, model: Model, platform: Platform, *rest: Any) -> Any:
-    accelerator = platform.accelerator.replace(kernels=library)
-    return jnp.log(
-        metric_named(estimate(model, platform.replace(accelerator=accelerator), *rest), metric)
-    )
+def _logarithm(library: Library, metric: str, case: Scenario) -> Any:
+    there = eqx.tree_at(lambda c: c.platform.accelerator.kernels, case, library)
+    return jnp.log(metric_named(compiled_estimate(there), metric))
 
 
 def _key(fit: KernelFit) -> tuple[str, str]:
@@ -152,23 +159,24 @@ def _key(fit: KernelFit) -> tuple[str, str]:
 def _points(
     candidates: Sequence[Candidate], library: Library, rates: Rates, precision: Precision
 ) -> list[tuple[tuple[str, str], np.ndarray, Candidate, float]]:
-    """Of each candidate that a fit times: the fit, the gradient of its ln seconds there (that of its level is 1), and its seconds."""
+    """The candidates that some fit times.
+
+    Returns:
+        of each, the key of the fit, the gradient of its ln seconds (that of the level is 1), the
+        candidate, and its seconds.
+    """
     found = []
     for candidate in candidates:
         name = library.format_of(candidate.family, candidate.format)
-        is_linear = candidate.family == "experts" or candidate.format == precision.linear_format
-        bound = rates.kernels.get((candidate.family, is_linear))
+        is_linear = candidate.format == precision.linear_format
+        key = candidate.family, known_by_linear_format(candidate.family, is_linear)
+        bound = rates.kernels.get(key)
         if name is None or bound is None:
             continue
         gradient = jax.grad(_log_seconds, argnums=0)(bound.form.free, bound, candidate.shape)
-        found.append(
-            (
-                (candidate.family, name),
-                np.append(np.asarray(gradient, float), 1.0),
-                candidate,
-                float(bound.seconds(candidate.shape)),
-            )
-        )
+        slopes = np.append(np.asarray(gradient, float), 1.0)
+        seconds = float(bound.seconds(candidate.shape))
+        found.append(((candidate.family, name), slopes, candidate, seconds))
     return found
 
 

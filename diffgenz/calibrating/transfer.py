@@ -1,7 +1,8 @@
 """What all measured GPUs have in common, for those without measurements.
 
-One set of parameters is fitted to a sample of every GPU's rows together. Their covariance is that of the GPUs' own fits around it: how far a GPU
-that was never measured may be off. The errors reported are those of leaving one GPU out: each is predicted from the others, and the worst counts
+One set of parameters is fitted to a sample of every GPU's rows together. Their covariance is that
+of the GPUs' own fits around it: how far a GPU that was never measured may be off. The errors
+reported are those of leaving one GPU out: each is predicted from the others, and the worst counts
 as much as the best.
 """
 
@@ -16,19 +17,30 @@ from diffgenz.calibrating.samples import Samples, shape_hash
 from diffgenz.kernels.fits import TRANSFERRED, KernelFit
 
 FEWEST = 3
-"""GPUs, at least: two say too little of how far a third may be off."""
+"""GPUs that are needed at least: two say too little of how far a third may be off."""
 
 ROWS = 256
-"""Of each GPU that is left out: what the others' parameters are judged by."""
+"""Rows of each GPU that is left out, by which the others' parameters are judged."""
 
 POOL = 640
-"""Rows of all GPUs together that are fitted to: as many of each, so that none counts more than another."""
+"""Rows of all GPUs together that are fitted to.
+
+As many are taken of each, so that none counts more than another.
+"""
 
 STARTS = 16
+"""Points that a fit to all GPUs starts from."""
 
 
 class Measured(NamedTuple):
-    """The rows of one kernel on one accelerator, what it is bound to, and its own fit."""
+    """One kernel as measured on one accelerator.
+
+    Arguments:
+        system: id of the accelerator.
+        samples: the cleaned rows.
+        hardware: what they run on.
+        fit: of these rows.
+    """
 
     system: str
     samples: Samples
@@ -47,27 +59,21 @@ def transferred(measured: Sequence[Measured]) -> list[KernelFit]:
 
 
 def _of_one_form(group: list[Measured]) -> list[Measured]:
+    """The members whose form most of them have."""
     forms = [each.samples.form for each in group]
     common = max(forms, key=forms.count)
     return [each for each in group if each.samples.form is common]
 
 
 def _transferred(group: list[Measured]) -> KernelFit:
-    left_out = [
-        (
-            each.samples.only(_some(each.samples)),
-            each.hardware,
-            _common(group[:index] + group[index + 1 :]),
-        )
-        for index, each in enumerate(group)
-    ]
-    predicted = np.concatenate(
-        [predict(others.fitted, rows.shape, hardware) for rows, hardware, others in left_out]
-    )
-    deviations = np.concatenate(
-        [deviation(others, rows.shape, hardware) for rows, hardware, others in left_out]
-    )
-    seconds = np.concatenate([rows.seconds for rows, _, _ in left_out])
+    """What `group` has in common, with the errors of leaving each member out."""
+    parts = []
+    for index, each in enumerate(group):
+        others = _common(group[:index] + group[index + 1 :])
+        rows = each.samples.only(_some(each.samples))
+        seconds = predict(others.fitted, rows.shape, each.hardware)
+        parts.append((rows.seconds, seconds, deviation(others, rows.shape, each.hardware)))
+    seconds, predicted, deviations = (np.concatenate(part) for part in zip(*parts, strict=True))
     errors = Errors.of(predicted, seconds)
     return dataclasses.replace(
         _common(group),
@@ -95,28 +101,18 @@ def _common(group: list[Measured]) -> KernelFit:
 def _pooled(group: Sequence[Measured]) -> KernelFit:
     """One fit to some rows of all; the hardware is then a column for each of its numbers."""
     parts = [each.samples.only(_some(each.samples, POOL // len(group))) for each in group]
-    shape = type(parts[0].shape)(
-        *(np.concatenate(columns) for columns in zip(*(part.shape for part in parts), strict=True))
+    counts = [len(part) for part in parts]
+    columns = zip(*(part.shape for part in parts), strict=True)
+    numbers = zip(*(each.hardware for each in group), strict=True)
+    shape = type(parts[0].shape)(*map(np.concatenate, columns))
+    hardware = type(group[0].hardware)(
+        *(np.repeat(np.asarray(each, float), counts) for each in numbers)
     )
     seconds = np.concatenate([part.seconds for part in parts])
-    hardware = type(group[0].hardware)(
-        *(
-            np.concatenate(
-                [
-                    np.full(len(part), float(number))
-                    for part, number in zip(parts, numbers, strict=True)
-                ]
-            )
-            for numbers in zip(*(each.hardware for each in group), strict=True)
-        )
-    )
-    return fit(
-        dataclasses.replace(parts[0], shape=shape, seconds=seconds, dropped={}),
-        hardware,
-        starts=STARTS,
-    )
+    pooled = dataclasses.replace(parts[0], shape=shape, seconds=seconds, dropped={})
+    return fit(pooled, hardware, starts=STARTS)
 
 
 def _some(samples: Samples, rows: int = ROWS) -> np.ndarray:
-    """Up to `rows`, the same shapes on every accelerator that has them."""
+    """Indices of up to `rows` rows: the same shapes on every accelerator that has them."""
     return np.argsort(shape_hash(samples.shape))[:rows]

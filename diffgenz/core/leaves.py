@@ -126,6 +126,17 @@ def with_leaves(record: Any, changes: Mapping[Path, Any]) -> Any:
     return copy
 
 
+def with_parts(record: Any, parts: Mapping[str, Any]) -> Any:
+    """A copy of `record` with other parts, by dotted name: {"accelerator.kernels": None}.
+
+    Nothing is checked, and nothing but the records on the way is copied.
+    """
+    changes = {
+        tuple(GetAttrKey(name) for name in where.split(".")): part for where, part in parts.items()
+    }
+    return with_leaves(record, changes)
+
+
 def number_at(record: Any, path: Path) -> Number | None:
     """The unit and bounds of the number at `path`; None where no record states any."""
     found = None

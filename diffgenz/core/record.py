@@ -4,7 +4,7 @@
         name: str = label()
         size: Leaf = number(at_least=1, whole="accelerators", structure=True)
         bandwidth: Leaf = number("B/s", above=0)
-        price: Leaf | None = number("USD/s", optional=True)
+        price: Leaf | None = number("USD/s", default=None)
 
 Building a `Level` converts the numbers to float arrays and checks them; sweeps, tables and units
 read the same fields (`numbers_of`).
@@ -13,7 +13,7 @@ read the same fields (`numbers_of`).
 import dataclasses
 import functools
 from collections.abc import Iterable, Mapping
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, dataclass_transform
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -69,9 +69,13 @@ class Number:
 
     def holds(self, value: Any) -> Any:
         """Whether `value`, which may be traced, is in bounds."""
-        bounds = (self.minimum, self.maximum, self.exclusive, self.finite)
-        names = ("minimum", "maximum", "exclusive", "finite")
-        good = within(value, **dict(zip(names, bounds, strict=True)))
+        good = within(
+            value,
+            minimum=self.minimum,
+            maximum=self.maximum,
+            exclusive=self.exclusive,
+            finite=self.finite,
+        )
         return good & (value == jnp.floor(value)) if self.whole else good
 
 
@@ -84,7 +88,6 @@ def number(
     finite: bool = True,
     whole: str = "",
     structure: bool = False,
-    optional: bool = False,
     off: float | None = None,
     remedy: str = "",
     default: Any = dataclasses.MISSING,
@@ -98,18 +101,14 @@ def number(
         finite: whether infinity is refused.
         whole: what is counted, where only whole numbers make sense.
         structure: whether estimates have no derivative with respect to it.
-        optional: whether it may be None, which is then the default.
-        off: of an optional number, the plain Python number that means the same as None: nothing of
+        off: of a number that may be None, the plain Python number that means the same as None: nothing of
             the option is compiled. (An array of that value is an option in use.)
         remedy: what an error proposes.
-        default: where it is left out.
+        default: where it is left out; None: it may be None, an option that is not in use.
     """
     minimum = at_least if above is None else above
-    about = Number(
-        unit, minimum, at_most, above is not None, finite, whole, structure, optional, remedy
-    )
-    if optional and default is dataclasses.MISSING:
-        default = None
+    exclusive, optional = above is not None, default is None
+    about = Number(unit, minimum, at_most, exclusive, finite, whole, structure, optional, remedy)
     rest = {} if default is dataclasses.MISSING else {"default": default}
     converter = functools.partial(_as_leaves, off=off)
     return eqx.field(converter=converter, metadata={"number": about}, **rest)
@@ -138,7 +137,20 @@ def numbers_of(record: type) -> dict[str, Number]:
     return {f.name: f.metadata["number"] for f in fields if "number" in f.metadata}
 
 
-class Record(eqx.Module):
+if TYPE_CHECKING:
+    from equinox._module._module import _ModuleMeta
+
+    @dataclass_transform(field_specifiers=(number, label, eqx.field, dataclasses.field))
+    class _Fields(_ModuleMeta):
+        """Tells type checkers that `number` and `label` are fields."""
+
+        def __hash__(cls) -> int: ...
+
+else:
+    _Fields = type(eqx.Module)
+
+
+class Record(eqx.Module, metaclass=_Fields):
     """An immutable record whose checks run whenever it is built, also by `replace`."""
 
     def conditions(self) -> Iterable[Condition]:

@@ -18,6 +18,7 @@ An unscaled 8th power of seconds would underflow in float32. Derivatives of any 
 
 import math
 from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +30,10 @@ from diffgenz.core.errors import InputError
 Scalar = Float[Array, ""]
 """One number. Cost functions are written for one configuration; `jax.vmap` batches them."""
 
-Leaf = Float[Array, "..."]
+if TYPE_CHECKING:
+    Leaf: TypeAlias = Any  # records convert what they are given: Python's numbers must pass
+else:
+    Leaf = Float[Array, "..."]
 """A number stored in a record: one value, or a batch of them that a `vmap` will walk over."""
 
 HARD = math.inf

@@ -69,23 +69,6 @@ def _example(unit: str) -> str:
     return (examples | {"J/FLOP": "0.5 pJ/FLOP", "J/B": "60 pJ/B"})[unit]
 
 
-_FIELDS = {
-    "peak_flops": "FLOP/s",
-    "energy_per_flop": "J/FLOP",
-    "energy_per_byte": "J/B",
-    "idle_power": "W",
-    "price": "USD/s",
-    **dict.fromkeys(("bandwidth", "memory_bandwidth"), "B/s"),
-    **dict.fromkeys(("capacity", "memory_capacity", "memory_reserve"), "B"),
-    **dict.fromkeys(("latency", "launch_latency"), "s"),
-}
-
-
-def unit_of(name: str) -> str | None:
-    """The SI unit of the hardware number called `name`: "B/s" of "network[0].bandwidth"; None for counts, shares and whatever is no such number."""
-    return _FIELDS.get(name.rsplit(".", 1)[-1].split("[", 1)[0])
-
-
 def show(value: float, unit: str, digits: int = 3) -> str:
     """`value` (SI) with a prefix that keeps it between 1 and 1000: show(3.35e12, "B/s") is "3.35 TB/s"."""
     if value == 0 or value != value or abs(value) == float("inf"):

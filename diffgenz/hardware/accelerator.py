@@ -6,6 +6,7 @@ from diffgenz.core.checks import Condition
 from diffgenz.core.errors import InputError
 from diffgenz.core.record import Record, label, number
 from diffgenz.core.smooth import Leaf
+from diffgenz.kernels.hardware import Chip
 from diffgenz.kernels.library import Library
 
 
@@ -59,11 +60,11 @@ class Accelerator(Record):
     idle_power: Leaf = number("W", default=0.0)
     compute_power: Leaf = number("W", default=0.0)
     memory_power: Leaf = number("W", default=0.0)
-    price: Leaf | None = number("USD/s", optional=True)
+    price: Leaf | None = number("USD/s", default=None)
     compute_efficiency: Leaf = number(above=0, at_most=1, default=1.0)
     memory_efficiency: Leaf = number(above=0, at_most=1, default=1.0)
     tiers: tuple[MemoryTier, ...] = ()
-    compute_units: Leaf | None = number(at_least=1, optional=True)
+    compute_units: Leaf | None = number(at_least=1, default=None)
     kernels: Library | None = None
 
     def conditions(self) -> Iterable[Condition]:
@@ -88,6 +89,21 @@ class Accelerator(Record):
                 "or set dtype to one of them"
             )
         return self.peak_flops[format]
+
+    def chip(self, format: str) -> Chip:
+        """The accelerator as kernels that multiply `format` see it: at the rates they reach.
+
+        Raises:
+            InputError: the accelerator does not have that format, or states no compute units.
+        """
+        if self.compute_units is None:
+            raise InputError(f"compute_units: {self.name} states none, and kernel models need them")
+        return Chip(
+            self.peak(format) * self.compute_efficiency,
+            self.memory_bandwidth * self.memory_efficiency,
+            self.launch_latency,
+            self.compute_units,
+        )
 
     @property
     def ridge_point(self) -> dict[str, Leaf]:

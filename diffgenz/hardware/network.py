@@ -1,8 +1,9 @@
 """The network between accelerators: levels, innermost first."""
 
 from diffgenz.core.record import Record, label, number
-from diffgenz.core.smooth import Leaf
+from diffgenz.core.smooth import Leaf, Scalar
 from diffgenz.hardware.topology import Topology
+from diffgenz.kernels.hardware import Wire
 
 
 class Level(Record):
@@ -27,3 +28,11 @@ class Level(Record):
     latency: Leaf = number("s")
     efficiency: Leaf = number(above=0, at_most=1, default=1.0)
     power: Leaf = number("W", default=0.0)
+
+    def wire(self, launch: Scalar | float) -> Wire:
+        """The level as collectives see it: at the bandwidth they reach.
+
+        Arguments:
+            launch: s that their kernels take to launch.
+        """
+        return Wire(self.bandwidth * self.efficiency, self.latency, launch)

@@ -1,7 +1,9 @@
-"""Energy of an iteration: power x time at full use, over the operators and messages it consists of.
+"""Energy of an iteration: power x time at full use, over its operators and messages.
 
 Arithmetic at its peak draws `compute_power`, memory at its bandwidth `memory_power`, a network
 level at its bandwidth its `power`; idle power is added outside, for as long as everything takes.
+
+    J = compute_power FLOP / peak + memory_power B / bandwidth + sum_levels power B / bandwidth
 """
 
 from collections.abc import Sequence
@@ -12,17 +14,21 @@ from diffgenz.core.smooth import Scalar
 from diffgenz.hardware.platform import Platform
 from diffgenz.inference.timing.machine import Machine
 from diffgenz.operators.operator import Kind, Operator
+from diffgenz.operators.precision import Precision
 
 
-def dynamic_energy(operators: Sequence[Operator], machine: Machine, platform: Platform) -> Scalar:
+def dynamic_energy(
+    operators: Sequence[Operator], machine: Machine, platform: Platform, precision: Precision
+) -> Scalar:
     """J that one rank spends on `operators` and their messages, idle power not counted.
 
     Arguments:
         operators: of an iteration, of all stages.
         machine: where they run.
         platform: what the machine is made of.
+        precision: the formats, whose peaks count.
     """
-    accelerator, rates = platform.accelerator, machine.rates
+    accelerator = platform.accelerator
     zero = jnp.zeros(())
     linear = sum((op.repeats * op.flops for op in operators if op.kind is Kind.LINEAR), start=zero)
     wide = sum(
@@ -30,14 +36,17 @@ def dynamic_energy(operators: Sequence[Operator], machine: Machine, platform: Pl
         start=zero,
     )
     traffic = sum((op.repeats * op.traffic for op in operators), start=zero)
-    computing = linear * rates.linear + wide * rates.wide  # seconds at what kernels reach
-    total = accelerator.compute_power * accelerator.compute_efficiency * computing
-    total = total + accelerator.memory_power * accelerator.memory_efficiency * (
-        traffic * rates.memory
-    )
-    for level, sent in enumerate(_sent(operators, machine)):
-        power = platform.network[level].power * platform.network[level].efficiency
-        total = total + power * (sent * machine.links[level].per_byte)
+    # FLOP / peak, not power / peak: XLA's CPU backend would store a quotient that all iterations
+    # of a scenario share, and read it again for each of them.
+    if precision.linear_peak == precision.attention_peak:
+        computing = (linear + wide) / accelerator.peak(precision.attention_peak)
+    else:
+        computing = linear / accelerator.peak(precision.linear_peak)
+        computing = computing + wide / accelerator.peak(precision.attention_peak)
+    total = accelerator.compute_power * computing
+    total = total + accelerator.memory_power * (traffic / accelerator.memory_bandwidth)
+    for level, sent in zip(platform.network, _sent(operators, machine), strict=True):
+        total = total + level.power * (sent / level.bandwidth)
     return total
 
 

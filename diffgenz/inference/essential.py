@@ -1,7 +1,6 @@
 """What a compiled function is keyed by: a scenario without what no estimate depends on."""
 
-import equinox as eqx
-
+from diffgenz.core.leaves import with_parts
 from diffgenz.core.record import unnamed
 from diffgenz.hardware.platform import Platform
 from diffgenz.inference.timing.roofline import kernels_in_use
@@ -18,10 +17,10 @@ def essential(case: Scenario) -> Scenario:
     """
     draft = case.serving.draft
     own = () if not isinstance(draft, Draft) or draft.platform is not None else (draft.precision,)
-    case = eqx.tree_at(lambda c: c.platform, case, _in_use(case.platform, (case.precision, *own)))
+    case = with_parts(case, {"platform": _in_use(case.platform, (case.precision, *own))})
     if isinstance(draft, Draft) and draft.platform is not None:
         platform = _in_use(draft.platform, (draft.precision,))
-        case = eqx.tree_at(lambda c: c.serving.speculation.draft.platform, case, platform)
+        case = with_parts(case, {"serving.speculation.draft.platform": platform})
     return unnamed(case)
 
 
@@ -32,9 +31,4 @@ def _in_use(platform: Platform, precisions: tuple[Precision, ...]) -> Platform:
     library = accelerator.kernels
     if library is not None:
         library = kernels_in_use(library, precisions)
-    return eqx.tree_at(
-        lambda p: (p.accelerator.peak_flops, p.accelerator.kernels),
-        platform,
-        (peaks, library),
-        is_leaf=lambda x: x is None or isinstance(x, dict),
-    )
+    return with_parts(platform, {"accelerator.peak_flops": peaks, "accelerator.kernels": library})

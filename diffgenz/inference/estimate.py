@@ -115,16 +115,16 @@ def _energy(jobs: Jobs, end_to_end: Scalar, further: Scalar) -> Scalar:
     idle = sum(count * each.idle_power for count, each in jobs.accelerators) * end_to_end
     first = sum((job.energy() for job in jobs.until_first), start=jnp.zeros(()))
     each = sum((job.energy() for job in jobs.per_token), start=jnp.zeros(()))
-    return idle + first + further * each
+    return idle + jobs.micro_batches * (first + further * each)
 
 
 def _price(accelerators: tuple[tuple[Scalar, Accelerator], ...]) -> Scalar | None:
     """USD/s of an average accelerator in use; None where one of them has no price."""
-    prices = [each.price for _, each in accelerators]
-    if len(prices) == 1:
-        return prices[0]
-    if any(price is None for price in prices):
-        return None
-    counts = [count for count, _ in accelerators]
-    total = sum(count * price for count, price in zip(counts, prices, strict=True))
-    return total / sum(counts)
+    if len(accelerators) == 1:
+        return accelerators[0][1].price
+    counts, total = jnp.zeros(()), jnp.zeros(())
+    for count, accelerator in accelerators:
+        if accelerator.price is None:
+            return None
+        counts, total = counts + count, total + count * accelerator.price
+    return total / counts

@@ -70,7 +70,7 @@ def _iteration_cost(
     pipeline = Pipeline.of(case.workload, case.plan, case.model.layers)
     seconds = times.layers + times.head + times.rest
     slowest = times.total(pipeline.slowest_stage(times))
-    energy = dynamic_energy(iteration.operators, machine, case.platform)
+    energy = dynamic_energy(iteration.operators, machine, case.platform, case.precision)
     return IterationCost(
         seconds=seconds,
         stage_seconds=jnp.where(pipeline.widest < 1, slowest, seconds),  # one stage does it all

@@ -47,7 +47,7 @@ class Job(eqx.Module):
         precision: its formats.
         overlap: the share of communication in the layers that hides behind computing.
         passes: how often each part of the iteration counts in the time.
-        executions: how often it is executed for the whole batch, counted over all ranks of a
+        executions: how often it is executed for one micro-batch, counted over all ranks of a
             stage: for the energy.
         memory: what its layers wait for: slower memory, or nothing.
     """
@@ -91,9 +91,10 @@ class Job(eqx.Module):
         return times.total(self.passes.of(times))
 
     def energy(self) -> Scalar:
-        """J of all its executions, idle power not counted."""
+        """J that one micro-batch takes, idle power not counted."""
         operators = self.iteration.operators
-        return self.executions * dynamic_energy(operators, self.machine, self.platform)
+        energy = dynamic_energy(operators, self.machine, self.platform, self.precision)
+        return self.executions * energy
 
 
 class Jobs(eqx.Module):
@@ -104,6 +105,7 @@ class Jobs(eqx.Module):
         per_token: what counts in the time per output token.
         mixed: what counts in it while each iteration carries a chunk of prompts, too; empty where
             prompts are not chunked.
+        micro_batches: of the whole batch: what rounding up adds, and idle replicas, do no work.
         accelerators: those in use: how many of which.
         memory: on the fullest accelerator.
     """
@@ -111,6 +113,7 @@ class Jobs(eqx.Module):
     until_first: tuple[Job, ...]
     per_token: tuple[Job, ...]
     mixed: tuple[Job, ...]
+    micro_batches: Scalar
     accelerators: tuple[tuple[Scalar, Accelerator], ...]
     memory: Memory
 
@@ -122,16 +125,15 @@ def jobs_of(case: Scenario) -> Jobs:
     tower = _tower(case, pipeline)
     case = prompted(case)
     serving, plan, accelerator = case.serving, case.plan, case.platform.accelerator
-    served = Served.of(case, pipeline.micro_batch)
+    served = Served.of(case, pipeline.micro_batch, pipeline.requests)
     draft = _draft(case, pipeline)
     memory = memory_of(case, pipeline, served, tower, draft)
     slower: Offloading | Resident = Resident()
     if serving.offload is not None:
         slower = Offloading.of(serving.offload, memory, accelerator, pipeline)
     tokens = None if serving.speculation is None else serving.speculation.tokens
-    passing = plan.stage * case.workload.batch / pipeline.micro_batch  # rounded-up ones do no work
-    verifying = passing if tokens is None else passing / tokens
-    prefilling = passing if served.chunks is None else passing * served.chunks
+    verifying = plan.stage if tokens is None else plan.stage / tokens
+    prefilling = plan.stage if served.chunks is None else plan.stage * served.chunks
 
     def job(iteration: Iteration, passes: Passes, executions: Scalar) -> Job:
         platform, precision, overlap = case.platform, case.precision, plan.overlap
@@ -144,7 +146,7 @@ def jobs_of(case: Scenario) -> Jobs:
         both.append(job(served.mixed, PerToken(pipeline, tokens), verifying))
     if tower is not None:
         iteration, filled = tower
-        executions = plan.stage * case.workload.batch / pipeline.requests * filled
+        executions = plan.stage * filled * (pipeline.micro_batch / pipeline.requests)
         seeing = job(iteration, Every(filled), executions)
         first.insert(0, eqx.tree_at(lambda j: j.memory, seeing, Resident()))
     in_use = [(plan.ranks, accelerator)]
@@ -156,7 +158,8 @@ def jobs_of(case: Scenario) -> Jobs:
         if getattr(serving.draft, "platform", None) is not None:
             ranks = draft[0].plan.tensor * plan.attention_data * plan.data
             in_use.append((ranks, draft[0].platform.accelerator))
-    return Jobs(tuple(first), tuple(each), tuple(both), tuple(in_use), memory)
+    micro_batches = case.workload.batch / pipeline.micro_batch
+    return Jobs(tuple(first), tuple(each), tuple(both), micro_batches, tuple(in_use), memory)
 
 
 def _tower(case: Scenario, pipeline: Pipeline) -> tuple[Iteration, Scalar] | None:
@@ -206,7 +209,7 @@ def _draft(case: Scenario, pipeline: Pipeline) -> tuple[Scenario, Served] | None
             serving=options,
         )
         requests = ceil_share(pipeline.requests, 1 / case.plan.attention_data)
-    return its, Served.of(its, requests, drafted=speculation.drafts)
+    return its, Served.of(its, requests, requests, drafted=speculation.drafts)
 
 
 def _draft_jobs(
@@ -216,7 +219,7 @@ def _draft_jobs(
     speculation, plan = case.serving.speculation, its.plan
     assert speculation is not None
     groups = jnp.ones(()) if isinstance(case.serving.draft, MTP) else case.plan.attention_data
-    executions = plan.stage * groups * case.workload.batch / pipeline.requests
+    executions = plan.stage * groups * (pipeline.micro_batch / pipeline.requests)
     machine = Machine.of(its.platform, plan, its.precision)
 
     def job(iteration: Iteration, count: Scalar) -> Job:

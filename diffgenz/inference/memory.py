@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
-from diffgenz.core.smooth import Leaf, Scalar, ceil_share
+from diffgenz.core.smooth import Leaf, Scalar
 from diffgenz.hardware.accelerator import MemoryTier
 from diffgenz.inference.iteration import Iteration
 from diffgenz.inference.served import Served
@@ -102,9 +102,7 @@ def memory_of(
     if isinstance(serving.draft, MTP):
         ends = embedding + head
     weights = _stored(layers) * pipeline.widest + ends
-    requests = ceil_share(pipeline.requests, 1 / plan.attention_data)
-    per_micro_batch = ceil_share(pipeline.micro_batch, 1 / plan.attention_data)
-    kv_cache = own_cache = served.cache * (requests / per_micro_batch) * pipeline.widest
+    kv_cache = own_cache = served.cache * pipeline.widest
     apart = None
     if draft is not None:
         its_case, its = draft

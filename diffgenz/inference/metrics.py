@@ -12,7 +12,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from diffgenz.core.errors import InputError, unknown
-from diffgenz.core.smooth import Scalar
+from diffgenz.core.smooth import Leaf, Scalar
 
 Combining = Callable[[Sequence[Scalar], Sequence[Scalar]], Scalar]
 """From the values of the parts of a mix, and their shares of the output tokens, to that of all."""
@@ -110,7 +110,7 @@ def metric_named(result: Any, name: str) -> Scalar:
     return value
 
 
-def metrics_of(result: Any) -> dict[str, Scalar]:
+def metrics_of(result: Any) -> dict[str, Leaf]:
     """All metrics that an estimate has, by name."""
     values = {name: attrgetter(name)(result) for name in METRICS}
     return {name: value for name, value in values.items() if value is not None}

@@ -19,7 +19,7 @@ from diffgenz.core.smooth import Scalar, ceil_share
 from diffgenz.inference.iteration import Iteration
 from diffgenz.models.model import Model
 from diffgenz.operators.operator import Kind, Operator
-from diffgenz.operators.step import ContextShare, Step
+from diffgenz.operators.step import Alone, Shared, Step
 from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.scenario import Scenario
 
@@ -56,7 +56,7 @@ def _step(case: Scenario, sequences: Scalar, queries: Scalar, context: Scalar) -
         precision=case.precision,
         expert_shard=1 / plan.expert,
         attention_data=plan.attention_data,
-        shared=None if plan.context is None else ContextShare(plan.context),
+        shared=Alone() if plan.context is None else Shared(plan.context),
         sequence=plan.sequence,
     )
 
@@ -105,13 +105,14 @@ def decode_step(case: Scenario, prompt: Step, context: Scalar) -> Step:
         context: tokens of each sequence before the new ones.
     """
     serving = case.serving
-    shared = prompt.shared
-    if shared is not None:
-        shared = shared.replace(distinct=1.0)
     sequences = prompt.sequences if serving.beams is None else prompt.sequences * serving.beams
     queries = 1.0 if serving.speculation is None else 1 + serving.speculation.drafts
     return prompt.replace(
-        sequences=sequences, queries=queries, context=context, decoding=True, shared=shared
+        sequences=sequences,
+        queries=queries,
+        context=context,
+        decoding=True,
+        shared=prompt.shared.in_common(),
     )
 
 
@@ -190,10 +191,7 @@ def mixed(model: Model, prompt: Step, prefill: Iteration, decode: Iteration) -> 
         decode: the iteration of the decodes alone.
     """
     tokens = prefill.tokens + decode.tokens
-    shared = prompt.shared
-    if shared is not None:
-        distinct = (prefill.tokens * shared.ranks + decode.tokens) / tokens
-        shared = shared.replace(distinct=distinct)
+    shared = prompt.shared.mixed(prefill.tokens, decode.tokens)
     step = prompt.replace(sequences=tokens, queries=1.0, shared=shared)
     both = Iteration.of(model, step, sampled=prefill.sampled + decode.sampled)
     common = {op.name for op in prefill.layers} & {op.name for op in decode.layers}

@@ -3,7 +3,7 @@
 import equinox as eqx
 import jax.numpy as jnp
 
-from diffgenz.core.smooth import Scalar
+from diffgenz.core.smooth import Scalar, ceil_share
 from diffgenz.inference.iteration import Iteration
 from diffgenz.inference.prefill_decode import (
     chunk_count,
@@ -19,14 +19,14 @@ from diffgenz.scenario.scenario import Scenario
 
 
 class Served(eqx.Module):
-    """The iterations of some requests of a scenario, each built once.
+    """The iterations of some requests of a scenario, each built once, and the cache of all.
 
     Arguments:
         prefill: of their prompts, or of one of the `chunks` of those.
         decode: one, averaged over the generation.
         mixed: a chunk of prompts beside the running decodes; None where prompts are not chunked.
         chunks: prefill iterations; None: one.
-        cache: B of KV cache or state that each rank keeps of them at full length, all layers.
+        cache: B of KV cache or state that each rank keeps, all layers, at full length.
     """
 
     prefill: Iteration
@@ -36,34 +36,41 @@ class Served(eqx.Module):
     cache: Scalar
 
     @classmethod
-    def of(cls, case: Scenario, sequences: Scalar, drafted: Scalar | float = 0.0) -> "Served":
-        """What `sequences` requests take.
+    def of(
+        cls, case: Scenario, sequences: Scalar, kept: Scalar, drafted: Scalar | float = 0.0
+    ) -> "Served":
+        """What some requests take.
 
         Arguments:
             case: the scenario, its images part of the prompt.
-            sequences: requests, over the attention groups that share them.
+            sequences: requests of an iteration, over the attention groups that share them.
+            kept: requests whose cache is kept, over the same groups.
             drafted: proposed tokens that the cache holds beside those of the context.
         """
         prompt = prompt_step(case, sequences)
         chunks = chunk_count(case, prompt)
         first, decoding = prefill(case, prompt), decode(case, prompt)
         length = case.workload.input_tokens + case.workload.output_tokens - 1
-        last = decode_step(case, prompt, length)
+        mine = ceil_share(kept, 1 / case.plan.attention_data)
+        last = decode_step(case, prompt.replace(sequences=mine), length)
         if case.serving.speculation is None:
             last = last.replace(queries=last.queries + drafted)
-        states = [op for op in decoding.layers if op.kind is not Kind.ATTENTION]
-        return cls(
-            first,
-            decoding,
-            None if chunks is None else mixed(case.model, prompt, first, decoding),
-            chunks,
-            _cached(states) + _cached(decode_cores(case, last)),
-        )
+        cache = _cached(decode_cores(case, last))
+        states = [op for op in decoding.layers if op.kind is not Kind.ATTENTION and _keeps(op)]
+        if states:
+            cache = cache + _cached(states) * (mine / prompt.sequences)
+        both = None if chunks is None else mixed(case.model, prompt, first, decoding)
+        return cls(first, decoding, both, chunks, cache)
 
     @property
     def widest(self) -> tuple[Iteration, ...]:
         """The iterations that may hold most activations."""
         return (self.prefill, self.decode if self.mixed is None else self.mixed)
+
+
+def _keeps(op: Operator) -> bool:
+    """Whether an operator that does not depend on the context keeps a state."""
+    return not (isinstance(op.cached, float) and op.cached == 0.0)
 
 
 def _cached(operators: list[Operator] | tuple[Operator, ...]) -> Scalar:

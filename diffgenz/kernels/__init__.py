@@ -1,10 +1,11 @@
-"""Kernel models: how long a kernel takes as a smooth function of its shape, with a few parameters that measurements set.
+"""Kernel models: how long a kernel takes, as a smooth function of its shape.
 
-    form = Gemm()                      a family's parameters, at their priors or as fitted
-    timer = form.on(chip)              bound to an accelerator: what does not depend on the shape is computed once
-    timer(GemmShape(m, n, k, moved))   seconds
+    form = Gemm()                                    parameters at their priors, or as fitted
+    form.seconds(GemmShape(m, n, k, moved), chip)    seconds of one execution
 
-Every parameter is a pure number: efficiencies, sizes in elements, and latencies in units of the accelerator's launch latency. A form is therefore
-homogeneous (all rates twice and latencies half: half the time), and what one accelerator teaches can be asked of another. A new family is one
-file with a shape, a form and a timer; it is fitted, reported and used without further code.
+A form has a few parameters, which measurements set. Every parameter is a pure number: an
+efficiency, a size in elements, or a latency in units of the hardware's own. A form is therefore
+homogeneous (all rates twice and all latencies half give half the time), and what one accelerator
+teaches can be asked of another. A new kernel is a shape in `shapes`, a form in `forms`, a row in
+`families`, and a reader of its measurements in `calibrating.readers`.
 """

@@ -1,6 +1,7 @@
-"""Fit files: calibration/fits/*.toml, and those that `diffgenz calibrate` writes. Read without JAX tracing; loading one is loading a `Library`.
+"""Fit files: calibration/fits/*.toml, and those that `diffgenz calibrate` writes.
 
-A file holds the fits of one accelerator, one [[fit]] table for each family, format and kernel of each software.
+A file holds the fits of one accelerator, one [[fit]] table for each family, format and kernel of
+each software. It is read without JAX tracing, and `load_kernels` makes a `Library` of it.
 """
 
 import dataclasses
@@ -16,20 +17,20 @@ import numpy as np
 
 from diffgenz.core.errors import InputError, unknown
 from diffgenz.core.files import data_folder, read_toml, written_aside
-from diffgenz.kernels.families import FORMS
+from diffgenz.kernels.families import FORMS, family_named
 from diffgenz.kernels.form import Form
 from diffgenz.kernels.forms.last_level_cache import Cached, cached
 from diffgenz.kernels.library import Library, Origin
 from diffgenz.kernels.software import DEFAULT, NONE, SOFTWARE
 
 VERSION = 1
-"""Of the file's layout."""
+"""Version of the file's layout."""
 
 TRANSFERRED = "transferred"
-"""The file of what all measured GPUs have in common, for those without measurements of their own."""
+"""Name of the file of what all measured GPUs have in common, for those without measurements."""
 
 GPU_VENDORS = ("NVIDIA", "AMD")
-"""Whose accelerators are like the measured ones."""
+"""Vendors whose accelerators are like the measured ones."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,11 +38,18 @@ class KernelFit:
     """A fitted form, what it was fitted to, and how well it is known.
 
     Arguments:
-        family, format, source, kernel, form: as in `Samples`. values: of each parameter.
-        covariance: of the unbounded parameters (`Form.free`). learned: by parameter, 1 - posterior / prior variance.
+        family, format, source, kernel, form: as in `Samples`.
+        values: each parameter.
+        covariance: covariance of the unbounded parameters (`Form.free`).
+        learned: 1 - posterior / prior variance of each parameter, in [0, 1].
         scatter: standard deviation of ln(measured / model).
-        rows, dropped: fitted and left out (by reason). data: hash of what was fitted.
-        mean_error, median_error: of held-out rows, relative; held_out: how many. coverage: of their nominal 80 % interval.
+        rows: how many rows were fitted.
+        dropped: how many rows were left out, by reason.
+        data: hash of what was fitted.
+        mean_error: mean relative error of held-out rows.
+        median_error: median relative error of held-out rows.
+        held_out: how many rows were held out.
+        coverage: share of held-out rows in their nominal 80 % interval.
     """
 
     family: str
@@ -68,7 +76,10 @@ class KernelFit:
 
     @property
     def plain(self) -> Self:
-        """The fit of the form without its last-level cache, as estimates take it: what they read, they read for the first time."""
+        """The fit of the form without its last-level cache.
+
+        Estimates take it so, because what an inference step reads, it reads for the first time.
+        """
         if not issubclass(self.form, Cached):
             return self
         form, kept = self.form.plain, len(self.form.plain.priors())
@@ -94,7 +105,10 @@ class KernelFit:
 
     @property
     def unseen(self) -> list[dict[str, float]]:
-        """Directions that the data narrow by less than half (in variance): the weights of the parameters in each, in prior standard deviations."""
+        """Directions that the data narrow by less than half, in variance.
+
+        Each is the weights of the parameters that matter in it, in prior standard deviations.
+        """
         spreads = np.array([prior.spread for prior in self.form.priors().values()])
         shares, directions = np.linalg.eigh(self.covariance / np.outer(spreads, spreads))
         names = list(self.values)
@@ -110,7 +124,13 @@ class KernelFit:
 
 
 def write_fits(path: Path, system: str, fits: list[KernelFit], how: str) -> None:
-    """Write the fits of `system` to `path`. `how`: what remakes the file.
+    """Write the fits of an accelerator to a file.
+
+    Arguments:
+        path: the file.
+        system: id of the accelerator.
+        fits: what to write.
+        how: the command that remakes the file.
 
     Raises:
         InputError: it cannot be written.
@@ -132,17 +152,15 @@ def write_fits(path: Path, system: str, fits: list[KernelFit], how: str) -> None
             f"{key} = {_figure(getattr(fit, key))}"
             for key in ("mean_error", "median_error", "coverage", "scatter")
         ]
-        lines.append(
-            f"dropped = {{ {', '.join(f'{json.dumps(why)} = {count}' for why, count in fit.dropped.items())} }}"
-        )
+        dropped = (f"{json.dumps(why)} = {count}" for why, count in fit.dropped.items())
+        lines.append(f"dropped = {{ {', '.join(dropped)} }}")
         for name, figures in (
             ("values", fit.values),
             ("standard_errors", fit.standard_errors),
             ("learned", fit.learned),
         ):
-            lines.append(
-                f"{name} = {{ {', '.join(f'{key} = {_figure(value)}' for key, value in figures.items())} }}"
-            )
+            shown = (f"{key} = {_figure(value)}" for key, value in figures.items())
+            lines.append(f"{name} = {{ {', '.join(shown)} }}")
         lines.append("covariance = [  # of ln value, of log-odds where bounded; lower triangle")
         lines += [
             f"    [{', '.join(_figure(x) for x in row[: index + 1])}],"
@@ -172,7 +190,8 @@ def read_fits(path: Path) -> tuple[str, list[KernelFit]]:
     raw = read_toml(path, "fit")
     if raw.get("version") != VERSION:
         raise InputError(
-            f"{path}: version: {raw.get('version')!r} is not {VERSION}; it is no fit file of this release, make it anew with calibrate"
+            f"{path}: version: {raw.get('version')!r} is not {VERSION}; it is no fit file of this "
+            "release, make it anew with calibrate"
         )
     if not isinstance(raw.get("system"), str) or not isinstance(raw.get("fit"), list):
         raise InputError(
@@ -185,13 +204,15 @@ def _fit(table: dict[str, Any], path: Path) -> KernelFit:
     try:
         name, values = table["form"], table["values"]
         plain = name.removeprefix("Cached")
+        family_named(table["family"], f"{path}: family")
         if plain not in FORMS:
             raise unknown(f"{path}: form", name, FORMS)
         form = FORMS[name] if name == plain else cached(FORMS[plain])
         priors = form.priors()
         if set(values) != set(priors):
             raise InputError(
-                f"{path}: {table['family']} {table['format']}: values: {name} has {', '.join(priors)}; make the file anew with calibrate"
+                f"{path}: {table['family']} {table['format']}: values: {name} has "
+                f"{', '.join(priors)}; make the file anew with calibrate"
             )
         rows = table["covariance"]
         lower = np.array([[*row, *[0.0] * (len(rows) - len(row))] for row in rows])
@@ -217,8 +238,9 @@ def fit_path(system: str) -> Path:
 
 
 def fits_of(origin: Origin) -> list[KernelFit]:
-    """The fits that time the kernels of an accelerator, one for each family and format: those of a fit file, the accelerator's shipped ones, or
-    transferred ones, the first that there is.
+    """The fits that time the kernels of an accelerator, one for each family and format.
+
+    The first that there is: of a fit file, among the accelerator's shipped ones, or transferred.
 
     Raises:
         InputError: an unknown software, or a fit file of another accelerator.
@@ -229,7 +251,8 @@ def fits_of(origin: Origin) -> list[KernelFit]:
         system, own = read_fits(Path(origin.fit))
         if system != origin.system:
             raise InputError(
-                f"fit: {origin.fit} is of {system}, not of {origin.system}; give a fit of the same accelerator, or none"
+                f"fit: {origin.fit} is of {system}, not of {origin.system}; "
+                "give a fit of the same accelerator, or none"
             )
         own, software = sorted(own, key=lambda each: preference(each, DEFAULT)), DEFAULT
     elif origin.fit not in SOFTWARE:
@@ -243,10 +266,12 @@ def fits_of(origin: Origin) -> list[KernelFit]:
 
 
 def preference(fit: KernelFit, software: str) -> tuple[bool, bool, bool, int, list[int], int]:
-    """What orders fits of one family and format, best first: those of `software`, then the others; of one, the newest version's with most rows.
+    """The order of fits of one family and format, best first.
 
-    Last come kernels of which more than half the rows were left out, as those bound by the host (of the rest, small shapes are extrapolated),
-    and those launched eagerly, where others run in CUDA graphs.
+    Fits of `software` come first, then those of others; of one software, the newest version's, and
+    of these the one with most rows. Last come kernels of which more than half the rows were left
+    out, such as those bound by the host (fits to the rest extrapolate to small shapes), and kernels
+    launched eagerly, where others run in CUDA graphs.
     """
     bare = sum(fit.dropped.values()) > fit.rows + fit.held_out
     rank = SOFTWARE.index(fit.software) if fit.software in SOFTWARE else len(SOFTWARE)
@@ -260,12 +285,13 @@ def _shipped(name: str) -> list[KernelFit]:
 
 
 def load_kernels(system: str, vendor: str, fit: str | Path = DEFAULT) -> Library | None:
-    """The fitted kernels of an accelerator, None where there are none, or `fit` is "none".
+    """The fitted kernels of an accelerator; None where there are none, or `fit` is "none".
 
     Arguments:
-        system: the id of the accelerator.
-        vendor: who makes it: GPUs without fits of their own take transferred ones.
-        fit: the software whose kernels are preferred ("vllm"; other software's stand in for what it has none of), or a fit file.
+        system: id of the accelerator.
+        vendor: who makes it; GPUs without fits of their own take transferred ones.
+        fit: a fit file, or the software whose kernels are preferred ("vllm"); other software's
+            stand in for kernels that it has none of.
 
     Raises:
         InputError: an unknown software, or a fit file of another accelerator.
@@ -280,13 +306,25 @@ def load_kernels(system: str, vendor: str, fit: str | Path = DEFAULT) -> Library
 
 
 def fits_behind(library: Library) -> list[KernelFit]:
-    """The fits that a library was loaded from, of the families and formats that it still has; empty for one built by hand."""
+    """The fits that a library was loaded from; none for one built by hand.
+
+    Only those of families and formats that it still has.
+    """
     fits = [] if library.origin is None else fits_of(library.origin)
     return [each for each in fits if each.format in library.forms.get(each.family, {})]
 
 
 def sources(library: Library | None, used: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """What times each of the (family, format) in `used`: "gemm bf16" -> "trtllm-1.3.0rc20", "transferred", "by hand" or "roofline"."""
+    """What times each of the kernels in `used`.
+
+    Arguments:
+        library: the fitted kernels, if any.
+        used: families and formats.
+
+    Returns:
+        by "gemm bf16", the source of its fit ("trtllm-1.3.0rc20", "transferred"), "by hand" or
+        "roofline".
+    """
     fits = (
         {}
         if library is None

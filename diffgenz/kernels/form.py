@@ -1,9 +1,11 @@
-"""What kernel models have in common: an accelerator's four numbers, parameters with priors, and the map to unbounded ones that fits work on."""
+"""What all kernel forms share: parameters with priors, and one method that returns seconds.
+
+Fits work on unbounded numbers; `Form.free` and `Form.of_free` map parameters to them and back.
+"""
 
 import dataclasses
 import math
 from abc import abstractmethod
-from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
 import equinox as eqx
@@ -13,31 +15,13 @@ from jaxtyping import Array, Float
 
 from diffgenz.core.record import Record
 from diffgenz.core.smooth import Leaf, as_leaf
+from diffgenz.kernels.hardware import Chip
 from diffgenz.kernels.shapes import Number
-
-
-class Chip(NamedTuple):
-    """An accelerator as one kernel sees it.
-
-    Arguments:
-        flops: FLOP/s of the format. bandwidth: B/s of memory. launch: s. units: compute units (streaming multiprocessors).
-    """
-
-    flops: Number
-    bandwidth: Number
-    launch: Number
-    units: Number
-
-    def slower(self, flops: Number, bandwidth: Number, launch: Number) -> "Chip":
-        """The same, each of its rates divided by a number, and its latency multiplied."""
-        return Chip(
-            self.flops / flops, self.bandwidth / bandwidth, self.launch * launch, self.units
-        )
 
 
 @runtime_checkable
 class Least(Protocol):
-    """What executions do at least."""
+    """The least that an execution must do."""
 
     def bound(self, hardware: Any, /) -> jax.Array:
         """Seconds below which no execution is possible."""
@@ -45,7 +29,12 @@ class Least(Protocol):
 
 
 class Work(NamedTuple):
-    """What one execution does at least: FLOP, and B to and from memory."""
+    """The arithmetic and the traffic that one execution needs at least.
+
+    Arguments:
+        flops: in FLOP.
+        moved: to and from memory, in B.
+    """
 
     flops: Number
     moved: Number
@@ -59,7 +48,9 @@ class Prior(NamedTuple):
     """What is known of a parameter before any measurement.
 
     Arguments:
-        median: its value. spread: standard deviation of its logarithm (of its log-odds, where it is bounded). maximum: of what it may be.
+        median: its median, above 0.
+        spread: standard deviation of its logarithm, or of its log-odds where it is bounded.
+        maximum: the value that it stays below; infinity where it is not bounded.
     """
 
     median: float
@@ -80,38 +71,53 @@ class Prior(NamedTuple):
 
 
 def parameter(median: float, spread: float = 1.0, maximum: float = math.inf) -> Any:
-    """A field of a form: a positive number with a prior."""
+    """A field of a form: a positive number whose prior has these figures, and defaults to `median`.
+
+    Arguments are those of `Prior`.
+    """
     prior = Prior(median, spread, maximum)
     return eqx.field(converter=as_leaf, default=median, metadata={"prior": prior})
 
 
-Timer = Callable[[Any], Any]
-"""A form bound to an accelerator: from a shape to the seconds of one execution."""
-
-
 class Form(Record):
-    """A family of kernels: its fields are parameters, whose defaults are the priors' medians."""
+    """A formula for the time of a family of kernels.
+
+    Its fields are parameters, whose defaults are the medians of their priors. All are pure numbers:
+    efficiencies, sizes in elements, and latencies in units of the hardware's own.
+    """
 
     Shape: ClassVar[type]
-    """What describes one execution: a `NamedTuple` of numbers."""
+    """Describes one execution: a `NamedTuple` of numbers."""
 
     hardware: ClassVar[type] = Chip
-    """What it is bound to: a `NamedTuple` of numbers, an accelerator's or those of network levels."""
+    """What the form is evaluated on: `Chip`, `Wire` or `Wires`."""
 
     host_floor: ClassVar[float] = 12.0
-    """Launch latencies: where nearly all rows of a kernel take longer than that, however small, the host sets the pace."""
+    """How long the shortest executions may take, in launch latencies.
+
+    Where nearly all rows of a kernel take longer, however small, the host sets the pace.
+    """
 
     level: Leaf = eqx.field(converter=as_leaf, default=1.0, kw_only=True)
-    """How much longer than fitted the kernels take: what cannot be known of kernels that were not measured varies it."""
+    """Factor on the fitted time, 1 as fitted.
+
+    Its uncertainty is the scatter of the fit: how far a kernel that was not measured may lie from
+    the form.
+    """
 
     @abstractmethod
-    def on(self, hardware: Any, /) -> Timer:
-        """The form bound to hardware (an accelerator, a network level), for one configuration or for arrays of them; `level` apart."""
+    def seconds(self, shape: Any, hardware: Any, /) -> Number:
+        """Seconds of one execution, before the factor `level`.
+
+        Arguments:
+            shape: a `Shape` of numbers, or of arrays for several executions at once.
+            hardware: of the class `hardware`; numbers, or arrays with one for each execution.
+        """
 
     @classmethod
     @abstractmethod
     def work(cls, shape: Any) -> Least:
-        """What executions of `shape` do at least."""
+        """The least that executions of `shape` must do."""
 
     @classmethod
     def priors(cls) -> dict[str, Prior]:
@@ -125,14 +131,10 @@ class Form(Record):
     @classmethod
     def of_free(cls, free: Float[Array, "parameters"]) -> Self:
         """The form whose parameters are given as unbounded numbers."""
-        return cls(
-            **{
-                name: prior.value(x)
-                for (name, prior), x in zip(cls.priors().items(), free, strict=True)
-            }
-        )
+        values = zip(cls.priors().items(), free, strict=True)
+        return cls(**{name: prior.value(x) for (name, prior), x in values})
 
     @property
     def free(self) -> Float[Array, "parameters"]:
-        """Its parameters as unbounded numbers."""
+        """The parameters as unbounded numbers."""
         return jnp.stack([prior.free(getattr(self, name)) for name, prior in self.priors().items()])

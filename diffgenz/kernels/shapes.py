@@ -1,4 +1,8 @@
-"""What describes one execution of each family of kernels: the numbers that operators fill in and tables have as columns."""
+"""What describes one execution of each family of kernels.
+
+Shapes are the contract between operators, which fill them in, measurements, which have them as
+columns, and forms, which take them.
+"""
 
 from typing import NamedTuple
 
@@ -10,7 +14,12 @@ Number = jax.Array | np.ndarray | np.floating | float
 
 
 class GemmShape(NamedTuple):
-    """(m, k) x (k, n), and the B that it moves to and from memory."""
+    """A matrix product (m, k) x (k, n).
+
+    Arguments:
+        m, n, k: its dimensions, at least 1.
+        moved: bytes to and from memory.
+    """
 
     m: Number
     n: Number
@@ -19,7 +28,13 @@ class GemmShape(NamedTuple):
 
 
 class BatchedShape(NamedTuple):
-    """`groups` products (m, k) x (k, n), and the B of all second operands (the weights), which come from memory."""
+    """Many matrix products (m, k) x (k, n) in one launch.
+
+    Arguments:
+        m, n, k: dimensions of each, at least 1.
+        groups: how many there are, at least 1.
+        moved: bytes of all second operands (the weights), which come from memory.
+    """
 
     m: Number
     n: Number
@@ -29,13 +44,18 @@ class BatchedShape(NamedTuple):
 
 
 class PrefillShape(NamedTuple):
-    """Causal attention of new tokens over themselves and what is cached.
+    """Causal attention of new tokens over themselves and over what is cached.
 
     Arguments:
-        sequences: in the batch. queries: new tokens of each. context: its tokens that are in the cache already.
-        heads, kv_heads, head_dim: as the accelerator holds them.
-        window: keys that a query attends to at most, itself included; context + queries where there is no window.
-        cache_size: B per element of the KV cache.
+        sequences: sequences in the batch.
+        queries: new tokens of each.
+        context: tokens of each that are in the cache already.
+        heads: query heads that the accelerator holds.
+        kv_heads: key and value heads that it holds.
+        head_dim: elements of a head.
+        window: keys that a query attends to at most, itself included; context + queries where there
+            is no window.
+        cache_size: bytes per element of the KV cache.
     """
 
     sequences: Number
@@ -47,24 +67,22 @@ class PrefillShape(NamedTuple):
     window: Number
     cache_size: Number
 
-    SPLIT = (
-        "sequences",
-        "queries",
-        "context",
-        "heads",
-        "kv_heads",
-        "head_dim",
-        "window",
-    )  # both formats of the cache: one fold
+    # what decides if a row is held out: both formats of the cache are one fold
+    SPLIT = ("sequences", "queries", "context", "heads", "kv_heads", "head_dim", "window")
 
 
 class DecodeShape(NamedTuple):
     """Attention of a few new tokens of each running sequence over its cache.
 
     Arguments:
-        sequences: in the batch. queries: new tokens of each (1; more where drafts are verified).
-        length: tokens in the cache, the new ones included. heads, kv_heads, head_dim: as the accelerator holds them.
-        window: keys that a query attends to at most; length where there is no window. cache_size: B per element of the KV cache.
+        sequences: sequences in the batch.
+        queries: new tokens of each: 1, or more where drafts are verified.
+        length: tokens of each in the cache, the new ones included.
+        heads: query heads that the accelerator holds.
+        kv_heads: key and value heads that it holds.
+        head_dim: elements of a head.
+        window: keys that a query attends to at most; `length` where there is no window.
+        cache_size: bytes per element of the KV cache.
     """
 
     sequences: Number
@@ -76,23 +94,21 @@ class DecodeShape(NamedTuple):
     window: Number
     cache_size: Number
 
-    SPLIT = (
-        "sequences",
-        "queries",
-        "length",
-        "heads",
-        "kv_heads",
-        "head_dim",
-        "window",
-    )  # both formats of the cache: one fold
+    # what decides if a row is held out: both formats of the cache are one fold
+    SPLIT = ("sequences", "queries", "length", "heads", "kv_heads", "head_dim", "window")
 
 
 class LatentPrefillShape(NamedTuple):
-    """Prompts whose keys and values are expanded per head.
+    """Latent attention over prompts, whose keys and values are expanded per head.
 
     Arguments:
-        sequences: prompts at once. queries: new tokens of each. context: tokens of each that were cached before.
-        heads: of this device. query_dim, value_dim: of a head: 192 and 128 in DeepSeek's; 576 and 512 where a kernel reads the latent itself.
+        sequences: prompts at once.
+        queries: new tokens of each.
+        context: tokens of each that were cached before.
+        heads: heads of this device.
+        query_dim: elements of a query: 192 in DeepSeek's models, 576 where a kernel reads the
+            latent itself.
+        value_dim: elements of a value: 128, or 512 where a kernel reads the latent itself.
     """
 
     sequences: Number
@@ -104,11 +120,16 @@ class LatentPrefillShape(NamedTuple):
 
 
 class LatentDecodeShape(NamedTuple):
-    """New tokens of running sequences, in the absorbed form.
+    """Latent attention of new tokens of running sequences, in the absorbed form.
 
     Arguments:
-        sequences: at once. queries: new tokens of each. length: tokens of each in the cache, the new ones included.
-        heads: of this device. latent, rope_dim: elements of a token in the cache: 512 and 64 in DeepSeek's. cache_size: B of one.
+        sequences: sequences at once.
+        queries: new tokens of each.
+        length: tokens of each in the cache, the new ones included.
+        heads: heads of this device.
+        latent: elements of a token's latent: 512 in DeepSeek's models.
+        rope_dim: elements of its rotary part: 64 in DeepSeek's models.
+        cache_size: bytes of an element of the cache.
     """
 
     sequences: Number
@@ -121,14 +142,22 @@ class LatentDecodeShape(NamedTuple):
 
 
 class ExpertsShape(NamedTuple):
-    """The routed experts of a layer, from permuted tokens to combined outputs, on one rank.
+    """The routed experts of a layer on one rank, from permuted tokens to combined outputs.
 
     Arguments:
-        tokens: that meet at the experts of all groups. used: experts for each. experts: in all. groups: of ranks that share them out.
-        hidden, width: of the model, and of one expert's shard. up: outputs of its first product: 2 width where gated.
-        excess: rows of the busiest group over the mean. variation: squared coefficient of variation of its experts' popularity, as far as the
-            number of them that have any row tells (`variation_of`): 0 where rows are dealt out, 1 where popularity is exponentially distributed.
-        weight_size, activation_size: B per element.
+        tokens: tokens that meet at the experts of all groups.
+        used: experts of each token.
+        experts: experts of all groups.
+        groups: groups of ranks that share the experts out.
+        hidden: width of the model.
+        width: width of one expert's shard.
+        up: outputs of its first product: 2 width where gated.
+        excess: rows of the busiest group over the mean of all groups, at least 1.
+        variation: squared coefficient of variation of the popularity of the busiest group's
+            experts, as far as the number of them with any row tells (`variation_of`): 0 where rows
+            are dealt out, 1 where popularity is exponentially distributed.
+        weight_size: bytes per element of weights.
+        activation_size: bytes per element of activations.
     """
 
     tokens: Number
@@ -143,22 +172,22 @@ class ExpertsShape(NamedTuple):
     weight_size: Number
     activation_size: Number
 
-    SPLIT = (
-        "tokens",
-        "used",
-        "experts",
-        "groups",
-        "hidden",
-        "width",
-    )  # all distributions of rows, and all formats: one fold
+    # what decides if a row is held out: all distributions of rows and all formats are one fold
+    SPLIT = ("tokens", "used", "experts", "groups", "hidden", "width")
 
 
 class Mamba2Shape(NamedTuple):
     """A Mamba-2 scan.
 
     Arguments:
-        sequences: at once. queries: new tokens of each. heads, head_dim: of this device, and of each. state: width of B and C.
-        groups: of heads that share B and C, of this device. chunk: tokens of a chunk. state_size: B of an element of the state.
+        sequences: sequences at once.
+        queries: new tokens of each.
+        heads: heads of this device.
+        head_dim: elements of a head.
+        state: width of B and C.
+        groups: groups of heads that share B and C, of this device.
+        chunk: tokens of a chunk.
+        state_size: bytes of an element of the state.
     """
 
     sequences: Number
@@ -175,8 +204,15 @@ class DeltaShape(NamedTuple):
     """A gated delta rule.
 
     Arguments:
-        sequences: at once. queries: new tokens of each. key_heads, key_dim, value_heads, value_dim: of this device, and of each.
-        chunk: tokens of a chunk. state_size: B of an element of the state (the mean, where it is read and written in different formats).
+        sequences: sequences at once.
+        queries: new tokens of each.
+        key_heads: key heads of this device.
+        key_dim: elements of a key.
+        value_heads: value heads of this device.
+        value_dim: elements of a value.
+        chunk: tokens of a chunk.
+        state_size: bytes of an element of the state; the mean of reading and writing where their
+            formats differ.
     """
 
     sequences: Number
@@ -190,16 +226,22 @@ class DeltaShape(NamedTuple):
 
 
 class ElementwiseShape(NamedTuple):
-    """A kernel bound by memory, and the B that it moves to and from it."""
+    """A kernel bound by memory.
+
+    Arguments:
+        moved: bytes to and from memory.
+    """
 
     moved: Number
 
 
 class CollectiveShape(NamedTuple):
-    """A group of `ranks`, at least 1, and the B of the tensor.
+    """A collective in a group of ranks.
 
     Arguments:
-        volume: B of the whole tensor that each rank starts from (all-reduce, reduce-scatter, all-to-all) or ends with (all-gather).
+        ranks: size of the group, at least 1.
+        volume: bytes of the whole tensor that each rank starts from (all-reduce, reduce-scatter,
+            all-to-all) or ends with (all-gather).
     """
 
     ranks: Number
@@ -207,7 +249,14 @@ class CollectiveShape(NamedTuple):
 
 
 class ConvShape(NamedTuple):
-    """`queries` new tokens of each of `sequences`, `channels` of this device, `width` taps of a filter."""
+    """A causal convolution along the tokens.
+
+    Arguments:
+        sequences: sequences at once.
+        queries: new tokens of each.
+        channels: channels of this device.
+        width: taps of a filter.
+    """
 
     sequences: Number
     queries: Number
@@ -219,10 +268,13 @@ class ExchangeShape(NamedTuple):
     """What one rank sends to the experts of its tokens, or gets back from them.
 
     Arguments:
-        ranks: of the group, at least 1. nodes: that they are on.
-        tokens: of one rank. own: B of them, each once.
-        near, far: B that it sends to other ranks of its node, and to other nodes.
-        lanes: experts of the group (low-latency mode), or SMs given to the kernel (normal mode).
+        ranks: size of the group, at least 1.
+        nodes: nodes that the ranks are on.
+        tokens: tokens of one rank.
+        own: bytes of these tokens, each counted once.
+        near: bytes that the rank sends to other ranks of its node.
+        far: bytes that it sends to other nodes.
+        lanes: experts of the group (low-latency mode), or SMs of the kernel (normal mode).
     """
 
     ranks: Number

@@ -9,7 +9,7 @@ from diffgenz.core.checks import Condition, at_most
 from diffgenz.core.errors import InputError
 from diffgenz.core.record import Record, label, number, unnamed
 from diffgenz.core.smooth import Leaf, Scalar, ceil_share
-from diffgenz.models.blocks.block import Block
+from diffgenz.models.blocks.block import Block, reduction_of
 from diffgenz.models.blocks.norm import Norm, norm
 from diffgenz.models.vision import Tower
 from diffgenz.operators.elementwise import elementwise
@@ -32,15 +32,15 @@ class Repeated(Record):
 
     block: Block
     count: Leaf = number()
-    stored: Leaf | None = number(at_least=1, optional=True)
+    stored: Leaf | None = number(at_least=1, default=None)
 
     def conditions(self) -> Iterable[Condition]:
         if self.stored is not None:
             yield at_most("stored", self.stored, self.count, "the executions")
 
-    def operators(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
-        """The kernels of all executions."""
-        operators = self.block.operators(hidden, step)
+    def operators(self, hidden: Scalar, step: Step, reduction: AllReduce) -> tuple[Operator, ...]:
+        """The kernels of all executions; `reduction` is what each ends in, if it does."""
+        operators = self.block.operators(hidden, step, reduction)
         if self.stored is not None:
             own = self.stored / self.count
             operators = tuple(
@@ -113,9 +113,23 @@ class Model(Record):
             repeated.block.experts for repeated in self.blocks if repeated.block.experts is not None
         )
 
-    def layer_operators(self, step: Step) -> tuple[Operator, ...]:
-        """The kernels of all layers."""
-        return tuple(op for each in self.blocks for op in each.operators(self.hidden, step))
+    def reduction(self, step: Step) -> AllReduce:
+        """The all-reduce of the hidden states that embedding and layers end in."""
+        return reduction_of(self.hidden, step)
+
+    def layer_operators(
+        self, step: Step, reduction: AllReduce | None = None
+    ) -> tuple[Operator, ...]:
+        """The kernels of all layers.
+
+        Arguments:
+            step: the iteration.
+            reduction: `reduction(step)`, where it is made already.
+        """
+        reduction = reduction or self.reduction(step)
+        return tuple(
+            op for each in self.blocks for op in each.operators(self.hidden, step, reduction)
+        )
 
     def cores(self, step: Step) -> tuple[Operator, ...]:
         """Of the kernels of all layers, those that depend on the context, in the same order."""
@@ -123,8 +137,15 @@ class Model(Record):
             op.times(repeated.count) for repeated in self.blocks for op in repeated.block.core(step)
         )
 
-    def embedding_operators(self, step: Step) -> tuple[Operator, ...]:
-        """A gather of one row per token, summed over ranks; stages then hand the states on."""
+    def embedding_operators(
+        self, step: Step, reduction: AllReduce | None = None
+    ) -> tuple[Operator, ...]:
+        """A gather of one row per token, summed over ranks; stages then hand the states on.
+
+        Arguments:
+            step: the iteration.
+            reduction: `reduction(step)`, where it is made already.
+        """
         size = step.precision.dtype_size
         row = step.tokens * self.hidden * size
         rows = ceil_share(self.vocabulary, step.shard) + self.positions
@@ -132,9 +153,9 @@ class Model(Record):
         gather = elementwise(
             "embedding", row * (2 if self.positions else 1), row, parameters=parameters, size=size
         )
-        volume = step.tokens * self.hidden * step.precision.message_size
-        summed = AllReduce("all_reduce", Axis.TENSOR, volume, step.reduction_launches)
-        return (gather.sending(summed, Handover("send", Axis.PIPELINE, volume)),)
+        reduction = reduction or self.reduction(step)
+        handover = Handover("send", Axis.PIPELINE, reduction.volume)
+        return (gather.sending(reduction, handover),)
 
     def head_operators(self, step: Step) -> tuple[Operator, ...]:
         """Final norm, LM head and sampling for one token of each of `step.sequences`."""

@@ -39,9 +39,7 @@ class PatchAttention(Block):
 
     heads: Leaf = number(above=0)
     head_dim: Leaf = number(above=0)
-    window: Leaf | None = number(
-        at_least=1, optional=True, remedy="leave it out for full attention"
-    )
+    window: Leaf | None = number(at_least=1, default=None, remedy="leave it out for full attention")
     rotary: bool = eqx.field(static=True, default=False)
     norm: Norm | None = eqx.field(static=True, default=Norm.LAYER, kw_only=True)
 
@@ -134,7 +132,7 @@ class Tower(Record):
     patch_bias: bool = eqx.field(static=True, default=False)
     norms: int = eqx.field(static=True, default=0)
     windowed: Leaf = number(default=0.0)
-    window: Leaf | None = number(at_least=1, optional=True)
+    window: Leaf | None = number(at_least=1, default=None)
 
     def conditions(self) -> Iterator[Condition]:
         yield at_most("windowed", self.windowed, self.layers, "the layers of the tower")
@@ -157,7 +155,8 @@ class Tower(Record):
     ) -> tuple[Operator, ...]:
         """The kernels of one pass over `images` on a device that holds `shard` of every layer's heads and features."""
         plain = Precision(precision.dtype, messages=precision.messages)
-        plain = plain.with_sizes(*[precision.dtype_size] * 4, precision.message_size)
+        size = precision.dtype_size
+        plain = plain.with_sizes(size, size, size, size, precision.message_size)
         step = Step(images, self.patches + self.class_token, 0.0, shard, plain)
         handed_on = step.replace(queries=self.tokens)
         operators = [*self._embedding(step), *self._layers(step)]

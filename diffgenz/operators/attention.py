@@ -8,7 +8,7 @@ from diffgenz.core.smooth import Scalar
 from diffgenz.kernels.shapes import DecodeShape, PrefillShape
 from diffgenz.operators.message import AllGather, AllReduce, Axis, Message
 from diffgenz.operators.operator import Kind, Operator
-from diffgenz.operators.step import Step
+from diffgenz.operators.step import Shared, Step
 
 LOG_SUM_EXP_SIZE = 4.0
 """B of the log-sum-exp of a query's scores, by which partial attention outputs are merged: fp32."""
@@ -52,7 +52,7 @@ def attention(
     length = step.context + step.all_queries
     held = length if window is None else jnp.minimum(length, window)
     read = sent = length if window is None else jnp.minimum(length, window + step.all_queries - 1)
-    if step.shared is not None and not step.decoding and window is not None:
+    if isinstance(step.shared, Shared) and not step.decoding and window is not None:
         # zig-zag: two runs of queries, a window before each
         read = jnp.minimum(read, step.queries + 2 * (window - 1))
     size = step.precision.cached_size(head_dim)
@@ -94,7 +94,7 @@ def _context(step: Step, window: Scalar | None) -> Scalar:
     With context parallelism: in decode, its part of the sequence; in prefill, the mean over the
     runs of queries that it computes.
     """
-    if step.shared is None:
+    if not isinstance(step.shared, Shared):
         return step.context
     if step.decoding:
         return (step.context + step.queries) / step.shared.ranks - step.queries
@@ -135,7 +135,7 @@ def attention_over(
     """
     size = step.precision.dtype_size
     messages: tuple[Message, ...] = ()
-    if step.shared is not None:
+    if isinstance(step.shared, Shared):
         part = 1 / step.shared.ranks
         held = held * part
         if step.decoding:

@@ -6,6 +6,7 @@ import equinox as eqx
 
 from diffgenz.core.formats import FORMATS, format_named
 from diffgenz.core.smooth import Leaf, Scalar, as_leaf
+from diffgenz.kernels.kernel_format import KernelFormat
 from diffgenz.operators.gear import Gear
 
 
@@ -131,7 +132,7 @@ class Precision(eqx.Module):
     def linear_format(self) -> str:
         """What kernels of linear layers are known by: the weights' format, or "weights/activations" where these are multiplied as another."""
         same = FORMATS[self.weights].peak == FORMATS[self.activations].peak
-        return self.weights if same else f"{self.weights}/{self.activations}"
+        return self.weights if same else str(KernelFormat(self.weights, self.activations))
 
     @property
     def linear_peak(self) -> str:

@@ -3,8 +3,10 @@
 decode of 64 requests at 2048 tokens, tensor-parallel over 8 ranks:
     Step(sequences=64, queries=1, context=2048, shard=1 / 8, decoding=True)
 a prefill of two prompts of 2048 tokens, shared by 4 context-parallel ranks:
-    Step(sequences=2, queries=512, context=0, shard=1, shared=ContextShare(4))
+    Step(sequences=2, queries=512, context=0, shard=1, shared=Shared(4))
 """
+
+from typing import ClassVar, Self
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -14,7 +16,23 @@ from diffgenz.core.smooth import Leaf, Scalar, ceil_share
 from diffgenz.operators.precision import Precision
 
 
-class ContextShare(Record):
+class Alone(Record):
+    """Each sequence is one group's own: there is no context parallelism."""
+
+    ranks: ClassVar[float] = 1.0
+    parts: ClassVar[float] = 1.0
+    repeated: ClassVar[None] = None
+
+    def in_common(self) -> Self:
+        """The same in decode."""
+        return self
+
+    def mixed(self, own: Scalar, common: Scalar) -> Self:
+        """The same in an iteration of prompt and decoded tokens."""
+        return self
+
+
+class Shared(Record):
     """How the context-parallel ranks of an attention group share the sequences of an iteration.
 
     Arguments:
@@ -24,7 +42,7 @@ class ContextShare(Record):
     """
 
     ranks: Leaf = number(at_least=1)
-    distinct: Leaf | None = number(optional=True)
+    distinct: Leaf | None = number(default=None)
 
     @property
     def parts(self) -> Scalar:
@@ -42,6 +60,19 @@ class ContextShare(Record):
             return None
         return (self.ranks - self.distinct) / jnp.maximum(self.ranks - 1, 1.0)
 
+    def in_common(self) -> Self:
+        """The same in decode: each rank computes all new tokens."""
+        return self.replace(distinct=1.0)
+
+    def mixed(self, own: Scalar, common: Scalar) -> Self:
+        """The same in an iteration of prompt tokens and decoded ones.
+
+        Arguments:
+            own: prompt tokens of each rank, which no other computes.
+            common: decoded tokens, which all compute.
+        """
+        return self.replace(distinct=(own * self.ranks + common) / (own + common))
+
 
 class Step(Record):
     """One iteration of a batch, as one device sees it.
@@ -58,7 +89,7 @@ class Step(Record):
             experts.
         decoding: whether this is decode, for blocks that compute it in another form (latent
             attention).
-        shared: how context-parallel ranks share the sequences; None: they do not.
+        shared: how context-parallel ranks share the sequences, if they do.
         sequence: 1 where tensor-parallel ranks share what is done to each token alone between
             their blocks, 0 where each does all of it; None: 0, and nothing of it is compiled.
     """
@@ -71,8 +102,8 @@ class Step(Record):
     expert_shard: Leaf = number(default=1.0)
     attention_data: Leaf = number(default=1.0)
     decoding: bool = eqx.field(static=True, default=False)
-    shared: ContextShare | None = None
-    sequence: Leaf | None = number(optional=True)
+    shared: Alone | Shared = eqx.field(default_factory=Alone)
+    sequence: Leaf | None = number(default=None)
 
     @property
     def tokens(self) -> Scalar:
@@ -82,7 +113,7 @@ class Step(Record):
     @property
     def all_queries(self) -> Scalar:
         """New tokens per request on all context-parallel ranks."""
-        return self.queries if self.shared is None else self.queries * self.shared.parts
+        return self.queries * self.shared.parts
 
     @property
     def residual_tokens(self) -> Scalar:
@@ -102,15 +133,11 @@ class Step(Record):
     @property
     def groups(self) -> Scalar:
         """Groups of ranks with new tokens of their own, all of which meet at the experts."""
-        if self.shared is None:
-            return self.attention_data
         return self.attention_data * self.shared.parts
 
     @property
     def rank_groups(self) -> Scalar:
         """Groups of tensor-parallel ranks in a stage: attention_data x context."""
-        if self.shared is None:
-            return self.attention_data
         return self.attention_data * self.shared.ranks
 
     @property
@@ -120,5 +147,4 @@ class Step(Record):
         Its tokens divided by the number of ranks that hold the same ones: the tensor ranks, and in
         decode the context ranks.
         """
-        own = self.tokens * self.shard
-        return own if self.shared is None else own * (self.shared.parts / self.shared.ranks)
+        return self.tokens * self.shard * (self.shared.parts / self.shared.ranks)

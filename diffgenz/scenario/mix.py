@@ -1,9 +1,11 @@
 """Several questions about one platform: scenarios that take turns on it."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from diffgenz.core.checks import Condition
 from diffgenz.core.errors import InputError
+from diffgenz.core.leaves import Path, find, leaf_at
 from diffgenz.core.record import Record, number
 from diffgenz.core.smooth import Leaf
 from diffgenz.scenario.scenario import Scenario
@@ -21,7 +23,7 @@ class Mix(Record):
             their sum.
 
     Raises:
-        InputError: no scenario, more or fewer shares than scenarios, or a share that is not above 0.
+        InputError: no scenario, a share that is not above 0, or not as many shares as scenarios.
     """
 
     scenarios: tuple[Scenario, ...]
@@ -41,3 +43,28 @@ class Mix(Record):
 def parts_of(question: Scenario | Mix) -> tuple[Scenario, ...]:
     """The scenarios of a mix, or the one that it is."""
     return question.scenarios if isinstance(question, Mix) else (question,)
+
+
+def paths_named(question: Scenario | Mix, name: str, *, parts: bool = False) -> tuple[Path, ...]:
+    """The paths of the number called `name`, as in `core.leaves.find`.
+
+    A name that fits one number of each scenario of a mix means all of them.
+
+    Arguments:
+        question: where the number is.
+        name: its full name, or the end of it: "memory_bandwidth", "plan.tensor".
+        parts: whether whole records ("platform", "plan") are looked for too.
+
+    Raises:
+        InputError: no number is called that (the nearest are named), or several are.
+    """
+    return find(question, name, alike=ALIKE, parts=parts)
+
+
+def number_named(question: Scenario | Mix, name: str) -> Any:
+    """The number called `name`: of a mix the first, where each scenario has one.
+
+    Raises:
+        InputError: as of `paths_named`.
+    """
+    return leaf_at(question, paths_named(question, name)[0])

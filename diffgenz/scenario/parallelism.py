@@ -13,7 +13,7 @@ from diffgenz.core.smooth import Leaf, Scalar
 
 def _ranks(*, default: float | None = 1.0) -> Any:
     if default is None:
-        return number(at_least=1, whole="ranks", structure=True, optional=True, off=1)
+        return number(at_least=1, whole="ranks", structure=True, default=None, off=1)
     return number(at_least=1, whole="ranks", structure=True, default=default)
 
 
@@ -63,7 +63,7 @@ class Parallelism(Record):
     attention_data: Leaf = _ranks()
     context: Leaf | None = _ranks(default=None)
     sequence: Leaf | None = number(
-        at_most=1, whole="switches: it is 0 or 1", structure=True, optional=True, off=0
+        at_most=1, whole="switches: it is 0 or 1", structure=True, default=None, off=0
     )
 
     def conditions(self) -> Iterable[Condition]:

@@ -123,13 +123,13 @@ class Serving(Record):
     """
 
     chunk: Leaf | None = number(
-        at_least=1, optional=True, remedy="leave it out to prefill whole prompts at once"
+        at_least=1, default=None, remedy="leave it out to prefill whole prompts at once"
     )
-    prefix_hit: Leaf | None = number(at_most=1, optional=True, off=0)
+    prefix_hit: Leaf | None = number(at_most=1, default=None, off=0)
     speculation: Speculation | None = None
     beams: Leaf | None = number(
         at_least=1,
-        optional=True,
+        default=None,
         remedy="leave it out to decode one sequence for each request",
     )
     offload: Offload | None = eqx.field(static=True, converter=_named_offload, default=None)

@@ -1,7 +1,8 @@
-"""Disaggregated serving (DistServe, arXiv 2401.09670): prefill on one pool of workers, decode on another, the KV cache sent in between.
+"""Disaggregated serving: prefill on one pool of workers, decode on another (DistServe).
 
-Prefill workers take one request at a time, decode workers as many as the workload's batch. In steady state each side, and the link, sustains so
-many requests per second:
+The KV cache is sent from the one to the other (arXiv 2401.09670). Prefill workers take one request
+at a time, decode workers as many as the workload's batch. In steady state each side, and the link
+between them, sustains so many requests per second:
 
     prefill   workers / ttft of one request
     transfer  link bandwidth / KV cache of one prompt
@@ -25,14 +26,16 @@ from diffgenz.scenario.scenario import Scenario, prompted
 from diffgenz.scenario.serving_options import MTP
 
 STAGES = ("prefill", "transfer", "decode")
-"""What a request goes through."""
+"""What a request goes through, in order."""
 
 
 class Pool(Record):
     """Equal workers, each a platform under a plan.
 
     Arguments:
-        platform, plan: of one worker. workers: how many.
+        platform: of one worker.
+        plan: of one worker.
+        workers: how many there are, above 0.
 
     Raises:
         InputError: no workers, infinitely many, or NaN.
@@ -50,7 +53,8 @@ class Disaggregated(eqx.Module):
         ttft: of a request that waits for none: prefill, then the transfer of its KV cache.
         tpot: between tokens of one request on a full decode worker.
         transfer: the part of ttft that is the transfer.
-        kv_cache: B of one prompt, all layers and heads, those of what drafts included: what is sent.
+        kv_cache: B of one prompt that are sent: of all layers and heads, those of what drafts
+            included, without what both sides have cached.
         sustained: requests/s of each of `STAGES`, shape (3,).
         prefill_per_decode: prefill workers for each decode worker at which both sustain the same.
     """

@@ -1,4 +1,4 @@
-"""Arithmetic that people write: "idle_power + 2 * memory_bandwidth * energy_per_byte", "tpot <= 0.02 and fits"."""
+"""Arithmetic that people write: "idle_power + 0.1 * compute_power", "tpot <= 0.02 and fits"."""
 
 import ast
 import operator
@@ -37,13 +37,14 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
 
 
 class Expression:
-    """A formula of named numbers: + - * / **, comparisons, and, or, not, min, max, log, exp, sqrt, abs, floor, ceil.
+    """A formula of named numbers.
+
+    It may have + - * / **, comparisons, and, or, not, min, max, log, exp, sqrt, abs, floor and
+    ceil. `names` are those that it uses; `conditional` says whether its form makes it true or
+    false. Called with a function from names to numbers it gives its value; JAX can trace it.
 
     Arguments:
         text: the formula; names may have dots and brackets, as leaves have.
-
-    `names` are those that it uses; `conditional` says whether it is true or false by its form. Called with a function from names to numbers it
-    gives its value; JAX can trace it.
 
     Raises:
         InputError: what is not a formula of this kind, or divides a constant by zero.
@@ -55,17 +56,19 @@ class Expression:
         try:
             self._body = ast.parse(text, mode="eval").body
         except (SyntaxError, ValueError):
-            raise InputError(
-                f'expression: {text!r} cannot be read; write a formula such as "1.5 * memory_bandwidth" or "tpot <= 0.02"'
-            ) from None
+            examples = 'write a formula such as "1.5 * memory_bandwidth" or "tpot <= 0.02"'
+            raise InputError(f"expression: {text!r} cannot be read; {examples}") from None
         found: list[str] = []
+
+        def one(name: str) -> Any:
+            found.append(name)
+            return jnp.ones(())  # a JAX number: no value of it is an error
+
         try:
-            constant = jnp.iscomplexobj(
-                self(lambda name: found.append(name) or jnp.ones(()))
-            )  # a JAX number: no value of it is an error
+            has_value = not jnp.iscomplexobj(self(one))
         except (ArithmeticError, TypeError):
-            constant = True
-        if constant:
+            has_value = False
+        if not has_value:
             raise InputError(
                 f"expression: {text!r} has a constant part without a value; correct it"
             ) from None

@@ -1,6 +1,7 @@
-"""Exact Pareto fronts: merging them, and the few strong points that dismiss most of a batch before it leaves the device.
+"""Exact Pareto fronts, and the few strong points that dismiss most of a batch on the device.
 
-Everything is minimised. Of equal points the one of the lowest index stays, so that a front depends on nothing but the set it is of.
+Everything is minimised. Of equal points the one of the lowest index stays, so that a front depends
+on nothing but the set that it is of.
 """
 
 from bisect import bisect_right
@@ -11,39 +12,43 @@ import jax.numpy as jnp
 import numpy as np
 
 STRONG = (16, 64, 256)
-"""Points that screen a batch on the device: as few as do."""
+"""Numbers of points that screen a batch on the device: as few as are enough."""
 
-_BLOCK = 256
-_SAMPLE = 2048
+_BLOCK = 256  # points that are compared with the front at once
+_SAMPLE = 2048  # points of a front among which the strongest are looked for
 
 
 class Front(NamedTuple):
-    """Points that no other beats: indices (points,) as Python's int64, and objectives (points, objectives), in lexicographic order."""
+    """Points that no other beats, in lexicographic order of their objectives.
+
+    Arguments:
+        indices: what they are called, int64, shape (points,).
+        points: their objectives, shape (points, objectives).
+    """
 
     indices: np.ndarray
     points: np.ndarray
 
     @classmethod
     def empty(cls, objectives: int) -> "Front":
-        """No points."""
+        """The front of no points."""
         return cls(np.zeros(0, np.int64), np.zeros((0, objectives), np.float32))
 
 
 def front_of(indices: np.ndarray, points: np.ndarray) -> Front:
-    """The Pareto front of `points` (n, objectives): O(n log n) for two and three objectives, O(n x front) for more.
+    """The Pareto front of some points.
 
-    In lexicographic order no point beats an earlier one, so that one pass is enough.
+    It takes O(n log n) for two and three objectives, O(n x front) for more. In lexicographic order
+    no point beats an earlier one, so that one pass is enough.
+
+    Arguments:
+        indices: shape (n,).
+        points: their objectives, shape (n, objectives).
     """
     order = np.lexsort((indices, *points.T[::-1]))
     indices, points = indices[order], points[order]
     objectives = points.shape[1]
-    kept = (
-        _pairs(points)
-        if objectives == 2
-        else _triples(points)
-        if objectives == 3
-        else _blocks(points)
-    )
+    kept = {2: _pairs, 3: _triples}.get(objectives, _blocks)(points)
     return Front(indices[kept], points[kept])
 
 
@@ -54,7 +59,10 @@ def _pairs(points: np.ndarray) -> np.ndarray:
 
 
 def _triples(points: np.ndarray) -> np.ndarray:
-    """Which points no earlier one covers in the second and third objective: a staircase of those seen, the one rising, the other falling."""
+    """Which points no earlier one covers in the second and third objective.
+
+    The points seen form a staircase, along which the second rises and the third falls.
+    """
     kept, seconds, thirds = [], [], []
     for number, (second, third) in enumerate(points[:, 1:].tolist()):
         at = bisect_right(seconds, second)
@@ -72,17 +80,13 @@ def _blocks(points: np.ndarray) -> np.ndarray:
     """Which points no earlier one covers, block by block."""
     kept, numbers = points[:0], np.zeros(0, np.int64)
     for start in range(0, len(points), _BLOCK):
-        block, names = (
-            points[start : start + _BLOCK],
-            np.arange(start, min(start + _BLOCK, len(points))),
-        )
+        block = points[start : start + _BLOCK]
+        own = np.arange(start, start + len(block))
         left = ~_covers(block, kept).any(axis=-1)
-        block, names = block[left], names[left]
+        block, own = block[left], own[left]
         alive = ~np.tril(_covers(block, block), -1).any(axis=-1)
-        kept, numbers = (
-            np.concatenate([kept, block[alive]]),
-            np.concatenate([numbers, names[alive]]),
-        )
+        kept = np.concatenate([kept, block[alive]])
+        numbers = np.concatenate([numbers, own[alive]])
     return numbers
 
 
@@ -95,13 +99,21 @@ def _covers(points: np.ndarray, front: np.ndarray) -> np.ndarray:
 
 
 def strongest(front: np.ndarray, sample: np.ndarray, count: int) -> np.ndarray:
-    """The `count` points of `front` that together beat most of `sample`, found greedily; padded with points that beat nothing."""
+    """The points of a front that together beat most of a sample, found greedily.
+
+    Arguments:
+        front: shape (points, objectives).
+        sample: shape (n, objectives).
+        count: how many are wanted.
+
+    Returns:
+        float32, shape (count, objectives). Where fewer are found, the others are infinite: they
+        beat nothing.
+    """
     padded = np.full((count, front.shape[1]), np.inf, np.float32)
-    candidates = (
-        front
-        if len(front) <= _SAMPLE
-        else front[np.linspace(0, len(front) - 1, _SAMPLE).astype(int)]
-    )
+    candidates = front
+    if len(front) > _SAMPLE:
+        candidates = front[np.linspace(0, len(front) - 1, _SAMPLE).astype(int)]
     if not len(candidates) or not len(sample):
         return padded
     beats = np.ones((len(candidates), len(sample)), bool)
@@ -119,7 +131,12 @@ def strongest(front: np.ndarray, sample: np.ndarray, count: int) -> np.ndarray:
 
 
 def unbeaten(points: list[jax.Array], strong: jax.Array) -> jax.Array:
-    """Which configurations none of `strong` (points, objectives) beats in every objective; `points`: an array per objective."""
+    """Which configurations no strong point beats in every objective.
+
+    Arguments:
+        points: their objectives, an array for each.
+        strong: shape (points, objectives).
+    """
     alive = jnp.ones(points[0].shape, bool)
     for number in range(strong.shape[0]):
         worse = strong[number, 0] < points[0]

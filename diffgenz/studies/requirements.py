@@ -1,11 +1,16 @@
-"""What a platform must have to meet a use case's objectives: each number's least value, by root finding on `estimate` itself.
+"""What a platform must have to meet objectives: the least value of each number.
 
-For a number x (a peak, a bandwidth, the reciprocal of a latency), all others held, the time t of a phase falls as x grows. The requirement
-solves ln t(x) = ln SLO for ln x by bisection, and its derivatives are exact by the implicit function theorem, d ln x = (d ln SLO - d ln t) /
-(d ln t / d ln x), which optimistix applies; no grid is involved. The others are unlimited (`ideal_platform`), or those of a given platform.
+The values are roots of `estimate` itself. For a number x (a peak, a bandwidth, the reciprocal of a
+latency), all others held, the time t of a phase falls as x grows. The requirement solves
+ln t(x) = ln SLO for ln x by bisection, where SLO is the objective of the phase. Its derivatives are
+exact by the implicit function theorem, d ln x = (d ln SLO - d ln t) / (d ln t / d ln x), which
+optimistix applies; no grid is involved. The others are unlimited (`ideal_platform`), or those of a
+given platform.
 
 All numbers of both phases are one solve, vectorized over which number is sought.
 """
+
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -29,7 +34,10 @@ UNLIMITED = 1e30
 """FLOP/s, B and B/s of an ideal platform: finite, so that derivatives are too."""
 
 SEARCHED = 69.0
-"""Width of the search in ln x: rates from 1 to 1e30 in SI, latencies from 1e10 s down to 1e-20 s."""
+"""Width of the search in ln x: rates from 1 to 1e30 in SI, latencies from 1e10 s to 1e-20 s."""
+
+_WORST_LATENCY = 1e10
+"""s: where the search of a latency begins; that of a rate begins at 1 FLOP/s or 1 B/s."""
 
 
 class LinkNeeds(eqx.Module):
@@ -47,15 +55,17 @@ class LinkNeeds(eqx.Module):
 
 
 class Needs(eqx.Module):
-    """What one phase needs to meet its objective; each number on its own, the others being what they are.
+    """What one phase needs to meet its objective.
+
+    Each number stands on its own, the others being what they are. A rate is 0 where any will do,
+    and infinite where none is enough. A latency is infinite where any will do, and -infinite where
+    even none is too much. Derivatives are zero there.
 
     Arguments:
-        compute: FLOP/s of the format that linear layers multiply, at least; other formats in the platform's proportion.
+        compute: FLOP/s of the format that linear layers multiply, at least; other formats in the
+            platform's proportion.
         memory_bandwidth: B/s, at least.
         links: of each network level.
-
-    A rate is 0 where any will do, and infinite where none is enough. A latency is infinite where any will do, and -infinite where even none
-    is too much. Derivatives are zero there.
     """
 
     compute: Leaf
@@ -64,11 +74,13 @@ class Needs(eqx.Module):
 
 
 class Requirements(eqx.Module):
-    """What each accelerator needs for a use case.
+    """What each accelerator needs to meet the objectives.
 
     Arguments:
-        prefill: for the TTFT objective. decode: for the TPOT objective.
-        memory_capacity: B on the fullest accelerator, `Memory.total`: of the main memory and, with offloading, slower memory together.
+        prefill: for the TTFT objective.
+        decode: for the TPOT objective.
+        memory_capacity: B on the fullest accelerator (`Memory.total`): of the main memory and, with
+            offloading, slower memory together.
     """
 
     prefill: Needs
@@ -90,16 +102,13 @@ class Requirements(eqx.Module):
 
 
 def ideal_platform(plan: Parallelism, precision: Precision) -> Platform:
-    """As many accelerators as `plan` uses, behind one switch, with unlimited peaks, memory, bandwidths and no latencies."""
+    """Unlimited accelerators without latencies, as many as `plan` uses, behind one switch."""
     peaks = {format: UNLIMITED for format in (precision.linear_peak, precision.attention_peak)}
     accelerator = Accelerator(
         "an ideal accelerator", peaks, memory_bandwidth=UNLIMITED, memory_capacity=UNLIMITED
     )
-    return Platform(
-        accelerator,
-        (Level("link", Switch(), plan.ranks, bandwidth=UNLIMITED, latency=0.0),),
-        plan.ranks,
-    )
+    link = Level("link", Switch(), plan.ranks, bandwidth=UNLIMITED, latency=0.0)
+    return Platform(accelerator, (link,), plan.ranks)
 
 
 def requirements(
@@ -122,10 +131,37 @@ def requirements(
     """
     for name, value in (("ttft", ttft), ("tpot", tpot)):
         check(name, value, exclusive=True, finite=False)
-    asked = essential(case)
     objectives = (jnp.asarray(ttft, float), jnp.asarray(tpot, float))
-    prefill, decode, memory = _requirements(asked, *objectives)
-    return Requirements(_needs(prefill, case.platform), _needs(decode, case.platform), memory)
+    prefill, decode, memory = _requirements(essential(case), *objectives)
+    names = [level.name for level in case.platform.network]
+    return Requirements(_named(prefill, names), _named(decode, names), memory)
+
+
+def _named(needs: Needs, names: list[str]) -> Needs:
+    """The same needs, its levels called by `names`: compiled functions know no names."""
+    links = (
+        LinkNeeds(name, link.bandwidth, link.latency)
+        for name, link in zip(names, needs.links, strict=True)
+    )
+    return Needs(needs.compute, needs.memory_bandwidth, tuple(links))
+
+
+@eqx.filter_jit
+def _requirements(case: Scenario, ttft: Scalar, tpot: Scalar) -> tuple[Needs, Needs, Scalar]:
+    """The needs of prefill and decode, and the memory on the fullest accelerator, in B."""
+    question = _Question(case, ttft, tpot)
+    none = jnp.zeros(())
+    links = tuple(LinkNeeds(level.name, none, none) for level in case.platform.network)
+    leaves, structure = jax.tree.flatten(Needs(none, none, links))
+    each = jax.tree.unflatten(structure, list(jnp.eye(len(leaves), dtype=bool)))
+    over_numbers = jax.vmap(lambda decoding, sought: _least(question, decoding, sought), (None, 0))
+    prefill, decode = jax.vmap(over_numbers, (0, None))(jnp.array([False, True]), each)
+    needs = (jax.tree.unflatten(structure, list(values)) for values in (prefill, decode))
+    return *needs, compiled_estimate(case).memory.total
+
+
+Sought = Needs
+"""Which number is sought: one field is true, all others are false."""
 
 
 class _Question(eqx.Module):
@@ -135,109 +171,93 @@ class _Question(eqx.Module):
     ttft: Scalar
     tpot: Scalar
 
-    def lateness(self, improvement: Scalar, phase: Array, number: Array) -> Scalar:
+    def lateness(
+        self, improvement: Scalar, decoding: Bool[Array, ""], sought: Sought
+    ) -> Float[Array, ""]:
         """ln (t / SLO) of a phase, one number being e**improvement times the worst searched.
 
         Arguments:
             improvement: of that number.
-            phase: 0 for prefill, 1 for decode.
-            number: its index.
+            decoding: whether the phase is decode; else it is prefill.
+            sought: which number it is.
         """
-        case, decoding = self.case, phase == 1
-        platform = _replaced(case.platform, case.precision, number, improvement)
-        now = compiled_estimate(eqx.tree_at(lambda c: c.platform, case, platform))
+        platform = _improved(self.case.platform, self.case.precision, sought, improvement)
+        now = compiled_estimate(eqx.tree_at(lambda c: c.platform, self.case, platform))
         time = jnp.where(decoding, now.tpot, now.ttft)
         return jnp.log(time) - jnp.log(jnp.where(decoding, self.tpot, self.ttft))
 
 
-@eqx.filter_jit
-def _requirements(
-    case: Scenario, ttft: Scalar, tpot: Scalar
-) -> tuple[Float[Array, "numbers"], Float[Array, "numbers"], Scalar]:
-    question = _Question(case, ttft, tpot)
-    numbers = jnp.arange(2 + 2 * len(case.platform.network))
-    solve = jax.vmap(
-        jax.vmap(lambda phase, number: _least(question, phase, number), (None, 0)), (0, None)
-    )
-    prefill, decode = solve(jnp.arange(2), numbers)
-    return prefill, decode, compiled_estimate(case).memory.total
+def _least(question: _Question, decoding: Bool[Array, ""], sought: Sought) -> Scalar:
+    """The value of the number sought at which one phase just meets its objective."""
 
+    def lateness(improvement: Scalar) -> Scalar:
+        return question.lateness(improvement, decoding, sought)
 
-def _needs(values: Float[Array, "numbers"], platform: Platform) -> Needs:
-    links = tuple(
-        LinkNeeds(level.name, values[2 + 2 * i], values[3 + 2 * i])
-        for i, level in enumerate(platform.network)
-    )
-    return Needs(values[0], values[1], links)
-
-
-def _least(question: _Question, phase: Array, number: Array) -> Scalar:
-    """The value of one number at which one phase just meets its objective."""
-
-    worst, best = jax.vmap(lambda improvement: question.lateness(improvement, phase, number))(
-        jnp.array([0.0, SEARCHED])
-    )
+    worst, best = jax.vmap(lateness)(jnp.array([0.0, SEARCHED]))
     any_will_do, none_will_do = worst <= 0, best > 0
-    improvement = _root(question, phase, number, ~(any_will_do | none_will_do), worst)
-    is_latency = _is_latency(number)
-    value = _searched(is_latency, improvement)
-    value = jnp.where(any_will_do, jnp.where(is_latency, jnp.inf, 0.0), value)
-    return jnp.where(none_will_do, jnp.where(is_latency, -jnp.inf, jnp.inf), value)
+    exists = ~(any_will_do | none_will_do)
+    improvement = _root(question, decoding, sought, exists, like=worst)
+    rate, latency = _rate(improvement), _latency(improvement)
+    rate = jnp.where(any_will_do, 0.0, jnp.where(none_will_do, jnp.inf, rate))
+    latency = jnp.where(any_will_do, jnp.inf, jnp.where(none_will_do, -jnp.inf, latency))
+    is_latency = jnp.any(jnp.array([False, *(link.latency for link in sought.links)]))
+    return jnp.where(is_latency, latency, rate)
 
 
 def _root(
-    question: _Question, phase: Array, number: Array, exists: Bool[Array, ""], like: Scalar
+    question: _Question,
+    decoding: Bool[Array, ""],
+    sought: Sought,
+    exists: Bool[Array, ""],
+    like: Scalar,
 ) -> Scalar:
-    """The improvement at which lateness is zero; the middle, with derivative zero, where there is none."""
+    """The improvement at which lateness is zero.
+
+    Where none exists it is the middle of the search, with derivative zero.
+    """
     middle = jnp.asarray(SEARCHED / 2, like.dtype)
 
-    def residual(improvement: Scalar, args: tuple[_Question, Array, Array, Array]) -> Scalar:
-        question, phase, number, exists = args
-        return jnp.where(
-            exists, question.lateness(improvement, phase, number), middle - improvement
-        )
+    def residual(improvement: Scalar, args: Any) -> Scalar:
+        question, decoding, sought, exists = args
+        lateness = question.lateness(improvement, decoding, sought)
+        return jnp.where(exists, lateness, middle - improvement)
 
     epsilon = float(jnp.finfo(like.dtype).eps)
     steps = 30 if epsilon > 1e-10 else 60  # halvings until neighbouring floats
     solver = optx.Bisection(rtol=2 * epsilon, atol=2 * epsilon, flip=True)
     options = {"lower": 0.0, "upper": SEARCHED}
-    args = (question, phase, number, exists)
-    return optx.root_find(
-        residual, solver, middle, args, options, max_steps=steps, throw=False
-    ).value
+    args = (question, decoding, sought, exists)
+    solution = optx.root_find(residual, solver, middle, args, options, max_steps=steps, throw=False)
+    return solution.value
 
 
-def _is_latency(number: Array) -> Array:
-    """Numbers are, in order: compute, memory bandwidth, and the bandwidth and latency of each level."""
-    return (number >= 2) & (number % 2 == 1)
+def _rate(improvement: Scalar) -> Scalar:
+    """FLOP/s or B/s, e**improvement times the lowest searched."""
+    return jnp.exp(improvement)
 
 
-def _searched(is_latency: Array, improvement: Scalar) -> Scalar:
-    """The number that is so much better than the worst: 1 FLOP/s, 1 B/s or 1e10 s."""
-    return jnp.where(is_latency, 1e10 * jnp.exp(-improvement), jnp.exp(improvement))
+def _latency(improvement: Scalar) -> Scalar:
+    """s, e**improvement times shorter than the longest searched."""
+    return _WORST_LATENCY * jnp.exp(-improvement)
 
 
-def _replaced(
-    platform: Platform, precision: Precision, number: Array, improvement: Scalar
+def _improved(
+    platform: Platform, precision: Precision, sought: Sought, improvement: Scalar
 ) -> Platform:
-    """`platform` with one of its numbers replaced."""
-
-    def new(index: int, old: Leaf) -> Leaf:
-        return jnp.where(
-            number == index, _searched(_is_latency(jnp.asarray(index)), improvement), old
-        )
-
+    """The platform with the number sought replaced by what the search is at."""
+    rate, latency = _rate(improvement), _latency(improvement)
     accelerator = platform.accelerator
     peak = accelerator.peak(precision.linear_peak)
-    proportion = new(0, peak) / peak
+    proportion = jnp.where(sought.compute, rate, peak) / peak
     accelerator = accelerator.replace(
-        peak_flops={format: value * proportion for format, value in accelerator.peak_flops.items()},
-        memory_bandwidth=new(1, accelerator.memory_bandwidth),
+        peak_flops={name: each * proportion for name, each in accelerator.peak_flops.items()},
+        memory_bandwidth=jnp.where(sought.memory_bandwidth, rate, accelerator.memory_bandwidth),
     )
     network = tuple(
         level.replace(
-            bandwidth=new(2 + 2 * i, level.bandwidth), latency=new(3 + 2 * i, level.latency)
+            bandwidth=jnp.where(link.bandwidth, rate, level.bandwidth),
+            latency=jnp.where(link.latency, latency, level.latency),
         )
-        for i, level in enumerate(platform.network)
+        for level, link in zip(platform.network, sought.links, strict=True)
     )
     return platform.replace(accelerator=accelerator, network=network)

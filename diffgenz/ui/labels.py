@@ -1,49 +1,57 @@
-"""How the columns of a sweep are shown: a label with the unit that people use, and the factor from SI to it."""
+"""How numbers are shown: what heads their column, and the factor from SI to the unit of people.
+
+Metrics say both themselves (`inference.metrics`); for numbers of a scenario they follow from the
+unit that the field states.
+"""
 
 from collections.abc import Container
 
-from diffgenz.core.units import unit_of
+from diffgenz.core.errors import InputError
+from diffgenz.core.leaves import leaf_at, number_at
+from diffgenz.hardware.network import Level
+from diffgenz.inference.metrics import METRICS
+from diffgenz.scenario.mix import Mix, paths_named
+from diffgenz.scenario.scenario import Scenario
 
-_METRICS: dict[str, tuple[str, float]] = {
-    "ttft": ("TTFT, ms", 1e3),
-    "tpot": ("TPOT, ms", 1e3),
-    "mixed_tpot": ("mixed TPOT, ms", 1e3),
-    "end_to_end": ("E2E, s", 1.0),
-    "throughput": ("tok/s", 1.0),
-    "tokens_per_second_per_user": ("tok/s/user", 1.0),
-    "tokens_per_second_per_accelerator": ("tok/s/GPU", 1.0),
-    "energy_per_output_token": ("J/token", 1.0),
-    "cost_per_million_output_tokens": ("USD/Mtok", 1.0),
-    "memory.weights": ("weights, GB", 1e-9),
-    "memory.kv_cache": ("KV cache, GB", 1e-9),
-    "memory.activations": ("activations, GB", 1e-9),
-    "memory.total": ("memory, GB", 1e-9),
-}
+SCALARS = tuple(name for name in METRICS if not name.startswith("memory."))
+"""The metrics that are no part of the memory."""
+
 _UNITS: dict[str, tuple[str, float]] = {
     "FLOP/s": ("TFLOP/s", 1e-12),
     "B": ("GB", 1e-9),
+    "B/s": ("TB/s", 1e-12),
     "s": ("us", 1e6),
     "W": ("W", 1.0),
     "USD/s": ("USD/h", 3600.0),
-    "J/FLOP": ("pJ/FLOP", 1e12),
-    "J/B": ("pJ/B", 1e12),
 }
+"""What people call the units of hardware, and the factors to them."""
+
+_LINK = ("GB/s", 1e-9)
+"""The same of links, which are slower than memory."""
 
 
-def shown(name: str, plain: Container[str] = ()) -> tuple[str, float]:
-    """The label and the factor of the column `name`: a metric, or a number of the scenario; anything else, and what is in `plain`, as it is."""
+def shown(name: str, question: Scenario | Mix, plain: Container[str] = ()) -> tuple[str, float]:
+    """The label and the factor of a column of a sweep.
+
+    Arguments:
+        name: of a metric, or of a number of the scenario; anything else is shown as it is.
+        question: the scenario or mix that the number is in.
+        plain: names of quantities, which are shown as they are even where a number is called so.
+    """
     if name in plain:
         return name, 1.0
-    if name in _METRICS:
-        return _METRICS[name]
-    if name.endswith("]") and name.rsplit("[", 1)[0] in _METRICS:  # of one part of a mix
-        label, factor = _METRICS[name.rsplit("[", 1)[0]]
-        return f"{label} [{name.rsplit('[', 1)[1]}", factor
-    unit = unit_of(name)
-    if unit is None or any(sign in name for sign in " +-*/()"):
+    metric, bracket, part = name.partition("[")  # "tpot[1]" is that of one part of a mix
+    if metric in METRICS:
+        about = METRICS[metric]
+        label = ", ".join(about.label.rsplit(" ", 1))
+        return f"{label} [{part}" if bracket else label, about.factor
+    try:
+        path = paths_named(question, name)[0]
+    except InputError:
         return name, 1.0
-    if unit == "B/s":
-        label, factor = ("TB/s", 1e-12) if "memory" in name or "tiers" in name else ("GB/s", 1e-9)
-        return f"{name}, {label}", factor
-    label, factor = _UNITS[unit]
-    return f"{name}, {label}", factor
+    number = number_at(question, path)
+    if number is None or number.unit not in _UNITS:
+        return name, 1.0
+    is_link = number.unit == "B/s" and isinstance(leaf_at(question, path[:-1]), Level)
+    unit, factor = _LINK if is_link else _UNITS[number.unit]
+    return f"{name}, {unit}", factor

@@ -4,7 +4,13 @@ from collections.abc import Sequence
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], align: str = "") -> str:
-    """Columns under a header, aligned by `align`: a letter a column, "l" or "r"; those it does not name to the right."""
+    """Columns of text under a header.
+
+    Arguments:
+        header: what heads each column.
+        rows: the cells, as many in each row as in the header.
+        align: a letter for each of the first columns, "l" or "r"; the others go to the right.
+    """
     widths = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]
 
     def line(cells: Sequence[str]) -> str:

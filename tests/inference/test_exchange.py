@@ -9,7 +9,8 @@ from support import make_cluster
 from diffgenz import Parallelism, Precision, Scenario, Workload, estimate, load_model, load_platform
 from diffgenz.inference.iteration import Machine
 from diffgenz.inference.timing.exchange import SMS, DeepEP, fitted_exchanges
-from diffgenz.kernels.forms.deepep import Combine, Dispatch, Wires
+from diffgenz.kernels.forms.deepep import Combine, Dispatch
+from diffgenz.kernels.hardware import Wires
 from diffgenz.kernels.library import Library
 from diffgenz.kernels.shapes import ExchangeShape
 from diffgenz.operators.operator import Exchange
@@ -40,13 +41,14 @@ def by_hand(mode, ranks, nodes, near, far, lanes, tokens):
     for phase, own in (("dispatch", tokens * 7168), ("combine", tokens * 7168 * 2)):
         form = next(iter(FORMS[f"{phase}_{mode}"].values()))
         total += float(
-            form.on(wires)(
+            form.seconds(
                 ExchangeShape(
                     *(
                         jnp.asarray(float(x))
                         for x in (ranks, nodes, tokens, own, near * own, far * own, lanes)
                     )
-                )
+                ),
+                wires,
             )
         )
     return total

@@ -1,41 +1,52 @@
-"""Use cases: what they ask, and what they leave to the server."""
+"""Use cases: those that are shipped, and what they refuse."""
 
 import math
 
 import pytest
 
-from diffgenz import USE_CASES, InputError, Serving, UseCase, load_use_case
+from diffgenz import InputError, Serving, load_use_case
+from diffgenz.scenario.use_case_figures import USE_CASES
+
+CHAT = load_use_case("chat")
 
 
 @pytest.mark.parametrize("name", USE_CASES)
-def test_a_shipped_use_case_has_the_figures_of_its_table(name):
+def test_use_cases_load(name):
     use, figures = load_use_case(name), USE_CASES[name]
+    assert use.name == name
+    assert use.source
     assert float(use.workload.input_tokens) == figures.input_tokens
-    assert float(use.workload.output_tokens) == figures.output_tokens
-    assert (float(use.ttft), float(use.tpot)) == pytest.approx((figures.ttft, figures.tpot))
-    assert float(use.served(Serving(chunk=512)).beams) == figures.beams
-    assert float(use.served(Serving(chunk=512)).chunk) == 512
+    assert float(use.workload.batch) == figures.batch
+    assert float(use.beams) == figures.beams
+    assert float(use.tpot) == pytest.approx(figures.tpot)
 
 
-def test_beams_are_the_use_cases():
-    with pytest.raises(InputError, match="serving: beams are the use case's"):
-        load_use_case("chat").served(Serving(beams=2))
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tpot": 0}, "tpot: 0 is not allowed; it must be above 0"),
+        ({"ttft": -1}, "ttft: -1 is not allowed"),
+        ({"tpot": math.nan}, "tpot: nan is not allowed"),
+        ({"beams": 0.5}, "beams: 0.5 is not allowed; it must be finite, at least 1"),
+        ({"input_tokens": math.inf}, "input_tokens: inf is not allowed"),
+        ({"slo": 1}, "UseCase field: 'slo' is not known"),
+    ],
+)
+def test_a_bad_use_case_is_refused(change, message):
+    with pytest.raises(InputError, match=message):
+        CHAT.replace(**change)
 
 
-def test_an_unknown_use_case_suggests_the_nearest():
-    with pytest.raises(InputError, match="use case: 'chatt' is not known; did you mean chat"):
-        load_use_case("chatt")
+def test_unknown_use_cases_are_refused():
+    with pytest.raises(
+        InputError, match=r"use case: 'summarisation' is not known; did you mean summarization\?"
+    ):
+        load_use_case("summarisation")
 
 
-@pytest.mark.parametrize("field", ["input_tokens", "output_tokens", "beams", "batch"])
-def test_a_bad_number_is_refused_by_name(field):
-    numbers = {"input_tokens": 100, "output_tokens": 10} | {field: 0.5}
-    with pytest.raises(InputError, match=f"{field}: 0.5 is not allowed"):
-        UseCase("mine", **numbers)
-
-
-@pytest.mark.parametrize("value", [0.0, -1.0, math.nan])
-def test_an_objective_is_above_zero_or_infinite(value):
-    assert UseCase("mine", 100, 10, ttft=math.inf).ttft == math.inf
-    with pytest.raises(InputError, match=f"ttft: {value:g} is not allowed"):
-        UseCase("mine", 100, 10, ttft=value)
+def test_beams_are_those_of_the_use_case():
+    assert float(CHAT.served().beams) == 2
+    served = CHAT.served(Serving(chunk=512))
+    assert (float(served.chunk), float(served.beams)) == (512, 2)
+    with pytest.raises(InputError, match="serving: beams are the use case's; set UseCase.beams"):
+        CHAT.served(Serving(beams=4))

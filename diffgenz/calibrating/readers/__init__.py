@@ -1,1 +1,4 @@
-"""Measurements in the layouts of other projects, and in a plain one: files are known by their beginning, not by their folder."""
+"""Readers of measurements, in the layouts of other projects and in a plain one.
+
+A file is known by how it begins, not by its folder; `registry` lists the readers.
+"""

@@ -1,4 +1,4 @@
-"""Which collective a text names, as NCCL's tests and their like call them."""
+"""The collective that a text names, as NCCL's tests and their like call them."""
 
 import re
 from pathlib import Path
@@ -11,6 +11,8 @@ FAMILIES = {
     "reduce_scatter": "reduce_scatter",
     "alltoall": "all_to_all",
 }
+"""Families by the names of their collectives."""
+
 OTHERS = ("alltoallv", "sendrecv", "broadcast", "gather", "scatter", "hypercube", "reduce")
 """Collectives that no family describes."""
 
@@ -26,6 +28,7 @@ def family_of(text: str, path: Path) -> str | None:
     match = NAME.search(text)
     if match is None:
         raise InputError(
-            f"{path}: it does not say which collective it holds; name the file after it: {', '.join(FAMILIES)}"
+            f"{path}: it does not say which collective it holds; "
+            f"name the file after it: {', '.join(FAMILIES)}"
         )
     return FAMILIES.get(match[0])

@@ -1,4 +1,7 @@
-"""Products and passes over memory of a dense layer, as profilers of whole layers time them: of one device, weights split by tensor parallelism."""
+"""Products and passes over memory of a dense layer, as profilers of whole layers time them.
+
+They are those of one device; tensor parallelism splits the weights.
+"""
 
 from typing import NamedTuple
 
@@ -6,7 +9,6 @@ import numpy as np
 
 from diffgenz.calibrating.samples import Samples
 from diffgenz.core.formats import FORMATS
-from diffgenz.kernels.forms.elementwise import Elementwise
 from diffgenz.kernels.shapes import ElementwiseShape, Number
 
 Product = tuple[Number, Number, Number]
@@ -16,8 +18,13 @@ class Layer(NamedTuple):
     """Dimensions of a layer, and the tokens it sees.
 
     Arguments:
-        tokens: rows. hidden: of the model. width: of its MLP. query, kv: elements of all heads' queries, and of their keys.
-        up: outputs of the MLP's first product per width: 2 where gated. devices: that share the weights.
+        tokens: tokens, the rows of products.
+        hidden: width of the model.
+        width: width of its MLP.
+        query: elements of all heads' queries.
+        kv: elements of all heads' keys; values have as many.
+        up: outputs of the MLP's first product per width: 2 where gated, else 1.
+        devices: devices that share the weights, at least 1.
     """
 
     tokens: Number
@@ -29,7 +36,7 @@ class Layer(NamedTuple):
     devices: Number
 
     def products(self) -> dict[str, Product]:
-        """m, n, k of the projections, queries with keys and values, gate with up."""
+        """m, n, k of the projections; queries go with keys and values, and gate with up."""
         s = self
         return {
             "qkv": (s.tokens, (s.query + 2 * s.kv) / s.devices, s.hidden),
@@ -39,7 +46,10 @@ class Layer(NamedTuple):
         }
 
     def elements(self) -> dict[str, Number]:
-        """Elements read and written by kernels bound by memory: norms (with the residual: add_norm), activation, rotary embedding, residual."""
+        """Elements that kernels bound by memory read and write.
+
+        They are norms (add_norm: with the residual), activation, rotary embedding and residual.
+        """
         s = self
         return {
             "norm": 2 * s.tokens * s.hidden,
@@ -53,8 +63,14 @@ class Layer(NamedTuple):
 def elementwise_samples(
     elements: Number, seconds: np.ndarray, format: str, source: str, kernel: str
 ) -> Samples:
-    """Samples of one pass over `elements`, read and written ones."""
-    shape = ElementwiseShape(
-        FORMATS[format].size * np.broadcast_to(elements, seconds.shape).astype(float)
-    )
-    return Samples(Elementwise, "elementwise", format, source, kernel, shape, seconds)
+    """Samples of one pass over memory.
+
+    Arguments:
+        elements: read and written, together: one number, or (rows,).
+        seconds: of each pass, (rows,).
+        format: of the elements.
+        source, kernel: as in `Samples`.
+    """
+    elements = np.broadcast_to(elements, seconds.shape).astype(float)
+    shape = ElementwiseShape(FORMATS[format].size * elements)
+    return Samples.of("elementwise", format, source, kernel, shape, seconds)

@@ -1,4 +1,7 @@
-"""Dimensions that a file's columns do not state: those of the model that its path names, or of shipped models that its columns fit."""
+"""Dimensions that the columns of a file do not state.
+
+They are those of the model that its path names, or of shipped models that its columns fit.
+"""
 
 import re
 from pathlib import Path
@@ -9,7 +12,16 @@ from diffgenz.models.files import model_ids, read_config
 
 
 class Dimensions(NamedTuple):
-    """What a config.json says: heads and widths of the whole model."""
+    """What a config.json says of the whole model.
+
+    Arguments:
+        hidden: width of the model.
+        width: width of its MLP; 0 where it is not stated.
+        heads: query heads.
+        kv_heads: key and value heads.
+        head_dim: elements of a head.
+        vocabulary: tokens of the vocabulary; 0 where it is not stated.
+    """
 
     hidden: float
     width: float
@@ -20,9 +32,11 @@ class Dimensions(NamedTuple):
 
 
 def dimensions(path: Path) -> tuple[Dimensions, str]:
-    """Of the model whose Hugging Face id stands in the path (its slash may be an underscore), and what follows the id there.
+    """The dimensions of the model of a file, and the rest of its path.
 
-    A config.json beside the file comes first; what follows is then the rest of the file's name.
+    The model is that of the config.json beside the file, whose name is then the rest, or else the
+    one whose Hugging Face id stands in the path (with a slash or an underscore); the rest is then
+    what follows the id.
 
     Raises:
         InputError: neither is there.
@@ -35,12 +49,19 @@ def dimensions(path: Path) -> tuple[Dimensions, str]:
         if match:
             return _dimensions(read_config(model)[1], path), text[match.end() :]
     raise InputError(
-        f"{path}: its columns state no sizes, and its path names no shipped model; put the model's config.json beside the file"
+        f"{path}: its columns state no sizes, and its path names no shipped model; "
+        "put the model's config.json beside the file"
     )
 
 
 def head_dim(hidden: float, heads: float, kv_heads: float, path: Path) -> float:
-    """The head_dim of the config.json beside the file, else of the shipped models with these sizes.
+    """The head_dim of the config.json beside the file, or else of the shipped models of its sizes.
+
+    Arguments:
+        hidden: width of the model.
+        heads: query heads of the whole model.
+        kv_heads: key and value heads of the whole model.
+        path: the file.
 
     Raises:
         InputError: no model has them, or several that differ.
@@ -59,8 +80,8 @@ def head_dim(hidden: float, heads: float, kv_heads: float, path: Path) -> float:
         return found.pop()
     those = "differ in it" if found else "do not include it"
     raise InputError(
-        f"{path}: head_dim is not stated, and shipped models of hidden size {hidden:g}, {heads:g} heads and {kv_heads:g} KV heads {those}; "
-        "put the model's config.json beside the file"
+        f"{path}: head_dim is not stated, and shipped models of hidden size {hidden:g}, {heads:g} "
+        f"heads and {kv_heads:g} KV heads {those}; put the model's config.json beside the file"
     )
 
 
@@ -69,22 +90,14 @@ def _dimensions(config: dict[str, Any], path: Path) -> Dimensions:
         hidden, heads = config["hidden_size"], config["num_attention_heads"]
     except KeyError as error:
         raise InputError(
-            f"{path}: the model's config.json has no {error.args[0]}; this layout is of models that state it"
+            f"{path}: the model's config.json has no {error.args[0]}; "
+            "this layout is of models that state it"
         ) from None
-    kv_heads, dim = (
-        config.get("num_key_value_heads") or heads,
-        config.get("head_dim") or hidden // heads,
-    )
     return Dimensions(
-        *(
-            float(x)
-            for x in (
-                hidden,
-                config.get("intermediate_size") or 0,
-                heads,
-                kv_heads,
-                dim,
-                config.get("vocab_size") or 0,
-            )
-        )
+        hidden=float(hidden),
+        width=float(config.get("intermediate_size") or 0),
+        heads=float(heads),
+        kv_heads=float(config.get("num_key_value_heads") or heads),
+        head_dim=float(config.get("head_dim") or hidden // heads),
+        vocabulary=float(config.get("vocab_size") or 0),
     )

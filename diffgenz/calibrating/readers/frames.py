@@ -1,4 +1,4 @@
-"""Tables as files: reading one, and the numbers and words of its columns."""
+"""Tables as files: reading one, and taking numbers and words from its columns."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 
 def frame_of(path: Path, names: list[str] | None = None) -> "pd.DataFrame":
-    """The table at `path`, parquet or CSV; `names`: of the columns of a CSV file without a header.
+    """The table in a file, parquet or CSV.
+
+    Arguments:
+        path: the file.
+        names: names for the columns of a CSV file without a header.
 
     Raises:
         InputError: it cannot be read, or pandas and pyarrow are missing.
@@ -23,11 +27,9 @@ def frame_of(path: Path, names: list[str] | None = None) -> "pd.DataFrame":
 
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
-        return (
-            pd.read_csv(path)
-            if names is None
-            else pd.read_csv(path, header=None, names=names, skipinitialspace=True)
-        )
+        if names is None:
+            return pd.read_csv(path)
+        return pd.read_csv(path, header=None, names=names, skipinitialspace=True)
     except ImportError:
         raise InputError(
             f"{path}: reading tables needs pandas and pyarrow; pip install 'diffgenz[tables]'"
@@ -40,7 +42,8 @@ def numbers(frame: "pd.DataFrame", names: tuple[str, ...], path: Path) -> tuple[
     """Columns as float64.
 
     Raises:
-        InputError: the table has no rows, or a value is no finite number (it names column, value and row).
+        InputError: the table has no rows, or a value is no finite number; the message names column,
+            value and row.
     """
     import pandas as pd
 
@@ -55,7 +58,8 @@ def numbers(frame: "pd.DataFrame", names: tuple[str, ...], path: Path) -> tuple[
         if len(bad):
             row, value = frame.index[bad[0]], str(words(frame, name)[bad[0]])
             raise InputError(
-                f"{path}: column {name!r}, row {row + 1}: {value!r} is no number; fill it in, or leave the row out"
+                f"{path}: column {name!r}, row {row + 1}: {value!r} is no number; "
+                "fill it in, or leave the row out"
             )
         found.append(values)
     return tuple(found)
@@ -72,7 +76,7 @@ def rows_where(frame: "pd.DataFrame", which: np.ndarray) -> "pd.DataFrame":
 
 
 def groups(frame: "pd.DataFrame", column: str) -> "Iterator[tuple[str, pd.DataFrame]]":
-    """Each word of a column, and its rows."""
+    """The words of a column, each with its rows."""
     column_words = words(frame, column)
     for word in np.unique(column_words):
         yield str(word), rows_where(frame, column_words == word)
@@ -88,7 +92,8 @@ def named(frame: "pd.DataFrame", column: str, names: dict[str, str], path: Path)
     for word in np.unique(found):
         if word not in names:
             raise InputError(
-                f"{path}: column {column!r}: {str(word)!r} is not known; it is one of {', '.join(names)}: leave other rows out"
+                f"{path}: column {column!r}: {str(word)!r} is not known; "
+                f"it is one of {', '.join(names)}: leave other rows out"
             )
     return np.array([names[word] for word in found], str)
 

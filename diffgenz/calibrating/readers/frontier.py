@@ -1,6 +1,8 @@
-"""Frontier (NetX-lab/Frontier, MIT): operators of dense layers and of experts; time_stats are in ms. Attention is in frontier_attention.
+"""Dense layers and experts as Frontier profiled them (NetX-lab/Frontier, MIT).
 
-Rows of architectures that are not "generic" or that are quantised are left out and counted; norms and embeddings, which some rows lack, are too.
+time_stats are in ms. Rows of architectures that are not "generic" or that are quantised are left
+out and counted; norms and embeddings, which some rows lack, are left out too. Attention is in
+`frontier_attention`.
 """
 
 from pathlib import Path
@@ -11,12 +13,12 @@ import numpy as np
 from diffgenz.calibrating.readers.dense_layer import Layer, elementwise_samples
 from diffgenz.calibrating.readers.dimensions import head_dim
 from diffgenz.calibrating.readers.frames import flags, frame_of, named, numbers, rows_where, words
-from diffgenz.calibrating.readers.products import gemm_samples, sizes
+from diffgenz.calibrating.readers.products import gemm_samples
 from diffgenz.calibrating.readers.reader import Layout, has
 from diffgenz.calibrating.readers.vidur import PRODUCTS, SIZES, median
 from diffgenz.calibrating.samples import Samples
 from diffgenz.core.errors import InputError
-from diffgenz.kernels.forms.experts import Experts
+from diffgenz.kernels.kernel_format import KernelFormat
 from diffgenz.kernels.shapes import ExpertsShape
 
 if TYPE_CHECKING:
@@ -37,28 +39,37 @@ EXPERTS = (
 
 
 def usable(path: Path) -> "tuple[pd.DataFrame, str, dict[str, int]]":
-    """The rows of unquantised generic layers, their format, and how many others there are, by reason."""
+    """The rows of unquantised generic layers, their format, and how many others there are.
+
+    The others are counted by reason.
+
+    Raises:
+        InputError: no row can be used, or those that can are of several formats.
+    """
     frame = frame_of(path)
     plain = (words(frame, "quant_signature") == "none") & (words(frame, "model_arch") == "generic")
     kept = rows_where(frame, plain)
     if not len(kept):
         raise InputError(
-            f"{path}: all rows are quantised (quant_signature) or of a special architecture (model_arch): none can be used"
+            f"{path}: all rows are quantised (quant_signature) or of a special architecture "
+            "(model_arch): none can be used"
         )
     formats = np.unique(named(kept, "profiling_precision", FORMATS, path))
     if len(formats) != 1:
         raise InputError(
-            f"{path}: it has rows of {len(formats)} values of profiling_precision that can be used; give each a file of its own"
+            f"{path}: it has rows of {len(formats)} values of profiling_precision that can be "
+            "used; give each a file of its own"
         )
-    return (
-        kept,
-        str(formats[0]),
-        {"quantised, or of a special architecture": int((~plain).sum())} if not plain.all() else {},
-    )
+    others = int((~plain).sum())
+    dropped = {"quantised, or of a special architecture": others} if others else {}
+    return kept, str(formats[0]), dropped
 
 
 def linear(path: Path) -> list[Samples]:
-    """The samples of a linear_op.csv: projections as one kernel, activation and rotary embedding."""
+    """The samples of a linear_op.csv.
+
+    They are the projections as one kernel, activation and rotary embedding.
+    """
     frame, format, dropped = usable(path)
     tokens, hidden, width, heads, kv_heads, devices = numbers(frame, SIZES, path)
     dim = head_dim(hidden[0], heads[0], kv_heads[0], path)
@@ -67,17 +78,11 @@ def linear(path: Path) -> list[Samples]:
     layer = Layer(
         tokens, hidden, width, heads * dim, np.maximum(kv_heads, devices) * dim, up, devices
     )
-    products = layer.products() | {
-        "qkv": layer._replace(query=gates * layer.query).products()["qkv"]
-    }
-    kernel = _kernel(frame, "linear")
+    gated = layer._replace(query=gates * layer.query)
+    products = layer.products() | {"qkv": gated.products()["qkv"]}
     times = {name: numbers(frame, (median(name),), path)[0] * 1e-3 for name in (*PRODUCTS, *PASSES)}
-    projections = gemm_samples(
-        [(*products[part], times[name]) for name, part in PRODUCTS.items()],
-        format,
-        "frontier",
-        kernel,
-    )
+    timed = [(*products[part], times[name]) for name, part in PRODUCTS.items()]
+    projections = gemm_samples(timed, format, "frontier", _kernel(frame, "linear"))
     projections.dropped.update(dropped)
     elements = layer.elements()
     return [projections] + [
@@ -87,9 +92,10 @@ def linear(path: Path) -> list[Samples]:
 
 
 def experts(path: Path) -> list[Samples]:
-    """The samples of a moe.csv: the grouped products of one of the expert-parallel groups, whose rows are total_routed_tokens.
+    """The samples of a moe.csv: the grouped products of one of the expert-parallel groups.
 
-    load_imbalance_cv is the coefficient of variation of the rows that its experts got, chance included: experts without any come with it.
+    The rows of the group are total_routed_tokens. load_imbalance_cv is the coefficient of variation
+    of the rows that its experts got, chance included, so that it covers experts without any.
     """
     frame, format, dropped = usable(path)
     tokens, used, count, groups, hidden, width, devices = numbers(frame, EXPERTS, path)
@@ -98,36 +104,35 @@ def experts(path: Path) -> list[Samples]:
     )
     variation = np.minimum(spread**2, count / used - 1)
     columns = width / devices
-    weights, activations = sizes(format)
+    weights, activations = KernelFormat.of(format).sizes
     one = np.ones_like(tokens)
     up = np.where(flags(frame, "use_gated", path), 2.0, 1.0) * columns
     excess = routed / (tokens * used / groups)
     shape = ExpertsShape(
-        tokens,
-        used,
-        count,
-        groups,
-        hidden,
-        columns,
-        up,
-        excess,
-        variation,
-        weights * one,
-        activations * one,
+        tokens=tokens,
+        used=used,
+        experts=count,
+        groups=groups,
+        hidden=hidden,
+        width=columns,
+        up=up,
+        excess=excess,
+        variation=variation,
+        weight_size=weights * one,
+        activation_size=activations * one,
     )
     found = []
     backends = words(frame, "moe_grouped_gemm_backend")
     for backend in np.unique(backends):
         kernel = _kernel(frame, backend)
-        found.append(
-            Samples(Experts, "experts", format, "frontier", kernel, shape, ms * 1e-3, dropped).only(
-                backends == backend
-            )
-        )
+        samples = Samples.of("experts", format, "frontier", kernel, shape, ms * 1e-3)
+        samples.dropped.update(dropped)
+        found.append(samples.only(backends == backend))
     return found
 
 
 def _kernel(frame: "pd.DataFrame", name: str) -> str:
+    """The name of a kernel, with how it was timed."""
     return f"{name} ({' and '.join(np.unique(words(frame, 'measurement_type')))})"
 
 

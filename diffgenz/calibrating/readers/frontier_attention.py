@@ -1,4 +1,8 @@
-"""Frontier's attention.csv and attention_combined.csv (NetX-lab/Frontier, MIT): prompts and decodes of equal lengths; time_stats are in ms."""
+"""Attention as Frontier profiled it (NetX-lab/Frontier, MIT).
+
+The files are attention.csv and attention_combined.csv; of them, prompts and decodes of equal
+lengths are read. time_stats are in ms.
+"""
 
 from pathlib import Path
 
@@ -11,8 +15,6 @@ from diffgenz.calibrating.readers.reader import Layout, has
 from diffgenz.calibrating.readers.vidur import median
 from diffgenz.calibrating.samples import Samples
 from diffgenz.core.formats import FORMATS as SIZES
-from diffgenz.kernels.forms.attention_decode import Decode
-from diffgenz.kernels.forms.attention_prefill import Prefill
 from diffgenz.kernels.shapes import DecodeShape, PrefillShape
 
 HEADS = ("n_embd", "n_q_head", "n_kv_head", "num_tensor_parallel_workers")
@@ -20,7 +22,10 @@ BATCH = ("batch_size", "prefill_chunk_size", "kv_cache_size")
 
 
 def attention(path: Path) -> list[Samples]:
-    """The samples of equal lengths (mode "even"); mixed batches are left out and counted. kv_cache_size: tokens before the new ones."""
+    """The samples of equal lengths (mode "even"); other batches are left out and counted.
+
+    kv_cache_size counts the tokens before the new ones.
+    """
     frame, format, dropped = usable(path)
     even, prompt = words(frame, "mode") == "even", flags(frame, "is_prefill", path)
     if not even.all():
@@ -44,30 +49,13 @@ def attention(path: Path) -> list[Samples]:
         )
         kernel = " and ".join(np.unique(words(rows, "attention_backend"))).lower()
         if prompts:
-            found.append(
-                Samples(
-                    Prefill,
-                    "prefill",
-                    format,
-                    "frontier",
-                    kernel,
-                    PrefillShape(sequences, new, cached, *parts),
-                    ms * 1e-3,
-                    dropped,
-                )
-            )
+            shape = PrefillShape(sequences, new, cached, *parts)
+            samples = Samples.of("prefill", format, "frontier", kernel, shape, ms * 1e-3)
+            samples.dropped.update(dropped)
         else:
-            found.append(
-                Samples(
-                    Decode,
-                    "decode",
-                    format,
-                    "frontier",
-                    kernel,
-                    DecodeShape(sequences, new, cached + 1, *parts),
-                    ms * 1e-3,
-                )
-            )
+            shape = DecodeShape(sequences, new, cached + 1, *parts)
+            samples = Samples.of("decode", format, "frontier", kernel, shape, ms * 1e-3)
+        found.append(samples)
     return found
 
 

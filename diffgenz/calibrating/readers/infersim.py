@@ -1,18 +1,24 @@
-"""InferSim (alibaba/InferSim, Apache-2.0): DeepGEMM's products in fp8 with scales per block, in us. Attention is in infersim_attention."""
+"""DeepGEMM's products as InferSim measured them (alibaba/InferSim, Apache-2.0).
+
+They are in fp8 with scales per block; times are in us. Attention is in `infersim_attention`.
+"""
 
 from pathlib import Path
 
 import numpy as np
 
 from diffgenz.calibrating.readers.frames import frame_of, numbers
-from diffgenz.calibrating.readers.products import gemm_samples, sizes
+from diffgenz.calibrating.readers.products import gemm_samples
 from diffgenz.calibrating.readers.reader import Layout, has
 from diffgenz.calibrating.samples import Samples
-from diffgenz.kernels.forms.experts import Experts
+from diffgenz.kernels.kernel_format import KernelFormat
 from diffgenz.kernels.shapes import ExpertsShape
 
 FORMAT = "fp8_block"
-"""Of the products: no column states it, but the project has DeepGEMM's only, and mfu is of the fp8 peak."""
+"""Format of the products.
+
+No column states it, but the project has only DeepGEMM's, and mfu is of the fp8 peak.
+"""
 
 GROUPED = (
     "num_experts",
@@ -25,6 +31,7 @@ GROUPED = (
     "down_proj_us",
 )
 BATCH = ("batch_size_per_gpu", "seq_len_per_gpu")
+"""Columns of a rank's tokens, in decodes and in prompts."""
 
 
 def gemm(path: Path) -> list[Samples]:
@@ -34,9 +41,11 @@ def gemm(path: Path) -> list[Samples]:
 
 
 def grouped(path: Path) -> list[Samples]:
-    """The samples of grouped_gemm/.../data.csv: both products of one rank's experts (nothing is permuted or combined), one rank per group.
+    """The samples of grouped_gemm/.../data.csv: both products of one rank's experts.
 
-    Decodes draw each expert's rows between 0.7 and 1.3 times the mean, rounded down: with one row per expert half of the experts get none.
+    Nothing is permuted or combined, and every rank is a group. Decodes draw each expert's rows
+    between 0.7 and 1.3 times the mean, rounded down: with one row per expert half of the experts
+    get none.
     """
     frame = frame_of(path)
     batch = next(name for name in BATCH if name in frame)
@@ -44,26 +53,25 @@ def grouped(path: Path) -> list[Samples]:
         frame, (*GROUPED, batch), path
     )
     one = np.ones_like(experts)
-    weights, activations = sizes(FORMAT)
-    spread = 0.6**2 / 12 if batch == BATCH[0] else 0.0
+    weights, activations = KernelFormat.of(FORMAT).sizes
+    decoding = batch == BATCH[0]
     shape = ExpertsShape(
-        tokens * ranks,
-        used,
-        experts,
-        ranks,
-        hidden,
-        width,
-        2 * width,
-        one,
-        spread * one,
-        weights * one,
-        activations * one,
+        tokens=tokens * ranks,
+        used=used,
+        experts=experts,
+        groups=ranks,
+        hidden=hidden,
+        width=width,
+        up=2 * width,
+        excess=one,
+        variation=0.6**2 / 12 * one if decoding else 0 * one,
+        weight_size=weights * one,
+        activation_size=activations * one,
     )
-    kernel = "deepgemm masked" if batch == BATCH[0] else "deepgemm contiguous"
-    samples = Samples(
-        Experts, "experts", FORMAT, "infersim", kernel, shape, (up_us + down_us) * 1e-6
-    )
-    return [samples.only(rows > 1, "one row per expert, or none") if batch == BATCH[0] else samples]
+    kernel = "deepgemm masked" if decoding else "deepgemm contiguous"
+    seconds = (up_us + down_us) * 1e-6
+    samples = Samples.of("experts", FORMAT, "infersim", kernel, shape, seconds)
+    return [samples.only(rows > 1, "one row per expert, or none") if decoding else samples]
 
 
 LAYOUTS = (

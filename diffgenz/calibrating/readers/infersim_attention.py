@@ -1,7 +1,8 @@
-"""InferSim's attention (alibaba/InferSim, Apache-2.0), in us: mha and mla, decode and prefill, whose path says which and of how many heads.
+"""Attention as InferSim measured it (alibaba/InferSim, Apache-2.0).
 
-mha: heads-kv_heads-head_dim.csv; mla: heads-latent-rope.csv (decode) and heads-nope-rope.csv (prefill). Sparse attention (dsa) is left out: no
-family here chooses its keys.
+The path of a file says whether it is mha or mla, and how many heads it has:
+heads-kv_heads-head_dim.csv of mha, heads-latent-rope.csv (decode) and heads-nope-rope.csv (prefill)
+of mla. Times are in us. Sparse attention (dsa) is left out: no family here chooses its keys.
 """
 
 import re
@@ -14,16 +15,16 @@ from diffgenz.calibrating.readers.reader import Layout, has
 from diffgenz.calibrating.samples import Samples
 from diffgenz.core.errors import InputError
 from diffgenz.core.formats import FORMATS as SIZES
-from diffgenz.kernels.forms.attention_decode import Decode
-from diffgenz.kernels.forms.attention_prefill import Prefill
-from diffgenz.kernels.forms.latent_attention import LatentDecode, LatentPrefill
 from diffgenz.kernels.shapes import DecodeShape, LatentDecodeShape, LatentPrefillShape, PrefillShape
 
 FORMATS = {"bf16": "bf16", "fp16": "fp16", "fp8": "fp8"}
 
 
 def decode(path: Path) -> list[Samples]:
-    """The samples of mha/decode or mla/decode, by dtype and kv_dtype: one new token, kv_len tokens with it."""
+    """The samples of mha/decode or mla/decode, by dtype and kv_dtype.
+
+    There is one new token, and kv_len tokens with it.
+    """
     kind, parts = _name(path)
     frame = frame_of(path)
     formats, caches = named(frame, "dtype", FORMATS, path), named(frame, "kv_dtype", FORMATS, path)
@@ -35,26 +36,20 @@ def decode(path: Path) -> list[Samples]:
         heads, second, third = (part * one for part in parts)
         size, s, n = SIZES[cache].size * one, sequences[at], length[at]
         if kind == "mha":
-            samples = Samples(
-                Decode,
-                "decode",
-                format,
-                "infersim",
-                "flashinfer",
-                DecodeShape(s, one, n, heads, second, third, n, size),
-                us[at] * 1e-6,
-            )
+            known = ("decode", format, "infersim", "flashinfer")
+            shape = DecodeShape(s, one, n, heads, second, third, n, size)
         else:
+            known = ("latent_decode", cache, "infersim", "flashmla")
             shape = LatentDecodeShape(s, one, n, heads, second, third, size)
-            samples = Samples(
-                LatentDecode, "latent_decode", cache, "infersim", "flashmla", shape, us[at] * 1e-6
-            )
-        found.append(samples)
+        found.append(Samples.of(*known, shape, us[at] * 1e-6))
     return found if kind != "dsa" else []
 
 
 def prefill(path: Path) -> list[Samples]:
-    """The samples of mha/prefill or mla/prefill, by dtype: one prompt of seq_len. Values of mla have as many dimensions as keys without rope."""
+    """The samples of mha/prefill or mla/prefill, by dtype: one prompt of seq_len tokens.
+
+    Values of mla have as many dimensions as keys without rope.
+    """
     kind, parts = _name(path)
     frame = frame_of(path)
     formats = named(frame, "dtype", FORMATS, path)
@@ -66,17 +61,12 @@ def prefill(path: Path) -> list[Samples]:
         heads, second, third = (part * one for part in parts)
         n = length[at]
         if kind == "mha":
+            family = "prefill"
             shape = PrefillShape(one, n, 0 * n, heads, second, third, n, SIZES[format].size * one)
-            found.append(
-                Samples(Prefill, "prefill", format, "infersim", "fa3", shape, us[at] * 1e-6)
-            )
         else:
+            family = "latent_prefill"
             shape = LatentPrefillShape(one, n, 0 * n, heads, second + third, second)
-            found.append(
-                Samples(
-                    LatentPrefill, "latent_prefill", format, "infersim", "fa3", shape, us[at] * 1e-6
-                )
-            )
+        found.append(Samples.of(family, format, "infersim", "fa3", shape, us[at] * 1e-6))
     return found if kind != "dsa" else []
 
 
@@ -86,7 +76,8 @@ def _name(path: Path) -> tuple[str, tuple[float, ...]]:
     parts = re.search(r"(\d+)-(\d+)-(\d+)$", path.stem)
     if not kind or parts is None:
         raise InputError(
-            f"{path}: its columns state no heads; its path must, as mha/decode/h800/32-8-128.csv or mla_decode_128-512-64.csv does"
+            f"{path}: its columns state no heads; its path must, "
+            "as mha/decode/h800/32-8-128.csv or mla_decode_128-512-64.csv does"
         )
     return kind[-1], tuple(float(part) for part in parts.groups())
 

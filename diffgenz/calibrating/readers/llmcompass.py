@@ -1,7 +1,12 @@
-"""LLMCompass (PrincetonUniversity/LLMCompass, BSD-3): kernels of PyTorch in fp16, in files without a header.
+"""Kernels of PyTorch in fp16 as LLMCompass measured them (PrincetonUniversity/LLMCompass, BSD-3).
 
-matmul: m, n, k, latency in ms, TFLOP/s. softmax_*, layernorm_*: rows, columns, 1e9 elements/s; gelu_*: elements, 1e9 elements/s; their names say
-which. transformer and transformerAR are not read: times of unnamed operators, without shapes.
+The files have no header; their names say what they hold:
+
+    matmul                     m, n, k, latency in ms, TFLOP/s
+    softmax_*, layernorm_*     rows, columns, 1e9 elements/s
+    gelu_*                     elements, 1e9 elements/s
+
+transformer and transformerAR are not read: they are times of unnamed operators, without shapes.
 """
 
 import re
@@ -30,14 +35,18 @@ def matmul(path: Path) -> list[Samples]:
 
 
 def elementwise(path: Path) -> list[Samples]:
-    """The samples of a softmax, layernorm or gelu file: every element is read once and written once."""
+    """The samples of a softmax, layernorm or gelu file.
+
+    Every element is read once and written once.
+    """
     kernel = next(name for name in PASSES if path.stem.startswith(name))
     names = ["elements", "rate"] if kernel == "gelu" else ["rows", "columns", "rate"]
     frame = frame_of(path, names)
     *sizes, rate = numbers(frame, tuple(names), path)
     if (rate <= 0).any():
         raise InputError(
-            f"{path}: column 'rate', row {np.argmax(rate <= 0) + 1}: it must be positive; leave the row out"
+            f"{path}: column 'rate', row {np.argmax(rate <= 0) + 1}: it must be positive; "
+            "leave the row out"
         )
     elements = np.prod(sizes, axis=0)
     return [
@@ -50,10 +59,8 @@ def _is_matmul(path: Path, beginning: str) -> bool:
 
 
 def _is_elementwise(path: Path, beginning: str) -> bool:
-    names, line = (
-        [name for name in PASSES if path.stem.startswith(name)],
-        beginning.partition("\n")[0],
-    )
+    names = [name for name in PASSES if path.stem.startswith(name)]
+    line = beginning.partition("\n")[0]
     commas = r"\d+," if names == ["gelu"] else r"\d+,\s*\d+,"
     return bool(names) and re.fullmatch(commas + NUMBER, line.strip()) is not None
 

@@ -1,6 +1,8 @@
-"""LLMServingSim (casys-kaist/LLMServingSim, MIT): vLLM's layers, in us, under .../MODEL/FORMAT/tpN/, which states what the columns do not.
+"""Layers of vLLM as LLMServingSim profiled them (casys-kaist/LLMServingSim, MIT).
 
-The sampler and embeddings are left out (no family describes the one, and the others read what they like), and batches that mix prompts and decodes.
+Times are in us. Files stand under .../MODEL/FORMAT/tpN/, which states what the columns do not. Left
+out are the sampler, which no family describes, embeddings, whose reads do not follow from the
+tokens, and batches that mix prompts and decodes.
 """
 
 import re
@@ -16,8 +18,6 @@ from diffgenz.calibrating.readers.reader import Layout, has
 from diffgenz.calibrating.samples import Samples
 from diffgenz.core.errors import InputError
 from diffgenz.core.formats import FORMATS as SIZES
-from diffgenz.kernels.forms.attention_decode import Decode
-from diffgenz.kernels.forms.attention_prefill import Prefill
 from diffgenz.kernels.shapes import DecodeShape, PrefillShape
 
 FORMATS = ("bf16", "fp16", "fp32")
@@ -43,58 +43,43 @@ def dense(path: Path) -> list[Samples]:
         if name in PRODUCTS:
             products.append((*layer.products()[PRODUCTS[name]], us * 1e-6))
         elif name in PASSES:
-            passes.append(
-                elementwise_samples(
-                    layer.elements()[PASSES[name]], us * 1e-6, format, "llmservingsim", name
-                )
-            )
-    return [
-        *([gemm_samples(products, format, "llmservingsim", "linear")] if products else []),
-        *passes,
-    ]
+            elements = layer.elements()[PASSES[name]]
+            samples = elementwise_samples(elements, us * 1e-6, format, "llmservingsim", name)
+            passes.append(samples)
+    if products:
+        return [gemm_samples(products, format, "llmservingsim", "linear"), *passes]
+    return passes
 
 
 def per_sequence(path: Path) -> list[Samples]:
     """The samples of a per_sequence.csv: the product with the vocabulary."""
     model, format, devices = _setting(path)
     frame = frame_of(path)
-    sequences, us = numbers(
-        rows_where(frame, words(frame, "layer") == "lm_head"), ("sequences", "time_us"), path
-    )
-    return [
-        gemm_samples(
-            [(sequences, model.vocabulary / devices, model.hidden, us * 1e-6)],
-            format,
-            "llmservingsim",
-            "lm_head",
-        )
-    ]
+    rows = rows_where(frame, words(frame, "layer") == "lm_head")
+    sequences, us = numbers(rows, ("sequences", "time_us"), path)
+    products = [(sequences, model.vocabulary / devices, model.hidden, us * 1e-6)]
+    return [gemm_samples(products, format, "llmservingsim", "lm_head")]
 
 
 def attention(path: Path) -> list[Samples]:
-    """The samples of an attention.csv: one prompt's chunk after cached tokens, or decodes of requests with the same number of cached tokens."""
+    """The samples of an attention.csv.
+
+    A row is one prompt's chunk after cached tokens, or decodes of requests with the same number of
+    cached tokens.
+    """
     model, format, devices = _setting(path)
     chunk, before, sequences, cached, us = numbers(
         frame_of(path), ("prefill_chunk", "kv_prefill", "n_decode", "kv_decode", "time_us"), path
     )
     one = np.ones_like(chunk)
-    heads, kv_heads, dim = (
-        one * x for x in (model.heads / devices, max(model.kv_heads / devices, 1.0), model.head_dim)
-    )
-    size, seconds, mixed = one * SIZES[format].size, us * 1e-6, (chunk > 0) & (sequences > 0)
+    heads, kv_heads = one * (model.heads / devices), one * max(model.kv_heads / devices, 1.0)
+    dim, size = one * model.head_dim, one * SIZES[format].size
+    seconds, mixed = us * 1e-6, (chunk > 0) & (sequences > 0)
     prompt = PrefillShape(one, chunk, before, heads, kv_heads, dim, before + chunk, size)
     step = DecodeShape(sequences, one, cached + 1, heads, kv_heads, dim, cached + 1, size)
-    prefill = Samples(
-        Prefill,
-        "prefill",
-        format,
-        "llmservingsim",
-        "vllm",
-        prompt,
-        seconds,
-        {"batches of prompts and decodes": int(mixed.sum())},
-    )
-    decode = Samples(Decode, "decode", format, "llmservingsim", "vllm", step, seconds)
+    prefill = Samples.of("prefill", format, "llmservingsim", "vllm", prompt, seconds)
+    prefill.dropped["batches of prompts and decodes"] = int(mixed.sum())
+    decode = Samples.of("decode", format, "llmservingsim", "vllm", step, seconds)
     return [
         samples.only(rows)
         for samples, rows in ((prefill, (chunk > 0) & ~mixed), (decode, (sequences > 0) & ~mixed))
@@ -103,14 +88,14 @@ def attention(path: Path) -> list[Samples]:
 
 
 def _setting(path: Path) -> tuple[Dimensions, str, float]:
-    """Model, format and devices, from the path (its slashes may be underscores)."""
+    """Model, format and devices, as the path states them (its slashes may be underscores)."""
     model, rest = dimensions(path)
-    match = re.search(r"[/_]([^/_]+)[/_]tp(\d+)[/_]", rest) or re.search(
-        r"[/_]([^/_]+)[/_]tp(\d+)[/_]", path.resolve().as_posix()
-    )
+    setting = r"[/_]([^/_]+)[/_]tp(\d+)[/_]"
+    match = re.search(setting, rest) or re.search(setting, path.resolve().as_posix())
     if match is None or match[1] not in FORMATS:
         raise InputError(
-            f"{path}: its path must say format and tensor parallelism, as .../{FORMATS[0]}/tp1/...; known are {', '.join(FORMATS)}"
+            f"{path}: its path must say format and tensor parallelism, "
+            f"as .../{FORMATS[0]}/tp1/...; known are {', '.join(FORMATS)}"
         )
     return model, match[1], float(match[2])
 

@@ -1,6 +1,8 @@
-"""LLMServingSim's first profiles (casys-kaist/LLMServingSim, MIT): Hugging Face layers in fp16, in ns, under .../MODEL/tpN/.
+"""Layers of Hugging Face as LLMServingSim first profiled them (casys-kaist/LLMServingSim, MIT).
 
-Left out: norms, activations, rotary and token embeddings (several kernels each, as PyTorch runs them), and the router (with its softmax and top-k).
+They are in fp16, and times are in ns. Files stand under .../MODEL/tpN/. Left out are norms,
+activations, rotary and token embeddings, each of them several kernels in PyTorch, and the router
+with its softmax and top-k.
 """
 
 from pathlib import Path
@@ -12,16 +14,17 @@ from diffgenz.calibrating.readers.frames import frame_of, groups, numbers
 from diffgenz.calibrating.readers.products import gemm_samples
 from diffgenz.calibrating.readers.reader import Layout, has
 from diffgenz.calibrating.samples import Samples
-from diffgenz.kernels.forms.attention_prefill import Prefill
 from diffgenz.kernels.shapes import PrefillShape
 
 NUMBERS = ("input", "kv_cache", "tp_size", "latency(ns)")
 
 
 def layers(path: Path) -> list[Samples]:
-    """The samples of a layers.csv: projections of `input` tokens as one kernel, and attention of one prompt over itself and kv_cache tokens.
+    """The samples of a layers.csv.
 
-    expert.w1, w2 and w3 are one expert's products with all tokens, not split by tensor parallelism.
+    They are the projections of `input` tokens as one kernel, and attention of one prompt over
+    itself and kv_cache tokens. expert.w1, w2 and w3 are one expert's products with all tokens, not
+    split by tensor parallelism.
     """
     model, _ = dimensions(path)
     query, kv = model.heads * model.head_dim, model.kv_heads * model.head_dim
@@ -40,14 +43,8 @@ def layers(path: Path) -> list[Samples]:
         if name in inner:
             products.append((tokens, inner[name] / devices, model.hidden, seconds))
         elif name in ("o_proj", "down_proj"):
-            products.append(
-                (
-                    tokens,
-                    model.hidden,
-                    (query if name == "o_proj" else model.width) / devices,
-                    seconds,
-                )
-            )
+            inputs = (query if name == "o_proj" else model.width) / devices
+            products.append((tokens, model.hidden, inputs, seconds))
         elif name in ("expert.w1", "expert.w3"):
             products.append((tokens, model.width, model.hidden, seconds))
         elif name == "expert.w2":
@@ -63,13 +60,11 @@ def layers(path: Path) -> list[Samples]:
                 cached + tokens,
                 2 * one,
             )
-            found.append(
-                Samples(Prefill, "prefill", "fp16", "llmservingsim_v0", "sdpa", shape, seconds)
-            )
-    return [
-        *([gemm_samples(products, "fp16", "llmservingsim_v0", "linear")] if products else []),
-        *found,
-    ]
+            samples = Samples.of("prefill", "fp16", "llmservingsim_v0", "sdpa", shape, seconds)
+            found.append(samples)
+    if products:
+        return [gemm_samples(products, "fp16", "llmservingsim_v0", "linear"), *found]
+    return found
 
 
 LAYOUTS = (Layout("LLMServingSim v0 (layers)", has("layer_name", *NUMBERS), layers),)

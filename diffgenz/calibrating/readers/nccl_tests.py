@@ -1,6 +1,8 @@
-"""nccl-tests (NVIDIA/nccl-tests, BSD-3; rccl-tests alike): what all_reduce_perf and the like print; size in B of the whole tensor, time in us.
+"""Collectives as nccl-tests print them (NVIDIA/nccl-tests, BSD-3), and rccl-tests.
 
-One run a file, of ranks in one node: links between nodes are another level of the network.
+size is of the whole tensor, in bytes; time is in us. A file holds what one run of all_reduce_perf
+or another test printed, with all ranks in one node: links between nodes are another level of the
+network.
 """
 
 import re
@@ -13,7 +15,6 @@ from diffgenz.calibrating.readers.collective_names import family_of
 from diffgenz.calibrating.readers.reader import Layout
 from diffgenz.calibrating.samples import Samples
 from diffgenz.core.errors import InputError
-from diffgenz.kernels.families import form_of
 from diffgenz.kernels.shapes import CollectiveShape
 
 FORMATS = {
@@ -32,7 +33,15 @@ LIBRARY = re.compile(r"nccl-library=(\d+)")
 
 
 class Cell(NamedTuple):
-    """One time of a row, in us, and the place (out of or in place) that it is of."""
+    """One time of a row.
+
+    Arguments:
+        format: of the elements.
+        place: "out-of-place" or "in-place".
+        size: bytes of the whole tensor.
+        us: time, in us.
+        wrong: whether the test found wrong results.
+    """
 
     format: str
     place: str
@@ -51,15 +60,14 @@ def collectives(path: Path) -> list[Samples]:
     ranks, cells = _ranks(text, path), _cells(text, path)
     library = LIBRARY.search(text)
     version = int(library[1]) if library else 0
-    source = (
-        f"nccl-{version // 10000}.{version // 100 % 100}.{version % 100}" if library else "nccl"
-    )
+    numbers = f"{version // 10000}.{version // 100 % 100}.{version % 100}"
+    source = f"nccl-{numbers}" if library else "nccl"
     found = []
     for format, place in dict.fromkeys((cell.format, cell.place) for cell in cells):
         those = [cell for cell in cells if (cell.format, cell.place) == (format, place)]
         size, us = np.array([cell.size for cell in those]), np.array([cell.us for cell in those])
         shape = CollectiveShape(np.full(len(those), float(ranks)), size)
-        samples = Samples(form_of(family, format), family, format, source, place, shape, us * 1e-6)
+        samples = Samples.of(family, format, source, place, shape, us * 1e-6)
         right = samples.only(~np.array([cell.wrong for cell in those]), "wrong results")
         found.append(right.only(right.shape.volume > 0, "no bytes"))
     return found
@@ -69,12 +77,14 @@ def _ranks(text: str, path: Path) -> int:
     ranks = RANK.findall(text)
     if not ranks:
         raise InputError(
-            f"{path}: it has no lines '#  Rank  0 ...', which say how many ranks there are; keep all of what the test printed"
+            f"{path}: it has no lines '#  Rank  0 ...', which say how many ranks there are; "
+            "keep all of what the test printed"
         )
     first = [host for group, host in ranks if group == ranks[0][0]]
     if len(set(first)) > 1:
         raise InputError(
-            f"{path}: its ranks are on {len(set(first))} hosts; fits are of one node: run it within one (NCCL_TESTS_SPLIT, or one host)"
+            f"{path}: its ranks are on {len(set(first))} hosts; fits are of one node: "
+            "run it within one (NCCL_TESTS_SPLIT, or one host)"
         )
     return len(first)
 
@@ -89,7 +99,8 @@ def _cells(text: str, path: Path) -> list[Cell]:
     times = [at for at, name in enumerate(columns) if name == "time"]
     if not times:
         raise InputError(
-            f"{path}: it has no column 'time'; run the test without -C, which reports the host's time"
+            f"{path}: it has no column 'time'; "
+            "run the test without -C, which reports the host's time"
         )
     found = []
     for line in ROW.findall(text[text.index(headers[0]) :]):
@@ -100,13 +111,11 @@ def _cells(text: str, path: Path) -> list[Cell]:
             )
         for place, at in zip(("out-of-place", "in-place"), times, strict=False):
             try:
-                wrong = columns[at + 3] == "#wrong" and words[at + 3] not in (
-                    "0",
-                    "N/A",
-                )  # earlier versions: the largest difference
-                found.append(
-                    Cell(FORMATS[words[2]], place, float(words[0]), float(words[at]), wrong)
-                )
+                # earlier versions have the largest difference in this column
+                counts = columns[at + 3] == "#wrong"
+                wrong = counts and words[at + 3] not in ("0", "N/A")
+                size, us = float(words[0]), float(words[at])
+                found.append(Cell(FORMATS[words[2]], place, size, us, wrong))
             except (ValueError, IndexError):
                 raise InputError(
                     f"{path}: {' '.join(words)!r} has no {place} time; is the file complete?"

@@ -1,7 +1,8 @@
-"""A plain CSV of one's own measurements: family, format, source, the fields of the family's shape, and one column of latencies.
+"""A plain CSV of one's own measurements.
 
-Columns that a row's family does not have stay empty. `kernel` may be left out, `moved` of gemm and batched (it follows from the format), and what has
-a default.
+Its columns are family, format, source, the fields of the family's shape, and a latency. Columns
+that a row's family does not have stay empty. `kernel` may be left out, and so may `moved` of gemm
+and batched, which follows from the format, and fields that have a default.
 """
 
 from pathlib import Path
@@ -10,15 +11,27 @@ from typing import Any
 import numpy as np
 
 from diffgenz.calibrating.readers.frames import frame_of, numbers, rows_where, words
-from diffgenz.calibrating.readers.products import gemm_moved, sizes
+from diffgenz.calibrating.readers.products import batched_moved, gemm_moved
 from diffgenz.calibrating.readers.reader import Layout, has
 from diffgenz.calibrating.samples import Samples
 from diffgenz.core.errors import InputError, unknown
-from diffgenz.core.formats import FORMATS
-from diffgenz.kernels.families import FAMILIES, form_of
+from diffgenz.core.formats import format_named
+from diffgenz.kernels.families import FAMILIES, family_named
+from diffgenz.kernels.kernel_format import KernelFormat
+from diffgenz.kernels.shapes import BatchedShape, GemmShape
 
 UNITS = {"latency_s": 1.0, "latency_ms": 1e-3, "latency_us": 1e-6}
+"""Seconds of each column of latencies that a file may have."""
+
 WORDS = ("family", "format", "source")
+"""Columns of words that every file has."""
+
+MOVED = {
+    GemmShape: lambda shape, format: gemm_moved(shape.m, shape.n, shape.k, format),
+    BatchedShape: lambda shape, format: batched_moved(shape.n, shape.k, shape.groups, format),
+}
+"""The bytes that shapes move, where they follow from the others of its fields and the format."""
+
 EXAMPLE = "family,format,source,m,n,k,latency_us\ngemm,bf16,mine-1.0,4096,4096,4096,229.5"
 
 
@@ -29,12 +42,14 @@ def plain(path: Path) -> list[Samples]:
     for column in WORDS:
         if column not in frame:
             raise InputError(
-                f"{path}: column {column!r} is missing; a plain CSV has {', '.join(WORDS)}, a shape and a latency"
+                f"{path}: column {column!r} is missing; "
+                f"a plain CSV has {', '.join(WORDS)}, a shape and a latency"
             )
         empty = np.flatnonzero(words(frame, column) == "nan")
         if len(empty):
             raise InputError(
-                f"{path}: column {column!r}, row {empty[0] + 1}: it is empty; every row must say its {column}"
+                f"{path}: column {column!r}, row {empty[0] + 1}: it is empty; "
+                f"every row must say its {column}"
             )
     kernels = words(frame, "kernel") if "kernel" in frame else np.full(len(frame), "nan")
     keys = np.array(
@@ -44,36 +59,26 @@ def plain(path: Path) -> list[Samples]:
     for key in np.unique(keys, axis=1).T:
         family, format, source, kernel = (str(word) for word in key)
         rows = rows_where(frame, (keys == key[:, None]).all(axis=0))
-        if family not in FAMILIES:
-            raise unknown(f"{path}: column 'family'", family, FAMILIES)
-        for part in format.split("/"):
-            if part not in FORMATS:
-                raise unknown(f"{path}: column 'format'", part, FORMATS)
+        form = family_named(family, f"{path}: column 'family'").form_in(format)
+        for part in KernelFormat.of(format):
+            format_named(part, f"{path}: column 'format'")
         (seconds,) = numbers(rows, (latency,), path)
-        form = form_of(family, format)
-        found.append(
-            Samples(
-                form,
-                family,
-                format,
-                source,
-                kernel,
-                _shape(form.Shape, family, format, rows, path),
-                seconds * UNITS[latency],
-            )
-        )
+        seconds, shape = seconds * UNITS[latency], _shape(form.Shape, family, format, rows, path)
+        found.append(Samples.of(family, format, source, kernel, shape, seconds))
     if not found:
         raise InputError(f"{path}: it has no rows; add measurements below the header")
     return found
 
 
 def _latency(columns: list[str], path: Path) -> str:
+    """The column of latencies."""
     given = [unit for unit in UNITS if unit in columns]
     if len(given) != 1:
         raise InputError(
-            f"{path}: it has {' and '.join(given) or 'no latency'}; give exactly one of {', '.join(UNITS)}"
+            f"{path}: it has {' and '.join(given) or 'no latency'}; "
+            f"give exactly one of {', '.join(UNITS)}"
         )
-    fields = {field for form in FAMILIES.values() for field in form.Shape._fields}
+    fields = {field for family in FAMILIES.values() for field in family.form.Shape._fields}
     for column in columns:
         if column not in fields | {*WORDS, "kernel", *given}:
             raise unknown(f"{path}: column", column, fields | {"kernel"})
@@ -81,25 +86,21 @@ def _latency(columns: list[str], path: Path) -> str:
 
 
 def _shape(shape: Any, family: str, format: str, rows: Any, path: Path) -> Any:
-    """The shape of rows of one family; `shape`: its type."""
+    """The shape, of the class `shape`, that the rows of one family have."""
     filled = {field for field in shape._fields if field in rows and rows[field].notna().any()}
-    follows = {"moved"} if family in ("gemm", "batched") else set()
+    follows = {"moved"} if shape in MOVED else set()
     for field in shape._fields:
         if field not in filled | follows | shape._field_defaults.keys():
             raise InputError(
-                f"{path}: column {field!r} is missing or empty; {family} has {', '.join(shape._fields)}"
+                f"{path}: column {field!r} is missing or empty; "
+                f"{family} has {', '.join(shape._fields)}"
             )
     columns: dict[str, Any] = {
         field: np.full(len(rows), default) for field, default in shape._field_defaults.items()
     }
     columns |= dict(zip(filled, numbers(rows, tuple(filled), path), strict=True))
-    if follows and "moved" not in columns:
-        m, n, k = (columns[name] for name in "mnk")
-        columns["moved"] = (
-            gemm_moved(m, n, k, format)
-            if family == "gemm"
-            else sizes(format)[0] * columns["groups"] * n * k
-        )
+    if follows - columns.keys():
+        columns["moved"] = MOVED[shape](shape(**columns, moved=0.0), format)
     return shape(**columns)
 
 

@@ -1,4 +1,4 @@
-"""What a layout is: how its files begin, and the reader of them."""
+"""What a layout is: how its files begin, and the function that reads them."""
 
 import csv
 from collections.abc import Callable
@@ -8,14 +8,16 @@ from typing import NamedTuple
 from diffgenz.calibrating.samples import Samples
 
 BEGINNING = 65536
-"""Characters of a file that tell its layout: logs may begin with a page of other output."""
+"""Characters of a file that tell its layout; logs may begin with a page of other output."""
 
 
 class Layout(NamedTuple):
     """One kind of file.
 
     Arguments:
-        name: for people. knows: whether a file of that path and beginning is one. read: its samples, in s and B.
+        name: what people call it.
+        knows: whether a file of a path and a beginning is of this kind.
+        read: the samples of a file, in s and bytes.
     """
 
     name: str
@@ -24,7 +26,7 @@ class Layout(NamedTuple):
 
 
 def has(*columns: str) -> Callable[[Path, str], bool]:
-    """Knows a CSV file by columns in its header."""
+    """A test for `Layout.knows`: whether the header of a CSV file has these columns."""
 
     def knows(path: Path, beginning: str) -> bool:
         header = next(csv.reader(beginning.splitlines()[:1]), [])
@@ -34,6 +36,6 @@ def has(*columns: str) -> Callable[[Path, str], bool]:
 
 
 def beginning(path: Path) -> str:
-    """The first characters of a file; of one that is no text, whatever they are."""
+    """The first `BEGINNING` characters of a file, which need not be text."""
     with path.open(encoding="utf-8-sig", errors="replace", newline=None) as file:
         return file.read(BEGINNING)

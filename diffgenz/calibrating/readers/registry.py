@@ -1,4 +1,7 @@
-"""From files to samples: which reader knows a file: aiconfigurator's tables by their names, other layouts by how they begin."""
+"""From files to samples: every reader, and which of them knows a file.
+
+aiconfigurator's tables are known by their names, other layouts by how their files begin.
+"""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -50,7 +53,6 @@ TABLES: dict[str, Callable[[Path], list[Samples]]] = {
 }
 """Readers of aiconfigurator's tables, by the name of the file."""
 
-
 LAYOUTS: tuple[Layout, ...] = (
     *plain.LAYOUTS,
     *frontier.LAYOUTS,  # before vidur's, whose columns it has too
@@ -70,13 +72,16 @@ LAYOUTS: tuple[Layout, ...] = (
 def samples_of(
     files: Sequence[str | Path], told: Callable[[str], None] | None = None
 ) -> list[tuple[Path, Samples]]:
-    """The samples of all files, and of all files in folders that some reader knows, each with its file.
+    """The samples of all files, each with its file.
 
     Arguments:
-        told: called with what is wrong with a file in a folder, which is left out then; an error without it, and of files that are named.
+        files: files, and folders, in which all files that some reader knows are read.
+        told: called with what is wrong with a file in a folder, which is then left out. Without it,
+            that is an error, as it is for files that are named.
 
     Raises:
-        InputError: a file that no reader knows, that its reader refuses or that holds nothing to fit, or a folder without any.
+        InputError: no reader knows a file, its reader refuses it, or it holds nothing to fit; or no
+            reader knows a file of a folder.
     """
     found = []
     for name in files:
@@ -85,16 +90,14 @@ def samples_of(
             raise InputError(
                 f"{path}: there is no such file; give measurements as files or folders"
             )
-        inside = (
-            sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-        )
+        inside = [path]
+        if path.is_dir():
+            inside = sorted(file for file in path.rglob("*") if file.is_file())
         read = [(file, reader) for file in inside if (reader := reader_of(file)) is not None]
         if not read:
-            what = (
-                "no file in this folder is known to any reader"
-                if path.is_dir()
-                else "no reader knows this file"
-            )
+            what = "no reader knows this file"
+            if path.is_dir():
+                what = "no file in this folder is known to any reader"
             raise InputError(f"{path}: {what}; {known()}")
         samples, refused = [], False
         for file, reader in read:
@@ -107,14 +110,15 @@ def samples_of(
                 told(str(error))
         if not samples and not refused:
             raise InputError(
-                f"{path}: it holds no measurements of a kernel family (docs/calibration.md says what each layout is read for)"
+                f"{path}: it holds no measurements of a kernel family "
+                "(docs/calibration.md says what each layout is read for)"
             )
         found += samples
     return found
 
 
 def reader_of(path: Path) -> Callable[[Path], list[Samples]] | None:
-    """What reads a file; None where nothing knows it."""
+    """The function that reads a file; None where no reader knows it."""
     if path.suffix in (".parquet", ".csv") and table_name(path) in TABLES:
         return TABLES[table_name(path)]
     start = beginning(path)
@@ -122,9 +126,12 @@ def reader_of(path: Path) -> Callable[[Path], list[Samples]] | None:
 
 
 def known() -> str:
-    """What files are known, and how to write one that is."""
+    """Which files are known, and how to write one that is, for people."""
     layouts = ", ".join(dict.fromkeys(layout.name for layout in LAYOUTS))
-    return f"known are aiconfigurator's tables by their names ({', '.join(TABLES)}), and by how they begin {layouts}, such as\n{plain.EXAMPLE}"
+    return (
+        f"known are aiconfigurator's tables by their names ({', '.join(TABLES)}), "
+        f"and by how they begin {layouts}, such as\n{plain.EXAMPLE}"
+    )
 
 
 def table_name(path: Path) -> str:

@@ -1,6 +1,7 @@
-"""vidur (microsoft/vidur, MIT): layers without attention, and collectives; time_stats are in ms, all in fp16.
+"""Layers without attention, and collectives, as vidur profiled them (microsoft/vidur, MIT).
 
-Embeddings are left out (with tensor parallelism they are several kernels), and send_recv: no family here is a transfer between two ranks.
+All are in fp16, and time_stats are in ms. Embeddings are left out, because with tensor parallelism
+they are several kernels, and so is send_recv: no family here is a transfer between two ranks.
 """
 
 from pathlib import Path
@@ -12,7 +13,6 @@ from diffgenz.calibrating.readers.frames import flags, frame_of, numbers
 from diffgenz.calibrating.readers.products import gemm_samples
 from diffgenz.calibrating.readers.reader import Layout, has
 from diffgenz.calibrating.samples import Samples
-from diffgenz.kernels.families import form_of
 from diffgenz.kernels.shapes import CollectiveShape
 
 SIZES = (
@@ -44,7 +44,10 @@ def median(name: str) -> str:
 
 
 def layers(path: Path) -> list[Samples]:
-    """The samples of an mlp.csv: projections as one kernel, and passes over memory; head_dim is n_embd / n_head, as the profiler has it."""
+    """The samples of an mlp.csv: projections as one kernel, and passes over memory.
+
+    head_dim is n_embd / n_head, as in the profiler.
+    """
     frame = frame_of(path)
     tokens, hidden, width, heads, kv_heads, devices = numbers(frame, SIZES, path)
     up = np.where(flags(frame, "use_gated_mlp", path), 2.0, 1.0)
@@ -55,19 +58,8 @@ def layers(path: Path) -> list[Samples]:
         for name in (*PRODUCTS, *PASSES)
         if median(name) in frame
     }
-    found = [
-        gemm_samples(
-            [
-                (*products[PRODUCTS[name]], seconds)
-                for name, seconds in times.items()
-                if name in PRODUCTS
-            ],
-            "fp16",
-            "vidur",
-            "linear",
-        )
-    ]
-    return found + [
+    timed = [(*products[part], times[name]) for name, part in PRODUCTS.items() if name in times]
+    return [gemm_samples(timed, "fp16", "vidur", "linear")] + [
         elementwise_samples(elements[PASSES[name]], times[name], "fp16", "vidur", name)
         for name in PASSES
         if name in times
@@ -75,20 +67,13 @@ def layers(path: Path) -> list[Samples]:
 
 
 def all_reduce(path: Path) -> list[Samples]:
-    """The samples of an all_reduce.csv: size in B, num_workers in one node."""
+    """The samples of an all_reduce.csv: size in bytes, num_workers in one node."""
     frame = frame_of(path)
     ranks, volume, near, ms = numbers(
         frame, ("num_workers", "size", "devices_per_node", median("all_reduce")), path
     )
-    samples = Samples(
-        form_of("all_reduce", "fp16"),
-        "all_reduce",
-        "fp16",
-        "vidur",
-        "nccl",
-        CollectiveShape(ranks, volume),
-        ms * 1e-3,
-    )
+    shape = CollectiveShape(ranks, volume)
+    samples = Samples.of("all_reduce", "fp16", "vidur", "nccl", shape, ms * 1e-3)
     return [samples.only(ranks <= near, "between nodes")]
 
 

@@ -22,7 +22,6 @@ from diffgenz.core.smooth import Scalar, smooth_max, smooth_min
 from diffgenz.hardware.network import Level
 from diffgenz.hardware.topology import Ranks, Schedule, Topology
 from diffgenz.kernels.form import Form
-from diffgenz.kernels.forms.collective import Wire
 from diffgenz.kernels.library import Bound, executed
 from diffgenz.kernels.shapes import CollectiveShape
 from diffgenz.operators.routing import reached
@@ -63,13 +62,11 @@ class Link(eqx.Module):
             forms: fitted collectives on it, by name.
             launch: s that their kernels take to launch.
         """
-        rate = level.bandwidth * level.efficiency
-        kernels = {
-            name: Bound(form, Wire(rate, level.latency, launch))
-            for name, form in (forms or {}).items()
-        }
+        wire = level.wire(launch)
+        kernels = {name: Bound(form, wire) for name, form in (forms or {}).items()}
         size = jax.lax.stop_gradient(level.size)
-        return cls(level.topology, size, 1 / rate, level.latency, kernels)
+        per_byte = jnp.asarray(1 / wire.bandwidth)
+        return cls(level.topology, size, per_byte, level.latency, kernels)
 
     def send(self, volume: Scalar) -> Scalar:
         """Seconds for one message of `volume` B to a neighbour."""

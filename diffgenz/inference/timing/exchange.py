@@ -12,7 +12,8 @@ import jax.numpy as jnp
 from diffgenz.core.smooth import Scalar, smooth_max
 from diffgenz.hardware.network import Level
 from diffgenz.inference.timing.collectives import Group
-from diffgenz.kernels.forms.deepep import Wires
+from diffgenz.kernels.families import EXCHANGES
+from diffgenz.kernels.hardware import Wires
 from diffgenz.kernels.library import Bound, Library, executed
 from diffgenz.kernels.shapes import ExchangeShape
 from diffgenz.operators.message import Exchange
@@ -21,16 +22,17 @@ from diffgenz.operators.routing import reached
 SMS = 20.0
 """Streaming multiprocessors given to normal kernels (DeepEP's default, `Buffer.num_sms`)."""
 
-MODES = ("low_latency", "normal")
-
 
 def fitted_exchanges(library: Library) -> list[tuple[str, str]]:
-    """The families of exchanges that `library` has fits of, and the format of the messages each was fitted to: it times those of any format."""
-    return [each for mode in MODES for each in _fitted(library, mode)]
+    """The families of exchanges that a library has fits of.
+
+    Returns:
+        Each family, and the format of the messages that it was fitted to: it times those of any.
+    """
+    return [each for families in EXCHANGES.values() for each in _fitted(library, families)]
 
 
-def _fitted(library: Library, mode: str) -> list[tuple[str, str]]:
-    families = [f"{phase}_{mode}" for phase in ("dispatch", "combine")]
+def _fitted(library: Library, families: tuple[str, ...]) -> list[tuple[str, str]]:
     return [
         (family, next(iter(library.forms[family])))
         for family in families
@@ -57,20 +59,13 @@ class DeepEP(eqx.Module):
         if library is None or not network:
             return ()
         near, far = network[0], network[min(1, len(network) - 1)]
-        wires = Wires(
-            near.bandwidth * near.efficiency,
-            near.latency,
-            far.bandwidth * far.efficiency,
-            far.latency,
-            launch,
-        )
+        wires = Wires.of(near.wire(launch), far.wire(launch))
         found = []
-        for mode in MODES:
-            forms = [library.forms[family][format] for family, format in _fitted(library, mode)]
-            if len(forms) == 2:
-                found.append(
-                    cls(*(Bound(form, wires) for form in forms), low_latency=mode == "low_latency")
-                )
+        for mode, families in EXCHANGES.items():
+            fitted = _fitted(library, families)
+            bound = [Bound(library.forms[family][format], wires) for family, format in fitted]
+            if len(bound) == len(families):
+                found.append(cls(*bound, low_latency=mode == "low_latency"))
         return tuple(found)
 
     def seconds(self, exchange: Exchange, stage: Group, owners: Scalar, sharpness: float) -> Scalar:

@@ -22,17 +22,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
+from diffgenz.core.leaves import with_parts
 from diffgenz.core.smooth import SHARPNESS, Scalar, smooth_max, smooth_max_slopes
 from diffgenz.hardware.platform import Accelerator
-from diffgenz.kernels.form import Chip
-from diffgenz.kernels.library import Bound, Library, executed
+from diffgenz.kernels.families import EXCHANGES, format_known_by, known_by_linear_format
+from diffgenz.kernels.form import Form
+from diffgenz.kernels.hardware import Chip
+from diffgenz.kernels.library import Bound, Library, executed, nearest_format
 from diffgenz.operators.operator import Kind, Operator
 from diffgenz.operators.precision import Precision
-
-EXCHANGES = tuple(
-    f"{phase}_{mode}" for mode in ("low_latency", "normal") for phase in ("dispatch", "combine")
-)
-"""The families of kernels that take tokens to their experts and back."""
 
 
 class Rates(eqx.Module):
@@ -67,12 +65,13 @@ class Rates(eqx.Module):
             1 / (accelerator.memory_bandwidth * accelerator.memory_efficiency),
             accelerator.launch_latency,
         )
-        library, units = accelerator.kernels, accelerator.compute_units
-        if library is None or units is None:
+        library = accelerator.kernels
+        if library is None:
             return rates
         kernels = {}
         for is_linear in (True, False):
-            chip = Chip(1 / (linear if is_linear else wide), 1 / rates.memory, rates.launch, units)
+            peak = precision.linear_peak if is_linear else precision.attention_peak
+            chip = accelerator.chip(peak)
             for family in library.forms:
                 form = library.form(family, kernel_format(family, is_linear, precision))
                 if form is not None and form.hardware is Chip:
@@ -124,15 +123,18 @@ def _roofline(operators: Sequence[Operator], rates: Rates, sharpness: float) -> 
 
 
 def kernel_key(op: Operator) -> tuple[str, bool]:
-    """The family of measured kernels that times `op`, and whether they are of linear layers: all that belongs to experts is."""
-    return op.kernel, op.kind is Kind.LINEAR or op.kernel == "experts"
+    """How `Rates.kernels` files the form that times `op`.
+
+    Its family, and whether it runs in the formats of linear layers (weights x activations) rather
+    than in dtype. Routed experts, their dispatch and their activation count as linear.
+    """
+    return op.kernel, known_by_linear_format(op.kernel, op.kind is Kind.LINEAR)
 
 
 def kernel_format(family: str, is_linear: bool, precision: Precision) -> str:
-    """The format in which measured kernels of a family are known: of linear layers, of the cache that latent attention is made of, or dtype."""
-    if family.startswith("latent") and precision.kv_cache != precision.dtype:
-        return f"{precision.kv_cache}/{precision.dtype}"
-    return precision.linear_format if is_linear else precision.dtype
+    """The format by which the kernels of `kernel_key` are known in `precision`."""
+    linear, dtype, cache = precision.linear_format, precision.dtype, precision.kv_cache
+    return format_known_by(family, is_linear, linear=linear, dtype=dtype, cache=cache)
 
 
 def kernels_in_use(library: Library, precisions: Sequence[Precision]) -> Library:
@@ -143,22 +145,26 @@ def kernels_in_use(library: Library, precisions: Sequence[Precision]) -> Library
         precisions: the formats in use.
     """
 
-    def used(family: str) -> set[str | None]:
-        formats = {
-            library.format_of(family, kernel_format(family, is_linear, precision))
-            for precision in precisions
-            for is_linear in (True, False)
-        }
-        formats |= {library.format_of(family, precision.messages) for precision in precisions}
-        if family in EXCHANGES:  # one fit stands for all formats
-            formats.add(next(iter(library.forms[family])))
-        return formats
-
-    forms = {
-        family: {format: form for format, form in formats.items() if format in used(family)}
-        for family, formats in library.forms.items()
+    exchanges = {family for families in EXCHANGES.values() for family in families}
+    asked = {
+        (is_linear, precision.linear_format, precision.dtype, precision.kv_cache)
+        for precision in precisions
+        for is_linear in (True, False)
     }
-    return Library({family: formats for family, formats in forms.items() if formats})
+    messages = {precision.messages for precision in precisions}
+    kept: dict[str, dict[str, Form]] = {}
+    for family, forms in library.forms.items():
+        wanted = {
+            format_known_by(family, is_linear, linear=linear, dtype=dtype, cache=cache)
+            for is_linear, linear, dtype, cache in asked
+        }
+        used = {nearest_format(forms, family, format) for format in wanted | messages}
+        if family in exchanges:  # one fit stands for all formats
+            used.add(next(iter(forms)))
+        own = {format: form for format, form in forms.items() if format in used}
+        if own:
+            kept[family] = own
+    return with_parts(library, {"forms": kept})
 
 
 class Shares(NamedTuple):

@@ -1,43 +1,54 @@
-"""Prefill attention: blocks of 128 queries by 128 keys, their softmax, and the longest row of blocks.
+"""Prefill attention: blocks of 128 queries by 128 keys, their softmax, and the longest row.
 
-    block = 4 128**2 head_dim units / (FLOP/s efficiency) + softmax      one block on one compute unit
-    z = queries / 128,  packed = kv_heads .. heads                       few queries of a group may share a block
-    x = sequences (heads z + pad packed (ceil(z) - z)) / units           rows of blocks per compute unit
-    a = block (mean keys / 128 + edge) + prologue                        one row, of mean length under the causal mask
-    l = longest block (most keys / 128 + edge) + latency                 the longest row, which none shortens
+    block = 4 128**2 head_dim units / (FLOP/s efficiency) + softmax    one block on one compute unit
+    z = queries / 128,  packed = kv_heads .. heads       queries of a group may share a block
+    x = sequences (heads z + pad packed (ceil(z) - z)) / units         rows of blocks per unit
+    a = block (mean keys / 128 + edge) + prologue        a row of mean length, under the causal mask
+    l = longest block (most keys / 128 + edge) + latency               the longest row
     t = sqrt((a x)**2 + l**2) + bytes / bandwidth + append + launch
 
-`append` is what the new tokens cost on their way into the cache: work of the compute units, per token and KV head, less of it where there are
-many KV heads. It does not follow the bandwidth (measured: H200 is no faster at it than H100); bytes / bandwidth is the true floor beside it.
+The longest row is a bound that more compute units do not shorten. `append` is what the new tokens
+cost on their way into the cache: work of the compute units per token and KV head, less of it where
+there are many KV heads. It does not follow the bandwidth (measured: H200 is no faster at it than
+H100); bytes / bandwidth is the true floor beside it.
 """
 
 from typing import ClassVar
 
-import equinox as eqx
 import jax.numpy as jnp
 
 from diffgenz.core.smooth import Leaf
-from diffgenz.kernels.form import Chip, Form, Timer, Work, parameter
+from diffgenz.kernels.form import Form, Work, parameter
+from diffgenz.kernels.hardware import Chip
 from diffgenz.kernels.shapes import Number, PrefillShape
 
 BLOCK = 128
-"""Queries, and keys, in a block."""
+"""Queries in a block, and keys in a block."""
 
 
 def mean_keys(queries: Number, context: Number, window: Number) -> Number:
-    """Keys that a query attends to under the causal mask, on average: the i-th to min(window, context + i)."""
-    beyond = (
-        context + queries - window
-    )  # keys that the last query leaves out; each one before it, one less
+    """Keys that a query attends to under the causal mask, averaged over `queries`.
+
+    The i-th query attends to min(window, context + i) keys.
+
+    Arguments:
+        queries: new tokens of a sequence, at least 1.
+        context: tokens of the sequence that are in the cache already.
+        window: keys that a query attends to at most, itself included.
+    """
+    # what the last query leaves out; each query before it leaves out one less
+    beyond = context + queries - window
     cut = jnp.minimum(beyond, queries)
     return context + 0.5 * (queries + 1) - cut * (2 * beyond - cut + 1) / (2 * queries)
 
 
 class Prefill(Form):
-    """Attention over a prompt, or a chunk of one, with or without grouped queries, window, cached prefix and a narrow cache.
+    """Attention over a prompt, or over a chunk of one.
 
-    Times are in launches, `edge` and `window` in blocks. `narrow...` are factors where the cache is narrower than 2 B. `unpacked` is the share
-    of a group's heads that have blocks of their own, less the share `packed` of it where each sequence has one query.
+    It covers grouped queries, sliding windows, cached prefixes and narrow caches. Times are in
+    launches, `edge` and `window` in blocks. `narrow...` are factors that apply where the cache is
+    narrower than 2 B. `unpacked` is the share of a group's heads that have blocks of their own;
+    it is smaller by its share `packed` where each sequence has one query.
     """
 
     Shape: ClassVar[type] = PrefillShape
@@ -70,75 +81,29 @@ class Prefill(Form):
             2 * b * d * (kv * jnp.minimum(s + q, w + q - 1) * cache + q * h),
         )
 
-    def on(self, chip: Chip) -> Timer:
-        softmax, append = self.softmax * chip.launch, self.append * chip.launch / chip.units
-        return PrefillTimer(
-            per_unit=1 / chip.units,
-            per_byte=2 / (chip.bandwidth * self.memory),
-            per_channel=4 * BLOCK * BLOCK * chip.units / (chip.flops * self.compute),
-            softmax=softmax,
-            narrow=self.narrow,
-            narrow_softmax=softmax * self.narrow_softmax,
-            prologue=self.prologue * chip.launch,
-            edge=self.edge,
-            window=self.window,
-            pad=self.pad,
-            unpacked=self.unpacked,
-            packed=self.packed,
-            longest=self.longest,
-            latency=self.latency * chip.launch,
-            append=append,
-            narrow_append=append * self.narrow_append,
-            depth=self.depth,
-            saturation=self.saturation,
-            launch=self.launch * chip.launch,
-        )
-
-
-class PrefillTimer(eqx.Module):
-    """A `Prefill` on one accelerator."""
-
-    per_unit: Number
-    per_byte: Number
-    per_channel: Number
-    softmax: Number
-    narrow: Number
-    narrow_softmax: Number
-    prologue: Number
-    edge: Number
-    window: Number
-    pad: Number
-    unpacked: Number
-    packed: Number
-    longest: Number
-    latency: Number
-    append: Number
-    narrow_append: Number
-    depth: Number
-    saturation: Number
-    launch: Number
-
-    def __call__(self, shape: PrefillShape) -> Leaf:
+    def seconds(self, shape: PrefillShape, chip: Chip) -> Number:
         b, q, context, h, kv, d, w, cache = shape
-        narrow = cache < 2
         keys = jnp.minimum(context + q, w + q - 1)
         z = q * (1 / BLOCK)
-        block = d * self.per_channel * jnp.where(narrow, self.narrow, 1.0) + jnp.where(
-            narrow, self.narrow_softmax, self.softmax
-        )
-        edge = self.edge + jnp.where(w < context + q, self.window, 0.0)
+        is_narrow = cache < 2
+
+        softmax = self.softmax * chip.launch
+        per_channel = 4 * BLOCK * BLOCK * chip.units / (chip.flops * self.compute)
+        block = d * per_channel * jnp.where(is_narrow, self.narrow, 1.0)
+        block = block + jnp.where(is_narrow, softmax * self.narrow_softmax, softmax)
+
         heads = kv + (h - kv) * self.unpacked * (1 - self.packed / q)
-        x = b * (h * z + self.pad * heads * (jnp.ceil(z) - z)) * self.per_unit
-        a = block * (mean_keys(q, context, w) * (1 / BLOCK) + edge) + self.prologue
-        longest = self.longest * block * (w * (1 / BLOCK) + edge) + self.latency
+        x = b * (h * z + self.pad * heads * (jnp.ceil(z) - z)) * (1 / chip.units)
+        edge = self.edge + jnp.where(w < context + q, self.window, 0.0)
+        prologue = self.prologue * chip.launch
+        a = block * (mean_keys(q, context, w) * (1 / BLOCK) + edge) + prologue
+        longest = self.longest * block * (w * (1 / BLOCK) + edge) + self.latency * chip.launch
         computing = a * x
-        moving = b * d * (2 * q * h + kv * keys * cache) * self.per_byte
-        append = (
-            jnp.where(narrow, self.narrow_append, self.append)
-            * b
-            * q
-            * kv
-            * (self.depth + d * (1 / 128))
-            / (1 + self.saturation * kv)
-        )
-        return jnp.sqrt(computing * computing + longest * longest) + moving + append + self.launch
+
+        moving = b * d * (2 * q * h + kv * keys * cache) * (2 / (chip.bandwidth * self.memory))
+        per_token = self.append * chip.launch / chip.units
+        per_token = jnp.where(is_narrow, per_token * self.narrow_append, per_token)
+        crowd = 1 + self.saturation * kv
+        append = per_token * b * q * kv * (self.depth + d * (1 / 128)) / crowd
+        launch = self.launch * chip.launch
+        return jnp.sqrt(computing * computing + longest * longest) + moving + append + launch

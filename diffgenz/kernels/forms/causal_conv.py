@@ -1,25 +1,30 @@
-"""Short causal convolutions along the tokens, one filter for each channel, which keep the last width - 1 tokens of each sequence.
+"""Short causal convolutions along the tokens, with one filter for each channel.
 
-    bytes = 4 sequences channels (queries + width - 1)          bf16, read and written; the kept tokens too
-    t = sqrt((blocks sequences channels / units)**2 + (bytes / (bandwidth efficiency))**2) + min(queries, 8) token + launch
+They keep the last width - 1 tokens of each sequence.
 
-Some kernels give every sequence's channel a block of its own, however few its tokens; others take 8 tokens to a block, one after the other.
+    bytes = 4 sequences channels (queries + width - 1)      bf16, read and written, kept tokens too
+    t = sqrt((blocks sequences channels / units)**2 + (bytes / (bandwidth efficiency))**2)
+        + min(queries, 8) token + launch
+
+Some kernels give every channel of a sequence a block of its own, however few its tokens; others
+take 8 tokens to a block, one after the other.
 """
 
 from typing import ClassVar
 
-import equinox as eqx
 import jax.numpy as jnp
 
 from diffgenz.core.smooth import Leaf
-from diffgenz.kernels.form import Chip, Form, Timer, Work, parameter
+from diffgenz.kernels.form import Form, Work, parameter
+from diffgenz.kernels.hardware import Chip
 from diffgenz.kernels.shapes import ConvShape, Number
 
 TOKEN_BLOCK = 8
+"""Tokens that one block takes, one after the other."""
 
 
 class CausalConv(Form):
-    """Convolution and activation, over prompts or new tokens; least traffic: read once, since outputs may stay in a cache."""
+    """Convolution and activation, over prompts or over new tokens."""
 
     Shape: ClassVar[type] = ConvShape
 
@@ -30,35 +35,15 @@ class CausalConv(Form):
 
     @classmethod
     def work(cls, shape: ConvShape) -> Work:
+        """Inputs read once; outputs may stay in a cache."""
         elements = shape.sequences * shape.queries * shape.channels
         return Work(2 * elements * shape.width, 2 * elements)
 
-    def on(self, chip: Chip) -> Timer:
-        return ConvTimer(
-            per_element=4 / (chip.bandwidth * self.memory),
-            per_block=self.blocks * chip.launch / chip.units,
-            token=self.token * chip.launch,
-            launch=self.launch * chip.launch,
-        )
-
-
-class ConvTimer(eqx.Module):
-    """A `CausalConv` on one accelerator."""
-
-    per_element: Number
-    per_block: Number
-    token: Number
-    launch: Number
-
-    def __call__(self, shape: ConvShape) -> Number:
+    def seconds(self, shape: ConvShape, chip: Chip) -> Number:
         sequences, queries, channels, width = shape
         filters = sequences * channels
-        starting, moving = (
-            filters * self.per_block,
-            filters * (queries + width - 1) * self.per_element,
-        )
-        return (
-            jnp.sqrt(starting * starting + moving * moving)
-            + jnp.minimum(queries, TOKEN_BLOCK) * self.token
-            + self.launch
-        )
+        starting = filters * (self.blocks * chip.launch / chip.units)
+        moving = filters * (queries + width - 1) * (4 / (chip.bandwidth * self.memory))
+        waiting = jnp.minimum(queries, TOKEN_BLOCK) * (self.token * chip.launch)
+        busy = jnp.sqrt(starting * starting + moving * moving)
+        return busy + waiting + self.launch * chip.launch

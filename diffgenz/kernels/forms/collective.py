@@ -1,7 +1,9 @@
-"""Collectives among ranks that one level of the network wires together: a fixed cost, a short step, a transfer, and a slow start.
+"""Collectives among ranks that one level of the network connects.
 
-Small messages take a flat time, which rises by a step as the protocol or the number of channels changes; beyond, libraries move to a protocol of
-full bandwidth that takes longer to start. For n ranks and t = volume / bandwidth, with all times but the launch in latencies of the wire:
+Their time is a fixed cost, a short step, a transfer and a slow start. Small messages take a flat
+time, which rises by a step as the protocol or the number of channels changes; for larger ones
+libraries move to a protocol of full bandwidth that takes longer to start. For n ranks and
+t = volume / bandwidth, with all times except the launch in latencies of the wire:
 
     flat = launch + (barrier + passes hop (n - 1)) latency
     transfer = passes (n - 1) / (n - pairing) t / efficiency (1 + crowding (n**2 - 4))
@@ -9,35 +11,29 @@ full bandwidth that takes longer to start. For n ranks and t = volume / bandwidt
     start = (setup + passes refill (n - 1)) latency t**2 / (t**2 + (switch n latency)**2)
     time = flat + transfer + step + start
 
-All-reduce is two passes (reduce-scatter, all-gather), the others one. (n - 1) / (n - pairing) stands for the textbook's (n - 1) / n: two ranks reach
-less bandwidth than eight. Crowding is what a bus shared by all costs (PCIe); on a switch it is nothing. One rank takes no time at all.
+All-reduce takes two passes (reduce-scatter, all-gather), the others take one. The factor
+(n - 1) / (n - pairing) stands for the textbook's (n - 1) / n, because two ranks reach less
+bandwidth than eight. Crowding is what a bus shared by all ranks costs (PCIe); on a switch it is
+nothing. One rank takes no time at all.
 """
 
 from typing import ClassVar, NamedTuple
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 
 from diffgenz.core.smooth import Leaf
-from diffgenz.kernels.form import Form, Timer, parameter
+from diffgenz.kernels.form import Form, parameter
+from diffgenz.kernels.hardware import Wire
 from diffgenz.kernels.shapes import CollectiveShape, Number
 
 
-class Wire(NamedTuple):
-    """A level of the network as one collective sees it.
+class Traffic(NamedTuple):
+    """The least traffic of one rank.
 
     Arguments:
-        bandwidth: B/s per direction and accelerator. latency: s per hop. launch: s, of a kernel.
+        sent: in B.
     """
-
-    bandwidth: Number
-    latency: Number
-    launch: Number
-
-
-class Traffic(NamedTuple):
-    """The B that each rank sends at least."""
 
     sent: Number
 
@@ -51,10 +47,10 @@ class Collective(Form):
 
     Shape: ClassVar[type] = CollectiveShape
     hardware: ClassVar[type] = Wire
-    host_floor: ClassVar[float] = float(
-        "inf"
-    )  # their fixed cost is a barrier of the ranks, whoever launched them
+    host_floor: ClassVar[float] = float("inf")
+    """Their fixed cost is a barrier of the ranks, not the host's pace."""
     passes: ClassVar[int] = 1
+    """How often the volume crosses the wires."""
 
     efficiency: Leaf = parameter(0.8, 0.5, 1.0)
     pairing: Leaf = parameter(0.6, 1.0, 0.95)
@@ -72,24 +68,22 @@ class Collective(Form):
     def work(cls, shape: CollectiveShape) -> Traffic:
         return Traffic(shape.volume * (1 - 1 / shape.ranks))
 
-    def on(self, wire: Wire) -> Timer:
-        return CollectiveTimer(
-            per_byte=1 / wire.bandwidth,
-            slowness=self.passes / self.efficiency,
-            pairing=self.pairing,
-            crowding=self.crowding,
-            flat=self.launch * wire.launch + self.barrier * wire.latency,
-            hop=self.passes * self.hop * wire.latency,
-            rise=self.rise,
-            onset=self.onset * wire.latency,
-            setup=self.setup * wire.latency,
-            refill=self.passes * self.refill * wire.latency,
-            switch=self.switch * wire.latency,
-        )
+    def seconds(self, shape: CollectiveShape, wire: Wire) -> Number:
+        n, volume = shape
+        others, t = n - 1, volume * (1 / wire.bandwidth)
+        flat = self.launch * wire.launch + self.barrier * wire.latency
+        flat = flat + others * (self.passes * self.hop * wire.latency)
+        slowness = self.passes / self.efficiency * (1 + self.crowding * (n * n - 4))
+        transfer = t * others / (n - self.pairing) * slowness
+        step = self.rise * flat * t / (t + self.onset * wire.latency)
+        w = n * (self.switch * wire.latency)
+        setup = self.setup * wire.latency + others * (self.passes * self.refill * wire.latency)
+        start = setup * t * t / (t * t + w * w)
+        return jnp.minimum(others, 1) * (flat + transfer + step + start)
 
 
 class AllGather(Collective):
-    """Every rank ends with all ranks' parts. Reduce-scatter is its mirror image."""
+    """Every rank ends with the parts of all ranks. Reduce-scatter is its mirror image."""
 
 
 class AllReduce(Collective):
@@ -99,9 +93,8 @@ class AllReduce(Collective):
 
     @classmethod
     def work(cls, shape: CollectiveShape) -> Traffic:
-        return Traffic(
-            shape.volume * jnp.minimum(shape.ranks - 1, 1)
-        )  # a switch that adds saves the second pass
+        """One pass, since a switch that adds saves the second."""
+        return Traffic(shape.volume * jnp.minimum(shape.ranks - 1, 1))
 
 
 class AllToAll(Collective):
@@ -109,31 +102,3 @@ class AllToAll(Collective):
 
     hop: Leaf = parameter(0.3, 0.5)
     refill: Leaf = parameter(0.3, 1.0)
-
-
-class CollectiveTimer(eqx.Module):
-    """A `Collective` on one level of the network."""
-
-    per_byte: Number
-    slowness: Number
-    pairing: Number
-    crowding: Number
-    flat: Number
-    hop: Number
-    rise: Number
-    onset: Number
-    setup: Number
-    refill: Number
-    switch: Number
-
-    def __call__(self, shape: CollectiveShape) -> Number:
-        n, volume = shape
-        others, t = n - 1, volume * self.per_byte
-        flat = self.flat + others * self.hop
-        transfer = (
-            t * others / (n - self.pairing) * (self.slowness * (1 + self.crowding * (n * n - 4)))
-        )
-        step = self.rise * flat * t / (t + self.onset)
-        w = n * self.switch
-        start = (self.setup + others * self.refill) * t * t / (t * t + w * w)
-        return jnp.minimum(others, 1) * (flat + transfer + step + start)

@@ -1,31 +1,31 @@
-"""All-reduce as serving engines do it themselves: everything to everyone while it is small, two passes beyond, a library's when it is large.
+"""All-reduce as serving engines do it themselves.
 
+Every rank sends everything to every other while tensors are small; beyond, two passes take over.
 With flat, transfer and start as in `collective`, for n ranks and t = volume / bandwidth:
 
-    one = (n - 1) t / one_shot                         each rank reads all others' tensors and adds
-    two = second latency + transfer + start            reduce-scatter and all-gather, with one more barrier
-    time = flat + one two / sqrt(one**2 + two**2)      the cheaper of the two
+    one = (n - 1) t / one_shot                       each rank reads all others' tensors and adds
+    two = second latency + transfer + start          reduce-scatter, one more barrier, all-gather
+    time = flat + one two / sqrt(one**2 + two**2)    the cheaper of the two
 """
 
 from typing import ClassVar
 
-import equinox as eqx
 import jax.numpy as jnp
 
 from diffgenz.core.smooth import Leaf
-from diffgenz.kernels.form import Form, Timer, parameter
-from diffgenz.kernels.forms.collective import Traffic, Wire
+from diffgenz.kernels.form import Form, parameter
+from diffgenz.kernels.forms.collective import Traffic
+from diffgenz.kernels.hardware import Wire
 from diffgenz.kernels.shapes import CollectiveShape, Number
 
 
 class CustomAllReduce(Form):
-    """Every rank ends with the sum of all ranks' tensors, in one shot or two."""
+    """Every rank ends with the sum of all ranks' tensors, in one shot or in two passes."""
 
     Shape: ClassVar[type] = CollectiveShape
     hardware: ClassVar[type] = Wire
-    host_floor: ClassVar[float] = float(
-        "inf"
-    )  # eager launches wait for the host, and are a kernel of their own
+    host_floor: ClassVar[float] = float("inf")
+    """Eager launches do wait for the host, but they are a kernel of their own."""
 
     efficiency: Leaf = parameter(0.8, 0.5, 1.0)
     pairing: Leaf = parameter(0.4, 1.0, 0.95)
@@ -41,45 +41,19 @@ class CustomAllReduce(Form):
 
     @classmethod
     def work(cls, shape: CollectiveShape) -> Traffic:
+        """One pass, since a switch that adds saves the second."""
         return Traffic(shape.volume * jnp.minimum(shape.ranks - 1, 1))
 
-    def on(self, wire: Wire) -> Timer:
-        return CustomAllReduceTimer(
-            per_byte=1 / wire.bandwidth,
-            slowness=2 / self.efficiency,
-            one_shot=1 / self.one_shot,
-            pairing=self.pairing,
-            crowding=self.crowding,
-            flat=self.launch * wire.launch + self.barrier * wire.latency,
-            hop=self.hop * wire.latency,
-            second=self.second * wire.latency,
-            setup=self.setup * wire.latency,
-            refill=self.refill * wire.latency,
-            switch=self.switch * wire.latency,
-        )
-
-
-class CustomAllReduceTimer(eqx.Module):
-    """A `CustomAllReduce` on one level of the network."""
-
-    per_byte: Number
-    slowness: Number
-    one_shot: Number
-    pairing: Number
-    crowding: Number
-    flat: Number
-    hop: Number
-    second: Number
-    setup: Number
-    refill: Number
-    switch: Number
-
-    def __call__(self, shape: CollectiveShape) -> Number:
+    def seconds(self, shape: CollectiveShape, wire: Wire) -> Number:
         n, volume = shape
-        others, t = n - 1, volume * self.per_byte
+        others, t = n - 1, volume * (1 / wire.bandwidth)
         crowd = 1 + self.crowding * (n * n - 4)
-        one = others * t * self.one_shot * crowd
-        start = (self.setup + others * self.refill) * t * t / (t * t + self.switch * self.switch)
-        two = self.second + t * others / (n - self.pairing) * self.slowness * crowd + start
-        flat = self.flat + others * self.hop
+        one = others * t * (1 / self.one_shot) * crowd
+        w = self.switch * wire.latency
+        setup = self.setup * wire.latency + others * (self.refill * wire.latency)
+        start = setup * t * t / (t * t + w * w)
+        transfer = t * others / (n - self.pairing) * (2 / self.efficiency) * crowd
+        two = self.second * wire.latency + transfer + start
+        flat = self.launch * wire.launch + self.barrier * wire.latency
+        flat = flat + others * (self.hop * wire.latency)
         return jnp.minimum(others, 1) * (flat + one * two / jnp.sqrt(one * one + two * two))

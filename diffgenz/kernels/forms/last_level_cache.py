@@ -1,11 +1,16 @@
-"""Kernels whose operands a last-level cache holds: benchmarks repeat a kernel on the same operands, so small ones never come from memory.
+"""Kernels whose operands a last-level cache holds.
 
-    t = t_form at bandwidth / (1 - resident large**edge / (large**edge + footprint**edge)),  large = `cache` MB
+Benchmarks repeat a kernel on the same operands, so that small ones never come from memory:
 
-Operands that no longer fit are evicted before they are read again, hence the edge. Collectors that alternate between copies of the operands move it
-to a share of the cache (16 MB of the L40S's 96), and more so for what has more copies: of a product, a B of inputs and of outputs may count for
-less than one of weights. Only tables that show it (rows faster than memory allows) are
-fitted so. An inference step reads other weights and other sequences each time, so estimates take the form without its cache (`plain`).
+    t = seconds of the form, its bandwidth divided by
+        1 - resident large**edge / (large**edge + footprint**edge),  large = `cache` MB
+
+Operands that no longer fit are evicted before they are read again, hence the edge. Collectors that
+alternate between copies of the operands move it to a share of the cache (16 MB of the L40S's 96),
+and more so for what has more copies: of a product, a byte of inputs and of outputs may count for
+less than one of weights. Only tables that show a cache (rows faster than memory allows) are fitted
+so. An inference step reads other weights and other sequences each time, so estimates take the form
+without its cache (`plain`).
 """
 
 import functools
@@ -16,16 +21,17 @@ import jax
 import jax.numpy as jnp
 
 from diffgenz.core.smooth import Leaf
-from diffgenz.kernels.form import Chip, Form, Timer, Work, parameter
+from diffgenz.kernels.form import Form, Work, parameter
 from diffgenz.kernels.forms.elementwise import CACHE_SPEED, MEGABYTE
-from diffgenz.kernels.shapes import GemmShape
+from diffgenz.kernels.hardware import Chip
+from diffgenz.kernels.shapes import GemmShape, Number
 
 LARGEST = 512.0
-"""MB: no last-level cache holds more."""
+"""Size that no last-level cache exceeds, in MB."""
 
 
 class Cached(Form):
-    """What caches add to a form; `cached` makes the whole."""
+    """What a cache adds to a form; `cached` makes the whole."""
 
     plain: ClassVar[type[Form]]
     """The form without its cache."""
@@ -36,6 +42,7 @@ class Cached(Form):
 
     @classmethod
     def work(cls, shape: Any) -> Work:
+        """Operands that a cache may hold come at its speed."""
         flops, moved = cls._work(shape)
         return Work(flops, moved / jnp.where(moved > LARGEST * MEGABYTE, 1.0, CACHE_SPEED))
 
@@ -45,29 +52,24 @@ class Cached(Form):
         assert isinstance(work, Work)
         return work
 
-    def footprint(self, shape: Any) -> Any:
-        """B that a benchmark has in use."""
+    def footprint(self, shape: Any) -> Number:
+        """Bytes that a benchmark has in use."""
         return self._work(shape).moved
 
-    def on(self, hardware: Chip, /) -> Timer:
+    def seconds(self, shape: Any, chip: Chip) -> Number:
         plain = self.plain(**{name: getattr(self, name) for name in self.plain.priors()})
-
-        def timer(shape: Any) -> Any:
-            share = 1 - self.resident * jax.nn.sigmoid(
-                self.edge * jnp.log(self.cache * MEGABYTE / self.footprint(shape))
-            )
-            return plain.on(hardware._replace(bandwidth=hardware.bandwidth / share))(shape)
-
-        return timer
+        fits = jax.nn.sigmoid(self.edge * jnp.log(self.cache * MEGABYTE / self.footprint(shape)))
+        from_memory = 1 - self.resident * fits
+        return plain.seconds(shape, chip._replace(bandwidth=chip.bandwidth / from_memory))
 
 
 class CachedProduct(Cached):
-    """What caches add to products."""
+    """What a cache adds to products."""
 
     inputs: Leaf = parameter(0.5, 1.0, 1.0)
     outputs: Leaf = parameter(0.5, 1.0, 1.0)
 
-    def footprint(self, shape: GemmShape) -> Any:
+    def footprint(self, shape: GemmShape) -> Number:
         m, n = shape.m, shape.n
         written = 2 * m * n
         read = shape.moved - written  # (n + m) k
@@ -76,11 +78,11 @@ class CachedProduct(Cached):
 
 @functools.cache
 def cached(form: type[Form]) -> type[Form]:
-    """`form` with a last-level cache: its parameters, and three more, or five of products."""
+    """The form with a last-level cache: three parameters more, or five for products."""
     adding = CachedProduct if form.Shape is GemmShape else Cached
     body = {
         "plain": form,
-        "__doc__": f"`{form.__name__}`, its operands in part in a cache.",
+        "__doc__": f"`{form.__name__}`, whose operands are partly in a cache.",
         "__module__": __name__,
     }
     return types.new_class(

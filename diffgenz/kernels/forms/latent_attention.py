@@ -1,43 +1,56 @@
-"""Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434): prompts with keys and values expanded per head, decode on the latent cache itself.
+"""Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434).
 
-Prefill. Blocks of 128 queries by 128 keys; x blocks of queries wait for every compute unit, and the longest row bounds what imbalance leaves:
+Prompts have keys and values expanded per head; decode works on the latent cache itself.
 
-    keys = context + (queries + 1) / 2                                    seen by a query on average
-    x = sequences heads sqrt((queries / 128)**2 + ragged**2) / units      blocks of queries per compute unit
-    a = block keys / 128 + prologue                                       one of them
-    l = longest block (context + queries) / 128 + latency                 the one that sees most keys, alone
-    m = bytes / (bandwidth efficiency)                                    queries, keys, values and outputs
+Prefill. In blocks of 128 queries by 128 keys, x blocks of queries wait for every compute unit, and
+the longest row bounds what imbalance leaves:
+
+    keys = context + (queries + 1) / 2                                  seen by a query on average
+    x = sequences heads sqrt((queries / 128)**2 + ragged**2) / units    blocks of queries per unit
+    a = block keys / 128 + prologue                                     one of them
+    l = longest block (context + queries) / 128 + latency               the one with most keys
+    m = bytes / (bandwidth efficiency)                                  what is read and written
     t = sqrt((a x)**2 + l**2 + m**2) + exposed m + sequences sequence + launch
 
-Decode. All heads share one key of latent + rope dimensions and one value of latent: a multi-query attention whose rows are heads and draft tokens,
-64 to a block. One block works through its tiles of 64 tokens, or several compute units share them, at b seconds a split:
+Decode. All heads share one key of latent + rope dimensions and one value of latent dimensions: a
+multi-query attention whose rows are heads and draft tokens, 64 to a block. One block works through
+its tiles of 64 tokens, or several compute units share them, at b seconds a split:
 
     tiles = ceil(length / 64)
-    x = sequences ceil(heads queries / 64) / (units slots)                blocks per compute unit
-    a = tiles (tile + step)                                               one block
-    b = merge + merging x                                                 one more split
-    u = sqrt(x**2 + b / (a + b) + 1 / tiles**2)                           bound by throughput, by the best split, or by one tile
+    x = sequences ceil(heads queries / 64) / (units slots)              blocks per compute unit
+    a = tiles (tile + step)                                             one block
+    b = merge + merging x                                               one more split
+    u = sqrt(x**2 + b / (a + b) + 1 / tiles**2)
     m = cached bytes / (bandwidth efficiency)
-    t = sqrt((a u + fixed x)**2 + m**2) + (rows query and output bytes + convert cached elements) / bandwidth + sequences sequence + launch
+    t = sqrt((a u + fixed x)**2 + m**2)
+        + (rows query and output bytes + convert cached elements) / bandwidth
+        + sequences sequence + launch
 
-Kernels that do not split leave `merge` large. A cache narrower than bf16 may be converted before, all of it: FlashAttention-3 under SGLang does,
-and takes five times as long with an fp8 cache as with bf16.
+The terms of u are the bounds by throughput, by the best split and by one tile. Kernels that do not
+split leave `merge` large. A cache narrower than bf16 may be converted before, all of it:
+FlashAttention-3 under SGLang does, and takes five times as long with an fp8 cache as with bf16.
 """
 
 from typing import ClassVar
 
-import equinox as eqx
 import jax.numpy as jnp
 
 from diffgenz.core.smooth import Leaf
-from diffgenz.kernels.form import Chip, Form, Timer, Work, parameter
+from diffgenz.kernels.form import Form, Work, parameter
+from diffgenz.kernels.hardware import Chip
 from diffgenz.kernels.shapes import LatentDecodeShape, LatentPrefillShape, Number
 
 QUERY_BLOCK = 128
+"""Queries in a block, and keys in a block, of prefill."""
+
 TOKEN_BLOCK = 64
+"""Tokens of the cache in a tile of decode."""
+
 ROW_BLOCK = 64
+"""Rows (heads and draft tokens) in a block of decode."""
+
 ELEMENT = 2.0
-"""B of an element of queries, of expanded keys and values, and of outputs."""
+"""Bytes of an element of queries, of expanded keys and values, and of outputs."""
 
 
 class LatentPrefill(Form):
@@ -57,61 +70,36 @@ class LatentPrefill(Form):
 
     @classmethod
     def work(cls, shape: LatentPrefillShape) -> Work:
-        rows, keys = (
-            shape.sequences * shape.heads * shape.queries,
-            shape.context + (shape.queries + 1) / 2,
-        )
+        rows = shape.sequences * shape.heads * shape.queries
+        keys = shape.context + (shape.queries + 1) / 2
         width = shape.query_dim + shape.value_dim
         return Work(2 * rows * keys * width, ELEMENT * rows * width)
 
-    def on(self, chip: Chip) -> Timer:
-        per_unit = chip.flops * self.compute / chip.units
-        return LatentPrefillTimer(
-            per_units=1 / (QUERY_BLOCK * chip.units),
-            ragged=(self.ragged * QUERY_BLOCK) ** 2,
-            per_key=2 * QUERY_BLOCK / per_unit,
-            prologue=self.prologue * chip.launch,
-            longest=self.longest,
-            latency=self.latency * chip.launch,
-            per_element=ELEMENT / (chip.bandwidth * self.memory),
-            exposed=self.exposed,
-            sequence=self.sequence * chip.launch,
-            launch=self.launch * chip.launch,
-        )
-
-
-class LatentPrefillTimer(eqx.Module):
-    """A `LatentPrefill` on one accelerator."""
-
-    per_units: Number
-    ragged: Number
-    per_key: Number
-    prologue: Number
-    longest: Number
-    latency: Number
-    per_element: Number
-    exposed: Number
-    sequence: Number
-    launch: Number
-
-    def __call__(self, shape: LatentPrefillShape) -> Number:
+    def seconds(self, shape: LatentPrefillShape, chip: Chip) -> Number:
         sequences, queries, context, heads, query_dim, value_dim = shape
         width, length = query_dim + value_dim, context + queries
-        per_key = width * self.per_key
-        x = sequences * heads * self.per_units * jnp.sqrt(queries * queries + self.ragged)
-        a = (context + 0.5 * (queries + 1)) * per_key + self.prologue
-        longest = self.longest * length * per_key + self.latency
-        moving = sequences * heads * (queries + length) * width * self.per_element
-        return (
-            jnp.sqrt(a * a * x * x + longest * longest + moving * moving)
-            + self.exposed * moving
-            + sequences * self.sequence
-            + self.launch
-        )
+
+        ragged = (self.ragged * QUERY_BLOCK) ** 2
+        per_block = 1 / (QUERY_BLOCK * chip.units)
+        x = sequences * heads * per_block * jnp.sqrt(queries * queries + ragged)
+
+        per_unit = chip.flops * self.compute / chip.units
+        per_key = width * (2 * QUERY_BLOCK / per_unit)
+        a = (context + 0.5 * (queries + 1)) * per_key + self.prologue * chip.launch
+        longest = self.longest * length * per_key + self.latency * chip.launch
+
+        per_element = ELEMENT / (chip.bandwidth * self.memory)
+        moving = sequences * heads * (queries + length) * width * per_element
+        busy = jnp.sqrt(a * a * x * x + longest * longest + moving * moving)
+        starting = sequences * (self.sequence * chip.launch)
+        return busy + self.exposed * moving + starting + self.launch * chip.launch
 
 
 class LatentDecode(Form):
-    """Attention of new tokens over the latent cache; a cache that is not bf16 may be converted first, all of it."""
+    """Attention of new tokens over the latent cache.
+
+    A cache that is not bf16 may be converted first, all of it.
+    """
 
     Shape: ClassVar[type] = LatentDecodeShape
 
@@ -129,57 +117,29 @@ class LatentDecode(Form):
 
     @classmethod
     def work(cls, shape: LatentDecodeShape) -> Work:
-        rows, width = (
-            shape.sequences * shape.heads * shape.queries,
-            2 * shape.latent + shape.rope_dim,
-        )
+        rows = shape.sequences * shape.heads * shape.queries
+        width = 2 * shape.latent + shape.rope_dim
         keys = shape.length - (shape.queries - 1) / 2
         cached = shape.cache_size * shape.sequences * shape.length * (shape.latent + shape.rope_dim)
         return Work(2 * rows * keys * width, cached + ELEMENT * rows * width)
 
-    def on(self, chip: Chip) -> Timer:
-        return LatentDecodeTimer(
-            per_slot=1 / (chip.units * self.slots),
-            per_width=2 * ROW_BLOCK * TOKEN_BLOCK * chip.units / (chip.flops * self.compute),
-            step=self.step * chip.launch,
-            fixed=self.fixed * chip.launch,
-            merge=self.merge * chip.launch,
-            merging=self.merging * chip.launch,
-            per_byte=1 / (chip.bandwidth * self.memory),
-            per_row=ELEMENT * self.rows / chip.bandwidth,
-            sequence=self.sequence * chip.launch,
-            per_converted=self.convert / chip.bandwidth,
-            launch=self.launch * chip.launch,
-        )
-
-
-class LatentDecodeTimer(eqx.Module):
-    """A `LatentDecode` on one accelerator."""
-
-    per_slot: Number
-    per_width: Number
-    step: Number
-    fixed: Number
-    merge: Number
-    merging: Number
-    per_byte: Number
-    per_row: Number
-    sequence: Number
-    per_converted: Number
-    launch: Number
-
-    def __call__(self, shape: LatentDecodeShape) -> Number:
+    def seconds(self, shape: LatentDecodeShape, chip: Chip) -> Number:
         sequences, queries, length, heads, latent, rope_dim, cache_size = shape
         rows, width = heads * queries, 2 * latent + rope_dim
         tiles = jnp.ceil(length / TOKEN_BLOCK)
-        x = sequences * jnp.ceil(rows / ROW_BLOCK) * self.per_slot
-        a = tiles * (width * self.per_width + self.step)
-        b = self.merge + self.merging * x
-        computing = a * jnp.sqrt(x * x + b / (a + b) + 1 / (tiles * tiles)) + self.fixed * x
+
+        x = sequences * jnp.ceil(rows / ROW_BLOCK) * (1 / (chip.units * self.slots))
+        tile = width * (2 * ROW_BLOCK * TOKEN_BLOCK * chip.units / (chip.flops * self.compute))
+        a = tiles * (tile + self.step * chip.launch)
+        b = self.merge * chip.launch + self.merging * chip.launch * x
+        u = jnp.sqrt(x * x + b / (a + b) + 1 / (tiles * tiles))
+        computing = a * u + self.fixed * chip.launch * x
+
         cached = sequences * length * (latent + rope_dim)
-        moving = cached * cache_size * self.per_byte
-        apart = (
-            sequences * (rows * width * self.per_row + self.sequence)
-            + cached * jnp.maximum(ELEMENT - cache_size, 0) * self.per_converted
-        )
-        return jnp.sqrt(computing * computing + moving * moving) + apart + self.launch
+        moving = cached * cache_size * (1 / (chip.bandwidth * self.memory))
+        per_row = ELEMENT * self.rows / chip.bandwidth
+        starting = sequences * (rows * width * per_row + self.sequence * chip.launch)
+        per_converted = self.convert / chip.bandwidth
+        converting = cached * jnp.maximum(ELEMENT - cache_size, 0) * per_converted
+        busy = jnp.sqrt(computing * computing + moving * moving)
+        return busy + (starting + converting) + self.launch * chip.launch

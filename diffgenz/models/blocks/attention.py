@@ -43,9 +43,7 @@ class Attention(Block):
     heads: Leaf = number(above=0)
     kv_heads: Leaf = number(above=0)
     head_dim: Leaf = number(above=0)
-    window: Leaf | None = number(
-        at_least=1, optional=True, remedy="leave it out for full attention"
-    )
+    window: Leaf | None = number(at_least=1, default=None, remedy="leave it out for full attention")
     qkv_bias: bool = eqx.field(static=True, default=False)
     out_bias: bool = eqx.field(static=True, default=False)
     rotary: bool = eqx.field(static=True, default=True)

@@ -56,19 +56,22 @@ class Block(Record):
         """Features that its norm works on; those of the residual stream, for most blocks."""
         return hidden
 
-    def operators(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
+    def operators(
+        self, hidden: Scalar, step: Step, reduction: AllReduce | None = None
+    ) -> tuple[Operator, ...]:
         """The kernels of one execution on one device, with their messages.
 
         Arguments:
             hidden: width of the residual stream.
             step: the iteration; the device holds `step.shard` of the block's heads or features,
                 rounded up.
+            reduction: the all-reduce that it ends in, as one record for all blocks, which is then
+                timed once; default: one of its own.
         """
         operators = self.work(hidden, step)
         if self.reduces:
-            volume = step.tokens * hidden * step.precision.message_size
-            summed = AllReduce("all_reduce", Axis.TENSOR, volume, step.reduction_launches)
-            operators = (*operators[:-1], operators[-1].sending(summed))
+            reduction = reduction or reduction_of(hidden, step)
+            operators = (*operators[:-1], operators[-1].sending(reduction))
         if self.norm is None:
             return operators
         return norm(self.norm, self.normalised(hidden), step, count=self.norms), *operators
@@ -83,3 +86,9 @@ class Block(Record):
         A decode iteration evaluates these at several context lengths, and all others once.
         """
         return ()
+
+
+def reduction_of(hidden: Scalar, step: Step) -> AllReduce:
+    """The all-reduce of the new tokens' hidden states over the tensor-parallel ranks."""
+    volume = step.tokens * hidden * step.precision.message_size
+    return AllReduce("all_reduce", Axis.TENSOR, volume, step.reduction_launches)

@@ -27,7 +27,7 @@ from diffgenz.operators.elementwise import elementwise
 from diffgenz.operators.linear import linear, per_head_linear, wide_linear
 from diffgenz.operators.message import AllGather, Axis
 from diffgenz.operators.operator import Operator
-from diffgenz.operators.step import Step
+from diffgenz.operators.step import Shared, Step
 
 
 class Indexer(Record):
@@ -73,7 +73,7 @@ class Indexer(Record):
         scores = attention_over(
             step, keys, self.heads, self.head_dim, none, read=held, held=held, name="indexer"
         )
-        if step.shared is None or not step.decoding:
+        if not (isinstance(step.shared, Shared) and step.decoding):
             return scores
         # the best of all keys: context-parallel ranks gather their scores, an fp32 for each key
         gathered = AllGather("context_all_gather", Axis.CONTEXT, step.tokens * keys * 4.0)
@@ -102,7 +102,7 @@ class LatentAttention(Block):
     nope_dim: Leaf = number(at_least=1)
     rope_dim: Leaf = number(at_least=1)
     value_dim: Leaf = number(at_least=1)
-    query_rank: Leaf | None = number(at_least=1, optional=True)
+    query_rank: Leaf | None = number(at_least=1, default=None)
     indexer: Indexer | None = None
 
     @property
@@ -194,7 +194,7 @@ class LatentAttention(Block):
         core = attention_over(
             step, keys, heads, width, self.latent, read=cached * share, held=cached
         )
-        seen = keys if step.shared is None else keys / step.shared.ranks
+        seen = keys / step.shared.ranks
         shape = LatentDecodeShape(
             step.sequences,
             step.queries,

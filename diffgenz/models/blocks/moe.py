@@ -131,9 +131,10 @@ class MoE(Block):
         their tensor-parallel ranks have summed.
         """
         combine = elementwise("combine", read, written).inside("experts")
-        if step.shared is None or step.shared.repeated is None:
+        repeated = step.shared.repeated
+        if repeated is None:
             return combine
-        volume = written * step.shard * step.shared.repeated
+        volume = written * step.shard * repeated
         return combine.sending(AllReduce("context_merge", Axis.CONTEXT, volume))
 
     def _shape(

@@ -8,23 +8,20 @@ from diffgenz.scenario.parallelism import Parallelism
 
 
 def plans(model: Model, platform: Platform) -> Parallelism:
-    """All plans of `model` that use all accelerators of `platform`, as one batch: every field has shape (plans,).
+    """All plans of a model that use all accelerators of a platform, as one batch.
 
-    tensor x context x attention_data x pipeline x data is the number of accelerators, tensor at most the model's heads, pipeline at most its
-    layers, expert divides tensor x context x attention_data and the model's experts; without experts, expert and attention_data are 1.
-    context is 1, and None, where the model keeps states.
+    The product tensor x context x attention_data x pipeline x data is the number of accelerators.
+    There are at most as many tensor ranks as the model has heads, and at most as many stages as it
+    has layers. `expert` divides tensor x context x attention_data and the model's experts; without
+    experts, `expert` and `attention_data` are 1. Where the model keeps states, `context` is None.
+
+    Returns:
+        a plan of which every field has shape (plans,).
     """
     total, heads, layers = int(platform.accelerators), float(model.most_shards), int(model.layers)
     experts = [int(count) for count in model.experts]
     rows = [
-        (
-            tensor,
-            pipeline,
-            total // (tensor * context * attention * pipeline),
-            expert,
-            attention,
-            context,
-        )
+        (tensor, pipeline, expert, attention, context)
         for tensor in _divisors(total)
         if tensor <= heads
         for context in ([1] if model.keeps_state else _divisors(total // tensor))
@@ -34,15 +31,15 @@ def plans(model: Model, platform: Platform) -> Parallelism:
         for expert in (_divisors(tensor * context * attention) if experts else [1])
         if all(count % expert == 0 for count in experts)
     ]
-    tensor, pipeline, data, expert, attention, context = np.array(rows, dtype=float).T
+    tensor, pipeline, expert, attention, context = np.array(rows, dtype=float).T
     return Parallelism(
         tensor,
         pipeline,
-        data,
-        np.zeros(len(rows)),
-        expert,
-        attention,
-        None if model.keeps_state else context,
+        data=total / (tensor * context * attention * pipeline),
+        overlap=np.zeros(len(rows)),
+        expert=expert,
+        attention_data=attention,
+        context=None if model.keeps_state else context,
     )
 
 

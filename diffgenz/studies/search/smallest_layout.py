@@ -7,59 +7,67 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Bool
 
 from diffgenz.inference.essential import essential
 from diffgenz.inference.jobs import jobs_of
-from diffgenz.inference.memory import Memory
 from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.scenario import Scenario
+from diffgenz.scenario.serving_options import Draft
 
 
 def smallest_layout(case: Scenario, data: int = 1) -> Scenario | None:
     """The scenario on the fewest accelerators that hold it, or None where no number of them does.
 
     Tensor ranks inside the innermost network level, stages and context ranks are tried in powers
-    of two. Context ranks come last: only they share the KV cache of a layer beyond its heads.
+    of two. Context ranks come last: only they share the KV cache of a layer beyond its heads. A
+    draft model on the same accelerators needs as many ranks as it has.
 
     Arguments:
-        case: its plan, and how many accelerators it has, do not count.
+        case: the question. Its plan and its number of accelerators do not count.
         data: replicas.
     """
-    model, network = case.model, case.platform.network
-    inner, connected = (int(network[0].size), int(network[-1].size)) if network else (1, 1)
-    most_tensor, layers = int(min(model.most_shards, inner)), int(model.layers)
-    most_context = 1 if model.keeps_state else connected
-    powers = [
-        [2**n for n in range(most.bit_length())] for most in (most_tensor, layers, most_context)
-    ]
-    plans = [
-        (t, p, c) for t, p, c in product(*powers) if t * p * c * data <= connected or t * p * c == 1
-    ]
-    plans.sort(key=lambda plan: (math.prod(plan), plan[2], plan[1]))
+    ranks = _candidates(case, data)
+    if not ranks:
+        return None
     tensor, pipeline, context = (
-        jnp.asarray(np.array(column, dtype=float)) for column in zip(*plans, strict=True)
+        jnp.asarray(np.array(column, dtype=float)) for column in zip(*ranks, strict=True)
     )
-    layouts = Parallelism(
+    plans = Parallelism(
         tensor,
         pipeline,
         jnp.full_like(tensor, data),
         overlap=jnp.zeros_like(tensor),
         expert=jnp.ones_like(tensor),
         attention_data=jnp.ones_like(tensor),
-        context=None if model.keeps_state else context,
+        context=None if case.model.keeps_state else context,
     )
-    fits = np.asarray(_memories(essential(case), layouts).fits)
+    fits = np.asarray(_fit(essential(case), plans))
     if not fits.any():
         return None
-    tensor_ranks, stages, context_ranks = plans[int(np.argmax(fits))]
+    tensor_ranks, stages, context_ranks = ranks[int(np.argmax(fits))]
     plan = Parallelism(tensor_ranks, stages, data, context=context_ranks)
     platform = case.platform.replace(accelerators=float(plan.ranks))
     return case.replace(platform=platform, plan=plan)
 
 
+def _candidates(case: Scenario, data: int) -> list[tuple[int, int, int]]:
+    """Tensor ranks, stages and context ranks to try, those of fewest accelerators first."""
+    model, network, draft = case.model, case.platform.network, case.serving.draft
+    inner, connected = (int(network[0].size), int(network[-1].size)) if network else (1, 1)
+    most_tensor, layers = int(min(model.most_shards, inner)), int(model.layers)
+    most_context = 1 if model.keeps_state else connected
+    powers = [
+        [2**n for n in range(most.bit_length())] for most in (most_tensor, layers, most_context)
+    ]
+    least = float(draft.tensor) if isinstance(draft, Draft) and draft.platform is None else 1
+    found = [each for each in product(*powers) if least <= math.prod(each) <= connected // data]
+    return sorted(found, key=lambda each: (math.prod(each), each[2], each[1]))
+
+
 @eqx.filter_jit
-def _memories(case: Scenario, plans: Parallelism) -> Memory:
-    def one(plan: Parallelism) -> Memory:
-        return jobs_of(eqx.tree_at(lambda c: c.plan, case, plan)).memory
+def _fit(case: Scenario, plans: Parallelism) -> Bool[Array, "plans"]:
+    def one(plan: Parallelism) -> Bool[Array, ""]:
+        return jobs_of(eqx.tree_at(lambda c: c.plan, case, plan)).memory.fits
 
     return jax.vmap(one)(plans)

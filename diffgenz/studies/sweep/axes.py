@@ -5,7 +5,8 @@
     values(1, 2, 4, 8).sampled()         a grid of which each configuration draws one
     choice({"H100": h100, "H200": h200}) whole records, by name
 
-Grids are enumerated, every combination of all of them; ranges, and axes that are `sampled()`, draw from a Sobol sequence.
+Grids are enumerated: a space has every combination of all of them. Ranges, and axes that are
+`sampled()`, draw from a Sobol sequence.
 """
 
 import dataclasses
@@ -22,7 +23,16 @@ MOST_LEVELS = 2**20
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """Numbers, in order. `drawn`: sampled rather than enumerated."""
+    """Numbers, in order.
+
+    Arguments:
+        levels: the numbers.
+        drawn: whether they are sampled rather than enumerated.
+
+    Raises:
+        InputError: no numbers, too many (`MOST_LEVELS`), one that is not finite in float32, or two
+            that are the same number there.
+    """
 
     levels: tuple[float, ...]
     drawn: bool = False
@@ -42,7 +52,8 @@ class Grid:
         if len(same):
             low, high = exact[same[0]], exact[same[0] + 1]
             raise InputError(
-                f"axis: {low!r} and {high!r} are the same number in float32; give values further apart"
+                f"axis: {low!r} and {high!r} are the same number in float32; "
+                "give values further apart"
             )
 
     def sampled(self) -> Self:
@@ -52,7 +63,13 @@ class Grid:
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """Everything from `low` to `high`, uniformly, or uniformly in its logarithm; always sampled."""
+    """Everything between two bounds; always sampled.
+
+    Arguments:
+        low: the lower bound.
+        high: the upper bound.
+        logarithmic: whether it is uniform in the logarithm rather than in the number itself.
+    """
 
     low: float
     high: float
@@ -61,7 +78,15 @@ class Range:
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """Whole records, or several numbers at once, by label: accelerators, models, plans. `drawn`: sampled rather than enumerated."""
+    """Whole records, or several numbers at once, by label: accelerators, models, plans.
+
+    Arguments:
+        options: by label.
+        drawn: whether they are sampled rather than enumerated.
+
+    Raises:
+        InputError: no options.
+    """
 
     options: Mapping[str, Any]
     drawn: bool = False
@@ -123,7 +148,12 @@ def log_uniform(low: float, high: float) -> Range:
 
 
 def choice(options: Mapping[str, Any]) -> Choice:
-    """One of `options`, by label: a record that replaces what is at the axis's name, or a mapping from names to the numbers and records there."""
+    """One of several options, by label.
+
+    Arguments:
+        options: each a record that replaces what is at the axis's name, or a mapping from names to
+            the numbers and records there.
+    """
     return Choice(dict(options))
 
 
@@ -149,5 +179,6 @@ def _check_count(count: int) -> None:
 def _check_positive(low: float) -> None:
     if low <= 0:
         raise InputError(
-            f"axis: a lower bound of {low:g} has no logarithm; give one above 0, or use a linear axis"
+            f"axis: a lower bound of {low:g} has no logarithm; "
+            "give one above 0, or use a linear axis"
         )

@@ -5,11 +5,11 @@ batch            = { values = [1, 8, 64], sampled = true }
 system           = { systems = ["h100_sxm", "mi300x"] }
 plan             = { plans = "all" }
 formats          = { formats = [{}, { weights = "fp8", activations = "fp8" }] }
-stack            = { options = { "8-high" = { memory_capacity = "24 GB" }, "12-high" = { memory_capacity = "36 GB" } } }
+stack            = { options = { "8-high" = { memory_capacity = "24 GB" }, "12-high" = { ... } } }
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +17,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffgenz.core.errors import InputError, unknown
-from diffgenz.core.leaves import find, name_of, with_unset
+from diffgenz.core.leaves import number_at, with_unset
 from diffgenz.core.sections import Section, quantity, said_of
-from diffgenz.core.units import unit_of
-from diffgenz.hardware.platform import Platform, load_platform
+from diffgenz.hardware.platform import load_platform
 from diffgenz.kernels.software import NONE
 from diffgenz.models.huggingface import load_model
 from diffgenz.models.model import Model
 from diffgenz.operators.precision import Precision
+from diffgenz.scenario.mix import ALIKE, Mix, parts_of, paths_named
 from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.scenario import Scenario
+from diffgenz.scenario.words import WORDS
 from diffgenz.studies.search.plans import plans
 from diffgenz.studies.sweep.axes import (
     Axis,
@@ -44,19 +45,8 @@ from diffgenz.studies.sweep.axes import (
 FORMATS_OF = ("dtype", "weights", "activations", "kv_cache", "messages")
 """What a choice of formats may state."""
 
-WORDS = {
-    "gpus": "accelerators",
-    "isl": "input_tokens",
-    "osl": "output_tokens",
-    "tp": "tensor",
-    "pp": "pipeline",
-    "dp": "data",
-    "ep": "expert",
-    "attention-dp": "attention_data",
-    "cp": "context",
-    "sp": "sequence",
-}
-"""What flags call the numbers of a plan and a workload."""
+PLAN_WORDS = {word.name: word.number for word in WORDS.values() if word.record == "plan"}
+"""What the words call the numbers of a plan."""
 
 _BOUNDS = {
     "linear": ("count",),
@@ -69,28 +59,29 @@ _RECORDS = ("systems", "models", "plans", "formats", "options")
 KINDS = ("values", *_BOUNDS, *_RECORDS)
 """The keys that say what an axis has."""
 
+_OFF = {"context": 1.0, "sequence": 0.0}
+"""The numbers of a plan that it may leave out, and what they are then."""
 
-def axes_of(section: Section, scenario: Scenario, folder: Path) -> dict[str, Axis]:
+
+def axes_of(section: Section, question: Scenario | Mix, folder: Path) -> dict[str, Axis]:
     """The axes of a file, by name.
 
     Arguments:
-        section: their tables. scenario: what they vary. folder: where relative paths begin.
+        section: their tables.
+        question: what they vary.
+        folder: where relative paths begin.
 
     Raises:
         InputError: a table that is no axis; it is named.
     """
+
+    def lists_plans(name: str) -> bool:  # which depend on the models and accelerators of others
+        return isinstance(section.raw[name], dict) and "plans" in section.raw[name]
+
     axes: dict[str, Axis] = {}
-    last = [
-        name
-        for name in section.raw
-        if isinstance(section.raw[name], dict) and "plans" in section.raw[name]
-    ]
-    for name in sorted(
-        section.raw, key=last.__contains__
-    ):  # every layout depends on the models and accelerators of other axes
-        axes[name] = _Reader(
-            section.at(name), name, section.raw[name], scenario, folder, axes
-        ).axis()
+    for name in sorted(section.raw, key=lists_plans):
+        reader = _Reader(section.at(name), name, section.raw[name], question, folder, axes)
+        axes[name] = reader.axis()
     return {name: axes[name] for name in section.raw}
 
 
@@ -102,11 +93,13 @@ class _Reader:
         place: str,
         name: str,
         raw: Any,
-        scenario: Scenario,
+        question: Scenario | Mix,
         folder: Path,
         others: dict[str, Axis],
     ):
-        self.name, self.scenario, self.folder, self.others = name, scenario, folder, others
+        self.name, self.question, self.folder, self.others = name, question, folder, others
+        self.parts = parts_of(question)
+        self.platform = self.parts[0].platform
         kinds = [kind for kind in KINDS if isinstance(raw, dict) and kind in raw]
         if len(kinds) > 1:
             raise InputError(f"{place}: has {' and '.join(kinds)}; an axis has one of them")
@@ -123,20 +116,15 @@ class _Reader:
         """What the table describes."""
         with said_of(self.section.place):
             axis = self._records() if self.kind in _RECORDS else self._numbers()
-        return (
-            axis.sampled()
-            if isinstance(axis, Grid | Choice) and self.section.flag("sampled")
-            else axis
-        )
+        if isinstance(axis, Grid | Choice) and self.section.flag("sampled"):
+            return axis.sampled()
+        return axis
 
     def _numbers(self) -> Axis:
-        if self.name in WORDS:
-            raise InputError(
-                f"axes have the names of the numbers they set; write {WORDS[self.name]}"
-            )
-        unit = unit_of(
-            name_of(find(with_unset(self.scenario, self.name, 1.0), self.name, alike="served")[0])
-        )
+        word = WORDS.get(self.name)
+        if word is not None and word.leaf and word.number != self.name:
+            raise InputError(f"axes have the names of the numbers they set; write {word.number}")
+        unit = self._unit(self.name)
         numbers = [
             quantity(f"{self.kind}[{i}]", value, unit)
             for i, value in enumerate(self.section.entries(self.kind))
@@ -145,7 +133,8 @@ class _Reader:
             return values(*numbers)
         if len(numbers) != 2:
             raise InputError(
-                f"{self.kind} = {self.section.raw[self.kind]!r} has {len(numbers)} bounds; write {self.kind} = [low, high]"
+                f"{self.kind} = {self.section.raw[self.kind]!r} has {len(numbers)} bounds; write "
+                f"{self.kind} = [low, high]"
             )
         low, high = numbers
         if self.kind in ("uniform", "log_uniform"):
@@ -154,33 +143,40 @@ class _Reader:
             for number in numbers:
                 if not number.is_integer():
                     raise InputError(f"integers: {number:g} is not a whole number; use linear")
-            return integers(
-                int(low), int(high), self.section.whole("step") if "step" in self.section.raw else 1
-            )
+            step = self.section.whole("step") if "step" in self.section.raw else 1
+            return integers(int(low), int(high), step)
         if "count" not in self.section.raw:
             raise InputError(f"count is missing; write {self.kind} = [low, high], count = 10")
-        return (linear if self.kind == "linear" else geometric)(
-            low, high, self.section.whole("count")
-        )
+        count = self.section.whole("count")
+        return (linear if self.kind == "linear" else geometric)(low, high, count)
+
+    def _unit(self, name: str) -> str:
+        """The unit of the number called `name`."""
+        question = with_unset(self.question, name, 1.0)
+        about = number_at(question, paths_named(question, name)[0])
+        return "1" if about is None else about.unit
 
     def _records(self) -> Choice:
         read: dict[str, Callable[[], dict[str, Any]]] = {
-            "systems": self._systems, "models": self._models, "plans": self._plans, "formats": self._formats, "options": self._options,
-        }  # fmt: skip
+            "systems": self._systems,
+            "models": self._models,
+            "plans": self._plans,
+            "formats": self._formats,
+            "options": self._options,
+        }
         return choice(read[self.kind]())
 
     def _systems(self) -> dict[str, Any]:
-        count = float(self.scenario.platform.accelerators)
-        kernels = self.scenario.platform.accelerator.kernels
+        count, kernels = float(self.platform.accelerators), self.platform.accelerator.kernels
         fit = NONE if kernels is None or kernels.origin is None else kernels.origin.fit
-        platforms = {
-            name: load_platform(local(name, self.folder), count, fit)
-            for name in self.section.texts("systems")
-        }
-        return {
-            name: {"platform.accelerator": p.accelerator, "platform.network": p.network}
-            for name, p in platforms.items()
-        }
+        options = {}
+        for name in self.section.texts("systems"):
+            loaded = load_platform(local(name, self.folder), count, fit)
+            parts = {"accelerator": loaded.accelerator, "network": loaded.network}
+            options[name] = {}
+            for part, record in parts.items():
+                options[name] |= self._everywhere(f"platform.{part}", record)
+        return options
 
     def _models(self) -> dict[str, Any]:
         return {
@@ -193,11 +189,10 @@ class _Reader:
         for number, raw in enumerate(self.section.entries("formats")):
             entry = Section(f"formats[{number}]", _underscored(raw), FORMATS_OF)
             texts = {key: entry.text(key) for key in entry.raw}
-            dtype = texts.get("dtype", self.scenario.served[0].precision.dtype)
-            precision = Precision(dtype, *(texts.get(name) for name in FORMATS_OF[1:]))
-            options[
-                ", ".join(f"{key} {text}" for key, text in texts.items()) or precision.dtype
-            ] = self._everywhere("precision", precision)
+            given: dict[str, Any] = {"dtype": self.parts[0].precision.dtype} | texts
+            precision = Precision(**given)
+            words = ", ".join(f"{key} {text}" for key, text in texts.items())
+            options[words or precision.dtype] = self._everywhere("precision", precision)
         return options
 
     def _options(self) -> dict[str, Any]:
@@ -205,105 +200,94 @@ class _Reader:
         for label, raw in self.section.section("options").raw.items():
             leaves = Section(f"options.{label}", raw).raw
             options[label] = {
-                name: quantity(f"options.{label}.{name}", value, unit_of(name))
+                name: quantity(f"options.{label}.{name}", value, self._unit(name))
                 for name, value in leaves.items()
             }
         return options
 
     def _plans(self) -> dict[str, Any]:
-        overlap = self.scenario.served[0].plan.overlap
-        if self.section.raw["plans"] == "all":
-            found = self._all_plans()
-        else:
-            known = {
-                **{field.name: field.name for field in dataclasses.fields(Parallelism)},
-                **WORDS,
-            }
-            found = []
-            for number, raw in enumerate(self.section.entries("plans")):
-                entry = Section(f"plans[{number}]", raw, known)
-                found.append(
-                    {"overlap": float(overlap)}
-                    | {known[key]: entry.number(key) for key in entry.raw}
-                )
+        found = self._all_plans() if self.section.raw["plans"] == "all" else self._stated_plans()
         used = {
-            name
-            for plan in found
-            for name in ("context", "sequence")
-            if plan.get(name, 0) > (name == "context")
-        }
+            name for plan in found for name, off in _OFF.items() if plan.get(name, off) != off
+        }  # what no plan uses is left out, and what one uses is in all of them: one structure
         options = {}
-        for (
-            plan
-        ) in found:  # what no plan uses is left out, and what one does is in all: one structure
-            optional = {
-                name: jnp.asarray(plan.get(name, float(name == "context"))) for name in used
-            }
-            ranks = {
-                name: count for name, count in plan.items() if name not in ("context", "sequence")
-            }
+        for plan in found:
+            ranks = {name: count for name, count in plan.items() if name not in _OFF}
+            optional = {name: jnp.asarray(plan.get(name, _OFF[name])) for name in used}
             options[plan_label(plan)] = self._everywhere("plan", Parallelism(**ranks, **optional))
         return options
 
+    def _stated_plans(self) -> list[dict[str, float]]:
+        fields = {field.name: field.name for field in dataclasses.fields(Parallelism)}
+        known = fields | PLAN_WORDS
+        found = []
+        for number, raw in enumerate(self.section.entries("plans")):
+            entry = Section(f"plans[{number}]", raw, known)
+            stated = {known[key]: _count(entry, key) for key in entry.raw}
+            found.append({"overlap": self._overlap} | stated)
+        return found
+
     def _all_plans(self) -> list[dict[str, float]]:
         """Every layout of any of the models on all accelerators, for any number of those."""
-        models = (
-            [served.model for served in self.scenario.served]
-            if not self.name.startswith("served[")
-            else [self._own_model()]
-        )
-        counts: Iterable[float] = [float(self.scenario.platform.accelerators)]
+        models = self._models_of_plans()
+        counts: Iterable[float] = [float(self.platform.accelerators)]
         for name, axis in self.others.items():
             if isinstance(axis, Choice):
-                parts = [
-                    part
-                    for option in axis.options.values()
-                    if isinstance(option, dict)
-                    for part in option.values()
-                ]
+                options = [each for each in axis.options.values() if isinstance(each, dict)]
+                parts = [part for option in options for part in option.values()]
                 models = [part for part in parts if isinstance(part, Model)] or models
             elif isinstance(axis, Grid) and name.rsplit(".", 1)[-1] == "accelerators":
                 counts = axis.levels
         found: dict[tuple[float, ...], dict[str, float]] = {}
         for model in models:
             for count in counts:
-                layouts = plans(
-                    model,
-                    Platform(
-                        self.scenario.platform.accelerator, self.scenario.platform.network, count
-                    ),
-                )
-                fields = [
-                    field.name
-                    for field in dataclasses.fields(layouts)
-                    if field.name != "overlap" and getattr(layouts, field.name) is not None
-                ]
-                for ranks in zip(
-                    *(np.asarray(getattr(layouts, name), float).tolist() for name in fields),
-                    strict=True,
-                ):
-                    found[ranks] = dict(zip(fields, ranks, strict=True)) | {
-                        "overlap": float(self.scenario.served[0].plan.overlap)
-                    }
+                for plan in _rows(plans(model, self.platform.replace(accelerators=count))):
+                    found[tuple(plan.values())] = plan | {"overlap": self._overlap}
         return list(found.values())
 
-    def _own_model(self) -> Model:
-        number = self.name.removeprefix("served[").split("]")[0]
-        if not number.isdigit() or int(number) >= len(self.scenario.served):
-            raise unknown(
-                "axis", self.name, [f"served[{i}].plan" for i in range(len(self.scenario.served))]
-            )
-        return self.scenario.served[int(number)].model
+    @property
+    def _overlap(self) -> float:
+        return float(self.parts[0].plan.overlap)
+
+    def _models_of_plans(self) -> list[Model]:
+        """The models that an axis of plans is for: all, or the one that it names."""
+        if not self.name.startswith(f"{ALIKE}["):
+            return [part.model for part in self.parts]
+        number = self.name.removeprefix(f"{ALIKE}[").split("]")[0]
+        if not number.isdigit() or int(number) >= len(self.parts):
+            raise unknown("axis", self.name, self._names("plan"))
+        return [self.parts[int(number)].model]
+
+    def _names(self, part: str) -> list[str]:
+        """What a record of each scenario is called."""
+        if not isinstance(self.question, Mix):
+            return [part]
+        return [f"{ALIKE}[{number}].{part}" for number in range(len(self.parts))]
 
     def _everywhere(self, part: str, record: Any) -> dict[str, Any]:
-        """`record` as the `part` of each model that is served, or of the one that the axis names: "served[1].plan"."""
-        own = [f"served[{number}].{part}" for number in range(len(self.scenario.served))]
+        """`record` in each scenario, or in the one that the axis names: "scenarios[1].plan"."""
+        own = self._names(part)
         return dict.fromkeys([self.name] if self.name in own else own, record)
 
 
-def plan_label(plan: dict[str, float]) -> str:
+def _count(entry: Section, key: str) -> float:
+    """A number of a plan: a count, or true and false for a switch."""
+    return float(entry.flag(key)) if isinstance(entry.raw[key], bool) else entry.number(key)
+
+
+def _rows(layouts: Parallelism) -> list[dict[str, float]]:
+    """A batch of plans as one dict of ranks for each."""
+    columns = {
+        field.name: np.asarray(getattr(layouts, field.name), float).tolist()
+        for field in dataclasses.fields(layouts)
+        if field.name != "overlap" and getattr(layouts, field.name) is not None
+    }
+    return [dict(zip(columns, ranks, strict=True)) for ranks in zip(*columns.values(), strict=True)]
+
+
+def plan_label(plan: Mapping[str, float]) -> str:
     """A plan in words: "tp 8, pp 2"; ranks of 1 are left out."""
-    short = {name: word for word, name in WORDS.items()}
+    short = {number: word for word, number in PLAN_WORDS.items()}
     words = [
         f"{short.get(name, name)} {ranks:g}"
         for name, ranks in plan.items()
@@ -318,8 +302,6 @@ def local(name: str, folder: Path) -> str:
 
 
 def _underscored(raw: Any) -> Any:
-    return (
-        {key.replace("-", "_"): value for key, value in raw.items()}
-        if isinstance(raw, dict)
-        else raw
-    )
+    if not isinstance(raw, dict):
+        return raw
+    return {key.replace("-", "_"): value for key, value in raw.items()}

@@ -1,4 +1,8 @@
-"""A sweep on disk: what it is (`manifest.json`), and how far it has come with what (`checkpoint.npz`). Both are written aside, then renamed."""
+"""A sweep on disk.
+
+`manifest.json` says what it is, `checkpoint.npz` how far it has come and with what. Both are
+written aside, then renamed.
+"""
 
 import hashlib
 import io
@@ -20,7 +24,12 @@ MANIFEST, CHECKPOINT = "manifest.json", "checkpoint.npz"
 
 
 class Progress(NamedTuple):
-    """How far a sweep is: which chunks are done, a bit each, and what they came to."""
+    """How far a sweep is.
+
+    Arguments:
+        done: whether each chunk is done, shape (chunks,).
+        outcome: what those came to that are.
+    """
 
     done: np.ndarray
     outcome: Outcome
@@ -33,7 +42,15 @@ def manifest_of(
     stop: int,
     chunk: int,
 ) -> dict[str, Any]:
-    """What makes a sweep the same sweep: its space, what is kept of it, its range of indices, and the versions that compute it."""
+    """What makes a sweep the same sweep, the versions that compute it among it.
+
+    Arguments:
+        space: what is swept.
+        reductions: what is kept of it.
+        start: the first index of its range.
+        stop: the index after the last.
+        chunk: configurations between checkpoints.
+    """
     return {
         "space": space.description(),
         "reductions": {name: repr(reduction) for name, reduction in reductions.items()},
@@ -57,19 +74,28 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise InputError(f"{folder}: holds no sweep; there is no {MANIFEST} in it") from None
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{folder / MANIFEST}: cannot be read ({error}); start the sweep again in another folder"
+            f"{folder / MANIFEST}: cannot be read ({error}); "
+            "start the sweep again in another folder"
         ) from None
 
 
 def check_same(
     mine: dict[str, Any], other: dict[str, Any], folder: Path, *, apart: tuple[str, ...] = ()
 ) -> None:
-    """Raise `InputError` where two manifests differ in anything but the entries `apart`; it names the first difference."""
+    """Raise `InputError` where two manifests differ; it names the first difference.
+
+    Arguments:
+        mine: of this sweep.
+        other: of the sweep in `folder`.
+        folder: where that one lies.
+        apart: entries in which they may differ.
+    """
     for key in mine:
         if key not in apart and mine[key] != other.get(key):
             ours, theirs = _difference(mine[key], other.get(key))
             raise InputError(
-                f"{folder}: holds another sweep: its {key} has {theirs}, this one {ours}; choose another folder, or repeat the same"
+                f"{folder}: holds another sweep: its {key} has {theirs}, this one {ours}; "
+                "choose another folder, or repeat the same"
             )
 
 
@@ -143,15 +169,14 @@ def load(folder: Path, reductions: int) -> Progress | None:
                 states[int(number)][field] = array
         done = np.unpackbits(arrays["done"], count=int(arrays["chunks"])).astype(bool)
         intact = digest == _digest(arrays)
-    except (
-        Exception
-    ) as error:  # zipfile and numpy have a dozen for the ways in which a file can be damaged
+    except Exception as error:  # zipfile and numpy have a dozen, one for each kind of damage
         raise InputError(
             f"{path}: is damaged ({type(error).__name__}); delete it to begin again from the start"
         ) from None
     if not intact:
         raise InputError(
-            f"{path}: is damaged (its digest does not match); delete it to begin again from the start"
+            f"{path}: is damaged (its digest does not match); "
+            "delete it to begin again from the start"
         )
     return Progress(done, Outcome(Tally(*arrays["tally"].tolist()), tuple(states)))
 
@@ -167,12 +192,9 @@ def _digest(arrays: dict[str, np.ndarray]) -> str:
 
 
 def _write(path: Path, content: bytes) -> None:
-    with (
-        written_aside(path, "out", "what was saved before stands: make room, then resume") as aside,
-        aside.open("wb") as file,
-    ):
+    remedy = "what was saved before stands: make room, then resume"
+    with written_aside(path, "out", remedy) as aside, aside.open("wb") as file:
         file.write(content)
         file.flush()
-        os.fsync(
-            file.fileno()
-        )  # the name must not be there before the content, should the machine stop
+        # The name must not be there before the content, should the machine stop.
+        os.fsync(file.fileno())

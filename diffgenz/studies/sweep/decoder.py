@@ -11,14 +11,27 @@ from diffgenz.studies.sweep.sobol import Place
 
 
 class Drawn(eqx.Module):
-    """A sampled axis of levels: how many, and the values of each number it sets."""
+    """A sampled axis of levels.
+
+    Arguments:
+        radix: how many levels it has.
+        tables: the values of each number that it sets, by level.
+    """
 
     radix: jax.Array
     tables: list[jax.Array]
 
 
 class Span(eqx.Module):
-    """A sampled range: its bounds, its width (of the logarithm, if `logarithmic`), and how many numbers it sets."""
+    """A sampled range.
+
+    Arguments:
+        low: its lower bound.
+        high: its upper bound.
+        width: high - low, or ln(high / low) of a logarithmic range.
+        copies: how many numbers it sets, all to the same value.
+        logarithmic: whether it is uniform in the logarithm.
+    """
 
     low: jax.Array
     high: jax.Array
@@ -28,11 +41,16 @@ class Span(eqx.Module):
 
 
 class Decoder(eqx.Module):
-    """From offsets within a batch to the numbers of its configurations. Levels and offsets stay below 2**21: exact in float32.
+    """From offsets within a batch to the numbers of its configurations.
+
+    Levels and offsets stay below 2**21, so that they are exact in float32.
 
     Arguments:
-        starts: levels of the enumerated axes at which the batch begins. radices: how many levels each has.
-        tables: of each, the values of every number it sets. drawn: the sampled axes. place: where their sequence begins.
+        starts: levels of the enumerated axes at which the batch begins, shape (axes,).
+        radices: how many levels each of these axes has, shape (axes,).
+        tables: for each of these axes, the values of every number that it sets.
+        drawn: the sampled axes.
+        place: where their sequence begins.
     """
 
     starts: Any
@@ -44,10 +62,15 @@ class Decoder(eqx.Module):
     def decoded(
         self, offset: jax.Array, *, run: bool = False
     ) -> tuple[list[jax.Array], list[jax.Array]]:
-        """The level of each axis (the coordinate of a range), and each number's value, `offset` (uint32) configurations from the start.
+        """The configurations that are `offset` after the start of the batch.
 
         Arguments:
+            offset: uint32.
             run: whether `offset` is 0, 1, 2, ... on one device.
+
+        Returns:
+            The level of each axis, which of a range is its coordinate in (0, 1), and the value of
+            each number.
         """
         carry = offset.astype(jnp.float32)
         levels: list[jax.Array] = []
@@ -61,22 +84,19 @@ class Decoder(eqx.Module):
             for tables, level in zip(self.tables, levels, strict=True)
             for table in tables
         ]
-        if self.drawn:
-            for axis, coordinate in zip(
-                self.drawn,
-                self.place.points(carry.astype(jnp.uint32), run=run and not self.tables),
-                strict=True,
-            ):
-                if isinstance(axis, Drawn):
-                    levels.append(jnp.floor(coordinate * axis.radix))
-                    columns += [_at(table, levels[-1]) for table in axis.tables]
-                else:
-                    levels.append(coordinate)
-                    moved = coordinate * axis.width
-                    value = axis.low * jnp.exp(moved) if axis.logarithmic else axis.low + moved
-                    columns += [
-                        jnp.clip(value, axis.low, axis.high)
-                    ] * axis.copies  # rounding could lead past the end
+        if not self.drawn:
+            return levels, columns
+        points = self.place.points(carry.astype(jnp.uint32), run=run and not self.tables)
+        for axis, coordinate in zip(self.drawn, points, strict=True):
+            if isinstance(axis, Drawn):
+                levels.append(jnp.floor(coordinate * axis.radix))
+                columns += [_at(table, levels[-1]) for table in axis.tables]
+            else:
+                levels.append(coordinate)
+                moved = coordinate * axis.width
+                value = axis.low * jnp.exp(moved) if axis.logarithmic else axis.low + moved
+                value = jnp.clip(value, axis.low, axis.high)  # rounding could lead past the end
+                columns += [value] * axis.copies
         return levels, columns
 
 
@@ -86,7 +106,11 @@ def _at(table: jax.Array, level: jax.Array) -> jax.Array:
 
 @jax.jit
 def decode_each(decoder: Decoder) -> tuple[list[jax.Array], list[jax.Array]]:
-    """The first configuration of each of the batches that begin at `decoder.starts` and `decoder.place`."""
+    """The first configuration of several batches.
+
+    Arguments:
+        decoder: `starts` and `place` have one more axis in front, for the batches.
+    """
 
     def first(
         start: jax.Array, bases: jax.Array, low: jax.Array
@@ -100,7 +124,9 @@ def decode_each(decoder: Decoder) -> tuple[list[jax.Array], list[jax.Array]]:
 
 
 def padded(table: np.ndarray) -> jax.Array:
-    """The table, its length rounded up to a power of two: other numbers of levels need no other program."""
-    return jnp.asarray(
-        np.pad(table, (0, (1 << (len(table) - 1).bit_length()) - len(table)), mode="edge")
-    )
+    """The table, its last entry repeated until its length is a power of two.
+
+    So other numbers of levels need no other program.
+    """
+    extra = (1 << (len(table) - 1).bit_length()) - len(table)
+    return jnp.asarray(np.pad(table, (0, extra), mode="edge"))

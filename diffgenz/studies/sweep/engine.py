@@ -1,4 +1,7 @@
-"""Ranges of a space, reduced: the unit of work that everything else (devices, processes, machines, resumption) is made of."""
+"""Ranges of a space, reduced: the unit of work.
+
+Devices, processes, machines and resumption are all made of it.
+"""
 
 from collections import deque
 from collections.abc import Sequence
@@ -20,10 +23,12 @@ _AHEAD = 2  # batches under way while one is absorbed
 
 
 class Tally(NamedTuple):
-    """Configurations by what became of them.
+    """How many configurations became what.
 
     Arguments:
-        tried: all. legal: those whose plan can be laid out. broken: legal ones with a metric that is not finite.
+        tried: all of them.
+        legal: those whose numbers go together: their plan can be laid out, and so on.
+        broken: legal ones with a metric that is not finite.
         feasible: those that meet all constraints.
     """
 
@@ -38,7 +43,12 @@ class Tally(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a range came to: the counts, and the state of each reduction."""
+    """What a range came to.
+
+    Arguments:
+        tally: the counts.
+        states: of each reduction.
+    """
 
     tally: Tally
     states: tuple[State, ...]
@@ -48,7 +58,8 @@ class Engine:
     """Reduces ranges of a space on this machine's devices.
 
     Arguments:
-        space: what is swept. reductions: what is kept.
+        space: what is swept.
+        reductions: what is kept.
         batch: configurations of one call to one device.
 
     Raises:
@@ -86,15 +97,15 @@ class Engine:
         self._next(0, self.space.size)
 
     def start(self) -> Outcome:
-        """Of no configurations."""
-        return Outcome(
-            Tally(), tuple(reduction.start(self.space.levels) for reduction in self.reductions)
-        )
+        """The outcome of no configurations."""
+        levels = self.space.levels
+        return Outcome(Tally(), tuple(reduction.start(levels) for reduction in self.reductions))
 
     def reduce(self, start: int, stop: int, known: Outcome | None = None) -> Outcome:
         """The outcome of the configurations from `start` up to `stop`, added to those `known`.
 
-        What is known already serves as a threshold: it changes what is looked at twice, never the result.
+        What is known already serves as a threshold: it changes what is looked at twice, and never
+        the result.
         """
         outcome = known or self.start()
         seen: list[State | None] = [None] * len(self.reductions)
@@ -103,28 +114,23 @@ class Engine:
         while start < stop or waiting:
             if start < stop:
                 program, count = self._next(start, stop)
-                for number, (reduction, state) in enumerate(
-                    zip(self.reductions, outcome.states, strict=True)
-                ):
+                for number, reduction in enumerate(self.reductions):
+                    state = outcome.states[number]
                     if state is not seen[number]:  # maps may be large, and seldom change
-                        seen[number], thresholds[number] = (
-                            state,
-                            jax.device_put(reduction.threshold(state)),
-                        )
+                        seen[number] = state
+                        thresholds[number] = jax.device_put(reduction.threshold(state))
                 waiting.append((start, count, program.dispatch(start, count, thresholds)))
                 start += count
             if len(waiting) > _AHEAD or start >= stop:
                 outcome = self._absorbed(outcome, *waiting.popleft())
-        return Outcome(
-            outcome.tally,
-            tuple(
-                reduction.settled(state)
-                for reduction, state in zip(self.reductions, outcome.states, strict=True)
-            ),
+        settled = (
+            reduction.settled(state)
+            for reduction, state in zip(self.reductions, outcome.states, strict=True)
         )
+        return Outcome(outcome.tally, tuple(settled))
 
     def _next(self, start: int, stop: int) -> tuple[Program, int]:
-        """The program of the variant that `start` is in, and how many of its configurations the next batch has."""
+        """The program of the variant that `start` is in, and the size of its next batch."""
         variant = self.space.split(start)[0]
         if variant not in self._programs:
             self._programs[variant] = Program(
@@ -140,9 +146,8 @@ class Engine:
             self.reductions, outcome.states, screened.keep, screened.summaries, strict=True
         ):
             kept = np.zeros(0, np.int64) if keep is None else np.flatnonzero(np.asarray(keep))
-            rows = {name: column[kept] for name, column in columns.items()} | {
-                "index": start + kept
-            }
+            rows = {name: column[kept] for name, column in columns.items()}
+            rows["index"] = start + kept
             states.append(reduction.absorb(state, rows, summary))
         tally = Tally(count, int(screened.legal), int(screened.broken), int(screened.feasible))
         return Outcome(outcome.tally.plus(tally), tuple(states))

@@ -1,6 +1,7 @@
-"""What a sweep found: tables of configurations with all their metrics, maps and histograms."""
+"""What a sweep found: scenarios, tables of configurations with all metrics, maps, histograms."""
 
 import csv
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,15 @@ import numpy as np
 
 from diffgenz.core.errors import InputError, unknown
 from diffgenz.core.files import written_aside
+from diffgenz.scenario.mix import Mix
+from diffgenz.scenario.scenario import Scenario
 from diffgenz.studies.sweep.engine import Outcome, Tally
 from diffgenz.studies.sweep.program import metrics_at
 from diffgenz.studies.sweep.reductions.best import Best
 from diffgenz.studies.sweep.reductions.histogram import Histogram
 from diffgenz.studies.sweep.reductions.pareto import Pareto
 from diffgenz.studies.sweep.reductions.reduction import Reduction
+from diffgenz.studies.sweep.reductions.rows import Rows
 from diffgenz.studies.sweep.reductions.top import Top
 from diffgenz.studies.sweep.space import Space
 
@@ -25,7 +29,9 @@ class Findings:
     """What a sweep found.
 
     Arguments:
-        space, reductions: of the sweep. outcome: what it came to.
+        space: what was swept.
+        reductions: what was kept of it, by name.
+        outcome: what it came to.
     """
 
     def __init__(
@@ -38,7 +44,7 @@ class Findings:
 
     @property
     def tally(self) -> Tally:
-        """Configurations tried, legal, broken and feasible."""
+        """How many configurations were tried, legal, broken and feasible."""
         return self.outcome.tally
 
     def state(self, name: str) -> dict[str, np.ndarray]:
@@ -52,13 +58,16 @@ class Findings:
         return self.outcome.states[list(self.reductions).index(name)]
 
     def indices(self, name: str) -> list[int]:
-        """The configurations that a reduction kept: a front by its first goal, the best first, a map's in order of its cells.
+        """The configurations that a reduction kept.
+
+        A front is in the order of its first goal, the best few begin with the best, and a map is in
+        the order of its cells.
 
         Raises:
             InputError: an unknown name, or a histogram or rows, which keep none here.
         """
         state = self.state(name)
-        if "indices" not in state and "counts" not in state:
+        if isinstance(self.reductions[name], Rows):
             raise InputError(f"reduction: the rows of {name} are in {name}-*.parquet; read those")
         if isinstance(self.reductions[name], Histogram):
             raise InputError(
@@ -67,8 +76,25 @@ class Findings:
         found = state["indices"].ravel()
         return [int(index) for index in found[found >= 0]]
 
+    def scenarios(self, name: str, count: int | None = None) -> list[Scenario | Mix]:
+        """The configurations that a reduction kept, as scenarios that go back into `estimate`.
+
+        Those of a mix are mixes, whose `scenarios` do.
+
+        Arguments:
+            name: the reduction.
+            count: how many of its `indices`; None: all.
+
+        Raises:
+            InputError: as of `indices`.
+        """
+        return [self.space.configuration(index) for index in self.indices(name)[:count]]
+
     def goals(self, name: str) -> dict[str, np.ndarray]:
-        """The values of a reduction's goals at each of its `indices`, by the goal's formula; none for what has no goals."""
+        """The values of a reduction's goals at each of its `indices`, by the goal's formula.
+
+        Empty for a reduction without goals.
+        """
         reduction, state = self.reductions[name], self.state(name)
         if isinstance(reduction, Pareto):
             costs = {goal: state["points"][:, place] for place, goal in enumerate(reduction.goals)}
@@ -82,18 +108,34 @@ class Findings:
         }
 
     def overflow(self, name: str) -> int:
-        """Points of a front that did not fit its capacity; where there are any, the front is not exact."""
+        """How many points of a front did not fit its capacity; unless 0, it is not exact."""
         return int(self.state(name).get("overflow", 0))
 
     def counts(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """The edges (bins + 1) of a histogram and its counts (bins + 2): below, in each bin, above."""
+        """The edges of a histogram, shape (bins + 1,), and its counts, shape (bins + 2,).
+
+        The first count is of what lies below all bins, the last of what lies above them.
+
+        Raises:
+            InputError: there is no histogram of that name.
+        """
         reduction = self.reductions.get(name)
         if not isinstance(reduction, Histogram):
             raise InputError(f"reduction: {name!r} is not a histogram")
         return reduction.edges, self.state(name)["counts"]
 
     def quantile(self, name: str, share: float) -> float:
-        """The value below which `share` of the feasible configurations lie, to within a bin of the histogram `name`; NaN outside its bins."""
+        """The value below which a share of the feasible configurations lies, to within a bin.
+
+        It is NaN where it lies outside the bins.
+
+        Arguments:
+            name: of a histogram.
+            share: in [0, 1].
+
+        Raises:
+            InputError: there is no histogram of that name, or another share.
+        """
         edges, counts = self.counts(name)
         if not 0 <= share <= 1:
             raise InputError(f"share: {share:g} is not allowed; it must be between 0 and 1")
@@ -103,53 +145,74 @@ class Findings:
         return float(np.interp(share, reached, edges))
 
     def table(self, name: str, count: int | None = None) -> Table:
-        """The configurations that a reduction kept, the first `count` of them, with what the axes have and every metric."""
+        """The configurations that a reduction kept, with what the axes have and every metric.
+
+        Arguments:
+            name: the reduction.
+            count: how many of its `indices`; None: all.
+
+        Raises:
+            InputError: as of `indices`.
+        """
         indices = self.indices(name)[:count]
-        if not indices:
-            return {column: [] for column in ("index", *self.space.axes)}
-        return (
-            {"index": indices} | self.space.coordinates(indices) | metrics_at(self.space, indices)
-        )
+        axes, metrics = self.space.coordinates(indices), metrics_at(self.space, indices)
+        return {"index": indices} | axes | metrics
 
     def map(self, name: str, value: str | None = None) -> np.ndarray:
-        """A `Best` map: of each cell the value of its goal (NaN where nothing is feasible), or what the best has at the axis `value`."""
-        reduction = self.reductions.get(name)
-        if not isinstance(reduction, Best):
-            raise InputError(f"reduction: {name!r} is not a map; add a Best of that name")
+        """A `Best` map, one entry for each cell.
+
+        Arguments:
+            name: of the map.
+            value: the axis whose value at the best of each cell is asked for (None where nothing
+                in the cell is feasible). Default: the value of the goal (NaN where nothing is).
+
+        Raises:
+            InputError: there is no map of that name, or no such axis.
+        """
+        reduction = self._map(name)
         state = self.state(name)
+        there = state["indices"] >= 0
         if value is None:
-            return np.where(
-                state["indices"] >= 0,
-                -state["costs"] if reduction.goal.maximize else state["costs"],
-                np.nan,
-            )
+            goal = -state["costs"] if reduction.goal.maximize else state["costs"]
+            return np.where(there, goal, np.nan)
         found = self.space.coordinates(self.indices(name))
         if value not in found:
             raise unknown("axis", value, found)
-        result = np.full(state["indices"].shape, None, object)
-        result[state["indices"] >= 0] = np.asarray(found[value], object)
+        result = np.full(there.shape, None, object)
+        result[there] = np.asarray(found[value], object)
         return result
 
+    def _map(self, name: str) -> Best:
+        reduction = self.reductions.get(name)
+        if not isinstance(reduction, Best):
+            raise InputError(f"reduction: {name!r} is not a map; add a Best of that name")
+        return reduction
+
     def to_pandas(self, name: str) -> Any:
-        """`table` as a pandas DataFrame (needs diffgenz[tables])."""
+        """The `table` of a reduction as a pandas DataFrame (needs diffgenz[tables])."""
         return _imported("pandas").DataFrame(self.table(name))
 
     def to_xarray(self, name: str) -> Any:
-        """A `Best` map as an xarray Dataset over its axes: the goal, and what the best has at every other axis (needs diffgenz[tables])."""
+        """A `Best` map as an xarray Dataset over its axes (needs diffgenz[tables]).
+
+        It has the goal, and what the best of each cell has at every other axis.
+        """
         xarray = _imported("xarray")
-        goal = self.map(name)
-        reduction = self.reductions[name]
-        assert isinstance(reduction, Best)
-        others = [axis for axis in self.space.axes if axis not in reduction.by]
-        fields = {reduction.goal.expression.text: (reduction.by, goal)} | {
-            axis: (reduction.by, self.map(name, axis)) for axis in others
-        }
-        return xarray.Dataset(
-            fields, coords={axis: self.space.level_values(axis) for axis in reduction.by}
-        )
+        reduction = self._map(name)
+        fields = {reduction.goal.expression.text: (reduction.by, self.map(name))}
+        for axis in self.space.axes:
+            if axis not in reduction.by:
+                fields[axis] = (reduction.by, self.map(name, axis))
+        sides = {axis: self.space.level_values(axis) for axis in reduction.by}
+        return xarray.Dataset(fields, coords=sides)
 
     def write_table(self, name: str, path: Path, count: int | None = None) -> None:
-        """Save `table`, the first `count` rows, as .csv or .parquet (needs diffgenz[tables]), aside first.
+        """Save the `table` of a reduction, aside first.
+
+        Arguments:
+            name: the reduction.
+            path: a .csv file, or a .parquet file (needs diffgenz[tables]).
+            count: how many rows; None: all.
 
         Raises:
             InputError: another kind of file, or one that cannot be written.
@@ -169,8 +232,7 @@ class Findings:
 
 
 def _imported(module: str) -> Any:
-    from importlib import import_module
-
+    """A module that only some people have installed."""
     try:
         return import_module(module)
     except ImportError:

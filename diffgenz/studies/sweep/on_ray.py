@@ -1,4 +1,7 @@
-"""Chunks of a sweep as Ray tasks (pip install "diffgenz[ray]"): Ray places them, and runs again those whose worker or machine is lost."""
+"""Chunks of a sweep as Ray tasks (pip install "diffgenz[ray]").
+
+Ray places them, and runs those again whose worker or machine is lost.
+"""
 
 import logging
 import warnings
@@ -13,7 +16,7 @@ from diffgenz.studies.sweep.engine import Engine, Outcome
 from diffgenz.studies.sweep.sweep import Chunks, Reducer
 
 _ENGINES: dict[str, Engine] = {}
-"""Of a worker process: its compiled programs outlive a task."""
+"""The engines of a worker process: compiled programs outlive a task."""
 
 
 def on_ray(
@@ -22,9 +25,10 @@ def on_ray(
     """A `reducer` for `sweep` that runs on Ray.
 
     Arguments:
-        address: of a cluster, such as "auto" or "ray://host:10001"; None: Ray is started on this machine, and stopped at the end.
-        workers: tasks at a time; default: as many as Ray has CPUs (or GPUs, where JAX runs on them).
-        keep: leave Ray running. It is left as it was where it ran before.
+        address: of a cluster, such as "auto" or "ray://host:10001"; None: Ray is started on this
+            machine, and stopped at the end.
+        workers: tasks at a time. Default: as many as Ray has CPUs, or GPUs where JAX runs on them.
+        keep: whether Ray is left running. Where it ran before, it always is.
 
     Raises:
         InputError: Ray is not installed, or there is no cluster at that address.
@@ -33,12 +37,10 @@ def on_ray(
     def reduce(engine: Engine, chunks: Sequence[tuple[int, int, int]]) -> Chunks:
         ray, ours = _started(address)
         try:
-            resources = {"num_gpus": 1} if jax.default_backend() == "gpu" else {"num_cpus": 1}
-            task = ray.remote(max_retries=-1, **resources)(_reduced)
+            kind = "GPU" if jax.default_backend() == "gpu" else "CPU"
+            task = ray.remote(max_retries=-1, **{f"num_{kind.lower()}s": 1})(_reduced)
             shared = ray.put(engine)
-            most = workers or max(
-                int(ray.cluster_resources().get("GPU" if "num_gpus" in resources else "CPU", 1)), 1
-            )
+            most = workers or max(int(ray.cluster_resources().get(kind, 1)), 1)
             waiting, running = list(reversed(chunks)), {}
             while waiting or running:
                 while waiting and len(running) < most:
@@ -80,6 +82,7 @@ def _started(address: str | None) -> tuple[Any, bool]:
             )
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"address: {address!r} is not a Ray cluster ({error}); start one with `ray start --head`, or leave it out"
+            f"address: {address!r} is not a Ray cluster ({error}); "
+            "start one with `ray start --head`, or leave it out"
         ) from None
     return ray, True

@@ -1,11 +1,13 @@
-"""The device's part: decode a batch, estimate it, screen it. Three programs, so that none recomputes another's numbers.
+"""The device's part of a sweep: decode a batch, estimate it, screen it.
 
-`decode` turns an index into columns, `estimate` turns columns into the metrics that anything asks for, `screen` says which configurations are
-feasible and which of those a reduction may want. Only the last sees constraints, quantities and reductions; the first two are compiled once for
-all questions about a space of the same structure.
+These are three programs, so that none recomputes another's numbers. `_decode` turns an index into
+columns, `_estimate` turns columns into the metrics that anything asks for, `_screen` says which
+configurations are feasible and which of those a reduction may want. Only the last sees constraints,
+quantities and reductions; the first two are compiled once for all questions about a space of the
+same structure.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,26 +17,29 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffgenz.core.errors import unknown
-from diffgenz.core.leaves import called, find, leaf_names, number_at, with_leaves
+from diffgenz.core.leaves import called, leaf_names, number_at, with_leaves
 from diffgenz.core.record import unnamed
 from diffgenz.inference.mix import metrics_with_flags
-from diffgenz.scenario.mix import ALIKE
+from diffgenz.scenario.mix import number_named, paths_named
 from diffgenz.studies.expressions import Expression
 from diffgenz.studies.sweep.decoder import Decoder, padded
 from diffgenz.studies.sweep.reductions.reduction import Reduction
-from diffgenz.studies.sweep.space import Space, number_named
+from diffgenz.studies.sweep.space import Space
 
 Columns = dict[str, jax.Array]
-"""Numbers by name, a configuration each."""
+"""Numbers by name, each with one entry for each configuration."""
 
 
 class Screened(eqx.Module):
-    """What comes of a batch of `size` configurations.
+    """What comes of a batch of configurations.
 
     Arguments:
-        columns: the numbers that reductions asked for. keep: of each reduction, which configurations it may want; None: none.
-        legal, broken, feasible: counts: plans that can be laid out, those of them that are not finite, and what meets all constraints.
-        summaries: of each reduction.
+        columns: the numbers that reductions asked for.
+        keep: for each reduction, which configurations it may want; None: none of them.
+        legal: how many configurations have numbers that go together.
+        broken: how many of the legal ones have a metric that is not finite.
+        feasible: how many meet all constraints.
+        summaries: of the batch, one for each reduction.
     """
 
     columns: Columns
@@ -49,7 +54,8 @@ class Program:
     """The batches of one variant of a space.
 
     Arguments:
-        space, variant: what is estimated.
+        space: what is estimated.
+        variant: which variant of it.
         reductions: what is kept of them.
         batch: configurations of one call.
         sharding: how the configurations of a batch are spread over devices; None: on one.
@@ -75,7 +81,7 @@ class Program:
         )
         self._base = unnamed(space.variant(variant))
         self._variant_levels = space.variant_levels(variant)
-        self._names = [slot.name for slot in (*space.enumerated, *space.drawn)]
+        self._names = [slot.name for slot in space.slots]
         wanted_axes = {name for reduction in reductions for name in reduction.axes}
         self._asked = tuple(axis for axis, name in enumerate(self._names) if name in wanted_axes)
         offsets = jnp.arange(batch, dtype=jnp.uint32)
@@ -92,7 +98,13 @@ class Program:
         self._screened = _Static(self._wanted, space.constraints, quantities, self._reductions)
 
     def dispatch(self, start: int, count: int, thresholds: Sequence[Any]) -> Screened:
-        """Start a batch of `count` configurations from `start` on; asynchronous, like everything in JAX."""
+        """Start a batch of configurations; asynchronous, like everything in JAX.
+
+        Arguments:
+            start: index of its first configuration.
+            count: how many they are.
+            thresholds: of each reduction, what its `screen` compares with.
+        """
         levels, columns = _decode(self._asked, self.space.decoder(start), self._offsets, self._run)
         raw = _estimate(self._estimated, self._leaves, columns)
         return _screen(
@@ -138,13 +150,16 @@ class Program:
             else:
                 if not any(called(full, name) for full in leaf_names(self._base)):
                     raise unknown("name", name, {*known, *quantities, *self.space.axes})
-                find(self._base, name, alike=ALIKE)  # which of several it is must be clear
+                paths_named(self._base, name)  # which of several it is must be clear
                 names.add(name)
         return tuple(sorted(names))
 
 
 class _Static:
-    """What a compiled function depends on, hashed once: hashing a model's structure for every batch would take longer than the batch."""
+    """What a compiled function depends on, hashed once.
+
+    Hashing a model's structure for every batch would take longer than the batch.
+    """
 
     def __init__(self, *parts: Any):
         self.parts = parts
@@ -199,10 +214,7 @@ def _screen(
     thresholds: tuple[Any, ...],
 ) -> Screened:
     wanted, constraints, quantities, reductions = static.parts
-
-    def lookup(name: str) -> jax.Array:
-        return dict(quantities)[name](lookup) if name in dict(quantities) else raw[name]
-
+    lookup = _lookup(dict(quantities), raw)
     there = offsets < count
     columns = {
         expression.text: jnp.asarray(expression(lookup), jnp.float32) + jnp.zeros(offsets.shape)
@@ -227,53 +239,45 @@ def _screen(
     return Screened(columns, keep, legal.sum(), (legal & ~finite).sum(), feasible.sum(), summaries)
 
 
+def _lookup(quantities: Mapping[str, Expression], raw: Columns) -> Callable[[str], jax.Array]:
+    """From a name to its column: what the formula of a quantity gives, else what was estimated."""
+
+    def lookup(name: str) -> jax.Array:
+        return quantities[name](lookup) if name in quantities else raw[name]
+
+    return lookup
+
+
 def metrics_at(space: Space, indices: Sequence[int]) -> dict[str, list[float]]:
-    """Quantities and metrics of single configurations, each a column."""
-    if not indices:
-        return {}
+    """Quantities and metrics of single configurations, each a column.
+
+    Where only some variants have a metric, the others have NaN.
+    """
     columns: dict[str, list[float]] = {}
     for variant in range(space.variant_count):
         mine = [place for place, index in enumerate(indices) if space.split(index)[0] == variant]
         if not mine:
             continue
-        base = unnamed(space.variant(variant))
-        leaves, structure = jax.tree.flatten(base)
-        metrics = tuple(
-            name
-            for name in jax.eval_shape(metrics_with_flags, base)
-            if name not in ("legal", "fits")
-        )
-        quantities = dict(space.quantities)
-        needed = {
-            name
-            for expression in quantities.values()
-            for name in expression.names
-            if name not in quantities
-        }
-        static = _Static(
-            structure,
-            space.paths,
-            tuple(space.derived.items()),
-            tuple(sorted({*metrics, *needed, "legal"})),
-        )
-        numbers = space.numbers([indices[place] for place in mine])
-        raw = _estimate(
-            static, leaves, [padded(np.asarray(column)) for column in numbers]
-        )  # few lengths, few programs
-
-        def lookup(
-            name: str, raw: Columns = raw, quantities: dict[str, Expression] = quantities
-        ) -> jax.Array:
-            return (
-                quantities[name](lambda inner: lookup(inner, raw, quantities))
-                if name in quantities
-                else raw[name]
-            )
-
-        for name in (*quantities, *metrics):
+        found = _variant_metrics(space, variant, [indices[place] for place in mine])
+        for name, values in found.items():
             column = columns.setdefault(name, [float("nan")] * len(indices))
-            for place, value in zip(
-                mine, np.resize(np.asarray(lookup(name), float), len(mine)).tolist(), strict=True
-            ):
+            for place, value in zip(mine, values, strict=True):
                 column[place] = value
     return columns
+
+
+def _variant_metrics(space: Space, variant: int, indices: Sequence[int]) -> dict[str, list[float]]:
+    """`metrics_at` of configurations of one variant."""
+    base = unnamed(space.variant(variant))
+    leaves, structure = jax.tree.flatten(base)
+    every = jax.eval_shape(metrics_with_flags, base)
+    metrics = [name for name in every if name not in ("legal", "fits")]
+    used = {name for expression in space.quantities.values() for name in expression.names}
+    names = tuple(sorted({*metrics, *used, "legal"} - space.quantities.keys()))
+    static = _Static(structure, space.paths, tuple(space.derived.items()), names)
+    numbers = [padded(np.asarray(column)) for column in space.numbers(indices)]
+    lookup = _lookup(space.quantities, _estimate(static, leaves, numbers))
+    return {
+        name: np.resize(np.asarray(lookup(name), float), len(indices)).tolist()
+        for name in (*space.quantities, *metrics)
+    }

@@ -1,8 +1,10 @@
-"""Sobol points from their index: a scrambled low-discrepancy sequence, on the device, at any place of up to 2**62.
+"""Sobol points from their index: a scrambled low-discrepancy sequence on the device.
 
-Point number s is the exclusive or of one column for each bit set in s (plain binary order: a permutation of the Gray-code order within every
-block of 2**k). The columns come from the direction numbers of Joe and Kuo (SIAM J. Sci. Comput. 30, 2008; their file new-joe-kuo-6), scrambled by a
-random lower-triangular bit matrix and a digital shift (Matousek, J. Complexity 14, 1998), both from a seed.
+It can begin at any place up to 2**62. Point number s is the exclusive or of one column for each bit
+set in s. This is plain binary order: within every block of 2**k points a permutation of the
+Gray-code order. The columns come from the direction numbers of Joe and Kuo (SIAM J. Sci. Comput.
+30, 2008; their file new-joe-kuo-6). They are scrambled by a random lower-triangular bit matrix and
+a digital shift (Matousek, J. Complexity 14, 1998), both from a seed.
 """
 
 from functools import cached_property
@@ -16,11 +18,14 @@ import numpy as np
 from diffgenz.core.errors import InputError
 
 INDEX_BITS = 62
+"""Bits of the largest index."""
+
 LOW_BITS = 18
 """Bits of the index that vary inside a batch; the others are folded into its start."""
 
 _BITS = 32
-# Primitive polynomials (with both end bits) and initial direction numbers of dimensions 2 to 32; dimension 1 is the van der Corput sequence.
+# Primitive polynomials (with both end bits) and initial direction numbers of dimensions 2 to 32.
+# Dimension 1 is the van der Corput sequence.
 _DIRECTIONS: tuple[tuple[int, tuple[int, ...]], ...] = (
     (3, (1,)),
     (7, (1, 3)),
@@ -56,14 +61,16 @@ _DIRECTIONS: tuple[tuple[int, tuple[int, ...]], ...] = (
 )
 
 MOST_DIMENSIONS = 1 + len(_DIRECTIONS)
+"""Dimensions for which there are direction numbers."""
 
 
 class Sobol:
-    """The sequence in `dimensions` dimensions.
+    """The sequence in some number of dimensions.
 
     Arguments:
         dimensions: of the points, at most `MOST_DIMENSIONS`.
-        seed: of the scrambling; None for the plain sequence, whose first point is the origin.
+        seed: of the scrambling, at least 0; None for the plain sequence, whose first point is the
+            origin.
 
     Raises:
         InputError: more dimensions than there are direction numbers, or a negative seed.
@@ -72,55 +79,52 @@ class Sobol:
     def __init__(self, dimensions: int, seed: int | None):
         if dimensions > MOST_DIMENSIONS:
             raise InputError(
-                f"sampled axes: {dimensions} are too many; at most {MOST_DIMENSIONS} can be sampled, make grids of the others"
+                f"sampled axes: {dimensions} are too many; "
+                f"at most {MOST_DIMENSIONS} can be sampled, make grids of the others"
             )
-        columns = np.array(
-            [_columns(dimension) for dimension in range(dimensions)], np.uint32
-        ).reshape(dimensions, INDEX_BITS)
+        plain = np.array([_columns(dimension) for dimension in range(dimensions)], np.uint32)
+        columns = plain.reshape(dimensions, INDEX_BITS)
         shift = np.zeros(dimensions, np.uint32)
         if seed is not None:
             if seed < 0:
                 raise InputError(f"seed: {seed} is not allowed; it must be at least 0")
             rng = np.random.default_rng(seed)
             shift = rng.integers(0, 2**_BITS, dimensions, np.uint32, endpoint=False)
-            columns = (
-                np.stack([_scrambled(column, rng) for column in columns]) if dimensions else columns
-            )
+            if dimensions:
+                columns = np.stack([_scrambled(column, rng) for column in columns])
         self._columns, self._shift = columns, shift
 
     def place(self, start: int) -> "Place":
-        """Where a batch begins that starts at point `start`."""
+        """The start of a batch that begins at point `start`."""
         several = self.places(np.asarray([start], np.int64))
         return Place(self._table, several.bases[0], several.low[0])
 
     def places(self, starts: np.ndarray) -> "Place":
-        """Where batches begin that start at points `starts` (int64): one table, the rest with an axis for the batches."""
+        """The starts of several batches: one table, everything else with an axis for the batches.
+
+        Arguments:
+            starts: the point at which each begins, int64, shape (batches,).
+        """
         high = starts >> LOW_BITS
-        bases = np.stack(
-            [
-                self._shift ^ self._folded(high << LOW_BITS),
-                self._shift ^ self._folded((high + 1) << LOW_BITS),
-            ],
-            1,
-        )
+        before, after = (self._folded(each << LOW_BITS) for each in (high, high + 1))
+        bases = np.stack([self._shift ^ before, self._shift ^ after], 1)
         return Place(self._table, bases, (starts & (2**LOW_BITS - 1)).astype(np.uint32))
 
     @cached_property
     def _table(self) -> jax.Array:
-        """What the low bits contribute, and the first half of it again."""
+        """What the low bits contribute, followed by the first half of it again."""
         table = np.zeros((len(self._columns), 1), np.uint32)
         for bit in range(LOW_BITS):
             table = np.concatenate([table, table ^ self._columns[:, bit : bit + 1]], 1)
         return jnp.asarray(np.concatenate([table, table[:, : 2 ** (LOW_BITS - 1)]], 1))
 
     def _folded(self, indices: np.ndarray) -> np.ndarray:
+        """The exclusive or of the columns of all bits set in each of `indices`."""
         total = np.zeros((len(indices), len(self._columns)), np.uint32)
-        for bit in range(
-            min(int(indices.max(initial=0)).bit_length(), INDEX_BITS)
-        ):  # past the last point of all nothing is needed
-            total ^= np.where(
-                (indices >> bit & 1).astype(bool)[:, None], self._columns[:, bit], np.uint32(0)
-            )
+        # Past the last point of all nothing is needed.
+        for bit in range(min(int(indices.max(initial=0)).bit_length(), INDEX_BITS)):
+            is_set = (indices >> bit & 1).astype(bool)[:, None]
+            total ^= np.where(is_set, self._columns[:, bit], np.uint32(0))
         return total
 
 
@@ -128,9 +132,11 @@ class Place(eqx.Module):
     """The start of a batch, as the device needs it.
 
     Arguments:
-        table: uint32 (dimensions, 3 / 2 x 2**LOW_BITS): what the low bits of the index contribute, from its beginning again after the end.
-        bases: uint32 (2, dimensions): what the high bits contribute, before and after the low bits overflow.
-        low: the low bits of the first index.
+        table: what the low bits of the index contribute, the first half of it repeated after the
+            end; uint32, shape (dimensions, 3 / 2 x 2**LOW_BITS).
+        bases: what the high bits contribute before and after the low bits overflow; uint32, shape
+            (2, dimensions).
+        low: the low bits of the first index, uint32.
     """
 
     table: jax.Array
@@ -138,19 +144,19 @@ class Place(eqx.Module):
     low: Any
 
     def points(self, offset: jax.Array, *, run: bool = False) -> list[jax.Array]:
-        """Coordinates in (0, 1), 23 bits each and exact in float32, of the points `offset` (uint32, at most 2**LOW_BITS) after the first.
+        """Coordinates in (0, 1), of 23 bits each and so exact in float32.
 
         Arguments:
-            run: whether `offset` is 0, 1, 2, ...: then entries of the table are copied rather than looked up.
+            offset: of each point after the first of the batch; uint32, at most 2**LOW_BITS.
+            run: whether `offset` is 0, 1, 2, ...: entries of the table are then copied rather than
+                looked up.
 
         Returns:
-            an array per dimension.
+            An array for each dimension.
         """
         index = self.low + offset
-        carried, entry = (
-            (index >> LOW_BITS).astype(bool),
-            (index & (2**LOW_BITS - 1)).astype(jnp.int32),
-        )
+        carried = (index >> LOW_BITS).astype(bool)
+        entry = (index & (2**LOW_BITS - 1)).astype(jnp.int32)
         coordinates = []
         for dimension in range(self.table.shape[0]):
             table = self.table[dimension]
@@ -165,7 +171,7 @@ class Place(eqx.Module):
 
 
 def _columns(dimension: int) -> list[int]:
-    """The column of each index bit, as 32-bit fractions."""
+    """The column of each index bit in one dimension, as fractions of 32 bits."""
     if dimension == 0:
         return [1 << (_BITS - 1 - bit) if bit < _BITS else 0 for bit in range(INDEX_BITS)]
     polynomial, initial = _DIRECTIONS[dimension - 1]
@@ -184,7 +190,10 @@ def _columns(dimension: int) -> list[int]:
 
 
 def _scrambled(columns: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The columns times a random lower-triangular matrix over the bits, most significant first, with ones on its diagonal."""
+    """The columns times a random lower-triangular matrix over their bits.
+
+    The most significant bit comes first; the diagonal has ones.
+    """
     scrambled = np.zeros_like(columns)
     for row in range(_BITS):
         own = 1 << (_BITS - 1 - row)

@@ -1,6 +1,8 @@
-"""A sweep as a file: SPACE.toml, read into a space and what to keep of it. docs/sweeps.md explains every key."""
+"""`load_space`: a sweep as a file, SPACE.toml, read into a space and what to keep of it.
 
-import argparse
+docs/sweeps.md explains every key.
+"""
+
 import dataclasses
 import math
 from pathlib import Path
@@ -9,7 +11,10 @@ from typing import Any, NamedTuple
 from diffgenz.core.errors import InputError
 from diffgenz.core.files import read_toml
 from diffgenz.core.sections import Section, said_of
-from diffgenz.scenario.scenario import Scenario, Served
+from diffgenz.scenario.from_words import from_words
+from diffgenz.scenario.mix import Mix
+from diffgenz.scenario.scenario import Scenario
+from diffgenz.scenario.words import WORDS
 from diffgenz.studies.sweep.axes import Axis, Choice, Grid
 from diffgenz.studies.sweep.axis_tables import axes_of, local
 from diffgenz.studies.sweep.reductions.best import Best
@@ -19,8 +24,6 @@ from diffgenz.studies.sweep.reductions.reduction import Reduction
 from diffgenz.studies.sweep.reductions.rows import Rows
 from diffgenz.studies.sweep.reductions.top import Top
 from diffgenz.studies.sweep.space import Space
-from diffgenz.ui.cli.estimate import Deployment
-from diffgenz.ui.cli.flags import Parser, add_deployment
 
 KEEP: dict[str, Any] = {
     "pareto": Pareto,
@@ -44,14 +47,17 @@ class SpaceFile(NamedTuple):
 def load_space(
     path: str | Path, *, n: float | None = None, folder: Path | None = None
 ) -> SpaceFile:
-    """The space and the reductions of the file at `path`.
+    """The space and the reductions of a file. Nothing else in the process changes.
 
     Arguments:
-        n: configurations wanted, at least, instead of the file's `samples`; None: what the file says.
-        folder: where relative paths of models and systems begin; default: where the file is.
+        path: of the file.
+        n: configurations wanted, at least, instead of the file's `samples`; None: what the file
+            says.
+        folder: where relative paths of models, systems and fits begin. Default: where the file is.
 
     Raises:
-        InputError: a file that cannot be read, an unknown key, a value that does not go there; it is named, with the remedy.
+        InputError: a file that cannot be read, an unknown key, a value that does not go there; it
+            is named, with the remedy.
     """
     place = Path(path)
     top = Section(place.name, read_toml(place, "space"), _TOP)
@@ -65,15 +71,15 @@ def load_space(
                 f"{place.name}: {key}: is missing or empty; write [{key}] with {example}"
             )
     home = folder or place.parent
-    scenario = _scenario(top.section("scenario"), home)
-    axes = axes_of(top.section("axes"), scenario, home)
+    question = _question(top.section("scenario"), home)
+    axes = axes_of(top.section("axes"), question, home)
     reductions = {
         name: _reduction(Section(top.at(f"keep.{name}"), table), name)
         for name, table in top.section("keep").raw.items()
     }
     with said_of(place.name):
         space = Space(
-            scenario,
+            question,
             axes,
             derived=_formulas(top.section("derived")),
             quantities=_formulas(top.section("quantities")),
@@ -99,92 +105,68 @@ def _samples(axes: dict[str, Axis], stated: int | None, n: float | None) -> int 
     if int(n) != combinations:
         more = "is larger than the space" if n > combinations else "is not all of the space"
         raise InputError(
-            f"n: {int(n):,} {more}, which has {combinations:,} configurations; leave n out, or sample an axis (sampled = true, log_uniform)"
+            f"n: {int(n):,} {more}, which has {combinations:,} configurations; leave n out, or "
+            "sample an axis (sampled = true, log_uniform)"
         )
     return None
 
 
 def _formulas(section: Section) -> dict[str, str]:
     return {
-        name: str(section.raw[name])
-        if isinstance(section.raw[name], int | float)
-        else section.text(name)
-        for name in section.raw
+        name: str(value) if isinstance(value, int | float) else section.text(name)
+        for name, value in section.raw.items()
     }
 
 
-def _scenario(section: Section, folder: Path) -> Scenario:
-    """One model, or several under [[scenario.mix]], for which what stands in [scenario] holds too."""
+def _question(section: Section, folder: Path) -> Scenario | Mix:
+    """One scenario, or several under [[scenario.mix]], for which [scenario] holds too."""
     if "mix" not in section.raw:
-        deployment = _deployment(section, folder)
-        return Scenario(deployment.platform, (_served(deployment),))
+        return _scenario(section, folder)
     common = {key: value for key, value in section.raw.items() if key != "mix"}
-    parts = []
+    scenarios, shares = [], []
     for number, raw in enumerate(section.entries("mix")):
         own = Section(section.at(f"mix[{number}]"), raw)
         for key in ("system", "gpus"):
             if key in own.raw:
                 raise InputError(
-                    f"{own.at(key)}: all models of a mix run on the same accelerators; write {key} in [scenario]"
+                    f"{own.at(key)}: all models of a mix run on the same accelerators; write {key} "
+                    "in [scenario]"
                 )
-        share = own.number("share") if "share" in own.raw else 1.0
-        table = Section(
-            own.place, common | {key: value for key, value in own.raw.items() if key != "share"}
-        )
+        shares.append(own.number("share") if "share" in own.raw else 1.0)
+        rest = {key: value for key, value in own.raw.items() if key != "share"}
+        table = Section(own.place, common | rest)
         with said_of(own.place):
-            parts.append((_deployment(table, folder), share))
-    if not parts:
+            scenarios.append(_scenario(table, folder))
+    if not scenarios:
         raise InputError(f"{section.at('mix')}: is empty; write at least one [[scenario.mix]]")
-    return Scenario(
-        parts[0][0].platform, tuple(_served(deployment, share) for deployment, share in parts)
-    )
+    return Mix(tuple(scenarios), tuple(shares))
 
 
-def _served(deployment: Deployment, share: float = 1.0) -> Served:
-    d = deployment
-    return Served(d.model, d.workload(d.batches[0]), d.plan, d.precision, d.serving, share)
-
-
-def _deployment(section: Section, folder: Path) -> Deployment:
-    """What the flags of the same names describe."""
-    parser = Parser(prog="diffgenz estimate", add_help=False, allow_abbrev=False)
-    add_deployment(parser, several_batches=False)
-    known = {flag.lstrip("-") for flag in parser._option_string_actions} - {"sharpness"}
-    table = Section(
-        section.place,
-        {key.replace("_", "-"): value for key, value in section.raw.items()},
-        {*known, "model"},
-    )
+def _scenario(section: Section, folder: Path) -> Scenario:
+    """The scenario that the words of a table say."""
+    words = {key.replace("_", "-"): value for key, value in section.raw.items()}
+    table = Section(section.place, words, WORDS)
     for key in ("model", "system"):
         if key not in table.raw:
             raise InputError(f"{table.at(key)}: is missing; see `diffgenz list {key}s`")
-    arguments: list[str] = []
-    for key, value in table.raw.items():
+    for key, value in words.items():
         if isinstance(value, list | dict):
             raise InputError(
-                f"{table.at(key)}: {value!r} is not one value; what varies is an axis: write it under [axes]"
+                f"{table.at(key)}: {value!r} is not one value; what varies is an axis: write it "
+                "under [axes]"
             )
-        text = (
-            local(str(value), folder) if key in ("model", "system", "draft-model") else str(value)
-        )
-        switch = isinstance(value, bool)
-        arguments += (
-            [text]
-            if key == "model"
-            else ([f"--{key}"] if value else [])
-            if switch
-            else [f"--{key}={text}"]
-        )
+        if WORDS[key].is_file:
+            words[key] = local(str(value), folder)
     with said_of(table.place):
-        options: argparse.Namespace = parser.parse_args(arguments)
-        return Deployment(options)
+        return from_words(words).scenario
 
 
 def _reduction(section: Section, name: str) -> Reduction:
     """What [keep.NAME] describes."""
     if "kind" not in section.raw or section.raw["kind"] not in KEEP:
         raise InputError(
-            f'{section.at("kind")}: {section.raw.get("kind")!r} is not one of {", ".join(KEEP)}; write kind = "pareto"'
+            f"{section.at('kind')}: {section.raw.get('kind')!r} is not one of {', '.join(KEEP)}; "
+            'write kind = "pareto"'
         )
     if not name.replace("_", "").replace("-", "").isalnum():
         raise InputError(

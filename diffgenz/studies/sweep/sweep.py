@@ -1,4 +1,7 @@
-"""`sweep`: a space and what to keep of it in, the findings out; interrupted and resumed, in shards, on one machine or many."""
+"""`sweep`: a space and what to keep of it in, the findings out.
+
+A sweep may be interrupted and resumed, cut into shards, and run on one machine or many.
+"""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,11 +29,18 @@ from diffgenz.studies.sweep.reductions.rows import Rows
 from diffgenz.studies.sweep.space import Space
 
 CHUNK = 2**23
-"""Configurations between two checkpoints, and of one task on another machine."""
+"""Configurations from one checkpoint to the next, and of one task on another machine."""
 
 
 class Pace(NamedTuple):
-    """How a sweep is getting on: configurations done and to do, and configurations/s since it began or was resumed."""
+    """How a sweep is getting on.
+
+    Arguments:
+        done: configurations done.
+        total: configurations of the whole.
+        rate: configurations/s since it began or was resumed.
+        outcome: what they came to so far.
+    """
 
     done: int
     total: int
@@ -39,12 +49,12 @@ class Pace(NamedTuple):
 
     @property
     def seconds_left(self) -> float:
-        """At this rate."""
+        """s until it is done at this rate."""
         return (self.total - self.done) / self.rate if self.rate else float("inf")
 
 
 Chunks = Iterator[tuple[int, Callable[[Outcome], Outcome]]]
-"""Chunk numbers, in any order, each with the function that adds what the chunk came to to what is known."""
+"""Chunk numbers in any order, each with a function that adds the chunk's outcome to another."""
 
 Reducer = Callable[[Engine, list[tuple[int, int, int]]], Chunks]
 """Where and how chunks (number, start, stop) are reduced."""
@@ -62,34 +72,30 @@ def sweep(
     reducer: "Reducer | None" = None,
     progress: Callable[[Pace], Any] | None = None,
 ) -> Findings:
-    """Estimate every configuration of `space` and keep what `reductions` say.
+    """Estimate every configuration of a space and keep what was asked for.
+
+    The result does not depend on shards, chunks, interruptions or the order of anything, to the
+    bit. The one exception is a front that overflows, and it says that it does. Another batch or
+    number of devices is another program, which may round the last bit of a metric differently.
 
     Arguments:
-        reductions: by a name of your choice.
+        space: the configurations.
+        reductions: what to keep of them, by names of your choice.
         out: a folder for the manifest and a checkpoint after every chunk; None: nothing is written.
-        resume: go on from the checkpoint there, which must be of the same sweep.
-        shard: (i, n): only the i-th of n equal ranges; merge the folders of all with `merge`.
-        chunk: configurations between checkpoints. batch: configurations of one call to one device.
-        reducer: what reduces the chunks; default: this process. See `on_ray`.
+        resume: whether to go on from the checkpoint there, which must be of the same sweep.
+        shard: (i, n) for only the i-th of n equal ranges, counted from 1; `merge` joins the folders
+            of all.
+        chunk: configurations between checkpoints.
+        batch: configurations of one call to one device.
+        reducer: what reduces the chunks, see `on_ray`. Default: this process.
         progress: called after every chunk.
 
-    The result does not depend on shards, chunks, interruptions or the order of anything, to the bit (but for a front that overflows, which it
-    says). Another batch or number of devices is another program, which may round the last bit of a metric differently.
-
     Raises:
-        InputError: a folder that holds another sweep, or one without `resume`; a damaged checkpoint; a disk that is full; a shard that is not one.
+        InputError: a folder that holds another sweep, or this one while `resume` is false; a
+            damaged checkpoint; a disk that is full; a shard that is not one.
     """
+    _check(reductions, out, shard, chunk)
     number, shards = shard
-    if out is None and any(isinstance(reduction, Rows) for reduction in reductions.values()):
-        raise InputError("rows: they are written to a folder; give out")
-    if not reductions:
-        raise InputError("reductions: none; say what to keep")
-    if not 1 <= number <= shards:
-        raise InputError(
-            f"shard: {number} of {shards} is not possible; number them from 1 to {shards}"
-        )
-    if chunk < 1:
-        raise InputError(f"chunk: {chunk} is not allowed; it must be at least 1")
     start, stop = space.size * (number - 1) // shards, space.size * number // shards
     engine = Engine(space, tuple(reductions.values()), batch=batch)
     bounds = [
@@ -110,25 +116,44 @@ def sweep(
         state.done[index] = True
         state = Progress(state.done, outcome)
         if folder is not None:
-            states = (
-                reduction.finish(kept, folder / f"{name}-{index:06d}")
-                for (name, reduction), kept in zip(
-                    reductions.items(), state.outcome.states, strict=True
-                )
-            )
-            state = Progress(state.done, Outcome(state.outcome.tally, tuple(states)))
+            outcome = _finished(reductions, outcome, folder, index)
+            state = Progress(state.done, outcome)
             save(folder, state)
         if progress is not None:
-            done = state.outcome.tally.tried
-            progress(
-                Pace(
-                    done,
-                    stop - start,
-                    (done - done_before) / max(time.perf_counter() - begun, 1e-9),
-                    state.outcome,
-                )
-            )
+            done = outcome.tally.tried
+            rate = (done - done_before) / max(time.perf_counter() - begun, 1e-9)
+            progress(Pace(done, stop - start, rate, outcome))
     return Findings(space, dict(reductions), state.outcome)
+
+
+def _check(
+    reductions: Mapping[str, Reduction],
+    out: str | Path | None,
+    shard: tuple[int, int],
+    chunk: int,
+) -> None:
+    number, shards = shard
+    if out is None and any(isinstance(reduction, Rows) for reduction in reductions.values()):
+        raise InputError("rows: they are written to a folder; give out")
+    if not reductions:
+        raise InputError("reductions: none; say what to keep")
+    if not 1 <= number <= shards:
+        raise InputError(
+            f"shard: {number} of {shards} is not possible; number them from 1 to {shards}"
+        )
+    if chunk < 1:
+        raise InputError(f"chunk: {chunk} is not allowed; it must be at least 1")
+
+
+def _finished(
+    reductions: Mapping[str, Reduction], outcome: Outcome, folder: Path, chunk: int
+) -> Outcome:
+    """The outcome after a chunk, what need not be held having been written to the folder."""
+    states = (
+        reduction.finish(state, folder / f"{name}-{chunk:06d}")
+        for (name, reduction), state in zip(reductions.items(), outcome.states, strict=True)
+    )
+    return Outcome(outcome.tally, tuple(states))
 
 
 def in_turn(engine: Engine, chunks: list[tuple[int, int, int]]) -> Chunks:
@@ -143,10 +168,17 @@ def merge(
     folders: Sequence[str | Path],
     out: str | Path,
 ) -> Findings:
-    """The findings of a sweep whose shards lie in `folders`, saved to `out` like those of a sweep in one piece.
+    """The findings of a sweep that was cut into shards, saved like those of one in one piece.
+
+    Arguments:
+        space: as of the shards.
+        reductions: as of the shards.
+        folders: of the shards, in any order.
+        out: a new folder, or one that holds the same sweep.
 
     Raises:
-        InputError: shards of different sweeps, or of which one is missing, unfinished, damaged or there twice.
+        InputError: shards of different sweeps, or one that is missing, unfinished, damaged or
+            there twice.
     """
     places = [Path(folder) for folder in folders]
     if not places:
@@ -158,9 +190,8 @@ def merge(
         check_same(manifests[0], manifest, place, apart=("start", "stop", "chunk"))
     engine = Engine(space, tuple(reductions.values()))
     outcome, reached = engine.start(), 0
-    for manifest, place in sorted(
-        zip(manifests, places, strict=True), key=lambda pair: pair[0]["start"]
-    ):
+    shards = zip(manifests, places, strict=True)
+    for manifest, place in sorted(shards, key=lambda pair: pair[0]["start"]):
         if manifest["start"] != reached:
             what = "is missing" if manifest["start"] > reached else "is there twice"
             low, high = sorted((reached, manifest["start"]))
@@ -206,7 +237,7 @@ def findings_in(space: Space, reductions: Mapping[str, Reduction], folder: str |
 def _prepared(
     folder: Path, manifest: dict[str, Any], resume: bool, reductions: int
 ) -> Progress | None:
-    """What the folder holds of the sweep already; makes it one of this sweep where it is new."""
+    """How far the sweep in a folder is already; a new folder becomes one of this sweep."""
     if (folder / MANIFEST).exists():
         check_same(manifest, read_manifest(folder), folder)
         if not resume:

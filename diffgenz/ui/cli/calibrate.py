@@ -1,39 +1,99 @@
-"""`diffgenz calibrate`: measurements in, a fit file and its table out; or which measurement would help most."""
+"""`diffgenz calibrate`: measurements in, a fit file and its table out.
+
+With `--suggest`: which measurement would help most.
+"""
 
 import argparse
-import math
 import sys
 from pathlib import Path
 from typing import Any
 
-from diffgenz.calibrating.calibrate import KINDS, calibrate
-from diffgenz.calibrating.suggest import suggest
 from diffgenz.core.errors import InputError, NoSolution
-from diffgenz.hardware.platform import load_platform
-from diffgenz.hardware.specs import read_spec
-from diffgenz.kernels.fits import KernelFit, write_fits
-from diffgenz.kernels.forms.last_level_cache import Cached
 from diffgenz.kernels.software import DEFAULT
-from diffgenz.models.huggingface import load_model
-from diffgenz.scenario.parallelism import Parallelism, Workload
-from diffgenz.ui.cli.estimate import cache_compilations
-from diffgenz.ui.tables import table
+from diffgenz.ui.cli.cache import cache_compilations
 
 
-def calibrate_files(options: argparse.Namespace) -> tuple[str, Any]:
-    """Fit what the files hold, save it, and say how well it holds: text and JSON."""
+def flags(parser: argparse.ArgumentParser) -> None:
+    """The arguments of the command."""
+    parser.add_argument(
+        "files",
+        metavar="FILE",
+        nargs="*",
+        help="measured kernels: tables, or folders of them (docs/calibration.md lists the layouts)",
+    )
+    parser.add_argument(
+        "--system",
+        required=True,
+        help="the accelerator that was measured (see `diffgenz list systems`), or a TOML file",
+    )
+    parser.add_argument(
+        "--fit",
+        metavar="KINDS",
+        help="some of gemm,attention,recurrence,experts,network (default: all that the files hold)",
+    )
+    parser.add_argument(
+        "--out",
+        metavar="FIT.toml",
+        help="save the fits there, for `--fit FIT.toml` of the other commands",
+    )
+    parser.add_argument(
+        "--starts", type=int, default=256, help="points that each fit starts from (default: 256)"
+    )
+    parser.add_argument(
+        "--posterior",
+        action="store_true",
+        help="sample each fit's posterior for means and errors (needs diffgenz[posterior])",
+    )
+    parser.add_argument(
+        "--suggest",
+        type=int,
+        metavar="N",
+        help="no fit, but the N measurements that would narrow a metric most; FILE is then a fit",
+    )
+    parser.add_argument("--model", metavar="MODEL", help="with --suggest: what is served")
+    numbers = {
+        "tp": (1, "tensor-parallel ranks"),
+        "isl": (1024, "input sequence length, tokens"),
+        "osl": (128, "output sequence length, tokens"),
+        "batch": (16, "requests in flight"),
+    }
+    for name, (default, what) in numbers.items():
+        words = f"with --suggest: {what} (default: {default})"
+        parser.add_argument(f"--{name}", type=int, default=default, help=words)
+    parser.add_argument(
+        "--metric",
+        default="tpot",
+        help="with --suggest: what shall be known better (default: tpot)",
+    )
+    parser.add_argument(
+        "--progress",
+        action="store_true",
+        help="report each fit on stderr even where that is no terminal",
+    )
+
+
+def run(options: argparse.Namespace) -> tuple[str, Any]:
+    """Fits, or what to measure next: text and JSON."""
+    return _fits(options) if options.suggest is None else _suggestions(options)
+
+
+def _fits(options: argparse.Namespace) -> tuple[str, Any]:
+    """Fit what the files hold, save it, and say how well it holds."""
+    from diffgenz.calibrating.calibrate import KINDS, calibrate
+    from diffgenz.hardware.specs import read_spec
+    from diffgenz.kernels.fits import write_fits
+    from diffgenz.ui.text.fits import fit_json, fit_line, fits_table, remarks
+
     if not options.files:
         raise InputError(
             "FILE: no measurements are given; name tables or folders of them (docs/calibration.md)"
         )
     cache_compilations()
     spec = read_spec(options.system)
-    kinds = (
-        tuple(KINDS)
-        if options.fit is None
-        else tuple(name.strip() for name in options.fit.split(","))
-    )
-    show = _show if sys.stderr.isatty() or options.progress else None
+    kinds = tuple(KINDS)
+    if options.fit is not None:
+        kinds = tuple(name.strip() for name in options.fit.split(","))
+    show = (lambda fit: _say(fit_line(fit))) if sys.stderr.isatty() or options.progress else None
     fits = calibrate(
         options.files,
         options.system,
@@ -41,146 +101,61 @@ def calibrate_files(options: argparse.Namespace) -> tuple[str, Any]:
         starts=options.starts,
         posterior=options.posterior,
         progress=show,
-        skipped=_warn,
+        skipped=_say,
     )
-    text = [
-        f"{spec.name}: {len(fits)} fits, each with a fifth of the shapes held out",
-        "",
-        fits_table(fits),
-    ]
-    text += _remarks(fits)
+    title = f"{spec.name}: {len(fits)} fits, each with a fifth of the shapes held out"
+    text = [title, "", fits_table(fits)]
+    further = remarks(fits)
+    text += ["", *further] if further else []
     if options.out is not None:
-        how = [
-            f"--starts {options.starts}",
-            *(["--posterior"] if options.posterior else []),
-            *([f"--fit {options.fit}"] if options.fit else []),
-        ]
-        command = f"diffgenz calibrate {' '.join(options.files)} --system {options.system} {' '.join(how)} --out {options.out}"
-        write_fits(Path(options.out), spec.id, fits, command)
+        write_fits(Path(options.out), spec.id, fits, _command(options))
         text += ["", f"saved: {options.out}; use it with `--fit {options.out}`"]
     return "\n".join(text), [fit_json(fit) for fit in fits]
 
 
-def suggest_points(options: argparse.Namespace) -> tuple[str, Any]:
-    """The measurements that would narrow a metric of a deployment most: text and JSON."""
+def _command(options: argparse.Namespace) -> str:
+    """The command, as the fit file states it."""
+    how = [
+        f"--starts {options.starts}",
+        *(["--posterior"] if options.posterior else []),
+        *([f"--fit {options.fit}"] if options.fit else []),
+    ]
+    files = " ".join(options.files)
+    system = f"--system {options.system}"
+    return f"diffgenz calibrate {files} {system} {' '.join(how)} --out {options.out}"
+
+
+def _suggestions(options: argparse.Namespace) -> tuple[str, Any]:
+    """The measurements that would narrow a metric of a deployment most."""
+    from diffgenz.calibrating.suggest import suggest
+    from diffgenz.scenario.from_words import from_words
+    from diffgenz.ui.text.fits import percent, suggestions_table
+
     if options.suggest < 1:
         raise InputError(f"--suggest: {options.suggest} is not allowed; it must be at least 1")
     if options.model is None:
         raise InputError(
-            "--model: it is missing; --suggest needs what is served, such as --model meta-llama/Llama-3.1-70B --tp 8 --batch 64"
+            "--model: it is missing; --suggest needs what is served, such as --model "
+            "meta-llama/Llama-3.1-70B --tp 8 --batch 64"
         )
     if len(options.files) > 1:
         raise InputError(
-            f"FILE: --suggest starts from one fit file, not from {len(options.files)}; give one, or none for the shipped fits"
+            f"FILE: --suggest starts from one fit file, not from {len(options.files)}; give one, "
+            "or none for the shipped fits"
         )
     cache_compilations()
-    model, fit = load_model(options.model), options.files[0] if options.files else DEFAULT
-    platform = load_platform(options.system, options.tp, fit)
-    workload = Workload(options.batch, options.isl, options.osl)
-    found = suggest(
-        model,
-        platform,
-        workload,
-        Parallelism(options.tp),
-        metric=options.metric,
-        count=options.suggest,
-    )
+    words = {name: getattr(options, name) for name in ("model", "system", "tp", "isl", "osl")}
+    fit = options.files[0] if options.files else DEFAULT
+    case = from_words(words | {"batch": options.batch, "fit": fit}).scenario
+    found = suggest(case, options.metric, options.suggest)
     if not found:
         raise NoSolution(f"no measurement of these kernels would narrow {options.metric}")
-    title = f"{model.name} on {options.tp} x {platform.accelerator.name}, batch {options.batch}: {options.metric} is known to {_percent(found[0].before)}"
-    rows = [
-        (
-            f"{rank}",
-            f"{s.family} {s.format}",
-            ", ".join(f"{name} {value:g}" for name, value in s.shape.items()),
-            f"{1e6 * s.seconds:.1f}",
-            _percent(s.after),
-        )
-        for rank, s in enumerate(found, 1)
-    ]
-    header = ("", "kernel", "shape", "expected us", f"{options.metric} then known to")
-    return f"{title}\n\n{table(header, rows, 'rll')}", [s._asdict() for s in found]
+    machine = f"{options.tp} x {case.platform.accelerator.name}"
+    known = f"{options.metric} is known to {percent(found[0].before)}"
+    title = f"{case.model.name} on {machine}, batch {options.batch}: {known}"
+    table = suggestions_table(found, options.metric)
+    return f"{title}\n\n{table}", [each._asdict() for each in found]
 
 
-def _percent(x: float) -> str:
-    return f"+-{100 * x:.1f} %"
-
-
-def _warn(words: str) -> None:
-    print(words, file=sys.stderr)
-
-
-def _show(fit: KernelFit) -> None:
-    print(
-        f"{fit.family} {fit.format} {fit.source}: {100 * fit.mean_error:.1f} % on {fit.held_out} held-out rows",
-        file=sys.stderr,
-        flush=True,
-    )
-
-
-def fits_table(fits: list[KernelFit]) -> str:
-    """One line for each fit, for people."""
-    header = (
-        "family",
-        "format",
-        "source",
-        "kernel",
-        "rows",
-        "left out",
-        "parameters",
-        "seen",
-        "mean %",
-        "median %",
-        "in 80 %",
-    )
-    rows = [
-        (
-            fit.family,
-            fit.format,
-            fit.source,
-            fit.kernel if len(fit.kernel) <= 28 else f"{fit.kernel[:27]}…",
-            f"{fit.rows + fit.held_out:,}",
-            f"{sum(fit.dropped.values()):,}",
-            f"{len(fit.values)}",
-            f"{sum(share > 0.5 for share in fit.learned.values())}",
-            f"{100 * fit.mean_error:.1f}",
-            f"{100 * fit.median_error:.1f}",
-            f"{100 * fit.coverage:.0f} %",
-        )
-        for fit in fits
-    ]
-    return table(header, rows, "llll")
-
-
-def _remarks(fits: list[KernelFit]) -> list[str]:
-    """What was left out and why, and what the data do not say."""
-    lines = []
-    for fit in fits:
-        name = f"{fit.family} {fit.format} {fit.source}"
-        lines += [f"{name}: {count:,} rows left out: {why}" for why, count in fit.dropped.items()]
-        if issubclass(fit.form, Cached):
-            lines.append(
-                f"{name}: measured in a last-level cache (operands below {fit.values['cache']:.0f} MB); estimates take it without"
-            )
-        kept = [parameter for parameter, share in fit.learned.items() if share <= 0.5]
-        if kept:
-            lines.append(f"{name}: the data say little of {', '.join(kept)}: priors kept")
-    return ["", *lines] if lines else []
-
-
-def fit_json(fit: KernelFit) -> dict[str, Any]:
-    """A fit in full, its covariance apart."""
-    plain = {
-        name: getattr(fit, name)
-        for name in KernelFit.__dataclass_fields__
-        if name not in ("form", "covariance")
-    }
-    finite = {
-        name: None if isinstance(value, float) and math.isnan(value) else value
-        for name, value in plain.items()
-    }
-    return finite | {
-        "form": fit.form.__name__,
-        "standard_errors": fit.standard_errors,
-        "unseen": fit.unseen,
-    }
+def _say(words: str) -> None:
+    print(words, file=sys.stderr, flush=True)

@@ -1,5 +1,6 @@
 """`diffgenz list`: what is shipped, read without JAX."""
 
+import argparse
 import math
 from typing import Any
 
@@ -8,6 +9,16 @@ from diffgenz.hardware.specs import read_spec, system_ids
 from diffgenz.models.files import model_ids, read_config
 from diffgenz.scenario.use_case_figures import SOURCE, USE_CASES
 from diffgenz.ui.tables import number, table
+
+
+def flags(parser: argparse.ArgumentParser) -> None:
+    """The arguments of the command."""
+    parser.add_argument("what", choices=tuple(_LISTS))
+
+
+def run(options: argparse.Namespace) -> tuple[str, Any]:
+    """A list of what is shipped: text and JSON."""
+    return _LISTS[options.what]()
 
 
 def models() -> tuple[str, Any]:
@@ -43,6 +54,7 @@ def systems() -> tuple[str, Any]:
         )
         narrow = spec.peak_flops.get("fp8") or spec.peak_flops.get("int8")
         level = spec.network[0]
+        size, bandwidth = (level.figures[name] for name in ("size", "bandwidth"))
         hourly = spec.price.get("per_hour")
         rows.append(
             (
@@ -52,7 +64,7 @@ def systems() -> tuple[str, Any]:
                 number(None if narrow is None else narrow / 1e12),
                 number(spec.memory["capacity"] / 1e9),
                 number(spec.memory["bandwidth"] / 1e12),
-                f"{level.figures['size']:.0f} x {level.figures['bandwidth'] / 1e9:.3g} GB/s {level.topology}",
+                f"{size:.0f} x {bandwidth / 1e9:.3g} GB/s {level.topology}",
                 number(spec.power["tdp"]),
                 number(None if hourly is None else hourly * 3600),
             )
@@ -117,3 +129,6 @@ def use_cases() -> tuple[str, Any]:
         rows.append((name, *(f"{count:,.0f}" for count in counts), *times, figures.note))
         data.append({"id": name, **figures._asdict(), **slos, "source": SOURCE})
     return table(header, rows, "lrrrrrrl") + f"\n{len(rows)} use cases; source: {SOURCE}", data
+
+
+_LISTS = {"models": models, "systems": systems, "use-cases": use_cases, "formats": formats}

@@ -1,168 +1,114 @@
 """`diffgenz pareto`: what a sweep kept, as a table, a file or a picture."""
 
 import argparse
-import math
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from diffgenz.core.errors import InputError, NoSolution, unknown
-from diffgenz.studies.sweep.findings import Findings
-from diffgenz.studies.sweep.reductions.best import Best
-from diffgenz.studies.sweep.reductions.histogram import Histogram
-from diffgenz.studies.sweep.reductions.pareto import Pareto
-from diffgenz.studies.sweep.reductions.rows import Rows
-from diffgenz.ui.cli.estimate import cache_compilations
-from diffgenz.ui.cli.sweep import overflow_warning, read_findings
-from diffgenz.ui.labels import shown
-from diffgenz.ui.plots.sweep import parallel_plot, plot
-from diffgenz.ui.tables import bar, number, table
-
-_METRICS = (
-    "ttft",
-    "tpot",
-    "tokens_per_second_per_user",
-    "tokens_per_second_per_accelerator",
-    "memory.total",
-)
-"""Metrics that every table on the screen has."""
+from diffgenz.ui.cli.cache import cache_compilations
 
 
-def pareto(options: argparse.Namespace) -> tuple[str, Any]:
+def flags(parser: argparse.ArgumentParser) -> None:
+    """The arguments of the command."""
+    parser.add_argument("folder", metavar="DIR", help="what `diffgenz sweep ... --out DIR` saved")
+    parser.add_argument(
+        "--keep", metavar="NAME", help="which [keep.NAME] of the file (default: the first front)"
+    )
+    parser.add_argument("--top", type=int, default=20, help="rows to show (default: 20)")
+    parser.add_argument(
+        "--value",
+        metavar="AXIS",
+        help="of a map: draw what the best of each cell has at this axis (default: the goal's "
+        "value)",
+    )
+    parser.add_argument(
+        "--out", metavar="FILE", help="save all rows as .csv or .parquet (needs diffgenz[tables])"
+    )
+    parser.add_argument(
+        "--plot", metavar="FILE", help="draw it as .png, .svg or .pdf (needs diffgenz[plots])"
+    )
+    parser.add_argument("--parallel", metavar="FILE", help="draw it in parallel coordinates")
+
+
+def run(options: argparse.Namespace) -> tuple[str, Any]:
     """What a reduction kept: text and JSON, files and pictures."""
+    from diffgenz.studies.sweep.reductions.best import Best
+    from diffgenz.studies.sweep.reductions.histogram import Histogram
+    from diffgenz.ui.plots.sweep import parallel_plot, plot
+    from diffgenz.ui.sweep_folder import read_findings
+    from diffgenz.ui.text.sweep import cells_json, histogram_table
+
     cache_compilations()
     findings = read_findings(Path(options.folder))
-    name = _name(findings, options.keep)
-    reduction = findings.reductions[name]
-    if options.top is not None and options.top < 1:
+    name = _name(findings.reductions, options.keep)
+    reduction, tally = findings.reductions[name], findings.tally
+    if options.top < 1:
         raise InputError(f"--top: {options.top} is not allowed; it must be at least 1")
     if options.value is not None and not isinstance(reduction, Best):
         raise InputError(f"--value: {name} is not a map; choose with --keep one whose kind is best")
-    if not findings.tally.feasible:
+    if not tally.feasible:
         raise NoSolution(
-            f"{options.folder}: nothing is feasible among the {findings.tally.tried:,} configurations tried"
+            f"{options.folder}: nothing is feasible among the {tally.tried:,} configurations tried"
         )
     data: dict[str, Any] = {
         "keep": name,
         "kind": type(reduction).__name__.lower(),
-        "tally": findings.tally._asdict(),
+        "tally": tally._asdict(),
     }
-    text = [
-        f"{name}, of {findings.tally.feasible:,} feasible among {findings.tally.tried:,} configurations{_others(findings, name)}",
-        "",
-    ]
+    others = [other for other in findings.reductions if other != name]
+    have = f" (--keep has {', '.join(others)} too)" if others else ""
+    among = f"{tally.feasible:,} feasible among {tally.tried:,} configurations"
+    text = [f"{name}, of {among}{have}", ""]
     if isinstance(reduction, Histogram):
         edges, counts = findings.counts(name)
         data |= {"edges": edges.tolist(), "counts": counts.tolist()}
-        text.append(_bars(findings, reduction.of, edges, counts))
+        text.append(histogram_table(findings, name))
     else:
-        columns = findings.table(name, options.top)
-        goals = {goal: values[: options.top] for goal, values in findings.goals(name).items()}
-        count = len(findings.indices(name))
-        data |= {
-            "count": count,
-            "overflow": findings.overflow(name),
-            "rows": _rows(columns | {goal: v.tolist() for goal, v in goals.items()}),
-        }
-        text.append(_table(findings, columns, goals))
-        if len(columns["index"]) < count:
-            text.append(
-                f"... and {count - len(columns['index']):,} more: --top, or all of them with --out FILE.csv"
-            )
-        if findings.overflow(name):
-            text.append(overflow_warning(name, findings.overflow(name)))
+        lines, rows = _configurations(findings, name, options.top)
+        text += lines
+        data |= rows
     if isinstance(reduction, Best):
-        cells = findings.map(name, options.value)
-        data["map"] = {
-            "by": {axis: findings.space.level_values(axis) for axis in reduction.by},
-            "cells": _plain(cells),
-        }
+        levels = {axis: findings.space.level_values(axis) for axis in reduction.by}
+        cells = cells_json(findings.map(name, options.value))
+        data["map"] = {"by": levels, "cells": cells}
     if options.out is not None:
         findings.write_table(name, Path(options.out))
     if options.plot is not None:
         plot(findings, name, Path(options.plot), options.value)
     if options.parallel is not None:
         parallel_plot(findings, name, Path(options.parallel))
-    text += [
-        f"wrote {file}"
-        for file in (options.out, options.plot, options.parallel)
-        if file is not None
-    ]
+    files = (options.out, options.plot, options.parallel)
+    text += [f"wrote {file}" for file in files if file is not None]
     return "\n".join(text), data
 
 
-def _name(findings: Findings, asked: str | None) -> str:
-    """The reduction asked for; the first front, or else the first of all, where none is."""
-    shows = [
-        name for name, reduction in findings.reductions.items() if not isinstance(reduction, Rows)
-    ]
+def _name(reductions: dict[str, Any], asked: str | None) -> str:
+    """The reduction asked for; where none is, the first front, or else the first of all."""
+    from diffgenz.studies.sweep.reductions.pareto import Pareto
+    from diffgenz.studies.sweep.reductions.rows import Rows
+
+    shows = [name for name, reduction in reductions.items() if not isinstance(reduction, Rows)]
     if asked is None and not shows:
         raise InputError("--keep: this sweep kept rows only; read its .parquet files")
     if asked is not None:
-        if asked not in findings.reductions:
-            raise unknown("--keep", asked, findings.reductions)
+        if asked not in reductions:
+            raise unknown("--keep", asked, reductions)
         return asked
-    return next((name for name in shows if isinstance(findings.reductions[name], Pareto)), shows[0])
+    return next((name for name in shows if isinstance(reductions[name], Pareto)), shows[0])
 
 
-def _others(findings: Findings, name: str) -> str:
-    others = [other for other in findings.reductions if other != name]
-    return f" (--keep has {', '.join(others)} too)" if others else ""
+def _configurations(findings: Any, name: str, top: int) -> tuple[list[str], dict[str, Any]]:
+    """The first configurations that a reduction kept: lines of text and entries of JSON."""
+    from diffgenz.ui.text.sweep import configurations_table, overflow_warning, rows_json
 
-
-def _table(findings: Findings, columns: dict[str, list[Any]], goals: dict[str, np.ndarray]) -> str:
-    """Index, axes, quantities, goals, and the usual metrics."""
-    names = dict.fromkeys(
-        [
-            *findings.space.axes,
-            *findings.space.quantities,
-            *goals,
-            *(name for name in _METRICS if name in columns),
-        ]
-    )
-    everything = columns | {goal: values.tolist() for goal, values in goals.items()}
-    header, cells = ["index"], [[str(index) for index in columns["index"]]]
-    for name in names:
-        label, factor = shown(name, findings.space.quantities)
-        header.append(label)
-        cells.append(
-            [
-                entry if isinstance(entry, str) else number(entry * factor)
-                for entry in everything[name]
-            ]
-        )
-    return table(header, list(zip(*cells, strict=True)))
-
-
-def _bars(findings: Findings, formula: str, edges: np.ndarray, counts: np.ndarray) -> str:
-    label, factor = shown(formula, findings.space.quantities)
-    bounds = [("", edges[0]), *pairwise(edges), (edges[-1], "")]
-    most = max(int(counts.max()), 1)
-    rows = []
-    for (low, high), count in zip(bounds, counts, strict=True):
-        words = [
-            "" if isinstance(bound, str) else number(float(bound) * factor) for bound in (low, high)
-        ]
-        rows.append((*words, f"{count:,}", bar(count / most)))
-    return table((f"{label} from", "to", "configurations", ""), rows, "rrrl")
-
-
-def _rows(columns: dict[str, list[Any]]) -> list[dict[str, Any]]:
-    return [
-        dict(zip(columns, map(_finite, row), strict=True))
-        for row in zip(*columns.values(), strict=True)
-    ]
-
-
-def _plain(cells: np.ndarray) -> list[Any]:
-    return (
-        [_plain(row) for row in cells]
-        if cells.ndim > 1
-        else [_finite(cell) for cell in cells.tolist()]
-    )
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    columns = findings.table(name, top)
+    goals = {goal: values[:top] for goal, values in findings.goals(name).items()}
+    count, overflow = len(findings.indices(name)), findings.overflow(name)
+    rows = rows_json(columns | {goal: values.tolist() for goal, values in goals.items()})
+    lines = [configurations_table(findings, columns, goals)]
+    more = count - len(columns["index"])
+    if more:
+        lines.append(f"... and {more:,} more: --top, or all of them with --out FILE.csv")
+    if overflow:
+        lines.append(overflow_warning(name, overflow))
+    return lines, {"count": count, "overflow": overflow, "rows": rows}

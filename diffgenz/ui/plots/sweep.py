@@ -1,4 +1,4 @@
-"""Pictures of a sweep: a Pareto front, parallel coordinates, the map of what wins over two axes, a histogram."""
+"""Pictures of a sweep: fronts, parallel coordinates, maps of what wins, histograms."""
 
 from collections import Counter
 from pathlib import Path
@@ -23,13 +23,18 @@ _LINES = 100
 
 
 def plot(findings: Findings, name: str, path: Path, value: str | None = None) -> None:
-    """Draw what a reduction kept: a front by its first three goals, a map of `value` (default: its goal), a histogram.
+    """Draw what a reduction kept: a front by its first three goals, a map, or a histogram.
 
     Arguments:
-        value: an axis: what the best configuration of each cell has there.
+        findings: of a sweep.
+        name: of the reduction.
+        path: of the picture, .png, .svg or .pdf.
+        value: of a map: an axis, to draw what the best configuration of each cell has there. None:
+            the goal's value.
 
     Raises:
-        InputError: a kind of reduction that has no picture; a front without points; matplotlib is not installed.
+        InputError: a kind of reduction that has no picture; a front without points; matplotlib is
+            not installed.
     """
     reduction = findings.reductions.get(name)
     if isinstance(reduction, Pareto):
@@ -40,15 +45,24 @@ def plot(findings: Findings, name: str, path: Path, value: str | None = None) ->
         _histogram(findings, name, path)
     else:
         raise InputError(
-            f"plot: {name!r} is neither a front, a map nor a histogram; choose one of those, or draw parallel coordinates"
+            f"plot: {name!r} is neither a front, a map nor a histogram; choose one of those, or "
+            "draw parallel coordinates"
         )
 
 
 def parallel_plot(findings: Findings, name: str, path: Path) -> None:
-    """Draw the configurations that a reduction kept as lines across what the axes have and the goals, coloured by the first goal.
+    """Draw the configurations that a reduction kept as lines across axes and goals.
+
+    A line's colour is its first goal.
+
+    Arguments:
+        findings: of a sweep.
+        name: of the reduction.
+        path: of the picture, .png, .svg or .pdf.
 
     Raises:
-        InputError: a reduction that keeps no configurations, or has kept none; matplotlib is not installed.
+        InputError: a reduction that keeps no configurations, or has kept none; matplotlib is not
+            installed.
     """
     table = findings.table(name)
     if not table["index"]:
@@ -65,14 +79,14 @@ def parallel_plot(findings: Findings, name: str, path: Path) -> None:
     axes = figure.subplots()
     heights = np.array(
         [
-            _heights(axes, place, shown(axis, findings.space.quantities)[1], column)
+            _heights(axes, place, _shown(findings, axis)[1], column)
             for place, (axis, column) in enumerate(columns.items())
         ]
     ).reshape(len(columns), count)
     first, shades = (
         next(iter(goals.items())) if goals else ("index", np.asarray(table["index"], float))
     )
-    label, factor = shown(first, findings.space.quantities)
+    label, factor = _shown(findings, first)
     scale = _colours(shades * factor)
     for row in picked:
         axes.plot(
@@ -85,22 +99,28 @@ def parallel_plot(findings: Findings, name: str, path: Path) -> None:
     axes.set(xlim=(-0.1, len(columns) - 0.9 + 0.35), ylim=(-0.04, 1.04), yticks=[])
     axes.set_xticks(
         range(len(columns)),
-        [shown(name, findings.space.quantities)[0].replace(", ", "\n") for name in columns],
+        [_shown(findings, name)[0].replace(", ", "\n") for name in columns],
         fontsize=8,
     )
     for side in ("top", "right", "left", "bottom"):
         axes.spines[side].set_visible(False)
     figure.colorbar(scale, ax=axes, label=label)
-    axes.set_title(
-        f"{name}: {len(picked):,} of {count:,} configurations"
-        if len(picked) < count
-        else f"{name}: {count:,} configurations"
-    )
+    drawn = f"{len(picked):,} of " if len(picked) < count else ""
+    axes.set_title(f"{name}: {drawn}{count:,} configurations")
     save_figure(figure, path, dots_per_inch=90)
 
 
+def _shown(findings: Findings, name: str) -> tuple[str, float]:
+    """The label and the factor of a column."""
+    return shown(name, findings.space.scenario, findings.space.quantities)
+
+
 def _heights(axes: Any, place: int, factor: float, column: list[Any]) -> np.ndarray:
-    """Draw one upright axis with its ends, and return where on it, from 0 to 1, each configuration lies."""
+    """Draw one upright axis with its ends.
+
+    Returns:
+        Where on it, from 0 to 1, each configuration lies.
+    """
     axes.axvline(place, color="0.6", lw=0.8, zorder=0)
     if isinstance(column[0], str):
         labels = list(dict.fromkeys(column))
@@ -115,15 +135,8 @@ def _heights(axes: Any, place: int, factor: float, column: list[Any]) -> np.ndar
     moved = np.log(numbers) if _wide(numbers) else numbers
     for height in (0, 0.5, 1):
         between = moved.min() + height * (moved.max() - moved.min())
-        text = (
-            low
-            if height == 0
-            else high
-            if height == 1
-            else float(np.exp(between))
-            if _wide(numbers)
-            else between
-        )
+        text = float(np.exp(between)) if _wide(numbers) else float(between)
+        text = float(low) if height == 0 else float(high) if height == 1 else text
         axes.text(
             place + 0.03, height, number(float(text)), fontsize=7, va="center", bbox=_BACKGROUND
         )
@@ -135,8 +148,7 @@ _BACKGROUND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 
 
 def _front(findings: Findings, name: str, path: Path) -> None:
     goals = {
-        text: values * shown(text, findings.space.quantities)[1]
-        for text, values in findings.goals(name).items()
+        text: values * _shown(findings, text)[1] for text, values in findings.goals(name).items()
     }
     first, second, *others = goals
     if not len(goals[first]):
@@ -152,7 +164,7 @@ def _front(findings: Findings, name: str, path: Path) -> None:
             c=scale.to_rgba(goals[others[0]][order]),
             s=10,
         )
-        figure.colorbar(scale, ax=axes, label=shown(others[0], findings.space.quantities)[0])
+        figure.colorbar(scale, ax=axes, label=_shown(findings, others[0])[0])
     else:
         axes.plot(goals[first], goals[second], "o-", ms=4)
     for text, axis, set_scale in (
@@ -165,8 +177,8 @@ def _front(findings: Findings, name: str, path: Path) -> None:
     more = f"; {len(others) - 1} more goals are not shown" if len(others) > 1 else ""
     inexact = f"; {findings.overflow(name):,} more did not fit" if findings.overflow(name) else ""
     axes.set(
-        xlabel=shown(first, findings.space.quantities)[0],
-        ylabel=shown(second, findings.space.quantities)[0],
+        xlabel=_shown(findings, first)[0],
+        ylabel=_shown(findings, second)[0],
         title=f"{name}: Pareto front of {len(goals[first]):,}{inexact}{more}",
     )
     axes.grid(alpha=0.3, which="both")
@@ -190,14 +202,14 @@ def _map(findings: Findings, name: str, path: Path, value: str | None) -> None:
     ]
     known = [cell for cell in cells.ravel() if cell is not None and cell == cell]
     formula = reduction.goal.expression.text
-    goal = f"{'largest' if reduction.goal.maximize else 'smallest'} {shown(formula, findings.space.quantities)[0]}"
+    goal = f"{'largest' if reduction.goal.maximize else 'smallest'} {_shown(findings, formula)[0]}"
     if value is not None and (
         any(isinstance(cell, str) for cell in known) or len(set(known)) <= _COLOURS
     ):
-        _winners(axes, sides, cells, known, shown(value, findings.space.quantities)[1])
-        axes.set_title(f"{shown(value, findings.space.quantities)[0]} with the {goal}")
+        _winners(axes, sides, cells, known, _shown(findings, value)[1])
+        axes.set_title(f"{_shown(findings, value)[0]} with the {goal}")
     elif known:
-        label, factor = shown(value or formula, findings.space.quantities)
+        label, factor = _shown(findings, value or formula)
         numbers = (
             np.array([[np.nan if cell is None else cell for cell in row] for row in cells], float)
             * factor
@@ -225,8 +237,8 @@ def _map(findings: Findings, name: str, path: Path, value: str | None) -> None:
             color="0.35",
         )
     axes.set(
-        xlabel=shown(reduction.by[0], findings.space.quantities)[0],
-        ylabel=shown(reduction.by[1], findings.space.quantities)[0],
+        xlabel=_shown(findings, reduction.by[0])[0],
+        ylabel=_shown(findings, reduction.by[1])[0],
     )
     save_figure(figure, path)
 
@@ -234,7 +246,10 @@ def _map(findings: Findings, name: str, path: Path, value: str | None) -> None:
 def _winners(
     axes: Any, sides: list[Any], cells: np.ndarray, known: list[Any], factor: float
 ) -> None:
-    """A colour for each winner, those that win most cells first in the legend, which stands beside the map."""
+    """Fill each cell with the colour of its winner.
+
+    In the legend beside the map, those that win most cells come first.
+    """
     from matplotlib import colormaps
     from matplotlib.colors import ListedColormap
     from matplotlib.patches import Patch
@@ -282,14 +297,12 @@ def _side(findings: Findings, name: str, axis: Any) -> np.ndarray:
         axis.set_ticks(
             range(len(levels)),
             [
-                level
-                if isinstance(level, str)
-                else f"{level * shown(name, findings.space.quantities)[1]:.3g}"
+                level if isinstance(level, str) else f"{level * _shown(findings, name)[1]:.3g}"
                 for level in levels
             ],
         )
         return np.arange(len(levels), dtype=float)
-    places = np.asarray(levels, float) * shown(name, findings.space.quantities)[1]
+    places = np.asarray(levels, float) * _shown(findings, name)[1]
     if _wide(places):
         axis.axes.set_xscale("log") if axis.axis_name == "x" else axis.axes.set_yscale("log")
         _plain_ticks(axis, places)
@@ -300,7 +313,7 @@ def _histogram(findings: Findings, name: str, path: Path) -> None:
     edges, counts = findings.counts(name)
     reduction = findings.reductions[name]
     assert isinstance(reduction, Histogram)
-    label, factor = shown(reduction.of, findings.space.quantities)
+    label, factor = _shown(findings, reduction.of)
     figure = figure_for(path)
     axes = figure.subplots()
     axes.stairs(counts[1:-1], edges * factor, fill=True, alpha=0.8)
@@ -323,7 +336,10 @@ def _wide(numbers: np.ndarray) -> bool:
 
 
 def _plain_ticks(axis: Any, numbers: np.ndarray) -> None:
-    """Ticks of a logarithmic axis in plain figures; between the decades only where there are few of those."""
+    """Ticks of a logarithmic axis in plain figures.
+
+    There are ticks between the decades only where decades are few.
+    """
     from matplotlib.ticker import (
         FixedLocator,
         FuncFormatter,

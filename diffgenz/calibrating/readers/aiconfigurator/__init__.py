@@ -1,4 +1,5 @@
-"""Kernel tables in aiconfigurator's layout (PyPI `aiconfigurator-core`, Apache-2.0): one file per family, software and version; latencies in ms.
+"""Kernel tables in aiconfigurator's layout (PyPI `aiconfigurator-core`, Apache-2.0).
 
-A file is known by its name, such as gemm_perf.parquet or gemm_perf__vllm-0.24.0.parquet; rows are split by format and kernel.
+There is one file per family, software and version, known by its name, such as gemm_perf.parquet or
+gemm_perf__vllm-0.24.0.parquet. Rows are split by format and kernel; latencies are in ms.
 """

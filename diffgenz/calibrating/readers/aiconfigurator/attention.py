@@ -1,4 +1,7 @@
-"""context_attention_perf and generation_attention_perf: attention over a prompt, and over the cache of requests that decode."""
+"""The tables context_attention_perf and generation_attention_perf.
+
+They hold attention over a prompt, and over the cache of requests that decode.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,8 +13,6 @@ from diffgenz.calibrating.readers.frames import frame_of
 from diffgenz.calibrating.samples import Samples
 from diffgenz.core.errors import InputError
 from diffgenz.core.formats import FORMATS as SIZES
-from diffgenz.kernels.forms.attention_decode import Decode
-from diffgenz.kernels.forms.attention_prefill import Prefill
 from diffgenz.kernels.shapes import DecodeShape, PrefillShape
 
 if TYPE_CHECKING:
@@ -34,32 +35,30 @@ COLUMNS = (
 
 
 def prefill(path: Path) -> list[Samples]:
-    """The samples of a context_attention_perf table: isl new tokens after step cached ones, and latency in ms, by attn_dtype and kernel_source."""
+    """The samples of a context_attention_perf table, by attn_dtype and kernel_source.
+
+    Rows have isl new tokens after step cached ones, and latency in ms.
+    """
     found = []
     for source, kernel, format, rows in _parts(path):
         queries, context = rows["isl"].to_numpy(float), rows["step"].to_numpy(float)
-        shape = PrefillShape(
-            rows["batch_size"].to_numpy(float),
-            queries,
-            context,
-            *_heads(rows, context + queries, path),
-        )
-        found.append(Samples(Prefill, "prefill", format, source, kernel, shape, seconds_of(rows)))
+        sequences, heads = rows["batch_size"].to_numpy(float), _heads(rows, context + queries, path)
+        shape = PrefillShape(sequences, queries, context, *heads)
+        found.append(Samples.of("prefill", format, source, kernel, shape, seconds_of(rows)))
     return found
 
 
 def decode(path: Path) -> list[Samples]:
-    """The samples of a generation_attention_perf table: one new token after step cached ones, and latency in ms, by attn_dtype and kernel_source."""
+    """The samples of a generation_attention_perf table, by attn_dtype and kernel_source.
+
+    Rows have one new token after step cached ones, and latency in ms.
+    """
     found = []
     for source, kernel, format, rows in _parts(path):
         length = rows["step"].to_numpy(float) + 1
-        shape = DecodeShape(
-            rows["batch_size"].to_numpy(float),
-            np.ones_like(length),
-            length,
-            *_heads(rows, length, path),
-        )
-        found.append(Samples(Decode, "decode", format, source, kernel, shape, seconds_of(rows)))
+        sequences, heads = rows["batch_size"].to_numpy(float), _heads(rows, length, path)
+        shape = DecodeShape(sequences, np.ones_like(length), length, *heads)
+        found.append(Samples.of("decode", format, source, kernel, shape, seconds_of(rows)))
     return found
 
 
@@ -73,17 +72,19 @@ def _parts(path: Path) -> "list[tuple[str, str, str, pd.DataFrame]]":
 
 
 def _heads(rows: "pd.DataFrame", length: np.ndarray, path: Path) -> tuple[np.ndarray, ...]:
-    """heads, kv_heads, head_dim, window and cache_size: tables without a window_size, and rows where it is 0, attend to everything."""
+    """heads, kv_heads, head_dim, window and cache_size of each row.
+
+    Tables without a window_size, and rows where it is 0, attend to everything.
+    """
     heads, kv_heads = (rows[name].to_numpy(float) for name in ("num_heads", "num_key_value_heads"))
     few = np.flatnonzero(~((kv_heads >= 1) & (kv_heads <= heads)))
     if len(few):
         raise InputError(
-            f"{path}: num_key_value_heads: {kv_heads[few[0]]:g} with {heads[few[0]]:g} num_heads; it must be 1 to num_heads (equal to it without GQA)"
+            f"{path}: num_key_value_heads: {kv_heads[few[0]]:g} with {heads[few[0]]:g} num_heads; "
+            "it must be 1 to num_heads (equal to it without GQA)"
         )
     window = rows["window_size"].to_numpy(float) if "window_size" in rows else np.zeros_like(length)
     window = np.where(window > 0, np.minimum(window, length), length)
-    cache_size = np.asarray(
-        [SIZES[format_of(name, "kv_cache_dtype", path)].size for name in rows["kv_cache_dtype"]],
-        float,
-    )
+    caches = (format_of(name, "kv_cache_dtype", path) for name in rows["kv_cache_dtype"])
+    cache_size = np.asarray([SIZES[cache].size for cache in caches], float)
     return heads, kv_heads, rows["head_dim"].to_numpy(float), window, cache_size

@@ -25,7 +25,7 @@ FORMATS = {
     "w4a16_mxfp4": "mxfp4/bf16",
     "w4a8_mxfp4_mxfp8": "mxfp4/mxfp8",
 }
-"""Formats by what the tables call them: "weights/activations" where they differ."""
+"""Formats by the names that tables have for them; "weights/activations" where these differ."""
 
 
 def format_of(name: str, column: str, path: Path) -> str:
@@ -36,13 +36,14 @@ def format_of(name: str, column: str, path: Path) -> str:
     """
     if name not in FORMATS:
         raise InputError(
-            f"{path}: {column}: {name!r} is not known; it is one of {', '.join(FORMATS)}: leave other rows out"
+            f"{path}: {column}: {name!r} is not known; "
+            f"it is one of {', '.join(FORMATS)}: leave other rows out"
         )
     return FORMATS[name]
 
 
 def seconds_of(rows: "pd.DataFrame") -> np.ndarray:
-    """Latencies in s, of a column in ms."""
+    """Latencies in s, from a column in ms."""
     return rows["latency"].to_numpy(float) * 1e-3
 
 
@@ -51,14 +52,23 @@ def need(frame: "pd.DataFrame", columns: tuple[str, ...], path: Path) -> None:
     missing = [column for column in columns if column not in frame]
     if missing:
         raise InputError(
-            f"{path}: column {missing[0]!r} is missing; an aiconfigurator table of this name has {', '.join(columns)}"
+            f"{path}: column {missing[0]!r} is missing; "
+            f"an aiconfigurator table of this name has {', '.join(columns)}"
         )
 
 
 def parts(
     frame: "pd.DataFrame", *by: str
 ) -> Iterator[tuple[str, str, tuple[str, ...], "pd.DataFrame"]]:
-    """Software and version, kernel, the values of `by`, and the rows: one part for each combination."""
+    """The parts of a table, one for each kernel of each software.
+
+    Arguments:
+        frame: the table.
+        by: more columns to split it by.
+
+    Returns:
+        of each part, "software-version", the kernel, its values of `by`, and its rows.
+    """
     for key, rows in frame.groupby(["framework", "version", "kernel_source", *by], sort=True):
         framework, version, kernel, *rest = (
             str(part) for part in (key if isinstance(key, tuple) else (key,))

@@ -1,4 +1,4 @@
-"""gemm_perf: dense matrix products."""
+"""The table gemm_perf: dense matrix products."""
 
 from pathlib import Path
 
@@ -7,15 +7,16 @@ from diffgenz.calibrating.readers.frames import frame_of
 from diffgenz.calibrating.readers.products import gemm_samples
 from diffgenz.calibrating.samples import Samples
 
+COLUMNS = ("framework", "version", "kernel_source", "gemm_dtype", "m", "n", "k", "latency")
+
 
 def gemm(path: Path) -> list[Samples]:
-    """The samples of a gemm_perf table: m, n, k and latency in ms, by gemm_dtype and kernel_source."""
+    """The samples of a gemm_perf table, by gemm_dtype and kernel_source.
+
+    Rows have m, n, k and latency in ms.
+    """
     frame = frame_of(path)
-    need(
-        frame,
-        ("framework", "version", "kernel_source", "gemm_dtype", "m", "n", "k", "latency"),
-        path,
-    )
+    need(frame, COLUMNS, path)
     found = []
     for source, kernel, (dtype,), rows in parts(frame, "gemm_dtype"):
         format = format_of(dtype, "gemm_dtype", path)

@@ -1,6 +1,7 @@
-"""context_mla_perf, generation_mla_perf and mla_bmm_perf: multi-head latent attention, and the products that absorb its expansions.
+"""The tables context_mla_perf, generation_mla_perf and mla_bmm_perf.
 
-The tables hold DeepSeek-V3's dimensions, and heads of one device. Latencies are of attention alone, without projections.
+They hold multi-head latent attention, and the products that absorb its expansions, in DeepSeek-V3's
+dimensions, with the heads of one device. Latencies are of attention alone, without projections.
 """
 
 from pathlib import Path
@@ -9,18 +10,31 @@ import numpy as np
 
 from diffgenz.calibrating.readers.aiconfigurator.frames import format_of, need, parts, seconds_of
 from diffgenz.calibrating.readers.frames import frame_of
+from diffgenz.calibrating.readers.products import batched_moved
 from diffgenz.calibrating.samples import Samples
 from diffgenz.core.errors import InputError
 from diffgenz.core.formats import FORMATS as SIZES
-from diffgenz.kernels.forms.batched_gemm import BatchedGemm
-from diffgenz.kernels.forms.latent_attention import LatentDecode, LatentPrefill
 from diffgenz.kernels.shapes import BatchedShape, LatentDecodeShape, LatentPrefillShape
 
 LATENT, ROPE, QUERY, VALUE = 512.0, 64.0, 192.0, 128.0
+"""Dimensions of DeepSeek-V3: of latent and rotary part, of a head's expanded queries and values."""
 
 ABSORBED = {"flash_attention"}
-"""Kernels whose prompts were measured in the absorbed form: 576 and 512 dimensions, at the 3.4 times as many FLOP that their latencies show."""
+"""Kernels whose prompts were measured in the absorbed form, of 576 and 512 dimensions.
 
+Their latencies show the 3.4 times as many FLOP.
+"""
+
+ABSORBED_COLUMNS = (
+    "framework",
+    "version",
+    "kernel_source",
+    "bmm_dtype",
+    "op_name",
+    "num_tokens",
+    "num_heads",
+    "latency",
+)
 COLUMNS = (
     "framework",
     "version",
@@ -36,9 +50,11 @@ COLUMNS = (
 
 
 def latent_prefill(path: Path) -> list[Samples]:
-    """The samples of a context_mla_perf table: batch_size, isl, step (cached tokens), num_heads and latency in ms, by kv_cache_dtype.
+    """The samples of a context_mla_perf table, by kv_cache_dtype.
 
-    A narrow cache is its part's format: kernels quantise queries, keys and values to it, and multiply it where they can.
+    Rows have batch_size, isl, step (cached tokens), num_heads and latency in ms. The format of a
+    part is that of its cache: kernels quantise queries, keys and values to it, and multiply it
+    where they can.
     """
     frame = frame_of(path)
     need(frame, COLUMNS, path)
@@ -53,25 +69,19 @@ def latent_prefill(path: Path) -> list[Samples]:
             queries,
             context,
             heads,
-            np.full(len(rows), query_dim),
-            np.full(len(rows), value_dim),
+            query_dim=np.full(len(rows), query_dim),
+            value_dim=np.full(len(rows), value_dim),
         )
-        found.append(
-            Samples(
-                LatentPrefill,
-                "latent_prefill",
-                format_of(cache, "kv_cache_dtype", path),
-                source,
-                kernel,
-                shape,
-                seconds_of(rows),
-            )
-        )
+        format, seconds = format_of(cache, "kv_cache_dtype", path), seconds_of(rows)
+        found.append(Samples.of("latent_prefill", format, source, kernel, shape, seconds))
     return found
 
 
 def latent_decode(path: Path) -> list[Samples]:
-    """The samples of a generation_mla_perf table: batch_size, step (the cache holds one token more), num_heads, latency in ms, by kv_cache_dtype."""
+    """The samples of a generation_mla_perf table, by kv_cache_dtype.
+
+    Rows have batch_size, step (the cache holds one token more), num_heads and latency in ms.
+    """
     frame = frame_of(path)
     need(frame, COLUMNS, path)
     found = []
@@ -82,37 +92,26 @@ def latent_decode(path: Path) -> list[Samples]:
         )
         latent, rope, size = (np.full(len(rows), x) for x in (LATENT, ROPE, SIZES[format].size))
         shape = LatentDecodeShape(sequences, queries, step + queries, heads, latent, rope, size)
-        found.append(
-            Samples(LatentDecode, "latent_decode", format, source, kernel, shape, seconds_of(rows))
-        )
+        found.append(Samples.of("latent_decode", format, source, kernel, shape, seconds_of(rows)))
     return found
 
 
 def absorbed(path: Path) -> list[Samples]:
-    """The samples of an mla_bmm_perf table: num_tokens, num_heads and latency in ms, by bmm_dtype; op_name: before or after attention.
+    """The samples of an mla_bmm_perf table, by bmm_dtype.
 
-    mla_gen_pre takes queries of 128 dimensions per head to the latent's 512, mla_gen_post values back. One set of operands was read again and again,
-    which a last-level cache may hold: some rows are up to a fifth faster than memory could deliver weights and activations.
+    Rows have num_tokens, num_heads and latency in ms; op_name says if they are before or after
+    attention. mla_gen_pre takes queries of 128 dimensions per head to the latent's 512, and
+    mla_gen_post takes values back. One set of operands was read again and again, which a last-level
+    cache may hold: some rows are up to a fifth faster than memory could deliver weights and
+    activations.
     """
     frame = frame_of(path)
-    need(
-        frame,
-        (
-            "framework",
-            "version",
-            "kernel_source",
-            "bmm_dtype",
-            "op_name",
-            "num_tokens",
-            "num_heads",
-            "latency",
-        ),
-        path,
-    )
+    need(frame, ABSORBED_COLUMNS, path)
     unknown = sorted(set(frame["op_name"]) - {"mla_gen_pre", "mla_gen_post"})
     if unknown:
         raise InputError(
-            f"{path}: op_name: {unknown[0]!r} is not known; rows of an mla_bmm_perf table are mla_gen_pre or mla_gen_post"
+            f"{path}: op_name: {unknown[0]!r} is not known; "
+            "rows of an mla_bmm_perf table are mla_gen_pre or mla_gen_post"
         )
     found = []
     for source, kernel, (dtype,), rows in parts(frame, "bmm_dtype"):
@@ -120,8 +119,6 @@ def absorbed(path: Path) -> list[Samples]:
         before = (rows["op_name"] == "mla_gen_pre").to_numpy()
         m, groups = (rows[name].to_numpy(float) for name in ("num_tokens", "num_heads"))
         n, k = np.where(before, LATENT, VALUE), np.where(before, VALUE, LATENT)
-        shape = BatchedShape(m, n, k, groups, SIZES[format].size * groups * n * k)
-        found.append(
-            Samples(BatchedGemm, "batched", format, source, kernel, shape, seconds_of(rows))
-        )
+        shape = BatchedShape(m, n, k, groups, batched_moved(n, k, groups, format))
+        found.append(Samples.of("batched", format, source, kernel, shape, seconds_of(rows)))
     return found

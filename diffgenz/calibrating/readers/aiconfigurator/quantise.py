@@ -1,6 +1,7 @@
-"""scale_matrix_perf: activations quantised with a scale that is known: one pass over memory, the cleanest of elementwise kernels.
+"""The table scale_matrix_perf: activations quantised with a scale that is known.
 
-The table beside it, computescale_perf, is not read: it is the difference of two kernels (vLLM), or zero (SGLang).
+That is one pass over memory, the cleanest of elementwise kernels. The table beside it,
+computescale_perf, is not read: it is the difference of two kernels (vLLM), or zero (SGLang).
 """
 
 from pathlib import Path
@@ -9,21 +10,20 @@ from diffgenz.calibrating.readers.aiconfigurator.frames import format_of, need, 
 from diffgenz.calibrating.readers.frames import frame_of
 from diffgenz.calibrating.samples import Samples
 from diffgenz.core.formats import FORMATS as SIZES
-from diffgenz.kernels.forms.elementwise import Elementwise
 from diffgenz.kernels.shapes import ElementwiseShape
 
 
 def quantise(path: Path) -> list[Samples]:
-    """The samples of a scale_matrix_perf table: m rows of k elements of bf16 in, quant_dtype out, and latency in ms, by kernel_source."""
+    """The samples of a scale_matrix_perf table, by kernel_source.
+
+    Rows have m rows of k elements of bf16, which come out in quant_dtype, and latency in ms.
+    """
     frame = frame_of(path)
     need(frame, ("framework", "version", "kernel_source", "quant_dtype", "m", "k", "latency"), path)
     found = []
     for source, kernel, (dtype,), rows in parts(frame, "quant_dtype"):
         elements = rows["m"].to_numpy(float) * rows["k"].to_numpy(float)
-        shape = ElementwiseShape(
-            (SIZES["bf16"].size + SIZES[format_of(dtype, "quant_dtype", path)].size) * elements
-        )
-        found.append(
-            Samples(Elementwise, "elementwise", "bf16", source, kernel, shape, seconds_of(rows))
-        )
+        written = SIZES[format_of(dtype, "quant_dtype", path)]
+        shape = ElementwiseShape((SIZES["bf16"].size + written.size) * elements)
+        found.append(Samples.of("elementwise", "bf16", source, kernel, shape, seconds_of(rows)))
     return found

@@ -1,7 +1,8 @@
-"""gdn_perf and mamba2_perf: recurrences and their convolutions, each kernel by itself, without projections.
+"""The tables gdn_perf and mamba2_perf: recurrences and their convolutions.
 
-Heads are of one device. The first rows collected (those whose decode kernel is not packed) differ in two ways: their convolution spans the keys
-alone, and their decode reads a bf16 state and writes an fp32 one.
+Each kernel stands by itself, without projections; heads are those of one device. The first rows
+collected (those whose decode kernel is not packed) differ in two ways: their convolution spans the
+keys alone, and their decode reads a bf16 state and writes an fp32 one.
 """
 
 from pathlib import Path
@@ -13,8 +14,6 @@ from diffgenz.calibrating.readers.aiconfigurator.frames import need, parts, seco
 from diffgenz.calibrating.readers.frames import frame_of
 from diffgenz.calibrating.samples import Samples
 from diffgenz.core.errors import InputError
-from diffgenz.kernels.forms.causal_conv import CausalConv
-from diffgenz.kernels.forms.recurrence import DeltaDecode, DeltaPrefill, Mamba2Decode, Mamba2Prefill
 from diffgenz.kernels.shapes import ConvShape, DeltaShape, Mamba2Shape
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ CHUNK = 64.0
 """Tokens of a chunk in the kernels of the gated delta rule."""
 
 FP32, BF16_TO_FP32 = 4.0, 3.0
-"""B of an element of the state, the mean of reading and writing."""
+"""Bytes of an element of the state, the mean of reading and writing."""
 
 BASE = (
     "framework",
@@ -39,7 +38,10 @@ BASE = (
 
 
 def delta(path: Path) -> list[Samples]:
-    """The samples of a gdn_perf table: batch_size, seq_len, heads and latency in ms, by kernel_source and phase; num_tokens repeats their product."""
+    """The samples of a gdn_perf table, by kernel_source and phase.
+
+    Rows have batch_size, seq_len, heads and latency in ms; num_tokens is batch_size times seq_len.
+    """
     frame = frame_of(path)
     need(frame, (*BASE, "num_k_heads", "head_k_dim", "num_v_heads", "head_v_dim"), path)
     packed = frame["kernel_source"].str.contains("packed").any()
@@ -49,9 +51,8 @@ def delta(path: Path) -> list[Samples]:
             rows, "num_k_heads", "head_k_dim", "num_v_heads", "head_v_dim"
         )
         if kernel.startswith("causal_conv"):
-            channels = (
-                2 * key_heads * key_dim + heads * value_dim if packed else key_heads * key_dim
-            )
+            keys = key_heads * key_dim
+            channels = 2 * keys + heads * value_dim if packed else keys
             found.append(_convolution(rows, source, kernel, phase, channels))
             continue
         decoding = _decoding(phase, path)
@@ -60,15 +61,16 @@ def delta(path: Path) -> list[Samples]:
         shape = DeltaShape(
             sequences, queries, key_heads, key_dim, heads, value_dim, *_constants(rows, CHUNK, size)
         )
-        form, family = (
-            (DeltaDecode, "delta_decode") if decoding else (DeltaPrefill, "delta_prefill")
-        )
-        found.append(Samples(form, family, "bf16", source, kernel, shape, seconds_of(rows)))
+        family = "delta_decode" if decoding else "delta_prefill"
+        found.append(Samples.of(family, "bf16", source, kernel, shape, seconds_of(rows)))
     return found
 
 
 def mamba2(path: Path) -> list[Samples]:
-    """The samples of a mamba2_perf table: batch_size, seq_len, heads and latency in ms, by kernel_source and phase."""
+    """The samples of a mamba2_perf table, by kernel_source and phase.
+
+    Rows have batch_size, seq_len, heads and latency in ms.
+    """
     frame = frame_of(path)
     need(frame, (*BASE, "nheads", "head_dim", "d_state", "n_groups", "chunk_size"), path)
     found = []
@@ -77,20 +79,15 @@ def mamba2(path: Path) -> list[Samples]:
             rows, "nheads", "head_dim", "d_state", "n_groups", "chunk_size"
         )
         if kernel.startswith("causal_conv"):
-            found.append(
-                _convolution(rows, source, kernel, phase, heads * head_dim + 2 * groups * state)
-            )
+            channels = heads * head_dim + 2 * groups * state
+            found.append(_convolution(rows, source, kernel, phase, channels))
             continue
-        form, family = (
-            (Mamba2Decode, "mamba2_decode")
-            if _decoding(phase, path)
-            else (Mamba2Prefill, "mamba2_prefill")
-        )
+        family = "mamba2_decode" if _decoding(phase, path) else "mamba2_prefill"
         sequences, queries = _columns(rows, "batch_size", "seq_len")
         shape = Mamba2Shape(
             sequences, queries, heads, head_dim, state, groups, chunk, *_constants(rows, FP32)
         )
-        found.append(Samples(form, family, "bf16", source, kernel, shape, seconds_of(rows)))
+        found.append(Samples.of(family, "bf16", source, kernel, shape, seconds_of(rows)))
     return found
 
 
@@ -99,15 +96,8 @@ def _convolution(
 ) -> Samples:
     sequences, queries, width = _columns(rows, "batch_size", "seq_len", "d_conv")
     family = "conv_decode" if phase == "generation" else "conv_prefill"
-    return Samples(
-        CausalConv,
-        family,
-        "bf16",
-        source,
-        kernel,
-        ConvShape(sequences, queries, channels, width),
-        seconds_of(rows),
-    )
+    shape = ConvShape(sequences, queries, channels, width)
+    return Samples.of(family, "bf16", source, kernel, shape, seconds_of(rows))
 
 
 def _decoding(phase: str, path: Path) -> bool:

@@ -1,1 +1,1 @@
-"""What a sweep keeps of its configurations: one reduction a file."""
+"""What a sweep keeps: fronts, the best few, the best of each cell of a map, histograms, rows."""

@@ -1,4 +1,4 @@
-"""The best configuration of each cell of a map over one or two axes."""
+"""The best configuration of each cell of a map over axes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,21 +10,23 @@ import numpy as np
 
 from diffgenz.core.errors import InputError, unknown
 from diffgenz.studies.expressions import Expression
-from diffgenz.studies.sweep.reductions.reduction import (
-    Goal,
-    Reduction,
-    Rows,
-    State,
-    one_goal,
-)
+from diffgenz.studies.sweep.reductions.reduction import Goal, Passed, Reduction, State, one_goal
+
+MOST_CELLS = 2**24
+"""Cells of a map, at most."""
 
 
 @dataclass(frozen=True)
 class Best(Reduction):
-    """The best configuration by one goal in each cell of a map over axes that are grids or choices: a phase diagram of what wins.
+    """The best configuration in each cell of a map: a phase diagram of what wins.
 
     Arguments:
-        by: the names of the axes. minimize, maximize: a formula, one of them.
+        by: the names of the axes of the map, which are grids or choices.
+        minimize: the goal's formula, or None where there is something to maximise.
+        maximize: the goal's formula, or None where there is something to minimise.
+
+    Raises:
+        InputError: no axes, one of them twice, not exactly one goal, or no formula.
     """
 
     by: tuple[str, ...]
@@ -35,7 +37,8 @@ class Best(Reduction):
         object.__setattr__(self, "by", tuple(self.by))
         if not self.by or len({*self.by}) < len(self.by):
             raise InputError(
-                f"best: a map by {', '.join(self.by) or 'no axes'} is not possible; name each axis once, and at least one"
+                f"best: a map by {', '.join(self.by) or 'no axes'} is not possible; "
+                "name each axis once, and at least one"
             )
         one_goal("best", self.minimize, self.maximize)
 
@@ -57,14 +60,13 @@ class Best(Reduction):
             if name not in levels:
                 raise unknown("best by", name, levels)
         shape = tuple(levels[name] for name in self.by)
-        if np.prod(shape, dtype=float) > 2**24:
+        if np.prod(shape, dtype=float) > MOST_CELLS:
             raise InputError(
-                f"best: a map of {' x '.join(map(str, shape))} cells is too large; use fewer values, or fewer axes"
+                f"best: a map of {' x '.join(map(str, shape))} cells is too large; "
+                "use fewer values, or fewer axes"
             )
-        return {
-            "indices": np.full(shape, -1, np.int64),
-            "costs": np.full(shape, np.inf, np.float32),
-        }
+        nothing = np.full(shape, -1, np.int64)
+        return {"indices": nothing, "costs": np.full(shape, np.inf, np.float32)}
 
     def threshold(self, state: State) -> Any:
         return state["costs"]
@@ -79,13 +81,12 @@ class Best(Reduction):
         best = jnp.minimum(threshold.ravel(), jax.ops.segment_min(cost, cell, threshold.size))
         return feasible & (cost <= best[cell]), None
 
-    def absorb(self, state: State, rows: Rows, summary: Any) -> State:
+    def absorb(self, state: State, rows: Passed, summary: Any) -> State:
         if not len(rows["index"]):
             return state  # itself: its threshold need not go to the device again
         shape = state["costs"].shape
-        cell = np.ravel_multi_index(
-            tuple(rows[f"level of {name}"].astype(int) for name in self.by), shape
-        )
+        levels = tuple(rows[f"level of {name}"].astype(int) for name in self.by)
+        cell = np.ravel_multi_index(levels, shape)
         costs = self.goal.cost(rows)
         order = np.lexsort((rows["index"], costs, cell))
         firsts = order[np.unique(cell[order], return_index=True)[1]]
@@ -100,10 +101,10 @@ class Best(Reduction):
         return changed
 
     def merge(self, one: State, other: State) -> State:
-        known = other["indices"] >= 0
-        better = known & (
-            (other["costs"] < one["costs"])
-            | ((other["costs"] == one["costs"]) & (other["indices"] < one["indices"]))
-        )
-        better |= known & (one["indices"] < 0)
+        there = other["indices"] >= 0
+        first = other["indices"] < one["indices"]
+        better = other["costs"] < one["costs"]
+        better |= (other["costs"] == one["costs"]) & first
+        better |= one["indices"] < 0
+        better &= there
         return {name: np.where(better, other[name], one[name]) for name in ("indices", "costs")}

@@ -11,25 +11,27 @@ import numpy as np
 from diffgenz.core.errors import InputError
 from diffgenz.studies.expressions import Expression
 from diffgenz.studies.pareto import STRONG, Front, front_of, strongest, unbeaten
-from diffgenz.studies.sweep.reductions.reduction import (
-    Goal,
-    Reduction,
-    Rows,
-    State,
-    formula,
-)
+from diffgenz.studies.sweep.reductions.reduction import Goal, Passed, Reduction, State, formula
 
 _SAMPLE = 1024  # points of a batch by which the strong ones are chosen
 _MANY = 1024  # survivors of a batch at which they are chosen anew
+_GROWTH = 1.1  # of a front, beyond which its strong points are chosen anew
 
 
 @dataclass(frozen=True)
 class Pareto(Reduction):
     """The exact front of 2 to 5 goals.
 
+    Formulas are of metrics, numbers and quantities.
+
     Arguments:
-        minimize, maximize: formulas of metrics, numbers and quantities.
-        capacity: points to hold; what does not fit is counted in `overflow`, and the front is then not exact.
+        minimize: formulas of which less is better.
+        maximize: formulas of which more is better.
+        capacity: points to hold. What does not fit is counted in `overflow`, and the front is then
+            not exact.
+
+    Raises:
+        InputError: less than 2 or more than 5 goals, no formula, or a capacity below 1.
     """
 
     minimize: tuple[str, ...] = ()
@@ -59,17 +61,17 @@ class Pareto(Reduction):
         return tuple(goal.expression for goal in self.goals)
 
     def start(self, levels: Mapping[str, int]) -> State:
-        front, count = Front.empty(len(self.goals)), np.zeros((), np.int64)
-        strong = np.full((STRONG[0], len(self.goals)), np.inf, np.float32)
-        waiting = {"waiting_indices": front.indices, "waiting_points": front.points}
+        front, none = Front.empty(len(self.goals)), np.zeros((), np.int64)
         return {
             "indices": front.indices,
             "points": front.points,
-            "overflow": count,
-            "strong": strong,
-            "batches": count,
-            "known": count,
-        } | waiting
+            "overflow": none,
+            "strong": np.full((STRONG[0], len(self.goals)), np.inf, np.float32),
+            "batches": none,
+            "known": none,
+            "waiting_indices": front.indices,
+            "waiting_points": front.points,
+        }
 
     def threshold(self, state: State) -> Any:
         return state["strong"]
@@ -79,69 +81,68 @@ class Pareto(Reduction):
     ) -> tuple[jax.Array | None, Any]:
         costs = [goal.cost(columns) for goal in self.goals]
         stride = max(feasible.size // _SAMPLE, 1)
-        sample = jnp.stack(
-            [jnp.where(feasible[::stride], cost[::stride], jnp.inf) for cost in costs], 1
-        )
-        return feasible & unbeaten(costs, threshold), sample
+        there = feasible[::stride]
+        sample = [jnp.where(there, cost[::stride], jnp.inf) for cost in costs]
+        return feasible & unbeaten(costs, threshold), jnp.stack(sample, 1)
 
-    def absorb(self, state: State, rows: Rows, summary: Any) -> State:
+    def absorb(self, state: State, rows: Passed, summary: Any) -> State:
         points = np.stack([goal.cost(rows) for goal in self.goals], 1).astype(np.float32)
         state = state | {
             "waiting_indices": np.concatenate([state["waiting_indices"], rows["index"]]),
             "waiting_points": np.concatenate([state["waiting_points"], points]),
             "batches": state["batches"] + 1,
         }
-        if len(state["waiting_indices"]) > max(
-            _MANY, len(state["indices"]) // 2
-        ):  # sorting is by the front's length, however few are new
+        # Settling sorts the whole front, however few points are new.
+        if len(state["waiting_indices"]) > max(_MANY, len(state["indices"]) // 2):
             state = self.settled(state)
+        return self._strengthened(state, len(points), np.asarray(summary))
+
+    def _strengthened(self, state: State, passed: int, sample: np.ndarray) -> State:
+        """The state with its strong points chosen anew, where that is worth it.
+
+        They are chosen after 1, 2, 4, 8, ... batches, and whenever they let many points pass: anew
+        where the front has grown since, else more of them.
+
+        Arguments:
+            state: with the batch.
+            passed: how many points of the batch the strong ones let pass.
+            sample: of the batch, infinite where a point is not feasible.
+        """
         batches, size, strong = int(state["batches"]), len(state["indices"]), len(state["strong"])
-        crowded, grown = len(points) > _MANY, size > 1.1 * state["known"]
+        crowded, grown = passed > _MANY, size > _GROWTH * state["known"]
+        is_power_of_two = not batches & (batches - 1)
         if crowded and not grown and strong < STRONG[-1]:
             strong = STRONG[STRONG.index(strong) + 1]
-        elif batches & (batches - 1) and not (
-            crowded and grown
-        ):  # else now and then, and when they let many through
+        elif not is_power_of_two and not (crowded and grown):
             return state
-        sample = np.asarray(summary)
         state = self.settled(state)
-        strongest_points = strongest(state["points"], sample[np.isfinite(sample).all(1)], strong)
-        return state | {
-            "strong": strongest_points,
-            "known": np.asarray(len(state["indices"]), np.int64),
-        }
+        points = strongest(state["points"], sample[np.isfinite(sample).all(1)], strong)
+        known = np.asarray(len(state["indices"]), np.int64)
+        return state | {"strong": points, "known": known}
 
     def settled(self, state: State) -> State:
         if not len(state["waiting_indices"]):
             return state
-        front = front_of(
-            *(
-                np.concatenate([state[name], state[f"waiting_{name}"]])
-                for name in ("indices", "points")
-            )
+        indices, points = (
+            np.concatenate([state[name], state[f"waiting_{name}"]])
+            for name in ("indices", "points")
         )
+        front = front_of(indices, points)
         excess = max(len(front.indices) - self.capacity, 0)
         if excess:
             kept = np.sort(np.argsort(front.indices)[: self.capacity])
             front = Front(front.indices[kept], front.points[kept])
-        none = {"waiting_indices": front.indices[:0], "waiting_points": front.points[:0]}
-        return (
-            state
-            | {
-                "indices": front.indices,
-                "points": front.points,
-                "overflow": state["overflow"] + excess,
-            }
-            | none
-        )
+        return state | {
+            "indices": front.indices,
+            "points": front.points,
+            "overflow": state["overflow"] + excess,
+            "waiting_indices": front.indices[:0],
+            "waiting_points": front.points[:0],
+        }
 
     def merge(self, one: State, other: State) -> State:
-        waiting = {
-            f"waiting_{name}": np.concatenate(
-                [one[f"waiting_{name}"], other[name], other[f"waiting_{name}"]]
-            )
-            for name in ("indices", "points")
-        }
-        return self.settled(
-            one | waiting | {name: one[name] + other[name] for name in ("overflow", "batches")}
-        )
+        both = {name: one[name] + other[name] for name in ("overflow", "batches")}
+        for name in ("indices", "points"):
+            parts = [one[f"waiting_{name}"], other[name], other[f"waiting_{name}"]]
+            both[f"waiting_{name}"] = np.concatenate(parts)
+        return self.settled(one | both)

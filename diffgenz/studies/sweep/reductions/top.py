@@ -9,21 +9,20 @@ import numpy as np
 
 from diffgenz.core.errors import InputError
 from diffgenz.studies.expressions import Expression
-from diffgenz.studies.sweep.reductions.reduction import (
-    Goal,
-    Reduction,
-    Rows,
-    State,
-    one_goal,
-)
+from diffgenz.studies.sweep.reductions.reduction import Goal, Passed, Reduction, State, one_goal
 
 
 @dataclass(frozen=True)
 class Top(Reduction):
-    """The `count` best configurations by one goal, best first; of equal ones those of lower index.
+    """The best few configurations by one goal, best first; of equal ones those of lower index.
 
     Arguments:
-        minimize, maximize: a formula, one of them.
+        minimize: the goal's formula, or None where there is something to maximise.
+        maximize: the goal's formula, or None where there is something to minimise.
+        count: how many, at least 1.
+
+    Raises:
+        InputError: not exactly one goal, no formula, or a count below 1.
     """
 
     minimize: str | None = None
@@ -55,7 +54,7 @@ class Top(Reduction):
     ) -> tuple[jax.Array | None, Any]:
         return feasible & (self.goal.cost(columns) <= threshold), None
 
-    def absorb(self, state: State, rows: Rows, summary: Any) -> State:
+    def absorb(self, state: State, rows: Passed, summary: Any) -> State:
         return self.merge(state, {"indices": rows["index"], "costs": self.goal.cost(rows)})
 
     def merge(self, one: State, other: State) -> State:

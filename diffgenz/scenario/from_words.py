@@ -1,0 +1,229 @@
+"""A scenario of the words that people write: the few rules that the table of words cannot say.
+
+    from_words({"model": "Qwen/Qwen3-8B", "system": "h100_sxm", "gpus": 8, "isl": 2048}).scenario
+
+Flags and space files come here; nothing in the caller's process is changed. The rules: ranks that
+no word claims are tensor-parallel; `weights = "checkpoint"` takes a checkpoint's own formats;
+drafts need an acceptance; a draft model has the formats of the model, and its ranks as far as it
+has heads.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from diffgenz.core.errors import InputError
+from diffgenz.core.smooth import HARD
+from diffgenz.hardware.accelerator import Accelerator
+from diffgenz.hardware.platform import Platform, load_platform
+from diffgenz.hardware.specs import read_spec
+from diffgenz.models.checkpoint import load_precision, quantization_settings, read_stored
+from diffgenz.models.files import read_config
+from diffgenz.models.huggingface import load_model
+from diffgenz.operators.precision import Precision
+from diffgenz.scenario.parallelism import Parallelism
+from diffgenz.scenario.scenario import Scenario
+from diffgenz.scenario.serving_options import MTP, Draft, Serving, Speculation
+from diffgenz.scenario.words import CHECKPOINT, WORDS, read_words
+from diffgenz.scenario.workload import Workload
+
+_RANKS = ("gpus", "tp", "cp", "pp", "dp", "ep", "attention-dp")
+
+Words = Mapping[str, Any]
+
+
+class Asked(NamedTuple):
+    """What some words ask.
+
+    Arguments:
+        scenario: the question.
+        system: the id of its accelerator's file; None where no word names one.
+        note: what people are told of the checkpoint's own formats, to be read after
+            `Precision.summary`; "" where there is nothing to tell.
+    """
+
+    scenario: Scenario
+    system: str | None
+    note: str
+
+
+def from_words(
+    words: Words, without_system: Callable[[Parallelism, Precision], Platform] | None = None
+) -> Asked:
+    """The scenario that some words say.
+
+    Arguments:
+        words: values by word (`scenario.words.WORDS`); those left out, or None, have their
+            defaults. `model` is required.
+        without_system: the platform where no `system` is named, for a plan and formats. None:
+            `system` is required too.
+
+    Raises:
+        InputError: an unknown word, a value that is refused, or words that do not go together. The
+            word is named as its flag.
+    """
+    values = read_words(words)
+    for name in ("model", "system"):
+        if values[name] is None and (name == "model" or without_system is None):
+            raise InputError(f"--{name}: is missing; see `diffgenz list {name}s`")
+    plan, accelerators = _plan(values)
+    model = load_model(values["model"])
+    if values["system"] is not None:
+        spec = read_spec(values["system"])
+        platform = Platform.from_spec(spec, accelerators, values["fit"])
+        precision, note = _precision(values, platform.accelerator)
+        system = spec.id
+    else:
+        assert without_system is not None
+        precision, note = _precision(values, None)
+        platform, system = without_system(plan, precision), None
+    scenario = Scenario(
+        model,
+        platform,
+        Workload(**_numbers(values, "workload")),
+        plan,
+        precision,
+        _serving(values, plan, precision),
+        _sharpness(values["sharpness"]),
+    )
+    return Asked(scenario, system, note)
+
+
+def _plan(values: Words) -> tuple[Parallelism, int]:
+    """The plan, and the accelerators that it runs on."""
+    for name in _RANKS:
+        value = values[name]
+        if value is not None and value < 1:
+            raise InputError(f"--{name}: {value} is not allowed; it must be at least 1")
+    context, attention, pipeline, data = (
+        values[name] for name in ("cp", "attention-dp", "pp", "dp")
+    )
+    others = context * attention * pipeline * data
+    tensor = values["tp"] if values["tp"] is not None else _left_over(values["gpus"], others)
+    ranks = tensor * others
+    accelerators = values["gpus"] if values["gpus"] is not None else ranks
+    if ranks > accelerators:
+        layout = (
+            f"tp {tensor} x cp {context} x attention-dp {attention} x pp {pipeline} x dp {data}"
+        )
+        raise InputError(
+            f"--gpus: {layout} = {ranks} ranks exceed {accelerators}; give more, or fewer ranks"
+        )
+    numbers = _numbers(values, "plan") | {"tensor": tensor, "sequence": float(values["sp"])}
+    return Parallelism(**numbers), accelerators
+
+
+def _numbers(values: Words, record: str) -> dict[str, Any]:
+    """The numbers that words set in a record of the scenario, by field."""
+    return {word.number: values[name] for name, word in WORDS.items() if word.record == record}
+
+
+def _left_over(gpus: int | None, others: int) -> int:
+    """The tensor-parallel ranks where none are given: the accelerators that other ranks leave."""
+    gpus = others if gpus is None else gpus
+    if gpus % others:
+        raise InputError(
+            f"--gpus: {gpus} accelerators do not divide over the {others} of cp, attention-dp, pp "
+            "and dp; give --tp"
+        )
+    return gpus // others
+
+
+def _precision(values: Words, accelerator: Accelerator | None) -> tuple[Precision, str]:
+    """The formats, and the note on those of the checkpoint."""
+    names = {"dtype": "dtype", "activations": "activations"}
+    names |= {"kv_cache": "kv-cache", "messages": "messages"}
+    given: dict[str, Any] = {field: values[word] for field, word in names.items()}
+    model, weights = values["model"], values["weights"]
+    if weights != CHECKPOINT:
+        note = _hint(model) if weights is None else ""
+        return Precision(weights=weights, **given), note
+    precision = load_precision(model, accelerator, **given)
+    return precision, _reasons(model, precision, accelerator, values["activations"])
+
+
+def _hint(model: str) -> str:
+    """That a checkpoint is quantised, where the formats are not its own."""
+    settings = quantization_settings(read_config(model)[1])
+    if settings is None:
+        return ""
+    method = settings.get("quant_method", "no method stated")
+    return f"; the checkpoint is quantised ({method}): --weights {CHECKPOINT} takes its formats"
+
+
+def _reasons(
+    model: str, precision: Precision, accelerator: Accelerator | None, activations: str | None
+) -> str:
+    """Why the formats of a checkpoint are what they are."""
+    stored = read_stored(*read_config(model))
+    if stored is None:
+        return "; the checkpoint is not quantised"
+    text = f"; as the checkpoint ({stored.method})"
+    if precision.experts_only:
+        text += f", which leaves all layers but its experts in {precision.dtype}"
+    kept = precision.activations == (stored.activations or precision.dtype)
+    if accelerator is not None and activations is None and not kept:
+        text += f", but {accelerator.name} does not multiply {stored.activations}: "
+        text += f"activations stay {precision.dtype}"
+    return text
+
+
+def _serving(values: Words, plan: Parallelism, precision: Precision) -> Serving:
+    """The serving options."""
+    offload = values["offload"]
+    return Serving(
+        **_numbers(values, "serving"),
+        speculation=_speculation(values, plan, precision),
+        offload=None if offload is None else offload.replace("-", "_"),
+    )
+
+
+def _speculation(values: Words, plan: Parallelism, precision: Precision) -> Speculation | None:
+    """The speculative decoding; None where no drafts are asked for."""
+    drafts, acceptance = values["drafts"], values["acceptance"]
+    if drafts is None:
+        for name in ("acceptance", "draft-model", "draft-system"):
+            if values[name] is not None:
+                raise InputError(
+                    f"--{name}: {values[name]} is of no use without --drafts; give the tokens "
+                    "proposed for each verification"
+                )
+        return None
+    if acceptance is None:
+        raise InputError(
+            f"--drafts: {drafts:g} drafts need --acceptance, the probability that one is accepted"
+        )
+    numbers = _numbers(values, "serving.speculation")
+    return Speculation(**numbers, draft=_draft(values, plan, precision))
+
+
+def _draft(values: Words, plan: Parallelism, precision: Precision) -> Draft | MTP | None:
+    """What proposes; None for n-grams.
+
+    A draft model gets the ranks and formats of the model, as far as it has heads. On accelerators
+    of its own it has one rank.
+    """
+    named, system = values["draft-model"], values["draft-system"]
+    if system is not None and named in (None, "mtp"):
+        raise InputError(
+            f"--draft-system: {system} is of no use without the --draft-model that runs there"
+        )
+    if named is None:
+        return None
+    if named == "mtp":
+        return MTP()
+    model = load_model(named)
+    if system is not None:
+        own = load_platform(system, fit=values["fit"])
+        return Draft(model, precision=precision, platform=own)
+    return Draft(model, jnp.minimum(plan.tensor, model.most_shards), precision)
+
+
+def _sharpness(text: str) -> float:
+    """The sharpness that a word names."""
+    if text == "hard":
+        return HARD
+    if text not in ("1", "2", "4", "8"):
+        raise InputError(f"--sharpness: {text!r} is not available; use 1, 2, 4, 8 or hard")
+    return int(text)

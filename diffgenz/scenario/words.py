@@ -1,0 +1,321 @@
+"""The words that say a scenario, each once: the flags of commands and the keys of space files.
+
+Nothing here imports JAX, so that `diffgenz --help` is quick. `from_words` makes a scenario of them.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from diffgenz.core.errors import InputError, unknown
+from diffgenz.kernels.software import DEFAULT
+
+CHECKPOINT = "checkpoint"
+"""The value of `weights` that takes what the checkpoint is in."""
+
+GEAR = (
+    "gear-CORE[:OUTLIERS[:RANK]], GEAR with a share of outliers and a rank (gear-int4: 0.02 and 4)"
+)
+"""How a compressed KV cache is written."""
+
+_FORMATS = "fp32, bf16, fp16, fp8, fp8_block, int8, mxfp4, nvfp4, int4, ..."
+
+
+class Word(NamedTuple):
+    """One word.
+
+    Arguments:
+        name: the flag without its dashes.
+        kind: the type of its value: `int` or `float` for a number, `bool` for a switch.
+        place: where in the scenario it stands, such as "plan.tensor".
+        help: what it says, for people.
+        default: its value where it is left out.
+        choices: the only values that it may have; empty for any.
+        is_file: whether its value may be the path of a file.
+    """
+
+    name: str
+    kind: type
+    place: str
+    help: str
+    default: Any = None
+    choices: tuple[str, ...] = ()
+    is_file: bool = False
+
+    @property
+    def flag(self) -> str:
+        """The word on the command line."""
+        return f"--{self.name}"
+
+    @property
+    def leaf(self) -> str:
+        """The full name of the number that it sets; "" where it says something else."""
+        return "" if self.kind is str else self.place
+
+    @property
+    def number(self) -> str:
+        """What the number is called in its record; "" where it is none."""
+        return self.leaf.rpartition(".")[2]
+
+    @property
+    def record(self) -> str:
+        """The record that has the number: "plan", "serving.speculation"; "" where it is none."""
+        return self.leaf.rpartition(".")[0]
+
+    def read(self, given: Any) -> Any:
+        """The value that was given, a text, number or truth value, as one of its kind.
+
+        Raises:
+            InputError: it is not of that kind, or not one of the choices.
+        """
+        if self.kind is bool:
+            if isinstance(given, bool):
+                return given
+            raise self._refused(f"{given!r} is neither true nor false")
+        if isinstance(given, bool):
+            raise self._refused("expected one argument")
+        try:
+            value = self.kind(str(given))
+        except ValueError:
+            raise self._refused(f"invalid {self.kind.__name__} value: {str(given)!r}") from None
+        if self.choices and value not in self.choices:
+            among = ", ".join(map(repr, self.choices))
+            raise self._refused(f"invalid choice: {value!r} (choose from {among})")
+        return value
+
+    def _refused(self, why: str) -> InputError:
+        return InputError(f"argument {self.flag}: {why}; see `diffgenz estimate --help`")
+
+
+WORDS = {
+    word.name: word
+    for word in (
+        Word(
+            "model",
+            str,
+            "model",
+            "a Hugging Face id (see `diffgenz list models`), or a config.json or its folder",
+            is_file=True,
+        ),
+        Word(
+            "system",
+            str,
+            "platform.accelerator",
+            "an accelerator (see `diffgenz list systems`), or a TOML file",
+            is_file=True,
+        ),
+        Word(
+            "gpus",
+            int,
+            "platform.accelerators",
+            "accelerators (default: what tp, cp, attention-dp, pp and dp use)",
+        ),
+        Word(
+            "tp",
+            int,
+            "plan.tensor",
+            "tensor-parallel ranks (default: the accelerators that the others leave)",
+        ),
+        Word(
+            "pp",
+            int,
+            "plan.pipeline",
+            "pipeline stages (default: 1)",
+            1,
+        ),
+        Word(
+            "dp",
+            int,
+            "plan.data",
+            "replicas that share the batch (default: 1)",
+            1,
+        ),
+        Word(
+            "ep",
+            int,
+            "plan.expert",
+            "groups that hold different experts, of the tp x cp x attention-dp ranks (default: 1)",
+            1,
+        ),
+        Word(
+            "cp",
+            int,
+            "plan.context",
+            "context-parallel ranks, which share each sequence and its KV cache (default: 1)",
+            1,
+        ),
+        Word(
+            "sp",
+            bool,
+            "plan.sequence",
+            "sequence parallelism: the tp ranks share norms and the residual stream, too",
+            False,
+        ),
+        Word(
+            "attention-dp",
+            int,
+            "plan.attention_data",
+            "groups that share requests but for the experts: DP attention (default: 1)",
+            1,
+        ),
+        Word(
+            "dtype",
+            str,
+            "precision.dtype",
+            f"format of hidden states and attention (default: bf16); one of {_FORMATS}",
+            "bf16",
+        ),
+        Word(
+            "weights",
+            str,
+            "precision.weights",
+            "format of the linear layers' weights, or checkpoint: as its config.json says, and "
+            "activations (default: dtype)",
+        ),
+        Word(
+            "activations",
+            str,
+            "precision.activations",
+            "format of the linear layers' inputs, which sets their arithmetic (default: dtype)",
+        ),
+        Word(
+            "kv-cache",
+            str,
+            "precision.kv_cache",
+            f"format of keys and values, or {GEAR} (default: dtype)",
+        ),
+        Word(
+            "messages",
+            str,
+            "precision.messages",
+            "format of what all-reduces, pipeline stages and combining experts send "
+            "(default: dtype)",
+        ),
+        Word(
+            "overlap",
+            float,
+            "plan.overlap",
+            "share of communication hidden behind computing, 0 to 1 (default: 0)",
+            0.0,
+        ),
+        Word(
+            "chunk",
+            int,
+            "serving.chunk",
+            "chunked prefill: prompt tokens of one iteration (default: whole prompts)",
+        ),
+        Word(
+            "prefix-hit",
+            float,
+            "serving.prefix_hit",
+            "prefix caching: share of each prompt that is in the KV cache already, 0 to 1 "
+            "(default: 0)",
+        ),
+        Word(
+            "drafts",
+            float,
+            "serving.speculation.drafts",
+            "speculative decoding: tokens proposed for each verification (default: none)",
+        ),
+        Word(
+            "acceptance",
+            float,
+            "serving.speculation.acceptance",
+            "probability that a proposed token is accepted, 0 to 1; required with --drafts",
+        ),
+        Word(
+            "draft-model",
+            str,
+            "serving.speculation.draft.model",
+            'the model that proposes, on the same accelerators, or "mtp", its own '
+            "multi-token-prediction module (default: n-grams, free)",
+            is_file=True,
+        ),
+        Word(
+            "draft-system",
+            str,
+            "serving.speculation.draft.platform",
+            "accelerators of its own for the draft model, one for each attention group "
+            "(default: the model's)",
+            is_file=True,
+        ),
+        Word(
+            "beams",
+            int,
+            "serving.beams",
+            "beam search: sequences decoded for each request (default: 1, or the use case's)",
+        ),
+        Word(
+            "offload",
+            str,
+            "serving.offload",
+            "what lives in slower memory where the main one is full (default: nothing)",
+            choices=("weights", "kv-cache"),
+        ),
+        Word(
+            "sharpness",
+            str,
+            "sharpness",
+            "overlap of compute and memory: 1 (none), 2, 4, 8, or hard (the exact roofline) "
+            "(default: 8)",
+            "8",
+        ),
+        Word(
+            "fit",
+            str,
+            "platform.accelerator.kernels",
+            "what times kernels: those measured of trtllm, vllm or sglang, a file that "
+            f"`diffgenz calibrate` wrote, or none: the roofline, a bound (default: {DEFAULT})",
+            DEFAULT,
+            is_file=True,
+        ),
+        Word(
+            "isl",
+            int,
+            "workload.input_tokens",
+            "input sequence length, tokens (default: 1024)",
+            1024,
+        ),
+        Word(
+            "osl",
+            int,
+            "workload.output_tokens",
+            "output sequence length, tokens (default: 128)",
+            128,
+        ),
+        Word(
+            "images",
+            int,
+            "workload.images",
+            "images in each prompt, on top of isl; for models with a vision tower (default: 0)",
+            0,
+        ),
+        Word(
+            "batch",
+            int,
+            "workload.batch",
+            "requests in flight (default: 1)",
+            1,
+        ),
+    )
+}
+"""Every word by name, in the order of `--help`. A new one is a row here, and what it means in
+`from_words`."""
+
+
+def read_words(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of all words: those that are given, as what they are, and defaults for the rest.
+
+    Arguments:
+        given: values by word, which may have underscores for its dashes; None: the default.
+
+    Raises:
+        InputError: an unknown word, or a value that is not of its kind.
+    """
+    values = {name: word.default for name, word in WORDS.items()}
+    for key, value in given.items():
+        name = key.replace("_", "-")
+        if name not in WORDS:
+            raise unknown("word", key, WORDS)
+        if value is not None:
+            values[name] = WORDS[name].read(value)
+    return values

@@ -1,0 +1,209 @@
+"""Estimates as text for people and as JSON: metrics, memory, and where the time goes."""
+
+import math
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+from diffgenz.hardware.platform import Platform
+from diffgenz.inference.breakdown import RESOURCES, Breakdown
+from diffgenz.inference.estimate import Estimate
+from diffgenz.inference.memory import Memory
+from diffgenz.inference.metrics import METRICS
+from diffgenz.scenario.from_words import Asked
+from diffgenz.scenario.scenario import Scenario
+from diffgenz.ui.labels import SCALARS
+from diffgenz.ui.tables import number, table
+from diffgenz.ui.text.scenario import plain, precision_json, ranks_json, serving_json
+
+_COLUMNS = tuple(name for name in METRICS if name in SCALARS or name == "memory.total")
+_SPREAD = ("ttft", "tpot", "end_to_end")
+
+
+class Estimated(NamedTuple):
+    """One scenario and what is known of it.
+
+    Arguments:
+        scenario: the question.
+        result: its estimate.
+        breakdown: where its time goes; None where it does not fit in memory.
+        deviation: the standard deviations of the estimate; None where they were not asked for.
+        needed: where it does not fit, the scenario on the fewest accelerators that hold it; None
+            where it fits, or no number of them does.
+    """
+
+    scenario: Scenario
+    result: Estimate
+    breakdown: Breakdown | None = None
+    deviation: Estimate | None = None
+    needed: Scenario | None = None
+
+    @property
+    def fits(self) -> bool:
+        """Whether it fits in memory."""
+        return bool(self.result.memory.fits)
+
+    @property
+    def batch(self) -> str:
+        """Requests in flight."""
+        return f"{float(self.scenario.workload.batch):g}"
+
+
+def estimates_text(points: Sequence[Estimated]) -> str:
+    """A table of estimates with a row each, what does not fit, and the details of a single one."""
+    text = [_summary(points)]
+    text += [_misfit(point) for point in points if not point.fits]
+    if len(points) == 1 and points[0].breakdown is not None:
+        point = points[0]
+        memory = memory_line(point.result.memory, point.scenario.platform)
+        times = [time_table(points[0].breakdown, phase) for phase in ("ttft", "tpot")]
+        text += ["", memory, "", times[0], "", times[1]]
+    return "\n".join(text)
+
+
+def estimate_json(point: Estimated, asked: Asked, kernels: dict[str, str]) -> dict[str, Any]:
+    """An estimate in SI; metrics are null where it does not fit.
+
+    Arguments:
+        point: what was estimated.
+        asked: what the words said.
+        kernels: what times them (`inference.timed_by`).
+    """
+    case, workload = point.scenario, point.scenario.workload
+    where = point.breakdown
+    smallest = case if point.fits else point.needed
+    phases = ("ttft", "tpot")
+    return {
+        "model": case.model.name,
+        "parameters": float(case.model.parameters),
+        "active_parameters": float(case.model.active_parameters),
+        "system": asked.system,
+        "accelerators": int(case.plan.ranks),
+        **ranks_json(case.plan),
+        "batch": float(workload.batch),
+        "input_tokens": int(workload.input_tokens),
+        "output_tokens": int(workload.output_tokens),
+        "images": int(workload.images),
+        "precision": precision_json(case.precision),
+        "serving": serving_json(case.serving),
+        "kernels": kernels,
+        **_scalars(point.result if point.fits else None),
+        "deviation": None if point.deviation is None else _scalars(point.deviation),
+        "memory": memory_json(point.result.memory, case.platform),
+        "accelerators_needed": None if smallest is None else int(smallest.plan.ranks),
+        "bound_by": None if where is None else {phase: where.bound_by(phase) for phase in phases},
+        "breakdown": None if where is None else {phase: where.rows(phase) for phase in phases},
+    }
+
+
+def _scalars(result: Estimate | None) -> dict[str, float | None]:
+    return {name: None if result is None else plain(attrgetter(name)(result)) for name in SCALARS}
+
+
+def _summary(points: Sequence[Estimated]) -> str:
+    """The table of metrics: a row for each estimate."""
+    names = [name for name in _COLUMNS if _is_shown(name, points[0].result)]
+    header = ("batch", *(METRICS[name].label for name in names), "bound by")
+    rows = []
+    for point in points:
+        bounds = "does not fit"
+        if point.breakdown is not None:
+            bounds = ", ".join(point.breakdown.bound_by(phase) for phase in ("ttft", "tpot"))
+        rows.append((point.batch, *(_cell(name, point) for name in names), bounds))
+    return table(header, rows)
+
+
+def _is_shown(name: str, result: Estimate) -> bool:
+    """Whether a metric has a column: those that are not known have none, except for the price."""
+    return name == "cost_per_million_output_tokens" or attrgetter(name)(result) is not None
+
+
+def _cell(name: str, point: Estimated) -> str:
+    """A metric in the units of people, with its standard deviation where that is known."""
+    if name == "memory.total":
+        return _total_of_capacity(point.result.memory, 1)
+    value = attrgetter(name)(point.result)
+    if value is None or not point.fits:
+        return "-"
+    factor = METRICS[name].factor
+    text = number(float(value) * factor)
+    if point.deviation is not None and name in _SPREAD:
+        text += f" +-{number(float(attrgetter(name)(point.deviation)) * factor, 2)}"
+    return text
+
+
+def _misfit(point: Estimated) -> str:
+    """That an estimate does not fit, and what would hold it."""
+    memory = memory_line(point.result.memory, point.scenario.platform)
+    start = f"\nbatch {point.batch} does not fit: {memory}."
+    if point.needed is None:
+        remedy = "reduce the batch, the lengths, or the bytes per weight or KV element"
+        return f"{start}\nNo layout of it fits: {remedy}."
+    plan = point.needed.plan
+    context = "" if plan.context is None else f"cp {int(plan.context)}, "
+    ranks = f"tp {int(plan.tensor)}, {context}pp {int(plan.pipeline)}, dp {int(plan.data)}"
+    return f"{start}\nIt fits on {int(plan.ranks)}: {ranks}."
+
+
+def memory_json(memory: Memory, platform: Platform) -> dict[str, Any]:
+    """The memory of the fullest accelerator, in B."""
+    names = ("weights", "kv_cache", "activations", "total", "capacity")
+    return {
+        **{name: float(getattr(memory, name)) for name in names},
+        "reserve": float(platform.accelerator.memory_reserve),
+        "offloaded": _offloaded(memory, platform),
+        "fits": bool(memory.fits),
+    }
+
+
+def memory_line(memory: Memory, platform: Platform) -> str:
+    """The memory of the fullest accelerator, for people."""
+    labelled = {
+        "weights": memory.weights,
+        "KV cache": memory.kv_cache,
+        "activations": memory.activations,
+        "reserve": platform.accelerator.memory_reserve,
+    }
+    parts = ", ".join(f"{label} {float(value) / 1e9:.2f}" for label, value in labelled.items())
+    moved = "".join(
+        f"; {held / 1e9:.2f} GB of it in {name} memory"
+        for name, held in _offloaded(memory, platform).items()
+    )
+    total = _total_of_capacity(memory, 2)
+    return f"memory per accelerator, GB: {parts}; total {total}{moved}"
+
+
+def _offloaded(memory: Memory, platform: Platform) -> dict[str, float]:
+    """B in each tier of slower memory, by its name, where something may live there."""
+    tiers = zip(platform.accelerator.tiers, memory.offloaded, strict=False)
+    return {tier.name: float(held) for tier, held in tiers}
+
+
+def _total_of_capacity(memory: Memory, decimals: int) -> str:
+    """GB in use of those there are: of main memory and of slower memory that may be used."""
+    total, capacity = (f"{float(x) / 1e9:.{decimals}f}" for x in (memory.total, memory.capacity))
+    room = "" if memory.room is None else f" + {float(memory.room) / 1e9:.{decimals}f}"
+    return f"{total} of {capacity}{room}"
+
+
+def time_table(breakdown: Breakdown, phase: str) -> str:
+    """The operators of one phase, slowest first.
+
+    What is below a millionth of the total is shown as 0.
+    """
+    rows, sums = breakdown.rows(phase), breakdown.by_resource(phase)
+    total = sum(sums.values())
+    decimals = max(0, 3 - math.floor(math.log10(total * 1e3)))
+
+    def cells(name: str, seconds: dict[str, float]) -> tuple[str, ...]:
+        own = sum(seconds.values())
+        milliseconds = (
+            f"{1e3 * value:,.{decimals}f}" if value > 1e-6 * total else "0"
+            for value in (*seconds.values(), own)
+        )
+        return name, *milliseconds, f"{100 * own / total:.1f} %"
+
+    taking = [item for item in rows.items() if sum(item[1].values()) > 0]
+    ordered = sorted(taking, key=lambda item: -sum(item[1].values()))
+    body = [cells(name, seconds) for name, seconds in (*ordered, ("total", sums))]
+    return table((f"{phase.upper()}, ms", *RESOURCES, "total", "share"), body, "l")

@@ -1,0 +1,105 @@
+"""Fits of kernels, and measurements that would narrow them, as text for people and as JSON."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from diffgenz.calibrating.suggest import Suggestion
+from diffgenz.kernels.fits import KernelFit
+from diffgenz.kernels.forms.last_level_cache import Cached
+from diffgenz.ui.tables import table
+
+_HEADER = (
+    "family",
+    "format",
+    "source",
+    "kernel",
+    "rows",
+    "left out",
+    "parameters",
+    "seen",
+    "mean %",
+    "median %",
+    "in 80 %",
+)
+_WIDEST = 28
+
+
+def fits_table(fits: Sequence[KernelFit]) -> str:
+    """One line for each fit, for people."""
+    rows = [
+        (
+            fit.family,
+            fit.format,
+            fit.source,
+            fit.kernel if len(fit.kernel) <= _WIDEST else f"{fit.kernel[: _WIDEST - 1]}…",
+            f"{fit.rows + fit.held_out:,}",
+            f"{sum(fit.dropped.values()):,}",
+            f"{len(fit.values)}",
+            f"{sum(share > 0.5 for share in fit.learned.values())}",
+            f"{100 * fit.mean_error:.1f}",
+            f"{100 * fit.median_error:.1f}",
+            f"{100 * fit.coverage:.0f} %",
+        )
+        for fit in fits
+    ]
+    return table(_HEADER, rows, "llll")
+
+
+def remarks(fits: Sequence[KernelFit]) -> list[str]:
+    """What was left out and why, and what the data do not say: a line each."""
+    lines = []
+    for fit in fits:
+        name = f"{fit.family} {fit.format} {fit.source}"
+        lines += [f"{name}: {count:,} rows left out: {why}" for why, count in fit.dropped.items()]
+        if issubclass(fit.form, Cached):
+            below = f"operands below {fit.values['cache']:.0f} MB"
+            lines.append(
+                f"{name}: measured in a last-level cache ({below}); estimates take it without"
+            )
+        kept = [parameter for parameter, share in fit.learned.items() if share <= 0.5]
+        if kept:
+            lines.append(f"{name}: the data say little of {', '.join(kept)}: priors kept")
+    return lines
+
+
+def fit_line(fit: KernelFit) -> str:
+    """How well a fit holds, in one line."""
+    name = f"{fit.family} {fit.format} {fit.source}"
+    return f"{name}: {100 * fit.mean_error:.1f} % on {fit.held_out} held-out rows"
+
+
+def fit_json(fit: KernelFit) -> dict[str, Any]:
+    """A fit in full, except for its covariance."""
+    left_out = ("form", "covariance")
+    names = [name for name in KernelFit.__dataclass_fields__ if name not in left_out]
+    values = {name: getattr(fit, name) for name in names}
+    unknown = {name for name, x in values.items() if isinstance(x, float) and math.isnan(x)}
+    return {
+        **values,
+        **dict.fromkeys(unknown),
+        "form": fit.form.__name__,
+        "standard_errors": fit.standard_errors,
+        "unseen": fit.unseen,
+    }
+
+
+def suggestions_table(found: Sequence[Suggestion], metric: str) -> str:
+    """The measurements that would narrow a metric most, and how well it would be known then."""
+    rows = [
+        (
+            f"{rank}",
+            f"{s.family} {s.format}",
+            ", ".join(f"{name} {value:g}" for name, value in s.shape.items()),
+            f"{1e6 * s.seconds:.1f}",
+            percent(s.after),
+        )
+        for rank, s in enumerate(found, 1)
+    ]
+    header = ("", "kernel", "shape", "expected us", f"{metric} then known to")
+    return table(header, rows, "rll")
+
+
+def percent(share: float) -> str:
+    """A standard deviation, for people."""
+    return f"+-{100 * share:.1f} %"

@@ -1,0 +1,149 @@
+"""A scenario as text for people and as JSON: its title, ranks, formats, options and kernels."""
+
+from typing import Any
+
+from diffgenz.core.smooth import Leaf
+from diffgenz.models.model import Model
+from diffgenz.operators.precision import Precision
+from diffgenz.scenario.parallelism import Parallelism
+from diffgenz.scenario.scenario import Scenario
+from diffgenz.scenario.serving_options import Draft, Offload, Serving
+
+
+def title(case: Scenario, note: str, kernels: dict[str, str]) -> str:
+    """What is estimated, for people: the lines above every result.
+
+    Arguments:
+        case: the scenario.
+        note: what there is to tell of the checkpoint's formats, "" for nothing.
+        kernels: what times them (`inference.timed_by`).
+    """
+    model, workload, plan = case.model, case.workload, case.plan
+    prompt = f"{float(workload.input_tokens):g} tokens"
+    if float(workload.images) and model.vision is not None:
+        tokens = float(model.vision.tokens)
+        prompt += f" and {float(workload.images):g} x {tokens:g} of images"
+    unused = int(case.platform.accelerators) - int(plan.ranks)
+    machine = f"{int(plan.ranks)} x {case.platform.accelerator.name}"
+    machine += f" ({unused} more unused)" if unused else ""
+    output = f"{float(workload.output_tokens):g}"
+    return "\n".join(
+        [
+            f"{model.name} ({parameters(model)}) on {machine}",
+            f"{ranks_line(model, plan)}; {prompt} in, {output} out",
+            *serving_lines(case.serving),
+            case.precision.summary + note,
+            kernels_line(kernels),
+        ]
+    )
+
+
+def parameters(model: Model) -> str:
+    """How large a model is, for people."""
+    text = f"{float(model.parameters) / 1e9:.3g}e9 parameters"
+    if model.experts:
+        text += f", {float(model.active_parameters) / 1e9:.3g}e9 active"
+    return text
+
+
+def kernels_line(found: dict[str, str]) -> str:
+    """What times the kernels, for people.
+
+    It says the source of most of them, and the families of those of other sources.
+    """
+    groups: dict[str, list[str]] = {}
+    for kernel, source in found.items():
+        groups.setdefault(source, []).append(kernel)
+    fitted = [source for source in groups if source != "roofline"]
+    if not fitted:
+        return "uncalibrated: smooth roofline with launch latency, peaks fully reached"
+    main = max(fitted, key=lambda source: len(groups[source]))
+    words = {"transferred": "transferred from other GPUs", "roofline": "by the roofline"}
+    rest = [
+        f"{', '.join(kernels)} {words.get(source, f'of {source}')}"
+        for source, kernels in groups.items()
+        if source != main
+    ]
+    first = words.get(main, f"as measured, of {main}")
+    return f"kernels {first}" + (f" ({'; '.join(rest)})" if rest else "")
+
+
+def ranks_line(model: Model, plan: Parallelism) -> str:
+    """The ranks of a plan, for people.
+
+    Tensor, pipeline and data ranks are always said; those of experts where there are experts;
+    others where they are in use.
+    """
+    ranks = f"tp {int(plan.tensor)}"
+    ranks += "" if plan.context is None else f", cp {int(plan.context)}"
+    ranks += f", pp {int(plan.pipeline)}, dp {int(plan.data)}"
+    if model.experts:
+        ranks += f", ep {int(plan.expert)}, attention dp {int(plan.attention_data)}"
+    return ranks + ("" if plan.sequence is None else ", sequence parallel")
+
+
+def ranks_json(plan: Parallelism) -> dict[str, Any]:
+    """The ranks of a plan, by field, and whether it is sequence parallel."""
+    names = ("tensor", "pipeline", "data", "expert", "attention_data")
+    return {
+        **{name: int(getattr(plan, name)) for name in names},
+        "context": 1 if plan.context is None else int(plan.context),
+        "sequence": plan.sequence is not None,
+    }
+
+
+def precision_json(precision: Precision) -> dict[str, Any]:
+    """The formats, and whether routed experts alone are quantised."""
+    return {**precision.names, "experts_only": precision.experts_only}
+
+
+def serving_json(serving: Serving) -> dict[str, Any]:
+    """The serving options in use; null where one is not."""
+    speculation, draft = serving.speculation, serving.draft
+    told: dict[str, Any] = {"drafts": None, "acceptance": None, "tokens_per_verification": None}
+    if speculation is not None:
+        told = {
+            "drafts": float(speculation.drafts),
+            "acceptance": float(speculation.acceptance),
+            "tokens_per_verification": float(speculation.tokens),
+        }
+    model, system = draft and "mtp", None
+    if isinstance(draft, Draft):
+        model = draft.model.name
+        system = draft.platform and draft.platform.accelerator.name
+    return {
+        "chunk": plain(serving.chunk),
+        "prefix_hit": plain(serving.prefix_hit) or 0.0,
+        **told,
+        "draft_system": system,
+        "draft_model": model,
+        "beams": plain(serving.beams),
+        "offload": serving.offload and serving.offload.value,
+    }
+
+
+def serving_lines(serving: Serving) -> list[str]:
+    """The serving options in use, for people: one line, or none where none is in use."""
+    j = serving_json(serving)
+    parts = []
+    if serving.chunk is not None:
+        parts.append(f"chunks of {j['chunk']:g} tokens")
+    if j["prefix_hit"]:
+        parts.append(f"{100 * j['prefix_hit']:g} % of prompts cached")
+    if serving.speculation is not None:
+        own = not isinstance(serving.draft, Draft)
+        by = f" by {'its own MTP module' if own else j['draft_model']}" if serving.draft else ""
+        on = f" on {j['draft_system']}" if j["draft_system"] else ""
+        tokens = f"{j['tokens_per_verification']:.3g} tokens per verification"
+        parts.append(f"{j['drafts']:g} drafts{by}{on}, acceptance {j['acceptance']:g}: {tokens}")
+    if serving.beams is not None:
+        parts.append(f"{j['beams']:g} beams")
+    if serving.offload is not None:
+        what = {Offload.WEIGHTS: "weights", Offload.KV_CACHE: "KV cache"}[serving.offload]
+        parts.append(f"{what} in slower memory where the main one is full")
+    return [f"serving: {'; '.join(parts)}"] if parts else []
+
+
+def plain(value: Leaf | None) -> float | None:
+    """A number of a record as JSON takes it."""
+    return None if value is None else float(value)

@@ -1,0 +1,128 @@
+"""What a search found, as text for people and as rows of JSON and CSV files."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from diffgenz.inference.metrics import METRICS
+from diffgenz.scenario.words import WORDS
+from diffgenz.studies.search.deployment import RANKS, Deployment
+from diffgenz.studies.search.search import Search
+from diffgenz.ui.labels import SCALARS
+from diffgenz.ui.tables import bar, number, table
+
+_WORDS = {word.number: word.name for word in WORDS.values()} | {"attention_data": "adp"}
+_RANKS = {name: _WORDS[name] for name in RANKS}
+_SPEEDS = (
+    "tokens_per_second_per_accelerator",
+    "tokens_per_second_per_user",
+    "ttft",
+    "tpot",
+)
+_PRICE = "cost_per_million_output_tokens"
+_FORMATS = {"weights": "weights", "activations": "act.", "kv_cache": "KV"}
+
+
+def deployment_row(deployment: Deployment) -> dict[str, Any]:
+    """A deployment as one flat row in SI, as `--json` and `--out` have it."""
+    d = deployment.as_dict()
+    return {
+        **{name: d[name] for name in (*_RANKS, "batch", *_FORMATS, "chunk", *SCALARS)},
+        "memory": d["memory.total"],
+    }
+
+
+def rows_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as the lines of a CSV file."""
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(rows[0])
+    writer.writerows(row.values() for row in rows)
+    return lines.getvalue()
+
+
+def search_text(found: Search, best: Sequence[Deployment], targets: str, chunked: bool) -> str:
+    """The counts, the best layouts, and the Pareto front.
+
+    Arguments:
+        found: by the search.
+        best: of its layouts.
+        targets: what was asked of times, for people; "" for nothing.
+        chunked: whether chunk sizes were searched.
+    """
+    meeting = f", {len(found.deployments):,} with {targets}" if targets else ""
+    counts = f"{found.tried:,} deployments tried, {found.fitting:,} fit{meeting}"
+    timed = "uncalibrated: smooth roofline with launch latency"
+    ranked = [(str(row), *_cells(d, chunked)) for row, d in enumerate(best, 1)]
+    return "\n".join(
+        [
+            f"{counts}; {timed}",
+            "",
+            table(("row", *_header(chunked)), ranked),
+            "",
+            "Pareto front:",
+            "",
+            _front(found.pareto(), chunked),
+        ]
+    )
+
+
+def targets_text(ttft: float | None, tpot: float | None, chunked: bool) -> str:
+    """What was asked of times, for people; in ms, "" for nothing.
+
+    Arguments:
+        ttft: ms until the first token, at most.
+        tpot: ms between tokens, at most.
+        chunked: whether chunk sizes were searched.
+    """
+    asked = {"TTFT": ttft, "TPOT": tpot}
+    text = " and ".join(f"{name} <= {ms:g} ms" for name, ms in asked.items() if ms is not None)
+    if tpot is not None and chunked:
+        text += " (while each iteration carries a chunk, where there are chunks)"
+    return text
+
+
+def _header(chunked: bool) -> tuple[str, ...]:
+    chunks = ("chunk", METRICS["mixed_tpot"].label) if chunked else ()
+    return (
+        *(METRICS[name].label for name in _SPEEDS),
+        "batch",
+        "GB",
+        METRICS[_PRICE].label,
+        *_RANKS.values(),
+        *_FORMATS.values(),
+        *chunks,
+    )
+
+
+def _cells(deployment: Deployment, chunked: bool) -> tuple[str, ...]:
+    d = deployment.as_dict()
+    chunks = ()
+    if chunked:
+        mixed = "" if d["mixed_tpot"] is None else _shown(deployment, "mixed_tpot")
+        chunks = ("whole" if deployment.chunk is None else str(deployment.chunk), mixed)
+    return (
+        *(_shown(deployment, name) for name in _SPEEDS),
+        str(deployment.batch),
+        f"{d['memory.total'] * METRICS['memory.total'].factor:.1f}",
+        _shown(deployment, _PRICE),
+        *(str(d[name]) for name in (*_RANKS, *_FORMATS)),
+        *chunks,
+    )
+
+
+def _shown(deployment: Deployment, name: str) -> str:
+    """A metric in the units of people."""
+    value = deployment.metrics[name]
+    return number(None if value is None else value * METRICS[name].factor)
+
+
+def _front(front: Sequence[Deployment], chunked: bool) -> str:
+    speed = "tokens_per_second_per_accelerator"
+    speeds = [d.metrics[speed] or 0.0 for d in front]
+    header, most = _header(chunked), max(speeds)
+    rows = [
+        (*_cells(d, chunked), bar(each / most, 20)) for d, each in zip(front, speeds, strict=True)
+    ]
+    return table((*header, METRICS[speed].label), rows, "r" * len(header) + "l")

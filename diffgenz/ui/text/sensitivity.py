@@ -1,0 +1,53 @@
+"""Elasticities as text for people: a tornado of the hardware numbers that matter."""
+
+from diffgenz.core.leaves import leaf_at, leaf_names, number_at
+from diffgenz.core.units import show
+from diffgenz.hardware.platform import Platform
+from diffgenz.ui.tables import bar, table
+
+_LEAST = 1e-4
+_LEAST_OF_KERNELS = 1e-2
+"""Elasticities that are shown, at least: of fitted parameters only those that matter."""
+
+
+def elasticities_table(elasticities: dict[str, float], platform: Platform) -> str:
+    """The hardware numbers that a metric depends on most, what they are now, and a bar for each.
+
+    Arguments:
+        elasticities: by the name of the number in `platform`.
+        platform: what it is now.
+    """
+    matter = {name: e for name, e in elasticities.items() if abs(e) >= _least(name)}
+    ordered = sorted(matter.items(), key=lambda item: -abs(item[1]))
+    largest = max((abs(e) for e in matter.values()), default=1.0)
+    now = _values(platform)
+    rows = [
+        (_label(name, platform), now[name], f"{e:+.4f}", bar(abs(e) / largest))
+        for name, e in ordered
+    ]
+    return table(("hardware number", "now", "%", ""), rows, "lrrl")
+
+
+def _least(name: str) -> float:
+    return _LEAST_OF_KERNELS if ".kernels." in name else _LEAST
+
+
+def _label(name: str, platform: Platform) -> str:
+    """What people call a hardware number: "NVLink 4 latency" for "network[0].latency"."""
+    if name.startswith("network["):
+        level = platform.network[int(name[len("network[") : name.index("]")])]
+        return f"{level.name} {name.split('.')[1]}"
+    return name.removeprefix("accelerator.")
+
+
+def _values(platform: Platform) -> dict[str, str]:
+    """Every number of a platform with its unit, by its name."""
+    values = {}
+    for name, path in leaf_names(platform).items():
+        about, value = number_at(platform, path), float(leaf_at(platform, path))
+        unit = "1" if about is None else about.unit
+        if unit == "USD/s":
+            values[name] = f"{value * 3600:.3g} USD/h"
+        else:
+            values[name] = f"{value:g}" if unit == "1" else show(value, unit)
+    return values

@@ -1,0 +1,87 @@
+"""Readers of aiconfigurator's tables of collectives."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from diffgenz.calibrating.readers.aiconfigurator.comm import custom_allreduce, nccl
+from diffgenz.calibrating.samples import Samples
+from diffgenz.core.errors import InputError
+from diffgenz.kernels.forms.collective import AllGather, AllReduce, AllToAll
+from diffgenz.kernels.forms.custom_allreduce import CustomAllReduce
+
+
+def test_nccl_messages_count_elements_of_the_whole_tensor(tmp_path):
+    ops = ["all_reduce", "all_gather", "reduce_scatter", "alltoall"]
+    table = _table(
+        tmp_path / "nccl_perf.parquet",
+        version="2.29.2",
+        kernel_source="NCCL",
+        op_name=ops,
+        nccl_dtype="half",
+        num_gpus=8,
+        message_size=1024,
+        latency=0.02,
+    )
+    found = {samples.family: samples for samples in nccl(table)}
+    assert {family: samples.form for family, samples in found.items()} == {
+        "all_reduce": AllReduce,
+        "all_gather": AllGather,
+        "reduce_scatter": AllGather,
+        "all_to_all": AllToAll,
+    }
+    _has(found["all_reduce"], ranks=8, volume=2048)
+    assert found["all_reduce"].source == "nccl-2.29.2"
+    assert found["all_reduce"].format == "fp16"
+    assert found["all_reduce"].seconds == pytest.approx(20e-6)
+
+
+def test_eager_and_graph_all_reduces_are_apart(tmp_path):
+    columns = {
+        "version": "0.24.0",
+        "op_name": "all_reduce",
+        "allreduce_dtype": "bfloat16",
+        "num_gpus": 2,
+        "message_size": 128,
+        "latency": 0.004,
+    }
+    table = _table(
+        tmp_path / "custom_allreduce_perf.parquet",
+        kernel_source=["vLLM_custom_eager", "vLLM_custom_graph"],
+        **columns,
+    )
+    assert all(samples.form is CustomAllReduce for samples in custom_allreduce(table))
+    assert [samples.kernel for samples in custom_allreduce(table)] == [
+        "vLLM_custom_eager",
+        "vLLM_custom_graph",
+    ]
+
+
+def test_an_unknown_collective_is_refused(tmp_path):
+    columns = {
+        "version": "2",
+        "kernel_source": "NCCL",
+        "nccl_dtype": "half",
+        "num_gpus": 8,
+        "message_size": 1024,
+        "latency": 0.02,
+    }
+    with pytest.raises(InputError, match="op_name.*'broadcast'"):
+        nccl(_table(tmp_path / "nccl_perf.parquet", op_name=["broadcast"], **columns))
+    with pytest.raises(InputError, match="'op_name' is missing"):
+        nccl(_table(tmp_path / "nccl_perf.parquet", **columns))
+
+
+def _table(path: Path, **columns: Any) -> Path:
+    pd.DataFrame(
+        {"framework": "SGLang"} | columns,
+        index=None if any(isinstance(x, list) for x in columns.values()) else [0],
+    ).to_parquet(path)
+    return path
+
+
+def _has(samples: Samples, **columns: float) -> None:
+    for name, value in columns.items():
+        assert getattr(samples.shape, name) == pytest.approx(value), name

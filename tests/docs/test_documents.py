@@ -1,0 +1,125 @@
+"""What README and docs/ show is what the code does: commands print it, Python blocks run."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from diffgenz.ui.cli.main import main
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+DOCS = {path.name: path.read_text() for path in sorted((ROOT / "docs").glob("*.md"))}
+CONSOLE = re.compile(r"```console\n\$ diffgenz (.*?)\n(.*?)\n```", re.S)
+PYTHON = re.compile(r"```python\n(.*?)```", re.S)
+NUMBER = re.compile(r"[-+]?\d[\d,]*\.?\d*(?:e[-+]?\d+)?")
+
+
+def blocks(pattern):
+    """Each block of README, which is tested everywhere, and of docs/, which CI's second job runs."""
+    for name, text in {"README.md": README, **DOCS}.items():
+        marks = () if name == "README.md" else pytest.mark.slow
+        for number, found in enumerate(pattern.findall(text)):
+            yield pytest.param(found, id=f"{name}-{number}", marks=marks)
+
+
+def check_alike(printed, shown):
+    """The same words, and the same numbers to one unit of the third digit."""
+    words = [re.sub(r"[-\s]+", " ", NUMBER.sub("#", text)) for text in (printed, shown)]
+    assert words[0] == words[1]
+    for now, then in zip(NUMBER.findall(printed), NUMBER.findall(shown), strict=True):
+        expected = float(then.replace(",", ""))
+        assert float(now.replace(",", "")) == pytest.approx(expected, rel=0.011)
+
+
+@pytest.mark.parametrize("block", blocks(CONSOLE))
+def test_commands_print_what_is_shown(block, capsys):
+    command, shown = block
+    assert main(shlex.split(command)) == 0
+    check_alike(capsys.readouterr().out.strip(), shown)
+
+
+@pytest.mark.slow
+def test_the_sweep_runs_and_prints_what_is_shown(capsys, tmp_path, monkeypatch):
+    text = DOCS["command_line.md"]
+    monkeypatch.chdir(tmp_path)
+    Path("space.toml").write_text(re.findall(r"```toml\n(.*?)```", text, flags=re.S)[0])
+    block = re.search(r"```text\n(\$ diffgenz sweep.*?)\n```", text, flags=re.S)
+    assert block
+    for part in block[1].removeprefix("$ diffgenz ").split("\n$ diffgenz "):
+        command, shown = part.split("\n", 1)
+        assert main(shlex.split(command)) == 0
+        check_alike(capsys.readouterr().out.strip(), shown)
+
+
+def names_of(text, **given):
+    """The names that the Python blocks of a document define, run one after the other."""
+    names = dict(given)
+    for block in PYTHON.findall(text):
+        exec(compile(block, "document", "exec"), names)
+    return names
+
+
+def test_python_of_the_readme_runs_and_says_what_it_promises():
+    names = names_of(README)
+    assert bool(names["now"].memory.fits)
+    assert names["where"].rows("tpot")["gate_up"]["memory"] > 0
+    assert names["card"]["accelerator.memory_bandwidth"] < 0
+    assert names["best"].metrics["tpot"] <= 0.02
+    assert names["surface"].shape == (1_000_000,)
+
+
+@pytest.mark.slow
+def test_python_of_python():
+    names = names_of(DOCS["python.md"])
+    assert names["slopes"].network[0].latency > 0
+    assert float(names["excess"](names["bandwidth"])) == pytest.approx(0, abs=1e-7)
+    assert float(names["need"].decode.memory_bandwidth) < 3.35e12
+    assert 0 < float(names["cost"].stage_seconds) <= float(names["cost"].seconds)
+    assert names["found"].tally.tried == 4
+
+
+@pytest.mark.slow
+def test_python_of_sweeps(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    names = names_of(DOCS["sweeps.md"])
+    assert names["found"].tally.tried == names["space"].size
+
+
+@pytest.mark.slow
+def test_python_of_serving():
+    names = names_of(DOCS["serving.md"])
+    assert names["now"].tpot < names["now"].mixed_tpot
+
+
+@pytest.mark.slow
+def test_python_of_formats():
+    assert names_of(DOCS["formats.md"])["shipped"].weights == "mxfp4"
+
+
+@pytest.mark.slow
+def test_python_of_calibration(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    import diffgenz as dgz
+
+    text = DOCS["calibration.md"].replace(', fit="fit.toml"', "")
+    names_of(text, dgz=dgz, model=dgz.load_model("meta-llama/Llama-3.1-8B"), chat=dgz.Workload())
+
+
+def test_both_setup_commands_are_whole():
+    lines = re.findall(r"```bash\n(.*?)\n```", README, flags=re.S)
+    assert len(lines) >= 2
+    start = "python3 -m venv .venv && .venv/bin/pip install"
+    assert all(line.startswith(start) for line in lines[:2])
+    assert lines[1] in (ROOT / ".ci" / "run").read_text()
+
+
+def test_the_readme_is_short():
+    assert README.count("\n") <= 120
+
+
+def test_links_lead_somewhere():
+    for name, text in {"README.md": README, **{f"docs/{n}": t for n, t in DOCS.items()}}.items():
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+            assert ((ROOT / name).parent / target).exists(), f"{name}: {target}"

@@ -1,0 +1,122 @@
+"""`diffgenz search` and `diffgenz export` from end to end, and their words."""
+
+import json
+
+import pytest
+from ui_cases import run, run_json
+
+import diffgenz as dgz
+from diffgenz.inference.metrics import METRICS
+from diffgenz.ui.cli.main import main
+from diffgenz.ui.text.search import deployment_row, rows_csv, search_text, targets_text
+
+LLAMA = "meta-llama/Llama-3.1-8B"
+ASKED = [
+    *("search", LLAMA, "--system", "h100_sxm"),
+    *("--isl", "500", "--osl", "50", "--tpot", "30"),
+]
+
+
+def test_results_are_shown_saved_drawn_and_exported(tmp_path, capsys):
+    results, rows, picture = (tmp_path / name for name in ("a.json", "a.csv", "a.png"))
+    asked = [*ASKED, "--gpus", "4", "--batch", "1", "16"]
+    text = run(capsys, *asked, "--out", str(results), "--plot", str(picture))
+    assert "Pareto front" in text
+    assert "with TPOT <= 30 ms; uncalibrated: smooth roofline" in text
+    data = run_json(capsys, *asked, "--out", str(rows))
+    assert data == json.loads(results.read_text())
+    assert len(rows.read_text().splitlines()) == 1 + len(data["best"])
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert not list(tmp_path.glob(".*"))
+    command = run(capsys, "export", "vllm", str(results))
+    assert f"vllm serve {LLAMA}" in command
+    assert f"--tensor-parallel-size {data['best'][0]['tensor']}" in command
+    assert main(["export", "sglang", str(results), "--row", "99"]) == 2
+    assert "--row: 99 is not there" in capsys.readouterr().err
+    assert main([*asked, "--out", str(tmp_path / "a.txt")]) == 2
+    assert "--out: 'a.txt' is neither .json nor .csv" in capsys.readouterr().err
+    results.write_text("{}")
+    assert main(["export", "sglang", str(results)]) == 2
+    assert "is not what `diffgenz search ... --out FILE.json` saves" in capsys.readouterr().err
+
+
+def test_chunks_are_tried(tmp_path, capsys):
+    results = tmp_path / "found.json"
+    drafts = ("--drafts", "3", "--acceptance", "0.5")
+    asked = [*ASKED, "--gpus", "2", "--batch", "16", "--chunk", "256", *drafts]
+    text = run(capsys, *asked, "--out", str(results))
+    assert "while each iteration carries a chunk" in text
+    assert "serving: 3 drafts, acceptance 0.5" in text
+    data = json.loads(results.read_text())
+    assert data["chunks"] == [256]
+    assert all(row["chunk"] == 256 and row["mixed_tpot"] <= 0.03 for row in data["best"])
+    command = run(capsys, "export", "vllm", str(results))
+    assert "--max-num-batched-tokens" in command
+    assert command.startswith("# the search was with drafts 3.0, acceptance 0.5")
+
+
+def test_exit_3_when_nothing_fits(capsys):
+    words = ("--system", "l4", "--gpus", "1", "--batch", "1")
+    assert main(["search", "meta-llama/Llama-3.1-70B", *words]) == 3
+    assert "would hold it" in capsys.readouterr().err
+
+
+METRICS_BY_HAND = {
+    **dict.fromkeys(METRICS),
+    "ttft": 0.25,
+    "tpot": 0.005,
+    "mixed_tpot": 0.0075,
+    "tokens_per_second_per_user": 200.0,
+    "tokens_per_second_per_accelerator": 1000.0,
+    "memory.total": 30e9,
+}
+
+
+@pytest.fixture(scope="module")
+def deployment(llama_8b):
+    plan = {"tensor": 2, "context": 1, "attention_data": 1, "pipeline": 1, "data": 4, "expert": 1}
+    case = dgz.Scenario(llama_8b, dgz.load_platform("h100_sxm", 8, fit="none"))
+    precision = dgz.Precision("bf16", "fp8", "fp8", "gear-int4")
+    return dgz.Deployment(plan, 64, precision, 256, METRICS_BY_HAND, case)
+
+
+def test_the_table(deployment):
+    found = dgz.Search(1000, 500, [deployment])
+    lines = search_text(found, [deployment], "TTFT <= 1 ms", chunked=True).splitlines()
+    assert lines[0].startswith("1,000 deployments tried, 500 fit, 1 with TTFT <= 1 ms; uncal")
+    assert lines[2] == (
+        "row  tok/s/GPU  tok/s/user  TTFT ms  TPOT ms  batch    GB  USD/Mtok  tp  cp  adp  pp  dp  "
+        "ep  weights  act.         KV  chunk  mixed ms"
+    )
+    assert lines[4].split() == [
+        *("1", "1,000", "200", "250", "5", "64", "30.0", "-"),
+        *("2", "1", "1", "1", "4", "1", "fp8", "fp8", "gear-int4", "256", "7.5"),
+    ]
+    assert lines[-1].endswith("7.5  " + "█" * 20)
+    plain = search_text(found, [deployment], "", chunked=False)
+    assert "chunk" not in plain
+    assert "500 fit; uncalibrated" in plain
+
+
+def test_a_saved_row_is_flat(deployment):
+    row = deployment_row(deployment)
+    assert list(row)[:7] == [*deployment.plan, "batch"]
+    assert row["memory"] == 30e9
+    assert row["kv_cache"] == "gear-int4"
+    assert row["cost_per_million_output_tokens"] is None
+    lines = rows_csv([row, row]).splitlines()
+    assert lines[0] == ",".join(row)
+    assert len(lines) == 3
+
+
+@pytest.mark.parametrize(
+    ("ttft", "tpot", "chunked", "said"),
+    [
+        (None, None, True, ""),
+        (500.0, None, True, "TTFT <= 500 ms"),
+        (500.0, 20.0, False, "TTFT <= 500 ms and TPOT <= 20 ms"),
+        (None, 20.0, True, "TPOT <= 20 ms (while each iteration carries a chunk, where there are"),
+    ],
+)
+def test_targets(ttft, tpot, chunked, said):
+    assert targets_text(ttft, tpot, chunked).startswith(said)
