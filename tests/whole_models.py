@@ -269,6 +269,9 @@ def configurations(name: str) -> dict[str, Scenario]:
         ),
         "twice as fast": renewed(case, twice_as_fast),
     }
+    if not case.model.experts:
+        odd = plan.replace(tensor=3, pipeline=5, data=2, overlap=1.0)
+        found["odd ranks"] = case.replace(plan=odd)
     for number in filter(is_hardware, named_leaves(case)):
         found[number] = renewed(case, lambda n, x, number=number: x * 1.5 if n == number else x)
     return found
