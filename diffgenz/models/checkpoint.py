@@ -1,8 +1,11 @@
-"""The formats of a checkpoint, as its config.json states them: `quantization_config` (older: `compression_config`) and `torch_dtype`.
+"""The formats of a checkpoint, as its config.json states them.
 
-Field names are those of transformers (utils/quantization_config.py), compressed-tensors, NVIDIA ModelOpt and AMD Quark, and of what vLLM reads
-of them (vllm/model_executor/layers/quantization). What the methods leave unquantised anyhow (embedding, LM head, norms, routers, vision towers)
-stays in dtype here too. Where further layers of a mixture of experts are left out, only its routed experts count as quantised.
+They stand in `quantization_config` (older files: `compression_config`) and `torch_dtype`. Field
+names are those of transformers (utils/quantization_config.py), compressed-tensors, NVIDIA ModelOpt
+and AMD Quark, and of what vLLM reads of them (vllm/model_executor/layers/quantization). What all
+methods leave unquantised (embedding, LM head, norms, routers, vision towers) stays in dtype here
+too. Where further layers of a mixture of experts are left out, only its routed experts count as
+quantised.
 """
 
 import re
@@ -28,7 +31,10 @@ class Stored(NamedTuple):
 
     Arguments:
         method: its quant_method.
-        weights, activations, kv_cache: formats; None for dtype. weight_size: B per weight, scales included.
+        weights: their format.
+        weight_size: B per weight, scales included.
+        activations: their format; None: dtype.
+        kv_cache: its format; None: dtype.
         experts_only: whether routed experts alone are quantised.
     """
 
@@ -53,11 +59,14 @@ def load_precision(
 
     Arguments:
         source: as in `load_model`: a shipped model's id, or a config.json or its folder.
-        accelerator: where it is served: what it does not multiply is computed in dtype from narrow weights (W8A16). Default: any.
-        dtype, activations, kv_cache, messages: as in `Precision`, instead of what the checkpoint says.
+        accelerator: where it is served: what it does not multiply is computed in dtype from narrow
+            weights (W8A16). None: it multiplies all formats.
+        dtype, activations, kv_cache, messages: as in `Precision`, instead of what the checkpoint
+            says.
 
     Raises:
-        InputError: no such source, a quantisation that is not known or not expressible, or an unknown dtype.
+        InputError: no such source, a quantisation that is not known or that no precision expresses,
+            or an unknown dtype.
     """
     name, config = read_config(source)
     stored = read_stored(name, config)
@@ -76,11 +85,8 @@ def load_precision(
         )
 
     result = precision(activations or stored.activations)
-    if (
-        activations is None
-        and accelerator is not None
-        and result.linear_peak not in accelerator.peak_flops
-    ):
+    lacks = accelerator is not None and result.linear_peak not in accelerator.peak_flops
+    if activations is None and lacks:
         result = precision(None)
     return result.with_sizes(
         result.dtype_size,
@@ -94,15 +100,19 @@ def load_precision(
 def read_stored(name: str, config: Settings) -> Stored | None:
     """What the checkpoint of a config.json is quantised to; None where it is not.
 
+    Arguments:
+        name: of the model, for errors.
+        config: the config.json.
+
     Raises:
-        InputError: a method that is not known, settings that are missing, or formats that vary from layer to layer.
+        InputError: a method that is not known, settings that are missing, or formats that vary from
+            layer to layer.
     """
     settings = quantization_settings(config)
     if settings is None:
         return None
-    method = settings.get(
-        "quant_method", "compressed-tensors" if "config_groups" in settings else None
-    )
+    default = "compressed-tensors" if "config_groups" in settings else None
+    method = settings.get("quant_method", default)
     if method not in METHODS:
         raise InputError(
             f"{name}: quantization_config: {unknown('quant_method', method, METHODS)}; {_REMEDY}"
@@ -118,7 +128,10 @@ def read_stored(name: str, config: Settings) -> Stored | None:
 
 
 def quantization_settings(config: Settings) -> Settings | None:
-    """What a config.json, or the language model in it, says of its quantisation; None where it says nothing."""
+    """What a config.json, or the language model in it, says of its quantisation.
+
+    None where it says nothing.
+    """
     keys = ("quantization_config", "compression_config")
     return next(
         (s[key] for s in _sections(config) for key in keys if isinstance(s.get(key), Mapping)), None
@@ -132,15 +145,9 @@ def _sections(config: Settings) -> list[Settings]:
 
 
 def _dtype(name: str, config: Settings) -> str:
-    stated = next(
-        (
-            s[key]
-            for s in _sections(config)
-            for key in ("torch_dtype", "dtype")
-            if s.get(key) is not None
-        ),
-        "bfloat16",
-    )
+    keys = ("torch_dtype", "dtype")
+    found = (s[key] for s in _sections(config) for key in keys if s.get(key) is not None)
+    stated = next(found, "bfloat16")
     names = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
     if stated not in names:
         raise InputError(
@@ -157,7 +164,14 @@ def _fp8(settings: Settings) -> Stored:
 
 
 def _integers(bits: int, group: int | None, zeros: bool, activations: str | None = None) -> Stored:
-    """Weights of `bits` with a 16-bit scale, and a zero of `bits` if any, per group; group -1: per channel."""
+    """Integer weights with a 16-bit scale for each group.
+
+    Arguments:
+        bits: of each weight.
+        group: weights of a group; None or -1: a whole channel.
+        zeros: whether each group has a zero of so many bits, too.
+        activations: their format; None: dtype.
+    """
     name = f"int{bits}"
     if name not in FORMATS:
         raise InputError(f"quantization_config: {bits}-bit weights are no format here; {_REMEDY}")
@@ -178,7 +192,11 @@ def _awq(settings: Settings) -> Stored:
 
 
 def _bitsandbytes(settings: Settings) -> Stored:
-    """LLM.int8() multiplies in int8. NF4 and FP4 scale 64 weights in fp32, or in 8 bit, 256 of which share an fp32 (QLoRA, arXiv 2305.14314)."""
+    """bitsandbytes in 8 or 4 bit.
+
+    LLM.int8() multiplies in int8. NF4 and FP4 have a scale for every 64 weights: an fp32, or 8 bit,
+    256 of which share an fp32 (QLoRA, arXiv 2305.14314).
+    """
     if settings.get("load_in_8bit") or settings.get("_load_in_8bit"):
         return Stored("", "int8", 1.0, "int8")
     scale = 1 + 4 / 256 if settings.get("bnb_4bit_use_double_quant") else 4
@@ -239,9 +257,8 @@ def _quark(settings: Settings) -> Stored:
     names = {"fp8_e4m3": "fp8", "fp4": "mxfp4", "int8": "int8", "int4": "int4", "uint4": "int4"}
     scheme = settings["global_quant_config"]
     weights, inputs = names[scheme["weight"]["dtype"]], scheme.get("input_tensors")
-    return Stored(
-        "", weights, FORMATS[weights].size, None if inputs is None else names[inputs["dtype"]]
-    )
+    activations = None if inputs is None else names[inputs["dtype"]]
+    return Stored("", weights, FORMATS[weights].size, activations)
 
 
 METHODS: dict[str, Callable[[Settings], Stored]] = {
@@ -277,16 +294,18 @@ _LEFT_OUT_LISTS = (
     "llm_int8_skip_modules",
 )
 _WIDE_ANYHOW = re.compile(
-    r"lm_head|embed|norm|router|(?<![(|])gate(?![\w|])|score|vision|visual|projector|conv1d|in_proj_ba|mtp|nextn|eh_proj|shared_head"
+    r"lm_head|embed|norm|router|(?<![(|])gate(?![\w|])|score|vision|visual|projector|conv1d|"
+    r"in_proj_ba|mtp|nextn|eh_proj|shared_head"
 )
 """Modules that are kept in dtype here too, are too small to matter, or are not modelled."""
 
 
 def _experts_only(name: str, sections: list[Settings], settings: Settings) -> bool:
-    """Whether the layers left unquantised leave the routed experts alone quantised.
+    """Whether routed experts alone are quantised, given which layers are not.
 
     Raises:
-        InputError: part of the others, or of a model without experts, is: no precision says that.
+        InputError: some of the other layers are not quantised, or some of a model without experts:
+            no precision says that.
     """
     layers = next((s["num_hidden_layers"] for s in sections if "num_hidden_layers" in s), 10**9)
     listed = [
@@ -302,14 +321,10 @@ def _experts_only(name: str, sections: list[Settings], settings: Settings) -> bo
     left = [module for module in listed if counts(module)]
     if not left:
         return False
-    has_experts = any(
-        s.get(key)
-        for s in sections
-        for key in ("num_local_experts", "n_routed_experts", "num_experts")
-    )
-    if has_experts and not any(
-        "expert" in re.sub("shared_experts?", "", module) for module in left
-    ):
+    keys = ("num_local_experts", "n_routed_experts", "num_experts")
+    has_experts = any(s.get(key) for s in sections for key in keys)
+    routed = [m for m in left if "expert" in re.sub("shared_experts?", "", m)]
+    if has_experts and not routed:
         return True
     shown = ", ".join(left[:3]) + (", ..." if len(left) > 3 else "")
     raise InputError(

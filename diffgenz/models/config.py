@@ -1,4 +1,4 @@
-"""The facts of a config.json, read with errors that name the field, and the parts that families share."""
+"""The facts of a config.json, and the parts of models that families share."""
 
 import math
 from collections.abc import Mapping
@@ -21,10 +21,18 @@ class Config:
         return next((self.raw[key] for key in keys if self.raw.get(key) is not None), default)
 
     def with_defaults(self, **defaults: Any) -> "Config":
-        """The same with what published files leave to the defaults of transformers' configuration classes (5.x)."""
-        return Config(
-            self.name,
-            defaults | {key: value for key, value in self.raw.items() if value is not None},
+        """The same file with values for fields that it leaves out.
+
+        Published files rely on the defaults of transformers' configuration classes (5.x).
+        """
+        stated = {key: value for key, value in self.raw.items() if value is not None}
+        return Config(self.name, defaults | stated)
+
+    def lacks(self, *keys: str) -> InputError:
+        """The error for a field that is missing, by any of its names."""
+        names = " (or ".join(keys) + ")" * (len(keys) - 1)
+        return InputError(
+            f"{self.name}: config.json lacks {names}; add it, or take the complete file"
         )
 
     def number(self, *keys: str, default: float | None = None) -> int | float:
@@ -35,14 +43,9 @@ class Config:
         """
         value = self.get(*keys, default=default)
         if value is None:
-            raise InputError(
-                f"{self.name}: config.json lacks {' (or '.join(keys)}{')' * (len(keys) - 1)}; add it, or take the complete file"
-            )
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not 0 < value < math.inf
-        ):
+            raise self.lacks(*keys)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not is_number or not 0 < value < math.inf:
             raise InputError(f"{self.name}: {keys[0]}: {value!r} is not a positive number")
         return value
 
@@ -79,9 +82,7 @@ class Config:
         """
         section = self.raw.get(key)
         if not isinstance(section, Mapping):
-            raise InputError(
-                f"{self.name}: config.json lacks {key}; add it, or take the complete file"
-            )
+            raise self.lacks(key)
         return Config(f"{self.name}: {key}", section)
 
     def kinds(self, key: str) -> list[str] | None:
@@ -123,7 +124,8 @@ def attention_of(config: Config, **differences: Any) -> Attention:
     kv_heads = config.number("num_key_value_heads", default=config.heads)
     if kv_heads > config.heads:
         raise InputError(
-            f"{config.name}: num_key_value_heads: {kv_heads!r} exceeds num_attention_heads, {config.heads!r}"
+            f"{config.name}: num_key_value_heads: {kv_heads!r} exceeds num_attention_heads, "
+            f"{config.heads!r}"
         )
     facts: dict[str, Any] = {
         "heads": config.heads,
@@ -142,13 +144,21 @@ def model_of(
     window: float | None = None,
     **differences: Any,
 ) -> Model:
-    """`config.layers` times attention, of which `windowed` see `window` tokens only, and (block, count) for what follows it."""
+    """A model of `config.layers` layers of attention and what follows it.
+
+    Arguments:
+        config: the file.
+        attention: of the layers that see all tokens.
+        feed_forward: what follows attention: each block, and how many of them there are.
+        tied: whether the LM head uses the embedding's weights, where the file is silent.
+        windowed: how many layers of attention slide a window.
+        window: tokens of that window.
+        differences: other fields of `Model`.
+    """
     full = config.layers - windowed
-    mixers = (
-        [(attention.replace(window=window), windowed), (attention, full)]
-        if windowed
-        else [(attention, full)]
-    )
+    mixers = [(attention, full)]
+    if windowed:
+        mixers.insert(0, (attention.replace(window=window), windowed))
     return model_with(config, *mixers, *feed_forward, tied=tied, **differences)
 
 

@@ -1,4 +1,7 @@
-"""The shipped model files: ids, facts and published parameter counts. No JAX here: `diffgenz list` must be quick."""
+"""The shipped model files: ids, facts and published parameter counts.
+
+This module does not import JAX, so that `diffgenz list` is quick.
+"""
 
 import json
 from pathlib import Path

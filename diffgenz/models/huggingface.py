@@ -18,26 +18,29 @@ FAMILIES = DENSE | MOE | HYBRID
 """`model_type` -> the function that reads its config.json."""
 
 ALWAYS_MTP = ("qwen3_next",)
-"""Families whose checkpoints have a multi-token-prediction module that their config.json does not mention (vLLM's qwen3_next_mtp assumes one)."""
+"""Families with a multi-token-prediction module that config.json does not mention.
+
+vLLM's qwen3_next_mtp assumes one."""
 
 
 def model_from_config(config: Mapping[str, Any], name: str) -> Model:
     """The model that a config.json describes.
 
     Arguments:
-        config: its content. Of vision-language models, the language model (nested under "text_config", or not) and the tower under "vision_config",
-            where it is one of those in `families_vision`; other towers are left out.
+        config: its content. Of a vision-language model, the language model is read (nested under
+            "text_config", or not) and the tower under "vision_config", where it is one of those in
+            `families.vision`; other towers are left out.
         name: what to call the model.
 
     Raises:
-        InputError: a `model_type` that is not known (the known ones are listed), or a field that is missing or out of range.
+        InputError: a `model_type` that is not known (the known ones are listed), or a field that is
+            missing or out of range.
     """
     whole, kind = Config(name, config), config.get("model_type")
     if isinstance(config.get("text_config"), Mapping):
         kind = config["text_config"].get("model_type", kind)
-        config = {
-            key: value for key, value in config.items() if key == "tie_word_embeddings"
-        } | dict(config["text_config"])
+        outer = {key: value for key, value in config.items() if key == "tie_word_embeddings"}
+        config = outer | dict(config["text_config"])
     if kind is None:
         raise InputError(
             f"{name}: config.json lacks model_type; known are {', '.join(sorted(FAMILIES))}"
@@ -49,13 +52,15 @@ def model_from_config(config: Mapping[str, Any], name: str) -> Model:
         raise InputError(f"{name}: {error} (known are {', '.join(sorted(FAMILIES))})")
     language = Config(name, config)
     model, tower = FAMILIES[kind](language), tower_of(whole, language)
-    return model.replace(
-        vision=tower, mtp=has_mtp(language, default=1 if kind in ALWAYS_MTP else 0)
-    )
+    mtp = has_mtp(language, default=1 if kind in ALWAYS_MTP else 0)
+    return model.replace(vision=tower, mtp=mtp)
 
 
 def load_model(model: str | Path) -> Model:
-    """A shipped model by its Hugging Face id (see `diffgenz list models`), or any config.json by path.
+    """A shipped model by its Hugging Face id, or any config.json by its path.
+
+    Arguments:
+        model: an id (see `diffgenz list models`), a config.json, or the folder of one.
 
     Raises:
         InputError: as `model_from_config`, or no such model or file.

@@ -1,7 +1,8 @@
-"""Multi-token prediction: a module that proposes the tokens after the next, from the model's last hidden states (DeepSeek-V3, arXiv 2412.19437).
+"""Multi-token prediction: a module that proposes the tokens after the next (arXiv 2412.19437).
 
-It is one more layer of the model's last kind behind a projection, and a norm; embedding and LM head are the model's. For serving it is a draft model
-that knows what the model knows: see `MTP` in `serving_options`.
+It takes the model's last hidden states. It is a projection, one more layer of the model's last
+kind, and a norm; embedding and LM head are the model's. For serving it is a draft model: see `MTP`
+in `scenario.serving_options`.
 """
 
 from typing import ClassVar
@@ -18,9 +19,10 @@ from diffgenz.operators.step import Step
 
 
 class Fusion(Block):
-    """The last token's embedding and the hidden state before it, each normed, projected together from twice the width to one (`eh_proj`).
+    """A projection of the last token's embedding and of the hidden state before it (`eh_proj`).
 
-    Engines (vLLM, SGLang) keep the projection in dtype, and whole on every rank.
+    Both are normed, and projected together from twice the width to one. Engines (vLLM, SGLang) keep
+    the projection in dtype, and whole on every rank.
     """
 
     mixes_tokens: ClassVar[bool] = False
@@ -33,25 +35,27 @@ class Fusion(Block):
 
 
 def mtp_module(model: Model) -> Model:
-    """The module of `model` as a model of one layer: a fusion, then the last of the model's blocks that mix tokens and the last that do not."""
-    blocks = [repeated.block for repeated in model.blocks]
-    layer = [
-        next((block for block in reversed(blocks) if block.mixes_tokens is mixes), None)
-        for mixes in (True, False)
-    ]
-    one = tuple(
-        Repeated(block, 1.0) for block in (Fusion(norm=model.norm), *layer) if block is not None
-    )
+    """The module of `model` as a model of one layer.
+
+    It is a fusion, the last of the model's blocks that mix tokens, and the last of those that do
+    not.
+    """
+    blocks: list[Block] = [Fusion(norm=model.norm)]
+    for mixes in (True, False):
+        kind = [each.block for each in model.blocks if each.block.mixes_tokens is mixes]
+        blocks += kind[-1:]
+    one = tuple(Repeated(block, 1.0) for block in blocks)
     return model.replace(name=f"{model.name} MTP", blocks=one, vision=None, mtp=False, borrows=True)
 
 
 def has_mtp(config: Config, default: int) -> bool:
-    """Whether a config.json says that its checkpoint has such a module; one is modelled, several that take turns are not.
+    """Whether a config.json says that its checkpoint has such a module.
+
+    One is modelled; several that take turns are not.
 
     Arguments:
+        config: the file.
         default: modules of the family where the file is silent.
     """
-    return (
-        config.count("num_nextn_predict_layers", "mtp_num_hidden_layers", default=default, least=0)
-        == 1
-    )
+    keys = ("num_nextn_predict_layers", "mtp_num_hidden_layers")
+    return config.count(*keys, default=default, least=0) == 1

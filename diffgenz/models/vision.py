@@ -1,7 +1,8 @@
-"""Vision towers: patches of an image -> transformer blocks that see the whole image -> tokens for a language model.
+"""Vision towers: patches of an image -> transformer blocks -> tokens for a language model.
 
-A tower is kept in dtype, whatever the language model is quantised to, as serving engines keep it. It is sharded over the tensor-parallel ranks
-like the language model (vLLM's `--mm-encoder-tp-mode weights`, the default); patch embedding and positions are whole on every rank.
+Serving engines keep a tower in dtype, however the language model is quantised; so does this model.
+It is sharded over the tensor-parallel ranks like the language model (vLLM's
+`--mm-encoder-tp-mode weights`, the default); patch embedding and positions are whole on every rank.
 """
 
 import dataclasses
@@ -28,11 +29,16 @@ from diffgenz.operators.step import Step
 
 
 class PatchAttention(Block):
-    """norm -> QKV projection -> rotary embedding -> attention -> output projection -> all-reduce; nothing is cached.
+    """norm -> QKV projection -> rotary embedding -> attention -> output projection -> all-reduce.
+
+    Nothing is cached.
 
     Arguments:
-        heads, head_dim: of the whole tower. window: patches that see each other, or None for the whole image.
-        norm: the norm before it. rotary: whether positions are rotary (a kernel of its own).
+        heads: of the whole tower.
+        head_dim: elements of each head.
+        window: patches that see each other, or None for the whole image.
+        rotary: whether positions are rotary (a kernel of its own).
+        norm, norms, reduces: as in `Block`.
     """
 
     mixes_tokens: ClassVar[bool] = True
@@ -59,15 +65,18 @@ class PatchAttention(Block):
 
 
 class Projector(Record):
-    """norm -> linear -> activation -> linear ...: what turns patches into the language model's tokens.
+    """What turns patches into the language model's tokens: norm -> linear -> activation -> linear.
+
+    Of every two linear layers the first is sharded by outputs and the second by inputs, with an
+    all-reduce; a last odd one is whole on every rank.
 
     Arguments:
         widths: features in, between, and out (the language model's width).
         bias: whether the linear layers have one.
-        norm: the norm before them, or None. norm_width: features that it has parameters for.
-        count: projectors; more than one where some layers of the tower are handed on, too (DeepStack, Qwen3-VL).
-
-    Of every two linear layers the first is sharded by outputs, the second by inputs, with an all-reduce; a last odd one is whole on every rank.
+        norm: the norm before them, or None.
+        norm_width: features that the norm has parameters for.
+        count: projectors; more than one where some layers of the tower are handed on, too
+            (DeepStack, Qwen3-VL).
     """
 
     widths: tuple[Leaf, ...] = number(above=0)
@@ -82,13 +91,13 @@ class Projector(Record):
         return (len(self.widths) - 1) // 2
 
     def operators(self, step: Step) -> Iterator[Operator]:
-        """The kernels of all `count`, for tokens (not patches)."""
+        """The kernels of all `count` projectors, for tokens (not patches)."""
         precision = step.precision
         if self.norm is not None:
             plain = norm(self.norm, self.widths[0], step)
-            yield dataclasses.replace(
-                plain, name="projector_norm", parameters=self.norm.value * self.norm_width
-            ).times(self.count)
+            parameters = self.norm.value * self.norm_width
+            own = dataclasses.replace(plain, name="projector_norm", parameters=parameters)
+            yield own.times(self.count)
         for index, (inputs, outputs) in enumerate(pairwise(self.widths)):
             paired = index < 2 * self.pairs
             here = ceil_share(outputs, step.shard) if paired and index % 2 == 0 else outputs
@@ -104,18 +113,29 @@ class Projector(Record):
 
 
 class Tower(Record):
-    """A vision transformer and its projectors. Operators are called vision_...
+    """A vision transformer and its projectors. Its operators' names begin with vision_.
 
     Arguments:
-        hidden: its width. layers: of attention and MLP. windowed: how many of them see `window` patches only.
-        attention, mlp: the blocks of a layer.
-        projectors: what follows them.
-        image_size: pixels of an image's side; what a tower sees at its native resolution, or of each tile where it cuts images into such.
-        patch: pixels of a patch's side. merge: patches, in each direction, that become one token.
+        hidden: its width.
+        layers: of attention and MLP.
+        attention: the first block of a layer.
+        mlp: the second block of a layer.
+        projectors: what follows the layers.
+        image_size: pixels of an image's side, at the resolution that the tower sees; of each tile,
+            where it cuts images into tiles.
+        patch: pixels of a patch's side.
+        merge: patches, in each direction, that become one token.
         inputs: numbers per pixel: 3 colours, times 2 where a still image fills two frames.
         positions: learned positions; 0 where positions are rotary only.
         class_token: whether one more token goes through the layers, and is dropped.
-        patch_bias: whether the patch embedding has a bias. norms: layer norms around the layers. window: patches of a window, or None.
+        patch_bias: whether the patch embedding has a bias.
+        norms: layer norms around the layers.
+        windowed: layers that see `window` patches only.
+        window: patches of a window, or None.
+
+    Raises:
+        InputError: a number out of range, more windowed layers than layers, or an image of less
+            than one token.
     """
 
     hidden: Leaf = number(above=0)
@@ -141,7 +161,10 @@ class Tower(Record):
 
     @property
     def tokens(self) -> Scalar:
-        """Tokens of an image in the language model's prompt: (pixels / (patch merge), rounded)^2. The derivative is that of the unrounded."""
+        """Tokens of an image in the language model's prompt.
+
+        (image_size / (patch merge), rounded)**2; the derivative is that of the unrounded number.
+        """
         side = straight_through_ceil(self.image_size / (self.patch * self.merge) - 0.5)
         return side * side
 
@@ -153,7 +176,13 @@ class Tower(Record):
     def operators(
         self, images: Scalar | float, precision: Precision, shard: Scalar | float
     ) -> tuple[Operator, ...]:
-        """The kernels of one pass over `images` on a device that holds `shard` of every layer's heads and features."""
+        """The kernels of one pass on one device.
+
+        Arguments:
+            images: of the pass.
+            precision: the language model's formats, of which dtype and messages count.
+            shard: the device's share of every layer's heads and features.
+        """
         plain = Precision(precision.dtype, messages=precision.messages)
         size = precision.dtype_size
         plain = plain.with_sizes(size, size, size, size, precision.message_size)

@@ -15,7 +15,9 @@ def linear(
     *,
     bias: bool = False,
 ) -> Operator:
-    """A linear layer, (rows, inputs) x (inputs, outputs); in dtype where only experts are quantised.
+    """A linear layer, (rows, inputs) x (inputs, outputs).
+
+    It is kept in dtype where only experts are quantised.
 
     Arguments:
         name: its row in a breakdown.

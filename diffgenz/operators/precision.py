@@ -1,4 +1,4 @@
-"""The formats that a model is served in: of weights, activations, KV cache, messages and the rest."""
+"""The formats that a model is served in: weights, activations, KV cache, messages, the rest."""
 
 from typing import Self
 
@@ -14,16 +14,25 @@ class Precision(eqx.Module):
     """The formats a model is served in.
 
     Arguments:
-        dtype: residual stream, norms, attention arithmetic, embedding and LM head; what serving engines call dtype.
+        dtype: residual stream, norms, attention arithmetic, embedding and LM head; what serving
+            engines call dtype.
         weights: the linear layers' weights as stored. Default: `dtype`.
-        activations: the linear layers' inputs, and tokens dispatched to experts. Default: `dtype`. It sets their arithmetic: weights narrower
-            than it are expanded on the fly (W4A16: 4-bit traffic, 16-bit peak); W8A8 is weights="fp8", activations="fp8".
-        kv_cache: keys and values as stored: a format, or a `Gear` (or its name, such as "gear-int4"). Default: `dtype`.
-        messages: what all-reduces sum, pipeline stages pass on and experts send back (quantised collectives: Flash Communication,
-            arXiv 2412.04964). Default: `dtype`. Logits are gathered in `dtype`.
-        experts_only: whether only routed experts are in `weights` and `activations`, and all other linear layers in `dtype` (gpt-oss).
+        activations: the linear layers' inputs, and tokens dispatched to experts. Default: `dtype`.
+            It sets their arithmetic: weights narrower than it are expanded on the fly (W4A16: 4-bit
+            traffic, 16-bit peak); W8A8 is weights="fp8", activations="fp8".
+        kv_cache: keys and values as stored: a format, a `Gear`, or the name of one, such as
+            "gear-int4". Default: `dtype`.
+        messages: what all-reduces sum, pipeline stages pass on and experts send back (quantised
+            collectives: Flash Communication, arXiv 2412.04964). Default: `dtype`. Logits are
+            gathered in `dtype`.
+        experts_only: whether only routed experts are in `weights` and `activations`, and all other
+            linear layers in `dtype` (gpt-oss).
 
-    The names are static; the sizes, in bytes per element, are leaves (`dtype_size`, `weight_size`, ...), and so are the numbers of `gear`.
+    The names are static. The sizes, in bytes per element, are leaves (`dtype_size`, `weight_size`,
+    ...), and so are the numbers of `gear`.
+
+    Raises:
+        InputError: a format that is not known.
     """
 
     dtype: str = eqx.field(static=True)
@@ -72,35 +81,23 @@ class Precision(eqx.Module):
         kv_cache: Leaf,
         messages: Leaf | None = None,
     ) -> Self:
-        """The same formats, but of these B per element (messages: default that of `dtype`): what a sweep over sizes varies.
+        """The same formats with other sizes, which is what a sweep over sizes varies.
 
-        `kv_cache` is that of a `Gear`'s core.
+        Arguments:
+            dtype: B per element of `dtype`.
+            weights: of weights.
+            activations: of activations.
+            kv_cache: of the KV cache, or of the core of a `Gear`.
+            messages: of messages; default: that of `dtype`.
         """
-        sizes = [
-            as_leaf(size)
-            for size in (
-                dtype,
-                weights,
-                activations,
-                kv_cache,
-                dtype if messages is None else messages,
-            )
-        ]
-        return eqx.tree_at(
-            lambda p: [
-                p.dtype_size,
-                p.weight_size,
-                p.activation_size,
-                p.kv_cache_size,
-                p.message_size,
-            ],
-            self,
-            sizes,
-        )
+        messages = dtype if messages is None else messages
+        sizes = [as_leaf(size) for size in (dtype, weights, activations, kv_cache, messages)]
+        fields = ("dtype_size", "weight_size", "activation_size", "kv_cache_size", "message_size")
+        return eqx.tree_at(lambda p: [getattr(p, field) for field in fields], self, sizes)
 
     @property
     def names(self) -> dict[str, str]:
-        """The format of each, `Gear` with its numbers. For one concrete configuration."""
+        """The name of each format, a `Gear` with its numbers; of one concrete configuration."""
         cache = self.kv_cache if self.gear is None else self.gear.name
         return {
             "dtype": self.dtype,
@@ -118,25 +115,27 @@ class Precision(eqx.Module):
             f"experts {names['weights']}" if self.experts_only else f"weights {names['weights']}"
         )
         messages = "" if self.messages == self.dtype else f", messages {self.messages}"
-        return f"{weights}, activations {names['activations']}, KV cache {names['kv_cache']}{messages}, else {self.dtype}"
+        rest = f"KV cache {names['kv_cache']}{messages}, else {self.dtype}"
+        return f"{weights}, activations {names['activations']}, {rest}"
 
     def cached_size(self, width: Scalar) -> Scalar:
         """B per element of keys and values cached as vectors of `width`."""
-        return (
-            self.kv_cache_size
-            if self.gear is None
-            else self.gear.element_size(self.kv_cache_size, self.dtype_size, width)
-        )
+        if self.gear is None:
+            return self.kv_cache_size
+        return self.gear.element_size(self.kv_cache_size, self.dtype_size, width)
 
     @property
     def linear_format(self) -> str:
-        """What kernels of linear layers are known by: the weights' format, or "weights/activations" where these are multiplied as another."""
+        """The format by which kernels of linear layers are known.
+
+        That of the weights, or "weights/activations" where these are multiplied as another.
+        """
         same = FORMATS[self.weights].peak == FORMATS[self.activations].peak
         return self.weights if same else str(KernelFormat(self.weights, self.activations))
 
     @property
     def linear_peak(self) -> str:
-        """The peak at which linear layers multiply: that of the wider of weights and activations."""
+        """The peak at which linear layers multiply: of the wider of weights and activations."""
         weights, activations = FORMATS[self.weights], FORMATS[self.activations]
         return (weights if weights.bits > activations.bits else activations).peak
 

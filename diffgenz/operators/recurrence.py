@@ -12,10 +12,15 @@ STATE_SIZE = 4.0
 
 
 def causal_conv(step: Step, channels: Scalar, width: Scalar, *, bias: bool) -> Operator:
-    """A short depthwise convolution along the tokens, activation fused in; it keeps the last `width - 1` tokens of each sequence.
+    """A short depthwise convolution along the tokens, with the activation fused in.
+
+    It keeps the last `width - 1` tokens of each sequence.
 
     Arguments:
-        channels: of this device. width: taps of each channel's filter. bias: whether it adds one.
+        step: the iteration.
+        channels: of this device.
+        width: taps of each channel's filter.
+        bias: whether it adds one.
     """
     size, parameters = step.precision.dtype_size, channels * (width + bias)
     moved, state = step.tokens * channels * size, step.sequences * channels * (width - 1) * size
@@ -45,19 +50,30 @@ def scan(
     read: Scalar,
     written: Scalar,
     parameters: Scalar,
+    kernels: str = "",
     shape: Mamba2Shape | DeltaShape | None = None,
 ) -> Operator:
-    """A recurrence along the tokens over a state of fixed size, read and written once for each sequence.
+    """A recurrence along the tokens over a state of fixed size for each sequence.
 
-    FLOP = 2 tokens heads (passes state + pairwise (min(chunk, queries) + 1) / 2). Decode updates the state token by token. Prefill takes
-    `chunk` tokens at once: causal attention inside a chunk, the state between chunks, which stays on the chip.
+        FLOP = 2 tokens heads (passes state + pairwise (min(chunk, queries) + 1) / 2)
+
+    The state is read and written once for each sequence. Decode updates it token by token. Prefill
+    takes `chunk` tokens at once: causal attention inside a chunk, and between chunks the state,
+    which stays on the chip.
 
     Arguments:
-        heads: of this device. state: elements for each.
+        step: the iteration.
+        heads: of this device.
+        state: elements of the state of each head.
         passes: multiply-adds per token and element of the state: an update and a readout are two.
-        pairwise: multiply-adds per head for a pair of tokens of one chunk, which prefill spends instead of a longer recurrence.
-        read, written: elements of dtype per token. parameters: elements it keeps.
-        shape: of what measured kernels know it as; None where there are none.
+        pairwise: multiply-adds per head for a pair of tokens of one chunk, which prefill spends
+            instead of a longer recurrence.
+        chunk: tokens that prefill takes at once.
+        read: elements of dtype read per token.
+        written: elements of dtype written per token.
+        parameters: elements that it keeps.
+        kernels: measured kernels that time it, "mamba2" or "delta"; "" where there are none.
+        shape: its shape as they see it; None where there are none.
     """
     size = step.precision.dtype_size
     pairs = 0.0 if step.decoding else 0.5 * (jnp.minimum(chunk, step.queries) + 1)
@@ -75,14 +91,6 @@ def scan(
         parameters=parameters,
         parameter_size=size,
         cached=held,
-        kernel=_kernel(shape, step.decoding),
+        kernel=f"{kernels}_{'decode' if step.decoding else 'prefill'}" if kernels else "",
         shape=shape,
-    )
-
-
-def _kernel(shape: Mamba2Shape | DeltaShape | None, decoding: bool) -> str:
-    if shape is None:
-        return ""
-    return ("mamba2" if isinstance(shape, Mamba2Shape) else "delta") + (
-        "_decode" if decoding else "_prefill"
     )

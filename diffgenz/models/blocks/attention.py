@@ -1,4 +1,4 @@
-"""Self-attention with its projections: multi-head, grouped-query or multi-query, full or windowed."""
+"""Self-attention and its projections: multi-head, grouped- or multi-query; full or windowed."""
 
 from typing import ClassVar
 
@@ -15,7 +15,7 @@ from diffgenz.operators.step import Step
 
 
 class Attention(Block):
-    """norm -> QKV projection -> rotary embedding and cache write -> attention -> output -> all-reduce.
+    """norm -> QKV projection -> rotary and cache write -> attention -> output -> all-reduce.
 
     Heads that do not divide over the ranks are padded; KV heads fewer than ranks are replicated.
 

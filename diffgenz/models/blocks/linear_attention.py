@@ -1,4 +1,7 @@
-"""Linear attention with a gated delta rule: keys and values summed up in a matrix per head, which forgets and overwrites."""
+"""Linear attention with a gated delta rule.
+
+Keys and values are summed up in one matrix per head, which forgets and overwrites.
+"""
 
 from typing import ClassVar
 
@@ -24,13 +27,22 @@ def delta_rule(
     read: Scalar,
     parameters: Scalar,
 ) -> Operator:
-    """The scan of a state of key_dim x value_dim per head: recall what the key held, correct it, read it out (arXiv 2412.06464).
+    """The scan of a state of key_dim x value_dim per head (arXiv 2412.06464).
 
-    Each is a pass over the state. In a chunk, prefill makes three products of keys and queries (K K', T K, Q K'), two of values (T V, and the scores
-    times V), and inverts the triangular matrix T of chunk**3 / 6 multiply-adds.
+    It recalls what the key held, corrects it, and reads it out; each is a pass over the state. In a
+    chunk, prefill makes three products of keys and queries (K K', T K, Q K') and two of values
+    (T V, and the scores times V), and inverts the triangular matrix T in chunk**3 / 6
+    multiply-adds.
 
     Arguments:
-        heads, key_heads: of this device. chunk: tokens of a chunk. read: elements per token. parameters: elements it keeps.
+        step: the iteration.
+        heads: value heads of this device.
+        key_heads: key heads of this device.
+        key_dim: elements of a key.
+        value_dim: elements of a value.
+        chunk: tokens of a chunk.
+        read: elements read per token.
+        parameters: elements that it keeps.
     """
     return scan(
         step,
@@ -42,18 +54,24 @@ def delta_rule(
         read=read,
         written=heads * value_dim,
         parameters=parameters,
+        kernels="delta",
         shape=DeltaShape(step.sequences, step.queries, key_heads, key_dim, heads, value_dim, chunk),
     )
 
 
 class GatedDeltaNet(Block):
-    """norm -> projections -> convolution -> gated delta rule -> gated norm -> out projection -> all-reduce.
+    """norm -> projections -> convolution -> gated delta rule -> gated norm -> out -> all-reduce.
 
-    arXiv 2412.06464, as in Qwen3-Next and Qwen3.5: one decay per value head; several value heads share the key of one key head.
+    arXiv 2412.06464, as in Qwen3-Next and Qwen3.5: there is one decay per value head, and several
+    value heads share the key of one key head. Tensor-parallel ranks share the heads.
 
     Arguments:
-        key_heads, key_dim, value_heads, value_dim: of the whole model, and of each head. Tensor-parallel ranks share the heads.
-        width: taps of the convolution. chunk: tokens of a chunk in prefill.
+        key_heads: of the whole model.
+        key_dim: elements of each key head.
+        value_heads: of the whole model.
+        value_dim: elements of each value head.
+        width: taps of the convolution.
+        chunk: tokens of a chunk in prefill.
         norm, norms, reduces: as in `Block`.
     """
 
@@ -88,10 +106,9 @@ class GatedDeltaNet(Block):
             read=mixed + 2 * heads,
             parameters=2 * heads,
         )
+        projected = mixed + values + 2 * heads  # the output's gate; decay and learning rate
         return (
-            linear(
-                "in_projection", tokens, mixed + values + 2 * heads, hidden, precision
-            ),  # the output's gate; decay and learning rate
+            linear("in_projection", tokens, projected, hidden, precision),
             causal_conv(step, mixed, self.width, bias=False),
             rule,
             elementwise(
@@ -106,13 +123,16 @@ class GatedDeltaNet(Block):
 
 
 class KimiDeltaAttention(Block):
-    """norm -> projections -> convolution -> delta rule with a decay per key channel -> gated norm -> out projection -> all-reduce.
+    """norm -> projections -> convolution -> delta rule -> gated norm -> out -> all-reduce.
 
-    arXiv 2510.26692 (Kimi Linear). Decay and output gate pass through a bottleneck as wide as a head, which every tensor-parallel rank computes.
+    Kimi Linear (arXiv 2510.26692): there is one decay per key channel. Decay and output gate pass
+    through a bottleneck as wide as a head, which every tensor-parallel rank computes.
 
     Arguments:
-        heads, head_dim: of the whole model, and of each head: keys and values are of one size.
-        width, chunk: as in `GatedDeltaNet`.
+        heads: of the whole model.
+        head_dim: elements of a key and of a value.
+        width: taps of the convolution.
+        chunk: tokens of a chunk in prefill.
         norm, norms, reduces: as in `Block`.
     """
 
@@ -130,31 +150,26 @@ class KimiDeltaAttention(Block):
         return self.heads
 
     def work(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
-        precision, tokens, size, dim = (
-            step.precision,
-            step.tokens,
-            step.precision.dtype_size,
-            self.head_dim,
-        )
-        heads = ceil_share(self.heads, step.shard)
+        precision, tokens, size = step.precision, step.tokens, step.precision.dtype_size
+        heads, dim = ceil_share(self.heads, step.shard), self.head_dim
         values = heads * dim
+        projected = 3 * values + heads  # queries, keys and values; the learning rate
+        rule = delta_rule(
+            step,
+            heads,
+            heads,
+            dim,
+            dim,
+            self.chunk,
+            read=4 * values + heads,
+            parameters=heads + values,  # log A; bias of the decay
+        )
         return (
-            linear(
-                "in_projection", tokens, 3 * values + heads, hidden, precision
-            ),  # the learning rate
+            linear("in_projection", tokens, projected, hidden, precision),
             linear("gates_down", tokens, 2 * dim, hidden, precision),
             linear("gates_up", tokens, 2 * values, dim, precision),
             causal_conv(step, 3 * values, self.width, bias=False),
-            delta_rule(
-                step,
-                heads,
-                heads,
-                dim,
-                dim,
-                self.chunk,
-                read=4 * values + heads,
-                parameters=heads + values,
-            ),  # log A; bias of the decay
+            rule,
             elementwise(
                 "gated_norm",
                 2 * tokens * values * size,

@@ -1,4 +1,7 @@
-"""Selective state-space blocks: a state of fixed size per sequence instead of a cache that grows with its tokens."""
+"""Selective state-space blocks.
+
+They keep a state of fixed size per sequence instead of a cache that grows with its tokens.
+"""
 
 from typing import ClassVar
 
@@ -16,17 +19,22 @@ from diffgenz.operators.step import Step
 
 
 class Mamba(Block):
-    """norm -> in projection -> convolution -> projections of B, C and the time step -> selective scan, gated -> out projection -> all-reduce.
+    """norm -> in -> convolution -> B, C and time step -> gated selective scan -> out -> all-reduce.
 
-    Mamba-1 (arXiv 2312.00752). Every channel has a decay of its own, so that the scan is no matrix product: per token, channel and state element
-    it takes three multiply-adds (discretise, update, read out), which hide behind its bytes. Tensor-parallel ranks share the channels; the small
+    Mamba-1 (arXiv 2312.00752). Every channel has a decay of its own, so that the scan is no matrix
+    product: per token, channel and state element it takes three multiply-adds (discretise, update,
+    read out), which hide behind its bytes. Tensor-parallel ranks share the channels. The small
     all-reduce of B, C and the time step, `rank + 2 state` wide, is left out.
 
     Arguments:
-        inner: channels of the whole model. state: elements for each of them. rank: width of the compressed time step.
+        inner: channels of the whole model.
+        state: elements of the state of each channel.
+        rank: width of the compressed time step.
         width: taps of the convolution.
-        bias, conv_bias: whether the in and out projections, and the convolution, have one.
-        state_norms: norms on B, C and the time step: None, "plain" (Falcon Mamba: no parameters) or "scaled" (Jamba).
+        bias: whether the in and out projections have one.
+        conv_bias: whether the convolution has one.
+        state_norms: norms on B, C and the time step: None, "plain" (Falcon Mamba: no parameters) or
+            "scaled" (Jamba).
         norm, norms, reduces: as in `Block`.
     """
 
@@ -65,26 +73,27 @@ class Mamba(Block):
         if self.state_norms is not None:
             moved = tokens * selected * precision.dtype_size
             kept = {"plain": 0.0, "scaled": selected}[self.state_norms]
-            operators.insert(
-                3,
-                elementwise(
-                    "state_norms", moved, moved, parameters=kept, size=precision.dtype_size
-                ),
+            norms = elementwise(
+                "state_norms", moved, moved, parameters=kept, size=precision.dtype_size
             )
+            operators.insert(3, norms)
         return tuple(operators)
 
 
 class Mamba2(Block):
     """norm -> in projection -> convolution -> scan -> gated norm -> out projection -> all-reduce.
 
-    Mamba-2 (state-space duality, arXiv 2405.21060): one decay per head, so that prefill runs as matrix products over chunks of tokens: B and C of
-    a group give the scores of a chunk, which weigh its values; update and readout of the state are one multiply-add each per element.
+    Mamba-2 (state-space duality, arXiv 2405.21060): there is one decay per head, so that prefill
+    runs as matrix products over chunks of tokens. B and C of a group give the scores of a chunk,
+    which weigh its values. Update and readout of the state are one multiply-add each per element.
 
     Arguments:
-        heads, head_dim: of the whole model; tensor-parallel ranks share them.
+        heads: of the whole model; tensor-parallel ranks share them.
+        head_dim: channels of each head.
         groups: of heads that share B and C; fewer than ranks are replicated.
         state: width of B and C: a head keeps head_dim x state elements.
-        width: taps of the convolution. chunk: tokens of a chunk in prefill.
+        width: taps of the convolution.
+        chunk: tokens of a chunk in prefill.
         bias, conv_bias: as in `Mamba`.
         norm, norms, reduces: as in `Block`.
     """
@@ -110,15 +119,12 @@ class Mamba2(Block):
         precision, tokens, size = step.precision, step.tokens, step.precision.dtype_size
         heads, groups = ceil_share(self.heads, step.shard), ceil_share(self.groups, step.shard)
         inner, selected = heads * self.head_dim, 2 * groups * self.state
+        projected = 2 * inner + selected + heads
+        shape = Mamba2Shape(
+            step.sequences, step.queries, heads, self.head_dim, self.state, groups, self.chunk
+        )
         return (
-            linear(
-                "in_projection",
-                tokens,
-                2 * inner + selected + heads,
-                hidden,
-                precision,
-                bias=self.bias,
-            ),
+            linear("in_projection", tokens, projected, hidden, precision, bias=self.bias),
             causal_conv(step, inner + selected, self.width, bias=self.conv_bias),
             scan(
                 step,
@@ -130,15 +136,8 @@ class Mamba2(Block):
                 read=inner + selected + heads,  # values, B and C, time step
                 written=inner,
                 parameters=3 * heads,  # A, D and the time step's bias
-                shape=Mamba2Shape(
-                    step.sequences,
-                    step.queries,
-                    heads,
-                    self.head_dim,
-                    self.state,
-                    groups,
-                    self.chunk,
-                ),
+                kernels="mamba2",
+                shape=shape,
             ),
             elementwise(
                 "gated_norm",

@@ -1,4 +1,4 @@
-"""Mixture of experts: a router, routed experts of which each token uses a few, and shared experts."""
+"""Mixture of experts: routed experts, of which each token uses a few, and shared ones."""
 
 from typing import ClassVar
 

@@ -17,7 +17,9 @@ class Norm(enum.Enum):
 
 
 def norm(kind: Norm, hidden: Scalar, step: Step, *, count: int = 1) -> Operator:
-    """Norms of every token of this rank: read x and the residual, write the result and the residual.
+    """Norms of every token of this rank.
+
+    They read x and the residual, and write the result and the residual.
 
     Arguments:
         kind: which normalisation.

@@ -1,7 +1,8 @@
 """Dense families, one function each: the facts of a config.json -> the blocks of a `Model`.
 
-Each says only in what the family differs: norms, biases, gating, windows, parallel blocks. `DENSE` maps `model_type` to it; a new
-family is one function and one line there. Counts of parameters, which tests compare with the published ones, follow from the blocks.
+Each says only in what the family differs: norms, biases, gating, windows, parallel blocks. `DENSE`
+maps `model_type` to it; a new family is one function and one line there. Counts of parameters,
+which tests compare with the published ones, follow from the blocks.
 """
 
 from collections.abc import Callable
@@ -168,7 +169,8 @@ def opt(config: Config) -> Model:
     """GPT-2 with two more positions."""
     if config.number("word_embed_proj_dim", default=config.hidden) != config.hidden:
         raise InputError(
-            f"{config.name}: word_embed_proj_dim differs from hidden_size (OPT-350m): such a projection is not modelled"
+            f"{config.name}: word_embed_proj_dim differs from hidden_size (OPT-350m): such a "
+            "projection is not modelled"
         )
     bias = config.flag("enable_bias", default=True)
     attention = attention_of(config, norm=Norm.LAYER, qkv_bias=bias, out_bias=bias, rotary=False)
@@ -184,7 +186,10 @@ def opt(config: Config) -> Model:
 
 
 def falcon(config: Config) -> Model:
-    """Attention and plain MLP in parallel; multi-query (7B) or grouped-query with two norms (40B, 180B); tied."""
+    """Attention and plain MLP in parallel, and a tied LM head.
+
+    Multi-query (7B), or grouped-query with two norms (40B, 180B).
+    """
     new, parallel = (
         config.flag("new_decoder_architecture", default=False),
         config.flag("parallel_attn", default=True),

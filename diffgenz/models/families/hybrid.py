@@ -1,4 +1,7 @@
-"""State-space and linear-attention families, pure or with attention in between, one function each, as in `families`."""
+"""Families with state-space or linear-attention blocks, one function each, as in `dense`.
+
+They are pure, or have attention in between.
+"""
 
 import math
 from collections.abc import Callable
@@ -64,7 +67,10 @@ def mamba2(config: Config) -> Model:
 
 
 def jamba(config: Config) -> Model:
-    """Mamba with attention without positions in every `attn_layer_period`-th layer, experts in every `expert_layer_period`-th."""
+    """Mamba, attention without positions, and experts.
+
+    Attention is in every `attn_layer_period`-th layer, experts in every `expert_layer_period`-th.
+    """
     full, routed = _every(config, "attn_layer", 8, 4), config.number("num_experts", default=16)
     sparse = _every(config, "expert_layer", 2, 1) if routed > 1 else 0
     mixer = Mamba(
@@ -106,15 +112,17 @@ def _every(config: Config, what: str, period: int, offset: int) -> int:
 
 
 def nemotron_h(config: Config) -> Model:
-    """One block a layer, as a pattern spells: M Mamba-2, * attention without positions, - plain MLP, E experts."""
+    """One block a layer, as a pattern spells.
+
+    M is Mamba-2, * attention without positions, - a plain MLP, E experts.
+    """
     pattern = config.get("hybrid_override_pattern")
     if pattern is None:
-        raise InputError(
-            f"{config.name}: config.json lacks hybrid_override_pattern; add it, or take the complete file"
-        )
+        raise config.lacks("hybrid_override_pattern")
     if not isinstance(pattern, str) or len(pattern) != config.layers or set(pattern) - set("M*-E"):
         raise InputError(
-            f"{config.name}: hybrid_override_pattern: {pattern!r} must spell {config.layers} layers (num_hidden_layers) in M, *, - and E"
+            f"{config.name}: hybrid_override_pattern: {pattern!r} must spell {config.layers} "
+            "layers (num_hidden_layers) in M, *, - and E"
         )
     bias = config.flag("attention_bias", default=False)
     kinds: dict[str, Callable[[], Block]] = {
@@ -161,12 +169,13 @@ def nemotron_h(config: Config) -> Model:
 
 
 def granite_hybrid(config: Config) -> Model:
-    """Mamba-2 and attention, mostly without positions; experts beside a shared MLP, or that MLP alone: Granite 4."""
+    """Mamba-2 and attention, mostly without positions: Granite 4.
+
+    Layers end in experts beside a shared MLP, or in that MLP alone.
+    """
     kinds = config.kinds("layer_types")
     if kinds is None:
-        raise InputError(
-            f"{config.name}: config.json lacks layer_types; add it, or take the complete file"
-        )
+        raise config.lacks("layer_types")
     full, bias = kinds.count("attention"), config.flag("attention_bias", default=False)
     rotary = config.get("position_embedding_type") == "rope"
     blocks: list[tuple[Block, int]] = [
@@ -201,12 +210,13 @@ def _granite_mamba(config: Config) -> Mamba2:
 
 
 def zamba2(config: Config) -> Model:
-    """Mamba-2 throughout; a few blocks of attention and MLP take turns at some depths, each use with an adapter of its own."""
+    """Mamba-2 throughout, and shared blocks at some depths.
+
+    A few blocks of attention and MLP take turns there; each use has an adapter of its own.
+    """
     depths = config.get("hybrid_layer_ids")
     if not isinstance(depths, list) or not depths:
-        raise InputError(
-            f"{config.name}: config.json lacks hybrid_layer_ids; add it, or take the complete file"
-        )
+        raise config.lacks("hybrid_layer_ids")
     for key in ("use_shared_attention_adapter", "add_bias_linear"):
         if config.flag(key, default=False):
             raise InputError(f"{config.name}: {key}: True is not modelled; False is")
@@ -243,7 +253,10 @@ def zamba2(config: Config) -> Model:
 
 
 def qwen3_next(config: Config) -> Model:
-    """Gated delta nets, gated attention in every fourth layer, experts beside a gated shared one: Qwen3-Next, Qwen3.5 with experts."""
+    """Gated delta nets, and gated attention in every fourth layer: Qwen3-Next, sparse Qwen3.5.
+
+    The experts stand beside a gated shared one.
+    """
     shared = MLP(
         intermediate=config.number("shared_expert_intermediate_size"), norm=None, reduces=False
     )
@@ -287,13 +300,14 @@ def _qwen_mixers(config: Config) -> tuple[tuple[Block, int], ...]:
 
 
 def kimi_linear(config: Config) -> Model:
-    """Kimi delta attention with latent attention in every fourth layer, experts as in DeepSeek-V3."""
+    """Kimi delta attention with latent attention in every fourth layer.
+
+    Experts are as in DeepSeek-V3.
+    """
     section = config.section("linear_attn_config")
     full = section.get("full_attn_layers")
     if not isinstance(full, list):
-        raise InputError(
-            f"{config.name}: config.json lacks linear_attn_config.full_attn_layers; add it, or take the complete file"
-        )
+        raise config.lacks("linear_attn_config.full_attn_layers")
     linear = KimiDeltaAttention(
         heads=section.number("num_heads"),
         head_dim=section.number("head_dim"),

@@ -123,7 +123,10 @@ def qwen2_moe(config: Config) -> Model:
 
 
 def qwen3_moe(config: Config) -> Model:
-    """Qwen 3 with experts in every `decoder_sparse_step`-th layer but those of `mlp_only_layers`."""
+    """Qwen 3 with experts in every `decoder_sparse_step`-th layer.
+
+    The layers that `mlp_only_layers` lists have none.
+    """
     return model_of(
         config,
         attention_of(config, query_key_norm="head"),
@@ -197,7 +200,10 @@ def latent_of(config: Config) -> LatentAttention:
 
 
 def glm4_moe(config: Config) -> Model:
-    """GLM-4.5: biases on Q, K and V, norms on queries and keys in the large one, experts as in DeepSeek-V3."""
+    """GLM-4.5: biases on Q, K and V, and experts as in DeepSeek-V3.
+
+    The large one has norms on queries and keys.
+    """
     norms = "head" if config.flag("use_qk_norm", default=False) else None
     attention = attention_of(
         config, qkv_bias=config.flag("attention_bias", default=False), query_key_norm=norms
@@ -222,9 +228,10 @@ def gpt_oss(config: Config) -> Model:
 
 
 def llama4(config: Config) -> Model:
-    """One routed and one shared expert per token in every `interleave_moe_layer_step`-th layer; attention in chunks on three layers of four.
+    """One routed and one shared expert per token; attention in chunks on three layers of four.
 
-    A chunk is modelled as a window of its size: the same up to one chunk of context, an upper bound beyond.
+    Experts are in every `interleave_moe_layer_step`-th layer. A chunk is modelled as a window of
+    its size: that is the same up to one chunk of context, and an upper bound beyond.
     """
     step = config.count("interleave_moe_layer_step", default=1)
     sparse = config.layers // step

@@ -1,6 +1,7 @@
-"""Vision towers, one function each: the facts of a config.json -> a `Tower`. `VISION` maps the outer `model_type` to it.
+"""Vision towers, one function each: the facts of a config.json -> a `Tower`.
 
-Parameter counts follow the checkpoints' tensors, and are compared with the published totals.
+`VISION` maps the outer `model_type` to the function. Parameter counts follow the checkpoints'
+tensors, and tests compare them with the published totals.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,7 +13,9 @@ from diffgenz.models.config import Config
 from diffgenz.models.vision import PatchAttention, Projector, Tower
 
 IMAGE_SIZE = 1024
-"""Pixels of an image's side where a tower takes any (Qwen-VL) and config.json says none: an assumption; set `Tower.image_size` to yours."""
+"""Pixels of an image's side where a tower takes any number (Qwen-VL) and config.json states none.
+
+This is an assumption; set `Tower.image_size` to yours."""
 
 
 def _tower(
@@ -23,7 +26,10 @@ def _tower(
     rotary: bool = False,
     **differences,
 ) -> Tower:
-    """A tower by the names that most families give its sizes, with what differs. Biases are everywhere."""
+    """A tower by the names that most families give its sizes, with what differs.
+
+    Biases are everywhere.
+    """
     hidden, heads = vision.number("hidden_size"), vision.number("num_attention_heads", "num_heads")
     facts = {
         "hidden": hidden,
@@ -52,7 +58,10 @@ def _listed(vision: Config, key: str, default: list[int]) -> int:
 
 
 def llava(config: Config, vision: Config, width: float) -> Tower | None:
-    """CLIP and a two-layer projector: LLaVA 1.5. All layers are computed (vLLM stops before the last); another tower (Pixtral) is not modelled."""
+    """CLIP and a two-layer projector: LLaVA 1.5.
+
+    All layers are computed (vLLM stops before the last). Another tower (Pixtral) is not modelled.
+    """
     if vision.get("model_type") != "clip_vision_model":
         return None
     return _tower(
@@ -83,7 +92,10 @@ def gemma3(config: Config, vision: Config, width: float) -> Tower:
 
 
 def llama4(config: Config, vision: Config, width: float) -> Tower:
-    """Pixel shuffle, a two-layer adapter and a projection. An image here is one tile of `image_size`: count each tile of a large one."""
+    """Pixel shuffle, a two-layer adapter and a projection.
+
+    An image here is one tile of `image_size`: of a large image, count each tile.
+    """
     merge = 1 / vision.number("pixel_shuffle_ratio", default=0.5)
     widths = (
         vision.number("hidden_size") * merge**2,
@@ -104,20 +116,16 @@ def llama4(config: Config, vision: Config, width: float) -> Tower:
 
 
 def qwen2_5_vl(config: Config, vision: Config, width: float) -> Tower:
-    """RMS norms, gated MLP, windows in all layers but `fullatt_block_indexes`; images of any size."""
-    hidden, merge, layers = (
-        vision.number("hidden_size"),
-        vision.number("spatial_merge_size", default=2),
-        vision.count("depth"),
-    )
-    merged = hidden * merge**2
+    """RMS norms, gated MLP, windows in most layers; images of any size.
+
+    The layers that `fullatt_block_indexes` lists see the whole image.
+    """
+    hidden, merge = vision.number("hidden_size"), vision.number("spatial_merge_size", default=2)
+    merged, out = hidden * merge**2, vision.number("out_hidden_size", default=width)
+    layers = vision.count("depth")
     return _tower(
         vision,
-        Projector(
-            (merged, merged, vision.number("out_hidden_size", default=width)),
-            norm=Norm.RMS,
-            norm_width=hidden,
-        ),
+        Projector((merged, merged, out), norm=Norm.RMS, norm_width=hidden),
         norm=Norm.RMS,
         gated=True,
         rotary=True,
@@ -130,8 +138,11 @@ def qwen2_5_vl(config: Config, vision: Config, width: float) -> Tower:
 
 
 def qwen3_vl(config: Config, vision: Config, width: float) -> Tower:
-    """Learned and rotary positions; in Qwen3-VL, some layers are handed on through projectors of their own (DeepStack);
-    in Qwen3.5, none. Images of any size."""
+    """Learned and rotary positions; images of any size.
+
+    In Qwen3-VL some layers are handed on through projectors of their own (DeepStack); in Qwen3.5
+    none are.
+    """
     hidden, merge = vision.number("hidden_size"), vision.number("spatial_merge_size", default=2)
     merged, out = hidden * merge**2, vision.number("out_hidden_size", default=width)
     deep = _listed(vision, "deepstack_visual_indexes", [])
@@ -162,21 +173,25 @@ VISION: dict[str, Callable[[Config, Config, float], Tower | None]] = {
     "qwen3_5": qwen3_vl,
     "qwen3_5_moe": qwen3_vl,
 }
-"""Outer `model_type` -> the function that reads its tower: of the whole config.json, its vision_config and the language model's width."""
+"""Outer `model_type` -> the function that reads its tower.
+
+It is given the whole config.json, its vision_config and the language model's width."""
 
 
 def tower_of(config: Config, language: Config) -> Tower | None:
-    """The vision tower that a whole config.json describes; None where it has none, or one that is not modelled.
+    """The vision tower that a whole config.json describes.
+
+    None where it has none, or one that is not modelled.
 
     Arguments:
-        config: the whole file. language: its part about the language model, which image tokens must be as wide as.
+        config: the whole file.
+        language: its part about the language model, as wide as which image tokens are.
 
     Raises:
         InputError: a field of vision_config is missing or out of range.
     """
-    read = (
-        VISION.get(config.get("model_type")) if isinstance(config.get("model_type"), str) else None
-    )
+    kind = config.get("model_type")
+    read = VISION.get(kind) if isinstance(kind, str) else None
     if read is None or not isinstance(config.get("vision_config"), Mapping):
         return None
     return read(config, config.section("vision_config"), float(language.hidden))
