@@ -18,6 +18,8 @@ from diffgenz import (
 )
 from diffgenz.core.leaves import leaf_at, leaf_names
 from diffgenz.hardware.topology import Fabric, Switch
+from diffgenz.kernels.families import FAMILIES
+from diffgenz.kernels.library import Library
 
 SHARPNESSES = (1, 2, 4, 8, HARD)
 
@@ -54,6 +56,16 @@ FABRIC = {
 def make_cluster(accelerators: float = 64) -> Platform:
     """Accelerators in nodes of 8, with round numbers."""
     return Platform(Accelerator(**CHIP), (Level(**NODE), Level(**FABRIC)), accelerators)
+
+
+def fitted_cluster(library: Library | None = None) -> Platform:
+    """The cluster with fitted kernels; by default with those of every family, as unfitted as can be."""
+    if library is None:
+        library = Library({name: {"bf16": family.form()} for name, family in FAMILIES.items()})
+    cluster = make_cluster()
+    return cluster.replace(
+        accelerator=cluster.accelerator.replace(compute_units=100.0, kernels=library)
+    )
 
 
 def as_double(tree):

@@ -59,7 +59,9 @@ WINDOWED = Model(
     32000,
     (
         Repeated(Attention(**HEADS, window=256, norms=2, query_key_norm="head"), 20),
-        Repeated(Attention(**HEADS, norms=2, sinks=True), 4),
+        Repeated(
+            Attention(**HEADS, norms=2, sinks=True, qkv_bias=True, out_bias=True, rotary=False), 4
+        ),
         Repeated(MLP(intermediate=4096, norms=2), 24),
     ),
     tied=True,
@@ -92,9 +94,20 @@ SPARSE = Model(
     1024,
     32000,
     (
-        Repeated(LATENT.replace(indexer=Indexer(4, 32, 512)), 6),
+        Repeated(LATENT.replace(indexer=Indexer(4, 32, 512), query_rank=None), 6),
         Repeated(Attention(**HEADS, window=300), 6),
-        Repeated(MoE(routed=64, used=4, intermediate=512, norm=Norm.LAYER), 12),
+        Repeated(
+            MoE(
+                routed=64,
+                used=4,
+                intermediate=512,
+                bias=True,
+                router_bias=True,
+                gated=False,
+                norm=Norm.LAYER,
+            ),
+            12,
+        ),
     ),
 )
 HYBRID = Model(
@@ -108,8 +121,11 @@ HYBRID = Model(
         Repeated(KimiDeltaAttention(heads=16, head_dim=128), 5),
         Repeated(Attention(**HEADS, output_gate=True, streams=2), 4, 2),
         Repeated(Adapter(rank=64, intermediate=4096), 4),
-        Repeated(MLP(intermediate=4096, gated=False, bias=True), 24),
+        Repeated(MLP(intermediate=4096, gated=False, bias=True, norm=None), 24),
     ),
+    positions=2048,
+    norm=Norm.LAYER,
+    head_bias=True,
 )
 TOWER = Tower(
     hidden=512.0,
@@ -253,6 +269,9 @@ def configurations(name: str) -> dict[str, Scenario]:
         ),
         "twice as fast": renewed(case, twice_as_fast),
     }
+    if not case.model.experts:
+        odd = plan.replace(tensor=3, pipeline=5, data=2, overlap=1.0)
+        found["odd ranks"] = case.replace(plan=odd)
     for number in filter(is_hardware, named_leaves(case)):
         found[number] = renewed(case, lambda n, x, number=number: x * 1.5 if n == number else x)
     return found

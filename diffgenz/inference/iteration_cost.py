@@ -6,6 +6,7 @@ next.
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 
 from diffgenz.core.errors import InputError
 from diffgenz.core.smooth import Leaf
@@ -52,7 +53,7 @@ def iteration_cost(
     """
     if prompts is None and decodes is None:
         raise InputError("iteration: it computes nothing; give prompts, decodes, or both")
-    as_leaves = jax.tree.map(lambda x: jax.numpy.asarray(x, float), (prompts, decodes))
+    as_leaves = jax.tree.map(lambda x: jnp.asarray(x, float), (prompts, decodes))
     return _iteration_cost(essential(case), *as_leaves)
 
 
@@ -66,10 +67,12 @@ def _iteration_cost(
     executing = executing_times(iteration, machine, case.sharpness)
     messages = communication(iteration, machine, case.sharpness)
     times = iteration_times(executing, messages, machine, case.plan.overlap, case.sharpness)
-    slowest = Pipeline.of(case.workload, case.plan, case.model.layers).slowest_stage(times)
+    pipeline = Pipeline.of(case.workload, case.plan, case.model.layers)
+    seconds = times.layers + times.head + times.rest
+    slowest = times.total(pipeline.slowest_stage(times))
     energy = dynamic_energy(iteration.operators, machine, case.platform, case.precision)
     return IterationCost(
-        seconds=times.layers + times.head + times.rest,
-        stage_seconds=times.total(slowest),
+        seconds=seconds,
+        stage_seconds=jnp.where(pipeline.widest < 1, slowest, seconds),  # one stage does it all
         energy=case.plan.stage * energy,
     )

@@ -180,8 +180,9 @@ def _without_cores(operators: tuple[Operator, ...]) -> tuple[Operator, ...]:
 def mixed(model: Model, prompt: Step, prefill: Iteration, decode: Iteration) -> Iteration:
     """Prompt tokens and running decodes in one iteration (continuous batching).
 
-    What both have in common runs once, over the tokens of both, and reads its weights once;
-    attention, and what latent attention does in one of them only, runs for each.
+    What both have in common runs once, over the tokens of both, and reads its weights once. What
+    works on each sequence's own cache or state (attention, convolutions and scans), and what latent
+    attention does in one of them only, runs for each.
 
     Arguments:
         model: what is computed.
@@ -196,7 +197,7 @@ def mixed(model: Model, prompt: Step, prefill: Iteration, decode: Iteration) -> 
     common = {op.name for op in prefill.layers} & {op.name for op in decode.layers}
 
     def own(op: Operator) -> bool:
-        return op.kind is Kind.ATTENTION or op.name not in common
+        return op.sees_sequences or op.name not in common
 
     once = tuple(op for op in both.layers if not own(op))
     rest = tuple(op for op in prefill.layers + decode.layers if own(op))

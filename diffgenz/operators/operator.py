@@ -78,6 +78,12 @@ class Operator(eqx.Module):
         """B moved to and from memory in one execution."""
         return self.weights + self.inputs + self.outputs + self.kv_cache
 
+    @property
+    def sees_sequences(self) -> bool:
+        """Whether it works on each sequence's own KV cache or state, not on tokens alone."""
+        stateless = isinstance(self.cached, float) and self.cached == 0.0
+        return self.kind is Kind.ATTENTION or not stateless
+
     def inside(self, kernel: str) -> "Operator":
         """The same operator where a measured kernel of another operator includes its time.
 

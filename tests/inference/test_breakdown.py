@@ -1,10 +1,13 @@
-"""Breakdowns: what binds, and rows that add up for every plan."""
+"""Breakdowns: what binds, and rows that add up for every plan and sharpness."""
 
+from itertools import product
+
+import jax
 import numpy as np
 import pytest
-from support import TWO_SHARPNESSES, assert_close, explained
+from support import SHARPNESSES, assert_close, stack
 
-from diffgenz import HARD, Parallelism, Scenario, Workload, breakdown
+from diffgenz import HARD, Parallelism, Scenario, Workload, breakdown, estimate
 
 PLANS = [
     Parallelism(),
@@ -15,37 +18,39 @@ PLANS = [
     Parallelism(4, 3, 2, 0.7),
     Parallelism(8, 1, 1, 1.0),
 ]
+WORKLOADS = [Workload(1, 300, 20), Workload(17, 40, 5)]
+PHASES = ("ttft", "tpot")
 
 
-@pytest.mark.parametrize("sharpness", TWO_SHARPNESSES)
+@pytest.mark.parametrize("sharpness", SHARPNESSES)
 def test_rows_sum_to_the_times(sharpness, gemma_27b, cluster):
-    for plan in PLANS:
-        for workload in (Workload(1, 300, 20), Workload(17, 40, 5)):
-            result, rows = explained(
-                Scenario(gemma_27b, cluster, workload, plan, sharpness=sharpness)
-            )
-            for phase in ("ttft", "tpot"):
-                assert_close(getattr(rows, phase).sum(), getattr(result, phase), rtol=1e-6)
-                assert_close(
-                    sum(rows.by_resource(phase).values()), getattr(result, phase), rtol=1e-6
-                )
-                assert (np.asarray(getattr(rows, phase)) >= 0).all()
+    def explained(plan, workload):
+        case = Scenario(gemma_27b, cluster, workload, plan, sharpness=sharpness)
+        return estimate(case), breakdown(case)
+
+    chosen = [stack(each) for each in zip(*product(PLANS, WORKLOADS), strict=True)]
+    with jax.disable_jit():  # each program would run once: to compile it takes longer
+        results, rows = jax.vmap(explained)(*chosen)
+    for phase in PHASES:
+        seconds = np.asarray(getattr(rows, phase))
+        assert_close(seconds.sum(axis=(1, 2)), getattr(results, phase), rtol=1e-6)
+        assert (seconds >= 0).all()
 
 
-def test_one_rank_does_not_communicate(gemma_27b, cluster):
+def test_rows_are_read_by_operator_and_by_resource(gemma_27b, cluster):
+    """A rank alone does not communicate."""
     rows = breakdown(Scenario(gemma_27b, cluster, Workload(4, 300, 20), Parallelism()))
-    assert (
-        rows.by_resource("ttft")["communication"] == rows.by_resource("tpot")["communication"] == 0
-    )
-    assert sum(rows.rows("tpot")["all_reduce"].values()) == 0
+    for phase in PHASES:
+        by_resource, seconds = rows.by_resource(phase), np.asarray(getattr(rows, phase))
+        assert_close(sum(by_resource.values()), seconds.sum(), rtol=1e-6)
+        assert by_resource["communication"] == 0
+        assert sum(rows.rows(phase)["all_reduce"].values()) == 0
+        assert list(rows.rows(phase)) == list(rows.operators)
 
 
 def test_hard_rows_are_bound_by_one_resource(llama_8b, cluster):
-    for row in (
-        breakdown(Scenario(llama_8b, cluster, Workload(4, 3000, 20), Parallelism(), sharpness=HARD))
-        .rows("ttft")
-        .values()
-    ):
+    case = Scenario(llama_8b, cluster, Workload(4, 3000, 20), Parallelism(), sharpness=HARD)
+    for row in breakdown(case).rows("ttft").values():
         assert row["compute"] == 0 or row["memory"] == 0
 
 

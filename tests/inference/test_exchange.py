@@ -6,14 +6,23 @@ import numpy as np
 import pytest
 from support import make_cluster
 
-from diffgenz import Parallelism, Precision, Scenario, Workload, estimate, load_model, load_platform
-from diffgenz.inference.iteration import Machine
+from diffgenz import (
+    HARD,
+    Parallelism,
+    Precision,
+    Scenario,
+    Workload,
+    estimate,
+    load_model,
+    load_platform,
+)
 from diffgenz.inference.timing.exchange import SMS, DeepEP, fitted_exchanges
+from diffgenz.inference.timing.machine import Machine
 from diffgenz.kernels.forms.deepep import Combine, Dispatch
 from diffgenz.kernels.hardware import Wires
 from diffgenz.kernels.library import Library
 from diffgenz.kernels.shapes import ExchangeShape
-from diffgenz.operators.operator import Exchange
+from diffgenz.operators.message import Axis, Exchange
 
 FORMS = {
     "dispatch_low_latency": {"fp8": Dispatch(barrier=4.0, copy=1.3)},
@@ -32,7 +41,7 @@ def fitted_cluster(forms=FORMS):
 
 def exchange(tokens, picks=8.0, busiest=1.0, groups=64.0):
     numbers = (picks, 256.0, tokens, tokens * 7168, tokens * 7168 * 2, busiest, groups)
-    return Exchange(*(jnp.asarray(x) for x in numbers))
+    return Exchange("exchange", Axis.EXPERT, *(jnp.asarray(x) for x in numbers))
 
 
 def by_hand(mode, ranks, nodes, near, far, lanes, tokens):
@@ -40,52 +49,47 @@ def by_hand(mode, ranks, nodes, near, far, lanes, tokens):
     total = 0.0
     for phase, own in (("dispatch", tokens * 7168), ("combine", tokens * 7168 * 2)):
         form = next(iter(FORMS[f"{phase}_{mode}"].values()))
-        total += float(
-            form.seconds(
-                ExchangeShape(
-                    *(
-                        jnp.asarray(float(x))
-                        for x in (ranks, nodes, tokens, own, near * own, far * own, lanes)
-                    )
-                ),
-                wires,
-            )
-        )
+        numbers = (ranks, nodes, tokens, own, near * own, far * own, lanes)
+        shape = ExchangeShape(*(jnp.asarray(float(x)) for x in numbers))
+        total += float(form.seconds(shape, wires))
     return total
 
 
 @pytest.mark.parametrize("tokens", [1.0, 4096.0])
 @pytest.mark.parametrize("ranks", [8, 64])
-def test_exchanges_take_the_faster_mode_by_hand(ranks, tokens):
-    """8 experts of each token; 64 ranks are 8 nodes. An all-gather is slower here: it carries every token to every rank."""
-    plan = Parallelism(1, expert=ranks, attention_data=ranks)
-    nodes = ranks / 8
+def test_exchanges_take_the_fastest_transport_by_hand(ranks, tokens):
+    """8 experts of each token; 64 ranks are 8 nodes.
+
+    An all-gather is slower here: it carries every token to every rank.
+    """
+    plan, nodes = Parallelism(1, expert=ranks, attention_data=ranks), ranks / 8
     low = by_hand("low_latency", ranks, nodes, 8 * 7 / ranks, 8 * (1 - 1 / nodes), 256, tokens)
-    distinct, distinct_nodes = (
-        ranks * (1 - (1 - 1 / ranks) ** 8),
-        nodes * (1 - (1 - 1 / nodes) ** 8),
-    )
-    normal = by_hand(
-        "normal", ranks, nodes, distinct * 7 / 8, distinct_nodes * (1 - 1 / nodes), SMS, tokens
-    )
+    near = ranks * (1 - (1 - 1 / ranks) ** 8) * 7 / 8
+    far = nodes * (1 - (1 - 1 / nodes) ** 8) * (1 - 1 / nodes)
+    normal = by_hand("normal", ranks, nodes, near, far, SMS, tokens)
     machine = Machine.of(fitted_cluster(), plan, Precision())
-    seconds, launching = machine.exchange_time(exchange(tokens), plan)
     volume = jnp.asarray(ranks * tokens * 7168)
-    gathered = machine.peers.all_gather(volume) + machine.peers.all_gather(2 * volume) + 2 * 2e-6
-    assert float(seconds) == pytest.approx(min(low, normal, float(gathered)), rel=1e-5)
-    assert float(launching) == pytest.approx(2 * 2e-6 if gathered < min(low, normal) else 0.0)
+    gathered = [machine.peers.all_gather(each, HARD) for each in (volume, 2 * volume)]
+    gathered = float(sum(gathered)) + 2 * 2e-6
+    found = machine.seconds(exchange(tokens), HARD)
+    assert float(found.total) == pytest.approx(min(low, normal, gathered), rel=1e-5)
+    launches = 2 * 2e-6 if gathered < min(low, normal) else 0.0
+    assert float(found.launch) == pytest.approx(launches)
     assert (low < normal) == (tokens == 1)
+    smooth = (low**-8 + normal**-8 + gathered**-8) ** (-1 / 8)
+    assert float(machine.seconds(exchange(tokens), 8).total) == pytest.approx(smooth, rel=1e-5)
 
 
 def test_busy_experts_delay_an_exchange_and_one_group_has_none():
     plan = Parallelism(1, expert=64, attention_data=64)
     machine = Machine.of(fitted_cluster(), plan, Precision())
-    even, uneven = (
-        float(machine.exchange_time(exchange(4096.0, busiest=busiest), plan)[0])
-        for busiest in (1.0, 2.0)
-    )
+
+    def seconds(**options):
+        return float(machine.seconds(exchange(4096.0, **options), 8).total)
+
+    even, uneven = seconds(busiest=1.0), seconds(busiest=2.0)
     assert 1.3 * even < uneven < 2 * even
-    assert float(machine.exchange_time(exchange(4096.0, groups=1.0), plan)[0]) == 0
+    assert seconds(groups=1.0) == 0
 
 
 def test_a_mode_needs_both_its_kernels():
@@ -101,11 +105,8 @@ def test_a_mode_needs_both_its_kernels():
         ("combine_low_latency", "bf16"),
         ("dispatch_normal", "fp8"),
     ]
-    assert (
-        DeepEP.modes(library, (), jnp.asarray(2e-6))
-        == DeepEP.modes(None, network, jnp.asarray(2e-6))
-        == ()
-    )
+    assert DeepEP.modes(library, (), jnp.asarray(2e-6)) == ()
+    assert DeepEP.modes(None, network, jnp.asarray(2e-6)) == ()
 
 
 def test_shipped_exchanges_time_estimates_and_have_gradients():
@@ -122,19 +123,16 @@ def test_shipped_exchanges_time_estimates_and_have_gradients():
     }
     wires = fitted.replace(accelerator=fitted.accelerator.replace(kernels=Library(forms)))
 
-    @jax.jit
-    def tpot(platform):
-        return estimate(Scenario(model, platform, Workload(1024, 1000, 100), plan, precision)).tpot
+    case = Scenario(model, wires, Workload(1024, 1000, 100), plan, precision)
+    near, beyond = fitted.network
 
-    now, slope = jax.jit(
-        jax.value_and_grad(
-            lambda far: tpot(
-                fitted.replace(
-                    network=(fitted.network[0], fitted.network[1].replace(bandwidth=far))
-                )
-            )
-        )
-    )(fitted.network[1].bandwidth)
-    assert float(now) > float(tpot(wires))  # a bound, of the wires alone
+    @jax.jit
+    @jax.value_and_grad
+    def tpot(far):
+        network = (near, beyond.replace(bandwidth=far))
+        return estimate(case.replace(platform=fitted.replace(network=network))).tpot
+
+    now, slope = tpot(beyond.bandwidth)
+    assert float(now) > float(estimate(case).tpot)  # a bound, of the wires alone
     assert np.isfinite(float(slope))
     assert float(slope) < 0

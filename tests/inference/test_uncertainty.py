@@ -5,27 +5,23 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fit_cases import values_of
-from support import CHIP, FABRIC, NODE
+from fit_cases import values_of, with_few_kernels
+from support import fitted_cluster
 
-from diffgenz import InputError, Parallelism, Scenario, Workload, estimate, load_platform
-from diffgenz.hardware.platform import Accelerator, Level, Platform
+from diffgenz import (
+    InputError,
+    Parallelism,
+    Scenario,
+    Workload,
+    deviations,
+    estimate,
+    load_platform,
+)
 from diffgenz.inference.uncertainty import by_delta, by_samples
-from diffgenz.kernels.families import FAMILIES
-from diffgenz.kernels.fits import KernelFit, write_fits
+from diffgenz.kernels.fits import KernelFit
+from diffgenz.kernels.forms.attention_decode import Decode
 from diffgenz.kernels.forms.gemm import Gemm
 from diffgenz.kernels.library import Library
-
-LIBRARY = Library({family: {"bf16": form()} for family, form in FAMILIES.items()})
-
-
-def fitted_cluster(library=LIBRARY):
-    return Platform(
-        Accelerator(**CHIP, compute_units=100.0, kernels=library),
-        (Level(**NODE), Level(**FABRIC)),
-        64,
-    )
-
 
 CHAT = Workload(batch=12, input_tokens=700, output_tokens=90)
 
@@ -35,28 +31,28 @@ def fits_for(library):
         size = len(form.priors())
         return KernelFit(
             family,
-            "bf16",
-            "vllm-1.0",
-            "one",
-            type(form),
-            values_of(form),
-            0.01 * np.eye(size),
-            {},
-            0.1,
-            100,
-            {},
-            "",
-            0.1,
-            0.1,
-            25,
-            0.8,
+            format="bf16",
+            source="vllm-1.0",
+            kernel="one",
+            form=type(form),
+            values=values_of(form),
+            covariance=0.01 * np.eye(size),
+            learned={},
+            scatter=0.1,
+            rows=100,
+            dropped={},
+            data="",
+            mean_error=0.1,
+            median_error=0.1,
+            held_out=25,
+            coverage=0.8,
         )
 
     return [one(family, forms["bf16"]) for family, forms in library.forms.items()]
 
 
 def test_deviations_to_first_order_are_those_of_samples(llama_8b):
-    library = Library({"gemm": {"bf16": Gemm()}, "decode": {"bf16": FAMILIES["decode"]()}})
+    library = Library({"gemm": {"bf16": Gemm()}, "decode": {"bf16": Decode()}})
 
     def times(kernels):
         result = estimate(Scenario(llama_8b, fitted_cluster(kernels), CHAT, Parallelism(4)))
@@ -71,30 +67,12 @@ def test_deviations_to_first_order_are_those_of_samples(llama_8b):
     assert float(by_delta(times, library, wider)["tpot"]) > float(delta["tpot"])
 
 
-def with_few_kernels(path, fit):
-    """An H100 with `fit` and one more: each kernel's parameters take seconds to compile."""
-    write_fits(path, "h100_sxm", [fit], "a test")
-    platform = load_platform("h100_sxm", fit=path)
-    kernels = platform.accelerator.kernels
-    few = Library(
-        {family: kernels.forms[family] for family in (fit.family, "decode")}, kernels.origin
-    )
-    return platform.replace(accelerator=platform.accelerator.replace(kernels=few))
-
-
 def test_an_estimate_says_how_sure_it_is(found, tmp_path, llama_8b):
-    platform = with_few_kernels(tmp_path / "fit.toml", found)
-    result = estimate(Scenario(llama_8b, platform, CHAT, Parallelism(), uncertainty=True))
-    assert result.ttft == estimate(Scenario(llama_8b, platform, CHAT, Parallelism())).ttft
-    assert 0.02 < float(result.deviation.tpot / result.tpot) < 0.2
-    assert float(result.deviation.memory.total) == 0
-    with pytest.raises(InputError, match="uncertainty: the kernels of .* are not fitted"):
-        estimate(
-            Scenario(
-                llama_8b,
-                load_platform("h100_sxm", fit="none"),
-                CHAT,
-                Parallelism(),
-                uncertainty=True,
-            )
-        )
+    case = Scenario(llama_8b, with_few_kernels(tmp_path / "fit.toml", found), CHAT)
+    result, sure = estimate(case), deviations(case)
+    assert 0.02 < float(sure.tpot / result.tpot) < 0.2
+    assert float(sure.memory.total) == 0
+    sampled = deviations(case, samples=400)
+    assert float(sampled.tpot) == pytest.approx(float(sure.tpot), rel=0.2)
+    with pytest.raises(InputError, match="deviations: the kernels of .* are not fitted; load"):
+        deviations(case.replace(platform=load_platform("h100_sxm", fit="none")))

@@ -1,66 +1,50 @@
 """Laws of estimates with fitted kernels: rows add up, gradients are differences."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import pytest
-from support import CHIP, FABRIC, NODE
+from support import as_double, assert_close, fitted_cluster, make_cluster
+from whole_models import DENSE, EXPERTS, HYBRID
 
 from diffgenz import Parallelism, Scenario, Workload, breakdown, estimate
-from diffgenz.hardware.platform import Accelerator, Level, Platform
-from diffgenz.kernels.families import FAMILIES
-from diffgenz.kernels.library import Library
-
-LIBRARY = Library({family: {"bf16": form()} for family, form in FAMILIES.items()})
-
-
-def fitted_cluster(library=LIBRARY):
-    return Platform(
-        Accelerator(**CHIP, compute_units=100.0, kernels=library),
-        (Level(**NODE), Level(**FABRIC)),
-        64,
-    )
-
 
 CHAT = Workload(batch=12, input_tokens=700, output_tokens=90)
+MODELS = pytest.mark.parametrize("model", [DENSE, EXPERTS, HYBRID], ids=lambda model: model.name)
+PLANS = {"experts": Parallelism(2, expert=8, attention_data=4)}
 
 
-@pytest.mark.parametrize(
-    "model", [pytest.param("llama_8b", marks=pytest.mark.slow), "deepseek_v2_lite"]
-)
-def test_a_breakdown_of_fitted_kernels_adds_up(model, request, llama_8b):
-    from diffgenz import load_model
-
-    model = llama_8b if model == "llama_8b" else load_model("deepseek-ai/DeepSeek-V2-Lite")
-    platform, plan = fitted_cluster(), Parallelism(4)
-    result, rows = (
-        estimate(Scenario(model, platform, CHAT, plan)),
-        breakdown(Scenario(model, platform, CHAT, plan)),
-    )
-    assert float(rows.ttft.sum()) == pytest.approx(float(result.ttft), rel=1e-5)
-    assert float(rows.tpot.sum()) == pytest.approx(float(result.tpot), rel=1e-5)
-    bound = estimate(Scenario(model, fitted_cluster(None), CHAT, plan))
-    assert result.ttft > bound.ttft  # kernels are slower than the peaks
-    assert result.tpot > bound.tpot
+def case_of(model, platform):
+    return Scenario(model, platform, CHAT, PLANS.get(model.name, Parallelism(4)))
 
 
-def test_gradients_of_fitted_kernels_agree_with_differences(llama_8b, double):
-    platform = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), fitted_cluster())
-    model = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), llama_8b)
+@MODELS
+def test_a_breakdown_of_fitted_kernels_adds_up(model):
+    case = case_of(model, fitted_cluster())
+    with jax.disable_jit():  # each program would run once: to compile it takes longer
+        result, rows = estimate(case), breakdown(case)
+        bound = estimate(case_of(model, make_cluster()))
+    for phase in ("ttft", "tpot"):
+        assert_close(getattr(rows, phase).sum(), getattr(result, phase), rtol=1e-5)
+        # kernels are slower than the peaks
+        assert getattr(result, phase) > getattr(bound, phase)
+
+
+@MODELS
+def test_gradients_of_fitted_kernels_are_the_differences(model, double):
+    case = as_double(case_of(model, fitted_cluster()))
+    names = ("memory_bandwidth", "launch_latency", "compute_units")
 
     @jax.jit
+    @jax.vmap
+    @jax.value_and_grad
     def logarithm(log_scale):
-        accelerator = platform.accelerator
-        numbers = {name: getattr(accelerator, name) * jnp.exp(x) for name, x in log_scale.items()}
-        moved = platform.replace(accelerator=dataclasses.replace(accelerator, **numbers))
-        return jnp.log(estimate(Scenario(model, moved, CHAT, Parallelism(4))).end_to_end)
+        chip = case.platform.accelerator
+        numbers = {
+            name: getattr(chip, name) * jnp.exp(x) for name, x in zip(names, log_scale, strict=True)
+        }
+        there = case.platform.replace(accelerator=chip.replace(**numbers))
+        return jnp.log(estimate(case.replace(platform=there)).end_to_end)
 
-    names = ("memory_bandwidth", "launch_latency", "compute_units")
-    zero = dict.fromkeys(names, jnp.zeros(()))
-    slopes = jax.jit(jax.grad(logarithm))(zero)
-    for name in names:
-        ahead, behind = (
-            float(logarithm(zero | {name: jnp.asarray(step)})) for step in (1e-5, -1e-5)
-        )
-        assert float(slopes[name]) == pytest.approx((ahead - behind) / 2e-5, rel=1e-5, abs=1e-9)
+    steps = 1e-5 * jnp.eye(3)
+    values, slopes = logarithm(jnp.concatenate([jnp.zeros((1, 3)), steps, -steps]))
+    assert_close(slopes[0], (values[1:4] - values[4:]) / 2e-5, rtol=1e-5, atol=1e-9)

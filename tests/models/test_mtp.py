@@ -17,12 +17,10 @@ from diffgenz import (
     estimate,
     load_model,
     model_from_config,
-    requirements,
 )
 from diffgenz.models.files import read_config
 from diffgenz.models.mtp import mtp_module
 from diffgenz.operators.step import Step
-from diffgenz.scenario.use_cases import load_use_case
 
 CHAT = Workload(batch=32, input_tokens=1500, output_tokens=60)
 WIDE = Parallelism(tensor=2, expert=16, attention_data=8)
@@ -106,8 +104,4 @@ def test_without_one_it_is_refused_by_name(llama_8b, cluster):
     with pytest.raises(
         InputError, match=r"draft: meta-llama/Llama-3.1-8B has no multi-token-prediction module"
     ):
-        estimate(Scenario(llama_8b, cluster, CHAT, Parallelism(), serving=serving))
-    with pytest.raises(InputError, match="has no multi-token-prediction module"):
-        requirements(llama_8b, load_use_case("chat"), serving=serving)
-    with pytest.raises(InputError, match="serving: beams are the use case's"):
-        requirements(llama_8b, load_use_case("chat"), serving=Serving(beams=2))
+        Scenario(llama_8b, cluster, CHAT, Parallelism(), serving=serving)

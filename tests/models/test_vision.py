@@ -104,10 +104,13 @@ def test_ranks_share_the_layers_but_not_the_patch_embedding():
     assert one["vision_qkv"] == 4 * four["vision_qkv"]
     assert one["vision_projector"] == 32 * (256 + 1)
     assert four["vision_projector"] == 32 * (64 + 1)  # biases whole
-    assert [(float(count), float(volume)) for count, volume in SMALL.reductions(2.0, BF16)] == [
-        (4, 2 * 144 * 64 * 2),
-        (1, 2 * 36 * 32 * 2),
+    sent = [
+        (float(op.repeats), float(message.volume))
+        for op in SMALL.operators(2.0, BF16, 1.0)
+        for message in op.messages
     ]
+    patches = (2, 2 * 144 * 64 * 2)  # after attention and after the MLP of each of 2 layers
+    assert sent == [patches, patches, (1, 2 * 36 * 32 * 2)]
 
 
 def test_a_tower_stays_in_dtype():

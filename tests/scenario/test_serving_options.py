@@ -17,7 +17,10 @@ from diffgenz import (
 
 @pytest.mark.parametrize("drafts", [1.0, 2.0, 4.0, 7.0, 16.0])
 def test_tokens_of_a_verification(drafts, double):
-    """A polynomial of the acceptance, and so are its derivatives, on both sides of the series and at both ends."""
+    """A polynomial of the acceptance, and so are its derivatives.
+
+    On both sides of the point from which it is computed as a series, and at both ends.
+    """
     powers = np.arange(drafts + 1)
     a = np.array([0.0, 1e-6, 0.3, 0.5, 0.8, 0.9, 0.95, 0.97, 0.99, 1 - 1e-9, 1.0])
 

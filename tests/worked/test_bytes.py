@@ -1,17 +1,18 @@
-"""Bytes on one accelerator, written out from config.json for one model of each kind of architecture: weights of a tensor-parallel rank, KV cache and states.
+"""Bytes on one accelerator, written out from config.json for a model of each kind of architecture.
 
-Plain arithmetic, apart from the package. Everything is 2 B wide but recurrent states, which are 4. A rank has its share of heads and features, of the
-vocabulary and of every expert; norms, routers and what follows a sum over ranks (output biases) are whole.
+Weights of a tensor-parallel rank, KV cache and states, by plain arithmetic without the package.
+Everything is 2 B wide except recurrent states, which are 4. A rank has its share of heads and
+features, of the vocabulary and of every expert; norms, routers and what follows a sum over ranks
+(output biases) are whole.
 """
 
 from typing import NamedTuple
 
+import jax
 import pytest
-from diffgenz.inference.encoding import Encoding
 
-from diffgenz import Parallelism, Precision, Workload, load_model
-from diffgenz.inference.memory import memory_use
-from diffgenz.inference.timing.pipeline import Pipeline
+from diffgenz import Parallelism, Scenario, Workload, load_model
+from diffgenz.inference.jobs import jobs_of
 
 
 class Rank(NamedTuple):
@@ -393,16 +394,10 @@ RANKS = {
 
 @pytest.mark.parametrize("name", RANKS)
 def test_bytes_of_a_rank_by_hand(name, cluster, double):
-    rank, model = RANKS[name], load_model(name)
-    workload, plan, precision = (
-        Workload(3, rank.context - 100, 100),
-        Parallelism(rank.tp, expert=rank.ep),
-        Precision(),
-    )
-    pipeline = Pipeline.of(workload, plan, model.layers)
-    encoding = Encoding.of(model, workload, plan, precision, pipeline.requests)
-    memory = memory_use(
-        model, cluster.accelerator, workload, plan, precision, pipeline, encoding=encoding
-    )
+    rank = RANKS[name]
+    workload = Workload(3, rank.context - 100, 100)
+    case = Scenario(load_model(name), cluster, workload, Parallelism(rank.tp, expert=rank.ep))
+    with jax.disable_jit():  # each program would run once: to compile it takes longer
+        memory = jobs_of(case).memory
     assert float(memory.weights) == 2 * rank.parameters
     assert float(memory.kv_cache) == 3 * rank.cache

@@ -1,6 +1,7 @@
 """Checkpoints: their config.json's quantization_config as formats, against published sizes and by hand."""
 
 import json
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -14,35 +15,71 @@ NVFP4 = {"num_bits": 4, "type": "float", "group_size": 16}
 INT4 = {"num_bits": 4, "type": "int", "group_size": 32, "symmetric": True}
 ATTENTION = "model.layers.*.self_attn"
 
-READ = {  # a quantization_config, its formats of weights, activations and KV cache, and B per weight
-    "fp8 blocks": ({"quant_method": "fp8", "weight_block_size": [128, 128]}, ("fp8_block", "fp8", "bf16"), 1 + 4 / 128**2),
-    "fp8": ({"quant_method": "fp8", "activation_scheme": "static"}, ("fp8", "fp8", "bf16"), 1),
-    "mxfp4": ({"quant_method": "mxfp4"}, ("mxfp4", "bf16", "bf16"), 17 / 32),
-    "gptq": ({"quant_method": "gptq", "bits": 4, "group_size": 128, "sym": True}, ("int4", "bf16", "bf16"), (128 * 4 + 16) / 8 / 128),
-    "gptq, 8 bit": ({"quant_method": "gptq", "bits": 8, "group_size": -1}, ("int8", "bf16", "bf16"), 1),
-    "awq, with zeros": ({"quant_method": "awq", "bits": 4, "group_size": 64, "zero_point": True}, ("int4", "bf16", "bf16"), (64 * 4 + 16 + 4) / 8 / 64),
-    "bitsandbytes, NF4": ({"quant_method": "bitsandbytes", "load_in_4bit": True}, ("int4", "bf16", "bf16"), (64 * 4 + 32) / 8 / 64),
-    "bitsandbytes, double": (
-        {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_use_double_quant": True}, ("int4", "bf16", "bf16"), 0.5 + (8 + 32 / 256) / 8 / 64,
+
+class Read(NamedTuple):
+    """A quantization_config, and how it is read.
+
+    Arguments:
+        quantization: what config.json says.
+        formats: of weights, activations and KV cache.
+        size: B of a weight.
+    """
+
+    quantization: dict[str, Any]
+    formats: tuple[str, str, str]
+    size: float
+
+
+def method(name, **facts):
+    return {"quant_method": name, **facts}
+
+
+def group(weights, activations=None):
+    """The only group of layers of a compressed-tensors file."""
+    groups = {"g": {"weights": weights, "input_activations": activations}}
+    return method("compressed-tensors", config_groups=groups)
+
+
+FP8 = {"num_bits": 8, "type": "float"}
+INT4_ALONE = ("int4", "bf16", "bf16")
+NF4 = {"load_in_4bit": True}
+DOUBLE = NF4 | {"bnb_4bit_use_double_quant": True}
+MXFP4 = {"weight": {"dtype": "fp4", "group_size": 32}, "input_tensors": {"dtype": "fp4"}}
+
+READ = {
+    "fp8 blocks": Read(
+        method("fp8", weight_block_size=[128, 128]), ("fp8_block", "fp8", "bf16"), 1 + 4 / 128**2
     ),
-    "bitsandbytes, 8 bit": ({"quant_method": "bitsandbytes", "load_in_8bit": True}, ("int8", "int8", "bf16"), 1),
-    "modelopt": ({"quant_method": "modelopt", "quant_algo": "NVFP4", "kv_cache_scheme": {"num_bits": 8, "type": "float"}}, ("nvfp4", "nvfp4", "fp8"), 0.5625),
-    "quark": (
-        {"quant_method": "quark", "global_quant_config": {"weight": {"dtype": "fp4", "group_size": 32}, "input_tensors": {"dtype": "fp4"}}},
-        ("mxfp4", "mxfp4", "bf16"), 17 / 32,
+    "fp8": Read(method("fp8", activation_scheme="static"), ("fp8", "fp8", "bf16"), 1),
+    "mxfp4": Read(method("mxfp4"), ("mxfp4", "bf16", "bf16"), 17 / 32),
+    "gptq": Read(
+        method("gptq", bits=4, group_size=128, sym=True), INT4_ALONE, (128 * 4 + 16) / 8 / 128
     ),
-    "compressed-tensors, W8A8": (
-        {"quant_method": "compressed-tensors", "config_groups": {"g": {"weights": {"num_bits": 8, "type": "float", "strategy": "channel"},
-                                                                         "input_activations": {"num_bits": 8, "type": "float"}}}},
-        ("fp8", "fp8", "bf16"), 1,
+    "gptq, 8 bit": Read(method("gptq", bits=8, group_size=-1), ("int8", "bf16", "bf16"), 1),
+    "awq, with zeros": Read(
+        method("awq", bits=4, group_size=64, zero_point=True),
+        INT4_ALONE,
+        (64 * 4 + 16 + 4) / 8 / 64,
     ),
-    "compressed-tensors, W4A16": (
-        {"quant_method": "compressed-tensors", "config_groups": {"g": {"weights": INT4, "input_activations": None}}}, ("int4", "bf16", "bf16"), 0.5625,
+    "bitsandbytes, NF4": Read(method("bitsandbytes", **NF4), INT4_ALONE, (64 * 4 + 32) / 8 / 64),
+    "bitsandbytes, double": Read(
+        method("bitsandbytes", **DOUBLE), INT4_ALONE, 0.5 + (8 + 32 / 256) / 8 / 64
     ),
-    "compressed-tensors, W4A4": (
-        {"quant_method": "compressed-tensors", "config_groups": {"g": {"weights": NVFP4, "input_activations": NVFP4}}}, ("nvfp4", "nvfp4", "bf16"), 0.5625,
+    "bitsandbytes, 8 bit": Read(
+        method("bitsandbytes", load_in_8bit=True), ("int8", "int8", "bf16"), 1
     ),
-}  # fmt: skip
+    "modelopt": Read(
+        method("modelopt", quant_algo="NVFP4", kv_cache_scheme=FP8),
+        ("nvfp4", "nvfp4", "fp8"),
+        0.5625,
+    ),
+    "quark": Read(method("quark", global_quant_config=MXFP4), ("mxfp4", "mxfp4", "bf16"), 17 / 32),
+    "compressed-tensors, W8A8": Read(
+        group(FP8 | {"strategy": "channel"}, FP8), ("fp8", "fp8", "bf16"), 1
+    ),
+    "compressed-tensors, W4A16": Read(group(INT4), INT4_ALONE, 0.5625),
+    "compressed-tensors, W4A4": Read(group(NVFP4, NVFP4), ("nvfp4", "nvfp4", "bf16"), 0.5625),
+}
 
 
 def written(folder, quantization, key="quantization_config", **facts):
@@ -86,7 +123,7 @@ def test_shipped_models_are_what_their_checkpoints_are():
 
 
 def test_what_is_given_replaces_what_is_stored(tmp_path):
-    path = written(tmp_path, READ["modelopt"][0])
+    path = written(tmp_path, READ["modelopt"].quantization)
     precision = load_precision(
         path, dtype="fp16", activations="fp8", kv_cache="gear-int4", messages="int8"
     )
