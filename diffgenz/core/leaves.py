@@ -25,7 +25,7 @@ def leaf_names(record: Any) -> dict[str, Path]:
 
 
 def name_of(path: Path) -> str:
-    """The name of the number at `path`: "served[0].workload.batch"."""
+    """The name of the number at `path`: "scenarios[0].workload.batch"."""
     return jax.tree_util.keystr(path).replace("['", "[").replace("']", "]").lstrip(".")
 
 
