@@ -81,6 +81,19 @@ def test_flops_by_hand():
     )
 
 
+def test_flops_of_llava_are_twice_its_parameters_per_patch():
+    tower = load_model("llava-hf/llava-1.5-7b-hf").vision
+    assert tower is not None
+    layers = [
+        op
+        for op in tower.operators(1.0, BF16, 1.0)
+        if op.name in ("vision_qkv", "vision_attention_out", "vision_up", "vision_down")
+    ]
+    weights = sum(float(op.parameters * op.repeats) for op in layers)
+    flops = sum(float(op.flops * op.repeats) for op in layers)
+    assert flops == pytest.approx(2 * 577 * weights, rel=1e-3)  # 577: with the class token
+
+
 def test_windows_cut_the_scores_and_nothing_is_cached():
     windowed = SMALL.replace(window=16, windowed=1)
     scores = [

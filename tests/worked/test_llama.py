@@ -8,6 +8,7 @@ from support import (
 
 from diffgenz import (
     HARD,
+    Accelerator,
     Parallelism,
     Platform,
     Precision,
@@ -16,7 +17,6 @@ from diffgenz import (
     estimate,
     load_model,
 )
-from diffgenz.hardware.platform import Accelerator
 
 CHAT = Workload(batch=12, input_tokens=700, output_tokens=90)
 TIMES = ("ttft", "tpot", "end_to_end")
@@ -27,7 +27,10 @@ def times(result):
 
 
 def test_one_token_of_llama_by_hand():
-    """A batch of one on one accelerator, hard roofline: every kernel is bound by its bytes, so time is bytes over bandwidth, plus launches."""
+    """A batch of one on one accelerator, hard roofline: every kernel is bound by its bytes.
+
+    Time is bytes over bandwidth, plus launches.
+    """
     model = load_model("meta-llama/Llama-3.1-8B")
     chip = Platform(Accelerator(**CHIP | {"launch_latency": 1e-6}))
     context = 1000 + 100 / 2  # the mean over the generation, exact where time is linear in it
@@ -48,31 +51,21 @@ def test_memory_of_llama_by_hand(llama_8b, cluster):
     hidden, width, vocabulary, layers = 4096, 14336, 128256, 32
     linears = layers * (hidden * (4096 + 2 * 1024) + hidden * hidden + 3 * hidden * width)
     rest = 2 * vocabulary * hidden + (2 * layers + 1) * hidden
-    wide = estimate(Scenario(llama_8b, cluster, Workload(4, 100, 20), Parallelism())).memory
-    narrow = estimate(
-        Scenario(
-            llama_8b,
-            cluster,
-            Workload(4, 100, 20),
-            Parallelism(),
-            precision=Precision(weights="fp8", kv_cache="fp8"),
-        )
-    ).memory
+    chat = Workload(4, 100, 20)
+    wide = estimate(Scenario(llama_8b, cluster, chat, Parallelism())).memory
+    fp8 = Precision(weights="fp8", kv_cache="fp8")
+    narrow = estimate(Scenario(llama_8b, cluster, chat, Parallelism(), fp8)).memory
     assert_close(wide.weights, 2 * (linears + rest), rtol=1e-6)
     assert_close(narrow.weights, linears + 2 * rest, rtol=1e-6)
     assert_close(wide.kv_cache, 4 * 120 * layers * 2 * 1024 * 2, rtol=1e-6)
     assert_close(narrow.kv_cache, 4 * 120 * layers * 2 * 1024, rtol=1e-6)
-    largest = (
-        400 * (2 * width + width) * 2
-    )  # the activation reads gate and up, and writes their product
-    assert_close(
-        wide.activations, 400 * hidden * 2 + max(largest, 400 * (hidden + 2 * width) * 2), rtol=1e-6
-    )
+    # the activation reads gate and up, and writes their product
+    largest = max(400 * (2 * width + width) * 2, 400 * (hidden + 2 * width) * 2)
+    assert_close(wide.activations, 400 * hidden * 2 + largest, rtol=1e-6)
     assert_close(wide.total, wide.weights + wide.kv_cache + wide.activations + 2e9, rtol=1e-6)
     assert bool(wide.fits)
-    assert not bool(
-        estimate(Scenario(llama_8b, cluster, Workload(4000, 10000, 20), Parallelism())).memory.fits
-    )
+    many = Scenario(llama_8b, cluster, Workload(4000, 10000, 20), Parallelism())
+    assert not bool(estimate(many).memory.fits)
 
 
 def test_windowed_layers_keep_no_more_than_their_window(gemma_27b, cluster):

@@ -24,8 +24,11 @@ PEAK, BANDWIDTH, LAUNCH = (
 
 
 class Roofline:
-    """The hard roofline of a Llama in bf16 on `tp` chips of one node, written from the physics alone: a kernel takes
-    launch + max(FLOP / peak, B / bandwidth), all bytes are 2 per element, attention is causal and fused."""
+    """The hard roofline of a Llama in bf16 on `tp` chips of one node, from the physics alone.
+
+    A kernel takes launch + max(FLOP / peak, B / bandwidth). All elements are 2 B; attention is
+    causal and fused.
+    """
 
     def __init__(self, name, tp, overlap=0.0):
         self.config, self.tp, self.overlap = read_config(name)[1], tp, overlap
@@ -117,15 +120,8 @@ def test_estimates_equal_an_independent_roofline(name, llama_8b, llama_70b, clus
     model = llama_8b if "8B" in name else llama_70b
     for tp, overlap in [(1, 0.0), (8, 0.0), (8, 0.4), (8, 1.0)]:
         for batch, prompt, output in [(1, 1, 1), (1, 4096, 512), (64, 512, 100), (700, 128, 33)]:
-            now = estimate(
-                Scenario(
-                    model,
-                    cluster,
-                    Workload(batch, prompt, output),
-                    Parallelism(tp, overlap=overlap),
-                    sharpness=HARD,
-                )
-            )
+            workload, plan = Workload(batch, prompt, output), Parallelism(tp, overlap=overlap)
+            now = estimate(Scenario(model, cluster, workload, plan, sharpness=HARD))
             reference = Roofline(name, tp, overlap)
             assert_close(now.ttft, reference.ttft(batch, prompt), rtol=2e-6)
             assert_close(now.tpot, reference.tpot(batch, prompt, output), rtol=2e-6)
@@ -147,7 +143,10 @@ def test_stages_without_waiting_cost_their_transfers_only(llama_8b, cluster):
 
 
 def test_micro_batches_wait_for_the_slowest_stage(llama_8b, cluster):
-    """Four requests on four stages are four micro-batches of one; the last stage has a quarter of the layers, and the head."""
+    """Four requests on four stages are four micro-batches of one.
+
+    The last stage has a quarter of the layers, and the head.
+    """
     one, four = (
         estimate(
             Scenario(llama_8b, cluster, Workload(batch, 300, 50), Parallelism(1, 4), sharpness=HARD)
