@@ -1,1 +1,4 @@
-"""Numbers and words that know nothing of accelerators or models: smooth maxima, records, units, formats, files."""
+"""Numbers and words that know nothing of accelerators or models.
+
+Smooth maxima, records and their checks, units, formats, errors and files.
+"""

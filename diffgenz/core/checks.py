@@ -1,8 +1,8 @@
 """Checks of numbers: ranges of single ones, and conditions on how several go together.
 
-A check of concrete numbers raises `InputError`. Traced numbers (under `jit` and `vmap`) have no value
-to compare yet: a check passes over them, and whoever wants to know asks for the condition itself,
-which is a traced boolean like any other (`all_hold`).
+A check of concrete numbers raises `InputError`. Traced numbers (under `jit` and `vmap`) have no
+value to compare yet: a check passes over them, and whoever wants to know asks for the condition
+itself, which is a traced boolean like any other (`all_hold`).
 """
 
 from collections.abc import Callable, Iterable
@@ -33,6 +33,8 @@ def at_most(field: str, value: Any, limit: Any, what: str) -> Condition:
 
     Arguments:
         field: what people call `value`.
+        value: the number.
+        limit: the most that it may be.
         what: what the limit is, and the remedy.
     """
 
@@ -48,7 +50,14 @@ def at_most(field: str, value: Any, limit: Any, what: str) -> Condition:
 
 
 def divides(field: str, value: Any, total: Any, what: str) -> Condition:
-    """`value` divides `total`, the number of `what`; both are whole."""
+    """`value` divides `total`; both are whole numbers.
+
+    Arguments:
+        field: what people call `value`.
+        value: the divisor.
+        total: what it must divide.
+        what: what `total` counts.
+    """
 
     def message() -> str:
         numbers, totals = np.broadcast_arrays(
@@ -66,7 +75,7 @@ def divides(field: str, value: Any, total: Any, what: str) -> Condition:
 
 
 def _comparable(*values: Any) -> tuple[Any, ...]:
-    """The same numbers: NumPy's, which compare without compiling, unless one of them is traced."""
+    """The same numbers as NumPy arrays, which compare without compiling, unless one is traced."""
     if any(isinstance(value, Tracer) for value in values):
         return values
     return tuple(np.asarray(value, dtype=float) for value in values)
@@ -108,7 +117,9 @@ def check(
 
     Arguments:
         field: what people call it.
-        minimum, maximum: the range, both ends included.
+        value: a number or an array.
+        minimum: the least that it may be.
+        maximum: the most that it may be, included.
         exclusive: whether `minimum` itself is refused.
         finite: whether infinity is refused.
         remedy: what to do about it.
@@ -129,7 +140,7 @@ def check(
 
 
 def within(numbers: Any, *, minimum: float, maximum: float, exclusive: bool, finite: bool) -> Any:
-    """Whether each of `numbers`, which may be traced, lies in a range; arguments as of `check`."""
+    """Whether each of `numbers`, which may be traced, lies in a range; see `check`."""
     good = (numbers > minimum if exclusive else numbers >= minimum) & (numbers <= maximum)
     return good & (abs(numbers) < np.inf) if finite else good
 

@@ -5,15 +5,29 @@ from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """Input that cannot be used. The message names the field, the value and the remedy; the command line prints it and exits 2."""
+    """Input that cannot be used.
+
+    The message names the field, the value and the remedy; the command line prints it and exits 2.
+    """
 
 
 class NoSolution(Exception):
-    """A search in which nothing qualifies. The message says what would; the command line prints it and exits 3."""
+    """A search in which nothing qualifies.
+
+    The message says what would; the command line prints it and exits 3.
+    """
 
 
 def unknown(what: str, name: object, known: Iterable[str]) -> InputError:
-    """An `InputError` for a name that is not in `known`, with the nearest ones, or all of them where they are few."""
+    """An `InputError` for a name that is not known.
+
+    It proposes the nearest known names or, where none is near, lists all of them if they are few.
+
+    Arguments:
+        what: what the name stands for.
+        name: the name.
+        known: the names that there are.
+    """
     names = sorted(known)
     folded = {candidate.lower(): candidate for candidate in names}
     near = [

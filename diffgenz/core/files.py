@@ -12,10 +12,14 @@ from diffgenz.core.errors import InputError
 
 @contextlib.contextmanager
 def written_aside(path: Path, field: str, remedy: str = "choose another place") -> Iterator[Path]:
-    """A place beside `path` to write to: it becomes `path` when all is written, and is removed where that fails.
+    """A place beside `path` to write to.
+
+    It becomes `path` when all is written, and is removed where that fails.
 
     Arguments:
-        field, remedy: how the error begins and ends.
+        path: where the file will be.
+        field: how an error begins.
+        remedy: how an error ends.
 
     Raises:
         InputError: it cannot be written.
@@ -41,7 +45,11 @@ def data_folder(name: str) -> Path:
 
 
 def read_toml(path: Path, what: str) -> dict[str, Any]:
-    """The tables of the file at `path`, a `what`.
+    """The tables of a TOML file.
+
+    Arguments:
+        path: where it is.
+        what: what it describes, for errors.
 
     Raises:
         InputError: it cannot be read, or is not TOML.

@@ -1,4 +1,4 @@
-"""Number formats: what a value occupies in memory, and at which peak an accelerator multiplies it."""
+"""Number formats: what an element takes in memory, and at which peak it is multiplied."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,13 @@ from diffgenz.core.errors import unknown
 
 
 class Format(NamedTuple):
-    """A number format: bytes per element with its scales, and the key of `Accelerator.peak_flops` that multiplies it."""
+    """A number format.
+
+    Arguments:
+        size: B of an element, with its share of the scales.
+        peak: the key of `Accelerator.peak_flops` at which it is multiplied.
+        note: what it is, for people.
+    """
 
     size: float
     peak: str
@@ -14,7 +20,7 @@ class Format(NamedTuple):
 
     @property
     def bits(self) -> int:
-        """Of one element, its share of the scales apart."""
+        """Bits of one element, without its share of the scales."""
         return int(8 * self.size)
 
 
@@ -47,6 +53,9 @@ FORMATS: dict[str, Format] = {
     ),
 }
 """Every format by name. A new one is one line."""
+
+PEAKS = tuple(dict.fromkeys(format.peak for format in FORMATS.values()))
+"""The formats that an accelerator may have a peak for."""
 
 
 def format_named(name: str, field: str = "format") -> Format:

@@ -1,4 +1,7 @@
-"""Names for the numbers of a record, such as "accelerator.memory_bandwidth" or "network[0].latency": finding, reading and replacing them."""
+"""Names for the numbers of a record, such as "network[0].latency".
+
+They are found by name or by the end of one, read, and replaced.
+"""
 
 import dataclasses
 import hashlib
@@ -18,7 +21,7 @@ Path = tuple[Any, ...]
 
 
 def leaf_names(record: Any) -> dict[str, Path]:
-    """The full name and the path of every number of `record`."""
+    """The path of every number of a record, by its full name."""
     return {
         name_of(path): tuple(path) for path, _ in jax.tree_util.tree_flatten_with_path(record)[0]
     }
@@ -30,16 +33,22 @@ def name_of(path: Path) -> str:
 
 
 def called(full: str, name: str) -> bool:
-    """Whether `name` is the full name, or its end: "memory_bandwidth" of "platform.accelerator.memory_bandwidth"."""
+    """Whether `name` is the full name of a number, or the end of it.
+
+    "memory_bandwidth" is the end of "platform.accelerator.memory_bandwidth".
+    """
     return full == name or full.endswith((f".{name}", f"]{name}"))
 
 
 def find(record: Any, name: str, *, alike: str = "", parts: bool = False) -> tuple[Path, ...]:
-    """The paths of the number called `name`, which may leave out how its full name begins: "memory_bandwidth", "workload.batch".
+    """The paths of the number that `name` is the name of, or the end of its name.
 
     Arguments:
-        alike: the name of a tuple of `record` whose entries are alike: a name that fits one number of each means all of them.
-        parts: look for whole records too: "platform", "plan".
+        record: where to look.
+        name: "platform.accelerator.memory_bandwidth", "memory_bandwidth", "workload.batch".
+        alike: a field of `record` that is a tuple of records of one kind: a name that fits one
+            number of each means all of them.
+        parts: whether to look for whole records too: "platform", "plan".
 
     Raises:
         InputError: no number is called that (the nearest are named), or several are.
@@ -69,13 +78,18 @@ def find(record: Any, name: str, *, alike: str = "", parts: bool = False) -> tup
     )
     if len(rest) > 1:
         raise InputError(
-            f"leaf: {name!r} is the end of several names: {', '.join(sorted(ends)[:6])}; write more of the one that is meant"
+            f"leaf: {name!r} is the end of several names: {', '.join(sorted(ends)[:6])}; "
+            "write more of the one that is meant"
         )
     return tuple(names[full] for full in ends)
 
 
 def with_unset(record: Any, name: str, value: float) -> Any:
-    """`record` with the optional numbers called `name` that it leaves out ("plan.context", "accelerator.price") set to `value`."""
+    """`record` with a value for the optional numbers called `name` that it leaves out.
+
+    Such as "plan.context" or "accelerator.price". Where it has a number of that name already, it
+    stays as it is.
+    """
     if any(called(full, name) for full in leaf_names(record)):
         return record
     unset = {}

@@ -99,8 +99,8 @@ def number(
         finite: whether infinity is refused.
         whole: what is counted, where only whole numbers make sense.
         structure: whether estimates have no derivative with respect to it.
-        off: of a number that may be None, the plain Python number that means the same as None: nothing of
-            the option is compiled. (An array of that value is an option in use.)
+        off: of a number that may be None, the plain Python number that means the same as None:
+            nothing of the option is compiled. (An array of that value is an option in use.)
         remedy: what an error proposes.
         default: where it is left out; None: it may be None, an option that is not in use.
     """

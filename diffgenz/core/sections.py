@@ -1,4 +1,8 @@
-"""Tables of a file that people write: unknown keys and values of the wrong kind are refused, where they stand and with the remedy."""
+"""Tables of a file that people write.
+
+Unknown keys and values of the wrong kind are refused; the error says where they stand and what to
+write instead.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,7 +14,7 @@ from diffgenz.core.units import parse
 
 @contextmanager
 def said_of(place: str) -> Iterator[None]:
-    """Errors from within say `place` first."""
+    """Let errors that are raised within begin with `place`."""
     try:
         yield
     except InputError as error:
@@ -21,7 +25,9 @@ class Section:
     """One table.
 
     Arguments:
-        place: where it stands, for errors: "space.toml: axes.tensor". raw: what stands there. known: its keys; None: any.
+        place: where it stands, for errors: "space.toml: axes.tensor".
+        raw: what stands there.
+        known: the keys that it may have; None: any.
 
     Raises:
         InputError: it is no table, or has a key that is not known.
@@ -31,7 +37,8 @@ class Section:
         self.place = place
         if not isinstance(raw, Mapping):
             raise InputError(
-                f"{place}: {raw!r} is not a table; write key = value lines under [{place.rsplit(': ', 1)[-1]}], or {{ key = value }}"
+                f"{place}: {raw!r} is not a table; write key = value lines under "
+                f"[{place.rsplit(': ', 1)[-1]}], or {{ key = value }}"
             )
         self.raw: dict[str, Any] = dict(raw)
         names = None if known is None else list(known)
@@ -98,7 +105,13 @@ _EXAMPLES = {
 
 
 def quantity(place: str, value: Any, unit: str | None) -> float:
-    """The number in SI that a file states: a plain number (SI), or text with a unit of the kind `unit` (None: it has none)."""
+    """The number in SI that a file states.
+
+    Arguments:
+        place: where it stands, for errors.
+        value: a plain number, which is in SI, or text with a unit.
+        unit: the SI unit wanted; None: the number has no unit.
+    """
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     return parse(value, unit or "1", field=place)

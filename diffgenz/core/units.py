@@ -1,6 +1,7 @@
 """Text with a unit at the boundary, plain SI numbers inside.
 
-`parse("3.35 TB/s", "B/s")` is 3.35e12. A number without its unit, or with a unit that could be misread (Gb/s for GB/s), is refused.
+`parse("3.35 TB/s", "B/s")` is 3.35e12. A number without its unit, or with a unit that could be
+misread (Gb/s for GB/s), is refused.
 """
 
 import re
@@ -47,11 +48,10 @@ def parse(text: object, unit: str, *, field: str = "value") -> float:
         )
     number, written = float(match[1].replace("_", "")), match[2]
     if written not in units:
-        problem = (
-            "has no unit"
-            if not written
-            else f"has the unit {written!r}, which is not one of {unit if unit != '1' else 'a count'}"
-        )
+        kind = "a count" if unit == "1" else unit
+        problem = "has no unit"
+        if written:
+            problem = f"has the unit {written!r}, which is not one of {kind}"
         raise InputError(f'{field}: {text!r} {problem}; write it as in "{_example(unit)}"')
     return number * units[written]
 
@@ -70,7 +70,15 @@ def _example(unit: str) -> str:
 
 
 def show(value: float, unit: str, digits: int = 3) -> str:
-    """`value` (SI) with a prefix that keeps it between 1 and 1000: show(3.35e12, "B/s") is "3.35 TB/s"."""
+    """A number with its unit, and a prefix that keeps it between 1 and 1000.
+
+    show(3.35e12, "B/s") is "3.35 TB/s".
+
+    Arguments:
+        value: in SI.
+        unit: its SI unit.
+        digits: significant digits.
+    """
     if value == 0 or value != value or abs(value) == float("inf"):
         return f"{value:g} {unit}"
     steps = [

@@ -11,10 +11,11 @@ from typing import Self
 
 from diffgenz.core.checks import Condition, at_most
 from diffgenz.core.record import Record, number
+from diffgenz.core.sections import said_of
 from diffgenz.core.smooth import Leaf
 from diffgenz.hardware.accelerator import Accelerator, MemoryTier
 from diffgenz.hardware.network import Level
-from diffgenz.hardware.specs import NetworkSpec, Spec, read_spec
+from diffgenz.hardware.specs import Spec, read_spec
 from diffgenz.hardware.topology import topology_named
 from diffgenz.kernels.fits import load_kernels
 from diffgenz.kernels.software import DEFAULT
@@ -88,23 +89,14 @@ class Platform(Record):
             compute_units=spec.execution.get("compute_units"),
             kernels=load_kernels(spec.id, spec.vendor, fit),
         )
-        network = tuple(
-            Level(
-                name=level.name,
-                topology=topology_named(level.topology, level.dimensions),
-                size=level.figures["size"],
-                bandwidth=level.figures["bandwidth"],
-                latency=level.figures["latency"],
-                power=_relative(level, spec) * NETWORK_SHARE * dynamic,
-            )
-            for level in spec.network
-        )
-        return cls(accelerator, network, accelerators)
-
-
-def _relative(level: NetworkSpec, spec: Spec) -> float:
-    """Bandwidth of a level over that of the innermost: a byte costs the same energy on both."""
-    return level.figures["bandwidth"] / spec.network[0].figures["bandwidth"]
+        per_byte = NETWORK_SHARE * dynamic / spec.network[0].figures["bandwidth"]
+        network = []
+        for index, level in enumerate(spec.network):
+            with said_of(f"{spec.id}.toml: network[{index}]"):
+                topology = topology_named(level.topology, level.dimensions)
+            power = per_byte * level.figures["bandwidth"]
+            network.append(Level(level.name, topology, **level.figures, power=power))
+        return cls(accelerator, tuple(network), accelerators)
 
 
 def load_platform(

@@ -1,7 +1,8 @@
-"""Accelerator files: hw_specs/*.toml read into plain SI numbers, with every figure's source. No JAX here: `diffgenz list` must be quick.
+"""Accelerator files: hw_specs/*.toml read into plain SI numbers, with every figure's source.
 
-A file's schema is a table of `Figure`s (below); hw_specs/README.md explains it. A figure is written `["3.35 TB/s", "datasheet"]`: a quantity
-and the key of its source in `[sources]`. Unknown keys, missing sources and unit-less values are refused by name.
+hw_specs/README.md explains the schema. A figure is written `["3.35 TB/s", "datasheet"]`: a quantity
+and the key of its source in `[sources]`. Unknown keys, missing sources and values without a unit
+are refused by name. This module does not import JAX, so that `diffgenz list` is quick.
 """
 
 from dataclasses import dataclass, field
@@ -10,10 +11,8 @@ from typing import Any
 
 from diffgenz.core.errors import InputError, unknown
 from diffgenz.core.files import data_folder, read_toml
+from diffgenz.core.formats import PEAKS
 from diffgenz.core.units import parse
-
-PEAK_FORMATS = ("fp32", "tf32", "bf16", "fp16", "fp8", "int8", "fp6", "mxfp4", "nvfp4", "int4")
-TOPOLOGIES = ("switch", "mesh", "torus", "fabric")
 
 Figures = dict[str, float]
 
@@ -24,6 +23,7 @@ _EXECUTION = {"compute_units": "1", "launch_latency": "s"}
 _POWER = {"tdp": "W", "idle": "W"}
 _PRICE = {"per_hour": "USD/s"}
 _NETWORK = {"size": "1", "bandwidth": "B/s", "latency": "s"}
+_MAY_BE_ZERO = {"reserve", "idle", "latency", "launch_latency"}
 _TOP = {
     "name",
     "vendor",
@@ -41,7 +41,15 @@ _TOP = {
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """One level of the network, innermost first: accelerators in it, B/s per direction and accelerator, s per hop."""
+    """One level of the network.
+
+    Arguments:
+        name: what people call it.
+        topology: the name of its wiring, see `hardware.topology.TOPOLOGIES`.
+        dimensions: of a torus.
+        figures: accelerators in it ("size"), B/s per direction and accelerator ("bandwidth"), s per
+            hop ("latency").
+    """
 
     name: str
     topology: str
@@ -51,7 +59,22 @@ class NetworkSpec:
 
 @dataclass(frozen=True)
 class Spec:
-    """One accelerator file in SI. `sources` maps "memory.bandwidth" and the like to the text of the figure's source."""
+    """One accelerator file in SI.
+
+    Arguments:
+        id: the name of the file.
+        name: what people call the accelerator.
+        vendor: who makes it.
+        peak_flops: FLOP/s per number format.
+        memory: capacity, bandwidth and what the runtime reserves.
+        execution: compute units and launch latency.
+        power: TDP and, where it is known, idle power.
+        network: its levels, innermost first.
+        price: USD/s, where there is a public one.
+        on_chip: capacity and bandwidth of on-chip memory, where they are known.
+        memory_tiers: name and figures of slower memories, nearest first.
+        sources: the text of each figure's source, by "memory.bandwidth" and the like.
+    """
 
     id: str
     name: str
@@ -68,7 +91,10 @@ class Spec:
 
 
 def specs_folder() -> Path:
-    """Where the shipped accelerator files are: inside the installed package, or at the top of a checkout."""
+    """Where the shipped accelerator files are.
+
+    Inside the installed package, or at the top of a checkout.
+    """
     return data_folder("hw_specs")
 
 
@@ -92,7 +118,10 @@ def read_spec(system: str | Path) -> Spec:
 
 
 class _Reader:
-    """Walks one parsed file, refusing what the schema does not have, and collects the sources on the way."""
+    """Walks through one parsed file and collects the sources on the way.
+
+    It refuses what the schema does not have.
+    """
 
     def __init__(self, path: Path, raw: dict[str, Any]):
         self.path, self.raw, self.sources = path, raw, {}
@@ -108,7 +137,8 @@ class _Reader:
         ):
             raise self.fail(
                 "sources",
-                'every figure needs a source; write [sources] with lines such as datasheet = "title, publisher, year"',
+                "every figure needs a source; write [sources] with lines such as "
+                'datasheet = "title, publisher, year"',
             )
         network = self.raw.get("network")
         if not isinstance(network, list) or not network:
@@ -124,7 +154,7 @@ class _Reader:
             peak_flops=self.figures(
                 "peak_flops",
                 self.table("peak_flops", required=True),
-                dict.fromkeys(PEAK_FORMATS, "FLOP/s"),
+                dict.fromkeys(PEAKS, "FLOP/s"),
                 (),
             ),
             memory=self.figures("memory", self.table("memory", required=True), _MEMORY, _MEMORY),
@@ -138,49 +168,34 @@ class _Reader:
             price=self.figures("price", self.table("price"), _PRICE, ()),
             on_chip=self.figures("on_chip", self.table("on_chip", skip="name"), _ON_CHIP, ()),
             memory_tiers=tuple(
-                (
-                    self.text("name", tier),
-                    self.figures(
-                        f"memory_tier[{index}]",
-                        {k: v for k, v in tier.items() if k != "name"},
-                        _TIER,
-                        _TIER,
-                    ),
-                )
-                for index, tier in enumerate(tiers)
+                self.tier(f"memory_tier[{index}]", tier) for index, tier in enumerate(tiers)
             ),
             sources=self.sources,
         )
         if not spec.peak_flops:
-            raise self.fail(
-                "peak_flops", f"at least one peak is needed, of {', '.join(PEAK_FORMATS)}"
-            )
+            raise self.fail("peak_flops", f"at least one peak is needed, of {', '.join(PEAKS)}")
         sizes = [level.figures["size"] for level in spec.network]
         if sizes != sorted(sizes):
             raise self.fail(
                 "network",
-                f"sizes {sizes} must grow outwards: the size of a level counts all accelerators inside it",
+                f"sizes {sizes} must grow outwards: the size of a level counts all accelerators "
+                "inside it",
             )
         return spec
 
     def level(self, where: str, raw: dict[str, Any]) -> NetworkSpec:
-        topology = self.text("topology", raw, where)
-        if topology not in TOPOLOGIES:
-            raise self.fail(where, str(unknown("topology", topology, TOPOLOGIES)))
-        dimensions = raw.get("dimensions", 1)
-        if topology == "torus" and dimensions not in (2, 3):
-            raise self.fail(where, "a torus has dimensions = 2 or 3")
-        figures = {
-            key: value
-            for key, value in raw.items()
-            if key not in ("name", "topology", "dimensions")
-        }
+        words = ("name", "topology", "dimensions")
+        figures = {key: value for key, value in raw.items() if key not in words}
         return NetworkSpec(
             self.text("name", raw, where),
-            topology,
-            dimensions,
+            self.text("topology", raw, where),
+            raw.get("dimensions", 1),
             self.figures(where, figures, _NETWORK, _NETWORK),
         )
+
+    def tier(self, where: str, raw: dict[str, Any]) -> tuple[str, Figures]:
+        figures = {key: value for key, value in raw.items() if key != "name"}
+        return self.text("name", raw), self.figures(where, figures, _TIER, _TIER)
 
     def table(self, key: str, required: bool = False, skip: str = "") -> dict[str, Any]:
         table = self.raw.get(key, {})
@@ -221,11 +236,9 @@ class _Reader:
         if not isinstance(pair[1], str) or pair[1] not in titles:
             raise self.fail(where, str(unknown("source", pair[1], titles)))
         value = parse(pair[0], unit, field=f"{self.path.name}: {where}")
-        allow_zero = where.endswith((".reserve", ".idle", "latency"))
+        allow_zero = where.rsplit(".", 1)[-1] in _MAY_BE_ZERO
         if not (value > 0 or (allow_zero and value == 0)) or value == float("inf"):
-            raise self.fail(
-                where,
-                f"{pair[0]!r} must be finite and {'not negative' if allow_zero else 'above zero'}",
-            )
+            bound = "not negative" if allow_zero else "above zero"
+            raise self.fail(where, f"{pair[0]!r} must be finite and {bound}")
         self.sources[where] = titles[pair[1]]
         return value

@@ -1,11 +1,16 @@
 """How the accelerators of one network level are wired, and what collectives therefore cost there.
 
-A collective is a number of latencies and a multiple of the bytes, t = steps * latency + share * volume / bandwidth (the alpha-beta model),
-for each algorithm that the wiring offers; `collectives` takes the smooth minimum over them. Volume is the whole tensor a rank starts from
-(all-reduce, reduce-scatter, all-to-all) or ends with (all-gather). For n ranks, shares are the textbook ones: all-reduce 2 (n - 1) / n,
-all-gather, reduce-scatter and all-to-all (n - 1) / n (Thakur, Rabenseifner, Gropp, IJHPCA 2005).
+A collective is a number of latencies and a multiple of the bytes (the alpha-beta model),
 
-A new wiring is one small class and a line in `topology_named`.
+    t = steps * latency + share * volume / bandwidth
+
+for each algorithm that the wiring offers; `inference.timing.collectives` takes the smooth minimum
+over them. Volume is the whole tensor that a rank starts from (all-reduce, reduce-scatter,
+all-to-all) or ends with (all-gather). For n ranks, shares are the textbook ones: all-reduce
+2 (n - 1) / n; all-gather, reduce-scatter and all-to-all (n - 1) / n (Thakur, Rabenseifner, Gropp,
+IJHPCA 2005).
+
+A new wiring is one small class and a line in `TOPOLOGIES`.
 """
 
 from abc import abstractmethod
@@ -14,6 +19,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax.numpy as jnp
 
+from diffgenz.core.errors import InputError, unknown
 from diffgenz.core.smooth import Scalar
 
 
@@ -42,24 +48,39 @@ class Ranks(NamedTuple):
 
 
 class Schedule(NamedTuple):
-    """One algorithm for one collective: `steps` latencies, and `share` times the volume over the wire. Zero for one rank."""
+    """One algorithm for one collective; both numbers are 0 for one rank.
+
+    Arguments:
+        steps: latencies that it takes.
+        share: of the volume, what each rank sends.
+    """
 
     steps: Scalar
     share: Scalar
 
 
 def direct(ranks: Ranks, passes: int) -> Schedule:
-    """Every rank exchanges its parts with every other at once. All-gather and reduce-scatter are one pass, all-reduce is two."""
+    """Every rank exchanges its parts with every other at once.
+
+    Arguments:
+        ranks: who takes part.
+        passes: 1 for all-gather and reduce-scatter, 2 for all-reduce.
+    """
     return Schedule(passes * ranks.several, passes * ranks.others)
 
 
 def ring(ranks: Ranks, passes: int) -> Schedule:
-    """Parts go round, n - 1 hops a pass. All-gather and reduce-scatter are one pass, all-reduce is two."""
+    """Parts go round, n - 1 hops a pass.
+
+    Arguments:
+        ranks: who takes part.
+        passes: 1 for all-gather and reduce-scatter, 2 for all-reduce.
+    """
     return Schedule(passes * (ranks.count - 1), passes * ranks.others)
 
 
 class Topology(eqx.Module):
-    """The wiring of one level. Each method lists the algorithms a library would choose from."""
+    """The wiring of one level. Each method lists the algorithms that a library chooses from."""
 
     @abstractmethod
     def all_reduce(self, ranks: Ranks) -> tuple[Schedule, ...]:
@@ -67,7 +88,10 @@ class Topology(eqx.Module):
 
     @abstractmethod
     def all_gather(self, ranks: Ranks) -> tuple[Schedule, ...]:
-        """Every rank ends with all ranks' parts. Reduce-scatter is its mirror image and costs the same."""
+        """Every rank ends with all ranks' parts.
+
+        Reduce-scatter is its mirror image and costs the same.
+        """
 
     @abstractmethod
     def all_to_all(self, ranks: Ranks) -> tuple[Schedule, ...]:
@@ -75,7 +99,10 @@ class Topology(eqx.Module):
 
 
 class Switch(Topology):
-    """Any to any at full rate (NVSwitch, PCIe switch). All-reduce in two shots (reduce-scatter, all-gather) or one (everything to everyone)."""
+    """Any to any at full rate (NVSwitch, PCIe switch).
+
+    All-reduce runs in two shots (reduce-scatter, all-gather) or in one (everything to everyone).
+    """
 
     def all_reduce(self, ranks: Ranks) -> tuple[Schedule, ...]:
         one_shot = Schedule(ranks.several, ranks.count - 1)
@@ -89,15 +116,15 @@ class Switch(Topology):
 
 
 class Mesh(Topology):
-    """A link from each to each (xGMI of MI300X): direct algorithms, but n of the level's ranks use only their n - 1 links of all size - 1."""
+    """A link from each to each (xGMI of MI300X), with direct algorithms.
+
+    n ranks use only the n - 1 links between them, of the size - 1 that each accelerator has.
+    """
 
     def all_reduce(self, ranks: Ranks) -> tuple[Schedule, ...]:
-        links = (
-            ranks.size - 1
-        ) * ranks.several  # n - 1 links carry share / (n - 1) each: (n - 1) cancels
-        return Schedule(2 * ranks.several, 2 * links * ranks.reciprocal), Schedule(
-            ranks.several, links
-        )
+        links = (ranks.size - 1) * ranks.several  # n - 1 links carry share / (n - 1) each
+        two_shots = Schedule(2 * ranks.several, 2 * links * ranks.reciprocal)
+        return two_shots, Schedule(ranks.several, links)
 
     def all_gather(self, ranks: Ranks) -> tuple[Schedule, ...]:
         return (Schedule(ranks.several, (ranks.size - 1) * ranks.several * ranks.reciprocal),)
@@ -109,9 +136,13 @@ class Mesh(Topology):
 class Torus(Topology):
     """Rings in 2 or 3 dimensions (TPU, Trainium), used dimension by dimension.
 
-    A slice of fewer than 4**d ranks has no wrap-around and one link per spanned axis (2 x 2 x 2 uses 3 of 6 links of a 3-D torus);
-    from 4**d on, all 2 d links are used. In all-to-all a byte travels n**(1/d) / 4 hops in each dimension
-    (Scaling book, "How to Scale Your Model", Google DeepMind 2025, and Dally & Towles, Principles and Practices of Interconnection Networks, 2004).
+    A slice of fewer than 4**d ranks has no wrap-around and one link per spanned axis: 2 x 2 x 2
+    uses 3 of the 6 links of a 3-D torus. From 4**d on, all 2 d links are used. In all-to-all a byte
+    travels n**(1/d) / 4 hops in each dimension. (Scaling book, "How to Scale Your Model", Google
+    DeepMind 2025; Dally & Towles, Principles and Practices of Interconnection Networks, 2004.)
+
+    Arguments:
+        dimensions: d, 2 or 3.
     """
 
     dimensions: int = eqx.field(static=True)
@@ -120,38 +151,30 @@ class Torus(Topology):
         return jnp.exp2(jnp.log2(ranks.count) / self.dimensions)
 
     def _idle_links(self, ranks: Ranks) -> Scalar:
-        """All links over those the slice uses."""
+        """All links over those that the slice uses."""
         d = self.dimensions
         used = jnp.where(ranks.count >= 4**d, 2.0 * d, jnp.clip(jnp.log2(ranks.count), 1.0, d))
         return 2 * d / used
 
     def all_reduce(self, ranks: Ranks) -> tuple[Schedule, ...]:
-        return (
-            Schedule(
-                2 * self.dimensions * (self._side(ranks) - 1),
-                2 * ranks.others * self._idle_links(ranks),
-            ),
-        )
+        (pass_,) = self.all_gather(ranks)
+        return (Schedule(2 * pass_.steps, 2 * pass_.share),)
 
     def all_gather(self, ranks: Ranks) -> tuple[Schedule, ...]:
-        return (
-            Schedule(
-                self.dimensions * (self._side(ranks) - 1), ranks.others * self._idle_links(ranks)
-            ),
-        )
+        steps = self.dimensions * (self._side(ranks) - 1)
+        return (Schedule(steps, ranks.others * self._idle_links(ranks)),)
 
     def all_to_all(self, ranks: Ranks) -> tuple[Schedule, ...]:
         crossing = jnp.maximum(self._side(ranks) * (self.dimensions / 4), 1.0)
-        return (
-            Schedule(
-                self.dimensions * (self._side(ranks) - 1),
-                ranks.others * crossing * self._idle_links(ranks),
-            ),
-        )
+        (pass_,) = self.all_gather(ranks)
+        return (Schedule(pass_.steps, pass_.share * crossing),)
 
 
 class Fabric(Topology):
-    """A scale-out network of NICs (InfiniBand, Ethernet): libraries use rings for large messages and trees for small ones."""
+    """A scale-out network of NICs (InfiniBand, Ethernet).
+
+    Libraries use rings for large messages and trees for small ones.
+    """
 
     def all_reduce(self, ranks: Ranks) -> tuple[Schedule, ...]:
         tree = Schedule(2 * jnp.log2(ranks.count), 2 * ranks.several)
@@ -164,8 +187,29 @@ class Fabric(Topology):
         return (direct(ranks, 1),)
 
 
+TOPOLOGIES: dict[str, type[Topology]] = {
+    "switch": Switch,
+    "mesh": Mesh,
+    "torus": Torus,
+    "fabric": Fabric,
+}
+"""By the names of accelerator files."""
+
+
 def topology_named(name: str, dimensions: int = 1) -> Topology:
-    """The topology that accelerator files call `name`."""
-    if name == "torus":
-        return Torus(dimensions)
-    return {"switch": Switch, "mesh": Mesh, "fabric": Fabric}[name]()
+    """The topology that accelerator files call `name`.
+
+    Arguments:
+        name: one of `TOPOLOGIES`.
+        dimensions: of a torus, 2 or 3.
+
+    Raises:
+        InputError: an unknown name, or a torus of other dimensions.
+    """
+    if name not in TOPOLOGIES:
+        raise unknown("topology", name, TOPOLOGIES)
+    if name != "torus":
+        return TOPOLOGIES[name]()
+    if dimensions not in (2, 3):
+        raise InputError("a torus has dimensions = 2 or 3")
+    return Torus(dimensions)

@@ -1,6 +1,6 @@
-"""Architectures: a model is a tuple of (block, count); one small file per block family.
+"""Architectures: a model is a tuple of blocks and how often each of them is executed.
 
-`attention`, `mlp`: the blocks of dense transformers; `moe`, `mla`, `mamba`, `linear_attention`: what others have instead.
-`model`: embedding, blocks, LM head. `huggingface`: config.json -> `Model`.
-A new family of blocks is one file with a `Block`; a new `model_type` is one function in `families*`.
+`blocks` has one file for each kind of block, `families` one function for each `model_type` of a
+config.json. `model` puts embedding, blocks and LM head together; `huggingface` makes one of a
+config.json, and `checkpoint` reads the formats that its weights are stored in.
 """

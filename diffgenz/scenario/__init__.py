@@ -1,1 +1,1 @@
-"""The question: a model, a platform, a workload, a plan, formats and serving options in one record."""
+"""The question: model, platform, workload, plan, formats and serving options in one record."""

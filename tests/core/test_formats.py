@@ -2,8 +2,7 @@
 
 import pytest
 
-from diffgenz.core.formats import FORMATS
-from diffgenz.hardware.specs import PEAK_FORMATS
+from diffgenz.core.formats import FORMATS, PEAKS
 
 BITS = {  # per element, scales included
     "fp32": 32,
@@ -30,4 +29,4 @@ def test_size_by_hand(name):
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_peak_is_one_that_accelerator_files_can_state(name):
-    assert FORMATS[name].peak in PEAK_FORMATS
+    assert FORMATS[name].peak in PEAKS

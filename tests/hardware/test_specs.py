@@ -7,8 +7,8 @@ from support import assert_close
 
 from diffgenz.core.errors import InputError
 from diffgenz.hardware.platform import load_platform
-from diffgenz.hardware.specs import TOPOLOGIES, read_spec, specs_folder, system_ids
-from diffgenz.hardware.topology import topology_named
+from diffgenz.hardware.specs import read_spec, specs_folder, system_ids
+from diffgenz.hardware.topology import TOPOLOGIES, topology_named
 
 SYSTEMS = system_ids()
 

@@ -7,8 +7,7 @@ from support import SHARPNESSES, assert_close, assert_finite
 
 from diffgenz.core.smooth import HARD
 from diffgenz.hardware.network import Level
-from diffgenz.hardware.specs import TOPOLOGIES
-from diffgenz.hardware.topology import Ranks, topology_named
+from diffgenz.hardware.topology import TOPOLOGIES, Ranks, topology_named
 from diffgenz.inference.timing.collectives import Group, Link
 
 WIRINGS = [(name, d) for name in TOPOLOGIES for d in ((2, 3) if name == "torus" else (1,))]
