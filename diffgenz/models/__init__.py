@@ -1,6 +1,12 @@
-"""Architectures: a model is a tuple of (block, count); one small file per block family.
+"""Architectures: a model is an embedding, a tuple of repeated blocks, and an LM head.
 
-`attention`, `mlp`: the blocks of dense transformers; `moe`, `mla`, `mamba`, `linear_attention`: what others have instead.
-`model`: embedding, blocks, LM head. `huggingface`: config.json -> `Model`.
-A new family of blocks is one file with a `Block`; a new `model_type` is one function in `families*`.
+- `model`: the record that holds embedding, blocks and LM head.
+- `blocks`: one small file for each kind of block. Dense transformers are made of `attention` and
+  `mlp`; other models have blocks of `moe`, `latent_attention`, `mamba` or `linear_attention`
+  instead.
+- `families`: one function for each family, which reads its config.json.
+- `huggingface`: from a config.json to a `Model`.
+
+A new kind of block is one file in `blocks` with a subclass of `Block`. A new `model_type` is one
+function in `families`.
 """
