@@ -1,7 +1,9 @@
-"""Multi-token prediction: a module that proposes the tokens after the next, from the model's last hidden states (DeepSeek-V3, arXiv 2412.19437).
+"""Multi-token prediction: a module that proposes tokens after the next one.
 
-It is one more layer of the model's last kind behind a projection, and a norm; embedding and LM head are the model's. For serving it is a draft model
-that knows what the model knows: see `MTP` in `serving_options`.
+It proposes them from the model's last hidden states (DeepSeek-V3, arXiv 2412.19437). The module is
+a projection, one more layer of the model's last kind, and a norm. Embedding and LM head are those
+of the model. For serving it is a draft model that knows what the model knows: see `MTP` in
+`scenario.serving_options`.
 """
 
 from typing import ClassVar
@@ -18,9 +20,14 @@ from diffgenz.operators.step import Step
 
 
 class Fusion(Block):
-    """The last token's embedding and the hidden state before it, each normed, projected together from twice the width to one (`eh_proj`).
+    """The projection in front of the module's layer (`eh_proj`).
 
-    Engines (vLLM, SGLang) keep the projection in dtype, and whole on every rank.
+    It takes the last token's embedding and the hidden state before it, each with a norm of its
+    own, and projects both together from twice the width to the width. Engines (vLLM, SGLang) keep
+    the projection in dtype, and whole on every rank.
+
+    Arguments:
+        norm, norms, reduces: as in `Block`; two norms and no all-reduce by default.
     """
 
     mixes_tokens: ClassVar[bool] = False
@@ -33,7 +40,11 @@ class Fusion(Block):
 
 
 def mtp_module(model: Model) -> Model:
-    """The module of `model` as a model of one layer: a fusion, then the last of the model's blocks that mix tokens and the last that do not."""
+    """The module of `model`, as a model of one layer.
+
+    The layer is a fusion, then the last of the model's blocks that mix tokens, and then the last of
+    those that do not.
+    """
     blocks = [repeated.block for repeated in model.blocks]
     layer = [
         next((block for block in reversed(blocks) if block.mixes_tokens is mixes), None)
@@ -46,10 +57,13 @@ def mtp_module(model: Model) -> Model:
 
 
 def has_mtp(config: Config, default: int) -> bool:
-    """Whether a config.json says that its checkpoint has such a module; one is modelled, several that take turns are not.
+    """Whether a config.json says that its checkpoint has one such module.
+
+    Several modules that take turns are not modelled.
 
     Arguments:
-        default: modules of the family where the file is silent.
+        config: the facts.
+        default: how many modules the family has where the file says nothing.
     """
     return (
         config.count("num_nextn_predict_layers", "mtp_num_hidden_layers", default=default, least=0)

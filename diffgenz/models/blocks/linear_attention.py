@@ -1,4 +1,7 @@
-"""Linear attention with a gated delta rule: keys and values summed up in a matrix per head, which forgets and overwrites."""
+"""Linear attention with a gated delta rule.
+
+Each head sums up keys and values in one matrix, which forgets old entries and overwrites them.
+"""
 
 from typing import ClassVar
 
@@ -24,13 +27,22 @@ def delta_rule(
     read: Scalar,
     parameters: Scalar,
 ) -> Operator:
-    """The scan of a state of key_dim x value_dim per head: recall what the key held, correct it, read it out (arXiv 2412.06464).
+    """The scan of a state of key_dim x value_dim elements per head (arXiv 2412.06464).
 
-    Each is a pass over the state. In a chunk, prefill makes three products of keys and queries (K K', T K, Q K'), two of values (T V, and the scores
-    times V), and inverts the triangular matrix T of chunk**3 / 6 multiply-adds.
+    Each token makes three passes over the state: it recalls what the key held, corrects that, and
+    reads the state out. In each chunk, prefill makes three products of keys and queries (K K', T K
+    and Q K') and two products with values (T V, and the scores times V). It gets T by inverting a
+    triangular matrix, in chunk**3 / 6 multiply-adds.
 
     Arguments:
-        heads, key_heads: of this device. chunk: tokens of a chunk. read: elements per token. parameters: elements it keeps.
+        step: the iteration.
+        heads: value heads of this device.
+        key_heads: key heads of this device.
+        key_dim: elements of each key.
+        value_dim: elements of each value.
+        chunk: tokens of a chunk in prefill.
+        read: elements that are read per token.
+        parameters: elements that the operator keeps.
     """
     return scan(
         step,
@@ -47,13 +59,21 @@ def delta_rule(
 
 
 class GatedDeltaNet(Block):
-    """norm -> projections -> convolution -> gated delta rule -> gated norm -> out projection -> all-reduce.
+    """Gated delta net (arXiv 2412.06464), as in Qwen3-Next and Qwen3.5.
 
-    arXiv 2412.06464, as in Qwen3-Next and Qwen3.5: one decay per value head; several value heads share the key of one key head.
+    norm -> projections -> convolution -> gated delta rule -> gated norm -> out projection
+    -> all-reduce
+
+    Each value head has one decay, and several value heads share the key of one key head.
+    Tensor-parallel ranks share the heads.
 
     Arguments:
-        key_heads, key_dim, value_heads, value_dim: of the whole model, and of each head. Tensor-parallel ranks share the heads.
-        width: taps of the convolution. chunk: tokens of a chunk in prefill.
+        key_heads: key heads of the whole model, at least 1.
+        key_dim: elements of each key, at least 1.
+        value_heads: value heads of the whole model, at least 1.
+        value_dim: elements of each value, at least 1.
+        width: taps of the convolution, at least 1.
+        chunk: tokens of a chunk in prefill, at least 1.
         norm, norms, reduces: as in `Block`.
     """
 
@@ -69,7 +89,7 @@ class GatedDeltaNet(Block):
 
     @property
     def most_shards(self) -> Scalar:
-        """One value head each."""
+        """Tensor-parallel ranks that can share it: one value head each."""
         return self.value_heads
 
     def work(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
@@ -89,9 +109,9 @@ class GatedDeltaNet(Block):
             parameters=2 * heads,
         )
         return (
-            linear(
-                "in_projection", tokens, mixed + values + 2 * heads, hidden, precision
-            ),  # the output's gate; decay and learning rate
+            # mixed: queries, keys and values; values: the output's gate; 2 * heads: decay and
+            # learning rate
+            linear("in_projection", tokens, mixed + values + 2 * heads, hidden, precision),
             causal_conv(step, mixed, self.width, bias=False),
             rule,
             elementwise(
@@ -106,13 +126,18 @@ class GatedDeltaNet(Block):
 
 
 class KimiDeltaAttention(Block):
-    """norm -> projections -> convolution -> delta rule with a decay per key channel -> gated norm -> out projection -> all-reduce.
+    """Kimi delta attention: a delta rule with one decay per key channel (arXiv 2510.26692).
 
-    arXiv 2510.26692 (Kimi Linear). Decay and output gate pass through a bottleneck as wide as a head, which every tensor-parallel rank computes.
+    norm -> projections -> convolution -> delta rule -> gated norm -> out projection -> all-reduce
+
+    It is the linear attention of Kimi Linear. Decay and output gate pass through a bottleneck as
+    wide as a head, which every tensor-parallel rank computes.
 
     Arguments:
-        heads, head_dim: of the whole model, and of each head: keys and values are of one size.
-        width, chunk: as in `GatedDeltaNet`.
+        heads: heads of the whole model, at least 1.
+        head_dim: elements of each key and of each value, which are of one size; at least 1.
+        width: taps of the convolution, at least 1.
+        chunk: tokens of a chunk in prefill, at least 1.
         norm, norms, reduces: as in `Block`.
     """
 
@@ -126,7 +151,7 @@ class KimiDeltaAttention(Block):
 
     @property
     def most_shards(self) -> Scalar:
-        """One head each."""
+        """Tensor-parallel ranks that can share it: one head each."""
         return self.heads
 
     def work(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
@@ -139,9 +164,8 @@ class KimiDeltaAttention(Block):
         heads = ceil_share(self.heads, step.shard)
         values = heads * dim
         return (
-            linear(
-                "in_projection", tokens, 3 * values + heads, hidden, precision
-            ),  # the learning rate
+            # 3 * values: queries, keys and values; heads: the learning rate
+            linear("in_projection", tokens, 3 * values + heads, hidden, precision),
             linear("gates_down", tokens, 2 * dim, hidden, precision),
             linear("gates_up", tokens, 2 * values, dim, precision),
             causal_conv(step, 3 * values, self.width, bias=False),
@@ -153,8 +177,8 @@ class KimiDeltaAttention(Block):
                 dim,
                 self.chunk,
                 read=4 * values + heads,
-                parameters=heads + values,
-            ),  # log A; bias of the decay
+                parameters=heads + values,  # log A; the decay's bias
+            ),
             elementwise(
                 "gated_norm",
                 2 * tokens * values * size,

@@ -1,4 +1,7 @@
-"""State-space and linear-attention families, pure or with attention in between, one function each, as in `families`."""
+"""State-space and linear-attention families, one function each, as in `families.dense`.
+
+Some are pure, others have attention in between.
+"""
 
 import math
 from collections.abc import Callable
@@ -16,7 +19,7 @@ from diffgenz.models.model import Model, Repeated
 
 
 def _rank(config: Config, key: str) -> int | float:
-    """Width of the compressed time step; "auto" is a sixteenth of the width."""
+    """Width of the compressed time step; "auto" is 1/16 of the model's width, rounded up."""
     return (
         math.ceil(config.hidden / 16)
         if config.get(key, default="auto") == "auto"
@@ -25,6 +28,7 @@ def _rank(config: Config, key: str) -> int | float:
 
 
 def _mamba(config: Config, state_norms: str | None) -> Mamba:
+    """The Mamba-1 block of a config, with `state_norms` as in `Mamba`."""
     return Mamba(
         inner=config.number(
             "intermediate_size", default=config.number("expand", default=2) * config.hidden
@@ -39,17 +43,17 @@ def _mamba(config: Config, state_norms: str | None) -> Mamba:
 
 
 def mamba(config: Config) -> Model:
-    """Mamba-1 blocks only; tied."""
+    """Only Mamba-1 blocks, with a tied LM head: Mamba."""
     return model_with(config, (_mamba(config, None), config.layers), tied=True)
 
 
 def falcon_mamba(config: Config) -> Model:
-    """Mamba with norms on B, C and the time step that have no parameters."""
+    """Mamba with norms without parameters on B, C and the time step: Falcon Mamba."""
     return model_with(config, (_mamba(config, "plain"), config.layers), tied=True)
 
 
 def mamba2(config: Config) -> Model:
-    """Mamba-2 blocks only: Codestral Mamba."""
+    """Only Mamba-2 blocks: Codestral Mamba."""
     block = Mamba2(
         heads=config.number("num_heads"),
         head_dim=config.number("head_dim"),
@@ -64,7 +68,11 @@ def mamba2(config: Config) -> Model:
 
 
 def jamba(config: Config) -> Model:
-    """Mamba with attention without positions in every `attn_layer_period`-th layer, experts in every `expert_layer_period`-th."""
+    """Jamba: Mamba-1 with some layers of attention, and some of experts.
+
+    Every `attn_layer_period`-th layer has attention without positions in the place of Mamba, and
+    every `expert_layer_period`-th has experts in the place of the MLP.
+    """
     full, routed = _every(config, "attn_layer", 8, 4), config.number("num_experts", default=16)
     sparse = _every(config, "expert_layer", 2, 1) if routed > 1 else 0
     mixer = Mamba(
@@ -97,7 +105,14 @@ def jamba(config: Config) -> Model:
 
 
 def _every(config: Config, what: str, period: int, offset: int) -> int:
-    """Layers that are `offset` modulo `period`."""
+    """How many layers there are whose index modulo a period is an offset.
+
+    Arguments:
+        config: the facts, among them `{what}_period` and `{what}_offset`.
+        what: what those layers have: "attn_layer" or "expert_layer".
+        period: the period where the file says nothing.
+        offset: the offset where the file says nothing.
+    """
     period, offset = (
         config.count(f"{what}_period", default=period),
         config.count(f"{what}_offset", default=offset, least=0),
@@ -106,15 +121,21 @@ def _every(config: Config, what: str, period: int, offset: int) -> int:
 
 
 def nemotron_h(config: Config) -> Model:
-    """One block a layer, as a pattern spells: M Mamba-2, * attention without positions, - plain MLP, E experts."""
+    """Nemotron-H: one block for each layer, as a pattern spells them.
+
+    In the pattern, M stands for Mamba-2, * for attention without positions, - for a plain MLP and
+    E for experts.
+    """
     pattern = config.get("hybrid_override_pattern")
     if pattern is None:
         raise InputError(
-            f"{config.name}: config.json lacks hybrid_override_pattern; add it, or take the complete file"
+            f"{config.name}: config.json lacks hybrid_override_pattern; "
+            "add it, or take the complete file"
         )
     if not isinstance(pattern, str) or len(pattern) != config.layers or set(pattern) - set("M*-E"):
         raise InputError(
-            f"{config.name}: hybrid_override_pattern: {pattern!r} must spell {config.layers} layers (num_hidden_layers) in M, *, - and E"
+            f"{config.name}: hybrid_override_pattern: {pattern!r} must spell {config.layers} "
+            "layers (num_hidden_layers) in M, *, - and E"
         )
     bias = config.flag("attention_bias", default=False)
     kinds: dict[str, Callable[[], Block]] = {
@@ -161,7 +182,10 @@ def nemotron_h(config: Config) -> Model:
 
 
 def granite_hybrid(config: Config) -> Model:
-    """Mamba-2 and attention, mostly without positions; experts beside a shared MLP, or that MLP alone: Granite 4."""
+    """Granite 4: Mamba-2 and attention, which is mostly without positions.
+
+    They are followed by experts beside a shared MLP, or by that MLP alone.
+    """
     kinds = config.kinds("layer_types")
     if kinds is None:
         raise InputError(
@@ -188,6 +212,7 @@ def granite_hybrid(config: Config) -> Model:
 
 
 def _granite_mamba(config: Config) -> Mamba2:
+    """The Mamba-2 block of Granite 4."""
     return Mamba2(
         heads=config.number("mamba_n_heads"),
         head_dim=config.number("mamba_d_head"),
@@ -201,7 +226,11 @@ def _granite_mamba(config: Config) -> Mamba2:
 
 
 def zamba2(config: Config) -> Model:
-    """Mamba-2 throughout; a few blocks of attention and MLP take turns at some depths, each use with an adapter of its own."""
+    """Zamba2: Mamba-2 in every layer, with shared blocks at some depths.
+
+    A few shared blocks of attention and MLP take turns at these depths, and each use of one has an
+    adapter of its own.
+    """
     depths = config.get("hybrid_layer_ids")
     if not isinstance(depths, list) or not depths:
         raise InputError(
@@ -243,7 +272,11 @@ def zamba2(config: Config) -> Model:
 
 
 def qwen3_next(config: Config) -> Model:
-    """Gated delta nets, gated attention in every fourth layer, experts beside a gated shared one: Qwen3-Next, Qwen3.5 with experts."""
+    """Qwen3-Next, and Qwen3.5 with experts.
+
+    Gated attention in every fourth layer, gated delta nets in the others, and experts beside a
+    gated shared one.
+    """
     shared = MLP(
         intermediate=config.number("shared_expert_intermediate_size"), norm=None, reduces=False
     )
@@ -256,7 +289,7 @@ def qwen3_next(config: Config) -> Model:
 
 
 def qwen3_5(config: Config) -> Model:
-    """Qwen3-Next's mixers with a dense MLP."""
+    """The mixers of Qwen3-Next with a dense MLP: Qwen3.5."""
     return model_with(
         config,
         *_qwen_mixers(config),
@@ -266,6 +299,7 @@ def qwen3_5(config: Config) -> Model:
 
 
 def _qwen_mixers(config: Config) -> tuple[tuple[Block, int], ...]:
+    """(block, count) of the gated delta nets and of the gated attention of Qwen3-Next."""
     kinds = config.kinds("layer_types")
     full = (
         config.layers // config.count("full_attention_interval", default=4)
@@ -287,12 +321,16 @@ def _qwen_mixers(config: Config) -> tuple[tuple[Block, int], ...]:
 
 
 def kimi_linear(config: Config) -> Model:
-    """Kimi delta attention with latent attention in every fourth layer, experts as in DeepSeek-V3."""
+    """Kimi Linear: Kimi delta attention with latent attention in every fourth layer.
+
+    Experts are those of DeepSeek-V3.
+    """
     section = config.section("linear_attn_config")
     full = section.get("full_attn_layers")
     if not isinstance(full, list):
         raise InputError(
-            f"{config.name}: config.json lacks linear_attn_config.full_attn_layers; add it, or take the complete file"
+            f"{config.name}: config.json lacks linear_attn_config.full_attn_layers; "
+            "add it, or take the complete file"
         )
     linear = KimiDeltaAttention(
         heads=section.number("num_heads"),
@@ -324,4 +362,4 @@ HYBRID: dict[str, Callable[[Config], Model]] = {
     "qwen3_5_moe_text": qwen3_next,
     "kimi_linear": kimi_linear,
 }
-"""`model_type` -> the function that reads it."""
+"""The function that reads each `model_type`."""

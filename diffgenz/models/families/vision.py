@@ -1,6 +1,7 @@
-"""Vision towers, one function each: the facts of a config.json -> a `Tower`. `VISION` maps the outer `model_type` to it.
+"""Vision towers, one function each: from the facts of a config.json to a `Tower`.
 
-Parameter counts follow the checkpoints' tensors, and are compared with the published totals.
+`VISION` maps the outer `model_type` to the function. Parameter counts follow the checkpoints'
+tensors, and are compared with the published totals.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,7 +13,10 @@ from diffgenz.models.config import Config
 from diffgenz.models.vision import PatchAttention, Projector, Tower
 
 IMAGE_SIZE = 1024
-"""Pixels of an image's side where a tower takes any (Qwen-VL) and config.json says none: an assumption; set `Tower.image_size` to yours."""
+"""Pixels of an image's side where a tower takes any size (Qwen-VL) and config.json states none.
+
+This is an assumption: set `Tower.image_size` to yours.
+"""
 
 
 def _tower(
@@ -23,7 +27,16 @@ def _tower(
     rotary: bool = False,
     **differences,
 ) -> Tower:
-    """A tower by the names that most families give its sizes, with what differs. Biases are everywhere."""
+    """A tower whose sizes have the names that most families give them, with biases everywhere.
+
+    Arguments:
+        vision: the facts of the tower.
+        projectors: the projectors that follow its layers.
+        norm: the norm before each block.
+        gated: whether the MLPs are gated.
+        rotary: whether positions are rotary.
+        differences: fields of `Tower` in which the family differs.
+    """
     hidden, heads = vision.number("hidden_size"), vision.number("num_attention_heads", "num_heads")
     facts = {
         "hidden": hidden,
@@ -52,7 +65,16 @@ def _listed(vision: Config, key: str, default: list[int]) -> int:
 
 
 def llava(config: Config, vision: Config, width: float) -> Tower | None:
-    """CLIP and a two-layer projector: LLaVA 1.5. All layers are computed (vLLM stops before the last); another tower (Pixtral) is not modelled."""
+    """CLIP and a two-layer projector: LLaVA 1.5.
+
+    All layers are computed, while vLLM stops before the last. None for any other tower (Pixtral),
+    which is not modelled.
+
+    Arguments:
+        config: the whole config.json.
+        vision: its part about the tower.
+        width: width of the language model.
+    """
     if vision.get("model_type") != "clip_vision_model":
         return None
     return _tower(
@@ -69,7 +91,10 @@ def llava(config: Config, vision: Config, width: float) -> Tower | None:
 
 
 def gemma3(config: Config, vision: Config, width: float) -> Tower:
-    """SigLIP; patches are averaged to `mm_tokens_per_image`, normalised and projected once."""
+    """SigLIP, whose patches are averaged to `mm_tokens_per_image` tokens: Gemma 3.
+
+    The tokens are normalised and projected once. Arguments as in `llava`.
+    """
     hidden, patches = vision.number("hidden_size"), _grid(vision)
     return _tower(
         vision,
@@ -83,7 +108,11 @@ def gemma3(config: Config, vision: Config, width: float) -> Tower:
 
 
 def llama4(config: Config, vision: Config, width: float) -> Tower:
-    """Pixel shuffle, a two-layer adapter and a projection. An image here is one tile of `image_size`: count each tile of a large one."""
+    """A tower with pixel shuffle, a two-layer adapter and a projection: Llama 4.
+
+    An image here is one tile of `image_size`, so that each tile of a large image counts as one.
+    Arguments as in `llava`.
+    """
     merge = 1 / vision.number("pixel_shuffle_ratio", default=0.5)
     widths = (
         vision.number("hidden_size") * merge**2,
@@ -104,7 +133,10 @@ def llama4(config: Config, vision: Config, width: float) -> Tower:
 
 
 def qwen2_5_vl(config: Config, vision: Config, width: float) -> Tower:
-    """RMS norms, gated MLP, windows in all layers but `fullatt_block_indexes`; images of any size."""
+    """A tower with RMS norms, gated MLPs and windows, for images of any size: Qwen2.5-VL.
+
+    All layers have windows, except for those in `fullatt_block_indexes`. Arguments as in `llava`.
+    """
     hidden, merge, layers = (
         vision.number("hidden_size"),
         vision.number("spatial_merge_size", default=2),
@@ -130,8 +162,11 @@ def qwen2_5_vl(config: Config, vision: Config, width: float) -> Tower:
 
 
 def qwen3_vl(config: Config, vision: Config, width: float) -> Tower:
-    """Learned and rotary positions; in Qwen3-VL, some layers are handed on through projectors of their own (DeepStack);
-    in Qwen3.5, none. Images of any size."""
+    """A tower with learned and rotary positions, for images of any size: Qwen3-VL and Qwen3.5.
+
+    In Qwen3-VL, the states of some layers are handed on through projectors of their own
+    (DeepStack); in Qwen3.5, those of none are. Arguments as in `llava`.
+    """
     hidden, merge = vision.number("hidden_size"), vision.number("spatial_merge_size", default=2)
     merged, out = hidden * merge**2, vision.number("out_hidden_size", default=width)
     deep = _listed(vision, "deepstack_visual_indexes", [])
@@ -162,14 +197,20 @@ VISION: dict[str, Callable[[Config, Config, float], Tower | None]] = {
     "qwen3_5": qwen3_vl,
     "qwen3_5_moe": qwen3_vl,
 }
-"""Outer `model_type` -> the function that reads its tower: of the whole config.json, its vision_config and the language model's width."""
+"""The function that reads the tower of each outer `model_type`.
+
+It is called with the whole config.json, its vision_config, and the width of the language model.
+"""
 
 
 def tower_of(config: Config, language: Config) -> Tower | None:
-    """The vision tower that a whole config.json describes; None where it has none, or one that is not modelled.
+    """The vision tower that a whole config.json describes.
+
+    None where it describes no tower, or one that is not modelled.
 
     Arguments:
-        config: the whole file. language: its part about the language model, which image tokens must be as wide as.
+        config: the whole file.
+        language: its part about the language model, whose width is that of image tokens.
 
     Raises:
         InputError: a field of vision_config is missing or out of range.
