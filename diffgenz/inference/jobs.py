@@ -155,7 +155,7 @@ def jobs_of(case: Scenario) -> Jobs:
         first.append(prefills)
         each.append(proposals)
         both += [proposals] if both else []
-        if getattr(serving.draft, "platform", None) is not None:
+        if serving.draft_platform is not None:
             ranks = draft[0].plan.tensor * plan.attention_data * plan.data
             in_use.append((ranks, draft[0].platform.accelerator))
     micro_batches = case.workload.batch / pipeline.micro_batch

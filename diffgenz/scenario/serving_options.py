@@ -157,6 +157,14 @@ class Serving(Record):
         return None if self.speculation is None else self.speculation.draft
 
     @property
+    def draft_platform(self) -> Platform | None:
+        """Accelerators of the draft model's own.
+
+        None where it runs on those of the model, and where no other model drafts.
+        """
+        return self.draft.platform if isinstance(self.draft, Draft) else None
+
+    @property
     def widens_decode(self) -> bool:
         """Whether an option makes decode iterations wider, or prefill iterations narrower.
 
