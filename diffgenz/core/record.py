@@ -33,7 +33,6 @@ class Number:
         minimum, maximum, exclusive, finite, remedy: as in `checks.check`.
         whole: what is counted, where only whole numbers make sense; else "".
         structure: whether it is structure, of which estimates have no derivative.
-        optional: whether it may be None.
     """
 
     unit: str
@@ -43,7 +42,6 @@ class Number:
     finite: bool
     whole: str
     structure: bool
-    optional: bool
     remedy: str
 
     def check(self, field: str, value: Any) -> None:
@@ -107,8 +105,8 @@ def number(
         default: where it is left out; None: it may be None, an option that is not in use.
     """
     minimum = at_least if above is None else above
-    exclusive, optional = above is not None, default is None
-    about = Number(unit, minimum, at_most, exclusive, finite, whole, structure, optional, remedy)
+    exclusive = above is not None
+    about = Number(unit, minimum, at_most, exclusive, finite, whole, structure, remedy)
     rest = {} if default is dataclasses.MISSING else {"default": default}
     converter = functools.partial(_as_leaves, off=off)
     return eqx.field(converter=converter, metadata={"number": about}, **rest)

@@ -155,7 +155,7 @@ def jobs_of(case: Scenario) -> Jobs:
         first.append(prefills)
         each.append(proposals)
         both += [proposals] if both else []
-        if getattr(serving.draft, "platform", None) is not None:
+        if serving.draft_platform is not None:
             ranks = draft[0].plan.tensor * plan.attention_data * plan.data
             in_use.append((ranks, draft[0].platform.accelerator))
     micro_batches = case.workload.batch / pipeline.micro_batch
@@ -195,7 +195,7 @@ def _draft(case: Scenario, pipeline: Pipeline) -> tuple[Scenario, Served] | None
     draft, speculation, serving = case.serving.draft, case.serving.speculation, case.serving
     if draft is None or speculation is None:
         return None
-    options = Serving(serving.chunk, serving.prefix_hit, beams=serving.beams)
+    options = Serving(chunk=serving.chunk, prefix_hit=serving.prefix_hit, beams=serving.beams)
     if isinstance(draft, MTP):
         plan = case.plan.replace(pipeline=1.0, data=1.0).as_structure()
         its = case.replace(model=mtp_module(case.model), plan=plan, serving=options)

@@ -107,7 +107,7 @@ def memory_of(
     if draft is not None:
         its_case, its = draft
         its_weights = _stored(its.decode.operators)
-        if _is_apart(case):
+        if case.serving.draft_platform is not None:
             home = its_case.platform.accelerator
             held = _held(its.prefill)
             total = its_weights + its.cache + held + home.memory_reserve
@@ -123,10 +123,6 @@ def memory_of(
         movable = _stored(matrices) * pipeline.widest
     memory = Memory(weights, kv_cache, activations, total, accelerator.memory_capacity, draft=apart)
     return memory if movable is None else _offloaded(memory, movable, accelerator.tiers)
-
-
-def _is_apart(case: Scenario) -> bool:
-    return getattr(case.serving.draft, "platform", None) is not None
 
 
 def _offloaded(memory: Memory, movable: Scalar, tiers: tuple[MemoryTier, ...]) -> Memory:

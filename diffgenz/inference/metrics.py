@@ -56,7 +56,6 @@ class Metric:
         label: what heads its column for people, with their unit.
         factor: from SI to that unit.
         mix: how the parts of a mix combine.
-        larger_is_better: whether people want more of it.
         needs: what a scenario lacks where its value is None, and the remedy.
     """
 
@@ -65,7 +64,6 @@ class Metric:
     label: str
     factor: float
     mix: Combining
-    larger_is_better: bool = False
     needs: str = ""
 
 
@@ -82,9 +80,9 @@ METRICS = {
         Metric("tpot", "s", "TPOT ms", 1e3, largest),
         Metric("mixed_tpot", "s", "mixed ms", 1e3, largest, needs=_CHUNKS),
         Metric("end_to_end", "s", "E2E s", 1.0, largest),
-        Metric("throughput", "1/s", "tok/s", 1.0, harmonic_mean, True),
-        Metric("tokens_per_second_per_user", "1/s", "tok/s/user", 1.0, smallest, True),
-        Metric("tokens_per_second_per_accelerator", "1/s", "tok/s/GPU", 1.0, harmonic_mean, True),
+        Metric("throughput", "1/s", "tok/s", 1.0, harmonic_mean),
+        Metric("tokens_per_second_per_user", "1/s", "tok/s/user", 1.0, smallest),
+        Metric("tokens_per_second_per_accelerator", "1/s", "tok/s/GPU", 1.0, harmonic_mean),
         Metric("memory.weights", "B", "weights GB", 1e-9, largest),
         Metric("memory.kv_cache", "B", "KV cache GB", 1e-9, largest),
         Metric("memory.activations", "B", "activations GB", 1e-9, largest),

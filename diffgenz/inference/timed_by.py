@@ -13,6 +13,8 @@ from diffgenz.scenario.scenario import Scenario
 def timed_by(case: Scenario) -> dict[str, str]:
     """What times each family of kernels that a scenario runs, and the collectives between ranks.
 
+    Operators of no family, such as attention over a cache that GEAR compressed, stand under their
+    own names: the roofline times them.
     Those of a draft model are left out: it is a model of its own.
 
     Arguments:
@@ -46,4 +48,5 @@ def timed_by(case: Scenario) -> dict[str, str]:
         used["all_gather", case.precision.dtype] = None
     if Exchange in sent and library is not None:
         used |= dict.fromkeys(fitted_exchanges(library))
-    return sources(library, used)
+    unmeasured = {f"{op.name} {case.precision.dtype}" for op in operators if not op.kernel}
+    return sources(library, used) | dict.fromkeys(sorted(unmeasured), "roofline")

@@ -1,6 +1,12 @@
-"""Architectures: a model is a tuple of blocks and how often each of them is executed.
+"""Architectures: a model is an embedding, a tuple of repeated blocks, and an LM head.
 
-`blocks` has one file for each kind of block, `families` one function for each `model_type` of a
-config.json. `model` puts embedding, blocks and LM head together; `huggingface` makes one of a
-config.json, and `checkpoint` reads the formats that its weights are stored in.
+- `model`: the record that holds embedding, blocks and LM head.
+- `blocks`: one small file for each kind of block. Dense transformers are made of `attention` and
+  `mlp`; other models have blocks of `moe`, `latent_attention`, `mamba` or `linear_attention`
+  instead.
+- `families`: one function for each family, which reads its config.json.
+- `huggingface`: from a config.json to a `Model`.
+
+A new kind of block is one file in `blocks` with a subclass of `Block`. A new `model_type` is one
+function in `families`.
 """

@@ -1,11 +1,13 @@
 """The formats of a checkpoint, as its config.json states them.
 
-They stand in `quantization_config` (older files: `compression_config`) and `torch_dtype`. Field
-names are those of transformers (utils/quantization_config.py), compressed-tensors, NVIDIA ModelOpt
-and AMD Quark, and of what vLLM reads of them (vllm/model_executor/layers/quantization). What all
-methods leave unquantised (embedding, LM head, norms, routers, vision towers) stays in dtype here
-too. Where further layers of a mixture of experts are left out, only its routed experts count as
-quantised.
+They are read from `quantization_config` (older files: `compression_config`) and `torch_dtype`.
+Field names are those of transformers (utils/quantization_config.py), compressed-tensors, NVIDIA
+ModelOpt and AMD Quark, and those that vLLM reads of these
+(vllm/model_executor/layers/quantization).
+
+What all methods leave unquantised (embedding, LM head, norms, routers, vision towers) stays in
+dtype here too. Where a mixture of experts leaves further layers unquantised, only its routed
+experts count as quantised.
 """
 
 import re
@@ -27,15 +29,15 @@ _REMEDY = "give the formats themselves: weights, activations"
 
 
 class Stored(NamedTuple):
-    """What a checkpoint is in.
+    """The formats that a quantised checkpoint is stored in and meant to be computed in.
 
     Arguments:
         method: its quant_method.
-        weights: their format.
+        weights: the format of the linear layers' weights.
         weight_size: B per weight, scales included.
-        activations: their format; None: dtype.
-        kv_cache: its format; None: dtype.
-        experts_only: whether routed experts alone are quantised.
+        activations: the format of the linear layers' inputs; None for dtype.
+        kv_cache: the format of keys and values; None for dtype.
+        experts_only: whether the routed experts alone are quantised.
     """
 
     method: str
@@ -58,15 +60,18 @@ def load_precision(
     """The precision that a checkpoint is meant to be served in.
 
     Arguments:
-        source: as in `load_model`: a shipped model's id, or a config.json or its folder.
-        accelerator: where it is served: what it does not multiply is computed in dtype from narrow
-            weights (W8A16). None: it multiplies all formats.
-        dtype, activations, kv_cache, messages: as in `Precision`, instead of what the checkpoint
-            says.
+        source: the id of a shipped model, or the path of a config.json or its folder, as in
+            `load_model`.
+        accelerator: where it is served. Activations in a format that it does not multiply stay in
+            dtype, while weights stay narrow (W8A16). Default: one that multiplies all formats.
+        dtype: as in `Precision`. Default: what the checkpoint says.
+        activations: as in `Precision`. Default: what the checkpoint says.
+        kv_cache: as in `Precision`. Default: what the checkpoint says.
+        messages: as in `Precision`. Default: dtype.
 
     Raises:
-        InputError: no such source, a quantisation that is not known or that no precision expresses,
-            or an unknown dtype.
+        InputError: no such source, a quantisation that is not known or that no `Precision` can
+            express, or an unknown dtype.
     """
     name, config = read_config(source)
     stored = read_stored(name, config)
@@ -98,15 +103,15 @@ def load_precision(
 
 
 def read_stored(name: str, config: Settings) -> Stored | None:
-    """What the checkpoint of a config.json is quantised to; None where it is not.
+    """What the checkpoint of a config.json is quantised to; None where it is not quantised.
 
     Arguments:
-        name: of the model, for errors.
-        config: the config.json.
+        name: what error messages call the checkpoint.
+        config: the content of its config.json.
 
     Raises:
-        InputError: a method that is not known, settings that are missing, or formats that vary from
-            layer to layer.
+        InputError: a method that is not known, settings that are missing, or formats that vary
+            from layer to layer.
     """
     settings = quantization_settings(config)
     if settings is None:
@@ -139,12 +144,18 @@ def quantization_settings(config: Settings) -> Settings | None:
 
 
 def _sections(config: Settings) -> list[Settings]:
+    """The whole config.json, and its part about the language model where it has one."""
     return [
         section for section in (config, config.get("text_config")) if isinstance(section, Mapping)
     ]
 
 
 def _dtype(name: str, config: Settings) -> str:
+    """The format of what is not quantised; bf16 where the file says nothing.
+
+    Raises:
+        InputError: a dtype that is not known.
+    """
     keys = ("torch_dtype", "dtype")
     found = (s[key] for s in _sections(config) for key in keys if s.get(key) is not None)
     stated = next(found, "bfloat16")
@@ -164,13 +175,16 @@ def _fp8(settings: Settings) -> Stored:
 
 
 def _integers(bits: int, group: int | None, zeros: bool, activations: str | None = None) -> Stored:
-    """Integer weights with a 16-bit scale for each group.
+    """Integer weights that share a 16-bit scale, and possibly a zero point, in groups.
 
     Arguments:
-        bits: of each weight.
-        group: weights of a group; None or -1: a whole channel.
-        zeros: whether each group has a zero of so many bits, too.
-        activations: their format; None: dtype.
+        bits: of each weight, and of each zero point.
+        group: weights of a group; -1 or None: a channel, whose scale is too small to count.
+        zeros: whether groups have a zero point.
+        activations: the format of the linear layers' inputs; None for dtype.
+
+    Raises:
+        InputError: a number of bits that is no format here.
     """
     name = f"int{bits}"
     if name not in FORMATS:
@@ -192,10 +206,11 @@ def _awq(settings: Settings) -> Stored:
 
 
 def _bitsandbytes(settings: Settings) -> Stored:
-    """bitsandbytes in 8 or 4 bit.
+    """LLM.int8(), NF4 and FP4.
 
-    LLM.int8() multiplies in int8. NF4 and FP4 have a scale for every 64 weights: an fp32, or 8 bit,
-    256 of which share an fp32 (QLoRA, arXiv 2305.14314).
+    LLM.int8() multiplies in int8. NF4 and FP4 have one scale for 64 weights. It is an fp32 number,
+    or with double quantisation an 8-bit one, of which 256 share an fp32 scale (QLoRA,
+    arXiv 2305.14314).
     """
     if settings.get("load_in_8bit") or settings.get("_load_in_8bit"):
         return Stored("", "int8", 1.0, "int8")
@@ -204,7 +219,7 @@ def _bitsandbytes(settings: Settings) -> Stored:
 
 
 def _number(args: Settings | None) -> tuple[str, float] | None:
-    """Format and size of a compressed-tensors scheme for one operand; None where it has none."""
+    """Format and B per element of an operand's compressed-tensors scheme; None without a scheme."""
     if args is None:
         return None
     bits, group = args["num_bits"], args.get("group_size")
@@ -274,10 +289,11 @@ METHODS: dict[str, Callable[[Settings], Stored]] = {
     "modelopt_fp4": _modelopt,
     "quark": _quark,
 }
-"""quant_method -> the function that reads its settings."""
+"""The function that reads the settings of each quant_method."""
 
 
 def _cache(settings: Settings) -> str | None:
+    """The format of keys and values; None where the settings say nothing."""
     scheme = settings.get("kv_cache_scheme")
     if isinstance(scheme, Mapping):
         return (_number(scheme) or (None,))[0]
@@ -294,18 +310,23 @@ _LEFT_OUT_LISTS = (
     "llm_int8_skip_modules",
 )
 _WIDE_ANYHOW = re.compile(
-    r"lm_head|embed|norm|router|(?<![(|])gate(?![\w|])|score|vision|visual|projector|conv1d|"
-    r"in_proj_ba|mtp|nextn|eh_proj|shared_head"
+    r"lm_head|embed|norm|router|(?<![(|])gate(?![\w|])|score|vision|visual|projector"
+    r"|conv1d|in_proj_ba|mtp|nextn|eh_proj|shared_head"
 )
-"""Modules that are kept in dtype here too, are too small to matter, or are not modelled."""
+"""Matches modules that are kept in dtype here too, are too small to matter, or are not modelled."""
 
 
 def _experts_only(name: str, sections: list[Settings], settings: Settings) -> bool:
-    """Whether routed experts alone are quantised, given which layers are not.
+    """Whether only the routed experts are quantised, because further layers are left out.
+
+    Arguments:
+        name: what error messages call the checkpoint.
+        sections: the parts of its config.json that may describe the language model.
+        settings: its quantisation settings.
 
     Raises:
-        InputError: some of the other layers are not quantised, or some of a model without experts:
-            no precision says that.
+        InputError: routed experts, or layers of a model without experts, are left out: no
+            `Precision` can say that.
     """
     layers = next((s["num_hidden_layers"] for s in sections if "num_hidden_layers" in s), 10**9)
     listed = [

@@ -1,4 +1,7 @@
-"""The facts of a config.json, and the parts of models that families share."""
+"""The facts of a config.json, and the parts of models that families share.
+
+Errors name the field that is missing or unusable.
+"""
 
 import math
 from collections.abc import Mapping
@@ -11,35 +14,44 @@ from diffgenz.models.model import Model, Repeated
 
 
 class Config:
-    """A config.json whose missing or unusable fields are named; aliases are tried in order."""
+    """A config.json whose fields are read by name, with errors that name the field.
+
+    Arguments:
+        name: what error messages and models call it.
+        raw: the content of the file.
+
+    Methods that take several keys try them in order: they are aliases of one fact.
+    """
 
     def __init__(self, name: str, raw: Mapping[str, Any]):
         self.name, self.raw = name, raw
 
     def get(self, *keys: str, default: Any = None) -> Any:
-        """The first of `keys` that is present and not null."""
+        """The value of the first of `keys` that is present and not null, else `default`."""
         return next((self.raw[key] for key in keys if self.raw.get(key) is not None), default)
 
     def with_defaults(self, **defaults: Any) -> "Config":
-        """The same file with values for fields that it leaves out.
+        """The same config with `defaults` for the fields that it lacks.
 
-        Published files rely on the defaults of transformers' configuration classes (5.x).
+        Published files leave such fields to the defaults of transformers' configuration classes
+        (5.x).
         """
         stated = {key: value for key, value in self.raw.items() if value is not None}
         return Config(self.name, defaults | stated)
 
     def lacks(self, *keys: str) -> InputError:
-        """The error for a field that is missing, by any of its names."""
+        """The error for a field that is missing, which may be called by any of `keys`."""
         names = " (or ".join(keys) + ")" * (len(keys) - 1)
         return InputError(
             f"{self.name}: config.json lacks {names}; add it, or take the complete file"
         )
 
     def number(self, *keys: str, default: float | None = None) -> int | float:
-        """The first of `keys` as a positive number.
+        """The first of `keys` as a positive number, else `default`.
 
         Raises:
-            InputError: none is there (and there is no default), or it is not a positive number.
+            InputError: no key is present and there is no default, or the value is not a positive
+                number.
         """
         value = self.get(*keys, default=default)
         if value is None:
@@ -50,10 +62,16 @@ class Config:
         return value
 
     def count(self, *keys: str, default: int | None = None, least: int = 1) -> int:
-        """The first of `keys` as a whole number, at least `least`.
+        """The first of `keys` as a whole number, else `default`.
+
+        Arguments:
+            keys: aliases, in the order in which they are tried.
+            default: the value where no key is present.
+            least: the smallest value that is allowed, 0 or 1.
 
         Raises:
-            InputError: none is there (and there is no default), or it is not such a number.
+            InputError: no key is present and there is no default, or the value is not such a
+                number.
         """
         value = self.get(*keys, default=default)
         if value == 0 == least and not isinstance(value, bool):
@@ -64,10 +82,10 @@ class Config:
         return int(value)
 
     def flag(self, *keys: str, default: bool) -> bool:
-        """The first of `keys` as a truth value.
+        """The first of `keys` as a truth value, else `default`.
 
         Raises:
-            InputError: it is neither true nor false.
+            InputError: the value is neither true nor false.
         """
         value = self.get(*keys, default=default)
         if not isinstance(value, bool):
@@ -75,7 +93,7 @@ class Config:
         return value
 
     def section(self, key: str) -> "Config":
-        """A nested object.
+        """The object that is nested under `key`, as a config of its own.
 
         Raises:
             InputError: it is missing.
@@ -86,10 +104,10 @@ class Config:
         return Config(f"{self.name}: {key}", section)
 
     def kinds(self, key: str) -> list[str] | None:
-        """What each of the layers is, where a list says so.
+        """What each of the layers is, where a list under `key` says so; else None.
 
         Raises:
-            InputError: it does not list all layers.
+            InputError: the list does not have one entry for each layer.
         """
         kinds = self.get(key)
         if kinds is not None and (not isinstance(kinds, list) or len(kinds) != self.layers):
@@ -104,28 +122,40 @@ class Config:
 
     @property
     def hidden(self) -> int | float:
+        """Width of the residual stream."""
         return self.number("hidden_size", "n_embd", "d_model")
 
     @property
     def layers(self) -> int:
+        """Layers of the model."""
         return self.count("num_hidden_layers", "n_layer", "n_layers")
 
     @property
     def heads(self) -> int | float:
+        """Query heads of an attention layer."""
         return self.number("num_attention_heads", "n_head", "n_heads")
 
     @property
     def head_dim(self) -> int | float:
+        """Elements of each head; hidden / heads where the file says nothing."""
         return self.number("head_dim", default=self.hidden / self.heads)
 
 
 def attention_of(config: Config, **differences: Any) -> Attention:
-    """Attention by the names that most families give its sizes, with what differs."""
+    """Attention whose sizes have the names that most families give them.
+
+    Arguments:
+        config: the facts.
+        differences: fields of `Attention` in which the family differs.
+
+    Raises:
+        InputError: a size that is missing or unusable, or more KV heads than query heads.
+    """
     kv_heads = config.number("num_key_value_heads", default=config.heads)
     if kv_heads > config.heads:
         raise InputError(
-            f"{config.name}: num_key_value_heads: {kv_heads!r} exceeds num_attention_heads, "
-            f"{config.heads!r}"
+            f"{config.name}: num_key_value_heads: {kv_heads!r} exceeds "
+            f"num_attention_heads, {config.heads!r}"
         )
     facts: dict[str, Any] = {
         "heads": config.heads,
@@ -144,16 +174,16 @@ def model_of(
     window: float | None = None,
     **differences: Any,
 ) -> Model:
-    """A model of `config.layers` layers of attention and what follows it.
+    """A model with attention in every layer, in some of them windowed.
 
     Arguments:
-        config: the file.
-        attention: of the layers that see all tokens.
-        feed_forward: what follows attention: each block, and how many of them there are.
-        tied: whether the LM head uses the embedding's weights, where the file is silent.
-        windowed: how many layers of attention slide a window.
-        window: tokens of that window.
-        differences: other fields of `Model`.
+        config: the facts; `config.layers` is the number of attention blocks.
+        attention: the attention block without a window.
+        feed_forward: (block, count) for each kind of block that follows attention.
+        tied: whether the LM head uses the embedding's weights where the file says nothing.
+        windowed: how many of the layers see only `window` tokens.
+        window: tokens that a query sees in these layers; None where `windowed` is 0.
+        differences: fields of `Model` in which the family differs.
     """
     full = config.layers - windowed
     mixers = [(attention, full)]
@@ -163,7 +193,14 @@ def model_of(
 
 
 def model_with(config: Config, *blocks: tuple[Block, int], tied: bool, **differences: Any) -> Model:
-    """The (block, count) that a config lists, between its embedding and its LM head."""
+    """A model of some blocks, between the embedding and the LM head of its config.json.
+
+    Arguments:
+        config: the facts.
+        blocks: (block, count) for each kind of block; those with a count of 0 are left out.
+        tied: whether the LM head uses the embedding's weights where the file says nothing.
+        differences: fields of `Model` in which the family differs.
+    """
     return Model(
         name=config.name,
         hidden=config.hidden,
@@ -175,7 +212,7 @@ def model_with(config: Config, *blocks: tuple[Block, int], tied: bool, **differe
 
 
 def windowed_layers(config: Config, default: int) -> int:
-    """How many layers slide a window: as `layer_types` lists them, else `default`."""
+    """How many layers have a sliding window: as `layer_types` lists them, else `default`."""
     types = config.kinds("layer_types")
     if types is None:
         return default

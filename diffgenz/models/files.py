@@ -1,6 +1,6 @@
 """The shipped model files: ids, facts and published parameter counts.
 
-This module does not import JAX, so that `diffgenz list` is quick.
+Nothing here imports JAX, so that `diffgenz list` is quick.
 """
 
 import json
@@ -21,7 +21,8 @@ def read_config(model: str | Path) -> tuple[str, dict[str, Any]]:
     """The name and the config.json of a shipped model, or of the file or folder at that path.
 
     Raises:
-        InputError: an unknown id (the nearest are named), or a file that is not a JSON object.
+        InputError: an unknown id (the nearest ids are named), a path where there is no file, or a
+            file that is not a JSON object.
     """
     path = Path(model)
     if path.is_dir():

@@ -1,4 +1,4 @@
-"""Hugging Face's config.json -> `Model`."""
+"""From Hugging Face's config.json to a `Model`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,26 +15,27 @@ from diffgenz.models.model import Model
 from diffgenz.models.mtp import has_mtp
 
 FAMILIES = DENSE | MOE | HYBRID
-"""`model_type` -> the function that reads its config.json."""
+"""The function that reads the config.json of each `model_type`."""
 
 ALWAYS_MTP = ("qwen3_next",)
-"""Families with a multi-token-prediction module that config.json does not mention.
+"""Families whose config.json does not mention the multi-token-prediction module of the checkpoint.
 
-vLLM's qwen3_next_mtp assumes one."""
+vLLM's qwen3_next_mtp assumes one, too.
+"""
 
 
 def model_from_config(config: Mapping[str, Any], name: str) -> Model:
     """The model that a config.json describes.
 
     Arguments:
-        config: its content. Of a vision-language model, the language model is read (nested under
-            "text_config", or not) and the tower under "vision_config", where it is one of those in
-            `families.vision`; other towers are left out.
+        config: its content. Of a vision-language model this reads the language model, nested under
+            "text_config" or not, and the tower under "vision_config". Towers that are not in
+            `families.vision` are left out.
         name: what to call the model.
 
     Raises:
-        InputError: a `model_type` that is not known (the known ones are listed), or a field that is
-            missing or out of range.
+        InputError: a `model_type` that is not known (the known ones are listed), or a field that
+            is missing or out of range.
     """
     whole, kind = Config(name, config), config.get("model_type")
     if isinstance(config.get("text_config"), Mapping):
@@ -46,7 +47,7 @@ def model_from_config(config: Mapping[str, Any], name: str) -> Model:
             f"{name}: config.json lacks model_type; known are {', '.join(sorted(FAMILIES))}"
         )
     if isinstance(kind, str) and kind not in FAMILIES:
-        kind = kind.removesuffix("_text")  # what newer files call the language model of the family
+        kind = kind.removesuffix("_text")  # newer files call the family's language model so
     if not isinstance(kind, str) or kind not in FAMILIES:
         error = unknown("model_type", kind, FAMILIES)
         raise InputError(f"{name}: {error} (known are {', '.join(sorted(FAMILIES))})")
@@ -57,13 +58,14 @@ def model_from_config(config: Mapping[str, Any], name: str) -> Model:
 
 
 def load_model(model: str | Path) -> Model:
-    """A shipped model by its Hugging Face id, or any config.json by its path.
+    """A shipped model, or the model that any config.json describes.
 
     Arguments:
-        model: an id (see `diffgenz list models`), a config.json, or the folder of one.
+        model: the Hugging Face id of a shipped model (see `diffgenz list models`), or the path of
+            a config.json or its folder.
 
     Raises:
-        InputError: as `model_from_config`, or no such model or file.
+        InputError: as in `model_from_config`, or no such model or file.
     """
     name, config = read_config(model)
     return model_from_config(config, name)

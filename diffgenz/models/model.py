@@ -24,10 +24,13 @@ class Repeated(Record):
     """A block that a model executes several times.
 
     Arguments:
-        block: which.
-        count: executions.
-        stored: how many of them have weights of their own, or None for all (Zamba2 shares two
-            blocks among its depths).
+        block: the block.
+        count: how many times it is executed.
+        stored: how many of the executions have weights of their own, or None for all (Zamba2
+            shares two blocks among its depths).
+
+    Raises:
+        InputError: more stored blocks than executions.
     """
 
     block: Block
@@ -39,7 +42,13 @@ class Repeated(Record):
             yield at_most("stored", self.stored, self.count, "the executions")
 
     def operators(self, hidden: Scalar, step: Step, reduction: AllReduce) -> tuple[Operator, ...]:
-        """The kernels of all executions; `reduction` is what each ends in, if it does."""
+        """The kernels of all executions.
+
+        Arguments:
+            hidden: width of the residual stream.
+            step: the iteration.
+            reduction: the all-reduce that each execution ends in, if it ends in one.
+        """
         operators = self.block.operators(hidden, step, reduction)
         if self.stored is not None:
             own = self.stored / self.count
@@ -54,10 +63,10 @@ class Model(Record):
 
     Arguments:
         name: Hugging Face id, or what a file calls it.
-        hidden: width of the residual stream.
-        vocabulary: tokens of the embedding and the LM head.
-        blocks: the repeated blocks. Patterns (Gemma's local and global layers) are several
-            entries; what repeats equally is one.
+        hidden: width of the residual stream, above 0.
+        vocabulary: tokens of the embedding and the LM head, above 0.
+        blocks: the repeated blocks. Equal blocks are one entry, wherever they stand; a pattern
+            (Gemma's local and global layers) has one entry for each kind.
         tied: whether the LM head uses the embedding's weights.
         positions: learned positions; 0 where there are none.
         norm: the final norm.
@@ -65,8 +74,11 @@ class Model(Record):
         vision: the tower in front of it, or None.
         mtp: whether it comes with a multi-token-prediction module (`models.mtp`), which
             `parameters` leaves out.
-        borrows: whether embedding and LM head are those of another model, which stores them: so
-            of such a module.
+        borrows: whether embedding and LM head are those of another model, which stores them, as
+            in a multi-token-prediction module.
+
+    Raises:
+        InputError: no block that mixes tokens.
     """
 
     name: str = label()
@@ -90,7 +102,7 @@ class Model(Record):
 
     @property
     def layers(self) -> Scalar:
-        """Layers: blocks that mix tokens. What pipeline parallelism distributes."""
+        """Layers, which pipeline parallelism distributes: the blocks that mix tokens."""
         return sum(
             (repeated.count for repeated in self.blocks if repeated.block.mixes_tokens),
             start=jnp.zeros(()),
@@ -103,18 +115,18 @@ class Model(Record):
 
     @property
     def most_shards(self) -> Scalar:
-        """Tensor-parallel ranks that can share it: the fewest heads of any block."""
+        """Tensor-parallel ranks that can share it: the smallest number of heads in any block."""
         return jnp.stack([repeated.block.most_shards for repeated in self.blocks]).min(axis=0)
 
     @property
     def experts(self) -> tuple[Scalar, ...]:
-        """Routed experts of each block that has any: what expert-parallel ranks must divide."""
+        """Routed experts of each block that has any; expert-parallel groups must divide them."""
         return tuple(
             repeated.block.experts for repeated in self.blocks if repeated.block.experts is not None
         )
 
     def reduction(self, step: Step) -> AllReduce:
-        """The all-reduce of the hidden states that embedding and layers end in."""
+        """The all-reduce of the hidden states in which the embedding and each layer end."""
         return reduction_of(self.hidden, step)
 
     def layer_operators(
@@ -124,7 +136,7 @@ class Model(Record):
 
         Arguments:
             step: the iteration.
-            reduction: `reduction(step)`, where it is made already.
+            reduction: the result of `reduction(step)`, where the caller has it already.
         """
         reduction = reduction or self.reduction(step)
         return tuple(
@@ -132,7 +144,7 @@ class Model(Record):
         )
 
     def cores(self, step: Step) -> tuple[Operator, ...]:
-        """Of the kernels of all layers, those that depend on the context, in the same order."""
+        """Those kernels of all layers that depend on the context, in the same order."""
         return tuple(
             op.times(repeated.count) for repeated in self.blocks for op in repeated.block.core(step)
         )
@@ -140,11 +152,13 @@ class Model(Record):
     def embedding_operators(
         self, step: Step, reduction: AllReduce | None = None
     ) -> tuple[Operator, ...]:
-        """A gather of one row per token, summed over ranks; stages then hand the states on.
+        """The embedding: a gather of one row per token, which is summed over ranks.
+
+        Pipeline stages then hand the hidden states on.
 
         Arguments:
             step: the iteration.
-            reduction: `reduction(step)`, where it is made already.
+            reduction: the result of `reduction(step)`, where the caller has it already.
         """
         size = step.precision.dtype_size
         row = step.tokens * self.hidden * size
@@ -177,15 +191,15 @@ class Model(Record):
 
     @property
     def parameters(self) -> Scalar:
-        """Parameters: what the operators of a single device keep, a vision tower's included."""
+        """Parameters of the model, a vision tower's included: what its operators keep."""
         return _parameters(unnamed(self))
 
     @property
     def active_parameters(self) -> Scalar:
         """Parameters that take part in one token; embedding and LM head are counted.
 
-        All parameters except the vision tower's and those of the routed experts that the token
-        does not go to.
+        These are all parameters except those of the vision tower and those of the routed experts
+        that the token does not go to.
         """
         return _active_parameters(unnamed(self))
 

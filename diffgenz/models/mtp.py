@@ -1,8 +1,9 @@
-"""Multi-token prediction: a module that proposes the tokens after the next (arXiv 2412.19437).
+"""Multi-token prediction: a module that proposes tokens after the next one.
 
-It takes the model's last hidden states. It is a projection, one more layer of the model's last
-kind, and a norm; embedding and LM head are the model's. For serving it is a draft model: see `MTP`
-in `scenario.serving_options`.
+It proposes them from the model's last hidden states (DeepSeek-V3, arXiv 2412.19437). The module is
+a projection, one more layer of the model's last kind, and a norm. Embedding and LM head are those
+of the model. For serving it is a draft model that knows what the model knows: see `MTP` in
+`scenario.serving_options`.
 """
 
 from typing import ClassVar
@@ -19,10 +20,14 @@ from diffgenz.operators.step import Step
 
 
 class Fusion(Block):
-    """A projection of the last token's embedding and of the hidden state before it (`eh_proj`).
+    """The projection in front of the module's layer (`eh_proj`).
 
-    Both are normed, and projected together from twice the width to one. Engines (vLLM, SGLang) keep
+    It takes the last token's embedding and the hidden state before it, each with a norm of its
+    own, and projects both together from twice the width to the width. Engines (vLLM, SGLang) keep
     the projection in dtype, and whole on every rank.
+
+    Arguments:
+        norm, norms, reduces: as in `Block`; two norms and no all-reduce by default.
     """
 
     mixes_tokens: ClassVar[bool] = False
@@ -35,10 +40,10 @@ class Fusion(Block):
 
 
 def mtp_module(model: Model) -> Model:
-    """The module of `model` as a model of one layer.
+    """The module of `model`, as a model of one layer.
 
-    It is a fusion, the last of the model's blocks that mix tokens, and the last of those that do
-    not.
+    The layer is a fusion, then the last of the model's blocks that mix tokens, and then the last of
+    those that do not.
     """
     blocks: list[Block] = [Fusion(norm=model.norm)]
     for mixes in (True, False):
@@ -49,13 +54,13 @@ def mtp_module(model: Model) -> Model:
 
 
 def has_mtp(config: Config, default: int) -> bool:
-    """Whether a config.json says that its checkpoint has such a module.
+    """Whether a config.json says that its checkpoint has one such module.
 
-    One is modelled; several that take turns are not.
+    Several modules that take turns are not modelled.
 
     Arguments:
-        config: the file.
-        default: modules of the family where the file is silent.
+        config: the facts.
+        default: how many modules the family has where the file says nothing.
     """
     keys = ("num_nextn_predict_layers", "mtp_num_hidden_layers")
     return config.count(*keys, default=default, least=0) == 1

@@ -1,8 +1,10 @@
-"""Vision towers: patches of an image -> transformer blocks -> tokens for a language model.
+"""Vision towers, which turn images into tokens for a language model.
 
-Serving engines keep a tower in dtype, however the language model is quantised; so does this model.
-It is sharded over the tensor-parallel ranks like the language model (vLLM's
-`--mm-encoder-tp-mode weights`, the default); patch embedding and positions are whole on every rank.
+patches of an image -> transformer blocks that see the whole image -> tokens for a language model
+
+Like serving engines, this keeps a tower in dtype even where the language model is quantised. The
+tower is sharded over the tensor-parallel ranks like the language model (vLLM's
+`--mm-encoder-tp-mode weights`, the default). Patch embedding and positions are whole on every rank.
 """
 
 import dataclasses
@@ -29,16 +31,16 @@ from diffgenz.operators.step import Step
 
 
 class PatchAttention(Block):
-    """norm -> QKV projection -> rotary embedding -> attention -> output projection -> all-reduce.
+    """Attention among the patches of an image, of which nothing is cached.
 
-    Nothing is cached.
+    norm -> QKV projection -> rotary embedding -> attention -> output projection -> all-reduce
 
     Arguments:
-        heads: of the whole tower.
-        head_dim: elements of each head.
-        window: patches that see each other, or None for the whole image.
+        heads: heads of the whole tower, above 0.
+        head_dim: elements of each head, above 0.
+        window: patches that see each other, at least 1, or None for the whole image.
         rotary: whether positions are rotary (a kernel of its own).
-        norm, norms, reduces: as in `Block`.
+        norm, norms, reduces: as in `Block`; a layer norm by default.
     """
 
     mixes_tokens: ClassVar[bool] = True
@@ -53,7 +55,7 @@ class PatchAttention(Block):
         heads = ceil_share(self.heads, step.shard)
         width, size = heads * self.head_dim, step.precision.dtype_size
         keys = step.queries if self.window is None else jnp.minimum(self.window, step.queries)
-        read = 2 * step.tokens * width * size  # by each window, its own
+        read = 2 * step.tokens * width * size  # each window reads its own keys and values
         operators = [
             linear("qkv", step.tokens, 3 * width, hidden, step.precision, bias=True),
             attention_over(step, keys, heads, self.head_dim, self.head_dim, read=read, held=0.0),
@@ -65,18 +67,21 @@ class PatchAttention(Block):
 
 
 class Projector(Record):
-    """What turns patches into the language model's tokens: norm -> linear -> activation -> linear.
+    """The layers that turn patches into the language model's tokens.
 
-    Of every two linear layers the first is sharded by outputs and the second by inputs, with an
-    all-reduce; a last odd one is whole on every rank.
+    norm -> linear -> activation -> linear -> ...
+
+    Of every two linear layers, the first is sharded by outputs and the second by inputs, followed
+    by an all-reduce. If their number is odd, the last one is whole on every rank.
 
     Arguments:
-        widths: features in, between, and out (the language model's width).
-        bias: whether the linear layers have one.
+        widths: features at the input, between layers, and at the output (the language model's
+            width); each above 0.
+        bias: whether the linear layers have a bias.
         norm: the norm before them, or None.
         norm_width: features that the norm has parameters for.
-        count: projectors; more than one where some layers of the tower are handed on, too
-            (DeepStack, Qwen3-VL).
+        count: how many such projectors there are: more than one where the states of some layers of
+            the tower are handed on, too (DeepStack, Qwen3-VL).
     """
 
     widths: tuple[Leaf, ...] = number(above=0)
@@ -87,11 +92,15 @@ class Projector(Record):
 
     @property
     def pairs(self) -> int:
-        """All-reduces of each."""
+        """All-reduces of each projector: its pairs of linear layers."""
         return (len(self.widths) - 1) // 2
 
     def operators(self, step: Step) -> Iterator[Operator]:
-        """The kernels of all `count` projectors, for tokens (not patches)."""
+        """The kernels of all `count` projectors.
+
+        Arguments:
+            step: the iteration, whose tokens are those of the language model, not patches.
+        """
         precision = step.precision
         if self.norm is not None:
             plain = norm(self.norm, self.widths[0], step)
@@ -113,29 +122,28 @@ class Projector(Record):
 
 
 class Tower(Record):
-    """A vision transformer and its projectors. Its operators' names begin with vision_.
+    """A vision transformer and its projectors, whose operators are called vision_...
 
     Arguments:
-        hidden: its width.
-        layers: of attention and MLP.
-        attention: the first block of a layer.
-        mlp: the second block of a layer.
-        projectors: what follows the layers.
-        image_size: pixels of an image's side, at the resolution that the tower sees; of each tile,
-            where it cuts images into tiles.
-        patch: pixels of a patch's side.
-        merge: patches, in each direction, that become one token.
+        hidden: its width, above 0.
+        layers: layers, each of attention and MLP.
+        attention: the attention block of a layer.
+        mlp: the MLP block of a layer.
+        projectors: the projectors that follow the layers.
+        image_size: pixels of an image's side at the resolution that the tower sees, or of a tile's
+            side where it cuts images into tiles; at least patch x merge.
+        patch: pixels of a patch's side, above 0.
+        merge: patches, in each direction, that become one token; above 0.
         inputs: numbers per pixel: 3 colours, times 2 where a still image fills two frames.
         positions: learned positions; 0 where positions are rotary only.
-        class_token: whether one more token goes through the layers, and is dropped.
+        class_token: whether one more token goes through the layers and is dropped after them.
         patch_bias: whether the patch embedding has a bias.
-        norms: layer norms around the layers.
-        windowed: layers that see `window` patches only.
-        window: patches of a window, or None.
+        norms: layer norms before and after all the layers.
+        windowed: how many of the layers see only `window` patches; at most `layers`.
+        window: patches of a window, at least 1, or None where no layer has one.
 
     Raises:
-        InputError: a number out of range, more windowed layers than layers, or an image of less
-            than one token.
+        InputError: more windowed layers than layers, or an image smaller than patch x merge.
     """
 
     hidden: Leaf = number(above=0)
@@ -163,24 +171,25 @@ class Tower(Record):
     def tokens(self) -> Scalar:
         """Tokens of an image in the language model's prompt.
 
-        (image_size / (patch merge), rounded)**2; the derivative is that of the unrounded number.
+        They are round(image_size / (patch merge))**2. The derivative is that of the formula
+        without rounding.
         """
         side = straight_through_ceil(self.image_size / (self.patch * self.merge) - 0.5)
         return side * side
 
     @property
     def patches(self) -> Scalar:
-        """Patches of an image."""
+        """Patches of an image: tokens merge**2."""
         return self.tokens * self.merge * self.merge
 
     def operators(
         self, images: Scalar | float, precision: Precision, shard: Scalar | float
     ) -> tuple[Operator, ...]:
-        """The kernels of one pass on one device.
+        """The kernels of one pass over some images on one device.
 
         Arguments:
-            images: of the pass.
-            precision: the language model's formats, of which dtype and messages count.
+            images: how many images.
+            precision: the formats, of which dtype and messages are used.
             shard: the device's share of every layer's heads and features.
         """
         plain = Precision(precision.dtype, messages=precision.messages)

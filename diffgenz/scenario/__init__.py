@@ -1,1 +1,4 @@
-"""The question: model, platform, workload, plan, formats and serving options in one record."""
+"""The question, in one record.
+
+It holds a model, a platform, a workload, a plan, formats and serving options.
+"""

@@ -1,11 +1,13 @@
-"""A scenario of the words that people write: the few rules that the table of words cannot say.
+"""A scenario made of the words that people write: the few rules that the table of words cannot say.
 
     from_words({"model": "Qwen/Qwen3-8B", "system": "h100_sxm", "gpus": 8, "isl": 2048}).scenario
 
-Flags and space files come here; nothing in the caller's process is changed. The rules: ranks that
-no word claims are tensor-parallel; `weights = "checkpoint"` takes a checkpoint's own formats;
-drafts need an acceptance; a draft model has the formats of the model, and its ranks as far as it
-has heads.
+Flags and space files come here. Nothing in the caller's process is changed. The rules:
+
+- Ranks that no word claims are tensor-parallel.
+- `weights = "checkpoint"` takes a checkpoint's own formats.
+- Drafts need an acceptance.
+- A draft model has the formats of the model, and its tensor-parallel ranks as far as it has heads.
 """
 
 from collections.abc import Callable, Mapping
@@ -34,12 +36,12 @@ Words = Mapping[str, Any]
 
 
 class Asked(NamedTuple):
-    """What some words ask.
+    """The question that some words ask.
 
     Arguments:
         scenario: the question.
-        system: the id of its accelerator's file; None where no word names one.
-        note: what people are told of the checkpoint's own formats, to be read after
+        system: the id of its accelerator's file; None where no word names an accelerator.
+        note: what people are told about the checkpoint's own formats, to be read after
             `Precision.summary`; "" where there is nothing to tell.
     """
 
@@ -51,17 +53,17 @@ class Asked(NamedTuple):
 def from_words(
     words: Words, without_system: Callable[[Parallelism, Precision], Platform] | None = None
 ) -> Asked:
-    """The scenario that some words say.
+    """The scenario that some words describe.
 
     Arguments:
-        words: values by word (`scenario.words.WORDS`); those left out, or None, have their
-            defaults. `model` is required.
-        without_system: the platform where no `system` is named, for a plan and formats. None:
-            `system` is required too.
+        words: values by word (`scenario.words.WORDS`). Words that are left out, or are None, have
+            their defaults. `model` is required.
+        without_system: makes the platform from a plan and formats where no `system` is named.
+            None: `system` is required, too.
 
     Raises:
         InputError: an unknown word, a value that is refused, or words that do not go together. The
-            word is named as its flag.
+            message names the word by its flag.
     """
     values = read_words(words)
     for name in ("model", "system"):
@@ -91,7 +93,7 @@ def from_words(
 
 
 def _plan(values: Words) -> tuple[Parallelism, int]:
-    """The plan, and the accelerators that it runs on."""
+    """The plan, and the number of accelerators that it runs on."""
     for name in _RANKS:
         value = values[name]
         if value is not None and value < 1:
@@ -115,12 +117,22 @@ def _plan(values: Words) -> tuple[Parallelism, int]:
 
 
 def _numbers(values: Words, record: str) -> dict[str, Any]:
-    """The numbers that words set in a record of the scenario, by field."""
+    """The numbers that words set in one record of the scenario, by field."""
     return {word.number: values[name] for name, word in WORDS.items() if word.record == record}
 
 
 def _left_over(gpus: int | None, others: int) -> int:
-    """The tensor-parallel ranks where none are given: the accelerators that other ranks leave."""
+    """The tensor-parallel ranks where no word gives them.
+
+    They are gpus / others: each group of the other ranks gets an equal part of the accelerators.
+
+    Arguments:
+        gpus: accelerators; None: as many as the other ranks use.
+        others: cp x attention-dp x pp x dp.
+
+    Raises:
+        InputError: accelerators that do not divide over the other ranks.
+    """
     gpus = others if gpus is None else gpus
     if gpus % others:
         raise InputError(
@@ -131,7 +143,7 @@ def _left_over(gpus: int | None, others: int) -> int:
 
 
 def _precision(values: Words, accelerator: Accelerator | None) -> tuple[Precision, str]:
-    """The formats, and the note on those of the checkpoint."""
+    """The formats, and the note on the formats of the checkpoint (`Asked.note`)."""
     names = {"dtype": "dtype", "activations": "activations"}
     names |= {"kv_cache": "kv-cache", "messages": "messages"}
     given: dict[str, Any] = {field: values[word] for field, word in names.items()}
@@ -144,7 +156,7 @@ def _precision(values: Words, accelerator: Accelerator | None) -> tuple[Precisio
 
 
 def _hint(model: str) -> str:
-    """That a checkpoint is quantised, where the formats are not its own."""
+    """The note that a checkpoint is quantised, for formats that are not its own."""
     settings = quantization_settings(read_config(model)[1])
     if settings is None:
         return ""
@@ -155,7 +167,7 @@ def _hint(model: str) -> str:
 def _reasons(
     model: str, precision: Precision, accelerator: Accelerator | None, activations: str | None
 ) -> str:
-    """Why the formats of a checkpoint are what they are."""
+    """The note on why the formats that come from a checkpoint are what they are."""
     stored = read_stored(*read_config(model))
     if stored is None:
         return "; the checkpoint is not quantised"
@@ -170,7 +182,7 @@ def _reasons(
 
 
 def _serving(values: Words, plan: Parallelism, precision: Precision) -> Serving:
-    """The serving options."""
+    """The serving options that the words describe."""
     offload = values["offload"]
     return Serving(
         **_numbers(values, "serving"),
@@ -180,7 +192,7 @@ def _serving(values: Words, plan: Parallelism, precision: Precision) -> Serving:
 
 
 def _speculation(values: Words, plan: Parallelism, precision: Precision) -> Speculation | None:
-    """The speculative decoding; None where no drafts are asked for."""
+    """The speculative decoding that the words describe; None where they ask for no drafts."""
     drafts, acceptance = values["drafts"], values["acceptance"]
     if drafts is None:
         for name in ("acceptance", "draft-model", "draft-system"):
@@ -199,10 +211,10 @@ def _speculation(values: Words, plan: Parallelism, precision: Precision) -> Spec
 
 
 def _draft(values: Words, plan: Parallelism, precision: Precision) -> Draft | MTP | None:
-    """What proposes; None for n-grams.
+    """What proposes tokens; None for n-grams.
 
-    A draft model gets the ranks and formats of the model, as far as it has heads. On accelerators
-    of its own it has one rank.
+    A draft model gets the formats of the model, and its tensor-parallel ranks as far as it has
+    heads. On accelerators of its own it has one rank.
     """
     named, system = values["draft-model"], values["draft-system"]
     if system is not None and named in (None, "mtp"):
@@ -221,7 +233,7 @@ def _draft(values: Words, plan: Parallelism, precision: Precision) -> Draft | MT
 
 
 def _sharpness(text: str) -> float:
-    """The sharpness that a word names."""
+    """The sharpness that a word names, as a number."""
     if text == "hard":
         return HARD
     if text not in ("1", "2", "4", "8"):

@@ -3,8 +3,8 @@
     case = Scenario(model, platform, Workload(batch=64), Parallelism(tensor=8))
     estimate(case), breakdown(case), elasticities(case, "tpot"), search(case, tpot=0.02), ...
 
-Its parts check themselves; `conditions` says what must hold between them. A sweep reads the same
-conditions as masks.
+The parts of a scenario check themselves, and `conditions` says what must hold between them. A
+sweep reads the same conditions as masks.
 """
 
 from collections.abc import Iterable, Iterator
@@ -28,8 +28,8 @@ class Scenario(Record):
     """One question: a model, what it runs on, what it is asked, and how it is served.
 
     Arguments:
-        model: from `load_model`, or built by hand.
-        platform: from `load_platform`, or built by hand.
+        model: what is served, from `load_model` or built by hand.
+        platform: what it runs on, from `load_platform` or built by hand.
         workload: requests that arrive together. Default: `Workload()`.
         plan: how the model is laid out. Default: tensor-parallel over all accelerators.
         precision: number formats. Default: bf16 throughout.
@@ -39,7 +39,7 @@ class Scenario(Record):
     Raises:
         InputError: parts that do not go together: more ranks than accelerators, heads or layers, a
             format that the accelerator does not multiply, images for a model without a tower,
-            drafts by a module that the model does not have, offloading to memory that the
+            drafts by a module that the model does not have, or offloading to memory that the
             accelerator does not have.
     """
 
@@ -123,13 +123,13 @@ class Scenario(Record):
 
 
 def _check_formats(precision: Precision, accelerator: Accelerator) -> None:
-    """Raise `InputError` where the accelerator does not multiply one of the formats."""
+    """Raise `InputError` if there is a format that the accelerator does not multiply."""
     accelerator.peak(precision.linear_peak)
     accelerator.peak(precision.attention_peak)
 
 
 def prompted(case: Scenario) -> Scenario:
-    """The scenario as the language model sees it: image tokens are part of the prompt."""
+    """The scenario as the language model sees it, with image tokens as part of the prompt."""
     tower, workload = case.model.vision, case.workload
     if tower is None:
         return case

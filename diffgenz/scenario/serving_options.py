@@ -1,6 +1,7 @@
 """Serving options: what a server does besides batching. They compose.
 
-`inference.prefill_decode` makes iterations of them, `inference.jobs` all that is served.
+`inference.prefill_decode` makes the iterations that follow from them, and `inference.jobs` lists
+all that is served.
 """
 
 import enum
@@ -18,21 +19,25 @@ from diffgenz.models.model import Model
 from diffgenz.operators.precision import Precision
 from diffgenz.scenario.parallelism import Parallelism
 
-_TERMS = 8  # of the series near acceptance 1: below float32's rounding where it is used
+_TERMS = 8  # of the series near acceptance 1; those left out there are below float32's rounding
 
 
 class Draft(Record):
-    """A model that proposes tokens, on the accelerators of the model it proposes them to or on others.
+    """A model that proposes tokens to the model that is served.
+
+    It runs on the accelerators of that model, or on accelerators of its own.
 
     Arguments:
-        model: from `load_model`, or built by hand.
-        tensor: ranks that share it, among those of one replica; the others wait.
+        model: the draft model, from `load_model` or built by hand.
+        tensor: ranks that share it, among those of one replica, at least 1; the others wait.
         precision: its formats.
-        platform: accelerators of its own, `tensor` for each attention group of the model, which cost and draw power too. Token ids travel in no
-            time. None: those of the model.
+        platform: accelerators of its own, `tensor` of them for each attention group of the model.
+            They cost money and draw power, too. Token ids travel to them in no time. None: the
+            accelerators of the model.
 
     Raises:
-        InputError: fewer than one rank, more than the draft has heads, or more than its own platform has accelerators.
+        InputError: fewer than one rank, more ranks than the draft model has heads, or more than its
+            own platform has accelerators.
     """
 
     model: Model
@@ -54,16 +59,23 @@ class Draft(Record):
 
 
 class MTP(Record):
-    """The model's own multi-token-prediction module (`models.mtp`) proposes, one token a step, on the ranks and in the formats of the model."""
+    """The model's own multi-token-prediction module (`models.mtp`) as what proposes tokens.
+
+    It proposes one token at each step, on the ranks and in the formats of the model.
+    """
 
 
 class Speculation(Record):
-    """Speculative decoding (arXiv 2211.17192): several tokens are proposed, one iteration verifies them all.
+    """Speculative decoding (arXiv 2211.17192).
+
+    Several tokens are proposed, and one iteration verifies them all.
 
     Arguments:
-        drafts: tokens proposed for each verification.
-        acceptance: the probability that a proposed token is accepted, given that those before it are.
-        draft: what proposes: another model, the model's own module, or None where proposing is free (n-grams of the prompt).
+        drafts: tokens proposed for each verification, at least 1.
+        acceptance: the probability that a proposed token is accepted, given that those before it
+            are; in [0, 1].
+        draft: what proposes tokens: another model, the model's own module, or None where proposing
+            is free (n-grams of the prompt).
 
     Raises:
         InputError: fewer than one draft, or an acceptance outside [0, 1].
@@ -75,9 +87,11 @@ class Speculation(Record):
 
     @property
     def tokens(self) -> Scalar:
-        """Expected tokens of one verification: (1 - a**m) / (1 - a) of acceptance a and m = drafts + 1; m where a is 1.
+        """Expected tokens of one verification, at least 1.
 
-        Near 1 it is the series sum_j C(m, j + 1) (a - 1)**j, so that value and derivatives are exact there too.
+        They are (1 - a**m) / (1 - a) for acceptance a and m = drafts + 1, or m where a is 1. Near
+        a = 1 they are computed as the series sum_j C(m, j + 1) (a - 1)**j, so that the value and
+        its derivatives are exact there, too.
         """
         most, rejected = self.drafts + 1, 1 - self.acceptance
         near = most * rejected < 0.5
@@ -90,13 +104,14 @@ class Speculation(Record):
 
 
 class Offload(enum.Enum):
-    """What may live in slower memory, as far as the main one is too small for it."""
+    """What may live in slower memory, as far as the main memory is too small for it."""
 
-    WEIGHTS = "weights"  # of the layers' matrices; embedding and LM head stay
-    KV_CACHE = "kv_cache"  # and states
+    WEIGHTS = "weights"  # those of the layers' matrices; embedding and LM head stay
+    KV_CACHE = "kv_cache"  # and the states of state-space and linear-attention blocks
 
 
 def _named_offload(what: Offload | str | None) -> Offload | None:
+    """`what` as a member of `Offload`, which may be given by its value."""
     names = [member.value for member in Offload]
     if isinstance(what, str) and what not in names:
         raise unknown("offload", what, names)
@@ -104,22 +119,24 @@ def _named_offload(what: Offload | str | None) -> Offload | None:
 
 
 class Serving(Record):
-    """What a server does besides batching. Each option alone, or any together; none by default.
+    """What a server does besides batching.
+
+    Each option can be used alone or together with any others. None is used by default.
 
     Arguments:
-        chunk: prompt tokens of one iteration of a micro-batch (chunked prefill, Sarathi,
-            arXiv 2308.16369); None: whole prompts at once.
+        chunk: prompt tokens of one iteration of a micro-batch, at least 1 (chunked prefill,
+            Sarathi, arXiv 2308.16369); None: whole prompts at once.
         prefix_hit: the share of each prompt that is in the KV cache already (prefix caching), in
-            [0, 1]; at least one token is always computed. None or 0: nothing is.
+            [0, 1]; at least one token is always computed. None or 0: nothing is in the cache.
         speculation: speculative decoding, or None.
-        beams: sequences that are decoded for each request (beam search), sharing the prompt's KV
-            cache; None: one.
-        offload: what lives in the accelerator's slower memory tiers where its main memory is full,
-            or its name; None: nothing may.
+        beams: sequences that are decoded for each request and share the prompt's KV cache (beam
+            search), at least 1; None: one.
+        offload: what may live in the accelerator's slower memory tiers where its main memory is
+            full, or its name; None: nothing may.
 
     Raises:
-        InputError: a chunk or beams below 1, a prefix hit outside [0, 1], or something else to
-            offload.
+        InputError: a chunk or beams below 1, a prefix hit outside [0, 1], or something to offload
+            that is not in `Offload`.
     """
 
     chunk: Leaf | None = number(
@@ -136,8 +153,16 @@ class Serving(Record):
 
     @property
     def draft(self) -> Draft | MTP | None:
-        """What proposes tokens, if there is something."""
+        """What proposes tokens; None without speculation, or where proposing is free."""
         return None if self.speculation is None else self.speculation.draft
+
+    @property
+    def draft_platform(self) -> Platform | None:
+        """Accelerators of the draft model's own.
+
+        None where it runs on those of the model, and where no other model drafts.
+        """
+        return self.draft.platform if isinstance(self.draft, Draft) else None
 
     @property
     def widens_decode(self) -> bool:

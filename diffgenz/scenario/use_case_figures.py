@@ -1,11 +1,24 @@
-"""The shipped use cases: what is asked and how fast the answer must be. No JAX here: `diffgenz list` must be quick."""
+"""The shipped use cases: what is asked and how fast the answer must be.
+
+Nothing here imports JAX, so that `diffgenz list` is quick.
+"""
 
 import math
 from typing import NamedTuple
 
 
 class Figures(NamedTuple):
-    """The numbers of one use case: requests and tokens, beams, and the objectives in s; `note` says what the source leaves open."""
+    """The numbers of one use case.
+
+    Arguments:
+        input_tokens: prompt tokens of one request.
+        output_tokens: tokens generated for one request.
+        beams: hypotheses of beam search that are decoded for each request.
+        ttft: s until the first token, at most; infinite where there is no such objective.
+        tpot: s between tokens, at most.
+        note: what the source leaves open.
+        batch: requests in flight.
+    """
 
     input_tokens: float
     output_tokens: float
@@ -30,4 +43,4 @@ USE_CASES: dict[str, Figures] = {
         100_000, 2_000, 4, math.inf, 0.2, "the paper: 100k to 2M tokens in, 5 tokens/s, no TTFT"
     ),
 }
-"""Every use case by name. A new one is one line."""
+"""Every use case by name. A new use case is one line here."""

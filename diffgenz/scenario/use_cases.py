@@ -15,17 +15,18 @@ class UseCase(Record):
 
     Arguments:
         name: what people call it.
-        input_tokens: prompt tokens of one request.
-        output_tokens: tokens generated for one request.
-        beams: hypotheses of beam search that are decoded for each request, sharing the prompt's KV
-            cache (`Serving.beams`); 1 without beam search.
+        input_tokens: prompt tokens of one request, at least 1.
+        output_tokens: tokens generated for one request, at least 1.
+        beams: hypotheses of beam search that are decoded for each request and share the prompt's
+            KV cache (`Serving.beams`), at least 1; 1 without beam search.
         ttft: s until the first token, at most; infinite where there is no such objective.
         tpot: s between tokens, at most; infinite where there is no such objective.
-        batch: requests in flight.
+        batch: requests in flight, at least 1.
         source: where the figures come from.
 
     Raises:
-        InputError: tokens, beams or batch below 1, an objective that is zero, negative or NaN.
+        InputError: tokens, beams or a batch below 1, or an objective that is zero, negative or
+            NaN.
     """
 
     name: str = label()
@@ -39,7 +40,7 @@ class UseCase(Record):
 
     @property
     def workload(self) -> Workload:
-        """The requests."""
+        """The workload of the use case."""
         return Workload(self.batch, self.input_tokens, self.output_tokens)
 
     def served(self, serving: Serving | None = None) -> Serving:
@@ -60,7 +61,7 @@ def load_use_case(name: str) -> UseCase:
     """The shipped use case `name` (see `diffgenz list use-cases`).
 
     Raises:
-        InputError: there is none of that name (the nearest are named).
+        InputError: no use case has that name (the nearest names are given).
     """
     if name not in USE_CASES:
         raise unknown("use case", name, USE_CASES)

@@ -1,6 +1,7 @@
 """The words that say a scenario, each once: the flags of commands and the keys of space files.
 
-Nothing here imports JAX, so that `diffgenz --help` is quick. `from_words` makes a scenario of them.
+Nothing here imports JAX, so that `diffgenz --help` is quick. `from_words` makes a scenario of the
+words.
 """
 
 from collections.abc import Mapping
@@ -10,18 +11,18 @@ from diffgenz.core.errors import InputError, unknown
 from diffgenz.kernels.software import DEFAULT
 
 CHECKPOINT = "checkpoint"
-"""The value of `weights` that takes what the checkpoint is in."""
+"""The value of `weights` that takes the formats that the checkpoint is in."""
 
 GEAR = (
     "gear-CORE[:OUTLIERS[:RANK]], GEAR with a share of outliers and a rank (gear-int4: 0.02 and 4)"
 )
-"""How a compressed KV cache is written."""
+"""How people write a compressed KV cache, for the help text."""
 
 _FORMATS = "fp32, bf16, fp16, fp8, fp8_block, int8, mxfp4, nvfp4, int4, ..."
 
 
 class Word(NamedTuple):
-    """One word.
+    """One word, which says one thing about a scenario.
 
     Arguments:
         name: the flag without its dashes.
@@ -29,7 +30,7 @@ class Word(NamedTuple):
         place: where in the scenario it stands, such as "plan.tensor".
         help: what it says, for people.
         default: its value where it is left out.
-        choices: the only values that it may have; empty for any.
+        choices: the only values that it may have; empty where it may have any.
         is_file: whether its value may be the path of a file.
     """
 
@@ -53,19 +54,22 @@ class Word(NamedTuple):
 
     @property
     def number(self) -> str:
-        """What the number is called in its record; "" where it is none."""
+        """What the number that it sets is called in its record; "" where it sets none."""
         return self.leaf.rpartition(".")[2]
 
     @property
     def record(self) -> str:
-        """The record that has the number: "plan", "serving.speculation"; "" where it is none."""
+        """The record that has the number, such as "plan"; "" where it sets none."""
         return self.leaf.rpartition(".")[0]
 
     def read(self, given: Any) -> Any:
-        """The value that was given, a text, number or truth value, as one of its kind.
+        """The value that was given, converted to the kind of this word.
+
+        Arguments:
+            given: a text, a number or a truth value.
 
         Raises:
-            InputError: it is not of that kind, or not one of the choices.
+            InputError: the value is not of that kind, or is not one of the choices.
         """
         if self.kind is bool:
             if isinstance(given, bool):
@@ -298,15 +302,18 @@ WORDS = {
         ),
     )
 }
-"""Every word by name, in the order of `--help`. A new one is a row here, and what it means in
-`from_words`."""
+"""Every word by name, in the order of `--help`.
+
+A new word is a row here. Its meaning goes into `from_words` where this row cannot say it.
+"""
 
 
 def read_words(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of all words: those that are given, as what they are, and defaults for the rest.
+    """The values of all words: those that are given, and the defaults of the others.
 
     Arguments:
-        given: values by word, which may have underscores for its dashes; None: the default.
+        given: values by word. A word may have underscores in the place of its dashes, and None
+            stands for its default.
 
     Raises:
         InputError: an unknown word, or a value that is not of its kind.

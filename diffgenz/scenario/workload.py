@@ -8,11 +8,12 @@ class Workload(Record):
     """Requests that arrive together and are served together.
 
     Arguments:
-        batch: requests in flight, over all replicas.
-        input_tokens: prompt tokens of each.
-        output_tokens: tokens generated for each; the first comes out of the prefill.
-        images: images in the prompt of each, on top of `input_tokens`; for models with a vision
-            tower.
+        batch: requests in flight over all replicas, at least 1.
+        input_tokens: prompt tokens of each request, at least 1.
+        output_tokens: tokens generated for each request, at least 1; the first comes out of the
+            prefill.
+        images: images in the prompt of each request, on top of `input_tokens`, at least 0; for
+            models with a vision tower.
 
     Raises:
         InputError: a number below 1 (images: below 0), infinite or NaN.

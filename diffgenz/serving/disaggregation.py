@@ -1,8 +1,8 @@
 """Disaggregated serving: prefill on one pool of workers, decode on another (DistServe).
 
-The KV cache is sent from the one to the other (arXiv 2401.09670). Prefill workers take one request
-at a time, decode workers as many as the workload's batch. In steady state each side, and the link
-between them, sustains so many requests per second:
+The KV cache is sent from the prefill worker to the decode worker (arXiv 2401.09670). A prefill
+worker takes one request at a time, and a decode worker as many as the workload's batch. In steady
+state, the two sides and the link between them sustain these requests per second:
 
     prefill   workers / ttft of one request
     transfer  link bandwidth / KV cache of one prompt
@@ -26,15 +26,15 @@ from diffgenz.scenario.scenario import Scenario, prompted
 from diffgenz.scenario.serving_options import MTP
 
 STAGES = ("prefill", "transfer", "decode")
-"""What a request goes through, in order."""
+"""The stages that a request goes through, in order."""
 
 
 class Pool(Record):
     """Equal workers, each a platform under a plan.
 
     Arguments:
-        platform: of one worker.
-        plan: of one worker.
+        platform: the platform of one worker.
+        plan: the plan of one worker.
         workers: how many there are, above 0.
 
     Raises:
@@ -47,16 +47,18 @@ class Pool(Record):
 
 
 class Disaggregated(eqx.Module):
-    """What disaggregated serving takes. Times in s.
+    """The latency and the sustained rates of disaggregated serving.
 
     Arguments:
-        ttft: of a request that waits for none: prefill, then the transfer of its KV cache.
-        tpot: between tokens of one request on a full decode worker.
-        transfer: the part of ttft that is the transfer.
-        kv_cache: B of one prompt that are sent: of all layers and heads, those of what drafts
-            included, without what both sides have cached.
+        ttft: s until the first token of a request that waits for no other: its prefill, then the
+            transfer of its KV cache.
+        tpot: s between tokens of one request on a full decode worker.
+        transfer: s of ttft that the transfer takes.
+        kv_cache: B of KV cache that are sent for one prompt: those of all layers and heads, with
+            those of what drafts, and without what both sides have cached.
         sustained: requests/s of each of `STAGES`, shape (3,).
-        prefill_per_decode: prefill workers for each decode worker at which both sustain the same.
+        prefill_per_decode: prefill workers for each decode worker, such that both sides sustain the
+            same rate.
     """
 
     ttft: Leaf
@@ -68,12 +70,12 @@ class Disaggregated(eqx.Module):
 
     @property
     def requests_per_second(self) -> Leaf:
-        """Requests/s of the whole: those of the slowest stage."""
+        """Requests/s of all stages together, which are those of the slowest stage."""
         return self.sustained.min(axis=-1)
 
     @property
     def bottleneck(self) -> str:
-        """The slowest of `STAGES`. For one concrete configuration."""
+        """The slowest of `STAGES`, for one concrete configuration (not traced or batched)."""
         return STAGES[int(np.argmin(np.asarray(self.sustained)))]
 
 
@@ -85,19 +87,19 @@ def disaggregate(
     link_bandwidth: Leaf | float,
     link_latency: Leaf | float = 0.0,
 ) -> Disaggregated:
-    """Latency and sustained requests/s of a scenario with prefill and decode apart.
+    """Latency and sustained requests/s of a scenario whose prefill and decode have separate pools.
 
     Arguments:
-        case: the question; its batch is that of one decode worker, and the pools take the place of
-            its platform and plan. What a prompt finds cached, both sides have: only the rest is
-            sent.
+        case: the question. Its batch is that of one decode worker, and the pools take the place of
+            its platform and plan. Both sides have what a prompt finds cached, so that only the rest
+            is sent.
         prefill: the workers that prefill.
         decode: the workers that decode.
-        link_bandwidth: B/s from all prefill workers to all decode workers.
-        link_latency: s.
+        link_bandwidth: B/s from all prefill workers to all decode workers, above 0.
+        link_latency: s of one transfer besides its bytes, at least 0.
 
     Raises:
-        InputError: a link without bandwidth, a negative latency, and what `Scenario` refuses.
+        InputError: a link without bandwidth, a negative latency, or what `Scenario` refuses.
     """
     check("link_bandwidth", link_bandwidth, exclusive=True, finite=False)
     check("link_latency", link_latency)
@@ -130,11 +132,11 @@ def disaggregate(
 
 
 def prompt_cache(case: Scenario, model: Model | None = None) -> Scalar:
-    """B of KV cache that the prompt of one request leaves, over all layers and heads.
+    """B of KV cache that the prompt of one request leaves in all layers and heads.
 
     Arguments:
-        case: the scenario, its images part of the prompt.
-        model: whose cache; default: the scenario's.
+        case: the scenario, with images as part of the prompt (`prompted`).
+        model: the model whose cache it is. Default: that of the scenario.
     """
     model, one = model or case.model, jnp.ones(())
     prompt = Step(one, case.workload.input_tokens, jnp.zeros(()), one, case.precision)

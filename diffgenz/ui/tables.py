@@ -27,7 +27,7 @@ def number(value: float | None, digits: int = 3) -> str:
     """`value` with `digits` significant figures: 12,345, 1.23, 0.00123, 1.2e-06; "-" for None."""
     if value is None:
         return "-"
-    if abs(value) >= 10**digits:
+    if round(abs(value)) >= 10**digits:
         return f"{value:,.0f}"
     return f"{value:.{digits}g}"
 

@@ -33,7 +33,7 @@ def check_alike(printed, shown):
         assert float(now.replace(",", "")) == pytest.approx(expected, rel=0.011)
 
 
-@pytest.mark.parametrize("block", blocks(CONSOLE))
+@pytest.mark.parametrize("block", list(blocks(CONSOLE)))
 def test_commands_print_what_is_shown(block, capsys):
     command, shown = block
     assert main(shlex.split(command)) == 0

@@ -10,7 +10,7 @@ from diffgenz import InputError, Parallelism, Precision, Scenario, Workload, est
 from diffgenz.models.blocks.mlp import MLP
 from diffgenz.models.blocks.moe import MoE
 from diffgenz.models.files import model_ids, read_config
-from diffgenz.operators.step import ContextShare, Step
+from diffgenz.operators.step import Alone, Shared, Step
 
 CONFIGS = {name: read_config(name)[1] for name in model_ids()}
 SPARSE = [name for name, config in CONFIGS.items() if "published_active_parameters" in config]
@@ -128,20 +128,11 @@ def test_layouts_of_the_same_ranks_hold_the_same_experts_and_do_the_same_work():
     whole = named(moe, step(800))["expert_gate_up"]
     for tensor, groups, experts in ((8, 1, 8), (2, 4, 8), (2, 4, 4), (8, 1, 1), (1, 8, 8)):
         at = Step(800 / groups, 1.0, 0.0, 1 / tensor, Precision(), 1 / experts, groups)
-        for share in (
-            None,
-            ContextShare(1.0),
-            ContextShare(2.0),
-            ContextShare(2.0, 1.0),
-        ):  # 2 ranks: 8 more, which halve what each has to do
-            more = 1 if share is None else float(share.ranks)
-            mine = named(
-                moe,
-                at.replace(
-                    shared=share,
-                    sequences=at.sequences / (1 if share is None else float(share.parts)),
-                ),
-            )["expert_gate_up"]
+        # 2 context-parallel ranks: 8 more, which halve what each has to do
+        for share in (Alone(), Shared(1.0), Shared(2.0), Shared(2.0, 1.0)):
+            sequences = at.sequences / float(share.parts)
+            mine = named(moe, at.replace(shared=share, sequences=sequences))["expert_gate_up"]
+            more = float(share.ranks)
             assert_close(mine.flops, whole.flops / 8 / more, rtol=1e-5)
             assert_close(mine.parameters, whole.parameters / 8 / more, rtol=1e-6)
 

@@ -14,6 +14,7 @@ from diffgenz import (
     load_model,
 )
 from diffgenz.models.blocks.attention import Attention
+from diffgenz.models.blocks.block import reduction_of
 from diffgenz.models.blocks.linear_attention import GatedDeltaNet, KimiDeltaAttention
 from diffgenz.models.blocks.mamba import Mamba, Mamba2
 from diffgenz.models.blocks.mlp import MLP
@@ -154,9 +155,8 @@ def test_shared_blocks_are_stored_once_and_executed_often():
     at = step(1, 10)
 
     def total(repeated, quantity):
-        return float(
-            sum(op.repeats * getattr(op, quantity) for op in repeated.operators(HIDDEN, at))
-        )
+        operators = repeated.operators(HIDDEN, at, reduction_of(HIDDEN, at))
+        return float(sum(op.repeats * getattr(op, quantity) for op in operators))
 
     assert total(shared, "parameters") == pytest.approx(total(one, "parameters"))
     for quantity in ("weights", "flops", "traffic"):

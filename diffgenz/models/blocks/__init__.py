@@ -1,1 +1,1 @@
-"""The blocks that models are made of: one kind a file."""
+"""The blocks that models are made of: one file for each kind."""

@@ -1,4 +1,4 @@
-"""Low-rank adapters, by which each use of a shared block differs from the others."""
+"""Low-rank adapters, which make each use of a shared block differ from the others."""
 
 from typing import ClassVar
 
@@ -14,13 +14,14 @@ from diffgenz.operators.step import Step
 
 
 class Adapter(Block):
-    """What each use of Zamba2's shared block has of its own (arXiv 2411.15242).
+    """The layers that each use of Zamba2's shared block has of its own (arXiv 2411.15242).
 
-    It is an adapter of the gated MLP and a projection of the block's output.
+    They are a low-rank adapter of the gated MLP and a projection of the block's output.
 
     Arguments:
-        rank: width of the adapter.
-        intermediate: width of the MLP that it adapts.
+        rank: width of the adapter, at least 1.
+        intermediate: width of the MLP that it adapts, at least 1.
+        norm, norms, reduces: as in `Block`; without a norm or an all-reduce by default.
     """
 
     mixes_tokens: ClassVar[bool] = False

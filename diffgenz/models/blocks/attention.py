@@ -1,4 +1,4 @@
-"""Self-attention and its projections: multi-head, grouped- or multi-query; full or windowed."""
+"""Self-attention and its projections: multi-head, grouped or multi-query, full or windowed."""
 
 from typing import ClassVar
 
@@ -15,9 +15,13 @@ from diffgenz.operators.step import Step
 
 
 class Attention(Block):
-    """norm -> QKV projection -> rotary and cache write -> attention -> output -> all-reduce.
+    """Self-attention with a KV cache.
 
-    Heads that do not divide over the ranks are padded; KV heads fewer than ranks are replicated.
+    norm -> QKV projection -> rotary embedding and cache write -> attention -> output projection
+    -> all-reduce
+
+    Heads that do not divide over the ranks are padded. KV heads are replicated where there are
+    fewer of them than ranks.
 
     Arguments:
         heads: query heads of the whole model.
@@ -33,8 +37,8 @@ class Attention(Block):
             (gpt-oss).
         output_gate: whether a second projection, as wide as the queries, gates the heads' outputs
             (Qwen3-Next).
-        streams: hidden states of the model's width that it reads, side by side (2 in Zamba2: the
-            residual and the embedding).
+        streams: how many hidden states of the model's width it reads, side by side (2 in Zamba2:
+            the residual and the embedding).
         norm, norms, reduces: as in `Block`.
     """
 
@@ -54,14 +58,14 @@ class Attention(Block):
 
     @property
     def most_shards(self) -> Scalar:
-        """One head each."""
+        """Tensor-parallel ranks that can share it: one head each."""
         return self.heads
 
     def normalised(self, hidden: Scalar) -> Scalar:
         return self.streams * hidden
 
     def _shards(self, step: Step) -> tuple[Scalar, Scalar]:
-        """Query and KV heads of one device."""
+        """The query heads and the KV heads of one device."""
         return ceil_share(self.heads, step.shard), ceil_share(self.kv_heads, step.shard)
 
     def work(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
@@ -84,7 +88,11 @@ class Attention(Block):
         return (attention(step, heads, kv_heads, self.head_dim, self.window),)
 
     def _rotary_and_cache(self, queries: Scalar, keys: Scalar, step: Step) -> Operator:
-        """One kernel: rotate and normalise queries and keys in place, write keys and values."""
+        """The kernel that prepares queries and keys and fills the cache.
+
+        It rotates and normalises queries and keys in place, and writes keys and values to the
+        cache.
+        """
         normalised = {None: 0.0, "head": 2 * self.head_dim, "all": queries + keys}[
             self.query_key_norm
         ]

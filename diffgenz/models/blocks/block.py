@@ -1,11 +1,11 @@
-"""What a block of layers has to say of itself.
+"""The base of all blocks: what a block of layers has to say of itself.
 
 A new block is one class in a file beside this one:
 
 - inherit from `Block` and declare its sizes with `number`,
-- define `mixes_tokens`, and `work`: the operators between the norm and the all-reduce,
-- where attention depends on the context, define `core` too, and use it in `work`,
-- where heads are handed out to tensor-parallel ranks, define `most_shards`.
+- define `mixes_tokens` and `work`, which returns the operators between the norm and the all-reduce,
+- define `core` too where attention depends on the context, and use it in `work`,
+- define `most_shards` where heads are handed out to tensor-parallel ranks.
 """
 
 from abc import abstractmethod
@@ -26,17 +26,17 @@ class Block(Record):
     """One sub-layer of a model (attention, MLP, ...), with the norms and the residual around it.
 
     Arguments:
-        norm: the norm before it, or None where the block shares another's (parallel blocks).
-        norms: how many norms it has (2 with one after the block, as in Gemma 2).
+        norm: the norm before it, or None where the block shares that of another (parallel blocks).
+        norms: how many norms it has (2 where one follows the block, as in Gemma 2).
         reduces: whether it ends in an all-reduce of the hidden states over the tensor-parallel
             ranks (parallel blocks share one).
     """
 
     mixes_tokens: ClassVar[bool]
-    """Whether it looks at other tokens; a layer has one such block."""
+    """Whether it looks at other tokens. A layer has one such block."""
 
     keeps_state: ClassVar[bool] = False
-    """Whether tokens pass through a state in turn, which context ranks cannot share."""
+    """Whether tokens pass through a state one after another, which context ranks cannot share."""
 
     norm: Norm | None = eqx.field(static=True, default=Norm.RMS, kw_only=True)
     norms: int = eqx.field(static=True, default=1, kw_only=True)
@@ -44,7 +44,7 @@ class Block(Record):
 
     @property
     def most_shards(self) -> Scalar:
-        """Tensor-parallel ranks that can share it; unlimited, unless it has heads to hand out."""
+        """Tensor-parallel ranks that can share it: no limit, unless it has heads to hand out."""
         return jnp.asarray(jnp.inf)
 
     @property
@@ -53,7 +53,7 @@ class Block(Record):
         return None
 
     def normalised(self, hidden: Scalar) -> Scalar:
-        """Features that its norm works on; those of the residual stream, for most blocks."""
+        """Features that its norm works on: for most blocks, those of the residual stream."""
         return hidden
 
     def operators(
@@ -65,8 +65,8 @@ class Block(Record):
             hidden: width of the residual stream.
             step: the iteration; the device holds `step.shard` of the block's heads or features,
                 rounded up.
-            reduction: the all-reduce that it ends in, as one record for all blocks, which is then
-                timed once; default: one of its own.
+            reduction: the all-reduce that it ends in. All blocks can be given the same record,
+                which is then timed once. Default: one of its own.
         """
         operators = self.work(hidden, step)
         if self.reduces:
@@ -78,10 +78,15 @@ class Block(Record):
 
     @abstractmethod
     def work(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
-        """The kernels between the norm and the all-reduce; arguments as of `operators`."""
+        """The kernels between the norm and the all-reduce.
+
+        Arguments:
+            hidden: as in `operators`.
+            step: as in `operators`.
+        """
 
     def core(self, step: Step) -> tuple[Operator, ...]:
-        """Those kernels of `work` that depend on the context (`Kind.ATTENTION`), alone.
+        """The kernels of `work` that depend on the context (`Kind.ATTENTION`), and no others.
 
         A decode iteration evaluates these at several context lengths, and all others once.
         """

@@ -1,11 +1,12 @@
 """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434): one compressed vector per token.
 
-In prefill keys and values are expanded from the latent vectors, and attention is multi-head. In
-decode the expansion is absorbed into queries and outputs, a product per head, and attention is
-multi-query over the latent vectors themselves: one read serves all heads. The cache, one vector of
-latent + rope_dim per token, is replicated over the tensor-parallel ranks, and so are the
-compressing projections. Context-parallel ranks share it; in prefill they gather it, and each
-expands all of it.
+In prefill, keys and values are expanded from the latent vectors, and attention is multi-head. In
+decode, the expansion is absorbed into queries and outputs (one product per head), and attention is
+multi-query over the latent vectors themselves, so that one read serves all heads.
+
+The cache holds one vector of latent + rope_dim elements per token. It is replicated over the
+tensor-parallel ranks, and so are the compressing projections. Context-parallel ranks share the
+cache; in prefill they gather it, and each of them expands all of it.
 """
 
 import dataclasses
@@ -31,14 +32,14 @@ from diffgenz.operators.step import Shared, Step
 
 
 class Indexer(Record):
-    """DeepSeek sparse attention (DeepSeek-V3.2): a cheap 8-bit attention that picks tokens.
+    """The indexer of DeepSeek sparse attention (DeepSeek-V3.2), which picks tokens to attend to.
 
-    Every tensor-parallel rank computes all of it.
+    It is a cheap 8-bit attention. Every tensor-parallel rank computes all of it.
 
     Arguments:
-        heads: of the indexer.
-        head_dim: elements of each of its heads.
-        picked: tokens that each query then attends to.
+        heads: heads of the indexer, at least 1.
+        head_dim: elements of each of its heads, at least 1.
+        picked: tokens that each query then attends to, at least 1.
     """
 
     heads: Leaf = number(at_least=1)
@@ -46,7 +47,7 @@ class Indexer(Record):
     picked: Leaf = number(at_least=1)
 
     def projections(self, hidden: Scalar, query_rank: Scalar, step: Step) -> tuple[Operator, ...]:
-        """Projections of queries, keys and head weights.
+        """The projections that make the indexer's queries, keys and head weights.
 
         Arguments:
             hidden: width of the residual stream.
@@ -65,7 +66,7 @@ class Indexer(Record):
         )
 
     def scores(self, step: Step) -> Operator:
-        """One score for each query and token of the context."""
+        """The attention kernel that gives each query a score for each token of the context."""
         per_token = self.head_dim + 4.0  # an 8-bit key and its fp32 scale
         held = step.sequences * (step.context + step.all_queries) * per_token
         keys = attention_keys(step, None)
@@ -75,23 +76,25 @@ class Indexer(Record):
         )
         if not (isinstance(step.shared, Shared) and step.decoding):
             return scores
-        # the best of all keys: context-parallel ranks gather their scores, an fp32 for each key
+        # to find the best of all keys, context-parallel ranks gather an fp32 score for each key
         gathered = AllGather("context_all_gather", Axis.CONTEXT, step.tokens * keys * 4.0)
         return dataclasses.replace(scores, messages=(gathered,))
 
 
 class LatentAttention(Block):
-    """norm -> compress -> expand queries -> attention -> output projection -> all-reduce.
+    """Attention over latent vectors, from which the keys and values of all heads follow.
+
+    norm -> compress -> expand queries -> attention -> output projection -> all-reduce
 
     Arguments:
-        heads: of the whole model.
+        heads: query heads of the whole model.
         latent: width of the compressed keys and values (kv_lora_rank).
         nope_dim: elements of a head's queries and keys without position.
         rope_dim: elements of a head's queries and keys with position.
         value_dim: elements of a head's values.
         query_rank: width of the compressed queries, or None where they are projected directly
             (DeepSeek-V2-Lite).
-        indexer: what picks the tokens to attend to, or None for all.
+        indexer: what picks the tokens to attend to, or None to attend to all.
         norm, norms, reduces: as in `Block`.
     """
 
@@ -107,12 +110,12 @@ class LatentAttention(Block):
 
     @property
     def most_shards(self) -> Scalar:
-        """One head each."""
+        """Tensor-parallel ranks that can share it: one head each."""
         return self.heads
 
     @property
     def _compressed(self) -> Scalar:
-        """Numbers that a token has in the cache."""
+        """Elements that the cache holds for each token."""
         return self.latent + self.rope_dim
 
     def work(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
@@ -142,7 +145,7 @@ class LatentAttention(Block):
         )
 
     def _around_core(self, heads: Scalar, step: Step) -> tuple[Operator, tuple[Operator, ...]]:
-        """What is done before and after attention: expansion, or the absorbed products."""
+        """The kernels before and after attention: the expansion, or the absorbed products."""
         precision = step.precision
         if not step.decoding:
             rows = step.sequences * (step.context + step.all_queries)
@@ -160,12 +163,12 @@ class LatentAttention(Block):
         return (attention,) if self.indexer is None else (self.indexer.scores(step), attention)
 
     def _cached(self, step: Step) -> Scalar:
-        """B of the latent vectors of all sequences, whole."""
+        """B of the latent vectors of all tokens of all sequences."""
         per_token = self._compressed * step.precision.cached_size(self._compressed)
         return step.sequences * (step.context + step.all_queries) * per_token
 
     def _keys(self, step: Step) -> tuple[Scalar, Scalar]:
-        """Tokens that a query attends to, and their share of all that it could."""
+        """Tokens that a query attends to, and their share of all those that it could attend to."""
         keys = attention_keys(step, None)
         if self.indexer is None:
             return keys, jnp.ones(())
@@ -173,6 +176,7 @@ class LatentAttention(Block):
         return picked, picked / keys
 
     def _expanded(self, heads: Scalar, step: Step) -> Operator:
+        """Multi-head attention over expanded keys and values, as in prefill."""
         keys, _ = self._keys(step)
         rows, cached = step.sequences * (step.context + step.all_queries), self._cached(step)
         query_dim = self.nope_dim + self.rope_dim
@@ -180,7 +184,7 @@ class LatentAttention(Block):
         core = attention_over(
             step, keys, heads, query_dim, self.value_dim, read=read, held=cached, sent=cached
         )
-        # the context of causal attention over as many keys
+        # the context at which causal attention sees this mean number of keys
         before = jnp.maximum(keys - 0.5 * (step.queries + 1), 0.0)
         shape = LatentPrefillShape(
             step.sequences, step.queries, before, heads, query_dim, self.value_dim
@@ -189,6 +193,7 @@ class LatentAttention(Block):
         return with_gear_factors(core, step, jnp.ones(()), self._compressed)
 
     def _absorbed(self, heads: Scalar, step: Step) -> Operator:
+        """Multi-query attention over the latent vectors, as in decode."""
         keys, share = self._keys(step)
         cached, width = self._cached(step), self._compressed
         core = attention_over(

@@ -1,6 +1,6 @@
 """Linear attention with a gated delta rule.
 
-Keys and values are summed up in one matrix per head, which forgets and overwrites.
+Each head sums up keys and values in one matrix, which forgets old entries and overwrites them.
 """
 
 from typing import ClassVar
@@ -27,22 +27,22 @@ def delta_rule(
     read: Scalar,
     parameters: Scalar,
 ) -> Operator:
-    """The scan of a state of key_dim x value_dim per head (arXiv 2412.06464).
+    """The scan of a state of key_dim x value_dim elements per head (arXiv 2412.06464).
 
-    It recalls what the key held, corrects it, and reads it out; each is a pass over the state. In a
-    chunk, prefill makes three products of keys and queries (K K', T K, Q K') and two of values
-    (T V, and the scores times V), and inverts the triangular matrix T in chunk**3 / 6
-    multiply-adds.
+    Each token makes three passes over the state: it recalls what the key held, corrects that, and
+    reads the state out. In each chunk, prefill makes three products of keys and queries (K K', T K
+    and Q K') and two products with values (T V, and the scores times V). It gets T by inverting a
+    triangular matrix, in chunk**3 / 6 multiply-adds.
 
     Arguments:
         step: the iteration.
         heads: value heads of this device.
         key_heads: key heads of this device.
-        key_dim: elements of a key.
-        value_dim: elements of a value.
-        chunk: tokens of a chunk.
-        read: elements read per token.
-        parameters: elements that it keeps.
+        key_dim: elements of each key.
+        value_dim: elements of each value.
+        chunk: tokens of a chunk in prefill.
+        read: elements that are read per token.
+        parameters: elements that the operator keeps.
     """
     return scan(
         step,
@@ -60,18 +60,21 @@ def delta_rule(
 
 
 class GatedDeltaNet(Block):
-    """norm -> projections -> convolution -> gated delta rule -> gated norm -> out -> all-reduce.
+    """Gated delta net (arXiv 2412.06464), as in Qwen3-Next and Qwen3.5.
 
-    arXiv 2412.06464, as in Qwen3-Next and Qwen3.5: there is one decay per value head, and several
-    value heads share the key of one key head. Tensor-parallel ranks share the heads.
+    norm -> projections -> convolution -> gated delta rule -> gated norm -> out projection
+    -> all-reduce
+
+    Each value head has one decay, and several value heads share the key of one key head.
+    Tensor-parallel ranks share the heads.
 
     Arguments:
-        key_heads: of the whole model.
-        key_dim: elements of each key head.
-        value_heads: of the whole model.
-        value_dim: elements of each value head.
-        width: taps of the convolution.
-        chunk: tokens of a chunk in prefill.
+        key_heads: key heads of the whole model, at least 1.
+        key_dim: elements of each key, at least 1.
+        value_heads: value heads of the whole model, at least 1.
+        value_dim: elements of each value, at least 1.
+        width: taps of the convolution, at least 1.
+        chunk: tokens of a chunk in prefill, at least 1.
         norm, norms, reduces: as in `Block`.
     """
 
@@ -87,7 +90,7 @@ class GatedDeltaNet(Block):
 
     @property
     def most_shards(self) -> Scalar:
-        """One value head each."""
+        """Tensor-parallel ranks that can share it: one value head each."""
         return self.value_heads
 
     def work(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
@@ -106,9 +109,10 @@ class GatedDeltaNet(Block):
             read=mixed + 2 * heads,
             parameters=2 * heads,
         )
-        projected = mixed + values + 2 * heads  # the output's gate; decay and learning rate
         return (
-            linear("in_projection", tokens, projected, hidden, precision),
+            # mixed: queries, keys and values; values: the output's gate; 2 * heads: decay and
+            # learning rate
+            linear("in_projection", tokens, mixed + values + 2 * heads, hidden, precision),
             causal_conv(step, mixed, self.width, bias=False),
             rule,
             elementwise(
@@ -123,16 +127,18 @@ class GatedDeltaNet(Block):
 
 
 class KimiDeltaAttention(Block):
-    """norm -> projections -> convolution -> delta rule -> gated norm -> out -> all-reduce.
+    """Kimi delta attention: a delta rule with one decay per key channel (arXiv 2510.26692).
 
-    Kimi Linear (arXiv 2510.26692): there is one decay per key channel. Decay and output gate pass
-    through a bottleneck as wide as a head, which every tensor-parallel rank computes.
+    norm -> projections -> convolution -> delta rule -> gated norm -> out projection -> all-reduce
+
+    It is the linear attention of Kimi Linear. Decay and output gate pass through a bottleneck as
+    wide as a head, which every tensor-parallel rank computes.
 
     Arguments:
-        heads: of the whole model.
-        head_dim: elements of a key and of a value.
-        width: taps of the convolution.
-        chunk: tokens of a chunk in prefill.
+        heads: heads of the whole model, at least 1.
+        head_dim: elements of each key and of each value, which are of one size; at least 1.
+        width: taps of the convolution, at least 1.
+        chunk: tokens of a chunk in prefill, at least 1.
         norm, norms, reduces: as in `Block`.
     """
 
@@ -146,30 +152,29 @@ class KimiDeltaAttention(Block):
 
     @property
     def most_shards(self) -> Scalar:
-        """One head each."""
+        """Tensor-parallel ranks that can share it: one head each."""
         return self.heads
 
     def work(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
         precision, tokens, size = step.precision, step.tokens, step.precision.dtype_size
         heads, dim = ceil_share(self.heads, step.shard), self.head_dim
         values = heads * dim
-        projected = 3 * values + heads  # queries, keys and values; the learning rate
-        rule = delta_rule(
-            step,
-            heads,
-            heads,
-            dim,
-            dim,
-            self.chunk,
-            read=4 * values + heads,
-            parameters=heads + values,  # log A; bias of the decay
-        )
         return (
-            linear("in_projection", tokens, projected, hidden, precision),
+            # 3 * values: queries, keys and values; heads: the learning rate
+            linear("in_projection", tokens, 3 * values + heads, hidden, precision),
             linear("gates_down", tokens, 2 * dim, hidden, precision),
             linear("gates_up", tokens, 2 * values, dim, precision),
             causal_conv(step, 3 * values, self.width, bias=False),
-            rule,
+            delta_rule(
+                step,
+                heads,
+                heads,
+                dim,
+                dim,
+                self.chunk,
+                read=4 * values + heads,
+                parameters=heads + values,  # log A; the decay's bias
+            ),
             elementwise(
                 "gated_norm",
                 2 * tokens * values * size,

@@ -1,6 +1,6 @@
-"""Selective state-space blocks.
+"""Selective state-space blocks, which keep a state of fixed size for each sequence.
 
-They keep a state of fixed size per sequence instead of a cache that grows with its tokens.
+Attention instead keeps a cache that grows with the sequence's tokens.
 """
 
 from typing import ClassVar
@@ -19,22 +19,25 @@ from diffgenz.operators.step import Step
 
 
 class Mamba(Block):
-    """norm -> in -> convolution -> B, C and time step -> gated selective scan -> out -> all-reduce.
+    """Mamba-1 (arXiv 2312.00752).
 
-    Mamba-1 (arXiv 2312.00752). Every channel has a decay of its own, so that the scan is no matrix
-    product: per token, channel and state element it takes three multiply-adds (discretise, update,
-    read out), which hide behind its bytes. Tensor-parallel ranks share the channels. The small
-    all-reduce of B, C and the time step, `rank + 2 state` wide, is left out.
+    norm -> in projection -> convolution -> projections of B, C and the time step -> gated
+    selective scan -> out projection -> all-reduce
+
+    Every channel has a decay of its own, so that the scan is no matrix product: for each token,
+    channel and state element it takes three multiply-adds (discretise, update, read out), which
+    hide behind its memory traffic. Tensor-parallel ranks share the channels. The small all-reduce
+    of B, C and the time step, which are rank + 2 state elements wide, is left out.
 
     Arguments:
-        inner: channels of the whole model.
-        state: elements of the state of each channel.
-        rank: width of the compressed time step.
-        width: taps of the convolution.
-        bias: whether the in and out projections have one.
-        conv_bias: whether the convolution has one.
-        state_norms: norms on B, C and the time step: None, "plain" (Falcon Mamba: no parameters) or
-            "scaled" (Jamba).
+        inner: channels of the whole model, at least 1.
+        state: elements of the state for each channel, at least 1.
+        rank: width of the compressed time step, at least 1.
+        width: taps of the convolution, at least 1.
+        bias: whether the in and out projections have a bias.
+        conv_bias: whether the convolution has a bias.
+        state_norms: the norms on B, C and the time step: None, "plain" (without parameters, as in
+            Falcon Mamba) or "scaled" (as in Jamba).
         norm, norms, reduces: as in `Block`.
     """
 
@@ -81,20 +84,24 @@ class Mamba(Block):
 
 
 class Mamba2(Block):
-    """norm -> in projection -> convolution -> scan -> gated norm -> out projection -> all-reduce.
+    """Mamba-2 (state-space duality, arXiv 2405.21060).
 
-    Mamba-2 (state-space duality, arXiv 2405.21060): there is one decay per head, so that prefill
-    runs as matrix products over chunks of tokens. B and C of a group give the scores of a chunk,
-    which weigh its values. Update and readout of the state are one multiply-add each per element.
+    norm -> in projection -> convolution -> scan -> gated norm -> out projection -> all-reduce
+
+    Each head has one decay, so that prefill runs as matrix products over chunks of tokens: B and C
+    of a group give the scores of a chunk, which weigh its values. Update and readout of the state
+    take one multiply-add each per element.
 
     Arguments:
-        heads: of the whole model; tensor-parallel ranks share them.
-        head_dim: channels of each head.
-        groups: of heads that share B and C; fewer than ranks are replicated.
-        state: width of B and C: a head keeps head_dim x state elements.
-        width: taps of the convolution.
-        chunk: tokens of a chunk in prefill.
-        bias, conv_bias: as in `Mamba`.
+        heads: heads of the whole model, which tensor-parallel ranks share; at least 1.
+        head_dim: channels of each head, at least 1.
+        groups: groups of heads that share B and C, at least 1; they are replicated where there are
+            fewer of them than ranks.
+        state: width of B and C, at least 1; a head keeps head_dim x state elements.
+        width: taps of the convolution, at least 1.
+        chunk: tokens of a chunk in prefill, at least 1.
+        bias: whether the in and out projections have a bias.
+        conv_bias: whether the convolution has a bias.
         norm, norms, reduces: as in `Block`.
     """
 
@@ -112,7 +119,7 @@ class Mamba2(Block):
 
     @property
     def most_shards(self) -> Scalar:
-        """One head each."""
+        """Tensor-parallel ranks that can share it: one head each."""
         return self.heads
 
     def work(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:

@@ -14,12 +14,14 @@ from diffgenz.operators.step import Step
 
 
 class MLP(Block):
-    """norm -> up (and gate, in one GEMM of twice the width) -> activation -> down -> all-reduce.
+    """A feed-forward network.
+
+    norm -> up (and gate, in one GEMM of twice the width) -> activation -> down -> all-reduce
 
     Arguments:
-        intermediate: its width in the whole model.
+        intermediate: its width in the whole model, above 0.
         gated: whether a second projection gates the first (SwiGLU, GeGLU).
-        bias: whether the projections have one.
+        bias: whether the projections have a bias.
         norm, norms, reduces: as in `Block`.
     """
 

@@ -1,4 +1,4 @@
-"""Mixture of experts: routed experts, of which each token uses a few, and shared ones."""
+"""Mixture of experts: a router, routed experts, of which each token uses a few, and shared ones."""
 
 from typing import ClassVar
 
@@ -21,28 +21,35 @@ from diffgenz.operators.step import Step
 
 
 class MoE(Block):
-    """norm -> router -> dispatch -> grouped up (and gate) -> activation -> grouped down -> combine.
+    """A mixture of experts.
 
-    The shared experts run beside it, and it ends in an all-reduce over the tensor-parallel ranks.
-    Where groups of ranks have tokens of their own, tokens also travel to their experts and back:
-    each rank sends its share of those it sees (`operators.message.Exchange`).
+    norm -> router -> dispatch -> grouped up (and gate) -> activation -> grouped down -> combine
+    -> all-reduce over the tensor-parallel ranks
 
-    FLOP follow tokens, weight traffic follows experts: n tokens that go to k of E experts each
+    The shared experts run beside the routed ones. Where groups of ranks have tokens of their own,
+    tokens also travel to their experts and back: each rank sends its share of the tokens that it
+    sees (`operators.message.Exchange`).
+
+    FLOP follow tokens, and weight traffic follows experts: n tokens that go to k of E experts each
     reach E (1 - (1 - k / E)**n) of them in expectation, if all are equally popular. The kernel's
     tiles pad the rows of each reached expert by half a tile on average.
 
     Arguments:
-        routed: experts E.
-        used: experts k that each token uses.
-        intermediate: width of each expert.
+        routed: routed experts E, at least 1.
+        used: experts k that each token uses, in [1, E].
+        intermediate: width of each expert, at least 1.
         shared: the shared experts as one MLP without a norm, or None.
         shared_gate: whether a gate weighs the shared experts (Qwen).
-        gated, bias: as in `MLP`.
+        gated: whether a second projection gates the first, as in `MLP`.
+        bias: whether the experts' projections have a bias.
         router_bias: whether the router keeps a bias per expert.
         tile: rows of the grouped GEMM's smallest tile.
-        imbalance: rows of the busiest expert-parallel group over the mean, at least 1; it cannot
-            exceed the number of groups.
+        imbalance: rows of the busiest expert-parallel group / mean rows of a group, at least 1;
+            above the number of groups it counts as that number.
         norm, norms, reduces: as in `Block`.
+
+    Raises:
+        InputError: more experts used than routed.
     """
 
     mixes_tokens: ClassVar[bool] = False
@@ -63,7 +70,7 @@ class MoE(Block):
 
     @property
     def experts(self) -> Scalar:
-        """Routed experts."""
+        """Routed experts of the whole model."""
         return self.routed
 
     def reached(self, tokens: Scalar) -> Scalar:
@@ -105,11 +112,11 @@ class MoE(Block):
         )
 
     def _busiest(self, step: Step) -> Scalar:
-        """Rows of the busiest expert-parallel group over the mean."""
+        """Rows of the busiest expert-parallel group / mean rows of a group."""
         return jnp.minimum(self.imbalance, 1 / step.expert_shard)
 
     def _exchange(self, hidden: Scalar, step: Step) -> Exchange:
-        """What its tokens send to the experts, and get back."""
+        """The message that sends this rank's tokens to their experts and the results back."""
         tokens = step.own_tokens
         sent = tokens * hidden
         return Exchange(
@@ -127,8 +134,13 @@ class MoE(Block):
     def _combine(self, read: Scalar, written: Scalar, step: Step) -> Operator:
         """The weighted sum of a token's experts.
 
-        Context-parallel ranks that compute the same tokens hold different experts: they sum what
-        their tensor-parallel ranks have summed.
+        Context-parallel ranks that compute the same tokens hold different experts. They add up the
+        sums of their tensor-parallel ranks.
+
+        Arguments:
+            read: B that are read.
+            written: B that are written.
+            step: the iteration.
         """
         combine = elementwise("combine", read, written).inside("experts")
         repeated = step.shared.repeated
@@ -149,7 +161,7 @@ class MoE(Block):
         Arguments:
             hidden: width of the residual stream.
             width: intermediate features of one expert's shard.
-            up: outputs of the first product, 2 x width where it is gated.
+            up: outputs of the first product: 2 width where it is gated, else width.
             share: fraction of the routed experts that receive at least one token.
             step: the iteration.
         """

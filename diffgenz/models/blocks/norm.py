@@ -1,4 +1,4 @@
-"""Normalisations: each is one elementwise operator, with the residual addition fused in."""
+"""Normalisations: each is one elementwise operator, into which the residual addition is fused."""
 
 import enum
 
@@ -9,7 +9,7 @@ from diffgenz.operators.step import Step
 
 
 class Norm(enum.Enum):
-    """A normalisation and the parameters it keeps per feature."""
+    """A kind of normalisation; its value is the number of parameters that it keeps per feature."""
 
     RMS = 1
     LAYER = 2  # scale and bias
@@ -17,15 +17,15 @@ class Norm(enum.Enum):
 
 
 def norm(kind: Norm, hidden: Scalar, step: Step, *, count: int = 1) -> Operator:
-    """Norms of every token of this rank.
+    """The norms of every token of this rank.
 
-    They read x and the residual, and write the result and the residual.
+    Each reads x and the residual, and writes the result and the residual.
 
     Arguments:
         kind: which normalisation.
         hidden: features of a token.
         step: the iteration.
-        count: how many such norms.
+        count: how many such norms there are.
     """
     size = step.precision.dtype_size
     moved = 2 * step.residual_tokens * hidden * size

@@ -1,1 +1,1 @@
-"""From config.json to blocks: one function for each family of models."""
+"""From a config.json to the blocks of a model: one function for each family of models."""

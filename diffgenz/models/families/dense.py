@@ -1,8 +1,8 @@
-"""Dense families, one function each: the facts of a config.json -> the blocks of a `Model`.
+"""Dense families, one function each: from the facts of a config.json to the blocks of a `Model`.
 
-Each says only in what the family differs: norms, biases, gating, windows, parallel blocks. `DENSE`
-maps `model_type` to it; a new family is one function and one line there. Counts of parameters,
-which tests compare with the published ones, follow from the blocks.
+A function says only in what its family differs: norms, biases, gating, windows, parallel blocks.
+`DENSE` maps each `model_type` to its function, so that a new family is one function and one line
+there. Parameter counts follow from the blocks, and tests compare them with the published ones.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from diffgenz.models.model import Model
 
 
 def llama(config: Config) -> Model:
-    """RMS norm, gated MLP, no biases: Llama 2 and 3, Yi, DeepSeek LLM, Granite, SmolLM2."""
+    """RMS norms, a gated MLP and no biases: Llama 2 and 3, Yi, DeepSeek LLM, Granite, SmolLM2."""
     bias = config.flag("attention_bias", default=False)
     mlp = MLP(
         intermediate=config.number("intermediate_size"), bias=config.flag("mlp_bias", default=False)
@@ -27,7 +27,7 @@ def llama(config: Config) -> Model:
 
 
 def mistral(config: Config) -> Model:
-    """Llama with, in some, a window on every layer: Mistral, Phi-3, Phi-4."""
+    """Llama, in some models with a window on every layer: Mistral, Phi-3, Phi-4."""
     window = config.window()
     windowed = windowed_layers(config, config.layers) if window else 0
     return model_of(
@@ -46,12 +46,13 @@ def qwen2(config: Config) -> Model:
 
 
 def qwen3(config: Config) -> Model:
-    """Llama with norms on queries and keys."""
+    """Llama with norms on queries and keys: Qwen 3."""
     bias = config.flag("attention_bias", default=False)
     return _qwen(config, attention_of(config, query_key_norm="head", qkv_bias=bias, out_bias=bias))
 
 
 def _qwen(config: Config, attention: Attention) -> Model:
+    """Llama with this attention, windowed from layer `max_window_layers` on if the file says so."""
     window = config.window() if config.flag("use_sliding_window", default=False) else None
     first = config.count("max_window_layers", default=28, least=0)
     windowed = windowed_layers(config, max(config.layers - first, 0)) if window else 0
@@ -66,7 +67,7 @@ def _qwen(config: Config, attention: Attention) -> Model:
 
 
 def gemma(config: Config) -> Model:
-    """Llama, tied, with wide heads."""
+    """Llama with wide heads, where the LM head uses the embedding's weights: Gemma."""
     config = config.with_defaults(head_dim=256)
     return model_of(
         config,
@@ -77,7 +78,7 @@ def gemma(config: Config) -> Model:
 
 
 def gemma2(config: Config) -> Model:
-    """Norms before and after each block; every other layer slides a window."""
+    """Norms before and after each block, and a sliding window on every other layer: Gemma 2."""
     config = config.with_defaults(head_dim=256, sliding_window=4096)
     return _gemma_pattern(
         config, attention_of(config, norms=2), windowed_layers(config, (config.layers + 1) // 2)
@@ -85,7 +86,7 @@ def gemma2(config: Config) -> Model:
 
 
 def gemma3(config: Config) -> Model:
-    """Gemma 2 with norms on queries and keys, five windowed layers to each full one."""
+    """Gemma 2 with norms on queries and keys and five windowed layers to each full one: Gemma 3."""
     config = config.with_defaults(
         head_dim=256,
         num_attention_heads=8,
@@ -99,6 +100,7 @@ def gemma3(config: Config) -> Model:
 
 
 def _gemma_pattern(config: Config, attention: Attention, windowed: int) -> Model:
+    """Gemma with two norms around each block, `windowed` of whose layers have a window."""
     mlp = MLP(intermediate=config.number("intermediate_size"), norms=2)
     return model_of(
         config,
@@ -111,7 +113,7 @@ def _gemma_pattern(config: Config, attention: Attention, windowed: int) -> Model
 
 
 def olmo2(config: Config) -> Model:
-    """Norms after the blocks only, and over all heads of queries and keys."""
+    """Norms only after the blocks, and norms over all heads of queries and of keys: OLMo 2."""
     return model_of(
         config,
         attention_of(config, query_key_norm="all"),
@@ -121,7 +123,7 @@ def olmo2(config: Config) -> Model:
 
 
 def cohere(config: Config) -> Model:
-    """Attention and MLP in parallel under one norm without bias; tied."""
+    """Attention and MLP in parallel after one norm without bias, with a tied LM head: Command R."""
     attention = attention_of(
         config,
         norm=Norm.SCALE_ONLY,
@@ -138,7 +140,7 @@ def cohere(config: Config) -> Model:
 
 
 def phi(config: Config) -> Model:
-    """Attention and plain MLP in parallel under one layer norm, biases everywhere: Phi-1, Phi-2."""
+    """Attention and a plain MLP in parallel after one layer norm, with biases: Phi-1, Phi-2."""
     attention = attention_of(config, norm=Norm.LAYER, qkv_bias=True, out_bias=True, reduces=False)
     mlp = MLP(intermediate=config.number("intermediate_size"), gated=False, bias=True, norm=None)
     return model_of(
@@ -147,7 +149,7 @@ def phi(config: Config) -> Model:
 
 
 def gpt2(config: Config) -> Model:
-    """Layer norms, biases, plain MLP, learned positions: GPT-2 and GPT-3."""
+    """Layer norms, biases, a plain MLP and learned positions: GPT-2 and GPT-3."""
     attention = attention_of(config, norm=Norm.LAYER, qkv_bias=True, out_bias=True, rotary=False)
     mlp = MLP(
         intermediate=config.number("n_inner", "intermediate_size", default=4 * config.hidden),
@@ -166,11 +168,11 @@ def gpt2(config: Config) -> Model:
 
 
 def opt(config: Config) -> Model:
-    """GPT-2 with two more positions."""
+    """GPT-2 with two more positions than the context has tokens: OPT."""
     if config.number("word_embed_proj_dim", default=config.hidden) != config.hidden:
         raise InputError(
-            f"{config.name}: word_embed_proj_dim differs from hidden_size (OPT-350m): such a "
-            "projection is not modelled"
+            f"{config.name}: word_embed_proj_dim differs from hidden_size (OPT-350m): "
+            "such a projection is not modelled"
         )
     bias = config.flag("enable_bias", default=True)
     attention = attention_of(config, norm=Norm.LAYER, qkv_bias=bias, out_bias=bias, rotary=False)
@@ -186,9 +188,9 @@ def opt(config: Config) -> Model:
 
 
 def falcon(config: Config) -> Model:
-    """Attention and plain MLP in parallel, and a tied LM head.
+    """Falcon: attention and a plain MLP in parallel, with a tied LM head.
 
-    Multi-query (7B), or grouped-query with two norms (40B, 180B).
+    Attention is multi-query (7B), or grouped-query with two norms (40B, 180B).
     """
     new, parallel = (
         config.flag("new_decoder_architecture", default=False),
@@ -225,7 +227,7 @@ def falcon(config: Config) -> Model:
 
 
 def nemotron(config: Config) -> Model:
-    """Layer norms with bias, plain MLP with squared ReLU, no other biases."""
+    """Layer norms with biases, a plain MLP with squared ReLU and no other biases: Nemotron."""
     mlp = MLP(intermediate=config.number("intermediate_size"), gated=False, norm=Norm.LAYER)
     return model_of(
         config,
@@ -237,7 +239,7 @@ def nemotron(config: Config) -> Model:
 
 
 def gpt_neox(config: Config) -> Model:
-    """Biases, two layer norms, attention and plain MLP in parallel: GPT-NeoX, Pythia."""
+    """Biases, two layer norms, and attention and a plain MLP in parallel: GPT-NeoX, Pythia."""
     parallel = config.flag("use_parallel_residual", default=True)
     attention = attention_of(
         config, norm=Norm.LAYER, qkv_bias=True, out_bias=True, reduces=not parallel
@@ -249,7 +251,7 @@ def gpt_neox(config: Config) -> Model:
 
 
 def starcoder2(config: Config) -> Model:
-    """Biases, layer norms, plain MLP, a window on every layer."""
+    """Biases, layer norms, a plain MLP and a window on every layer: StarCoder 2."""
     bias, window = config.flag("use_bias", default=True), config.window()
     attention = attention_of(config, norm=Norm.LAYER, qkv_bias=bias, out_bias=bias)
     mlp = MLP(
@@ -290,4 +292,4 @@ DENSE: dict[str, Callable[[Config], Model]] = {
     "gpt_neox": gpt_neox,
     "starcoder2": starcoder2,
 }
-"""`model_type` -> the function that reads it."""
+"""The function that reads each `model_type`."""

@@ -1,6 +1,6 @@
-"""Families with state-space or linear-attention blocks, one function each, as in `dense`.
+"""State-space and linear-attention families, one function each, as in `families.dense`.
 
-They are pure, or have attention in between.
+Some are pure, others have attention in between.
 """
 
 import math
@@ -19,7 +19,7 @@ from diffgenz.models.model import Model, Repeated
 
 
 def _rank(config: Config, key: str) -> int | float:
-    """Width of the compressed time step; "auto" is a sixteenth of the width."""
+    """Width of the compressed time step; "auto" is 1/16 of the model's width, rounded up."""
     return (
         math.ceil(config.hidden / 16)
         if config.get(key, default="auto") == "auto"
@@ -28,6 +28,7 @@ def _rank(config: Config, key: str) -> int | float:
 
 
 def _mamba(config: Config, state_norms: str | None) -> Mamba:
+    """The Mamba-1 block of a config, with `state_norms` as in `Mamba`."""
     return Mamba(
         inner=config.number(
             "intermediate_size", default=config.number("expand", default=2) * config.hidden
@@ -42,17 +43,17 @@ def _mamba(config: Config, state_norms: str | None) -> Mamba:
 
 
 def mamba(config: Config) -> Model:
-    """Mamba-1 blocks only; tied."""
+    """Only Mamba-1 blocks, with a tied LM head: Mamba."""
     return model_with(config, (_mamba(config, None), config.layers), tied=True)
 
 
 def falcon_mamba(config: Config) -> Model:
-    """Mamba with norms on B, C and the time step that have no parameters."""
+    """Mamba with norms without parameters on B, C and the time step: Falcon Mamba."""
     return model_with(config, (_mamba(config, "plain"), config.layers), tied=True)
 
 
 def mamba2(config: Config) -> Model:
-    """Mamba-2 blocks only: Codestral Mamba."""
+    """Only Mamba-2 blocks: Codestral Mamba."""
     block = Mamba2(
         heads=config.number("num_heads"),
         head_dim=config.number("head_dim"),
@@ -67,9 +68,10 @@ def mamba2(config: Config) -> Model:
 
 
 def jamba(config: Config) -> Model:
-    """Mamba, attention without positions, and experts.
+    """Jamba: Mamba-1 with some layers of attention, and some of experts.
 
-    Attention is in every `attn_layer_period`-th layer, experts in every `expert_layer_period`-th.
+    Every `attn_layer_period`-th layer has attention without positions in the place of Mamba, and
+    every `expert_layer_period`-th has experts in the place of the MLP.
     """
     full, routed = _every(config, "attn_layer", 8, 4), config.number("num_experts", default=16)
     sparse = _every(config, "expert_layer", 2, 1) if routed > 1 else 0
@@ -103,7 +105,14 @@ def jamba(config: Config) -> Model:
 
 
 def _every(config: Config, what: str, period: int, offset: int) -> int:
-    """Layers that are `offset` modulo `period`."""
+    """How many layers there are whose index modulo a period is an offset.
+
+    Arguments:
+        config: the facts, among them `{what}_period` and `{what}_offset`.
+        what: what those layers have: "attn_layer" or "expert_layer".
+        period: the period where the file says nothing.
+        offset: the offset where the file says nothing.
+    """
     period, offset = (
         config.count(f"{what}_period", default=period),
         config.count(f"{what}_offset", default=offset, least=0),
@@ -112,9 +121,10 @@ def _every(config: Config, what: str, period: int, offset: int) -> int:
 
 
 def nemotron_h(config: Config) -> Model:
-    """One block a layer, as a pattern spells.
+    """Nemotron-H: one block for each layer, as a pattern spells them.
 
-    M is Mamba-2, * attention without positions, - a plain MLP, E experts.
+    In the pattern, M stands for Mamba-2, * for attention without positions, - for a plain MLP and
+    E for experts.
     """
     pattern = config.get("hybrid_override_pattern")
     if pattern is None:
@@ -169,9 +179,9 @@ def nemotron_h(config: Config) -> Model:
 
 
 def granite_hybrid(config: Config) -> Model:
-    """Mamba-2 and attention, mostly without positions: Granite 4.
+    """Granite 4: Mamba-2 and attention, which is mostly without positions.
 
-    Layers end in experts beside a shared MLP, or in that MLP alone.
+    They are followed by experts beside a shared MLP, or by that MLP alone.
     """
     kinds = config.kinds("layer_types")
     if kinds is None:
@@ -197,6 +207,7 @@ def granite_hybrid(config: Config) -> Model:
 
 
 def _granite_mamba(config: Config) -> Mamba2:
+    """The Mamba-2 block of Granite 4."""
     return Mamba2(
         heads=config.number("mamba_n_heads"),
         head_dim=config.number("mamba_d_head"),
@@ -210,9 +221,10 @@ def _granite_mamba(config: Config) -> Mamba2:
 
 
 def zamba2(config: Config) -> Model:
-    """Mamba-2 throughout, and shared blocks at some depths.
+    """Zamba2: Mamba-2 in every layer, with shared blocks at some depths.
 
-    A few blocks of attention and MLP take turns there; each use has an adapter of its own.
+    A few shared blocks of attention and MLP take turns at these depths, and each use of one has an
+    adapter of its own.
     """
     depths = config.get("hybrid_layer_ids")
     if not isinstance(depths, list) or not depths:
@@ -253,9 +265,10 @@ def zamba2(config: Config) -> Model:
 
 
 def qwen3_next(config: Config) -> Model:
-    """Gated delta nets, and gated attention in every fourth layer: Qwen3-Next, sparse Qwen3.5.
+    """Qwen3-Next, and Qwen3.5 with experts.
 
-    The experts stand beside a gated shared one.
+    Gated attention in every fourth layer, gated delta nets in the others, and experts beside a
+    gated shared one.
     """
     shared = MLP(
         intermediate=config.number("shared_expert_intermediate_size"), norm=None, reduces=False
@@ -269,7 +282,7 @@ def qwen3_next(config: Config) -> Model:
 
 
 def qwen3_5(config: Config) -> Model:
-    """Qwen3-Next's mixers with a dense MLP."""
+    """The mixers of Qwen3-Next with a dense MLP: Qwen3.5."""
     return model_with(
         config,
         *_qwen_mixers(config),
@@ -279,6 +292,7 @@ def qwen3_5(config: Config) -> Model:
 
 
 def _qwen_mixers(config: Config) -> tuple[tuple[Block, int], ...]:
+    """(block, count) of the gated delta nets and of the gated attention of Qwen3-Next."""
     kinds = config.kinds("layer_types")
     full = (
         config.layers // config.count("full_attention_interval", default=4)
@@ -300,9 +314,9 @@ def _qwen_mixers(config: Config) -> tuple[tuple[Block, int], ...]:
 
 
 def kimi_linear(config: Config) -> Model:
-    """Kimi delta attention with latent attention in every fourth layer.
+    """Kimi Linear: Kimi delta attention with latent attention in every fourth layer.
 
-    Experts are as in DeepSeek-V3.
+    Experts are those of DeepSeek-V3.
     """
     section = config.section("linear_attn_config")
     full = section.get("full_attn_layers")
@@ -338,4 +352,4 @@ HYBRID: dict[str, Callable[[Config], Model]] = {
     "qwen3_5_moe_text": qwen3_next,
     "kimi_linear": kimi_linear,
 }
-"""`model_type` -> the function that reads it."""
+"""The function that reads each `model_type`."""

@@ -1,4 +1,4 @@
-"""Mixture-of-experts families, one function each, as in `families`."""
+"""Mixture-of-experts families, one function each, as in `families.dense`."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,12 @@ from diffgenz.models.model import Model
 
 
 def experts_of(config: Config, **differences: object) -> MoE:
-    """Routed experts by the names that most families give them."""
+    """A mixture of experts whose sizes have the names that most families give them.
+
+    Arguments:
+        config: the facts.
+        differences: fields of `MoE` in which the family differs.
+    """
     routed = config.number("num_local_experts", "num_experts", "n_routed_experts")
     used = config.number("num_experts_per_tok", "num_experts_per_token", "moe_top_k")
     width = config.number("moe_intermediate_size", "intermediate_size")
@@ -22,7 +27,10 @@ def experts_of(config: Config, **differences: object) -> MoE:
 
 
 def shared_of(config: Config) -> MLP | None:
-    """The shared experts of DeepSeek's kin: one MLP as wide as all of them."""
+    """The shared experts of DeepSeek and its relatives: one MLP as wide as all of them.
+
+    None where there are none.
+    """
     count = config.count("n_shared_experts", "num_shared_experts", default=0, least=0)
     return (
         MLP(intermediate=count * config.number("moe_intermediate_size"), norm=None, reduces=False)
@@ -32,7 +40,18 @@ def shared_of(config: Config) -> MLP | None:
 
 
 def sparse_of(config: Config, moe: MoE) -> tuple[tuple[Block, int], ...]:
-    """Experts in every `decoder_sparse_step`-th layer but those of `mlp_only_layers`: Qwen."""
+    """(block, count) of experts and of dense MLPs, as Qwen's files lay them out.
+
+    Every `decoder_sparse_step`-th layer has experts, except for those in `mlp_only_layers`. The
+    others have a dense MLP.
+
+    Arguments:
+        config: the facts.
+        moe: the block of experts.
+
+    Raises:
+        InputError: `mlp_only_layers` is not a list.
+    """
     step, dense_only = (
         config.count("decoder_sparse_step", default=1),
         config.get("mlp_only_layers", default=[]),
@@ -51,7 +70,15 @@ def sparse_of(config: Config, moe: MoE) -> tuple[tuple[Block, int], ...]:
 
 
 def first_dense_of(config: Config, moe: MoE) -> tuple[tuple[Block, int], ...]:
-    """`first_k_dense_replace` dense layers, then experts."""
+    """(block, count) of dense MLPs in the first `first_k_dense_replace` layers, then of experts.
+
+    Arguments:
+        config: the facts.
+        moe: the block of experts.
+
+    Raises:
+        InputError: not every later layer has experts (`moe_layer_freq`).
+    """
     dense = config.count("first_k_dense_replace", default=0, least=0)
     if config.get("moe_layer_freq", default=1) != 1:
         raise InputError(
@@ -64,7 +91,7 @@ def first_dense_of(config: Config, moe: MoE) -> tuple[tuple[Block, int], ...]:
 
 
 def mixtral(config: Config) -> Model:
-    """Mistral with eight experts for its MLP."""
+    """Mistral with eight experts in the place of its MLP: Mixtral."""
     window = config.window()
     windowed = config.layers if window else 0
     return model_of(
@@ -78,7 +105,7 @@ def mixtral(config: Config) -> Model:
 
 
 def grok(config: Config) -> Model:
-    """Norms before and after each block; tied."""
+    """Norms before and after each block, with a tied LM head: Grok-1."""
     return model_of(
         config,
         attention_of(config, norms=2),
@@ -88,7 +115,10 @@ def grok(config: Config) -> Model:
 
 
 def dbrx(config: Config) -> Model:
-    """Sixteen experts, layer norms without bias; its config nests attention and experts."""
+    """DBRX: sixteen experts and layer norms without biases.
+
+    Its config.json nests the facts of attention and of the experts.
+    """
     attention, experts = config.section("attn_config"), config.section("ffn_config")
     moe = MoE(
         routed=experts.number("moe_num_experts"),
@@ -101,7 +131,7 @@ def dbrx(config: Config) -> Model:
 
 
 def phimoe(config: Config) -> Model:
-    """Layer norms, biases in attention and LM head."""
+    """Layer norms, and biases in attention and LM head: Phi-3.5-MoE."""
     attention = attention_of(config, norm=Norm.LAYER, qkv_bias=True, out_bias=True)
     return model_of(
         config,
@@ -114,7 +144,7 @@ def phimoe(config: Config) -> Model:
 
 
 def qwen2_moe(config: Config) -> Model:
-    """Qwen 2 with experts, and a shared one behind a gate."""
+    """Qwen 2 with routed experts and a shared one behind a gate."""
     shared = MLP(
         intermediate=config.number("shared_expert_intermediate_size"), norm=None, reduces=False
     )
@@ -123,10 +153,7 @@ def qwen2_moe(config: Config) -> Model:
 
 
 def qwen3_moe(config: Config) -> Model:
-    """Qwen 3 with experts in every `decoder_sparse_step`-th layer.
-
-    The layers that `mlp_only_layers` lists have none.
-    """
+    """Qwen 3 with experts in some or all layers, as in `sparse_of`."""
     return model_of(
         config,
         attention_of(config, query_key_norm="head"),
@@ -136,7 +163,7 @@ def qwen3_moe(config: Config) -> Model:
 
 
 def olmoe(config: Config) -> Model:
-    """Norms over all heads of queries and keys."""
+    """Experts, and norms over all heads of queries and of keys: OLMoE."""
     return model_of(
         config,
         attention_of(config, query_key_norm="all"),
@@ -146,7 +173,7 @@ def olmoe(config: Config) -> Model:
 
 
 def minimax_m2(config: Config) -> Model:
-    """Norms over all heads of queries and keys, a bias per expert in the router."""
+    """OLMoE with a bias per expert in the router: MiniMax M2."""
     moe = experts_of(config, router_bias=True)
     return model_of(
         config, attention_of(config, query_key_norm="all"), (moe, config.layers), tied=False
@@ -154,7 +181,7 @@ def minimax_m2(config: Config) -> Model:
 
 
 def deepseek(config: Config) -> Model:
-    """DeepSeek-MoE: plain attention, shared experts, a dense first layer."""
+    """DeepSeek-MoE: plain attention, shared experts and a dense first layer."""
     return model_of(
         config,
         attention_of(config),
@@ -164,7 +191,7 @@ def deepseek(config: Config) -> Model:
 
 
 def deepseek_v2(config: Config) -> Model:
-    """Latent attention, shared experts."""
+    """DeepSeek-V2: latent attention and shared experts."""
     return model_of(
         config,
         latent_of(config),
@@ -174,13 +201,19 @@ def deepseek_v2(config: Config) -> Model:
 
 
 def deepseek_v3(config: Config) -> Model:
-    """DeepSeek-V2 with a bias per expert in the router: V3, R1, Kimi-K2; V3.2 with its indexer."""
+    """DeepSeek-V2 with a bias per expert in the router: V3, R1, Kimi-K2.
+
+    V3.2 has an indexer, too.
+    """
     moe = experts_of(config, shared=shared_of(config), router_bias=True)
     return model_of(config, latent_of(config), *first_dense_of(config, moe), tied=False)
 
 
 def latent_of(config: Config) -> LatentAttention:
-    """Latent attention by the names of DeepSeek's kin."""
+    """Latent attention whose sizes have the names that DeepSeek and its relatives give them.
+
+    It has an indexer where the config has `index_topk`.
+    """
     indexer = None
     if config.get("index_topk") is not None:
         indexer = Indexer(
@@ -202,7 +235,7 @@ def latent_of(config: Config) -> LatentAttention:
 def glm4_moe(config: Config) -> Model:
     """GLM-4.5: biases on Q, K and V, and experts as in DeepSeek-V3.
 
-    The large one has norms on queries and keys.
+    The large model also has norms on queries and keys.
     """
     norms = "head" if config.flag("use_qk_norm", default=False) else None
     attention = attention_of(
@@ -213,7 +246,7 @@ def glm4_moe(config: Config) -> Model:
 
 
 def gpt_oss(config: Config) -> Model:
-    """Biases everywhere, attention sinks, a window on every other layer."""
+    """Biases everywhere, attention sinks and a window on every other layer: gpt-oss."""
     attention = attention_of(config, qkv_bias=True, out_bias=True, sinks=True)
     windowed = windowed_layers(config, (config.layers + 1) // 2)
     moe = experts_of(config, bias=True, router_bias=True)
@@ -228,10 +261,11 @@ def gpt_oss(config: Config) -> Model:
 
 
 def llama4(config: Config) -> Model:
-    """One routed and one shared expert per token; attention in chunks on three layers of four.
+    """Llama 4: experts in some layers, and attention in chunks in three layers of four.
 
-    Experts are in every `interleave_moe_layer_step`-th layer. A chunk is modelled as a window of
-    its size: that is the same up to one chunk of context, and an upper bound beyond.
+    Each token goes to one routed and one shared expert in every `interleave_moe_layer_step`-th
+    layer. A chunk is modelled as a window of its size. That is exact up to one chunk of context,
+    and an upper bound beyond.
     """
     step = config.count("interleave_moe_layer_step", default=1)
     sparse = config.layers // step
@@ -271,4 +305,4 @@ MOE: dict[str, Callable[[Config], Model]] = {
     "gpt_oss": gpt_oss,
     "llama4_text": llama4,
 }
-"""`model_type` -> the function that reads it."""
+"""The function that reads each `model_type`."""

@@ -1,7 +1,7 @@
-"""Vision towers, one function each: the facts of a config.json -> a `Tower`.
+"""Vision towers, one function each: from the facts of a config.json to a `Tower`.
 
 `VISION` maps the outer `model_type` to the function. Parameter counts follow the checkpoints'
-tensors, and tests compare them with the published totals.
+tensors, and are compared with the published totals.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,9 +13,10 @@ from diffgenz.models.config import Config
 from diffgenz.models.vision import PatchAttention, Projector, Tower
 
 IMAGE_SIZE = 1024
-"""Pixels of an image's side where a tower takes any number (Qwen-VL) and config.json states none.
+"""Pixels of an image's side where a tower takes any size (Qwen-VL) and config.json states none.
 
-This is an assumption; set `Tower.image_size` to yours."""
+This is an assumption: set `Tower.image_size` to yours.
+"""
 
 
 def _tower(
@@ -26,9 +27,15 @@ def _tower(
     rotary: bool = False,
     **differences,
 ) -> Tower:
-    """A tower by the names that most families give its sizes, with what differs.
+    """A tower whose sizes have the names that most families give them, with biases everywhere.
 
-    Biases are everywhere.
+    Arguments:
+        vision: the facts of the tower.
+        projectors: the projectors that follow its layers.
+        norm: the norm before each block.
+        gated: whether the MLPs are gated.
+        rotary: whether positions are rotary.
+        differences: fields of `Tower` in which the family differs.
     """
     hidden, heads = vision.number("hidden_size"), vision.number("num_attention_heads", "num_heads")
     facts = {
@@ -60,7 +67,13 @@ def _listed(vision: Config, key: str, default: list[int]) -> int:
 def llava(config: Config, vision: Config, width: float) -> Tower | None:
     """CLIP and a two-layer projector: LLaVA 1.5.
 
-    All layers are computed (vLLM stops before the last). Another tower (Pixtral) is not modelled.
+    All layers are computed, while vLLM stops before the last. None for any other tower (Pixtral),
+    which is not modelled.
+
+    Arguments:
+        config: the whole config.json.
+        vision: its part about the tower.
+        width: width of the language model.
     """
     if vision.get("model_type") != "clip_vision_model":
         return None
@@ -78,7 +91,10 @@ def llava(config: Config, vision: Config, width: float) -> Tower | None:
 
 
 def gemma3(config: Config, vision: Config, width: float) -> Tower:
-    """SigLIP; patches are averaged to `mm_tokens_per_image`, normalised and projected once."""
+    """SigLIP, whose patches are averaged to `mm_tokens_per_image` tokens: Gemma 3.
+
+    The tokens are normalised and projected once. Arguments as in `llava`.
+    """
     hidden, patches = vision.number("hidden_size"), _grid(vision)
     return _tower(
         vision,
@@ -92,9 +108,10 @@ def gemma3(config: Config, vision: Config, width: float) -> Tower:
 
 
 def llama4(config: Config, vision: Config, width: float) -> Tower:
-    """Pixel shuffle, a two-layer adapter and a projection.
+    """A tower with pixel shuffle, a two-layer adapter and a projection: Llama 4.
 
-    An image here is one tile of `image_size`: of a large image, count each tile.
+    An image here is one tile of `image_size`, so that each tile of a large image counts as one.
+    Arguments as in `llava`.
     """
     merge = 1 / vision.number("pixel_shuffle_ratio", default=0.5)
     widths = (
@@ -116,9 +133,9 @@ def llama4(config: Config, vision: Config, width: float) -> Tower:
 
 
 def qwen2_5_vl(config: Config, vision: Config, width: float) -> Tower:
-    """RMS norms, gated MLP, windows in most layers; images of any size.
+    """A tower with RMS norms, gated MLPs and windows, for images of any size: Qwen2.5-VL.
 
-    The layers that `fullatt_block_indexes` lists see the whole image.
+    All layers have windows, except for those in `fullatt_block_indexes`. Arguments as in `llava`.
     """
     hidden, merge = vision.number("hidden_size"), vision.number("spatial_merge_size", default=2)
     merged, out = hidden * merge**2, vision.number("out_hidden_size", default=width)
@@ -138,10 +155,10 @@ def qwen2_5_vl(config: Config, vision: Config, width: float) -> Tower:
 
 
 def qwen3_vl(config: Config, vision: Config, width: float) -> Tower:
-    """Learned and rotary positions; images of any size.
+    """A tower with learned and rotary positions, for images of any size: Qwen3-VL and Qwen3.5.
 
-    In Qwen3-VL some layers are handed on through projectors of their own (DeepStack); in Qwen3.5
-    none are.
+    In Qwen3-VL, the states of some layers are handed on through projectors of their own
+    (DeepStack); in Qwen3.5, those of none are. Arguments as in `llava`.
     """
     hidden, merge = vision.number("hidden_size"), vision.number("spatial_merge_size", default=2)
     merged, out = hidden * merge**2, vision.number("out_hidden_size", default=width)
@@ -173,19 +190,20 @@ VISION: dict[str, Callable[[Config, Config, float], Tower | None]] = {
     "qwen3_5": qwen3_vl,
     "qwen3_5_moe": qwen3_vl,
 }
-"""Outer `model_type` -> the function that reads its tower.
+"""The function that reads the tower of each outer `model_type`.
 
-It is given the whole config.json, its vision_config and the language model's width."""
+It is called with the whole config.json, its vision_config, and the width of the language model.
+"""
 
 
 def tower_of(config: Config, language: Config) -> Tower | None:
     """The vision tower that a whole config.json describes.
 
-    None where it has none, or one that is not modelled.
+    None where it describes no tower, or one that is not modelled.
 
     Arguments:
         config: the whole file.
-        language: its part about the language model, as wide as which image tokens are.
+        language: its part about the language model, whose width is that of image tokens.
 
     Raises:
         InputError: a field of vision_config is missing or out of range.

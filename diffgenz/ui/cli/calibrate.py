@@ -103,7 +103,7 @@ def _fits(options: argparse.Namespace) -> tuple[str, Any]:
         progress=show,
         skipped=_say,
     )
-    title = f"{spec.name}: {len(fits)} fits, each with a fifth of the shapes held out"
+    title = f"{spec.name}: {len(fits)} fit{'' if len(fits) == 1 else 's'}, each with a fifth of the shapes held out"
     text = [title, "", fits_table(fits)]
     further = remarks(fits)
     text += ["", *further] if further else []

@@ -77,6 +77,8 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     cache_compilations()
     if options.top < 1:
         raise InputError(f"--top: {options.top} is not allowed; it must be at least 1")
+    if options.out is not None and Path(options.out).suffix not in (".json", ".csv"):
+        raise InputError(f"--out: {Path(options.out).name!r} is neither .json nor .csv")
     dtype = "bf16" if "bf16" in read_spec(options.system).peak_flops else "fp16"
     words = words_in(options, (*_BEFORE, *SERVING))
     asked = from_words(words | {"chunk": None, "tp": 1, "dtype": dtype, "fit": NONE})
@@ -147,9 +149,7 @@ def _save(path: Path, data: dict[str, Any]) -> None:
 
     if path.suffix == ".json":
         text = json.dumps(data, indent=2, allow_nan=False)
-    elif path.suffix == ".csv":
-        text = rows_csv(data["best"])
     else:
-        raise InputError(f"--out: {path.name!r} is neither .json nor .csv")
+        text = rows_csv(data["best"])
     with written_aside(path, "--out") as aside:
         aside.write_text(text)

@@ -14,6 +14,7 @@ from diffgenz.scenario.use_cases import UseCase
 from diffgenz.studies.requirements import Needs, Requirements
 from diffgenz.ui.tables import number, table
 from diffgenz.ui.text.scenario import (
+    parameters,
     precision_json,
     ranks_json,
     ranks_line,
@@ -123,8 +124,7 @@ def _title(model: Model, use_case: UseCase, ranks: int) -> str:
     tokens = f"{float(u.input_tokens):g} tokens in, {float(u.output_tokens):g} out"
     requests = f"batch {float(u.batch):g}, {float(u.beams):g} beams, {tokens}"
     machines = "an accelerator" if ranks == 1 else f"{ranks} accelerators"
-    size = f"{float(model.parameters) / 1e9:.3g}e9 parameters"
-    first = f"{model.name} ({size}) for {u.name} on {machines}"
+    first = f"{model.name} ({parameters(model)}) for {u.name} on {machines}"
     return f"{first}\n{requests}; {', '.join(goals)}"
 
 
