@@ -1,4 +1,4 @@
-"""Memory: what the fullest accelerator holds, summed over the same operators that times come from."""
+"""Memory: what the fullest accelerator holds, summed over the operators that times come from."""
 
 from collections.abc import Sequence
 

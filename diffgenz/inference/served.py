@@ -56,7 +56,9 @@ class Served(eqx.Module):
         if case.serving.speculation is None:
             last = last.replace(queries=last.queries + drafted)
         cache = _cached(decode_cores(case, last))
-        states = [op for op in decoding.layers if op.kind is not Kind.ATTENTION and _keeps(op)]
+        states = [
+            op for op in decoding.layers if op.sees_sequences and op.kind is not Kind.ATTENTION
+        ]
         if states:
             cache = cache + _cached(states) * (mine / prompt.sequences)
         both = None if chunks is None else mixed(case.model, prompt, first, decoding)
@@ -66,11 +68,6 @@ class Served(eqx.Module):
     def widest(self) -> tuple[Iteration, ...]:
         """The iterations that may hold most activations."""
         return (self.prefill, self.decode if self.mixed is None else self.mixed)
-
-
-def _keeps(op: Operator) -> bool:
-    """Whether an operator that does not depend on the context keeps a state."""
-    return not (isinstance(op.cached, float) and op.cached == 0.0)
 
 
 def _cached(operators: list[Operator] | tuple[Operator, ...]) -> Scalar:

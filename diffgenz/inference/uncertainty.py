@@ -1,7 +1,8 @@
-"""How sure an estimate is: the standard deviation of every metric, from what the fits of its kernels do not know.
+"""How sure an estimate is: the standard deviation of every metric, from the fits of its kernels.
 
-Two things are uncertain in each family of kernels: the parameters (their covariance), and the level, by which measured kernels scatter around the
-form. The scatter of one family is taken to shift all its kernels together, which errs on the wide side.
+Two things are uncertain in each family of kernels: the parameters, by their covariance, and the
+level, by the scatter of measured kernels around the form. The scatter of one family is taken to
+shift all its kernels together, which errs on the wide side.
 """
 
 from collections.abc import Callable, Sequence
@@ -60,11 +61,18 @@ def _with_kernels(library: Library, case: Scenario) -> Estimate:
 def by_delta(
     metrics: Callable[..., Metrics], library: Library, fits: Sequence[KernelFit], *args: Any
 ) -> Metrics:
-    """The standard deviation of all metrics to first order: sqrt(g' C g), g their gradient with respect to what is uncertain, C its covariance.
+    """The standard deviation of all metrics to first order (the delta method).
+
+        sqrt(g' C g)
+
+    with g the gradient of a metric with respect to what is uncertain, and C its covariance.
 
     Arguments:
-        metrics: of a library of kernels and `args`, as a pytree of numbers; compiled once for each function and structure of its arguments.
-        library: the fitted one. fits: what it was made of.
+        metrics: a pytree of numbers, of a library of kernels and `args`; compiled once for each
+            function and structure of its arguments.
+        library: the fitted kernels.
+        fits: what the library was made of.
+        args: further arguments of `metrics`.
     """
     roots = _roots(fits)
 
@@ -83,7 +91,11 @@ def by_delta(
 def gradients(
     metrics: Callable[..., Any], library: Library, fits: Sequence[KernelFit], *args: Any
 ) -> Any:
-    """The gradient of each metric with respect to what is uncertain of each fit: its unbounded parameters, and the logarithm of its level."""
+    """The gradient of each metric with respect to what is uncertain of each fit.
+
+    That is its unbounded parameters, and the logarithm of its level. Arguments are those of
+    `by_delta`.
+    """
     return _gradients(metrics, library, _parts(fits), _centre(fits), args)
 
 
@@ -94,7 +106,10 @@ def by_samples(
     count: int,
     *args: Any,
 ) -> Metrics:
-    """The standard deviation of all metrics over `count` draws of what is uncertain. Other arguments are those of `by_delta`."""
+    """The standard deviation of all metrics over `count` draws of what is uncertain.
+
+    Other arguments are those of `by_delta`.
+    """
     draws = np.random.default_rng(SEED)
     centred = zip(_centre(fits), _roots(fits), strict=True)
     points = [
@@ -140,7 +155,10 @@ def _centre(fits: Sequence[KernelFit]) -> list[Leaf]:
 
 
 def covariance_of(fit: KernelFit) -> np.ndarray:
-    """The covariance of what is uncertain of a fit: that of its unbounded parameters, and the variance of the logarithm of its level."""
+    """The covariance of what is uncertain of a fit.
+
+    That of its unbounded parameters, and the variance of the logarithm of its level.
+    """
     size = len(fit.covariance)
     whole = np.zeros((size + 1, size + 1))
     whole[:size, :size], whole[size, size] = fit.covariance, fit.scatter**2

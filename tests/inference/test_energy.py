@@ -124,4 +124,6 @@ def test_exchanges_cost_one_copy_for_each_group_of_ranks_by_hand(busiest):
     volume = 10 * 1024 * (2 + 2) * busiest
     near = 16 * (1 - (15 / 16) ** 4) * 7 / 8 * volume
     far = 2 * (1 - (1 / 2) ** 4) * 1 / 2 * volume
-    assert_close(dynamic_energy(operators, machine, platform), near + 3 * far, rtol=1e-5)
+    assert_close(
+        dynamic_energy(operators, machine, platform, Precision()), near + 3 * far, rtol=1e-5
+    )

@@ -1,7 +1,8 @@
-"""Tokens on their way to the ranks of their experts and back: DeepEP's kernels on a platform's network, where they are fitted.
+"""Tokens on their way to the ranks of their experts and back, by DeepEP's kernels as fitted.
 
-Low-latency kernels send a token once for each of its experts, normal ones once for each rank, and over the network between nodes once for each
-node (arXiv 2412.19437, section 3.2.2). Both see the two innermost levels; on levels further out the wires alone are counted.
+Low-latency kernels send a token once for each of its experts. Normal ones send it once for each
+rank, and over the network between nodes once for each node (arXiv 2412.19437, section 3.2.2). Both
+see the two innermost levels; on levels further out the wires alone are counted.
 """
 
 from collections.abc import Sequence
@@ -44,7 +45,9 @@ class DeepEP(eqx.Module):
     """DeepEP's kernels in one of its modes.
 
     Arguments:
-        dispatch, combine: as fitted. low_latency: the mode, normal otherwise.
+        dispatch: the fitted kernel that sends tokens to their experts.
+        combine: the fitted kernel that brings results back.
+        low_latency: whether this is the low-latency mode; else it is the normal one.
     """
 
     dispatch: Bound
@@ -55,7 +58,13 @@ class DeepEP(eqx.Module):
     def modes(
         cls, library: Library | None, network: Sequence[Level], launch: Scalar
     ) -> tuple["DeepEP", ...]:
-        """Those modes that `library` has fits of, on `network`, with kernels that take `launch` s to launch."""
+        """The modes that a library has fits of both kernels of.
+
+        Arguments:
+            library: fitted kernels; None: none are.
+            network: the levels that they run on, innermost first.
+            launch: s that a kernel takes to launch.
+        """
         if library is None or not network:
             return ()
         near, far = network[0], network[min(1, len(network) - 1)]

@@ -1,15 +1,19 @@
 """Operators x rates -> seconds, under a smooth roofline.
 
-One operator takes repeats (launch + smooth_max(FLOP / peak, B / bandwidth)). A phase needs the sum over a dozen of them, and hardware
-gradients of that sum; `operators_time` therefore has a derivative rule of its own, which says the same in a form that compiles well:
+One operator takes repeats (launch + smooth_max(FLOP / peak, B / bandwidth)). A phase needs the sum
+over a dozen of them, and hardware gradients of that sum. `operators_time` therefore has a
+derivative rule of its own, which says the same in a form that compiles well:
 
-    C = sum of repeats c (c / t)**(p - 1)        the seconds that count as computing (c: FLOP / peak, t: smooth_max)
-    M = sum of repeats m (m / t)**(p - 1)        the seconds that count as moving (m: B / bandwidth)
+    C = sum of repeats c (c / t)**(p - 1)    seconds that count as computing
+    M = sum of repeats m (m / t)**(p - 1)    seconds that count as moving
     d time = C dln(s/FLOP) + M dln(s/B)
 
-Two sums for all operators instead of two factors for each. (C + M = time, by Euler, would save one sum, at the price of cancellation in float32.)
+with c = FLOP / peak, m = B / bandwidth and t their smooth maximum. These are two sums for all
+operators instead of two factors for each. (C + M = time, by Euler, would save one sum, at the price
+of cancellation in float32.)
 
-Where the accelerator has fitted kernels (`kernels`), those time the operators of their families, with the same rates.
+Where the accelerator has fitted kernels, those time the operators of their families, with the same
+rates.
 """
 
 from collections.abc import Sequence
@@ -34,11 +38,15 @@ from diffgenz.operators.precision import Precision
 
 
 class Rates(eqx.Module):
-    """An accelerator as the operators of one precision see it: reciprocals, so that no operator divides. Built once per configuration.
+    """An accelerator as the operators of one precision see it.
+
+    These are reciprocals, so that no operator divides. They are built once per configuration.
 
     Arguments:
-        linear: s/FLOP of linear layers. wide: s/FLOP of what stays in dtype (attention, LM head).
-        memory: s/B. launch: s per kernel.
+        linear: s/FLOP of linear layers.
+        wide: s/FLOP of what stays in dtype (attention, LM head).
+        memory: s/B.
+        launch: s per kernel.
         kernels: fitted kernels by `kernel_key`; an operator without one is timed by the roofline.
     """
 
@@ -168,7 +176,15 @@ def kernels_in_use(library: Library, precisions: Sequence[Precision]) -> Library
 
 
 class Shares(NamedTuple):
-    """The seconds of an operator, or of each of several, by what takes them; they sum to its time."""
+    """The seconds of an operator, or of each of several, by what takes them.
+
+    They sum to its time.
+
+    Arguments:
+        compute: arithmetic.
+        memory: moving bytes.
+        launch: launching kernels.
+    """
 
     compute: Scalar
     memory: Scalar
@@ -178,9 +194,11 @@ class Shares(NamedTuple):
 def operator_shares(
     operators: Sequence[Operator], rates: Rates, sharpness: float = SHARPNESS
 ) -> Shares:
-    """The time of each of `operators` by what takes it: compute and memory each times its own derivative, which is exact (Euler, see `smooth`).
+    """The time of each of `operators` by what takes it.
 
-    All of a kind are one program: a dozen copies of it would take seconds to compile.
+    Compute and memory time each count times the derivative of the whole with respect to it, which
+    is exact (Euler, see `core.smooth`). All operators of a kind are one program: a dozen copies of
+    it would take seconds to compile.
 
     Returns:
         `Shares` of (operators,) s.
@@ -223,7 +241,11 @@ def _roofline_shares(
 
 
 def _kernel_shares(repeats: Scalar, shape: Any, kernel: Bound) -> Shares:
-    """A form is homogeneous in seconds per FLOP, seconds per B and launch latency: each times its own derivative adds up to the time."""
+    """The shares of a fitted kernel.
+
+    A form is homogeneous in seconds per FLOP, seconds per B and launch latency: each of them times
+    the derivative with respect to it adds up to the time.
+    """
 
     def seconds(slower: tuple[Scalar, Scalar, Scalar]) -> Scalar:
         return repeats * Bound(kernel.form, kernel.hardware.slower(*slower)).seconds(shape)
@@ -257,27 +279,16 @@ def _busy_jvp(sharpness: float, primals: Any, tangents: Any) -> tuple[Scalar, Sc
         for _, flops, traffic in shapes
     ]
     zero = jnp.zeros_like(busy)
-    computing = (
-        sum(
-            (shape[0] * shape[1] * slope[0] for shape, slope in zip(shapes, slopes, strict=True)),
-            start=zero,
-        )
-        * per_flop
-    )
-    moving = (
-        sum(
-            (shape[0] * shape[2] * slope[1] for shape, slope in zip(shapes, slopes, strict=True)),
-            start=zero,
-        )
-        * per_byte
-    )
+    pairs = list(zip(shapes, slopes, strict=True))
+    computed = (repeats * flops * by_flop for (repeats, flops, _), (by_flop, _) in pairs)
+    moved = (repeats * traffic * by_byte for (repeats, _, traffic), (_, by_byte) in pairs)
+    computing, moving = sum(computed, start=zero) * per_flop, sum(moved, start=zero) * per_byte
     tangent = zero
 
     def add(scale: Any, change: Any) -> None:
         nonlocal tangent
-        if not isinstance(
-            change, SymbolicZero
-        ):  # hardware gradients leave the shapes alone, and shape gradients the hardware
+        # hardware gradients leave the shapes alone, and shape gradients the hardware
+        if not isinstance(change, SymbolicZero):
             tangent = tangent + scale() * change
 
     add(lambda: computing / per_flop, d_per_flop)
