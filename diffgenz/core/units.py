@@ -21,8 +21,6 @@ _UNITS: dict[str, dict[str, float]] = {
     "s": {prefix + "s": scale for prefix, scale in ({"": 1.0} | _SMALL).items()},
     "W": {"mW": 1e-3, "W": 1.0, "kW": 1e3},
     "USD/s": {"USD/h": 1 / 3600, "USD/s": 1.0},
-    "J/FLOP": {prefix + "J/FLOP": scale for prefix, scale in ({"": 1.0} | _SMALL).items()},
-    "J/B": {prefix + "J/B": scale for prefix, scale in ({"": 1.0} | _SMALL).items()},
     "1": {"": 1.0},
 }
 
@@ -34,7 +32,7 @@ def parse(text: object, unit: str, *, field: str = "value") -> float:
 
     Arguments:
         text: a number and a unit, such as "3.35 TB/s", "4 us", "80 GiB" or, for `unit` "1", "132".
-        unit: the SI unit wanted: one of FLOP/s, B, B/s, s, W, USD/s, J/FLOP, J/B, 1.
+        unit: the SI unit wanted: one of FLOP/s, B, B/s, s, W, USD/s, 1.
         field: what to call it in an error.
 
     Raises:
@@ -57,7 +55,7 @@ def parse(text: object, unit: str, *, field: str = "value") -> float:
 
 
 def _example(unit: str) -> str:
-    examples = {
+    return {
         "FLOP/s": "989 TFLOP/s",
         "B": "80 GB",
         "B/s": "3.35 TB/s",
@@ -65,8 +63,7 @@ def _example(unit: str) -> str:
         "W": "700 W",
         "USD/s": "2.99 USD/h",
         "1": "132",
-    }
-    return (examples | {"J/FLOP": "0.5 pJ/FLOP", "J/B": "60 pJ/B"})[unit]
+    }[unit]
 
 
 def show(value: float, unit: str, digits: int = 3) -> str:

@@ -32,7 +32,7 @@ precisions = pytest.mark.parametrize(
 
 
 def pairs(dtype=np.float32, count=4096):
-    """Times over 12 decades, near each other and far apart."""
+    """Times over 12 decades, close to each other or not."""
     rng = np.random.default_rng(0)
     a = 10 ** rng.uniform(-9, 3, count)
     b = np.where(

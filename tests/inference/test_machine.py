@@ -63,7 +63,7 @@ def test_an_all_reduce_by_hand():
 
 
 def test_context_ranks_gather_over_the_accelerators_between_them():
-    """4 context ranks, 4 accelerators apart: two in a node, and two nodes."""
+    """4 context ranks at a distance of 4 accelerators: two in each of two nodes."""
     machine = machine_of(Parallelism(4, context=4))
     message = AllGather("context_all_gather", Axis.CONTEXT, jnp.asarray(1e6))
     inside, outside = 1e-6 + 1 / 2 * 1e6 / 4e11, 5e-6 + 1 / 2 * 1e6 / 2 / 5e10
@@ -153,7 +153,7 @@ def test_the_second_transport_never_slows_experts_down(plan):
 
 
 def test_an_exchange_is_launched_twice_and_needs_two_groups():
-    """However the transports are weighed, what they launch is the same, and all of it is waited for."""
+    """Both transports launch two kernels, so that any choice between them does."""
     plan = Parallelism(1, expert=8, attention_data=8)
     for sharpness in (8, HARD):
         found = machine_of(plan).seconds(exchange(4.0), sharpness)

@@ -42,7 +42,10 @@ def with_memory(platform, capacity, *tiers):
 
 @pytest.fixture(scope="module")
 def offloaded(llama_8b, cluster):
-    """Estimates by main memory, and by the bandwidth and capacity of a slower one; by what is offloaded."""
+    """Estimates by main memory, and by the bandwidth and capacity of a slower one.
+
+    One function for what is offloaded and the number of stages.
+    """
 
     def of(what, plan):
         def one(capacity, bandwidth, room):

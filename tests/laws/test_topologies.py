@@ -103,11 +103,10 @@ def test_never_slower_on_a_better_network_nor_faster_with_more_to_move(
     assert (jnp.diff(jax.vmap(time)(1e11 * ones, 1e-6 * ones, 1e3 * up)) >= 0).all()
 
 
-@pytest.mark.parametrize(
-    "name", ["switch", "fabric"]
-)  # on a mesh or torus, more ranks have more links between them
+@pytest.mark.parametrize("name", ["switch", "fabric"])
 @collectives
 def test_more_ranks_are_never_faster(name, collective):
+    """On a mesh or torus they may be: more ranks have more links between them."""
     times = [
         float(seconds(collective, [link(name, 1, 64)], ranks, 1e6)) for ranks in (1, 2, 4, 8, 64)
     ]

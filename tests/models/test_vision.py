@@ -68,13 +68,10 @@ def test_every_tower_has_a_shipped_model():
 def test_flops_by_hand():
     """12 x 12 patches of 8 x 8 x 3 numbers, merged by fours."""
     images, patches, tokens = 3, 144, 36
-    per_patch = 3 * 64 * 64 + 2 * (
-        4 * 64 * 64 + 2 * 64 * 128
-    )  # multiply-adds with weights, biases apart
+    per_patch = 3 * 64 * 64 + 2 * (4 * 64 * 64 + 2 * 64 * 128)  # multiply-adds with weights
     per_token = 256 * 256 + 256 * 32
-    scores = (
-        2 * images * 4 * patches * patches * 64
-    )  # layers x images x (2 products of 2 FLOP) x queries x keys x width
+    # layers x images x (2 products of 2 FLOP) x queries x keys x width
+    scores = 2 * images * 4 * patches * patches * 64
     expected = 2 * images * (patches * per_patch + tokens * per_token) + scores
     assert (
         sum(float(op.flops * op.repeats) for op in SMALL.operators(images, BF16, 1.0)) == expected

@@ -33,7 +33,10 @@ TINY = Model(
 
 
 def test_gear_by_hand():
-    """2 KV heads of 32, keys and values, 3 sequences of 100 + 5 tokens: 16-bit outliers with 16-bit indices, factors of 4 columns in bf16."""
+    """2 KV heads of 32, keys and values, 3 sequences of 100 + 5 tokens.
+
+    16-bit outliers with 16-bit indices, and factors of 4 columns in bf16.
+    """
     precision = Precision(kv_cache=Gear("int4", outliers=0.05, rank=4))
     ops = {
         op.name: op
@@ -42,9 +45,8 @@ def test_gear_by_hand():
     token = 2 * 2 * 32 * (4 / 8 + 2 / 128) + 2 * 2 * (0.05 * 32 * (2 + 2) + 4 * 2)
     whole = 3 * (105 * token + 2 * 2 * 4 * 32 * 2)
     assert_close((ops["attention"].cached, ops["attention"].kv_cache), (whole, whole), rtol=1e-6)
-    pairs = (
-        3 * 8 * (101 + 102 + 103 + 104 + 105)
-    )  # of a new token's head and a key, of which 5 x 100 are old
+    # pairs of a new token's head and a key, of which 5 x 100 are old
+    pairs = 3 * 8 * (101 + 102 + 103 + 104 + 105)
     old = 3 * 8 * 5 * 100
     assert_close(ops["attention"].flops, 4 * 32 * pairs + 4 * old * (0.05 * 32 + 4), rtol=1e-6)
     moved = 15 * ((8 + 2) * 32 + 2 * 32) * 2, 15 * ((8 + 2) * 32 * 2 + token)
