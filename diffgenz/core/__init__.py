@@ -1,1 +1,1 @@
-"""Numbers and words that know nothing of accelerators or models: smooth maxima, records, units, formats, files."""
+"""What needs no accelerator or model: smooth maxima, records, checks, units, formats and files."""

@@ -1,8 +1,8 @@
 """Checks of numbers: ranges of single ones, and conditions on how several go together.
 
-A check of concrete numbers raises `InputError`. Traced numbers (under `jit` and `vmap`) have no value
-to compare yet: a check passes over them, and whoever wants to know asks for the condition itself,
-which is a traced boolean like any other (`all_hold`).
+A check of concrete numbers raises `InputError`. Traced numbers (under `jit` and `vmap`) have no
+value to compare yet, so a check passes over them. Code that needs the answer asks for the condition
+itself, which is a traced boolean like any other (`all_hold`).
 """
 
 from collections.abc import Callable, Iterable
@@ -20,8 +20,8 @@ class Condition(NamedTuple):
     """Something that must hold of several numbers together.
 
     Arguments:
-        holds: a boolean, or an array of them; traced where one of the numbers is.
-        message: what the error says where it does not hold.
+        holds: a boolean, or an array of booleans; traced where one of the numbers is.
+        message: returns what the error says where the condition does not hold.
     """
 
     holds: Any
@@ -29,11 +29,13 @@ class Condition(NamedTuple):
 
 
 def at_most(field: str, value: Any, limit: Any, what: str) -> Condition:
-    """`value` <= `limit`.
+    """The condition that `value` is at most `limit`.
 
     Arguments:
         field: what people call `value`.
-        what: what the limit is, and the remedy.
+        value: a number, or an array of numbers.
+        limit: the greatest value that is allowed; it broadcasts with `value`.
+        what: what the limit is, and the remedy: the end of the error.
     """
 
     def message() -> str:
@@ -48,7 +50,14 @@ def at_most(field: str, value: Any, limit: Any, what: str) -> Condition:
 
 
 def divides(field: str, value: Any, total: Any, what: str) -> Condition:
-    """`value` divides `total`, the number of `what`; both are whole."""
+    """The condition that `value` divides `total`.
+
+    Arguments:
+        field: what people call `value`.
+        value: a whole number above 0, or an array of them.
+        total: a whole number; it broadcasts with `value`.
+        what: what `total` counts.
+    """
 
     def message() -> str:
         numbers, totals = np.broadcast_arrays(
@@ -66,7 +75,7 @@ def divides(field: str, value: Any, total: Any, what: str) -> Condition:
 
 
 def _comparable(*values: Any) -> tuple[Any, ...]:
-    """The same numbers: NumPy's, which compare without compiling, unless one of them is traced."""
+    """The same numbers, as NumPy arrays unless one is traced: NumPy compares without compiling."""
     if any(isinstance(value, Tracer) for value in values):
         return values
     return tuple(np.asarray(value, dtype=float) for value in values)
@@ -80,7 +89,9 @@ def enforce(conditions: Iterable[Condition]) -> None:
 
 
 def all_hold(conditions: Iterable[Condition]) -> Bool[Array, ""]:
-    """Whether all conditions hold, as one boolean; those on concrete numbers are enforced.
+    """Whether all conditions hold, as one boolean.
+
+    Conditions on concrete numbers are enforced.
 
     Raises:
         InputError: a condition on concrete numbers does not hold.
@@ -107,11 +118,13 @@ def check(
     """Raise `InputError` unless every element of `value` lies in a range. Traced values pass.
 
     Arguments:
-        field: what people call it.
-        minimum, maximum: the range, both ends included.
+        field: what people call the value.
+        value: a number, or an array of numbers.
+        minimum: the lower end of the range, included unless `exclusive`.
+        maximum: the upper end of the range, included.
         exclusive: whether `minimum` itself is refused.
         finite: whether infinity is refused.
-        remedy: what to do about it.
+        remedy: what to do about a value out of range: the end of the error.
     """
     if isinstance(value, Tracer):
         return
@@ -129,7 +142,10 @@ def check(
 
 
 def within(numbers: Any, *, minimum: float, maximum: float, exclusive: bool, finite: bool) -> Any:
-    """Whether each of `numbers`, which may be traced, lies in a range; arguments as of `check`."""
+    """Whether each of `numbers`, which may be traced, lies in a range.
+
+    The other arguments are those of `check`.
+    """
     good = (numbers > minimum if exclusive else numbers >= minimum) & (numbers <= maximum)
     return good & (abs(numbers) < np.inf) if finite else good
 

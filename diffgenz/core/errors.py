@@ -5,15 +5,30 @@ from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """Input that cannot be used. The message names the field, the value and the remedy; the command line prints it and exits 2."""
+    """Input that cannot be used.
+
+    The message names the field, the value and the remedy. The command line prints it and exits
+    with 2.
+    """
 
 
 class NoSolution(Exception):
-    """A search in which nothing qualifies. The message says what would; the command line prints it and exits 3."""
+    """A search in which nothing qualifies.
+
+    The message says what would qualify. The command line prints it and exits with 3.
+    """
 
 
 def unknown(what: str, name: object, known: Iterable[str]) -> InputError:
-    """An `InputError` for a name that is not in `known`, with the nearest ones, or all of them where they are few."""
+    """An `InputError` for a name that is not known, with the nearest known ones.
+
+    Where no known name is near and at most 40 are known, the message lists all of them.
+
+    Arguments:
+        what: what the name should be the name of, such as "system"; it begins the message.
+        name: the name that is not known.
+        known: all names that are.
+    """
     names = sorted(known)
     folded = {candidate.lower(): candidate for candidate in names}
     near = [

@@ -1,4 +1,4 @@
-"""Files: shipped data, TOML, and writing whole or not at all."""
+"""Files: where shipped data is, how TOML is read, and how a file is written whole or not at all."""
 
 import contextlib
 import tomllib
@@ -12,13 +12,17 @@ from diffgenz.core.errors import InputError
 
 @contextlib.contextmanager
 def written_aside(path: Path, field: str, remedy: str = "choose another place") -> Iterator[Path]:
-    """A place beside `path` to write to: it becomes `path` when all is written, and is removed where that fails.
+    """A file beside `path` to write to, which becomes `path` when all is written.
+
+    Where writing fails it is removed, and `path` stays as it was.
 
     Arguments:
-        field, remedy: how the error begins and ends.
+        path: the file to write.
+        field: what the error begins with: the name of the option that gave the path.
+        remedy: what the error ends with: what to do instead.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: the file cannot be written.
     """
     aside = path.with_name(f".{path.name}.part")
     try:
@@ -34,17 +38,24 @@ def written_aside(path: Path, field: str, remedy: str = "choose another place") 
 
 
 def data_folder(name: str) -> Path:
-    """A shipped data folder: in the wheel under diffgenz/_data, in a checkout beside diffgenz/."""
+    """The shipped data folder called `name`.
+
+    It is under diffgenz/_data in an installed wheel, and beside diffgenz/ in a checkout.
+    """
     package = Path(str(resources.files("diffgenz")))
     inside = package / "_data" / name
     return inside if inside.is_dir() else package.parent / name
 
 
 def read_toml(path: Path, what: str) -> dict[str, Any]:
-    """The tables of the file at `path`, a `what`.
+    """The tables of the file at `path`.
+
+    Arguments:
+        path: the file.
+        what: what the file is, such as "system"; an error begins with it.
 
     Raises:
-        InputError: it cannot be read, or is not TOML.
+        InputError: the file cannot be read, or is not TOML.
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Number formats: what a value occupies in memory, and at which peak an accelerator multiplies it."""
+"""Number formats: what a value occupies in memory, and at which peak it is multiplied."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,13 @@ from diffgenz.core.errors import unknown
 
 
 class Format(NamedTuple):
-    """A number format: bytes per element with its scales, and the key of `Accelerator.peak_flops` that multiplies it."""
+    """A number format.
+
+    Arguments:
+        size: B per element, its part of the scales included.
+        peak: the key of `Accelerator.peak_flops` for the rate at which it is multiplied.
+        note: what the format is, and where it is defined.
+    """
 
     size: float
     peak: str
@@ -14,7 +20,7 @@ class Format(NamedTuple):
 
     @property
     def bits(self) -> int:
-        """Of one element, its share of the scales apart."""
+        """Bits of one element, without its part of the scales."""
         return int(8 * self.size)
 
 
@@ -52,8 +58,12 @@ FORMATS: dict[str, Format] = {
 def format_named(name: str, field: str = "format") -> Format:
     """The format called `name`.
 
+    Arguments:
+        name: a key of `FORMATS`.
+        field: what an error calls the input that gave the name.
+
     Raises:
-        InputError: there is none.
+        InputError: no format is called that.
     """
     if name not in FORMATS:
         raise unknown(field, name, FORMATS)

@@ -1,4 +1,7 @@
-"""Names for the numbers of a record, such as "accelerator.memory_bandwidth" or "network[0].latency": finding, reading and replacing them."""
+"""Names for the numbers of a record, by which they are found, read and replaced.
+
+Such names are "accelerator.memory_bandwidth" and "network[0].latency".
+"""
 
 import dataclasses
 import hashlib
@@ -25,21 +28,27 @@ def leaf_names(record: Any) -> dict[str, Path]:
 
 
 def name_of(path: Path) -> str:
-    """The name of the number at `path`: "served[0].workload.batch"."""
+    """The name of the number at `path`, such as "served[0].workload.batch"."""
     return jax.tree_util.keystr(path).replace("['", "[").replace("']", "]").lstrip(".")
 
 
 def called(full: str, name: str) -> bool:
-    """Whether `name` is the full name, or its end: "memory_bandwidth" of "platform.accelerator.memory_bandwidth"."""
+    """Whether `name` is the full name, or its end.
+
+    "memory_bandwidth" is the end of "platform.accelerator.memory_bandwidth".
+    """
     return full == name or full.endswith((f".{name}", f"]{name}"))
 
 
 def find(record: Any, name: str, *, alike: str = "", parts: bool = False) -> tuple[Path, ...]:
-    """The paths of the number called `name`, which may leave out how its full name begins: "memory_bandwidth", "workload.batch".
+    """The paths of the number called `name`.
 
     Arguments:
-        alike: the name of a tuple of `record` whose entries are alike: a name that fits one number of each means all of them.
-        parts: look for whole records too: "platform", "plan".
+        record: the record to look in.
+        name: the full name, or its end: "memory_bandwidth", "workload.batch".
+        alike: the name of a tuple of `record` whose entries are alike: a name that fits one number
+            of each entry means all of these numbers.
+        parts: whether to look for whole records too, such as "platform" and "plan".
 
     Raises:
         InputError: no number is called that (the nearest are named), or several are.
@@ -69,13 +78,23 @@ def find(record: Any, name: str, *, alike: str = "", parts: bool = False) -> tup
     )
     if len(rest) > 1:
         raise InputError(
-            f"leaf: {name!r} is the end of several names: {', '.join(sorted(ends)[:6])}; write more of the one that is meant"
+            f"leaf: {name!r} is the end of several names: {', '.join(sorted(ends)[:6])}; "
+            "write more of the one that is meant"
         )
     return tuple(names[full] for full in ends)
 
 
 def with_unset(record: Any, name: str, value: float) -> Any:
-    """`record` with the optional numbers called `name` that it leaves out ("plan.context", "accelerator.price") set to `value`."""
+    """`record` with every unused option called `name` set to `value`.
+
+    Options are numbers that may be None, such as "plan.context" and "accelerator.price". A record
+    that has a number of that name already is returned as it is.
+
+    Arguments:
+        record: the record.
+        name: the full name of the numbers, or its end.
+        value: what replaces None.
+    """
     if any(called(full, name) for full in leaf_names(record)):
         return record
     unset = {}
@@ -88,7 +107,7 @@ def with_unset(record: Any, name: str, value: float) -> Any:
 
 
 def leaf_at(record: Any, path: Path) -> Any:
-    """What is at `path`."""
+    """The number or the record at `path`."""
     for key in path:
         record = (
             getattr(record, key.name)
@@ -101,8 +120,12 @@ def leaf_at(record: Any, path: Path) -> Any:
 def with_leaves(record: Any, changes: Mapping[Path, Any]) -> Any:
     """A copy of `record` with other numbers, or whole records, at some paths.
 
-    Nothing is checked: whoever sweeps checks each value once (`number_at`), and how numbers go
+    Nothing is checked. A sweep checks each value once (`number_at`), and checks how the numbers go
     together by the conditions of the whole (`core.record.conditions_within`).
+
+    Arguments:
+        record: the record.
+        changes: what replaces the number, or the record, at each path.
     """
     if () in changes:
         return changes[()]
@@ -127,9 +150,9 @@ def with_leaves(record: Any, changes: Mapping[Path, Any]) -> Any:
 
 
 def with_parts(record: Any, parts: Mapping[str, Any]) -> Any:
-    """A copy of `record` with other parts, by dotted name: {"accelerator.kernels": None}.
+    """A copy of `record` with other parts, given by dotted name: {"accelerator.kernels": None}.
 
-    Nothing is checked, and nothing but the records on the way is copied.
+    Nothing is checked. Only the records on the way to those parts are copied.
     """
     changes = {
         tuple(GetAttrKey(name) for name in where.split(".")): part for where, part in parts.items()
@@ -138,7 +161,7 @@ def with_parts(record: Any, parts: Mapping[str, Any]) -> Any:
 
 
 def number_at(record: Any, path: Path) -> Number | None:
-    """The unit and bounds of the number at `path`; None where no record states any."""
+    """The unit and the bounds of the number at `path`; None where no record states any."""
     found = None
     for key in path:
         if isinstance(key, GetAttrKey):
@@ -148,7 +171,7 @@ def number_at(record: Any, path: Path) -> Number | None:
 
 
 def structure_digest(record: Any) -> str:
-    """A digest of a record: its structure, names and numbers."""
+    """A digest of a record's structure, names and numbers: 16 hexadecimal digits."""
     leaves, structure = jax.tree.flatten(record)
     total = hashlib.sha256(str(structure).encode())
     for leaf in leaves:

@@ -6,7 +6,7 @@
         bandwidth: Leaf = number("B/s", above=0)
         price: Leaf | None = number("USD/s", default=None)
 
-Building a `Level` converts the numbers to float arrays and checks them; sweeps, tables and units
+Building a `Level` converts the numbers to float arrays and checks them. Sweeps, tables and units
 read the same fields (`numbers_of`).
 """
 
@@ -29,10 +29,14 @@ class Number:
     """What a field of a record may hold.
 
     Arguments:
-        unit: SI, "1" for counts and shares.
-        minimum, maximum, exclusive, finite, remedy: as in `checks.check`.
+        unit: the SI unit, "1" for counts and shares.
+        minimum: the least value that is allowed.
+        maximum: the greatest value that is allowed.
+        exclusive: whether `minimum` itself is refused.
+        finite: whether infinity is refused.
         whole: what is counted, where only whole numbers make sense; else "".
-        structure: whether it is structure, of which estimates have no derivative.
+        structure: whether the number is structure: estimates have no derivative with respect to it.
+        remedy: what an error proposes to do.
     """
 
     unit: str
@@ -45,7 +49,10 @@ class Number:
     remedy: str
 
     def check(self, field: str, value: Any) -> None:
-        """Raise `InputError` unless `value`, called `field`, is in bounds. Traced values pass."""
+        """Raise `InputError` unless `value`, called `field`, is in bounds.
+
+        Of a dict or a tuple each entry is checked. Traced values and None pass.
+        """
         if isinstance(value, Mapping):
             for key, each in value.items():
                 self.check(f"{field}[{key}]", each)
@@ -93,16 +100,18 @@ def number(
     """A field for a number, or for a dict or tuple of them.
 
     Arguments:
-        unit: SI; "1" for counts and shares.
-        above: values must exceed this; takes the place of `at_least`.
-        at_least, at_most: values must lie between these.
+        unit: the SI unit; "1" for counts and shares.
+        above: a number that values must exceed; it takes the place of `at_least`.
+        at_least: the least value that is allowed.
+        at_most: the greatest value that is allowed.
         finite: whether infinity is refused.
         whole: what is counted, where only whole numbers make sense.
-        structure: whether estimates have no derivative with respect to it.
-        off: of a number that may be None, the plain Python number that means the same as None: nothing of
-            the option is compiled. (An array of that value is an option in use.)
-        remedy: what an error proposes.
-        default: where it is left out; None: it may be None, an option that is not in use.
+        structure: whether estimates have no derivative with respect to the number.
+        off: for a number that may be None, the plain Python number that means the same as None, so
+            that nothing of the option is compiled. (An array of that value is an option in use.)
+        remedy: what an error proposes to do.
+        default: the value of a field that is left out. With None, the field may be None: an option
+            that is not in use.
     """
     minimum = at_least if above is None else above
     exclusive = above is not None
@@ -123,7 +132,8 @@ def _as_leaves(x: Any, off: float | None = None) -> Any:
 def label(**given: Any) -> Any:
     """A field for what people call a record: text that no number depends on.
 
-    `unnamed` leaves it out, so that records which differ in it alone share a compiled program.
+    `unnamed` leaves it out, so that records which differ in their labels alone share a compiled
+    program.
     """
     return eqx.field(static=True, metadata={"label": True}, **given)
 
@@ -152,7 +162,10 @@ class Record(eqx.Module, metaclass=_Fields):
     """An immutable record whose checks run whenever it is built, also by `replace`."""
 
     def conditions(self) -> Iterable[Condition]:
-        """What must hold of its numbers together; those of parts are the parts' own."""
+        """What must hold of the record's own numbers together.
+
+        The records inside it state their own conditions.
+        """
         return ()
 
     def __check_init__(self):
@@ -176,7 +189,7 @@ class Record(eqx.Module, metaclass=_Fields):
 
 
 def unnamed(record: Any) -> Any:
-    """The record without its labels: records of one structure then share a compiled program."""
+    """The record without its labels, so that records of one structure share a compiled program."""
     if isinstance(record, tuple) and not hasattr(record, "_fields"):
         return tuple(unnamed(part) for part in record)
     if not isinstance(record, Record):

@@ -1,4 +1,8 @@
-"""Tables of a file that people write: unknown keys and values of the wrong kind are refused, where they stand and with the remedy."""
+"""Tables of a file that people write.
+
+Unknown keys and values of the wrong kind are refused. The error says where they stand and what to
+write instead.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,7 +14,7 @@ from diffgenz.core.units import parse
 
 @contextmanager
 def said_of(place: str) -> Iterator[None]:
-    """Errors from within say `place` first."""
+    """Within this context, the message of every `InputError` begins with `place`."""
     try:
         yield
     except InputError as error:
@@ -18,20 +22,23 @@ def said_of(place: str) -> Iterator[None]:
 
 
 class Section:
-    """One table.
+    """One table of a file.
 
     Arguments:
-        place: where it stands, for errors: "space.toml: axes.tensor". raw: what stands there. known: its keys; None: any.
+        place: where the table stands, as errors say it: "space.toml: axes.tensor".
+        raw: what stands there.
+        known: the keys that the table may have; None: any.
 
     Raises:
-        InputError: it is no table, or has a key that is not known.
+        InputError: `raw` is no table, or has a key that is not known.
     """
 
     def __init__(self, place: str, raw: Any, known: Iterable[str] | None = None):
         self.place = place
         if not isinstance(raw, Mapping):
             raise InputError(
-                f"{place}: {raw!r} is not a table; write key = value lines under [{place.rsplit(': ', 1)[-1]}], or {{ key = value }}"
+                f"{place}: {raw!r} is not a table; write key = value lines under "
+                f"[{place.rsplit(': ', 1)[-1]}], or {{ key = value }}"
             )
         self.raw: dict[str, Any] = dict(raw)
         names = None if known is None else list(known)
@@ -40,7 +47,7 @@ class Section:
                 raise unknown(f"{place}: key", key, names)
 
     def at(self, key: str) -> str:
-        """Where `key` stands."""
+        """Where `key` stands, as errors say it."""
         return f"{self.place}.{key}" if ": " in self.place else f"{self.place}: {key}"
 
     def section(self, key: str, known: Iterable[str] | None = None) -> "Section":
@@ -52,7 +59,7 @@ class Section:
         return self._of_kind(key, str, "a text")
 
     def whole(self, key: str) -> int:
-        """The whole number called `key`; a float without a fraction, such as 1e6, is one."""
+        """The whole number called `key`. A float without a fraction, such as 1e6, is one too."""
         value = self.raw[key]
         if isinstance(value, float) and value.is_integer():
             return int(value)
@@ -63,7 +70,7 @@ class Section:
         return float(self._of_kind(key, (int, float), "a number"))
 
     def flag(self, key: str) -> bool:
-        """Whether `key` is true; false where it is not there."""
+        """Whether `key` is true. A key that is not there is false."""
         return key in self.raw and self._of_kind(key, bool, "true or false")
 
     def texts(self, key: str) -> tuple[str, ...]:
@@ -98,7 +105,16 @@ _EXAMPLES = {
 
 
 def quantity(place: str, value: Any, unit: str | None) -> float:
-    """The number in SI that a file states: a plain number (SI), or text with a unit of the kind `unit` (None: it has none)."""
+    """The number in SI that a file states.
+
+    Arguments:
+        place: where the value stands, as errors say it.
+        value: a plain number, which is in SI already, or text with a unit.
+        unit: the SI unit of that kind of quantity; None: text must be a number without a unit.
+
+    Raises:
+        InputError: text without a number, or with a unit of another kind.
+    """
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     return parse(value, unit or "1", field=place)

@@ -1,19 +1,23 @@
 """Smooth stand-ins for max, min and ceil, and the one knob that makes them exact.
 
-`smooth_max` is the p-norm of two non-negative numbers and `smooth_min` its mirror image; p is the *sharpness*:
+`smooth_max` is the p-norm of two non-negative numbers, and `smooth_min` is its mirror image. The
+exponent p is called the *sharpness*:
 
-| sharpness | of compute and memory time it says |
+| sharpness | what it says of compute time and memory time |
 |---|---|
 | 1 | no overlap: the times add |
 | 2, 4, 8 | partial overlap near the ridge, the larger time far from it |
 | `HARD` | full overlap: the classical roofline, exact |
 
-Both are homogeneous of degree 1, so `smooth_max(a, b) = a * da + b * db` with `da`, `db` its own derivatives (Euler). A breakdown of a
-time into compute and memory is therefore exact, and elasticities of a time sum to 1.
+Both are homogeneous of degree 1, so `smooth_max(a, b) = a * da + b * db` with `da` and `db` its own
+derivatives (Euler). A breakdown of a time into compute and memory is therefore exact, and the
+elasticities of a time sum to 1.
 
-Everything is expressed through one primitive, the inverse norm y = (a**p + b**p)**(-1/p), computed without division, `pow` or `sqrt`
-(those break XLA's fusions): scale by an exact power of two, raise by squaring, take the root by Newton steps from a guess on the exponent bits.
-An unscaled 8th power of seconds would underflow in float32. Derivatives of any order are polynomials in y.
+Everything is expressed through one primitive, the inverse norm y = (a**p + b**p)**(-1/p). It is
+computed without division, `pow` or `sqrt`, which break XLA's fusions: scale by an exact power of
+two, raise by squaring, and take the root by Newton steps from a guess on the exponent bits. Without
+the scaling, the 8th power of seconds would underflow in float32. Derivatives of any order are
+polynomials in y.
 """
 
 import math
@@ -28,10 +32,10 @@ from jaxtyping import Array, Float
 from diffgenz.core.errors import InputError
 
 Scalar = Float[Array, ""]
-"""One number. Cost functions are written for one configuration; `jax.vmap` batches them."""
+"""One number. Cost functions are written for one configuration, and `jax.vmap` batches them."""
 
 if TYPE_CHECKING:
-    Leaf: TypeAlias = Any  # records convert what they are given: Python's numbers must pass
+    Leaf: TypeAlias = Any  # records convert what they are given, so Python's numbers must pass
 else:
     Leaf = Float[Array, "..."]
 """A number stored in a record: one value, or a batch of them that a `vmap` will walk over."""
@@ -43,21 +47,22 @@ SHARPNESS = 8
 """The default: within 0.1 % of the hard roofline when one time is 1.8 times the other."""
 
 _TINY = 1e-12  # seconds; below it only the scaling saturates, not the result
-_NEVER_ZERO = (
-    1e-20  # added to a sum that is at least 1 unless both terms vanish: no effect but there
-)
+
+# Added to a sum that is at least 1 unless both terms vanish. It has an effect only where they do.
+_NEVER_ZERO = 1e-20
 
 
 def check_sharpness(sharpness: float) -> None:
     """Raise `InputError` unless `sharpness` is 1, 2, 4, 8 or `HARD`."""
     if sharpness not in (1, 2, 4, 8, HARD):
         raise InputError(
-            f"sharpness: {sharpness!r} is not available; use 1, 2, 4, 8 or diffgenz.HARD (the exact roofline)"
+            f"sharpness: {sharpness!r} is not available; "
+            "use 1, 2, 4, 8 or diffgenz.HARD (the exact roofline)"
         )
 
 
 def _power_of_two_below(x: Scalar) -> Scalar:
-    """1 / 2**floor(log2 x), exactly, from the exponent bits."""
+    """1 / 2**floor(log2 x), computed exactly from the exponent bits."""
     if x.dtype == jnp.float64:
         integer, mantissa, bias = jnp.int64, 52, 1023
     else:
@@ -67,7 +72,10 @@ def _power_of_two_below(x: Scalar) -> Scalar:
 
 
 def _inverse_root(s: Leaf, p: int) -> Leaf:
-    """s**(-1/p): Newton's iteration y <- y (1 + (1 - s y**p) / p), quadratic, free of division."""
+    """s**(-1/p) by Newton's iteration, which converges quadratically and needs no division.
+
+    y <- y (1 + (1 - s y**p) / p)
+    """
     double = s.dtype == jnp.float64
     integer, mantissa, bias = (jnp.int64, 52, 1023) if double else (jnp.int32, 23, 127)
     magic = int((bias * (1 + 1 / p) - 0.06) * 2**mantissa)  # within 3 % for every s
@@ -107,10 +115,8 @@ def _inverse_norm_jvp(p, primals, tangents):
 @partial(jax.custom_jvp, nondiff_argnums=(2,))
 def _norm(a: Scalar, b: Scalar, p: int) -> Scalar:
     y = _inverse_norm(a, b, p)
-    u, v = (
-        _power(a * y, p),
-        _power(b * y, p),
-    )  # they sum to 1 + p e, e the error of y: take it out to first order
+    # u and v sum to 1 + p e, where e is the error of y; the result takes e out to first order.
+    u, v = _power(a * y, p), _power(b * y, p)
     return (a * _power(a * y, p - 1) + b * _power(b * y, p - 1)) * (1 - (u + v - 1) * ((p - 1) / p))
 
 
@@ -134,9 +140,16 @@ def _harmonic_jvp(p, primals, tangents):
 
 
 def smooth_max(a: Scalar, b: Scalar, sharpness: float = SHARPNESS) -> Scalar:
-    """(a**p + b**p)**(1/p) for non-negative `a`, `b` (seconds): at least the larger, at most their sum.
+    """The smooth maximum of two times: at least the larger, at most their sum.
+
+        (a**p + b**p)**(1/p)
 
     Zero inputs are safe, also in derivatives of first and second order.
+
+    Arguments:
+        a: a time, in s, not negative.
+        b: the other time, in s, not negative.
+        sharpness: p, one of 1, 2, 4, 8 and `HARD`.
     """
     if sharpness == HARD:
         return jnp.maximum(a, b)
@@ -146,7 +159,12 @@ def smooth_max(a: Scalar, b: Scalar, sharpness: float = SHARPNESS) -> Scalar:
 
 
 def smooth_max_slopes(a: Scalar, b: Scalar, sharpness: float = SHARPNESS) -> tuple[Scalar, Scalar]:
-    """The derivatives of `smooth_max` with respect to `a` and `b`: (a / norm)**(p - 1) and (b / norm)**(p - 1)."""
+    """The derivatives of `smooth_max` with respect to `a` and to `b`.
+
+        (a / norm)**(p - 1)   and   (b / norm)**(p - 1)
+
+    The arguments are those of `smooth_max`.
+    """
     if sharpness == HARD:
         first = jnp.where(a > b, 1.0, jnp.where(a == b, 0.5, 0.0))
         return first, 1 - first
@@ -158,9 +176,17 @@ def smooth_max_slopes(a: Scalar, b: Scalar, sharpness: float = SHARPNESS) -> tup
 
 
 def smooth_min(a: Scalar, b: Scalar, sharpness: float = SHARPNESS) -> Scalar:
-    """(a**-p + b**-p)**(-1/p) = a b / smooth_max(a, b) for non-negative `a`, `b`: at most the smaller; 0 when either is.
+    """The smooth minimum of two times: at most the smaller, and 0 where either is 0.
 
-    At sharpness 1 (times add, nothing is chosen) it is the harmonic sum a b / (a + b). Associative, so more candidates are folded pairwise.
+        (a**-p + b**-p)**(-1/p) = a b / smooth_max(a, b)
+
+    At sharpness 1, where times add and nothing is chosen, it is the harmonic sum a b / (a + b). It
+    is associative, so more than two candidates are folded pairwise.
+
+    Arguments:
+        a: a time, in s, not negative.
+        b: the other time, in s, not negative.
+        sharpness: p, one of 1, 2, 4, 8 and `HARD`.
     """
     if sharpness == HARD:
         return jnp.minimum(a, b)
@@ -174,7 +200,10 @@ def _same_type(a, b):
 
 @jax.custom_jvp
 def inverse(x: Leaf) -> Leaf:
-    """1 / x for x > 0, by Newton steps: unlike a division, XLA's CPU backend computes it anew in every fusion that needs it."""
+    """1 / x for x > 0, by Newton steps.
+
+    Unlike a division, XLA's CPU backend computes it anew in every fusion that needs it.
+    """
     return _inverse_root(x, 1)
 
 
@@ -186,7 +215,12 @@ def _inverse_jvp(primals, tangents):
 
 @jax.custom_jvp
 def hypotenuse(a: Leaf, b: Leaf) -> Leaf:
-    """sqrt(a**2 + b**2) for non-negative `a`, `b`, not both 0, between 1e-18 and 1e18; by Newton steps, as `inverse`."""
+    """sqrt(a**2 + b**2) by Newton steps, as in `inverse`.
+
+    Arguments:
+        a: a number that is not negative, at most 1e18.
+        b: another one. The larger of the two is at least 1e-18.
+    """
     s = a * a + b * b
     return s * _inverse_root(s, 2)
 
@@ -200,7 +234,10 @@ def _hypotenuse_jvp(primals, tangents):
 
 @jax.custom_jvp
 def straight_through_ceil(x: Scalar) -> Scalar:
-    """ceil(x) with the derivative of x: rounding up is exact, and an optimizer still feels the slope."""
+    """ceil(x), with the derivative of x.
+
+    Rounding up is exact, and an optimizer still feels the slope.
+    """
     return jnp.ceil(x)
 
 
@@ -210,24 +247,37 @@ def _straight_through_ceil_jvp(primals, tangents):
 
 
 def ceil_share(total: Scalar, reciprocal: Scalar) -> Scalar:
-    """ceil(total / ranks), the largest share, given 1 / ranks.
+    """ceil(total / ranks), the largest share of any rank.
 
-    Exact for integers up to 1e6: the guard of 4e-7 is above float32's rounding of the product and well below 1 / total.
+    It is exact for integers up to 1e6: the guard of 4e-7 is above float32's rounding of the product
+    and well below 1 / total.
+
+    Arguments:
+        total: what the ranks share.
+        reciprocal: 1 / ranks.
     """
     return straight_through_ceil(total * reciprocal * (1 - 4e-7))
 
 
 def once(x: Scalar, at_most_one: Scalar) -> Scalar:
-    """`x`, computed once for all its uses; `at_most_one` is any number <= 1 of the configuration, such as 1 / ranks.
+    """`x`, computed once for all its uses.
 
-    XLA's CPU backend has no multi-output fusion: a sum over operators with several consumers is computed anew in each. It does not duplicate
-    divisions, though, and cannot know that max(at_most_one, 1) is 1. Worth a factor of 2 in gradients; exact.
+    XLA's CPU backend has no multi-output fusion: a sum over operators that has several consumers is
+    computed anew in each of them. It does not duplicate divisions, though, and it cannot know that
+    max(at_most_one, 1) is 1. The division is exact, and it is worth a factor of 2 in gradients.
+
+    Arguments:
+        x: what several consumers need.
+        at_most_one: any number of the configuration that is at most 1, such as 1 / ranks.
     """
     return x / jnp.maximum(jax.lax.stop_gradient(at_most_one), 1.0)
 
 
 def as_leaf(x) -> Leaf:
-    """`x` as a floating-point array; what every numeric field of a record goes through (counts too: int32 overflows under jit)."""
+    """`x` as a floating-point array.
+
+    Every numeric field of a record goes through it. Counts do too, since int32 overflows under jit.
+    """
     if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jnp.floating):
         return x
     if isinstance(x, np.ndarray | np.generic) and np.issubdtype(x.dtype, np.floating):

@@ -1,6 +1,7 @@
 """Text with a unit at the boundary, plain SI numbers inside.
 
-`parse("3.35 TB/s", "B/s")` is 3.35e12. A number without its unit, or with a unit that could be misread (Gb/s for GB/s), is refused.
+`parse("3.35 TB/s", "B/s")` is 3.35e12. A number without its unit is refused, and so is one with a
+unit that could be misread (Gb/s for GB/s).
 """
 
 import re
@@ -34,10 +35,10 @@ def parse(text: object, unit: str, *, field: str = "value") -> float:
     Arguments:
         text: a number and a unit, such as "3.35 TB/s", "4 us", "80 GiB" or, for `unit` "1", "132".
         unit: the SI unit wanted: one of FLOP/s, B, B/s, s, W, USD/s, J/FLOP, J/B, 1.
-        field: what to call it in an error.
+        field: what an error calls the quantity.
 
     Raises:
-        InputError: no number, no unit, or a unit of something else.
+        InputError: `text` has no number, no unit, or the unit of another quantity.
     """
     units = _UNITS[unit]
     match = _NUMBER.match(text) if isinstance(text, str) else None
@@ -50,7 +51,8 @@ def parse(text: object, unit: str, *, field: str = "value") -> float:
         problem = (
             "has no unit"
             if not written
-            else f"has the unit {written!r}, which is not one of {unit if unit != '1' else 'a count'}"
+            else f"has the unit {written!r}, "
+            f"which is not one of {unit if unit != '1' else 'a count'}"
         )
         raise InputError(f'{field}: {text!r} {problem}; write it as in "{_example(unit)}"')
     return number * units[written]
@@ -70,7 +72,15 @@ def _example(unit: str) -> str:
 
 
 def show(value: float, unit: str, digits: int = 3) -> str:
-    """`value` (SI) with a prefix that keeps it between 1 and 1000: show(3.35e12, "B/s") is "3.35 TB/s"."""
+    """`value` as text, with a prefix that keeps the number between 1 and 1000.
+
+    show(3.35e12, "B/s") is "3.35 TB/s".
+
+    Arguments:
+        value: a number in SI.
+        unit: its SI unit.
+        digits: significant digits that are shown.
+    """
     if value == 0 or value != value or abs(value) == float("inf"):
         return f"{value:g} {unit}"
     steps = [

@@ -1,1 +1,1 @@
-"""What a model runs on: an accelerator, the levels of its network, and the files that describe them."""
+"""What a model runs on: accelerators, the levels of their network, and the files of both."""

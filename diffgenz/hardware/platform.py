@@ -1,7 +1,7 @@
 """What a model runs on: accelerators and the network between them.
 
-Every number is a leaf in SI: any of them can be vmapped over, differentiated or replaced
-(`platform.replace(...)` checks, `eqx.tree_at` does not).
+Every number is a leaf in SI. Any of them can be vmapped over, differentiated or replaced:
+`platform.replace(...)` checks the new value, `eqx.tree_at` does not.
 """
 
 from collections.abc import Iterable
@@ -30,12 +30,13 @@ class Platform(Record):
     """Accelerators and the network between them.
 
     Arguments:
-        accelerator: one of them.
-        network: its levels, innermost first; may be empty for a single accelerator.
-        accelerators: how many there are.
+        accelerator: one of them; all are alike.
+        network: the levels of the network, innermost first; empty for a single accelerator.
+        accelerators: how many there are, at least 1.
 
     Raises:
-        InputError: no accelerator, or more of them than the outermost level connects.
+        InputError: fewer accelerators than one, more of them than the outermost level connects, or
+            a level that is larger than the next one outwards.
     """
 
     accelerator: Accelerator
@@ -63,12 +64,12 @@ class Platform(Record):
         """The platform of an accelerator file.
 
         Power that the file does not state follows from TDP by the shares of this module. A byte
-        takes as many joules on every level of the network.
+        takes equally many joules on every level of the network.
 
         Arguments:
             spec: the file, as read.
-            accelerators: how many.
-            fit: as in `load_platform`.
+            accelerators: how many there are.
+            fit: what times the kernels, as in `load_platform`.
         """
         tdp = spec.power["tdp"]
         idle = spec.power.get("idle", STATIC_SHARE * tdp)
@@ -103,7 +104,10 @@ class Platform(Record):
 
 
 def _relative(level: NetworkSpec, spec: Spec) -> float:
-    """Bandwidth of a level over that of the innermost: a byte costs the same energy on both."""
+    """The bandwidth of a level over that of the innermost level.
+
+    With power in this ratio, a byte costs the same energy on both.
+    """
     return level.figures["bandwidth"] / spec.network[0].figures["bandwidth"]
 
 
@@ -115,9 +119,9 @@ def load_platform(
     Arguments:
         system: an id (see `diffgenz list systems`), or the path of a file.
         accelerators: how many there are.
-        fit: what times its kernels. "trtllm", "vllm" or "sglang": those measured of that engine;
-            what it lacks is taken from another, or from other GPUs. The path of a file that
-            `calibrate` wrote. "none": the smooth roofline, a bound.
+        fit: what times the kernels. "trtllm", "vllm" or "sglang": fits to the kernels of that
+            engine, where those it lacks are taken from another engine or from other GPUs. A path:
+            the file that `calibrate` wrote there. "none": the smooth roofline, a bound.
 
     Raises:
         InputError: an unknown id (the nearest are named), a malformed file, a fit of another

@@ -1,7 +1,10 @@
-"""Accelerator files: hw_specs/*.toml read into plain SI numbers, with every figure's source. No JAX here: `diffgenz list` must be quick.
+"""Accelerator files: hw_specs/*.toml, read into plain SI numbers with the source of every figure.
 
-A file's schema is a table of `Figure`s (below); hw_specs/README.md explains it. A figure is written `["3.35 TB/s", "datasheet"]`: a quantity
-and the key of its source in `[sources]`. Unknown keys, missing sources and unit-less values are refused by name.
+This module does without JAX, since `diffgenz list` must be quick.
+
+The tables below are the schema of a file, and hw_specs/README.md explains it. A figure is written
+`["3.35 TB/s", "datasheet"]`: a quantity, and the key of its source in `[sources]`. Unknown keys,
+missing sources and values without a unit are refused by name.
 """
 
 from dataclasses import dataclass, field
@@ -41,7 +44,15 @@ _TOP = {
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """One level of the network, innermost first: accelerators in it, B/s per direction and accelerator, s per hop."""
+    """One level of the network, as the file states it.
+
+    Arguments:
+        name: what people call the level.
+        topology: one of `TOPOLOGIES`.
+        dimensions: of a torus, 2 or 3; 1 for the others.
+        figures: "size" (accelerators in one group of the level), "bandwidth" (B/s per direction
+            and accelerator) and "latency" (s per hop).
+    """
 
     name: str
     topology: str
@@ -51,7 +62,22 @@ class NetworkSpec:
 
 @dataclass(frozen=True)
 class Spec:
-    """One accelerator file in SI. `sources` maps "memory.bandwidth" and the like to the text of the figure's source."""
+    """One accelerator file in SI.
+
+    Arguments:
+        id: the name of the file, without its suffix.
+        name: what people call the accelerator.
+        vendor: who makes it.
+        peak_flops: FLOP/s by number format.
+        memory: capacity (B), bandwidth (B/s) and reserve (B) of the main memory.
+        execution: compute units, and launch latency (s).
+        power: TDP, and idle power where it is known, in W.
+        network: its levels, innermost first.
+        price: USD/s; empty where no price is known.
+        on_chip: capacity (B) and bandwidth (B/s) of the last on-chip memory, where known.
+        memory_tiers: name, capacity (B) and bandwidth (B/s) of slower memories, nearest first.
+        sources: the source of each figure, by the figure's name, such as "memory.bandwidth".
+    """
 
     id: str
     name: str
@@ -68,7 +94,10 @@ class Spec:
 
 
 def specs_folder() -> Path:
-    """Where the shipped accelerator files are: inside the installed package, or at the top of a checkout."""
+    """The folder of the shipped accelerator files.
+
+    It is inside the installed package, or at the top of a checkout.
+    """
     return data_folder("hw_specs")
 
 
@@ -78,10 +107,14 @@ def system_ids() -> list[str]:
 
 
 def read_spec(system: str | Path) -> Spec:
-    """The accelerator called `system`, or the file at that path.
+    """The accelerator called `system`, or the one of the file at that path.
+
+    Arguments:
+        system: the id of a shipped accelerator, or the path of a file that ends in ".toml".
 
     Raises:
-        InputError: no such id or file, or a file that breaks the schema; the message names the key.
+        InputError: there is no such id or file, or the file breaks the schema; the message names
+            the key.
     """
     path = Path(system)
     if path.suffix != ".toml":
@@ -92,7 +125,7 @@ def read_spec(system: str | Path) -> Spec:
 
 
 class _Reader:
-    """Walks one parsed file, refusing what the schema does not have, and collects the sources on the way."""
+    """Walks one parsed file: refuses what the schema does not have, and collects the sources."""
 
     def __init__(self, path: Path, raw: dict[str, Any]):
         self.path, self.raw, self.sources = path, raw, {}
@@ -108,7 +141,8 @@ class _Reader:
         ):
             raise self.fail(
                 "sources",
-                'every figure needs a source; write [sources] with lines such as datasheet = "title, publisher, year"',
+                "every figure needs a source; write [sources] with lines such as "
+                'datasheet = "title, publisher, year"',
             )
         network = self.raw.get("network")
         if not isinstance(network, list) or not network:
@@ -159,7 +193,8 @@ class _Reader:
         if sizes != sorted(sizes):
             raise self.fail(
                 "network",
-                f"sizes {sizes} must grow outwards: the size of a level counts all accelerators inside it",
+                f"sizes {sizes} must grow outwards: "
+                "the size of a level counts all accelerators inside it",
             )
         return spec
 

@@ -1,9 +1,14 @@
 """How the accelerators of one network level are wired, and what collectives therefore cost there.
 
-A collective is a number of latencies and a multiple of the bytes, t = steps * latency + share * volume / bandwidth (the alpha-beta model),
-for each algorithm that the wiring offers; `collectives` takes the smooth minimum over them. Volume is the whole tensor a rank starts from
-(all-reduce, reduce-scatter, all-to-all) or ends with (all-gather). For n ranks, shares are the textbook ones: all-reduce 2 (n - 1) / n,
-all-gather, reduce-scatter and all-to-all (n - 1) / n (Thakur, Rabenseifner, Gropp, IJHPCA 2005).
+A collective takes a number of latencies, and moves a multiple of the bytes (the alpha-beta model):
+
+    t = steps * latency + share * volume / bandwidth
+
+There is one such pair for each algorithm that the wiring offers, and `collectives` takes the smooth
+minimum over them. The volume is the whole tensor that a rank starts from (all-reduce,
+reduce-scatter, all-to-all) or ends with (all-gather). For n ranks the shares are the textbook ones:
+2 (n - 1) / n for all-reduce, and (n - 1) / n for all-gather, reduce-scatter and all-to-all (Thakur,
+Rabenseifner, Gropp, IJHPCA 2005).
 
 A new wiring is one small class and a line in `topology_named`.
 """
@@ -32,34 +37,52 @@ class Ranks(NamedTuple):
 
     @property
     def several(self) -> Scalar:
-        """1 where there is anyone to talk to, else 0."""
+        """1 where there are other ranks to talk to, else 0."""
         return jnp.where(self.count > 1, 1.0, 0.0)
 
     @property
     def others(self) -> Scalar:
-        """(n - 1) / n."""
+        """(n - 1) / n, the share of a tensor that belongs to the other ranks."""
         return 1 - self.reciprocal
 
 
 class Schedule(NamedTuple):
-    """One algorithm for one collective: `steps` latencies, and `share` times the volume over the wire. Zero for one rank."""
+    """One algorithm for one collective; both numbers are zero for one rank.
+
+    Arguments:
+        steps: latencies, one after the other.
+        share: bytes that a rank sends over the wire / the volume.
+    """
 
     steps: Scalar
     share: Scalar
 
 
 def direct(ranks: Ranks, passes: int) -> Schedule:
-    """Every rank exchanges its parts with every other at once. All-gather and reduce-scatter are one pass, all-reduce is two."""
+    """The algorithm in which every rank exchanges its parts with all others at once.
+
+    Arguments:
+        ranks: the ranks of the group in the level.
+        passes: 1 for all-gather and reduce-scatter, 2 for all-reduce.
+    """
     return Schedule(passes * ranks.several, passes * ranks.others)
 
 
 def ring(ranks: Ranks, passes: int) -> Schedule:
-    """Parts go round, n - 1 hops a pass. All-gather and reduce-scatter are one pass, all-reduce is two."""
+    """The algorithm in which parts go round a ring, n - 1 hops for each pass.
+
+    Arguments:
+        ranks: the ranks of the group in the level.
+        passes: 1 for all-gather and reduce-scatter, 2 for all-reduce.
+    """
     return Schedule(passes * (ranks.count - 1), passes * ranks.others)
 
 
 class Topology(eqx.Module):
-    """The wiring of one level. Each method lists the algorithms a library would choose from."""
+    """The wiring of one level.
+
+    Each method lists the algorithms that a communication library would choose from.
+    """
 
     @abstractmethod
     def all_reduce(self, ranks: Ranks) -> tuple[Schedule, ...]:
@@ -67,7 +90,10 @@ class Topology(eqx.Module):
 
     @abstractmethod
     def all_gather(self, ranks: Ranks) -> tuple[Schedule, ...]:
-        """Every rank ends with all ranks' parts. Reduce-scatter is its mirror image and costs the same."""
+        """Every rank ends with all ranks' parts.
+
+        Reduce-scatter is its mirror image and costs the same.
+        """
 
     @abstractmethod
     def all_to_all(self, ranks: Ranks) -> tuple[Schedule, ...]:
@@ -75,7 +101,11 @@ class Topology(eqx.Module):
 
 
 class Switch(Topology):
-    """Any to any at full rate (NVSwitch, PCIe switch). All-reduce in two shots (reduce-scatter, all-gather) or one (everything to everyone)."""
+    """A switch, through which any accelerator reaches any other at full rate (NVSwitch, PCIe).
+
+    All-reduce takes two shots (reduce-scatter, then all-gather), or one (every rank sends its whole
+    tensor to all others).
+    """
 
     def all_reduce(self, ranks: Ranks) -> tuple[Schedule, ...]:
         one_shot = Schedule(ranks.several, ranks.count - 1)
@@ -89,14 +119,17 @@ class Switch(Topology):
 
 
 class Mesh(Topology):
-    """A link from each to each (xGMI of MI300X): direct algorithms, but n of the level's ranks use only their n - 1 links of all size - 1."""
+    """A link from each accelerator to each other (xGMI of MI300X), for which algorithms are direct.
+
+    Each of n ranks uses only the n - 1 links to the others, of the size - 1 links that it has.
+    """
 
     def all_reduce(self, ranks: Ranks) -> tuple[Schedule, ...]:
-        links = (
-            ranks.size - 1
-        ) * ranks.several  # n - 1 links carry share / (n - 1) each: (n - 1) cancels
-        return Schedule(2 * ranks.several, 2 * links * ranks.reciprocal), Schedule(
-            ranks.several, links
+        # n - 1 links carry share / (n - 1) each, so that (n - 1) cancels
+        links = (ranks.size - 1) * ranks.several
+        return (
+            Schedule(2 * ranks.several, 2 * links * ranks.reciprocal),
+            Schedule(ranks.several, links),
         )
 
     def all_gather(self, ranks: Ranks) -> tuple[Schedule, ...]:
@@ -107,11 +140,17 @@ class Mesh(Topology):
 
 
 class Torus(Topology):
-    """Rings in 2 or 3 dimensions (TPU, Trainium), used dimension by dimension.
+    """Rings in d = 2 or 3 dimensions (TPU, Trainium), used dimension by dimension.
 
-    A slice of fewer than 4**d ranks has no wrap-around and one link per spanned axis (2 x 2 x 2 uses 3 of 6 links of a 3-D torus);
-    from 4**d on, all 2 d links are used. In all-to-all a byte travels n**(1/d) / 4 hops in each dimension
-    (Scaling book, "How to Scale Your Model", Google DeepMind 2025, and Dally & Towles, Principles and Practices of Interconnection Networks, 2004).
+    A slice of fewer than 4**d ranks has no wrap-around, and one link for each axis that it spans:
+    2 x 2 x 2 ranks use 3 of the 6 links of a 3-D torus. From 4**d ranks on, all 2 d links are used.
+    In all-to-all a byte travels n**(1/d) / 4 hops in each dimension.
+
+    Sources: Scaling book, "How to Scale Your Model", Google DeepMind 2025; Dally & Towles,
+    Principles and Practices of Interconnection Networks, 2004.
+
+    Arguments:
+        dimensions: d, 2 or 3.
     """
 
     dimensions: int = eqx.field(static=True)
@@ -120,7 +159,7 @@ class Torus(Topology):
         return jnp.exp2(jnp.log2(ranks.count) / self.dimensions)
 
     def _idle_links(self, ranks: Ranks) -> Scalar:
-        """All links over those the slice uses."""
+        """All links of an accelerator over those that the slice uses, at least 1."""
         d = self.dimensions
         used = jnp.where(ranks.count >= 4**d, 2.0 * d, jnp.clip(jnp.log2(ranks.count), 1.0, d))
         return 2 * d / used
@@ -151,7 +190,10 @@ class Torus(Topology):
 
 
 class Fabric(Topology):
-    """A scale-out network of NICs (InfiniBand, Ethernet): libraries use rings for large messages and trees for small ones."""
+    """A scale-out network of NICs (InfiniBand, Ethernet).
+
+    Libraries use rings for large messages and trees for small ones.
+    """
 
     def all_reduce(self, ranks: Ranks) -> tuple[Schedule, ...]:
         tree = Schedule(2 * jnp.log2(ranks.count), 2 * ranks.several)
@@ -165,7 +207,12 @@ class Fabric(Topology):
 
 
 def topology_named(name: str, dimensions: int = 1) -> Topology:
-    """The topology that accelerator files call `name`."""
+    """The topology that accelerator files call `name`.
+
+    Arguments:
+        name: "switch", "mesh", "torus" or "fabric".
+        dimensions: of a torus, 2 or 3.
+    """
     if name == "torus":
         return Torus(dimensions)
     return {"switch": Switch, "mesh": Mesh, "fabric": Fabric}[name]()

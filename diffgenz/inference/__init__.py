@@ -1,1 +1,1 @@
-"""The answer: what a scenario takes. Iterations, phases, memory, energy, and the verbs over them."""
+"""The answer: what a scenario takes, as iterations, phases, memory, energy, and sums over them."""

@@ -1,7 +1,7 @@
-"""Every metric of an estimate, once: its name, its unit, how people see it, how mixes combine it.
+"""Every metric of an estimate: its name and unit, how people see it, and how mixes combine it.
 
 Tables, searches, sweeps, elasticities and plots read these rows. A new metric is a field of
-`Estimate`, and a row here.
+`Estimate` and a row here.
 """
 
 import dataclasses
@@ -15,11 +15,11 @@ from diffgenz.core.errors import InputError, unknown
 from diffgenz.core.smooth import Leaf, Scalar
 
 Combining = Callable[[Sequence[Scalar], Sequence[Scalar]], Scalar]
-"""From the values of the parts of a mix, and their shares of the output tokens, to that of all."""
+"""The value of a mix, from the values of its parts and their shares of the output tokens."""
 
 
 def largest(values: Sequence[Scalar], weights: Sequence[Scalar]) -> Scalar:
-    """The largest of the parts: of times and memory the worst counts."""
+    """The largest value of the parts: of times and memory the worst counts."""
     total = values[0]
     for value in values[1:]:
         total = jnp.maximum(total, value)
@@ -27,7 +27,7 @@ def largest(values: Sequence[Scalar], weights: Sequence[Scalar]) -> Scalar:
 
 
 def smallest(values: Sequence[Scalar], weights: Sequence[Scalar]) -> Scalar:
-    """The smallest of the parts: of speeds for a user the worst counts."""
+    """The smallest value of the parts: of speeds for a user the worst counts."""
     total = values[0]
     for value in values[1:]:
         total = jnp.minimum(total, value)
@@ -35,13 +35,13 @@ def smallest(values: Sequence[Scalar], weights: Sequence[Scalar]) -> Scalar:
 
 
 def harmonic_mean(values: Sequence[Scalar], weights: Sequence[Scalar]) -> Scalar:
-    """The weighted harmonic mean: of throughputs of parts that take turns."""
+    """The weighted harmonic mean: the throughput of parts that take turns."""
     turns = (weight / value for weight, value in zip(weights, values, strict=True))
     return 1 / sum(turns, start=values[0] * 0)
 
 
 def mean(values: Sequence[Scalar], weights: Sequence[Scalar]) -> Scalar:
-    """The weighted mean: of what each token takes."""
+    """The weighted mean: the energy or cost of a token, averaged over all tokens."""
     parts = (weight * value for weight, value in zip(weights, values, strict=True))
     return sum(parts, start=values[0] * 0)
 
@@ -51,13 +51,13 @@ class Metric:
     """One number of an estimate.
 
     Arguments:
-        name: the field of `Estimate`, with a dot where it is in a record of it.
-        unit: SI.
-        label: what heads its column for people, with their unit.
-        factor: from SI to that unit.
-        mix: how the parts of a mix combine.
+        name: the field of `Estimate`, with a dot where it is in a record inside it.
+        unit: the SI unit.
+        label: the head of its column in tables, with the unit that people use.
+        factor: from the SI unit to that unit.
+        mix: how the values of the parts of a mix combine.
         larger_is_better: whether people want more of it.
-        needs: what a scenario lacks where its value is None, and the remedy.
+        needs: what a scenario lacks where the value is None, and the remedy.
     """
 
     name: str
@@ -97,10 +97,14 @@ METRICS = {
 
 
 def metric_named(result: Any, name: str) -> Scalar:
-    """The number called `name` ("tpot", "memory.total", ...) of an estimate.
+    """The metric called `name` of an estimate.
+
+    Arguments:
+        result: an `Estimate`, or a record with the same fields.
+        name: "tpot", "memory.total" or another key of `METRICS`.
 
     Raises:
-        InputError: there is none, or the scenario lacks what it needs.
+        InputError: no metric is called that, or the scenario lacks what it needs.
     """
     if name not in METRICS:
         raise unknown("metric", name, METRICS)
@@ -111,6 +115,6 @@ def metric_named(result: Any, name: str) -> Scalar:
 
 
 def metrics_of(result: Any) -> dict[str, Leaf]:
-    """All metrics that an estimate has, by name."""
+    """All metrics that an estimate has, by name; those that are None are left out."""
     values = {name: attrgetter(name)(result) for name in METRICS}
     return {name: value for name, value in values.items() if value is not None}

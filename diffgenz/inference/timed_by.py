@@ -13,14 +13,15 @@ from diffgenz.scenario.scenario import Scenario
 def timed_by(case: Scenario) -> dict[str, str]:
     """What times each family of kernels that a scenario runs, and the collectives between ranks.
 
-    Those of a draft model are left out: it is a model of its own.
+    The kernels of a draft model are left out, since it is a model of its own.
 
     Arguments:
         case: one concrete scenario.
 
     Returns:
-        By family and format, such as "gemm bf16": the software whose kernels were measured
-        ("vllm-0.24.0"), "transferred" from other accelerators, "by hand", or "roofline".
+        What times them, by family and format, such as "gemm bf16". It is the software whose kernels
+        were measured ("vllm-0.24.0"), "transferred" from other accelerators, "by hand", or
+        "roofline".
     """
     jobs = eqx.filter_eval_shape(jobs_of, case)
     own = [job for job in (*reversed(jobs.until_first), *jobs.per_token) if not job.name]
