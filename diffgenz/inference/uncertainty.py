@@ -1,7 +1,8 @@
-"""How sure an estimate is: the standard deviation of every metric, from what the fits of its kernels do not know.
+"""How sure an estimate is: the standard deviation of every metric, from its kernels' fits.
 
-Two things are uncertain in each family of kernels: the parameters (their covariance), and the level, by which measured kernels scatter around the
-form. The scatter of one family is taken to shift all its kernels together, which errs on the wide side.
+Two things are uncertain in each family of kernels: the parameters, by their covariance, and the
+level, by the scatter of measured kernels around the form. The scatter of one family is taken to
+shift all its kernels together, which errs on the wide side.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,15 +25,15 @@ from diffgenz.scenario.scenario import Scenario
 Metrics = TypeVar("Metrics")
 
 SEED = 0
-"""Of sampled deviations: the same call gives the same figures."""
+"""The seed of sampled deviations, so that the same call gives the same figures."""
 
 
 def deviations(case: Scenario, samples: int = 0) -> Estimate:
     """The standard deviation of every metric of `estimate(case)`, from the fits of its kernels.
 
     Arguments:
-        case: one concrete scenario, its platform loaded with fitted kernels.
-        samples: draws to take the deviations from; 0: to first order (the delta method).
+        case: one concrete scenario, whose platform was loaded with fitted kernels.
+        samples: draws to take the deviations from; 0: deviations to first order (the delta method).
 
     Raises:
         InputError: the platform's kernels are not fitted.
@@ -60,11 +61,22 @@ def _with_kernels(library: Library, case: Scenario) -> Estimate:
 def by_delta(
     metrics: Callable[..., Metrics], library: Library, fits: Sequence[KernelFit], *args: Any
 ) -> Metrics:
-    """The standard deviation of all metrics to first order: sqrt(g' C g), g their gradient with respect to what is uncertain, C its covariance.
+    """The standard deviation of all metrics to first order (the delta method).
+
+        sqrt(g' C g)
+
+    Here g is the gradient of a metric with respect to what is uncertain, and C the covariance of
+    that.
 
     Arguments:
-        metrics: of a library of kernels and `args`, as a pytree of numbers; compiled once for each function and structure of its arguments.
-        library: the fitted one. fits: what it was made of.
+        metrics: a function of a library of kernels and `args` that returns the metrics as a pytree
+            of numbers. It is compiled once for each function and structure of its arguments.
+        library: the fitted library.
+        fits: the fits that the library was made of.
+        args: further arguments of `metrics`.
+
+    Returns:
+        The standard deviations, in the structure of the metrics.
     """
     roots = _roots(fits)
 
@@ -83,7 +95,11 @@ def by_delta(
 def gradients(
     metrics: Callable[..., Any], library: Library, fits: Sequence[KernelFit], *args: Any
 ) -> Any:
-    """The gradient of each metric with respect to what is uncertain of each fit: its unbounded parameters, and the logarithm of its level."""
+    """The gradient of each metric with respect to what is uncertain of each fit.
+
+    That is the fit's unbounded parameters, and the logarithm of its level. The arguments are those
+    of `by_delta`.
+    """
     return _gradients(metrics, library, _parts(fits), _centre(fits), args)
 
 
@@ -94,7 +110,15 @@ def by_samples(
     count: int,
     *args: Any,
 ) -> Metrics:
-    """The standard deviation of all metrics over `count` draws of what is uncertain. Other arguments are those of `by_delta`."""
+    """The standard deviation of all metrics over draws of what is uncertain.
+
+    Arguments:
+        metrics: the function that returns the metrics, as in `by_delta`.
+        library: the fitted library.
+        fits: the fits that the library was made of.
+        count: how many draws are made.
+        args: further arguments of `metrics`.
+    """
     draws = np.random.default_rng(SEED)
     centred = zip(_centre(fits), _roots(fits), strict=True)
     points = [
@@ -105,7 +129,7 @@ def by_samples(
 
 
 Part = tuple[str, str, type[Form]]
-"""Family, format and form of a fit."""
+"""The family, the format and the form of a fit."""
 
 
 @eqx.filter_jit
@@ -140,7 +164,11 @@ def _centre(fits: Sequence[KernelFit]) -> list[Leaf]:
 
 
 def covariance_of(fit: KernelFit) -> np.ndarray:
-    """The covariance of what is uncertain of a fit: that of its unbounded parameters, and the variance of the logarithm of its level."""
+    """The covariance of what is uncertain of a fit.
+
+    It consists of the covariance of the unbounded parameters and, in the last row and column, the
+    variance of the logarithm of the level. They are taken to be independent.
+    """
     size = len(fit.covariance)
     whole = np.zeros((size + 1, size + 1))
     whole[:size, :size], whole[size, size] = fit.covariance, fit.scatter**2

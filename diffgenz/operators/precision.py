@@ -1,4 +1,4 @@
-"""The formats that a model is served in: of weights, activations, KV cache, messages and the rest."""
+"""The number formats that a model is served in."""
 
 from typing import Self
 
@@ -14,16 +14,26 @@ class Precision(eqx.Module):
     """The formats a model is served in.
 
     Arguments:
-        dtype: residual stream, norms, attention arithmetic, embedding and LM head; what serving engines call dtype.
-        weights: the linear layers' weights as stored. Default: `dtype`.
-        activations: the linear layers' inputs, and tokens dispatched to experts. Default: `dtype`. It sets their arithmetic: weights narrower
-            than it are expanded on the fly (W4A16: 4-bit traffic, 16-bit peak); W8A8 is weights="fp8", activations="fp8".
-        kv_cache: keys and values as stored: a format, or a `Gear` (or its name, such as "gear-int4"). Default: `dtype`.
-        messages: what all-reduces sum, pipeline stages pass on and experts send back (quantised collectives: Flash Communication,
-            arXiv 2412.04964). Default: `dtype`. Logits are gathered in `dtype`.
-        experts_only: whether only routed experts are in `weights` and `activations`, and all other linear layers in `dtype` (gpt-oss).
+        dtype: the format of the residual stream, norms, attention arithmetic, embedding and LM
+            head; what serving engines call dtype.
+        weights: the format in which the linear layers' weights are stored; default: `dtype`.
+        activations: the format of the linear layers' inputs, and of tokens dispatched to experts;
+            default: `dtype`. It sets the arithmetic of linear layers. Weights narrower than it are
+            expanded on the fly (W4A16: 4-bit traffic, 16-bit peak); W8A8 is weights="fp8",
+            activations="fp8".
+        kv_cache: the format in which keys and values are stored: the name of a format, a `Gear`, or
+            the name of one, such as "gear-int4"; default: `dtype`.
+        messages: the format of what all-reduces sum, pipeline stages pass on and experts send back
+            (quantised collectives: Flash Communication, arXiv 2412.04964); default: `dtype`.
+            Logits are gathered in `dtype`.
+        experts_only: whether only routed experts are in `weights` and `activations`, and all other
+            linear layers in `dtype` (gpt-oss).
 
-    The names are static; the sizes, in bytes per element, are leaves (`dtype_size`, `weight_size`, ...), and so are the numbers of `gear`.
+    The names are static. The sizes, in bytes per element, are leaves (`dtype_size`, `weight_size`,
+    ...), and so are the numbers of `gear`.
+
+    Raises:
+        InputError: an unknown format.
     """
 
     dtype: str = eqx.field(static=True)
@@ -72,9 +82,14 @@ class Precision(eqx.Module):
         kv_cache: Leaf,
         messages: Leaf | None = None,
     ) -> Self:
-        """The same formats, but of these B per element (messages: default that of `dtype`): what a sweep over sizes varies.
+        """The same formats with other sizes, for sweeps over sizes.
 
-        `kv_cache` is that of a `Gear`'s core.
+        Arguments:
+            dtype: B per element of dtype.
+            weights: B per element of the linear layers' weights.
+            activations: B per element of the linear layers' inputs.
+            kv_cache: B per element of the KV cache, or of the core of a `Gear`.
+            messages: B per element of messages; default: that of `dtype`.
         """
         sizes = [
             as_leaf(size)
@@ -100,7 +115,10 @@ class Precision(eqx.Module):
 
     @property
     def names(self) -> dict[str, str]:
-        """The format of each, `Gear` with its numbers. For one concrete configuration."""
+        """The name of the format of each part; that of a `Gear` includes its numbers.
+
+        It exists for one concrete configuration.
+        """
         cache = self.kv_cache if self.gear is None else self.gear.name
         return {
             "dtype": self.dtype,
@@ -118,7 +136,10 @@ class Precision(eqx.Module):
             f"experts {names['weights']}" if self.experts_only else f"weights {names['weights']}"
         )
         messages = "" if self.messages == self.dtype else f", messages {self.messages}"
-        return f"{weights}, activations {names['activations']}, KV cache {names['kv_cache']}{messages}, else {self.dtype}"
+        return (
+            f"{weights}, activations {names['activations']}, "
+            f"KV cache {names['kv_cache']}{messages}, else {self.dtype}"
+        )
 
     def cached_size(self, width: Scalar) -> Scalar:
         """B per element of keys and values cached as vectors of `width`."""
@@ -130,13 +151,17 @@ class Precision(eqx.Module):
 
     @property
     def linear_format(self) -> str:
-        """What kernels of linear layers are known by: the weights' format, or "weights/activations" where these are multiplied as another."""
+        """The format by which fitted kernels of linear layers are known.
+
+        It is the format of the weights, or "weights/activations" where the two have different
+        peaks.
+        """
         same = FORMATS[self.weights].peak == FORMATS[self.activations].peak
         return self.weights if same else str(KernelFormat(self.weights, self.activations))
 
     @property
     def linear_peak(self) -> str:
-        """The peak at which linear layers multiply: that of the wider of weights and activations."""
+        """The peak at which linear layers multiply: that of the wider of weights and inputs."""
         weights, activations = FORMATS[self.weights], FORMATS[self.activations]
         return (weights if weights.bits > activations.bits else activations).peak
 

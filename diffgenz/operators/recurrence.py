@@ -12,10 +12,15 @@ STATE_SIZE = 4.0
 
 
 def causal_conv(step: Step, channels: Scalar, width: Scalar, *, bias: bool) -> Operator:
-    """A short depthwise convolution along the tokens, activation fused in; it keeps the last `width - 1` tokens of each sequence.
+    """A short depthwise convolution along the tokens, with its activation fused in.
+
+    It keeps the last `width - 1` tokens of each sequence.
 
     Arguments:
-        channels: of this device. width: taps of each channel's filter. bias: whether it adds one.
+        step: the iteration.
+        channels: channels of this device.
+        width: taps of each channel's filter.
+        bias: whether each channel adds a bias.
     """
     size, parameters = step.precision.dtype_size, channels * (width + bias)
     moved, state = step.tokens * channels * size, step.sequences * channels * (width - 1) * size
@@ -47,17 +52,28 @@ def scan(
     parameters: Scalar,
     shape: Mamba2Shape | DeltaShape | None = None,
 ) -> Operator:
-    """A recurrence along the tokens over a state of fixed size, read and written once for each sequence.
+    """A recurrence along the tokens over a state of fixed size.
 
-    FLOP = 2 tokens heads (passes state + pairwise (min(chunk, queries) + 1) / 2). Decode updates the state token by token. Prefill takes
-    `chunk` tokens at once: causal attention inside a chunk, the state between chunks, which stays on the chip.
+    The state is read and written once for each sequence.
+
+        FLOP = 2 tokens heads (passes state + pairwise (min(chunk, queries) + 1) / 2)
+
+    Decode updates the state token by token, without the second term. Prefill takes `chunk` tokens
+    at once: causal attention inside a chunk, and the state, which stays on the chip, between
+    chunks.
 
     Arguments:
-        heads: of this device. state: elements for each.
+        step: the iteration.
+        heads: heads of this device.
+        state: elements of each head's state.
         passes: multiply-adds per token and element of the state: an update and a readout are two.
-        pairwise: multiply-adds per head for a pair of tokens of one chunk, which prefill spends instead of a longer recurrence.
-        read, written: elements of dtype per token. parameters: elements it keeps.
-        shape: of what measured kernels know it as; None where there are none.
+        pairwise: multiply-adds per head for a pair of tokens of one chunk, which prefill spends
+            instead of a longer recurrence.
+        chunk: tokens that prefill takes at once.
+        read: elements of dtype that are read per token.
+        written: elements of dtype that are written per token.
+        parameters: elements of parameters that stay in memory.
+        shape: the operator's shape, as measured kernels know it; None where there are none.
     """
     size = step.precision.dtype_size
     pairs = 0.0 if step.decoding else 0.5 * (jnp.minimum(chunk, step.queries) + 1)
