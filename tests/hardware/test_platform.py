@@ -61,7 +61,8 @@ def test_a_byte_costs_as_much_on_every_level(system):
     assert_close(costs, [costs[0]] * len(levels), 1e-6)
 
 
-RECORDS = {  # a record, how it is built, and the fields that must be above zero, may be zero, or are shares
+# a record, how it is built, and the fields that must be above zero, may be zero, or are shares
+RECORDS = {
     "Accelerator": (
         Accelerator,
         CHIP,

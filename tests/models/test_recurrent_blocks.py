@@ -47,9 +47,11 @@ HAND = [
     256 + 256 * 1024 + 512 * 5 + 512 * (32 + 32) + 512 * (32 + 1) + 512 * 17 + 512 * 256,
     # norm; gate, values, B, C, time step; convolution; A, D, bias; gated norm; out
     256 + 256 * (1024 + 2 * 8 * 128 + 8) + (512 + 2048) * 5 + 3 * 8 + 512 + 512 * 256,
-    # norm; queries, keys, values, gate, two scalars per head; convolution; decay and its bias; gated norm; out
+    # norm; queries, keys, values, gate, two scalars per head; convolution; decay and its bias;
+    # gated norm; out
     256 + 256 * (2 * 256 + 2 * 1024 + 2 * 16) + (2 * 256 + 1024) * 4 + 2 * 16 + 64 + 1024 * 256,
-    # norm; queries, keys, values, learning rate; two gates through 64; convolution; decay and its bias; gated norm; out
+    # norm; queries, keys, values, learning rate; two gates through 64; convolution; decay and its
+    # bias; gated norm; out
     256 + 256 * (3 * 512 + 8) + 2 * (256 * 64 + 64 * 512) + 3 * 512 * 4 + 8 + 512 + 64 + 512 * 256,
 ]
 
@@ -77,7 +79,8 @@ def test_state_by_hand_whatever_the_context(block, expected, context):
 
 
 def test_scans_of_decode_by_hand():
-    """Per token: Mamba-1 makes three multiply-adds per state element, Mamba-2 two, the delta rule three."""
+    """Per token: Mamba-1 makes three multiply-adds per state element, Mamba-2 two, the delta rule
+    three."""
     for block, macs in zip(
         BLOCKS, (3 * 512 * 16, 2 * 8 * 64 * 128, 3 * 16 * 32 * 64, 3 * 8 * 64 * 64), strict=True
     ):
@@ -85,7 +88,8 @@ def test_scans_of_decode_by_hand():
 
 
 def test_scan_of_prefill_is_attention_in_chunks_and_a_recurrence_between_them():
-    """4 chunks of 64 tokens: causal scores per group and values per head inside, update and readout per token."""
+    """4 chunks of 64 tokens: causal scores per group and values per head inside, update and readout
+    per token."""
     scores = 4 * (64 * 65 / 2) * 2 * (8 * 128 + 8 * 64)
     assert_close(
         named(MAMBA2, step(1, 256))["scan"].flops, scores + 4 * 256 * 8 * 64 * 128, rtol=1e-6

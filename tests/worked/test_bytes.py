@@ -35,7 +35,8 @@ RANKS = {
         context=8000,
         cache=28 * 2 * 2 * 128 * 2 * 8000,
     ),
-    # multi-query: 71 heads of 64 padded to 72, one KV head, whole on each rank; attention and plain MLP under one layer norm; tied
+    # multi-query: 71 heads of 64 padded to 72, one KV head, whole on each rank; attention and plain
+    # MLP under one layer norm; tied
     "tiiuae/falcon-7b": Rank(
         tp=2,
         parameters=32 * (4544 * (36 + 2) * 64 + 36 * 64 * 4544 + 2 * 4544 * 9088 + 2 * 4544)
@@ -90,7 +91,8 @@ RANKS = {
         context=2000,
         cache=36 * 2 * 1 * 128 * 2 * 2000,
     ),
-    # windows of 1024 in all but every sixth of 34 layers; four norms a layer, and two of 256 on queries and keys; tied
+    # windows of 1024 in all but every sixth of 34 layers; four norms a layer, and two of 256 on
+    # queries and keys; tied
     "google/gemma-3-4b-pt": Rank(
         tp=2,
         parameters=34
@@ -100,7 +102,8 @@ RANKS = {
         context=8000,
         cache=2 * 2 * 256 * 2 * (29 * 1024 + 5 * 8000),
     ),
-    # windows of 128 in every other of 24 layers; biases everywhere; a sink per head; 32 experts of 2880
+    # windows of 128 in every other of 24 layers; biases everywhere; a sink per head; 32 experts of
+    # 2880
     "openai/gpt-oss-20b": Rank(
         tp=4,
         parameters=24
@@ -145,7 +148,8 @@ RANKS = {
         context=2000,
         cache=24 * 2 * 8 * 128 * 2 * 2000,
     ),
-    # one dense layer of 10,944, then 128 experts of 1408 and a shared one; the router keeps a bias per expert
+    # one dense layer of 10,944, then 128 experts of 1408 and a shared one; the router keeps a bias
+    # per expert
     "zai-org/GLM-4.5-Air": Rank(
         tp=8,
         parameters=46 * (4097 * (12 + 2) * 128 + 12 * 128 * 4096 + 2 * 4096)
@@ -156,7 +160,8 @@ RANKS = {
         context=2000,
         cache=46 * 2 * 1 * 128 * 2 * 2000,
     ),
-    # latent attention: 512 + 64 per token, whole on every rank, as is what compresses; 64 experts and two shared ones of 1408, one dense layer
+    # latent attention: 512 + 64 per token, whole on every rank, as is what compresses; 64 experts
+    # and two shared ones of 1408, one dense layer
     "deepseek-ai/DeepSeek-V2-Lite": Rank(
         tp=4,
         parameters=27
@@ -168,7 +173,8 @@ RANKS = {
         context=8000,
         cache=27 * 576 * 2 * 8000,
     ),
-    # the indexer, whole: 64 heads of 128, a key of 128 B and a scale of 4 B per token; 256 experts of 2048 on 8 groups, three dense layers
+    # the indexer, whole: 64 heads of 128, a key of 128 B and a scale of 4 B per token; 256 experts
+    # of 2048 on 8 groups, three dense layers
     "deepseek-ai/DeepSeek-V3.2": Rank(
         tp=8,
         ep=8,
@@ -190,7 +196,8 @@ RANKS = {
         context=8000,
         cache=61 * (576 * 2 + 128 + 4) * 8000,
     ),
-    # chunks of 8192 in three of four layers; 128 experts beside a shared one in every other, a dense MLP in those between; the tower of 34 layers
+    # chunks of 8192 in three of four layers; 128 experts beside a shared one in every other, a
+    # dense MLP in those between; the tower of 34 layers
     "meta-llama/Llama-4-Maverick-17B-128E": Rank(
         tp=8,
         parameters=48 * (5120 * (5 + 2) * 128 + 5 * 128 * 5120 + 2 * 5120)
@@ -269,7 +276,8 @@ RANKS = {
         context=8000,
         cache=4 * 2 * 2 * 128 * 2 * 8000 + 24 * (32 * 64 * 128 * 4 + (2048 + 512) * 3 * 2),
     ),
-    # 36 Mamba-2 of one group, whole on each rank, 4 attention; 64 experts of 512 beside a shared one of 1024 in all; tied
+    # 36 Mamba-2 of one group, whole on each rank, 4 attention; 64 experts of 512 beside a shared
+    # one of 1024 in all; tied
     "ibm-granite/granite-4.0-h-tiny": Rank(
         tp=4,
         parameters=36
@@ -281,7 +289,8 @@ RANKS = {
         context=8000,
         cache=4 * 2 * 1 * 128 * 2 * 8000 + 36 * (12 * 64 * 128 * 4 + (768 + 256) * 3 * 2),
     ),
-    # 81 Mamba-2; two blocks of attention (over the residual and the embedding) and MLP, used 13 times, each use with a cache, an adapter and a projection
+    # 81 Mamba-2; two blocks of attention (over the residual and the embedding) and MLP, used 13
+    # times, each use with a cache, an adapter and a projection
     "Zyphra/Zamba2-7B": Rank(
         tp=4,
         parameters=81
@@ -293,7 +302,8 @@ RANKS = {
         context=8000,
         cache=13 * 2 * 8 * 224 * 2 * 8000 + 81 * (28 * 64 * 64 * 4 + (1792 + 128) * 3 * 2),
     ),
-    # gated delta nets in three of four layers, attention with an output gate; 512 experts of 512 beside a shared one behind a gate
+    # gated delta nets in three of four layers, attention with an output gate; 512 experts of 512
+    # beside a shared one behind a gate
     "Qwen/Qwen3-Next-80B-A3B-Instruct": Rank(
         tp=2,
         parameters=36
@@ -322,7 +332,8 @@ RANKS = {
         context=8000,
         cache=16 * 2 * 1 * 256 * 2 * 8000 + 48 * (12 * 128 * 128 * 4 + 2560 * 3 * 2),
     ),
-    # Kimi delta attention in 20 layers, latent attention in 7; one dense layer, then 256 experts of 1024 and a shared one
+    # Kimi delta attention in 20 layers, latent attention in 7; one dense layer, then 256 experts of
+    # 1024 and a shared one
     "moonshotai/Kimi-Linear-48B-A3B-Instruct": Rank(
         tp=8,
         parameters=20

@@ -46,7 +46,8 @@ class Roofline:
         return LAUNCH + max(4 * sequences * heads * dim * pairs / PEAK, moved / BANDWIDTH)
 
     def collective(self, elements, passes):
-        """All-reduce (2 passes) in two shots or in one, or all-gather (1 pass), over the node's switch."""
+        """All-reduce (2 passes) in two shots or in one, or all-gather (1 pass), over the node's
+        switch."""
         if self.tp == 1:
             return 0.0
         latency, transfer = NODE["latency"], 2 * elements / NODE["bandwidth"]
@@ -65,7 +66,8 @@ class Roofline:
         )
 
     def iteration(self, sequences, queries, attention):
-        """Seconds to put `queries` new tokens of each sequence through the model and to draw the next; `attention` is one layer's."""
+        """Seconds to put `queries` new tokens of each sequence through the model and to draw the
+        next; `attention` is one layer's."""
         tokens, hidden, layers = (
             sequences * queries,
             self.config["hidden_size"],
