@@ -59,7 +59,8 @@ def make_cluster(accelerators: float = 64) -> Platform:
 
 
 def fitted_cluster(library: Library | None = None) -> Platform:
-    """The cluster with fitted kernels; by default the forms of all families, as they come."""
+    """The cluster with fitted kernels; by default with those of every family, as unfitted as can
+    be."""
     if library is None:
         library = Library({name: {"bf16": family.form()} for name, family in FAMILIES.items()})
     cluster = make_cluster()

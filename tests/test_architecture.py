@@ -1,4 +1,5 @@
-"""The house: a room imports only from itself and from rooms before it, without circles."""
+"""The house: a room imports only from itself and from rooms before it, without circles; what is
+public is documented."""
 
 import ast
 from graphlib import TopologicalSorter

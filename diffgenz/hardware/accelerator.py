@@ -1,4 +1,4 @@
-"""One accelerator: arithmetic, memory, power and price, every number a leaf in SI."""
+"""One accelerator: its arithmetic, memory, power and price, where every number is a leaf in SI."""
 
 from collections.abc import Iterable
 
@@ -14,7 +14,7 @@ class MemoryTier(Record):
     """Slower memory behind the main one.
 
     Arguments:
-        name: what people call it.
+        name: what people call the memory.
         capacity: B for each accelerator.
         bandwidth: B/s for each accelerator.
     """
@@ -27,25 +27,26 @@ class MemoryTier(Record):
 class Accelerator(Record):
     """One accelerator: its peaks, how much of them is reached, and what it draws.
 
-    Energy follows from power: arithmetic at its peak draws `compute_power`, whatever the format, so
-    that one FLOP takes compute_power / peak_flops; a byte takes memory_power / memory_bandwidth.
+    Energy follows from power. Arithmetic at its peak draws `compute_power` in every format, so that
+    one FLOP takes compute_power / peak_flops joules. A byte takes memory_power / memory_bandwidth.
 
     Arguments:
-        name: what people call it.
+        name: what people call the accelerator.
         peak_flops: FLOP/s, dense, per number format.
         memory_bandwidth: B/s.
         memory_capacity: B.
         memory_reserve: B kept by the runtime (context, workspaces, communication buffers).
         launch_latency: s added to every kernel.
-        idle_power: W, drawn at all times.
-        compute_power: W drawn on top while arithmetic runs at its peak.
-        memory_power: W drawn on top while memory moves bytes at its full bandwidth.
+        idle_power: W drawn at all times.
+        compute_power: W drawn beside that while arithmetic runs at its peak.
+        memory_power: W drawn beside that while memory moves bytes at its full bandwidth.
         price: USD/s, or None where no public price exists.
         compute_efficiency: the share of `peak_flops` that kernels reach, in (0, 1].
         memory_efficiency: the share of `memory_bandwidth` that kernels reach, in (0, 1].
         tiers: slower memories, nearest first.
-        compute_units: streaming multiprocessors, cores or the like; fitted kernels need it.
-        kernels: fitted kernels; None: the smooth roofline times all of them, a bound.
+        compute_units: streaming multiprocessors, cores or similar units; fitted kernels need the
+            number.
+        kernels: fitted kernels; None: the smooth roofline times all kernels, which is a bound.
 
     Raises:
         InputError: a value out of range, or fitted kernels without compute units.
@@ -76,7 +77,10 @@ class Accelerator(Record):
         return ()
 
     def peak(self, format: str) -> Leaf:
-        """FLOP/s at which `format` (a key of `peak_flops`) is multiplied.
+        """FLOP/s at which a format is multiplied.
+
+        Arguments:
+            format: a key of `peak_flops`.
 
         Raises:
             InputError: the accelerator does not have that format.
@@ -93,6 +97,9 @@ class Accelerator(Record):
     def chip(self, format: str) -> Chip:
         """The accelerator as kernels that multiply `format` see it: at the rates they reach.
 
+        Arguments:
+            format: a key of `peak_flops`.
+
         Raises:
             InputError: the accelerator does not have that format, or states no compute units.
         """
@@ -107,5 +114,5 @@ class Accelerator(Record):
 
     @property
     def ridge_point(self) -> dict[str, Leaf]:
-        """Arithmetic intensity, FLOP/B, at which compute and memory balance, per format."""
+        """The arithmetic intensity in FLOP/B at which compute and memory balance, per format."""
         return {key: peak / self.memory_bandwidth for key, peak in self.peak_flops.items()}

@@ -9,16 +9,17 @@ from diffgenz.kernels.hardware import Wire
 class Level(Record):
     """One level of the network, as one accelerator sees it.
 
-    A byte sent takes power / bandwidth joules.
+    A byte that is sent takes power / bandwidth joules.
 
     Arguments:
-        name: what people call it.
+        name: what people call the level.
         topology: how the accelerators of the level are wired.
         size: accelerators inside one group of this level, all inner levels included.
-        bandwidth: B/s per direction and accelerator, all its links of the level together.
+        bandwidth: B/s per direction and accelerator, all links of the level together.
         latency: s of one hop.
         efficiency: the share of the bandwidth that transfers reach, in (0, 1].
-        power: W that one accelerator draws on top while it sends at the full bandwidth.
+        power: W that one accelerator draws beside its idle power while it sends at the full
+            bandwidth.
     """
 
     name: str = label()
@@ -33,6 +34,6 @@ class Level(Record):
         """The level as collectives see it: at the bandwidth they reach.
 
         Arguments:
-            launch: s that their kernels take to launch.
+            launch: s that a kernel of theirs takes to launch.
         """
         return Wire(self.bandwidth * self.efficiency, self.latency, launch)

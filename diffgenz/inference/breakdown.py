@@ -1,8 +1,8 @@
 """`breakdown`: an estimate's TTFT and TPOT by operator and by what takes the time.
 
-A function of its own, since in a sweep each of its outputs would cost as much as an estimate. The
-rows sum to the times of `estimate`: pipeline bubbles are counted with the operators of the stage
-that causes them.
+It is a function of its own, since in a sweep each of its outputs would cost as much as an estimate.
+The rows sum to the times of `estimate`: pipeline bubbles are counted with the operators of the
+stage that causes them.
 """
 
 from collections.abc import Sequence
@@ -35,9 +35,10 @@ class Breakdown(eqx.Module):
     """The seconds of each operator, by resource, in the time to first token and per output token.
 
     Arguments:
-        operators: their names, the rows.
-        ttft: s, shape (operators, 4), columns as in `RESOURCES`; they sum to the estimate's time.
-        tpot: the same of the time per output token.
+        operators: names of operators and messages, the rows.
+        ttft: s of the time to first token, shape (operators, 4), with the columns of `RESOURCES`;
+            they sum to the estimate's time.
+        tpot: s of the time per output token, in the same shape.
     """
 
     operators: tuple[str, ...] = eqx.field(static=True)
@@ -45,9 +46,12 @@ class Breakdown(eqx.Module):
     tpot: Seconds
 
     def rows(self, phase: str) -> dict[str, dict[str, float]]:
-        """The seconds of `phase`, "ttft" or "tpot", by operator and resource.
+        """The seconds of one of the two times, by operator and resource.
 
-        For one concrete configuration.
+        They exist for one concrete configuration.
+
+        Arguments:
+            phase: "ttft" or "tpot".
         """
         seconds = np.asarray(getattr(self, phase), dtype=float)
         return {
@@ -56,12 +60,24 @@ class Breakdown(eqx.Module):
         }
 
     def by_resource(self, phase: str) -> dict[str, float]:
-        """The seconds of `phase` by resource, over all operators; of one concrete configuration."""
+        """The seconds of one of the two times by resource, over all operators.
+
+        They exist for one concrete configuration.
+
+        Arguments:
+            phase: "ttft" or "tpot".
+        """
         seconds = np.asarray(getattr(self, phase), dtype=float).sum(axis=0)
         return dict(zip(RESOURCES, seconds.tolist(), strict=True))
 
     def bound_by(self, phase: str) -> str:
-        """The resource that takes most of `phase`. For one concrete configuration."""
+        """The resource that takes most of one of the two times.
+
+        It exists for one concrete configuration.
+
+        Arguments:
+            phase: "ttft" or "tpot".
+        """
         resources = self.by_resource(phase)
         return max(resources, key=lambda resource: resources[resource])
 
@@ -77,7 +93,12 @@ def _breakdown(case: Scenario) -> Breakdown:
 
 
 def breakdown_of(jobs: Jobs, sharpness: float) -> Breakdown:
-    """The seconds of all jobs, by operator and resource."""
+    """The seconds of all jobs, by operator and resource.
+
+    Arguments:
+        jobs: all that is done for a scenario.
+        sharpness: of all maxima and minima.
+    """
     ttft: Rows = {}
     tpot: Rows = {}
     for rows, part in ((ttft, jobs.until_first), (tpot, jobs.per_token)):
@@ -132,7 +153,13 @@ def _executing(job: Job, shares: Shares) -> Parts:
 
 
 def _named(operators: Sequence[Operator], shares: Shares, counts: Float[Array, " n"]) -> Rows:
-    """The seconds of operators by name, each counted so many times."""
+    """The seconds of operators by name and resource.
+
+    Arguments:
+        operators: the operators.
+        shares: the seconds of each of them.
+        counts: how often each of them counts.
+    """
     columns = (shares.compute, shares.memory, jnp.zeros_like(shares.memory), shares.launch)
     seconds = counts[:, None] * jnp.stack(columns, axis=1)
     members: dict[str, list[int]] = {}
@@ -142,7 +169,7 @@ def _named(operators: Sequence[Operator], shares: Shares, counts: Float[Array, "
 
 
 def _by_resource(seconds: Sending) -> Float[Array, "4"]:
-    """The seconds of a message: on the wires, and launching."""
+    """The seconds of a message by resource: communication on the wires, and launches."""
     wires = seconds.total - seconds.launch
     return wires * _unit("communication") + seconds.launch * _unit("launch")
 

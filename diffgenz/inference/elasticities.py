@@ -16,13 +16,13 @@ from diffgenz.scenario.scenario import Scenario
 def elasticities(case: Scenario, metric: str = "tpot") -> dict[str, Scalar]:
     """d ln metric / d ln x for every hardware number x.
 
-    By how many percent the metric moves when x grows by one percent. For a time, elasticities to
-    latencies minus those to peaks and bandwidths sum to 1: twice as fast in all of them is twice
-    as fast. A number that is zero has elasticity 0.
+    An elasticity says by how many percent the metric moves when x grows by one percent. For a time,
+    the elasticities to latencies minus those to peaks and bandwidths sum to 1: hardware that is
+    twice as fast in all of them takes half the time. A number that is zero has elasticity 0.
 
     Arguments:
-        case: the question.
-        metric: one of `METRICS`.
+        case: the scenario.
+        metric: the name of one of `METRICS`.
 
     Returns:
         The elasticity by name of the number, such as "accelerator.memory_bandwidth" or

@@ -1,7 +1,8 @@
 """Energy of an iteration: power x time at full use, over its operators and messages.
 
-Arithmetic at its peak draws `compute_power`, memory at its bandwidth `memory_power`, a network
-level at its bandwidth its `power`; idle power is added outside, for as long as everything takes.
+Arithmetic at its peak draws `compute_power`, memory at its bandwidth draws `memory_power`, and a
+network level at its bandwidth draws its `power`. Idle power is added elsewhere, for as long as
+everything takes (`estimate`).
 
     J = compute_power FLOP / peak + memory_power B / bandwidth + sum_levels power B / bandwidth
 """
@@ -23,7 +24,7 @@ def dynamic_energy(
     """J that one rank spends on `operators` and their messages, idle power not counted.
 
     Arguments:
-        operators: of an iteration, of all stages.
+        operators: those of an iteration, of all stages.
         machine: where they run.
         platform: what the machine is made of.
         precision: the formats, whose peaks count.
@@ -36,8 +37,8 @@ def dynamic_energy(
         start=zero,
     )
     traffic = sum((op.repeats * op.traffic for op in operators), start=zero)
-    # FLOP / peak, not power / peak: XLA's CPU backend would store a quotient that all iterations
-    # of a scenario share, and read it again for each of them.
+    # Divide FLOP by the peak, not power by the peak: XLA's CPU backend would store a quotient that
+    # all iterations of a scenario share, and read it again for each of them.
     if precision.linear_peak == precision.attention_peak:
         computing = (linear + wide) / accelerator.peak(precision.attention_peak)
     else:

@@ -12,8 +12,8 @@ from diffgenz.scenario.serving_options import Draft
 def essential(case: Scenario) -> Scenario:
     """The scenario without what no estimate depends on, for compiled functions to be keyed by.
 
-    Labels go, and so do the peaks and fitted kernels of formats that are not in use: models of one
-    family, accelerators of one kind share a program.
+    Labels are left out, and so are the peaks and fitted kernels of formats that are not in use.
+    Models of one family and accelerators of one kind therefore share a program.
     """
     draft = case.serving.draft
     own = () if not isinstance(draft, Draft) or draft.platform is not None else (draft.precision,)

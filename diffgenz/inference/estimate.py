@@ -16,20 +16,20 @@ from diffgenz.scenario.scenario import Scenario
 
 
 class Estimate(eqx.Module):
-    """What serving a workload takes. Times in s, energy in J, cost in USD.
+    """What serving a workload takes. Times are in s, energy in J, cost in USD.
 
     Arguments:
-        ttft: s until the first token of the last request of the batch, all having arrived
-            together; images are encoded first.
+        ttft: s until the first token of the last request of the batch, where all arrive together;
+            images are encoded first.
         tpot: s between tokens of one request, averaged over the generation.
         end_to_end: s until the last token: ttft + (output_tokens - 1) tpot.
-        throughput: output tokens/s of all requests, prefill included.
-        tokens_per_second_per_user: 1 / tpot.
-        tokens_per_second_per_accelerator: throughput over the accelerators in use.
+        throughput: output tokens/s of all requests, with the time of prefill included.
+        tokens_per_second_per_user: output tokens/s of one request, 1 / tpot.
+        tokens_per_second_per_accelerator: throughput / the accelerators in use.
         memory: B on the fullest accelerator.
-        energy_per_output_token: J of all accelerators in use, prefill included.
-        cost_per_million_output_tokens: USD of all accelerators in use, prefill included; None where
-            an accelerator has no price.
+        energy_per_output_token: J of all accelerators in use, with prefill included.
+        cost_per_million_output_tokens: USD of all accelerators in use, with prefill included; None
+            where an accelerator has no price.
         mixed_tpot: s between tokens of one request while each iteration carries a chunk of prompts
             too; None where prompts are not chunked.
     """
@@ -52,11 +52,11 @@ class Estimate(eqx.Module):
 def estimate(case: Scenario) -> Estimate:
     """Latency, throughput, memory, energy and cost of a scenario.
 
-    One program is compiled for each structure: names of models and accelerators, and all numbers,
-    are free.
+    One program is compiled for each structure. Names of models and accelerators are no part of the
+    structure, and neither are numbers.
 
     Arguments:
-        case: the question. `case.sharpness` says how hard its maxima are.
+        case: the scenario. `case.sharpness` says how hard its maxima are.
     """
     return compiled_estimate(essential(case))
 
@@ -69,7 +69,7 @@ def compiled_estimate(case: Scenario) -> Estimate:
 
 
 def estimate_of(jobs: Jobs, case: Scenario) -> Estimate:
-    """What the jobs of a scenario add up to."""
+    """The estimate that the jobs of a scenario add up to."""
     workload, plan = case.workload, case.plan
     ttft, tpot = (
         sum((job.seconds(case.sharpness) for job in part), start=jnp.zeros(()))
@@ -82,7 +82,7 @@ def estimate_of(jobs: Jobs, case: Scenario) -> Estimate:
     end_to_end = ttft + further * tpot
     tokens = workload.batch * workload.output_tokens
     throughput = tokens / end_to_end
-    if len(jobs.accelerators) == 1:  # by reciprocals that exist already
+    if len(jobs.accelerators) == 1:  # multiply by reciprocals that exist already
         share = jobs.until_first[0].machine.shard * (1 / plan.attention_data)
         per_accelerator = throughput * share * (1 / plan.pipeline) * (1 / plan.data)
         if plan.context is not None:
@@ -111,7 +111,7 @@ def constant_ranks(case: Scenario) -> Scenario:
 
 
 def _energy(jobs: Jobs, end_to_end: Scalar, further: Scalar) -> Scalar:
-    """J of the whole batch: idle power for as long as it takes, and all jobs."""
+    """J of the whole batch: idle power for as long as it takes, and the energy of all jobs."""
     idle = sum(count * each.idle_power for count, each in jobs.accelerators) * end_to_end
     first = sum((job.energy() for job in jobs.until_first), start=jnp.zeros(()))
     each = sum((job.energy() for job in jobs.per_token), start=jnp.zeros(()))

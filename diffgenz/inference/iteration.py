@@ -2,12 +2,13 @@
 
 Three worked combinations:
 
-- a dense model on 8 GPUs: embedding; the layers' operators, of which the output projections carry
-  an all-reduce each; final norm and LM head, which carries the all-gather of the logits;
-- DeepSeek-V3 on two nodes, attention data-parallel: as above, and the router's dispatch carries an
-  `Exchange`, the tokens' journey to their experts and back over both network levels;
-- a chunk of prompts beside running decodes: what both have in common once, over the tokens of
-  both; attention of each (`prefill_decode.mixed`).
+- A dense model on 8 GPUs: the embedding; the layers' operators, of which each output projection
+  carries an all-reduce; the final norm, and the LM head, which carries the all-gather of the
+  logits.
+- DeepSeek-V3 on two nodes with data-parallel attention: as above, and the router's dispatch carries
+  an `Exchange`, the tokens' journey to their experts and back over both network levels.
+- A chunk of prompts beside running decodes: what both have in common runs once, over the tokens of
+  both, and attention runs for each (`prefill_decode.mixed`).
 """
 
 from collections.abc import Sequence
@@ -31,8 +32,8 @@ class Iteration(eqx.Module):
 
     Arguments:
         layers: operators of all layers.
-        embedding: operators before them.
-        head: operators after them.
+        embedding: operators before the layers.
+        head: operators after the layers.
         tokens: new tokens that this rank computes.
         sampled: tokens that need logits.
         residual: B of the hidden states that this rank keeps between blocks.
@@ -47,11 +48,11 @@ class Iteration(eqx.Module):
 
     @classmethod
     def of(cls, model: Model, step: Step, sampled: Scalar | None = None) -> "Iteration":
-        """The iteration that `step` is.
+        """The iteration in which a device computes the tokens of `step`.
 
         Arguments:
-            model: what is computed.
-            step: for which tokens.
+            model: the model that is computed.
+            step: its tokens.
             sampled: tokens that need logits; default: one of each sequence.
         """
         head = step if sampled is None else step.replace(sequences=sampled)
@@ -67,7 +68,7 @@ class Iteration(eqx.Module):
 
     @property
     def operators(self) -> tuple[Operator, ...]:
-        """All of them, in order."""
+        """All operators, in the order of their execution."""
         return (*self.embedding, *self.layers, *self.head)
 
 
@@ -82,9 +83,9 @@ class Sent(NamedTuple):
     """One message of an iteration.
 
     Arguments:
-        name: its row in a breakdown.
+        name: the message's row in a breakdown.
         repeats: how often it is sent.
-        seconds: of each.
+        seconds: s each time it is sent.
         once: whether a sum of seconds that it is part of is worth keeping (`core.smooth.once`).
     """
 
@@ -95,7 +96,13 @@ class Sent(NamedTuple):
 
 
 class Communication(NamedTuple):
-    """The messages of an iteration, by part."""
+    """The messages of an iteration, by part.
+
+    Arguments:
+        layers: those of all layers.
+        head: those of the operators after the layers.
+        rest: those of the operators before the layers.
+    """
 
     layers: list[Sent]
     head: list[Sent]
@@ -103,7 +110,15 @@ class Communication(NamedTuple):
 
 
 def communication(iteration: Iteration, machine: Machine, sharpness: float) -> Communication:
-    """The messages of each part of an iteration, timed; a record that several send, once."""
+    """The messages of each part of an iteration, with their times.
+
+    A message record that several operators carry is timed once.
+
+    Arguments:
+        iteration: what a device executes.
+        machine: where it runs.
+        sharpness: of all maxima and minima.
+    """
     timed: dict[int, Sending] = {}
 
     def seconds(message: Message) -> Sending:
@@ -129,8 +144,9 @@ def communication(iteration: Iteration, machine: Machine, sharpness: float) -> C
 def sending_time(messages: Sequence[Sent], machine: Machine) -> Scalar:
     """Seconds of `messages`, one after the other.
 
-    The whole sum is kept where one of them is expensive. Kept up to that one alone, the rest of
-    the sum would be computed anew for each of its uses: 19 % more bytes in DeepSeek-V3's gradient.
+    Where one of them is expensive, the whole sum is kept. If only the part of the sum up to that
+    message were kept, the rest would be computed anew for each of its uses: 19 % more bytes in
+    DeepSeek-V3's gradient.
     """
     times = (message.repeats * message.seconds.total for message in messages)
     total = sum(times, start=jnp.zeros(()))
@@ -147,11 +163,11 @@ def iteration_times(
     """Seconds of each part of an iteration on one tensor-parallel rank.
 
     Arguments:
-        executing: seconds of its operators (`executing_times`).
-        messages: what goes with them (`communication`).
-        machine: where.
-        overlap: the share of communication in the layers that hides behind computing.
-        sharpness: of the choice of what hides.
+        executing: s of its operators (`executing_times`).
+        messages: the messages that go with them (`communication`).
+        machine: where it runs.
+        overlap: the share of communication in the layers that hides behind computing, in [0, 1].
+        sharpness: of the minimum that says how much can hide.
     """
     layers, head, rest = (sending_time(each, machine) for each in messages)
     return Parts(
@@ -164,6 +180,12 @@ def iteration_times(
 def exposed(sending: Scalar, executing: Scalar, overlap: Scalar, sharpness: float) -> Scalar:
     """Seconds of sending that do not hide behind executing.
 
-    Hidden is the share `overlap` of the shorter of the two.
+    The share `overlap` of the shorter of the two times is hidden.
+
+    Arguments:
+        sending: s of all messages.
+        executing: s of all operators.
+        overlap: the share that hides, in [0, 1].
+        sharpness: of the minimum of the two times.
     """
     return sending - overlap * smooth_min(sending, executing, sharpness)

@@ -1,7 +1,7 @@
 """`iteration_cost`: what one iteration of any mix of prompt chunks and running decodes takes.
 
-Serving under load is built on it: a server's iterations are such mixes, and differ from one to the
-next.
+Serving under load is built on it, since a server's iterations are such mixes, each different from
+the one before.
 """
 
 import equinox as eqx
@@ -25,8 +25,8 @@ class IterationCost(eqx.Module):
 
     Arguments:
         seconds: s from its start until its last token is sampled, through all pipeline stages.
-        stage_seconds: s that the slowest stage is busy with it: with a full pipeline, the time
-            from one iteration to the next.
+        stage_seconds: s that the slowest stage is busy with it, which with a full pipeline is the
+            time from one iteration to the next.
         energy: J of all ranks of the replica, idle power not counted.
     """
 
@@ -38,18 +38,20 @@ class IterationCost(eqx.Module):
 def iteration_cost(
     case: Scenario, prompts: Prompts | None = None, decodes: Decodes | None = None
 ) -> IterationCost:
-    """One iteration of a replica that computes prompt tokens, running requests, or both.
+    """The cost of one iteration of a replica that computes prompt tokens, decodes, or both.
 
-    What both have in common runs once and reads its weights once; attention runs for each.
+    Operators that both have in common run once and read their weights once. Attention runs for
+    each.
 
     Arguments:
-        case: the question; its workload does not count. Drafts are verified where it speculates;
-            what proposes them, waiting for slower memory, and vision are not part of it.
+        case: the scenario; its workload does not count. Where it speculates, drafts are verified.
+            The cost includes neither the proposing of drafts, nor the wait for slower memory, nor
+            the encoding of images.
         prompts: prompt tokens of the iteration; None: there are none.
         decodes: running requests; None: there are none.
 
     Raises:
-        InputError: neither prompts nor decodes.
+        InputError: there are neither prompts nor decodes.
     """
     if prompts is None and decodes is None:
         raise InputError("iteration: it computes nothing; give prompts, decodes, or both")

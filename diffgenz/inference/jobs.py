@@ -2,11 +2,11 @@
 
 Three worked combinations:
 
-- a dense model: a prefill that counts until the first token, a decode that counts per token;
-- a vision model: the tower's pass over the images, too, counts until the first token;
-- a chunked prefill with a draft model: the prefill's chunks and the draft's count until the first
-  token; the verification and the draft's decodes count per token; and, beside them, the same with
-  the chunk in it (`mixed`).
+- A dense model: a prefill that counts until the first token, and a decode that counts per token.
+- A vision model: the tower's pass over the images counts until the first token, too.
+- A chunked prefill with a draft model: the chunks of the prefill and of the draft's prefill count
+  until the first token. The verification and the draft's decodes count per token; beside them
+  stand the same jobs with a chunk of prompts in the iteration (`mixed`).
 
 Time, energy, memory and breakdown are sums over the same jobs.
 """
@@ -40,16 +40,16 @@ class Job(eqx.Module):
     """Iterations of one kind.
 
     Arguments:
-        name: what its rows in a breakdown begin with: "" or "draft ".
+        name: what the job's rows in a breakdown begin with: "" or "draft ".
         iteration: what one device executes for one micro-batch.
         machine: where it runs.
         platform: what the machine is made of.
         precision: its formats.
-        overlap: the share of communication in the layers that hides behind computing.
+        overlap: the share of communication in the layers that hides behind computing, in [0, 1].
         passes: how often each part of the iteration counts in the time.
-        executions: how often it is executed for one micro-batch, counted over all ranks of a
-            stage: for the energy.
-        memory: what its layers wait for: slower memory, or nothing.
+        executions: how often the iteration is executed for one micro-batch, counted over all ranks
+            of a stage; the energy is multiplied by it.
+        memory: what the layers wait for: slower memory, or nothing.
     """
 
     name: str = eqx.field(static=True)
@@ -70,11 +70,11 @@ class Job(eqx.Module):
     def times(
         self, executing: Parts, messages: Communication, sharpness: float
     ) -> tuple[Parts, Scalar]:
-        """Seconds of each part of one iteration, and those that its layers wait for memory.
+        """Seconds of each part of one iteration, and seconds that its layers wait for memory.
 
         Arguments:
-            executing: seconds of its operators.
-            messages: what goes with them.
+            executing: s of its operators.
+            messages: the messages that go with them.
             sharpness: of all maxima and minima.
         """
         own = iteration_times(executing, messages, self.machine, self.overlap, sharpness)
@@ -84,14 +84,18 @@ class Job(eqx.Module):
         return Parts(own.layers + wait, own.head, own.rest), wait
 
     def seconds(self, sharpness: float) -> Scalar:
-        """Its part of the time to the first token, or per token."""
+        """The job's part of the time to the first token, or of the time per token, in s.
+
+        Arguments:
+            sharpness: of all maxima and minima.
+        """
         executing = executing_times(self.iteration, self.machine, sharpness)
         messages = communication(self.iteration, self.machine, sharpness)
         times, _ = self.times(executing, messages, sharpness)
         return times.total(self.passes.of(times))
 
     def energy(self) -> Scalar:
-        """J that one micro-batch takes, idle power not counted."""
+        """J that the job takes for one micro-batch, idle power not counted."""
         operators = self.iteration.operators
         energy = dynamic_energy(operators, self.machine, self.platform, self.precision)
         return self.executions * energy
@@ -101,13 +105,14 @@ class Jobs(eqx.Module):
     """All that is done for a scenario.
 
     Arguments:
-        until_first: what counts in the time to the first token.
-        per_token: what counts in the time per output token.
-        mixed: what counts in it while each iteration carries a chunk of prompts, too; empty where
-            prompts are not chunked.
-        micro_batches: of the whole batch: what rounding up adds, and idle replicas, do no work.
-        accelerators: those in use: how many of which.
-        memory: on the fullest accelerator.
+        until_first: the jobs that count in the time to the first token.
+        per_token: the jobs that count in the time per output token.
+        mixed: the jobs that count in the time per output token while each iteration carries a chunk
+            of prompts, too; empty where prompts are not chunked.
+        micro_batches: the micro-batches of the whole batch, not rounded: requests that rounding up
+            adds, and idle replicas, do no work.
+        accelerators: the accelerators in use: how many of each kind.
+        memory: B on the fullest accelerator.
     """
 
     until_first: tuple[Job, ...]
@@ -165,9 +170,9 @@ def jobs_of(case: Scenario) -> Jobs:
 def _tower(case: Scenario, pipeline: Pipeline) -> tuple[Iteration, Scalar] | None:
     """The vision tower's pass over the images of a batch, before its prompts are prefilled.
 
-    One pass per attention group, over all images of its requests at once, on the first pipeline
-    stage; its tensor-parallel ranks share it. With fewer than one image (of a mean, say) it is
-    that share of a pass over one.
+    There is one pass per attention group, over all images of its requests at once. It runs on the
+    first pipeline stage, whose tensor-parallel ranks share it. With fewer than one image (where the
+    number is a mean, for example) it is that share of a pass over one image.
 
     Returns:
         The iteration, of at least one image, and the share of it that counts, at most 1; None
@@ -188,9 +193,12 @@ def _tower(case: Scenario, pipeline: Pipeline) -> tuple[Iteration, Scalar] | Non
 def _draft(case: Scenario, pipeline: Pipeline) -> tuple[Scenario, Served] | None:
     """What drafts for a scenario, as a scenario of its own, and the requests that it serves.
 
-    A draft model is there once for each attention group, on ranks of its own choice, and takes all
-    requests of the group at once. The model's own module takes the ranks of one stage, all
-    attention groups together, as the model's layers do. None where nothing drafts, or for free.
+    A draft model is there once for each attention group, on the ranks of its own plan, and takes
+    all requests of the group at once. The model's own module takes the ranks of one stage, all
+    attention groups together, as the model's layers do.
+
+    Returns:
+        The scenario and its requests; None where nothing drafts, or where drafting is free.
     """
     draft, speculation, serving = case.serving.draft, case.serving.speculation, case.serving
     if draft is None or speculation is None:
@@ -215,7 +223,7 @@ def _draft(case: Scenario, pipeline: Pipeline) -> tuple[Scenario, Served] | None
 def _draft_jobs(
     case: Scenario, pipeline: Pipeline, its: Scenario, served: Served
 ) -> tuple[Job, Job]:
-    """The draft's prefill, and its proposals, token by token, for one verification."""
+    """The draft's prefill, and its proposals for one verification, made token by token."""
     speculation, plan = case.serving.speculation, its.plan
     assert speculation is not None
     groups = jnp.ones(()) if isinstance(case.serving.draft, MTP) else case.plan.attention_data

@@ -1,4 +1,4 @@
-"""Memory: what the fullest accelerator holds, summed over the operators that times come from."""
+"""Memory of the fullest accelerator, summed over the same operators that times come from."""
 
 from collections.abc import Sequence
 
@@ -24,15 +24,16 @@ class Memory(eqx.Module):
     """B on the fullest accelerator.
 
     Arguments:
-        weights: of its shard.
-        kv_cache: KV cache and states of all requests in flight, at full length.
-        activations: of the largest iteration.
-        total: their sum, and what the runtime reserves.
-        capacity: of the main memory.
-        movable: the part of the total that may live in slower memory; None where nothing may.
-        room: what slower memory holds, all tiers together; None where nothing may move there.
-        offloaded: what lives in each tier, nearest first, since the main memory is full.
-        draft: on an accelerator of the draft model, where it has its own.
+        weights: B of the weights of its shard.
+        kv_cache: B of KV cache and states of all requests in flight, at full length.
+        activations: B of activations of the largest iteration.
+        total: the sum of these three, and what the runtime reserves.
+        capacity: B of the main memory.
+        movable: the part of `total` that may live in slower memory; None where nothing may.
+        room: B that slower memory can hold, all tiers together; None where nothing may move there.
+        offloaded: B that live in each tier, nearest first, since the main memory is full.
+        draft: the memory of an accelerator of the draft model, where that has accelerators of its
+            own.
     """
 
     weights: Leaf
@@ -47,9 +48,9 @@ class Memory(eqx.Module):
 
     @property
     def margin(self) -> Leaf:
-        """B left, in slower memory too if something may move there; negative where it does not fit.
+        """B that are left, in slower memory too where something may move there.
 
-        Smooth, for optimizers.
+        It is negative where the scenario does not fit, and continuous, for optimizers.
         """
         left = self.capacity - self.total
         if self.movable is None or self.room is None:
@@ -58,7 +59,7 @@ class Memory(eqx.Module):
 
     @property
     def fits(self) -> Bool[Array, "..."]:
-        """Whether it fits, and the draft model too where it has accelerators of its own."""
+        """Whether the scenario fits, and the draft model too on accelerators of its own."""
         own = self.margin >= 0
         return own if self.draft is None else own & self.draft.fits
 
@@ -72,20 +73,23 @@ def memory_of(
 ) -> Memory:
     """The memory that a scenario takes on its fullest accelerator.
 
-    Weights and KV cache are those of the stage with most layers. Embedding and LM head are both on
-    the only stage, or on the first and the last, of which the larger counts (tied weights: the
-    same, on both). A vision tower is on the first. Activations: the residual stream, the largest
-    operator's inputs and outputs, and what it gathers from context-parallel ranks, of the largest
-    iteration. A draft model adds its weights and KV cache; the model's own module too, on the last
+    Weights and KV cache are those of the stage with most layers. A single stage has both embedding
+    and LM head. With several stages the first has the embedding and the last the LM head, and the
+    larger of the two counts (tied weights are on both). A vision tower is on the first stage.
+
+    Activations are those of the largest iteration: the residual stream, the inputs and outputs of
+    the largest operator, and what that operator gathers from context-parallel ranks.
+
+    A draft model adds its weights and KV cache. So does the model's own module; it is on the last
     stage, which then has the embedding as well as the head.
 
     Arguments:
-        case: the scenario, its images part of the prompt.
-        pipeline: of its plan.
+        case: the scenario, whose images are part of the prompt.
+        pipeline: the pipeline of its plan.
         served: its micro-batches.
         tower: the iteration of a vision tower, and the share of it that the images fill, at most
-            1; None where there is none.
-        draft: the scenario of what drafts, and its requests; None where nothing does.
+            1; None where there is no tower.
+        draft: the scenario of what drafts, and its requests; None where nothing drafts.
     """
     accelerator, serving, plan = case.platform.accelerator, case.serving, case.plan
     layers = served.decode.layers
@@ -126,7 +130,7 @@ def memory_of(
 
 
 def _offloaded(memory: Memory, movable: Scalar, tiers: tuple[MemoryTier, ...]) -> Memory:
-    """`memory` with what it has no room for, if `movable`, in the nearest tier that has."""
+    """`memory` with what does not fit, up to `movable` B of it, in the nearest tiers with room."""
     left = jnp.minimum(jnp.maximum(memory.total - memory.capacity, 0.0), movable)
     held = []
     for tier in tiers:

@@ -13,9 +13,9 @@ from diffgenz.scenario.scenario import Scenario
 
 
 def is_legal(question: Scenario | Mix) -> Bool[Array, ""]:
-    """Whether all conditions of a scenario hold, its numbers being traced.
+    """Whether all conditions of a scenario with traced numbers hold.
 
-    Its plan has the accelerators, heads, layers and experts that it needs, and so on.
+    They say that its plan has the accelerators, heads, layers and experts that it needs, and so on.
     """
     return all_hold(conditions_within(question))
 
@@ -23,8 +23,8 @@ def is_legal(question: Scenario | Mix) -> Bool[Array, ""]:
 def metrics_with_flags(question: Scenario | Mix) -> dict[str, Scalar]:
     """Every metric by name (`METRICS`), whether it `fits` in memory, and whether it is `legal`.
 
-    The parts of a mix take turns: each metric says how they combine (`Metric.mix`). Those of part
-    i are there too, as "tpot[i]".
+    The parts of a mix take turns, and each metric says how they combine (`Metric.mix`). The metrics
+    of part i are there too, as "tpot[i]".
     """
     estimates = [estimate(part) for part in parts_of(question)]
     each = [metrics_of(result) for result in estimates]

@@ -1,16 +1,16 @@
-"""Offloading: what main memory has no room for is read from slower memory, while the rest computes.
+"""Offloading: weights or KV cache that main memory has no room for are read from slower memory.
 
-An iteration takes as long as it would with all memory in one, or as the slower memory needs for
-what the iteration reads of it:
+An iteration takes as long as it would with all memory in one, or as long as the slower memory needs
+for what the iteration reads of it, where that is longer:
 
     time = max(own time, share in the tier x B that the iteration reads / tier bandwidth)
 
-The share is that of all that may move (`Memory`). Of weights, an iteration reads the matrices of
-all layers, and of experts only those that tokens go to (kernels read host memory in place, as they
-do in vLLM with unified virtual addressing). Of a KV cache it reads what attention reads and, in
-prefill, writes: both directions at once, so that every key and value crosses once. Tiers have
-paths of their own and work at the same time. Nothing stays behind for the next micro-batch: each
-reads its weights anew.
+The share is that of everything that may move (`Memory`). Of weights, an iteration reads the
+matrices of all layers, and of experts only those that tokens go to: kernels read host memory in
+place, as they do in vLLM with unified virtual addressing. Of a KV cache it reads what attention
+reads and, in prefill, writes. Both directions work at once, so that every key and value crosses
+once. Tiers have paths of their own and work at the same time. Nothing stays behind for the next
+micro-batch, so that each micro-batch reads its weights anew.
 """
 
 import equinox as eqx
@@ -26,7 +26,7 @@ from diffgenz.scenario.serving_options import Offload
 
 
 class Resident(eqx.Module):
-    """All memory in one: no iteration waits for slower memory."""
+    """The case in which no iteration waits for slower memory, since all is in the main memory."""
 
     def wait(self, times: Parts, iteration: Iteration, sharpness: float) -> Scalar:
         """Zero seconds."""
@@ -64,15 +64,15 @@ class Offloading(eqx.Module):
         """Seconds by which the layers of an iteration wait for slower memory.
 
         Arguments:
-            times: the iteration's own.
-            iteration: which.
+            times: s of each part of the iteration without slower memory.
+            iteration: the iteration.
             sharpness: of the maximum of both times.
         """
         if self.what is Offload.WEIGHTS:
             reads = [op.repeats * op.weights for op in iteration.layers if op.kind in MATRICES]
         else:
-            # prefill writes what it keeps, and reads it where it lies; windows keep less than they
-            # read, sparse attention reads less than it keeps
+            # Prefill writes what it keeps, and reads it where it lies. Windows keep less than they
+            # read, and sparse attention reads less than it keeps.
             reads = [op.repeats * jnp.minimum(op.kv_cache, op.cached) for op in iteration.layers]
         reading = self.per_byte * sum(reads, start=jnp.zeros(()))
         behind = times.layers + jnp.where(self.alone, times.head + times.rest, 0.0)

@@ -1,4 +1,4 @@
-"""Serving options -> iterations: chunks of prompts, verifications, beams, and mixes of both phases.
+"""Iterations under serving options: chunks of prompts, verifications, beams, and mixed phases.
 
 | option | prefill | decode |
 |---|---|---|
@@ -28,7 +28,7 @@ QUADRATURE = (
     (0.5, 8 / 18),
     (0.8872983346207417, 5 / 18),
 )
-"""Gauss-Legendre nodes on [0, 1] and their weights: exact for polynomials up to degree 5."""
+"""Gauss-Legendre nodes on [0, 1] and their weights, exact for polynomials up to degree 5."""
 
 
 def prompt_step(case: Scenario, sequences: Scalar) -> Step:
@@ -36,7 +36,7 @@ def prompt_step(case: Scenario, sequences: Scalar) -> Step:
 
     Arguments:
         case: the scenario.
-        sequences: requests, over the attention groups that share them.
+        sequences: requests of all attention groups that share them.
     """
     workload, plan, hit = case.workload, case.plan, case.serving.prefix_hit
     mine = ceil_share(sequences, 1 / plan.attention_data)
@@ -62,9 +62,14 @@ def _step(case: Scenario, sequences: Scalar, queries: Scalar, context: Scalar) -
 
 
 def chunk_count(case: Scenario, prompt: Step) -> Scalar | None:
-    """Iterations that `prompt` takes: its tokens / chunk, at least 1, not rounded.
+    """Iterations that the prompts take: tokens / chunk, at least 1, not rounded.
 
-    None where prompts are not chunked.
+    Arguments:
+        case: the scenario.
+        prompt: the prompts.
+
+    Returns:
+        The number of iterations; None where prompts are not chunked.
     """
     chunk = case.serving.chunk
     if chunk is None:
@@ -73,13 +78,17 @@ def chunk_count(case: Scenario, prompt: Step) -> Scalar | None:
 
 
 def prefill(case: Scenario, prompt: Step) -> Iteration:
-    """The mean of the iterations that prefill `prompt`.
+    """The mean of the iterations that prefill some prompts.
 
-    Prompts are taken one after the other: a chunk is several whole prompts, or a piece of one. The
-    pieces of a prompt, s of them, each read the keys and values before them: the mean context is
-    that of the prompt, plus (1 - 1 / s) / 2 of its new tokens. FLOP of attention are exactly those
+    Prompts are taken one after the other: a chunk is several whole prompts, or a piece of one. Each
+    of the s pieces of a prompt reads the keys and values before it, so that the mean context is
+    that of the prompt plus (1 - 1 / s) / 2 of its new tokens. FLOP of attention are exactly those
     of the whole prompt, also under a window. Each chunk reads all weights, and samples a token for
     each of its prompts (as vLLM does).
+
+    Arguments:
+        case: the scenario.
+        prompt: the prompts.
     """
     chunks = chunk_count(case, prompt)
     if chunks is None:
@@ -97,11 +106,11 @@ def prefill(case: Scenario, prompt: Step) -> Iteration:
 
 
 def decode_step(case: Scenario, prompt: Step, context: Scalar) -> Step:
-    """The new tokens of one decode iteration: one of each request, or all beams and drafts.
+    """The new tokens of one decode iteration: one of each request, or those of beams and drafts.
 
     Arguments:
         case: the scenario.
-        prompt: the requests' prompts.
+        prompt: the prompts of the requests.
         context: tokens of each sequence before the new ones.
     """
     serving = case.serving
@@ -117,7 +126,7 @@ def decode_step(case: Scenario, prompt: Step, context: Scalar) -> Step:
 
 
 def decode_cores(case: Scenario, step: Step) -> tuple[Operator, ...]:
-    """The kernels of one decode step that depend on the context: attention of all layers.
+    """The operators of one decode step that depend on the context: attention of all layers.
 
     With b beams, attention keeps and reads the prompt's keys and values once per request, and
     those generated since once per beam:
@@ -125,6 +134,10 @@ def decode_cores(case: Scenario, step: Step) -> tuple[Operator, ...]:
         bytes = cache(whole context) + (b - 1) cache(generated tokens)
 
     Under a sliding window each term is what the window still holds.
+
+    Arguments:
+        case: the scenario.
+        step: the decode step.
     """
     operators, beams = case.model.cores(step), case.serving.beams
     if beams is None:
@@ -148,10 +161,14 @@ def decode_cores(case: Scenario, step: Step) -> tuple[Operator, ...]:
 
 
 def decode(case: Scenario, prompt: Step) -> Iteration:
-    """One decode iteration of the requests of `prompt`, averaged over the generation.
+    """One decode iteration of some requests, averaged over the generation.
 
     The mean is taken by Gauss-Legendre quadrature in the context length. Only attention depends on
     it, so only attention is evaluated at every node, with the node's weight.
+
+    Arguments:
+        case: the scenario.
+        prompt: the prompts of the requests.
     """
     workload = case.workload
     steps = [
@@ -168,7 +185,12 @@ def decode(case: Scenario, prompt: Step) -> Iteration:
 
 
 def verification(case: Scenario, step: Step) -> Iteration:
-    """The iteration of a decode step, with logits for all its new tokens where they are drafts."""
+    """The iteration of a decode step, with logits for all its new tokens where they are drafts.
+
+    Arguments:
+        case: the scenario.
+        step: the decode step.
+    """
     drafted = case.serving.speculation is not None
     return Iteration.of(case.model, step, sampled=step.tokens if drafted else None)
 
@@ -180,12 +202,12 @@ def _without_cores(operators: tuple[Operator, ...]) -> tuple[Operator, ...]:
 def mixed(model: Model, prompt: Step, prefill: Iteration, decode: Iteration) -> Iteration:
     """Prompt tokens and running decodes in one iteration (continuous batching).
 
-    What both have in common runs once, over the tokens of both, and reads its weights once. What
-    works on each sequence's own cache or state (attention, convolutions and scans), and what latent
-    attention does in one of them only, runs for each.
+    Operators that both have in common run once, over the tokens of both, and read their weights
+    once. Operators that work on each sequence's own cache or state (attention, convolutions and
+    scans) run for each, and so do those that latent attention needs in one of the two only.
 
     Arguments:
-        model: what is computed.
+        model: the model that is computed.
         prompt: a step of the same plan and formats.
         prefill: the iteration of the prompt tokens alone.
         decode: the iteration of the decodes alone.
@@ -223,7 +245,7 @@ class Decodes(eqx.Module):
 
     Arguments:
         sequences: requests, over all attention groups of a replica.
-        context: tokens of each in the KV cache, the mean.
+        context: the mean number of tokens that a request has in the KV cache.
     """
 
     sequences: Scalar | float

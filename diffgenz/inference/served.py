@@ -1,4 +1,4 @@
-"""A model laid out and served: its iterations, and what its requests keep in memory."""
+"""The iterations of a served model, and the KV cache that its requests keep in memory."""
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -19,14 +19,14 @@ from diffgenz.scenario.scenario import Scenario
 
 
 class Served(eqx.Module):
-    """The iterations of some requests of a scenario, each built once, and the cache of all.
+    """The iterations of some requests of a scenario, each built once, and the cache of them all.
 
     Arguments:
-        prefill: of their prompts, or of one of the `chunks` of those.
-        decode: one, averaged over the generation.
+        prefill: the iteration that prefills their prompts, or one of the `chunks` of these.
+        decode: one decode iteration, averaged over the generation.
         mixed: a chunk of prompts beside the running decodes; None where prompts are not chunked.
         chunks: prefill iterations; None: one.
-        cache: B of KV cache or state that each rank keeps, all layers, at full length.
+        cache: B of KV cache or state that each rank keeps for all layers, at full length.
     """
 
     prefill: Iteration
@@ -39,12 +39,12 @@ class Served(eqx.Module):
     def of(
         cls, case: Scenario, sequences: Scalar, kept: Scalar, drafted: Scalar | float = 0.0
     ) -> "Served":
-        """What some requests take.
+        """The iterations and the cache of some requests.
 
         Arguments:
-            case: the scenario, its images part of the prompt.
-            sequences: requests of an iteration, over the attention groups that share them.
-            kept: requests whose cache is kept, over the same groups.
+            case: the scenario, whose images are part of the prompt.
+            sequences: requests of an iteration, of all attention groups that share them.
+            kept: requests whose cache is kept, of the same groups.
             drafted: proposed tokens that the cache holds beside those of the context.
         """
         prompt = prompt_step(case, sequences)
@@ -66,7 +66,7 @@ class Served(eqx.Module):
 
     @property
     def widest(self) -> tuple[Iteration, ...]:
-        """The iterations that may hold most activations."""
+        """The iterations that may hold the most activations."""
         return (self.prefill, self.decode if self.mixed is None else self.mixed)
 
 

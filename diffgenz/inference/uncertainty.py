@@ -1,4 +1,4 @@
-"""How sure an estimate is: the standard deviation of every metric, from the fits of its kernels.
+"""How sure an estimate is: the standard deviation of every metric, from its kernels' fits.
 
 Two things are uncertain in each family of kernels: the parameters, by their covariance, and the
 level, by the scatter of measured kernels around the form. The scatter of one family is taken to
@@ -25,15 +25,15 @@ from diffgenz.scenario.scenario import Scenario
 Metrics = TypeVar("Metrics")
 
 SEED = 0
-"""Of sampled deviations: the same call gives the same figures."""
+"""The seed of sampled deviations, so that the same call gives the same figures."""
 
 
 def deviations(case: Scenario, samples: int = 0) -> Estimate:
     """The standard deviation of every metric of `estimate(case)`, from the fits of its kernels.
 
     Arguments:
-        case: one concrete scenario, its platform loaded with fitted kernels.
-        samples: draws to take the deviations from; 0: to first order (the delta method).
+        case: one concrete scenario, whose platform was loaded with fitted kernels.
+        samples: draws to take the deviations from; 0: deviations to first order (the delta method).
 
     Raises:
         InputError: the platform's kernels are not fitted.
@@ -65,14 +65,18 @@ def by_delta(
 
         sqrt(g' C g)
 
-    with g the gradient of a metric with respect to what is uncertain, and C its covariance.
+    Here g is the gradient of a metric with respect to what is uncertain, and C the covariance of
+    that.
 
     Arguments:
-        metrics: a pytree of numbers, of a library of kernels and `args`; compiled once for each
-            function and structure of its arguments.
-        library: the fitted kernels.
-        fits: what the library was made of.
+        metrics: a function of a library of kernels and `args` that returns the metrics as a pytree
+            of numbers. It is compiled once for each function and structure of its arguments.
+        library: the fitted library.
+        fits: the fits that the library was made of.
         args: further arguments of `metrics`.
+
+    Returns:
+        The standard deviations, in the structure of the metrics.
     """
     roots = _roots(fits)
 
@@ -93,8 +97,8 @@ def gradients(
 ) -> Any:
     """The gradient of each metric with respect to what is uncertain of each fit.
 
-    That is its unbounded parameters, and the logarithm of its level. Arguments are those of
-    `by_delta`.
+    That is the fit's unbounded parameters, and the logarithm of its level. The arguments are those
+    of `by_delta`.
     """
     return _gradients(metrics, library, _parts(fits), _centre(fits), args)
 
@@ -106,9 +110,14 @@ def by_samples(
     count: int,
     *args: Any,
 ) -> Metrics:
-    """The standard deviation of all metrics over `count` draws of what is uncertain.
+    """The standard deviation of all metrics over draws of what is uncertain.
 
-    Other arguments are those of `by_delta`.
+    Arguments:
+        metrics: the function that returns the metrics, as in `by_delta`.
+        library: the fitted library.
+        fits: the fits that the library was made of.
+        count: how many draws are made.
+        args: further arguments of `metrics`.
     """
     draws = np.random.default_rng(SEED)
     centred = zip(_centre(fits), _roots(fits), strict=True)
@@ -120,7 +129,7 @@ def by_samples(
 
 
 Part = tuple[str, str, type[Form]]
-"""Family, format and form of a fit."""
+"""The family, the format and the form of a fit."""
 
 
 @eqx.filter_jit
@@ -157,7 +166,8 @@ def _centre(fits: Sequence[KernelFit]) -> list[Leaf]:
 def covariance_of(fit: KernelFit) -> np.ndarray:
     """The covariance of what is uncertain of a fit.
 
-    That of its unbounded parameters, and the variance of the logarithm of its level.
+    It consists of the covariance of the unbounded parameters and, in the last row and column, the
+    variance of the logarithm of the level. They are taken to be independent.
     """
     size = len(fit.covariance)
     whole = np.zeros((size + 1, size + 1))

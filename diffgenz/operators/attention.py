@@ -1,4 +1,4 @@
-"""Attention over a KV cache: fused, causal, full or windowed, whole or shared by context ranks."""
+"""Attention over a KV cache: causal and fused, full or windowed, whole or on context ranks."""
 
 import dataclasses
 
@@ -15,7 +15,7 @@ LOG_SUM_EXP_SIZE = 4.0
 
 
 def attention_keys(step: Step, window: Scalar | None) -> Scalar:
-    """The mean number of keys that a new token attends to, causally, itself included.
+    """The mean number of keys that a new token attends to in causal attention, itself included.
 
     Query j of q sees min(context + j, window) keys. The mean is written without differences of
     squares, which would cancel in float32: of the q queries, `ramp` are still filling the window.
@@ -39,8 +39,9 @@ def attention(
     """Attention of the new tokens over keys and values cached per KV head.
 
     It is fused (FlashAttention, arXiv 2205.14135): scores never reach memory. Keys and values are
-    read once per KV head, in the KV cache's format; FLOP are 4 for each (query, key) pair, head and
-    element of head_dim. A cache that GEAR compressed adds its outliers and low-rank term.
+    read once per KV head, in the format of the KV cache. There are 4 FLOP for each (query, key)
+    pair, head and element of head_dim. A cache that GEAR compressed adds its outliers and its
+    low-rank term.
 
     Arguments:
         step: the iteration.
@@ -91,8 +92,8 @@ def attention(
 def _context(step: Step, window: Scalar | None) -> Scalar:
     """Tokens in the cache before the new ones, as one rank sees them.
 
-    With context parallelism: in decode, its part of the sequence; in prefill, the mean over the
-    runs of queries that it computes.
+    With context parallelism these are the rank's part of the sequence in decode, and the mean over
+    the runs of queries that the rank computes in prefill.
     """
     if not isinstance(step.shared, Shared):
         return step.context
@@ -118,20 +119,20 @@ def attention_over(
     """Attention of each new token over `keys` others, read from a cache of any layout.
 
     Context-parallel ranks each cache an equal part of every sequence. In prefill they gather all of
-    it, and each attends with its own queries. In decode each attends to its part with all queries;
-    outputs are then merged by their log-sum-exp: value_dim numbers and one of fp32 for each query
-    and head.
+    it, and each attends with its own queries. In decode each attends to its part with all queries,
+    and outputs are then merged by their log-sum-exp: value_dim numbers in dtype and one in fp32 for
+    each query and head.
 
     Arguments:
         step: the iteration.
-        keys: keys per new token, the mean.
+        keys: the mean number of keys per new token.
         heads: query heads of this device.
         query_dim: elements of a head's queries and keys.
         value_dim: elements of a head's values and outputs.
         read: B of keys and values of whole sequences that are moved.
         held: B of keys and values of whole sequences that stay cached.
         sent: B of whole sequences that context-parallel ranks gather in prefill; default: `read`.
-        name: its row in a breakdown.
+        name: the operator's row in a breakdown.
     """
     size = step.precision.dtype_size
     messages: tuple[Message, ...] = ()
@@ -161,12 +162,12 @@ def attention_over(
 
 
 def with_gear_factors(op: Operator, step: Step, vectors: Scalar, width: Scalar) -> Operator:
-    """`op` with the low-rank factor B that GEAR keeps once per sequence; unchanged without GEAR.
+    """`op` with the low-rank factor B that GEAR keeps once per sequence.
 
-    The bytes per token are in `op` already (`Precision.cached_size`).
+    Without GEAR it is unchanged. The bytes per token are in `op` already (`Precision.cached_size`).
 
     Arguments:
-        op: an attention over `vectors` vectors per token.
+        op: an attention operator.
         step: the iteration.
         vectors: vectors that a token has in the cache on this device.
         width: elements of each vector.
@@ -181,12 +182,13 @@ def with_gear_factors(op: Operator, step: Step, vectors: Scalar, width: Scalar) 
 
 
 def with_gear_work(op: Operator, step: Step, width: Scalar) -> Operator:
-    """`op` with the FLOP of GEAR's outliers and low-rank term; unchanged without GEAR.
+    """`op` with the FLOP of GEAR's outliers and low-rank term.
 
-    They count for keys that were in the cache before: new ones are still whole.
+    Without GEAR it is unchanged. The FLOP count for keys that were in the cache before, since new
+    ones are still whole.
 
     Arguments:
-        op: an attention.
+        op: an attention operator.
         step: the iteration.
         width: elements of each cached vector.
     """

@@ -17,11 +17,11 @@ def elementwise(
     """A kernel whose arithmetic hides behind its bytes.
 
     Arguments:
-        name: its row in a breakdown.
-        read: B read.
-        written: B written.
-        parameters: elements it keeps in memory.
-        size: B of each of those.
+        name: the operator's row in a breakdown.
+        read: B read in one execution.
+        written: B written in one execution.
+        parameters: elements of parameters that stay in memory.
+        size: B of each of these elements.
         repeats: executions.
     """
     return Operator(

@@ -1,24 +1,28 @@
-"""GEAR (arXiv 2403.05527): a KV cache of few bits, repaired by sparse outliers and a low-rank term.
+"""GEAR: a KV cache of few bits, whose error is corrected by sparse outliers and a low-rank term.
 
-Of each head's keys, n tokens of width d, three parts are kept, and likewise of its values:
+The source is arXiv 2403.05527. Of each head's keys, n tokens of width d, three parts are kept, and
+of its values the same:
 
     core       n d elements of a narrow format
     outliers   a share s of the n d elements: the value in dtype, and its index in the token's
                vector in 16 bit
-    low rank   A (n, r) and B (d, r) in dtype; A B^T is close to what the core lost
+    low rank   A (n, r) and B (d, r) in dtype, with A B^T close to what the core lost
 
-A token then costs d (core + s (dtype + 2)) + r dtype bytes, and a sequence r d dtype bytes once.
-Every token has equally many outliers, which therefore need no row pointers. Attention multiplies
-with the parts one by one,
+A token therefore costs d (core + s (dtype + 2)) + r dtype bytes, and a sequence r d dtype bytes
+once. Every token has equally many outliers, so that they need no row pointers. Attention multiplies
+with the parts one by one:
 
     q (core + S + A B^T)^T = q core^T + q S^T + (q B) A^T
 
-which takes s d + r multiply-adds more per (query, key) pair. Without outliers and rank it is a
+That is s d + r multiply-adds more for each (query, key) pair. Without outliers and rank, GEAR is a
 plain quantised cache.
 
-Three things are left out: q B, which takes d r multiply-adds per query, once for all its keys; that
-GEAR keeps the latest tokens in dtype until a buffer is full, and factorises each buffer by itself;
-and the compression.
+The model leaves out:
+
+- q B, which is d r multiply-adds per query, once for all its keys;
+- the latest tokens, which GEAR keeps in dtype until a buffer is full, and that it factorises each
+  buffer by itself instead of the whole cache at once;
+- the compression itself.
 """
 
 from collections.abc import Iterable
@@ -40,14 +44,14 @@ class Gear(Record):
     """A format of the KV cache, for `Precision(kv_cache=Gear(...))`.
 
     Arguments:
-        core: the format that most of it is in.
-        outliers: share of the elements kept in dtype beside it, in [0, 1].
-        rank: of the low-rank term.
+        core: the narrow format that all elements are kept in, a key of `FORMATS`.
+        outliers: the share of the elements that are kept in dtype as well, in [0, 1].
+        rank: the rank r of the low-rank term, at least 0.
 
-    The defaults are the paper's.
+    The defaults are those of the paper.
 
     Raises:
-        InputError: an unknown core, a share outside [0, 1], a negative rank.
+        InputError: an unknown core, a share outside [0, 1], or a negative rank.
     """
 
     core: str = eqx.field(static=True, default="int4")
@@ -60,14 +64,14 @@ class Gear(Record):
 
     @classmethod
     def named(cls, text: str, field: str = "kv_cache") -> Self:
-        """The format that "gear-CORE", "gear-CORE:OUTLIERS" or "gear-CORE:OUTLIERS:RANK" names.
+        """The format that a text names.
 
         Arguments:
-            text: the name.
-            field: what errors call it.
+            text: "gear-CORE", "gear-CORE:OUTLIERS" or "gear-CORE:OUTLIERS:RANK".
+            field: what an error calls the input that gave the text.
 
         Raises:
-            InputError: a text of another form, and what the record refuses.
+            InputError: a text of another form, or numbers that the record refuses.
         """
         core, *numbers = text.removeprefix("gear-").split(":")
         try:
@@ -76,15 +80,15 @@ class Gear(Record):
             if isinstance(error, InputError):
                 raise
             raise InputError(
-                f"{field}: {text!r} is not GEAR; write gear-int4, or with outliers and rank "
-                "gear-int4:0.02:4"
+                f"{field}: {text!r} is not GEAR; write gear-int4, "
+                "or with outliers and rank gear-int4:0.02:4"
             ) from None
 
     @property
     def name(self) -> str:
-        """The name that `named` reads back, without numbers where they are the defaults.
+        """The text that `named` reads back, without the numbers where both are the defaults.
 
-        For one concrete configuration.
+        It exists for one concrete configuration.
         """
         outliers, rank = float(self.outliers), float(self.rank)
         if (outliers, rank) == (float(as_leaf(0.02)), 4.0):
@@ -102,9 +106,18 @@ class Gear(Record):
         return core + self.outliers * (dtype + INDEX_SIZE) + self.rank * dtype / width
 
     def sequence_size(self, dtype: Scalar, width: Scalar) -> Scalar:
-        """B that a sequence costs once, for vectors of `width` elements: the factor B."""
+        """B that a sequence costs once: the low-rank factor B.
+
+        Arguments:
+            dtype: B of an element of dtype.
+            width: elements of each vector.
+        """
         return self.rank * width * dtype
 
     def extra_work(self, width: Scalar) -> Scalar:
-        """FLOP of outliers and low rank over those of the core, for vectors of `width` elements."""
+        """FLOP of the outliers and the low-rank term over those of the core.
+
+        Arguments:
+            width: elements of each vector.
+        """
         return self.outliers + self.rank / width

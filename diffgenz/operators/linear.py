@@ -1,4 +1,4 @@
-"""Matrix products with weights: linear layers, those kept in dtype, of experts, and per head."""
+"""Matrix products with weights: linear layers in any format, in dtype, of experts, and per head."""
 
 from diffgenz.core.smooth import Scalar
 from diffgenz.kernels.shapes import BatchedShape, ExpertsShape, GemmShape
@@ -15,17 +15,17 @@ def linear(
     *,
     bias: bool = False,
 ) -> Operator:
-    """A linear layer, (rows, inputs) x (inputs, outputs).
+    """A linear layer: a product of shapes (rows, inputs) x (inputs, outputs).
 
     It is kept in dtype where only experts are quantised.
 
     Arguments:
-        name: its row in a breakdown.
+        name: the operator's row in a breakdown.
         rows: tokens.
         outputs: output features of this device's shard.
         inputs: input features of this device's shard.
         precision: the formats.
-        bias: whether it adds one.
+        bias: whether the layer adds a bias.
     """
     if precision.experts_only:
         return wide_linear(name, rows, outputs, inputs, precision, bias=bias)
@@ -61,8 +61,13 @@ def wide_linear(
     """A linear layer kept in dtype, such as the LM head or a router.
 
     Arguments:
-        name, rows, outputs, inputs, precision, bias: as in `linear`.
-        tied: whether the weights are the embedding's, which counts them.
+        name: the operator's row in a breakdown.
+        rows: tokens.
+        outputs: output features of this device's shard.
+        inputs: input features of this device's shard.
+        precision: the formats.
+        bias: whether the layer adds a bias.
+        tied: whether the weights are those of the embedding, which counts them.
     """
     read = outputs * (inputs + bias)
     moved = (read + rows * (inputs + outputs)) * precision.dtype_size
@@ -99,18 +104,18 @@ def expert_linear(
     """A linear layer of routed experts, as one grouped GEMM: a row meets its own expert's weights.
 
     Arguments:
-        name: its row in a breakdown.
+        name: the operator's row in a breakdown.
         rows: (token, expert) pairs on this device.
         outputs: output features of one expert's shard.
         inputs: input features of one expert's shard.
         precision: the formats.
         held: experts of this device.
         reached: the expected number of them that receive any row; only their weights are read.
-        used: the share of all experts that one token goes to.
+        used: the share of all experts that one token goes to, in (0, 1].
         padding: rows that the kernel's tiles add for each reached expert.
-        bias: whether each expert adds one.
-        shape: all experts' work in the layer, which measured kernels do at once; None for a part
-            that another operator's shape includes.
+        bias: whether each expert adds a bias.
+        shape: the work of all experts in the layer, which measured kernels do at once; None for a
+            part that another operator's shape includes.
     """
     each = outputs * (inputs + bias)
     return Operator(
@@ -141,9 +146,9 @@ def per_head_linear(
     """A product with one weight matrix per head: the absorbed projections of latent attention.
 
     Arguments:
-        name: its row in a breakdown.
+        name: the operator's row in a breakdown.
         rows: tokens.
-        heads: of this device.
+        heads: heads of this device.
         outputs: output features of one head.
         inputs: input features of one head.
         precision: the formats.

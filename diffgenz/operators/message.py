@@ -26,7 +26,7 @@ class Message(eqx.Module):
     """One collective on one device, each time the operator that carries it runs.
 
     Arguments:
-        name: its row in a breakdown.
+        name: the message's row in a breakdown.
         over: between which ranks it goes.
     """
 
@@ -48,7 +48,7 @@ class AllReduce(Message):
 
 
 class AllGather(Message):
-    """Every rank ends with the whole tensor, of which each had its part.
+    """Every rank ends with the whole tensor, of which each had a part before.
 
     Arguments:
         volume: B of the whole tensor.
@@ -70,16 +70,17 @@ class Handover(Message):
 class Exchange(Message):
     """Tokens travel to the ranks of their experts, and results come back.
 
-    Only where groups of ranks have tokens of their own; where all ranks see all tokens nothing
-    travels.
+    They do so only where groups of ranks have tokens of their own. Where all ranks see all tokens,
+    nothing travels.
 
     Arguments:
         picks: experts per token.
         experts: routed experts of the layer.
         tokens: new tokens that this device dispatches.
         dispatch: B of one copy of those tokens on the way to their experts.
-        combine: B of one copy of them on the way back.
-        busiest: tokens that the busiest group of experts receives over the mean, at least 1.
+        combine: B of one copy of those tokens on the way back.
+        busiest: tokens that the busiest group of experts receives / the mean of all groups, at
+            least 1.
         groups: groups of ranks with tokens of their own; with 1 nothing travels.
     """
 

@@ -1,9 +1,9 @@
 """Operators: what one kernel does on one device, as a record.
 
 An `Operator` says what a kernel does, not how long it takes: FLOP = 2 m n k groups, bytes by kind,
-elements it keeps in memory, and the messages that go with it. Times, parameter counts, memory and
-energy are all sums over the same records. The constructors beside this file (`linear`,
-`elementwise`, `attention`, `recurrence`) know the shapes; a new operator is one more of them.
+elements that it keeps in memory, and the messages that go with it. Times, parameter counts, memory
+and energy are all sums over the same records. The constructors beside this file (`linear`,
+`elementwise`, `attention`, `recurrence`) know the shapes, and a new operator is one more of them.
 """
 
 import dataclasses
@@ -29,16 +29,18 @@ class Operator(eqx.Module):
     """One kernel on one device, executed `repeats` times.
 
     Arguments:
-        name: its row in a breakdown.
-        kind: see `Kind`.
-        m, n, k: rows, columns and depth of its product; FLOP = 2 m n k groups.
-        groups: how many such products there are.
+        name: the operator's row in a breakdown.
+        kind: what binds it, see `Kind`.
+        m: rows of its product.
+        n: columns of its product.
+        k: depth of its product.
+        groups: how many such products there are; FLOP = 2 m n k groups.
         weights: B of weights read in one execution.
         inputs: B of inputs read in one execution.
         outputs: B of outputs written in one execution.
         kv_cache: B of KV cache or state moved in one execution.
         parameters: elements that stay in memory (the shard's weights).
-        parameter_size: B of each.
+        parameter_size: B of each of them.
         active: the share of `parameters` that one token is multiplied with; 1, except for routed
             experts.
         cached: B of KV cache or state that stay in memory.
@@ -70,7 +72,7 @@ class Operator(eqx.Module):
 
     @property
     def flops(self) -> Scalar | float:
-        """FLOP of one execution (a multiply and an add are 2)."""
+        """FLOP of one execution; a multiply and an add are 2."""
         return 2 * self.m * self.n * self.k * self.groups
 
     @property

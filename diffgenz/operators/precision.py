@@ -1,4 +1,4 @@
-"""The formats that a model is served in: weights, activations, KV cache, messages, the rest."""
+"""The number formats that a model is served in."""
 
 from typing import Self
 
@@ -14,17 +14,18 @@ class Precision(eqx.Module):
     """The formats a model is served in.
 
     Arguments:
-        dtype: residual stream, norms, attention arithmetic, embedding and LM head; what serving
-            engines call dtype.
-        weights: the linear layers' weights as stored. Default: `dtype`.
-        activations: the linear layers' inputs, and tokens dispatched to experts. Default: `dtype`.
-            It sets their arithmetic: weights narrower than it are expanded on the fly (W4A16: 4-bit
-            traffic, 16-bit peak); W8A8 is weights="fp8", activations="fp8".
-        kv_cache: keys and values as stored: a format, a `Gear`, or the name of one, such as
-            "gear-int4". Default: `dtype`.
-        messages: what all-reduces sum, pipeline stages pass on and experts send back (quantised
-            collectives: Flash Communication, arXiv 2412.04964). Default: `dtype`. Logits are
-            gathered in `dtype`.
+        dtype: the format of the residual stream, norms, attention arithmetic, embedding and LM
+            head; what serving engines call dtype.
+        weights: the format in which the linear layers' weights are stored; default: `dtype`.
+        activations: the format of the linear layers' inputs, and of tokens dispatched to experts;
+            default: `dtype`. It sets the arithmetic of linear layers. Weights narrower than it are
+            expanded on the fly (W4A16: 4-bit traffic, 16-bit peak); W8A8 is weights="fp8",
+            activations="fp8".
+        kv_cache: the format in which keys and values are stored: the name of a format, a `Gear`, or
+            the name of one, such as "gear-int4"; default: `dtype`.
+        messages: the format of what all-reduces sum, pipeline stages pass on and experts send back
+            (quantised collectives: Flash Communication, arXiv 2412.04964); default: `dtype`.
+            Logits are gathered in `dtype`.
         experts_only: whether only routed experts are in `weights` and `activations`, and all other
             linear layers in `dtype` (gpt-oss).
 
@@ -32,7 +33,7 @@ class Precision(eqx.Module):
     ...), and so are the numbers of `gear`.
 
     Raises:
-        InputError: a format that is not known.
+        InputError: an unknown format.
     """
 
     dtype: str = eqx.field(static=True)
@@ -81,14 +82,14 @@ class Precision(eqx.Module):
         kv_cache: Leaf,
         messages: Leaf | None = None,
     ) -> Self:
-        """The same formats with other sizes, which is what a sweep over sizes varies.
+        """The same formats with other sizes, for sweeps over sizes.
 
         Arguments:
-            dtype: B per element of `dtype`.
-            weights: of weights.
-            activations: of activations.
-            kv_cache: of the KV cache, or of the core of a `Gear`.
-            messages: of messages; default: that of `dtype`.
+            dtype: B per element of dtype.
+            weights: B per element of the linear layers' weights.
+            activations: B per element of the linear layers' inputs.
+            kv_cache: B per element of the KV cache, or of the core of a `Gear`.
+            messages: B per element of messages; default: that of `dtype`.
         """
         messages = dtype if messages is None else messages
         sizes = [as_leaf(size) for size in (dtype, weights, activations, kv_cache, messages)]
@@ -97,7 +98,10 @@ class Precision(eqx.Module):
 
     @property
     def names(self) -> dict[str, str]:
-        """The name of each format, a `Gear` with its numbers; of one concrete configuration."""
+        """The name of the format of each part; that of a `Gear` includes its numbers.
+
+        It exists for one concrete configuration.
+        """
         cache = self.kv_cache if self.gear is None else self.gear.name
         return {
             "dtype": self.dtype,
@@ -115,8 +119,10 @@ class Precision(eqx.Module):
             f"experts {names['weights']}" if self.experts_only else f"weights {names['weights']}"
         )
         messages = "" if self.messages == self.dtype else f", messages {self.messages}"
-        rest = f"KV cache {names['kv_cache']}{messages}, else {self.dtype}"
-        return f"{weights}, activations {names['activations']}, {rest}"
+        return (
+            f"{weights}, activations {names['activations']}, "
+            f"KV cache {names['kv_cache']}{messages}, else {self.dtype}"
+        )
 
     def cached_size(self, width: Scalar) -> Scalar:
         """B per element of keys and values cached as vectors of `width`."""
@@ -126,16 +132,17 @@ class Precision(eqx.Module):
 
     @property
     def linear_format(self) -> str:
-        """The format by which kernels of linear layers are known.
+        """The format by which fitted kernels of linear layers are known.
 
-        That of the weights, or "weights/activations" where these are multiplied as another.
+        It is the format of the weights, or "weights/activations" where the two have different
+        peaks.
         """
         same = FORMATS[self.weights].peak == FORMATS[self.activations].peak
         return self.weights if same else str(KernelFormat(self.weights, self.activations))
 
     @property
     def linear_peak(self) -> str:
-        """The peak at which linear layers multiply: of the wider of weights and activations."""
+        """The peak at which linear layers multiply: that of the wider of weights and inputs."""
         weights, activations = FORMATS[self.weights], FORMATS[self.activations]
         return (weights if weights.bits > activations.bits else activations).peak
 

@@ -12,15 +12,15 @@ STATE_SIZE = 4.0
 
 
 def causal_conv(step: Step, channels: Scalar, width: Scalar, *, bias: bool) -> Operator:
-    """A short depthwise convolution along the tokens, with the activation fused in.
+    """A short depthwise convolution along the tokens, with its activation fused in.
 
     It keeps the last `width - 1` tokens of each sequence.
 
     Arguments:
         step: the iteration.
-        channels: of this device.
+        channels: channels of this device.
         width: taps of each channel's filter.
-        bias: whether it adds one.
+        bias: whether each channel adds a bias.
     """
     size, parameters = step.precision.dtype_size, channels * (width + bias)
     moved, state = step.tokens * channels * size, step.sequences * channels * (width - 1) * size
@@ -53,27 +53,28 @@ def scan(
     kernels: str = "",
     shape: Mamba2Shape | DeltaShape | None = None,
 ) -> Operator:
-    """A recurrence along the tokens over a state of fixed size for each sequence.
+    """A recurrence along the tokens over a state of fixed size.
+
+    The state is read and written once for each sequence.
 
         FLOP = 2 tokens heads (passes state + pairwise (min(chunk, queries) + 1) / 2)
 
-    The state is read and written once for each sequence. Decode updates it token by token. Prefill
-    takes `chunk` tokens at once: causal attention inside a chunk, and between chunks the state,
-    which stays on the chip.
+    Decode updates the state token by token, without the second term. Prefill takes `chunk` tokens
+    at once: causal attention inside a chunk, and the state, which stays on the chip, between
+    chunks.
 
     Arguments:
         step: the iteration.
-        heads: of this device.
-        state: elements of the state of each head.
+        heads: heads of this device.
+        state: elements of each head's state.
         passes: multiply-adds per token and element of the state: an update and a readout are two.
         pairwise: multiply-adds per head for a pair of tokens of one chunk, which prefill spends
             instead of a longer recurrence.
         chunk: tokens that prefill takes at once.
-        read: elements of dtype read per token.
-        written: elements of dtype written per token.
-        parameters: elements that it keeps.
-        kernels: measured kernels that time it, "mamba2" or "delta"; "" where there are none.
-        shape: its shape as they see it; None where there are none.
+        read: elements of dtype that are read per token.
+        written: elements of dtype that are written per token.
+        parameters: elements of parameters that stay in memory.
+        shape: the operator's shape, as measured kernels know it; None where there are none.
     """
     size = step.precision.dtype_size
     pairs = 0.0 if step.decoding else 0.5 * (jnp.minimum(chunk, step.queries) + 1)

@@ -1,4 +1,4 @@
-"""Which experts tokens go to: how many of several things are reached by independent draws."""
+"""Which experts tokens go to: how many of several parts are reached by independent draws."""
 
 import jax.numpy as jnp
 
@@ -10,7 +10,7 @@ def reached(parts: Scalar | float, share: Scalar, draws: Scalar) -> Scalar:
 
         parts (1 - (1 - share)**draws)
 
-    Experts reached by tokens, or ranks and nodes reached by the experts of a token.
+    The parts are experts that tokens reach, or ranks and nodes that the experts of a token are on.
 
     Arguments:
         parts: how many there are, all equally likely.

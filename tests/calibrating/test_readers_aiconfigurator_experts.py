@@ -46,7 +46,8 @@ def test_a_table_is_read_in_seconds_and_shards(tmp_path):
     assert samples.seconds.tolist() == [1e-3]
     numbers = {name: float(column[0]) for name, column in samples.shape._asdict().items()}
     assert numbers == {
-        "tokens": 4, "used": 2, "experts": 8, "groups": 1, "hidden": 64, "width": 16, "up": 32, "excess": 1, "variation": 0,
+        "tokens": 4, "used": 2, "experts": 8, "groups": 1, "hidden": 64, "width": 16, "up": 32,
+        "excess": 1, "variation": 0,
         "weight_size": 1, "activation_size": 1,
     }  # fmt: skip
 

@@ -17,7 +17,8 @@ NUMBER = re.compile(r"[-+]?\d[\d,]*\.?\d*(?:e[-+]?\d+)?")
 
 
 def blocks(pattern):
-    """Each block of README, which is tested everywhere, and of docs/, which CI's second job runs."""
+    """Each block of README, which is tested everywhere, and of docs/, which CI's second job
+    runs."""
     for name, text in {"README.md": README, **DOCS}.items():
         marks = () if name == "README.md" else pytest.mark.slow
         for number, found in enumerate(pattern.findall(text)):

@@ -61,7 +61,7 @@ def test_a_byte_costs_as_much_on_every_level(system):
     assert_close(costs, [costs[0]] * len(levels), 1e-6)
 
 
-# A record, how it is built, the fields that must be above zero, and those that may be zero.
+# a record, how it is built, and the fields that must be above zero, may be zero, or are shares
 RECORDS = {
     "Accelerator": (
         Accelerator,

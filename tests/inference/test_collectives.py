@@ -111,10 +111,8 @@ def test_ranks_that_fill_an_inner_level_leave_the_outer_one_alone(collective):
 
 
 def test_ranks_at_a_distance_leave_the_node_sooner(cluster):
-    """4 neighbours share a node of 8; of 4 ranks at a distance of 8, no two do.
-
-    8 ranks at a distance of 2 are 4 in each of two nodes.
-    """
+    """4 ranks: neighbours share a node of 8, 8 apart none do; 8 ranks 2 apart are 4 in each of
+    2."""
     links, volume = tuple(Link.of(level) for level in cluster.network), jnp.asarray(1e6)
 
     def gathered(count, stride):

@@ -153,7 +153,8 @@ def test_the_second_transport_never_slows_experts_down(plan):
 
 
 def test_an_exchange_is_launched_twice_and_needs_two_groups():
-    """Both transports launch two kernels, so that any choice between them does."""
+    """However the transports are weighed, what they launch is the same, and all of it is waited
+    for."""
     plan = Parallelism(1, expert=8, attention_data=8)
     for sharpness in (8, HARD):
         found = machine_of(plan).seconds(exchange(4.0), sharpness)

@@ -42,10 +42,8 @@ def with_memory(platform, capacity, *tiers):
 
 @pytest.fixture(scope="module")
 def offloaded(llama_8b, cluster):
-    """Estimates by main memory, and by the bandwidth and capacity of a slower one.
-
-    One function for what is offloaded and the number of stages.
-    """
+    """Estimates by main memory, and by the bandwidth and capacity of a slower one; by what is
+    offloaded."""
 
     def of(what, plan):
         def one(capacity, bandwidth, room):

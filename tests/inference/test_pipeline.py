@@ -1,4 +1,5 @@
-"""Pipelines: counted passes against a simulation of micro-batches that move through stages."""
+"""Pipelines: the counted passes against a simulation of micro-batches moving through stages, and
+against sums by hand."""
 
 import jax.numpy as jnp
 import pytest
@@ -22,19 +23,15 @@ def split(batch, stages, layers, data=1):
 
 
 def stage_seconds(stages, layers, head):
-    """One second for all layers, which are dealt out evenly.
-
-    The first stages get the surplus, the last one the head.
-    """
+    """One second for all layers, dealt out evenly, the surplus to the first stages; the head on the
+    last."""
     per_stage = [layers // stages + (stage < layers % stages) for stage in range(stages)]
     return [count / layers for count in per_stage[:-1]] + [per_stage[-1] / layers + head]
 
 
 def leaving_times(stages, micro_batches, rounds):
-    """When each round of the micro-batches leaves the last stage.
-
-    A micro-batch starts its next round when it has left and the first stage is free.
-    """
+    """When each round of the micro-batches leaves the last stage; each starts its next round when
+    it has left and the first stage is free."""
     free, done, leaving = [0.0] * len(stages), [0.0] * micro_batches, []
     for _ in range(rounds):
         for item in range(micro_batches):

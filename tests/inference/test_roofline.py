@@ -28,10 +28,8 @@ def x(value):
 
 
 def operators(scale):
-    """One of each kind on both sides of the ridge.
-
-    `scale` multiplies tokens, features, hidden, context and repeats.
-    """
+    """One of each kind on both sides of the ridge; `scale` multiplies tokens, features, hidden,
+    context and repeats."""
     tokens, features, hidden, context, repeats = scale * jnp.asarray(
         [300.0, 4096.0, 4096.0, 2000.0, 32.0], scale.dtype
     )

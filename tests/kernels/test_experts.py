@@ -29,7 +29,8 @@ def test_experts_worked_by_hand():
     """512 rows on each of 4 groups of 8 experts: a wave of 1.125 * 4 tiles for each product."""
     shape = ExpertsShape(256.0, 8.0, 32.0, 4.0, 1000.0, 1000.0, 1000.0, 1.0, 0.0, 2.0, 2.0)
     form = Experts(
-        compute=0.5, memory=0.75, launch=3.0, prologue=0.5, tile=1024.0, full=64.0, padding=8.0, edge=24.0, stall=0.25,
+        compute=0.5, memory=0.75, launch=3.0, prologue=0.5,
+        tile=1024.0, full=64.0, padding=8.0, edge=24.0, stall=0.25,
         activation=2.0, sort=9.0, expert=0.5, token=0.01, gather=0.5, activate=0.25,
     )  # fmt: skip
     share = (1 + 1 / 16) / 2

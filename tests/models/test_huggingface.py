@@ -227,8 +227,11 @@ def test_a_folder_without_a_config_is_refused(tmp_path):
 
 
 def test_an_unknown_id_suggests_the_nearest():
-    message = r"model: '.*80B' is not known; did you mean .*meta-llama/Llama-3\.1-8B"
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(
+        InputError,
+        match=r"model: 'meta-llama/Llama-3.1-80B' is not known; "
+        r"did you mean .*meta-llama/Llama-3\.1-8B",
+    ):
         load_model("meta-llama/Llama-3.1-80B")
 
 

@@ -49,10 +49,8 @@ def test_a_tied_head_is_still_read(llama_8b):
 
 @pytest.mark.parametrize(("ranks", "expected"), [(1, 32), (4, 8), (8, 4), (16, 4), (32, 4)])
 def test_kv_heads_fewer_than_ranks_are_replicated(ranks, expected, llama_8b):
-    """Llama 3.1 8B keeps 8 KV heads of 128 in each of 32 layers.
-
-    Each takes 512 B per token and layer, and no rank keeps less than one.
-    """
+    """Llama 3.1 8B keeps 8 KV heads of 128 in each of 32 layers: per token 4 kB each, never less
+    than one."""
     step = Step(1.0, 1.0, 0.0, 1 / ranks, Precision())
     held = sum(op.repeats * op.cached for op in llama_8b.layer_operators(step))
     assert float(held) == max(8 / ranks, 1) * 2 * 128 * 2 * 32

@@ -33,10 +33,8 @@ def deepseek():
 
 
 def test_parameters_are_the_published_ones(deepseek):
-    """README_WEIGHTS.md of the checkpoint: 11.5 B unique parameters.
-
-    Without the embedding and head that it shares; with them, 685 B in all.
-    """
+    """README_WEIGHTS.md of the checkpoint: 11.5 B unique parameters, without the embedding and head
+    that it shares; with them, 685 B in all."""
     module = mtp_module(deepseek)
     assert float(module.parameters) == pytest.approx(11.5e9, rel=0.01)
     assert float(deepseek.parameters + module.parameters + 2 * 129280 * 7168) == pytest.approx(

@@ -1,4 +1,5 @@
-"""The quantization_config of checkpoints as formats, against published sizes and by hand."""
+"""Checkpoints: their config.json's quantization_config as formats, against published sizes and by
+hand."""
 
 import json
 from typing import Any, NamedTuple
@@ -162,10 +163,8 @@ def test_a_format_the_accelerator_lacks_is_read_narrow_and_multiplied_wide():
     ("name", "published"), [("openai/gpt-oss-120b", 60.8), ("openai/gpt-oss-20b", 12.8)]
 )
 def test_gpt_oss_takes_the_published_bytes(name, published):
-    """Checkpoint sizes in GiB of the gpt-oss model card, table 1 (arXiv 2508.10925).
-
-    Experts are in mxfp4, all else in bf16.
-    """
+    """Checkpoint sizes in GiB: gpt-oss model card, table 1 (arXiv 2508.10925); experts in mxfp4,
+    all else in bf16."""
     model, step = load_model(name), Step(1.0, 1.0, 0.0, 1.0, load_precision(name))
     operators = (
         *model.embedding_operators(step),

@@ -80,10 +80,8 @@ def test_state_by_hand_whatever_the_context(block, expected, context):
 
 
 def test_scans_of_decode_by_hand():
-    """Multiply-adds per token and state element.
-
-    Mamba-1 makes three of them, Mamba-2 two, the delta rule three.
-    """
+    """Per token: Mamba-1 makes three multiply-adds per state element, Mamba-2 two, the delta rule
+    three."""
     for block, macs in zip(
         BLOCKS, (3 * 512 * 16, 2 * 8 * 64 * 128, 3 * 16 * 32 * 64, 3 * 8 * 64 * 64), strict=True
     ):
@@ -91,10 +89,8 @@ def test_scans_of_decode_by_hand():
 
 
 def test_scan_of_prefill_is_attention_in_chunks_and_a_recurrence_between_them():
-    """4 chunks of 64 tokens.
-
-    Inside, causal scores per group and values per head; update and readout per token.
-    """
+    """4 chunks of 64 tokens: causal scores per group and values per head inside, update and readout
+    per token."""
     scores = 4 * (64 * 65 / 2) * 2 * (8 * 128 + 8 * 64)
     assert_close(
         named(MAMBA2, step(1, 256))["scan"].flops, scores + 4 * 256 * 8 * 64 * 128, rtol=1e-6

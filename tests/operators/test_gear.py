@@ -33,10 +33,8 @@ TINY = Model(
 
 
 def test_gear_by_hand():
-    """2 KV heads of 32, keys and values, 3 sequences of 100 + 5 tokens.
-
-    16-bit outliers with 16-bit indices, and factors of 4 columns in bf16.
-    """
+    """2 KV heads of 32, keys and values, 3 sequences of 100 + 5 tokens: 16-bit outliers with 16-bit
+    indices, factors of 4 columns in bf16."""
     precision = Precision(kv_cache=Gear("int4", outliers=0.05, rank=4))
     ops = {
         op.name: op

@@ -91,7 +91,7 @@ RANKS = {
         context=2000,
         cache=36 * 2 * 1 * 128 * 2 * 2000,
     ),
-    # windows of 1024 in all of 34 layers except every sixth; four norms a layer, and two of 256 on
+    # windows of 1024 in all but every sixth of 34 layers; four norms a layer, and two of 256 on
     # queries and keys; tied
     "google/gemma-3-4b-pt": Rank(
         tp=2,

@@ -265,10 +265,8 @@ def test_slopes_are_those_of_differences_and_finite_at_one_token(double):
 
 
 def test_sequence_parallelism_shares_norms_and_the_residual_stream():
-    """The collectives are the same, with one launch more each.
-
-    Norms move an eighth, and the residual stream takes an eighth.
-    """
+    """Same collectives, one launch more each; norms move an eighth, the residual stream takes
+    one."""
     cases = [case_of(DENSE, Parallelism(8, sequence=s)) for s in (0, 1)]
     apart, together = (prefill(case, prompt_of(case)) for case in cases)
     machine = Machine.of(CLUSTER, Parallelism(8), Precision())

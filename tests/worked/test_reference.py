@@ -46,10 +46,8 @@ class Roofline:
         return LAUNCH + max(4 * sequences * heads * dim * pairs / PEAK, moved / BANDWIDTH)
 
     def collective(self, elements, passes):
-        """A collective over the node's switch.
-
-        An all-reduce (2 passes) in two shots or in one, or an all-gather (1 pass).
-        """
+        """All-reduce (2 passes) in two shots or in one, or all-gather (1 pass), over the node's
+        switch."""
         if self.tp == 1:
             return 0.0
         latency, transfer = NODE["latency"], 2 * elements / NODE["bandwidth"]
@@ -68,10 +66,8 @@ class Roofline:
         )
 
     def iteration(self, sequences, queries, attention):
-        """Seconds to put new tokens through the model and to draw the next.
-
-        `queries` new tokens of each sequence; `attention` is that of one layer.
-        """
+        """Seconds to put `queries` new tokens of each sequence through the model and to draw the
+        next; `attention` is one layer's."""
         tokens, hidden, layers = (
             sequences * queries,
             self.config["hidden_size"],

@@ -1,1 +1,1 @@
-"""Seconds: operators on an accelerator, messages on a network, stages of a pipeline."""
+"""Seconds of operators on an accelerator, of messages on a network, of stages of a pipeline."""

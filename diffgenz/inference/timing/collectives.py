@@ -1,14 +1,14 @@
-"""Volume x group -> seconds: collectives over a hierarchy of network levels.
+"""Seconds of collectives over a hierarchy of network levels, from a volume and a group of ranks.
 
 A group of n ranks fills the inner levels first: 16 tensor-parallel ranks on nodes of 8 are 8 ranks
-inside the node times 2 between nodes. A collective runs level by level, each carrying the volume
-divided by the ranks inside it: reduce-scatter inside, all-reduce of the shards outside, all-gather
-inside, which telescopes to one all-reduce per level. At each level the fastest algorithm that its
-topology offers is taken, by a smooth minimum.
+inside the node times 2 between nodes. A collective runs level by level, and each level carries the
+volume divided by the ranks inside it: reduce-scatter inside, all-reduce of the shards outside, then
+all-gather inside, which telescopes to one all-reduce per level. At each level the fastest algorithm
+that its topology offers is taken, by a smooth minimum.
 
 Tokens on their way to their experts cross each level once for each group of ranks behind it that
-holds any of them (node-level de-duplication, as in DeepEP); levels work at the same time, and the
-slowest sets the pace.
+holds any of these experts (node-level de-duplication, as in DeepEP). Levels work at the same time,
+and the slowest sets the pace.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,10 +36,10 @@ class Link(eqx.Module):
     Arguments:
         topology: the wiring.
         size: accelerators inside the level.
-        per_byte: s/B, one direction.
+        per_byte: s/B in one direction.
         latency: s per hop.
-        kernels: fitted collectives on this level, by name ("all_reduce"): they include their
-            launch. Others follow from the topology.
+        kernels: fitted collectives on this level, by name ("all_reduce"), whose times include the
+            launch. Other collectives follow from the topology.
     """
 
     topology: Topology
@@ -58,9 +58,9 @@ class Link(eqx.Module):
         """The link of one level.
 
         Arguments:
-            level: which.
+            level: the network level.
             forms: fitted collectives on it, by name.
-            launch: s that their kernels take to launch.
+            launch: s that a kernel of theirs takes to launch.
         """
         wire = level.wire(launch)
         kernels = {name: Bound(form, wire) for name, form in (forms or {}).items()}
@@ -79,7 +79,8 @@ class Rung(eqx.Module):
     Arguments:
         link: the level.
         ranks: the group's ranks there.
-        arriving: 1 / its ranks in all inner levels: the share of a volume that arrives here.
+        arriving: the share of a volume that arrives here, which is 1 / the group's ranks in all
+            inner levels.
     """
 
     link: Link
@@ -89,13 +90,13 @@ class Rung(eqx.Module):
     def seconds(
         self, name: str, schedules: Sequence[Schedule], volume: Scalar, sharpness: float
     ) -> Scalar:
-        """Seconds of a collective: as fitted, else of the fastest of its algorithms.
+        """Seconds of a collective: as fitted, else those of the fastest of its algorithms.
 
         Arguments:
-            name: of the collective, as fits know it.
+            name: the name by which fits know the collective.
             schedules: its algorithms on this level.
             volume: B of the whole tensor.
-            sharpness: of the choice among them.
+            sharpness: of the choice among the algorithms.
         """
         if name in self.link.kernels:
             shape = CollectiveShape(self.ranks.count, volume * self.arriving)
@@ -103,11 +104,16 @@ class Rung(eqx.Module):
         return self.fastest(schedules, volume, sharpness)
 
     def fastest(self, schedules: Sequence[Schedule], volume: Scalar, sharpness: float) -> Scalar:
-        """Seconds of the fastest of `schedules` for a tensor of `volume` B.
+        """Seconds of the fastest of several algorithms.
 
-        An algorithm with no fewer latencies and no fewer bytes than another (all-reduce in one
-        shot and in two, between two ranks) takes no part in the choice: it would make the smooth
-        minimum of two equal times shorter than either.
+        An algorithm with no fewer latencies and no fewer bytes than another takes no part in the
+        choice: the smooth minimum of two equal times would be shorter than either. All-reduce
+        between two ranks is such a case, in one shot and in two.
+
+        Arguments:
+            schedules: the algorithms.
+            volume: B of the whole tensor.
+            sharpness: of the choice among them.
         """
         transfer = volume * self.arriving * self.link.per_byte
         fastest = None
@@ -123,7 +129,13 @@ class Rung(eqx.Module):
 
 
 def _beaten(schedule: Schedule, rival: Schedule, *, later: bool) -> Bool[Array, ""]:
-    """Whether `rival` is as fast at least for every volume; of equal ones the later is beaten."""
+    """Whether `rival` is at least as fast for every volume; of two equal ones the later is beaten.
+
+    Arguments:
+        schedule: the algorithm that may be beaten.
+        rival: another one.
+        later: whether `schedule` comes after `rival` in the list.
+    """
     as_good = (rival.steps <= schedule.steps) & (rival.share <= schedule.share)
     if later:
         return as_good
@@ -135,7 +147,7 @@ class Group(eqx.Module):
 
     Arguments:
         count: ranks.
-        rungs: their part in each level.
+        rungs: their part in each level, innermost first.
     """
 
     count: Scalar
@@ -143,11 +155,11 @@ class Group(eqx.Module):
 
     @classmethod
     def of(cls, count: Scalar, links: Sequence[Link], stride: Scalar | None = None) -> "Group":
-        """The group of some ranks. Their number is structure, not differentiated.
+        """The group of some ranks, whose number is structure and not differentiated.
 
         Arguments:
             count: ranks, at least 1.
-            links: the levels, innermost first.
+            links: the network levels, innermost first.
             stride: accelerators from one rank to the next; None: they are neighbours.
         """
         count = jax.lax.stop_gradient(count)
@@ -169,7 +181,10 @@ class Group(eqx.Module):
     def launch(self, latency: Scalar) -> Scalar:
         """Seconds to launch a collective.
 
-        It is `latency`; zero for one rank, and where a fitted time includes it.
+        They are zero for one rank, and where a fitted time includes the launch.
+
+        Arguments:
+            latency: s that a kernel takes to launch.
         """
         launches = jnp.where(self.count > 1, latency, 0.0)
         if not self.rungs or not self.rungs[0].link.kernels:
@@ -185,9 +200,13 @@ class Group(eqx.Module):
         return sum(times, start=jnp.zeros(()))
 
     def all_gather(self, volume: Scalar, sharpness: float) -> Scalar:
-        """Seconds until every rank has the whole tensor of `volume` B, of which each had its part.
+        """Seconds until every rank has the whole tensor, of which each had a part before.
 
         Reduce-scatter costs the same.
+
+        Arguments:
+            volume: B of the whole tensor.
+            sharpness: of the choice among algorithms.
         """
         times = (
             rung.seconds("all_gather", rung.link.topology.all_gather(rung.ranks), volume, sharpness)
@@ -200,9 +219,9 @@ class Group(eqx.Module):
     ) -> Scalar:
         """Seconds to dispatch tokens to their experts and to return the results; 0 for one rank.
 
-        Each token goes to `picks` of the `owners` expert groups, drawn at random; a level carries
+        Each token goes to `picks` of the `owners` expert groups, drawn at random. A level carries
         it once for each group of ranks behind it that holds any of them. Levels work at the same
-        time: latencies add, the slowest sets the pace.
+        time: their latencies add, and the slowest sets the pace.
 
         Arguments:
             volume: B of one rank's tokens, sent plus returned.

@@ -1,8 +1,9 @@
-"""Tokens on their way to the ranks of their experts and back, by DeepEP's kernels as fitted.
+"""The time that DeepEP's kernels take to bring tokens to the ranks of their experts and back.
 
-Low-latency kernels send a token once for each of its experts. Normal ones send it once for each
-rank, and over the network between nodes once for each node (arXiv 2412.19437, section 3.2.2). Both
-see the two innermost levels; on levels further out the wires alone are counted.
+It is known where these kernels are fitted. Low-latency kernels send a token once for each of its
+experts. Normal kernels send it once for each rank, and over the network between nodes once for each
+node (arXiv 2412.19437, section 3.2.2). Both see the two innermost levels of the platform's network;
+on levels further out only the time on the wires is counted.
 """
 
 from collections.abc import Sequence
@@ -28,7 +29,8 @@ def fitted_exchanges(library: Library) -> list[tuple[str, str]]:
     """The families of exchanges that a library has fits of.
 
     Returns:
-        Each family, and the format of the messages that it was fitted to: it times those of any.
+        Each family, and the format of the messages that it was fitted to; it times messages of any
+        format.
     """
     return [each for families in EXCHANGES.values() for each in _fitted(library, families)]
 
@@ -45,9 +47,9 @@ class DeepEP(eqx.Module):
     """DeepEP's kernels in one of its modes.
 
     Arguments:
-        dispatch: the fitted kernel that sends tokens to their experts.
-        combine: the fitted kernel that brings results back.
-        low_latency: whether this is the low-latency mode; else it is the normal one.
+        dispatch: the fitted kernel that takes tokens to their experts.
+        combine: the fitted kernel that brings the results back.
+        low_latency: whether the mode is low-latency; normal otherwise.
     """
 
     dispatch: Bound
@@ -58,11 +60,11 @@ class DeepEP(eqx.Module):
     def modes(
         cls, library: Library | None, network: Sequence[Level], launch: Scalar
     ) -> tuple["DeepEP", ...]:
-        """The modes that a library has fits of both kernels of.
+        """The modes that a library has fits of.
 
         Arguments:
-            library: fitted kernels; None: none are.
-            network: the levels that they run on, innermost first.
+            library: fitted kernels by family and format; None: there are none.
+            network: the network levels, innermost first.
             launch: s that a kernel takes to launch.
         """
         if library is None or not network:
@@ -78,11 +80,11 @@ class DeepEP(eqx.Module):
         return tuple(found)
 
     def seconds(self, exchange: Exchange, stage: Group, owners: Scalar, sharpness: float) -> Scalar:
-        """Seconds of one dispatch and combine over the ranks of a stage; zero for one.
+        """Seconds of one dispatch and combine over the ranks of a stage; zero for one rank.
 
         Arguments:
-            exchange: what travels.
-            stage: the ranks.
+            exchange: the tokens that travel.
+            stage: the ranks of the stage.
             owners: expert-parallel groups; the ranks of one group need the same tokens.
             sharpness: of the maximum over levels.
         """

@@ -1,7 +1,7 @@
-"""A platform under one plan and precision, and what messages take on it.
+"""A platform under one plan and precision, and the time that messages take on it.
 
-`Machine.seconds` and `Machine.sent` are the only two places that know between which ranks a
-message goes: time, breakdown and energy all ask them.
+`Machine.seconds` and `Machine.sent` are the only two places that know between which ranks a message
+goes. Time, breakdown and energy all ask them.
 """
 
 from typing import NamedTuple
@@ -24,8 +24,8 @@ class Sending(NamedTuple):
     """Seconds of a message.
 
     Arguments:
-        total: all of them.
-        launch: those of `total` in which its kernels are launched.
+        total: all its seconds.
+        launch: the part of `total` in which its kernels are launched.
     """
 
     total: Scalar
@@ -36,18 +36,19 @@ class Machine(eqx.Module):
     """A platform under one plan and precision, in the form that times are computed from.
 
     Arguments:
-        rates: of one accelerator.
-        links: the network levels.
+        rates: the rates of one accelerator.
+        links: the network levels, innermost first.
         tensor: the tensor-parallel ranks.
         context: the context-parallel ranks, `tensor` accelerators from one to the next; None where
             there are none.
         stage: the ranks of a pipeline stage, over which experts are spread.
-        peers: one rank of each group in a stage that has tokens of its own, or its part of a
+        peers: one rank of each group in a stage that has tokens of its own, or its own part of a
             sequence: attention_data x context ranks, `tensor` accelerators from one to the next.
         owners: expert-parallel groups of a stage.
         hops: boundaries between pipeline stages that each network level carries, innermost first.
         shard: 1 / tensor-parallel ranks.
-        deepep: fitted kernels that take tokens to their experts; empty: wires alone are counted.
+        deepep: fitted kernels that take tokens to their experts, by mode; where there are none,
+            only the time on the wires is counted.
     """
 
     rates: Rates
@@ -81,7 +82,12 @@ class Machine(eqx.Module):
         )
 
     def seconds(self, message: Message, sharpness: float) -> Sending:
-        """Seconds of one message; 0 where nobody is there to send to."""
+        """Seconds of one message; 0 where there is no other rank to send to.
+
+        Arguments:
+            message: what is sent.
+            sharpness: of all maxima and minima.
+        """
         match message:
             case AllReduce():
                 group = self._ranks(message)
@@ -104,9 +110,10 @@ class Machine(eqx.Module):
     def sent(self, message: Message) -> tuple[Scalar, ...]:
         """B that one rank sends on each network level for one message, innermost first.
 
-        Whichever algorithm is the fastest, a collective is taken to send the fewest bytes: an
-        all-reduce 2 (n - 1) / n of what arrives at a level, an all-gather half of that, an
-        exchange one copy of a token for each group of ranks that holds any of its experts.
+        A collective is taken to send the fewest bytes that any algorithm sends, even where another
+        one is faster. An all-reduce sends 2 (n - 1) / n of what arrives at a level, an all-gather
+        half of that, and an exchange one copy of a token for each group of ranks that holds any of
+        its experts.
         """
         match message:
             case AllReduce():
@@ -137,12 +144,12 @@ class Machine(eqx.Module):
     def _exchanging(self, exchange: Exchange, sharpness: float) -> Sending:
         """One dispatch and combine by the fastest transport; zero where all ranks see all tokens.
 
-        All-to-all: each rank sends its share of its tokens to their experts, and gets it back; the
-        busiest experts set the pace. Where DeepEP's kernels are fitted, as those do it (the launch
-        is part of what was measured).
+        With an all-to-all, each rank sends its share of its tokens to their experts and gets it
+        back, and the busiest experts set the pace. Where DeepEP's kernels are fitted, they time it,
+        and the launch is part of what was measured.
 
-        All-gather, and reduce-scatter on the way back: every rank gets the tokens of all its
-        peers, and picks those of its experts.
+        With an all-gather, and a reduce-scatter on the way back, every rank gets the tokens of all
+        its peers and picks those of its experts.
         """
         ranks = self.stage.count
         launch = 2 * self.peers.launch(self.rates.launch)
@@ -196,10 +203,11 @@ def _links(platform: Platform, precision: Precision, launch: Scalar) -> tuple[Li
 
 
 def _hops(plan: Parallelism, links: tuple[Link, ...]) -> tuple[Scalar, ...]:
-    """Boundaries between pipeline stages that each level carries: the innermost that spans it.
+    """The boundaries between pipeline stages that each network level carries, innermost first.
 
-    Stages are blocks of `plan.stage` neighbours. The boundaries that leave a level of s
-    accelerators are one fewer than such levels in use.
+    A boundary belongs to the innermost level that spans it. Stages are blocks of `plan.stage`
+    neighbours. The boundaries that leave a level of s accelerators are one fewer than the groups of
+    s accelerators in use.
     """
     used = jax.lax.stop_gradient(plan.stage * plan.pipeline)
     found, leaving_inner = [], plan.pipeline - 1

@@ -1,14 +1,14 @@
 """Pipeline parallelism: how stages of layers, and the micro-batches in them, make up a time.
 
-Both times that matter are sums of the parts of one micro-batch's way through the model, each
-counted so many times (`Passes`):
+A micro-batch passes through the parts of the model. Both times that matter are sums over these
+parts, each counted a number of times (`Passes`):
 
     first token of a batch    every part once, then the slowest stage once for each further
                               micro-batch
-    between tokens            every part once, or, where that is longer, the slowest stage once for
-                              each micro-batch in flight
+    between tokens            every part once, or the slowest stage once for each micro-batch in
+                              flight, where that is longer
 
-With one stage there is one micro-batch, and both are every part once.
+With one stage there is one micro-batch, and in both times every part counts once.
 """
 
 from abc import abstractmethod
@@ -26,9 +26,9 @@ class Parts(eqx.Module):
     """One number for each part of a model: its seconds, or how often it counts.
 
     Arguments:
-        layers: of all layers.
-        head: of the LM head.
-        rest: of the embedding and the transfers between stages.
+        layers: the number of all layers together.
+        head: that of the LM head.
+        rest: that of the embedding and the transfers between stages.
     """
 
     layers: Scalar
@@ -36,7 +36,7 @@ class Parts(eqx.Module):
     rest: Scalar
 
     def total(self, passes: "Parts") -> Scalar:
-        """The sum of the parts, each counted `passes` times."""
+        """The sum of the parts, each counted as often as `passes` says."""
         return self.layers * passes.layers + self.head * passes.head + self.rest * passes.rest
 
 
@@ -44,11 +44,12 @@ class Pipeline(eqx.Module):
     """The split of one replica's requests and layers over its stages.
 
     Arguments:
-        requests: of the fullest replica.
+        requests: requests of the fullest replica.
         micro_batch: requests that move through the stages together: requests / stages, rounded up.
-        micro_batches: in flight, at most one per stage.
-        widest: share of the layers on the stages that have most.
-        narrowest: share on the last stage, which has the LM head too and is given the fewest.
+        micro_batches: micro-batches in flight, at most one per stage.
+        widest: share of the layers on the stages that have most of them, in (0, 1].
+        narrowest: share of the layers on the last stage, which has the LM head too and is given the
+            fewest, in [0, 1].
     """
 
     requests: Scalar
@@ -59,7 +60,13 @@ class Pipeline(eqx.Module):
 
     @classmethod
     def of(cls, workload: Workload, plan: Parallelism, layers: Scalar) -> "Pipeline":
-        """The pipeline of `plan` for a model of `layers` layers."""
+        """The pipeline of a plan.
+
+        Arguments:
+            workload: whose batch is split.
+            plan: the number of stages and of replicas.
+            layers: layers of the model.
+        """
         per_stage, per_layer = 1 / plan.pipeline, 1 / layers
         requests = ceil_share(workload.batch, 1 / plan.data)
         micro_batch = once(ceil_share(requests, per_stage), per_stage)
@@ -72,7 +79,13 @@ class Pipeline(eqx.Module):
         )
 
     def slowest_stage(self, times: Parts) -> Parts:
-        """The stage that sets the pace: one with most layers, or the last with the LM head."""
+        """The parts of the stage that sets the pace, as the share of each part that it has.
+
+        It is a stage with most layers, or the last stage with the LM head.
+
+        Arguments:
+            times: s of each part of an iteration.
+        """
         last = jax.lax.stop_gradient(
             times.layers * self.narrowest + times.head > times.layers * self.widest
         )
@@ -86,14 +99,18 @@ class Passes(eqx.Module):
 
     @abstractmethod
     def of(self, times: Parts) -> Parts:
-        """How often each part counts, an iteration taking `times`."""
+        """How often each part counts.
+
+        Arguments:
+            times: s of each part of the iteration.
+        """
 
 
 class Every(Passes):
-    """Every part, so many times.
+    """Every part counts equally often.
 
     Arguments:
-        count: how many.
+        count: how often.
     """
 
     count: Scalar
@@ -103,15 +120,15 @@ class Every(Passes):
 
 
 class UntilFirst(Passes):
-    """Until the last micro-batch has left the pipeline, all having entered together.
+    """The time until the last micro-batch has left the pipeline, where all enter together.
 
-    Chunks follow each other through the stages. On a single stage all parts of each chunk count;
-    on several the embedding and the transfers hide behind the slowest stage, except those of the
-    first chunk.
+    Chunks follow each other through the stages. On a single stage all parts of each chunk count. On
+    several stages the embedding and the transfers of the first chunk count, and those of all others
+    hide behind the slowest stage.
 
     Arguments:
         pipeline: the stages.
-        chunks: iterations of each micro-batch; None: one.
+        chunks: iterations of each micro-batch, at least 1; None: one.
     """
 
     pipeline: Pipeline
@@ -128,11 +145,11 @@ class UntilFirst(Passes):
 
 
 class PerToken(Passes):
-    """Between two tokens of a request, the pipeline being full.
+    """The time between two tokens of a request, with a full pipeline.
 
     Arguments:
         pipeline: the stages.
-        tokens: tokens of a sequence in each iteration; None: one.
+        tokens: tokens that each sequence gains in an iteration; None: one.
     """
 
     pipeline: Pipeline

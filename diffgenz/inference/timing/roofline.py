@@ -1,19 +1,22 @@
-"""Operators x rates -> seconds, under a smooth roofline.
+"""Seconds of operators under a smooth roofline, from the rates of an accelerator.
 
-One operator takes repeats (launch + smooth_max(FLOP / peak, B / bandwidth)). A phase needs the sum
-over a dozen of them, and hardware gradients of that sum. `operators_time` therefore has a
-derivative rule of its own, which says the same in a form that compiles well:
+One operator takes
 
-    C = sum of repeats c (c / t)**(p - 1)    seconds that count as computing
-    M = sum of repeats m (m / t)**(p - 1)    seconds that count as moving
+    repeats (launch + smooth_max(FLOP / peak, B / bandwidth))
+
+A phase needs the sum over a dozen of them, and hardware gradients of that sum. `operators_time`
+therefore has a derivative rule of its own, which says the same in a form that compiles well. With
+c = FLOP / peak, m = B / bandwidth and t = smooth_max(c, m) of each operator,
+
+    C = sum of repeats c (c / t)**(p - 1)        the seconds that count as computing
+    M = sum of repeats m (m / t)**(p - 1)        the seconds that count as moving
     d time = C dln(s/FLOP) + M dln(s/B)
 
-with c = FLOP / peak, m = B / bandwidth and t their smooth maximum. These are two sums for all
-operators instead of two factors for each. (C + M = time, by Euler, would save one sum, at the price
-of cancellation in float32.)
+These are two sums for all operators, instead of two factors for each operator. (C + M = time, by
+Euler, would save one of the sums, at the price of cancellation in float32.)
 
-Where the accelerator has fitted kernels, those time the operators of their families, with the same
-rates.
+Where the accelerator has fitted kernels (`kernels`), those time the operators of their families,
+with the same rates.
 """
 
 from collections.abc import Sequence
@@ -40,12 +43,13 @@ from diffgenz.operators.precision import Precision
 class Rates(eqx.Module):
     """An accelerator as the operators of one precision see it.
 
-    These are reciprocals, so that no operator divides. They are built once per configuration.
+    Rates are kept as reciprocals, so that no operator divides. They are built once per
+    configuration.
 
     Arguments:
         linear: s/FLOP of linear layers.
         wide: s/FLOP of what stays in dtype (attention, LM head).
-        memory: s/B.
+        memory: s/B of the main memory.
         launch: s per kernel.
         kernels: fitted kernels by `kernel_key`; an operator without one is timed by the roofline.
     """
@@ -94,7 +98,13 @@ class Rates(eqx.Module):
 def operators_time(
     operators: Sequence[Operator], rates: Rates, sharpness: float = SHARPNESS
 ) -> Scalar:
-    """Seconds for all repeats of all `operators`, one after the other."""
+    """Seconds for all repeats of all operators, one after the other.
+
+    Arguments:
+        operators: the operators.
+        rates: of the accelerator that they run on.
+        sharpness: of the maximum of compute time and memory time.
+    """
     rest: list[Operator] = []
     timed: dict[tuple[str, bool], list[Operator]] = {}
     kernels = rates.kernels
@@ -133,14 +143,21 @@ def _roofline(operators: Sequence[Operator], rates: Rates, sharpness: float) -> 
 def kernel_key(op: Operator) -> tuple[str, bool]:
     """How `Rates.kernels` files the form that times `op`.
 
-    Its family, and whether it runs in the formats of linear layers (weights x activations) rather
-    than in dtype. Routed experts, their dispatch and their activation count as linear.
+    The key is the operator's family, and whether it runs in the formats of linear layers (weights x
+    activations) rather than in dtype. Routed experts, their dispatch and their activation count as
+    linear.
     """
     return op.kernel, known_by_linear_format(op.kernel, op.kind is Kind.LINEAR)
 
 
 def kernel_format(family: str, is_linear: bool, precision: Precision) -> str:
-    """The format by which the kernels of `kernel_key` are known in `precision`."""
+    """The format by which the kernels of one `kernel_key` are known.
+
+    Arguments:
+        family: the family of kernels.
+        is_linear: whether they run in the formats of linear layers.
+        precision: the formats in use.
+    """
     linear, dtype, cache = precision.linear_format, precision.dtype, precision.kv_cache
     return format_known_by(family, is_linear, linear=linear, dtype=dtype, cache=cache)
 
@@ -176,14 +193,14 @@ def kernels_in_use(library: Library, precisions: Sequence[Precision]) -> Library
 
 
 class Shares(NamedTuple):
-    """The seconds of an operator, or of each of several, by what takes them.
+    """The seconds of an operator, or of each of several, by the resource that takes them.
 
-    They sum to its time.
+    They sum to the operator's time.
 
     Arguments:
-        compute: arithmetic.
-        memory: moving bytes.
-        launch: launching kernels.
+        compute: s of arithmetic.
+        memory: s of moving bytes to and from memory.
+        launch: s of launching kernels.
     """
 
     compute: Scalar
@@ -194,20 +211,26 @@ class Shares(NamedTuple):
 def operator_shares(
     operators: Sequence[Operator], rates: Rates, sharpness: float = SHARPNESS
 ) -> Shares:
-    """The time of each of `operators` by what takes it.
+    """The time of each operator by the resource that takes it.
 
-    Compute and memory time each count times the derivative of the whole with respect to it, which
-    is exact (Euler, see `core.smooth`). All operators of a kind are one program: a dozen copies of
-    it would take seconds to compile.
+    Compute time and memory time are each multiplied by the derivative of the whole with respect to
+    it, which is exact (Euler, see `smooth`). All operators of a kind are one program, since a dozen
+    copies of it would take seconds to compile.
+
+    Arguments:
+        operators: the operators.
+        rates: of the accelerator that they run on.
+        sharpness: of the maximum of compute time and memory time.
 
     Returns:
-        `Shares` of (operators,) s.
+        `Shares` in s, each of shape (operators,).
     """
     kernels = rates.kernels
     groups: dict[Any, list[int]] = {}
     for index, op in enumerate(operators):
         key = kernel_key(op)
-        counted = "counted with another" if op.shape is None else key  # its kernel's time is
+        # where another operator's shape includes its time, it has none of its own
+        counted = "counted with another" if op.shape is None else key
         groups.setdefault(counted if key in kernels else op.kind, []).append(index)
     found = []
     for key, members in groups.items():
@@ -241,10 +264,10 @@ def _roofline_shares(
 
 
 def _kernel_shares(repeats: Scalar, shape: Any, kernel: Bound) -> Shares:
-    """The shares of a fitted kernel.
+    """The time of a fitted kernel, by the resource that takes it.
 
-    A form is homogeneous in seconds per FLOP, seconds per B and launch latency: each of them times
-    the derivative with respect to it adds up to the time.
+    A form is homogeneous in seconds per FLOP, seconds per B and launch latency. Each of these times
+    the derivative with respect to it therefore adds up to the time.
     """
 
     def seconds(slower: tuple[Scalar, Scalar, Scalar]) -> Scalar:
@@ -254,7 +277,7 @@ def _kernel_shares(repeats: Scalar, shape: Any, kernel: Bound) -> Shares:
 
 
 def as_array(x: Scalar | float) -> Scalar:
-    """`x` as an array: custom derivative rules take no Python numbers."""
+    """`x` as an array, since custom derivative rules take no Python numbers."""
     return jnp.asarray(x, jnp.result_type(float) if isinstance(x, float | int) else None)
 
 

@@ -103,7 +103,8 @@ def _fits(options: argparse.Namespace) -> tuple[str, Any]:
         progress=show,
         skipped=_say,
     )
-    title = f"{spec.name}: {len(fits)} fit{'' if len(fits) == 1 else 's'}, each with a fifth of the shapes held out"
+    count = "1 fit" if len(fits) == 1 else f"{len(fits)} fits"
+    title = f"{spec.name}: {count}, each with a fifth of the shapes held out"
     text = [title, "", fits_table(fits)]
     further = remarks(fits)
     text += ["", *further] if further else []
