@@ -74,6 +74,7 @@ def scan(
         read: elements of dtype that are read per token.
         written: elements of dtype that are written per token.
         parameters: elements of parameters that stay in memory.
+        kernels: the measured kernels that time it, "mamba2" or "delta"; "" where there are none.
         shape: the operator's shape, as measured kernels know it; None where there are none.
     """
     size = step.precision.dtype_size
