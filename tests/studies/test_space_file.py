@@ -287,7 +287,7 @@ def test_files_beside_the_space_file_are_found(load, tmp_path):
 
 
 def test_quantities_of_a_file():
-    assert quantity("x", "60 pJ/B", "J/B") == pytest.approx(60e-12)
+    assert quantity("x", "60 W", "W") == pytest.approx(60.0)
     assert quantity("x", "132", None) == 132
     with pytest.raises(dgz.InputError, match="x: True is not a quantity"):
         quantity("x", True, "B")
