@@ -119,9 +119,18 @@ def pytest_terminal_summary(terminalreporter, config):
 # ---- memory
 
 
+FORGETTING = 500
+"""Tests after which a worker drops its compiled programs, which would fill gigabytes by the end."""
+
+RUN = pytest.StashKey[int]()
+
+
 def pytest_runtest_teardown(item, nextitem):
-    """Drop the compiled programs of a file with its last test: they would fill gigabytes."""
-    if nextitem is None or nextitem.path != item.path:
+    """Drop compiled programs between files, but not between all: files share small ones."""
+    stash = item.session.stash
+    stash[RUN] = stash.get(RUN, 0) + 1
+    if stash[RUN] >= FORGETTING and (nextitem is None or nextitem.path != item.path):
+        stash[RUN] = 0
         jax.clear_caches()
 
 

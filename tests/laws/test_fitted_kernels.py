@@ -29,6 +29,7 @@ def test_a_breakdown_of_fitted_kernels_adds_up(model):
         assert getattr(result, phase) > getattr(bound, phase)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS[1:], ids=lambda model: model.name)
 def test_gradients_of_fitted_kernels_are_the_differences(model, double):
     case = as_double(case_of(model, fitted_cluster()))

@@ -187,7 +187,13 @@ def test_formats_of_several_structures_are_searched_together():
         assert_row_is_its_estimate(deployment)
 
 
-@pytest.mark.parametrize("own", [False, True], ids=["same accelerators", "its own"])
+@pytest.mark.parametrize(
+    "own",
+    [
+        pytest.param(False, id="same accelerators"),
+        pytest.param(True, id="its own", marks=pytest.mark.slow),
+    ],
+)
 def test_a_draft_keeps_its_formats_and_its_ranks(own):
     """Also where the search tries formats of other peaks, and on an accelerator without bf16."""
     peaks = {"fp16": 1e15, "fp8": 2e15, "int8": 3e15}
@@ -210,6 +216,7 @@ def test_a_draft_keeps_its_formats_and_its_ranks(own):
         assert_row_is_its_estimate(deployment)
 
 
+@pytest.mark.slow
 def test_bounds_time_a_draft_on_accelerators_of_its_own_too():
     """Of a fitted platform as of one without fits."""
     small = load_model(SMALL)

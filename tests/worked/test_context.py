@@ -231,6 +231,7 @@ def test_rows_add_up(model, serving):
         assert_close(getattr(rows, phase).sum(), getattr(result, phase), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_slopes_are_those_of_differences_and_finite_at_one_token(double):
     """Of a window that context ranks share, and of a mixed iteration."""
     model = Model(
