@@ -58,9 +58,18 @@ WINDOWED = Model(
     1024,
     32000,
     (
-        Repeated(Attention(**HEADS, window=256, norms=2, query_key_norm="head"), 20),
         Repeated(
-            Attention(**HEADS, norms=2, sinks=True, qkv_bias=True, out_bias=True, rotary=False), 4
+            Attention(
+                **HEADS,
+                window=256,
+                norms=2,
+                query_key_norm="head",
+                sinks=True,
+                qkv_bias=True,
+                out_bias=True,
+                rotary=False,
+            ),
+            24,
         ),
         Repeated(MLP(intermediate=4096, norms=2), 24),
     ),
@@ -94,8 +103,7 @@ SPARSE = Model(
     1024,
     32000,
     (
-        Repeated(LATENT.replace(indexer=Indexer(4, 32, 512), query_rank=None), 6),
-        Repeated(Attention(**HEADS, window=300), 6),
+        Repeated(LATENT.replace(indexer=Indexer(4, 32, 512), query_rank=None), 12),
         Repeated(
             MoE(
                 routed=64,
@@ -173,7 +181,7 @@ SCENARIOS = {
     "dense": Scenario(DENSE, CLUSTER, CHAT, Parallelism(4, 2, 2, 0.3)),
     "windowed, all options": Scenario(
         WINDOWED,
-        tight(ROOM, 120e6),
+        tight(ROOM, 115e6),
         CHAT,
         Parallelism(4, 2, 1, 0.3),
         Precision(weights="fp8", activations="fp8", kv_cache=Gear("int4"), messages="fp8"),

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from support import assert_close, assert_finite
-from whole_models import EXPERTS, WINDOWED
+from whole_models import EXPERTS, ROOM, WINDOWED
 
 from diffgenz import (
     MTP,
@@ -58,17 +58,17 @@ def small():
 
 @pytest.mark.parametrize("plan", PLANS, ids=["one rank", "two stages"])
 @pytest.mark.parametrize("name", MODELS)
-def test_options_that_change_nothing(name, plan, cluster):
+def test_options_that_change_nothing(name, plan):
     """Not chunked, not cached, one beam: exactly the plain estimate.
 
     So is a chunk of all prompts, except that the decodes beside it need room.
     """
     model = load_model(name)
     with jax.disable_jit():  # each program would run once: to compile it takes longer
-        plain = figures(estimate(Scenario(model, cluster, CHAT, plan)))
-        assert_close(figures(served(model, cluster, plan, beams=1)), plain, rtol=1e-6)
+        plain = figures(estimate(Scenario(model, ROOM, CHAT, plan)))
+        assert_close(figures(served(model, ROOM, plan, beams=1)), plain, rtol=1e-6)
         for chunk in (9000.0, 1e9):
-            whole = figures(served(model, cluster, plan, chunk=chunk))
+            whole = figures(served(model, ROOM, plan, chunk=chunk))
             del whole["memory"]
             assert_close(whole, {name: plain[name] for name in TIMES}, rtol=0)
 
@@ -85,12 +85,12 @@ TOGETHER = [
 
 
 @pytest.mark.parametrize(("name", "chosen"), TOGETHER)
-def test_any_two_together_add_up(name, chosen, small, cluster):
+def test_any_two_together_add_up(name, chosen, small):
     options = {}
     for option in chosen:
         options |= OPTIONS.get(option, {"speculation": Speculation(3, 0.6, small)})
     tiers = (MemoryTier("host", 1e12, 5e10),)
-    platform = cluster.replace(accelerator=cluster.accelerator.replace(tiers=tiers))
+    platform = ROOM.replace(accelerator=ROOM.accelerator.replace(tiers=tiers))
     case = Scenario(load_model(name), platform, CHAT, PLANS[1], serving=Serving(**options))
     with jax.disable_jit():
         result, rows = estimate(case), breakdown(case)
