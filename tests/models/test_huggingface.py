@@ -3,27 +3,12 @@
 import json
 
 import pytest
+from small_llama import SMALL, SMALL_PARAMETERS, small
 
 from diffgenz import load_model, model_from_config
 from diffgenz.core.errors import InputError
 from diffgenz.models.blocks.attention import Attention
 from diffgenz.models.huggingface import FAMILIES
-
-SMALL = {
-    "model_type": "llama",
-    "hidden_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "intermediate_size": 128,
-    "vocab_size": 1000,
-}
-
-SMALL_PARAMETERS = 2 * (64 * (64 + 2 * 32) + 64 * 64 + 3 * 64 * 128 + 2 * 64) + 64 + 2 * 1000 * 64
-
-
-def small(**changes):
-    return model_from_config(SMALL | changes, "small")
 
 
 def test_a_windowless_family_keeps_everything():
