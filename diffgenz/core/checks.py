@@ -8,12 +8,12 @@ itself, which is a traced boolean like any other (`all_hold`).
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jaxtyping import Array, Bool
 
+from diffgenz.core import xp
 from diffgenz.core.errors import InputError
+from diffgenz.core.smooth import Flag
 
 
 class Condition(NamedTuple):
@@ -70,8 +70,7 @@ def divides(field: str, value: Any, total: Any, what: str) -> Condition:
         )
 
     value, total = _comparable(value, total)
-    round_ = jnp.round if any(isinstance(x, Tracer) for x in (value, total)) else np.round
-    return Condition(round_(total / value) * value == total, message)  # exact for whole numbers
+    return Condition(xp.round(total / value) * value == total, message)  # exact for whole numbers
 
 
 def _comparable(*values: Any) -> tuple[Any, ...]:
@@ -88,13 +87,13 @@ def enforce(conditions: Iterable[Condition]) -> None:
             raise InputError(condition.message())
 
 
-def all_hold(conditions: Iterable[Condition]) -> Bool[Array, ""]:
+def all_hold(conditions: Iterable[Condition]) -> Flag:
     """Whether all conditions hold, as one boolean; those on concrete numbers are enforced.
 
     Raises:
         InputError: a condition on concrete numbers does not hold.
     """
-    total = jnp.asarray(True)
+    total = xp.asarray(True)
     for condition in conditions:
         if isinstance(condition.holds, Tracer):
             total = total & condition.holds

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import DictKey, GetAttrKey, SequenceKey
 
+from diffgenz.core import xp
 from diffgenz.core.errors import InputError, unknown
 from diffgenz.core.record import Number, Record, numbers_of
 
@@ -97,7 +97,7 @@ def with_unset(record: Any, name: str, value: float) -> Any:
         if leaf is None and called(name_of(path), name):
             owner = leaf_at(record, path[:-1])
             if isinstance(owner, Record) and path[-1].name in numbers_of(type(owner)):
-                unset[tuple(path)] = jnp.asarray(value, float)
+                unset[tuple(path)] = xp.asarray(value, float)
     return with_leaves(record, unset) if unset else record
 
 

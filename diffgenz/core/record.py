@@ -16,9 +16,9 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self, dataclass_transform
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
 
+from diffgenz.core import xp
 from diffgenz.core.checks import Condition, check, check_whole, enforce, within
 from diffgenz.core.errors import unknown
 from diffgenz.core.smooth import as_leaf
@@ -74,7 +74,7 @@ class Number:
             exclusive=self.exclusive,
             finite=self.finite,
         )
-        return good & (value == jnp.floor(value)) if self.whole else good
+        return good & (value == xp.floor(value)) if self.whole else good
 
 
 def number(
@@ -113,7 +113,7 @@ def number(
 
 
 def _as_leaves(x: Any, off: float | None = None) -> Any:
-    if x is None or (isinstance(x, int | float) and x == off):
+    if x is None or (type(x) in (int, float) and x == off):
         return None
     if isinstance(x, Mapping):
         return {key: as_leaf(value) for key, value in x.items()}

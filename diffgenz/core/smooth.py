@@ -26,18 +26,24 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
+from diffgenz.core import xp
 from diffgenz.core.errors import InputError
 
-Scalar = Float[Array, ""]
-"""One number. Cost functions are written for one configuration; `jax.vmap` batches them."""
-
 if TYPE_CHECKING:
+    Scalar = Float[Array, ""]
+    Flag = Bool[Array, ""]
     Leaf: TypeAlias = Any  # records convert what they are given: Python's numbers must pass
 else:
-    Leaf = Float[Array, "..."]
-"""A number stored in a record: one value, or a batch of them that a `vmap` will walk over."""
+    Scalar = Float[Array, ""] | Float[np.ndarray | np.floating, "..."]
+    Flag = Bool[Array, ""] | Bool[np.ndarray | np.bool_, "..."] | bool
+    Leaf = Float[Array | np.ndarray | np.floating, "..."]
+"""`Scalar` is one number. Cost functions are written for one configuration; `jax.vmap` batches them
+in JAX, and columns in NumPy (`core.xp`). `Flag` is one boolean.
+
+`Leaf` is a number stored in a record: one value, or a batch of them that a `vmap` will walk over.
+"""
 
 HARD = math.inf
 """The sharpness at which `smooth_max` and `smooth_min` are `max` and `min`."""
@@ -61,12 +67,12 @@ def check_sharpness(sharpness: float) -> None:
 
 def _power_of_two_below(x: Scalar) -> Scalar:
     """1 / 2**floor(log2 x), exactly, from the exponent bits."""
-    if x.dtype == jnp.float64:
-        integer, mantissa, bias = jnp.int64, 52, 1023
+    if x.dtype == np.float64:
+        integer, mantissa, bias = np.int64, 52, 1023
     else:
-        integer, mantissa, bias = jnp.int32, 23, 127
-    exponent = jax.lax.bitcast_convert_type(x, integer) >> mantissa
-    return jax.lax.bitcast_convert_type((2 * bias - exponent) << mantissa, x.dtype)
+        integer, mantissa, bias = np.int32, 23, 127
+    exponent = xp.bitcast(x, integer) >> mantissa
+    return xp.bitcast((2 * bias - exponent) << mantissa, x.dtype)
 
 
 def _inverse_root(s: Leaf, p: int) -> Leaf:
@@ -74,12 +80,10 @@ def _inverse_root(s: Leaf, p: int) -> Leaf:
 
     It converges quadratically and needs no division.
     """
-    double = s.dtype == jnp.float64
-    integer, mantissa, bias = (jnp.int64, 52, 1023) if double else (jnp.int32, 23, 127)
+    double = s.dtype == np.float64
+    integer, mantissa, bias = (np.int64, 52, 1023) if double else (np.int32, 23, 127)
     magic = int((bias * (1 + 1 / p) - 0.06) * 2**mantissa)  # within 3 % for every s
-    y = jax.lax.bitcast_convert_type(
-        magic - (jax.lax.bitcast_convert_type(s, integer) >> (p.bit_length() - 1)), s.dtype
-    )
+    y = xp.bitcast(magic - (xp.bitcast(s, integer) >> (p.bit_length() - 1)), s.dtype)
     for _ in range(5 if double else 3):
         y = y + y * ((1 - s * _power(y, p)) * (1 / p))
     return y
@@ -92,14 +96,14 @@ def _power(x: Leaf, p: int) -> Leaf:
         if p & 1:
             result = x if result is None else result * x
         x, p = x * x, p >> 1
-    return jnp.ones_like(x) if result is None else result
+    return xp.ones_like(x) if result is None else result
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(2,))
+@partial(xp.rule, nondiff_argnums=(2,))
 def _inverse_norm(a: Scalar, b: Scalar, p: int) -> Scalar:
     if p == 1:
-        return 1 / jnp.maximum(a + b, 1e-18)
-    scale = _power_of_two_below(jnp.maximum(jnp.maximum(a, b), _TINY))
+        return 1 / xp.maximum(a + b, 1e-18)
+    scale = _power_of_two_below(xp.maximum(xp.maximum(a, b), _TINY))
     return scale * _inverse_root(_power(a * scale, p) + _power(b * scale, p) + _NEVER_ZERO, p)
 
 
@@ -110,7 +114,7 @@ def _inverse_norm_jvp(p, primals, tangents):
     return y, -(y * _power(a * y, p - 1)) * (y * da) - (y * _power(b * y, p - 1)) * (y * db)
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(2,))
+@partial(xp.rule, nondiff_argnums=(2,))
 def _norm(a: Scalar, b: Scalar, p: int) -> Scalar:
     y = _inverse_norm(a, b, p)
     # u + v is 1 + p e, e being the relative error of y: it is taken out to first order
@@ -125,7 +129,7 @@ def _norm_jvp(p, primals, tangents):
     return _norm(a, b, p), _power(a * y, p - 1) * da + _power(b * y, p - 1) * db
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(2,))
+@partial(xp.rule, nondiff_argnums=(2,))
 def _harmonic(a: Scalar, b: Scalar, p: int) -> Scalar:
     return a * (b * _inverse_norm(a, b, p))
 
@@ -143,7 +147,7 @@ def smooth_max(a: Scalar, b: Scalar, sharpness: float = SHARPNESS) -> Scalar:
     Zero inputs are safe, also in derivatives of first and second order.
     """
     if sharpness == HARD:
-        return jnp.maximum(a, b)
+        return xp.maximum(a, b)
     if sharpness == 1:
         return a + b
     return _norm(*_same_type(a, b), int(sharpness))
@@ -155,10 +159,10 @@ def smooth_max_slopes(a: Scalar, b: Scalar, sharpness: float = SHARPNESS) -> tup
     (a / norm)**(p - 1) and (b / norm)**(p - 1).
     """
     if sharpness == HARD:
-        first = jnp.where(a > b, 1.0, jnp.where(a == b, 0.5, 0.0))
+        first = xp.where(a > b, 1.0, xp.where(a == b, 0.5, 0.0))
         return first, 1 - first
     if sharpness == 1:
-        return jnp.ones_like(a), jnp.ones_like(b)
+        return xp.ones_like(a), xp.ones_like(b)
     a, b = _same_type(a, b)
     y = _inverse_norm(a, b, int(sharpness))
     return _power(a * y, int(sharpness) - 1), _power(b * y, int(sharpness) - 1)
@@ -172,16 +176,29 @@ def smooth_min(a: Scalar, b: Scalar, sharpness: float = SHARPNESS) -> Scalar:
     pairwise.
     """
     if sharpness == HARD:
-        return jnp.minimum(a, b)
+        return xp.minimum(a, b)
     return _harmonic(*_same_type(a, b), int(sharpness))
 
 
+def smooth_min_slopes(a: Scalar, b: Scalar, sharpness: float = SHARPNESS) -> tuple[Scalar, Scalar]:
+    """The derivatives of `smooth_min` with respect to `a` and `b`.
+
+    (b / norm)**(p + 1) and (a / norm)**(p + 1), with the norm of `smooth_max`.
+    """
+    if sharpness == HARD:
+        first = xp.where(a < b, 1.0, xp.where(a == b, 0.5, 0.0))
+        return first, 1 - first
+    a, b = _same_type(a, b)
+    y = _inverse_norm(a, b, int(sharpness))
+    return _power(b * y, int(sharpness) + 1), _power(a * y, int(sharpness) + 1)
+
+
 def _same_type(a, b):
-    dtype = jnp.result_type(a, b, jnp.zeros((), jnp.float32))
-    return jnp.asarray(a, dtype), jnp.asarray(b, dtype)
+    dtype = xp.result_type(a, b, np.float32)
+    return xp.asarray(a, dtype), xp.asarray(b, dtype)
 
 
-@jax.custom_jvp
+@xp.rule
 def inverse(x: Leaf) -> Leaf:
     """1 / x for x > 0, by Newton steps.
 
@@ -197,7 +214,7 @@ def _inverse_jvp(primals, tangents):
     return y, -(y * y) * tangents[0]
 
 
-@jax.custom_jvp
+@xp.rule
 def hypotenuse(a: Leaf, b: Leaf) -> Leaf:
     """sqrt(a**2 + b**2), by Newton steps like `inverse`.
 
@@ -216,18 +233,18 @@ def _hypotenuse_jvp(primals, tangents):
     return hypotenuse(a, b), (a * y) * da + (b * y) * db
 
 
-@jax.custom_jvp
+@xp.rule
 def straight_through_ceil(x: Scalar) -> Scalar:
     """ceil(x) with the derivative of x.
 
     Rounding up is exact, and an optimizer still feels the slope.
     """
-    return jnp.ceil(x)
+    return xp.ceil(x)
 
 
 @straight_through_ceil.defjvp
 def _straight_through_ceil_jvp(primals, tangents):
-    return jnp.ceil(primals[0]), tangents[0]
+    return xp.ceil(primals[0]), tangents[0]
 
 
 def ceil_share(total: Scalar, reciprocal: Scalar) -> Scalar:
@@ -250,16 +267,22 @@ def once(x: Scalar, at_most_one: Scalar) -> Scalar:
         x: what to compute once.
         at_most_one: any number of the configuration that is at most 1, such as 1 / ranks.
     """
-    return x / jnp.maximum(jax.lax.stop_gradient(at_most_one), 1.0)
+    return x / xp.maximum(xp.stop_gradient(at_most_one), 1.0)
 
 
 def as_leaf(x) -> Leaf:
-    """`x` as a floating-point array.
+    """`x` as a floating-point number: of NumPy where it is not JAX's already.
 
     Every numeric field of a record goes through this; counts too, since int32 overflows under jit.
+
+    Arguments:
+        x: a number or an array of Python, NumPy (float64 becomes the default float) or JAX.
     """
+    if isinstance(x, np.floating | np.ndarray) and x.dtype == np.float32:
+        return x[()]
+    if isinstance(x, float | int | np.ndarray | np.generic):
+        with np.errstate(over="ignore"):  # infinity, which records may refuse
+            return np.asarray(x).astype(xp.default_float())[()]
     if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jnp.floating):
         return x
-    if isinstance(x, np.ndarray | np.generic) and np.issubdtype(x.dtype, np.floating):
-        return jnp.asarray(x)
     return jnp.asarray(x, dtype=float)

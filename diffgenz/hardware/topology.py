@@ -17,8 +17,8 @@ from abc import abstractmethod
 from typing import NamedTuple
 
 import equinox as eqx
-import jax.numpy as jnp
 
+from diffgenz.core import xp
 from diffgenz.core.errors import InputError, unknown
 from diffgenz.core.smooth import Scalar
 
@@ -39,7 +39,7 @@ class Ranks(NamedTuple):
     @property
     def several(self) -> Scalar:
         """1 where there is anyone to talk to, else 0."""
-        return jnp.where(self.count > 1, 1.0, 0.0)
+        return xp.where(self.count > 1, 1.0, 0.0)
 
     @property
     def others(self) -> Scalar:
@@ -148,12 +148,12 @@ class Torus(Topology):
     dimensions: int = eqx.field(static=True)
 
     def _side(self, ranks: Ranks) -> Scalar:
-        return jnp.exp2(jnp.log2(ranks.count) / self.dimensions)
+        return xp.exp2(xp.log2(ranks.count) / self.dimensions)
 
     def _idle_links(self, ranks: Ranks) -> Scalar:
         """All links over those that the slice uses."""
         d = self.dimensions
-        used = jnp.where(ranks.count >= 4**d, 2.0 * d, jnp.clip(jnp.log2(ranks.count), 1.0, d))
+        used = xp.where(ranks.count >= 4**d, 2.0 * d, xp.clip(xp.log2(ranks.count), 1.0, d))
         return 2 * d / used
 
     def all_reduce(self, ranks: Ranks) -> tuple[Schedule, ...]:
@@ -165,7 +165,7 @@ class Torus(Topology):
         return (Schedule(steps, ranks.others * self._idle_links(ranks)),)
 
     def all_to_all(self, ranks: Ranks) -> tuple[Schedule, ...]:
-        crossing = jnp.maximum(self._side(ranks) * (self.dimensions / 4), 1.0)
+        crossing = xp.maximum(self._side(ranks) * (self.dimensions / 4), 1.0)
         (pass_,) = self.all_gather(ranks)
         return (Schedule(pass_.steps, pass_.share * crossing),)
 
@@ -177,11 +177,11 @@ class Fabric(Topology):
     """
 
     def all_reduce(self, ranks: Ranks) -> tuple[Schedule, ...]:
-        tree = Schedule(2 * jnp.log2(ranks.count), 2 * ranks.several)
+        tree = Schedule(2 * xp.log2(ranks.count), 2 * ranks.several)
         return ring(ranks, 2), tree
 
     def all_gather(self, ranks: Ranks) -> tuple[Schedule, ...]:
-        return (Schedule(jnp.log2(ranks.count), ranks.others),)  # recursive doubling
+        return (Schedule(xp.log2(ranks.count), ranks.others),)  # recursive doubling
 
     def all_to_all(self, ranks: Ranks) -> tuple[Schedule, ...]:
         return (direct(ranks, 1),)

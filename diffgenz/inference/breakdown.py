@@ -8,10 +8,11 @@ stage that causes them.
 from collections.abc import Sequence
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from diffgenz.core import xp
+from diffgenz.core.verb import verb
 from diffgenz.inference.essential import essential
 from diffgenz.inference.estimate import constant_ranks
 from diffgenz.inference.iteration import communication, exposed, sending_time
@@ -25,9 +26,15 @@ from diffgenz.scenario.scenario import Scenario
 RESOURCES = ("compute", "memory", "communication", "launch")
 """What takes time; the columns of a `Breakdown`."""
 
-Seconds = Float[Array, "*batch operators 4"]
+Seconds = Float[Array | np.ndarray, "*batch operators 4"]
 
-Rows = dict[str, Float[Array, "4"]]
+Numbers = Float[Array | np.ndarray, " n"]
+"""One number for each of several operators."""
+
+Row = Float[Array | np.ndarray, "4"]
+"""Seconds by resource."""
+
+Rows = dict[str, Row]
 """Seconds by resource, by the name of an operator or a message."""
 
 
@@ -87,7 +94,7 @@ def breakdown(case: Scenario) -> Breakdown:
     return _breakdown(essential(case))
 
 
-@eqx.filter_jit
+@verb
 def _breakdown(case: Scenario) -> Breakdown:
     return breakdown_of(jobs_of(constant_ranks(case)), case.sharpness)
 
@@ -106,8 +113,8 @@ def breakdown_of(jobs: Jobs, sharpness: float) -> Breakdown:
             for name, seconds in _job_rows(job, sharpness).items():
                 _add(rows, job.name + name, seconds)
     names = tuple(dict.fromkeys([*ttft, *tpot]))  # prefill and decode may differ
-    tables = [jnp.stack([rows.get(name, jnp.zeros(4)) for name in names]) for rows in (ttft, tpot)]
-    return Breakdown(names, *tables)
+    tables = (xp.stack([rows.get(name, xp.zeros(4)) for name in names]) for rows in (ttft, tpot))
+    return Breakdown(names, *(xp.asarray(table, float) for table in tables))
 
 
 def _job_rows(job: Job, sharpness: float) -> Rows:
@@ -124,12 +131,12 @@ def _job_rows(job: Job, sharpness: float) -> Rows:
         (iteration.layers, passes.layers),
         (iteration.head, passes.head),
     )
-    counts = jnp.stack([count for operators, count in parts for _ in operators])
+    counts = xp.stack([count for operators, count in parts for _ in operators])
     for name, seconds in _named(iteration.operators, shares, counts).items():
         _add(rows, name, seconds)
     sending = sending_time(messages.layers, job.machine)
     visible = exposed(sending, executing.layers, job.overlap, sharpness)
-    shown = visible / jnp.maximum(sending, 1e-30)
+    shown = visible / xp.maximum(sending, 1e-30)
     for part, count in (
         (messages.rest, passes.rest),
         (messages.layers, passes.layers * shown),
@@ -152,7 +159,7 @@ def _executing(job: Job, shares: Shares) -> Parts:
     )
 
 
-def _named(operators: Sequence[Operator], shares: Shares, counts: Float[Array, " n"]) -> Rows:
+def _named(operators: Sequence[Operator], shares: Shares, counts: Numbers) -> Rows:
     """The seconds of operators by name and resource.
 
     Arguments:
@@ -160,15 +167,15 @@ def _named(operators: Sequence[Operator], shares: Shares, counts: Float[Array, "
         shares: the seconds of each of them.
         counts: how often each of them counts.
     """
-    columns = (shares.compute, shares.memory, jnp.zeros_like(shares.memory), shares.launch)
-    seconds = counts[:, None] * jnp.stack(columns, axis=1)
+    columns = (shares.compute, shares.memory, xp.zeros_like(shares.memory), shares.launch)
+    seconds = counts[:, None] * xp.stack(columns).T
     members: dict[str, list[int]] = {}
     for index, op in enumerate(operators):
         members.setdefault(op.name, []).append(index)
     return {name: seconds[np.array(indices)].sum(axis=0) for name, indices in members.items()}
 
 
-def _by_resource(seconds: Sending) -> Float[Array, "4"]:
+def _by_resource(seconds: Sending) -> Row:
     """The seconds of a message by resource: communication on the wires, and launches."""
     wires = seconds.total - seconds.launch
     return wires * _unit("communication") + seconds.launch * _unit("launch")
@@ -178,5 +185,5 @@ def _unit(resource: str) -> np.ndarray:
     return np.array([float(each == resource) for each in RESOURCES])
 
 
-def _add(rows: Rows, name: str, seconds: Float[Array, "4"]) -> None:
+def _add(rows: Rows, name: str, seconds: Row) -> None:
     rows[name] = rows[name] + seconds if name in rows else seconds

@@ -2,10 +2,12 @@
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
+import numpy as np
 
-from diffgenz.core.leaves import leaf_at, leaf_names, number_at
-from diffgenz.core.smooth import Scalar
+from diffgenz.core.differences import as_double, in_double, moves, slopes
+from diffgenz.core.leaves import Path, leaf_at, leaf_names, number_at, with_leaves
+from diffgenz.core.smooth import Scalar, as_leaf
+from diffgenz.core.verb import verb
 from diffgenz.hardware.platform import Platform
 from diffgenz.inference.essential import essential
 from diffgenz.inference.estimate import compiled_estimate
@@ -31,22 +33,49 @@ def elasticities(case: Scenario, metric: str = "tpot") -> dict[str, Scalar]:
     Raises:
         InputError: an unknown metric, or one that the scenario does not have.
     """
-    scaled = _scaled(essential(case), metric)
-    known = leaf_names(scaled)  # the others are not in use, such as peaks of other formats
-    found = {}
-    for name, path in leaf_names(case.platform).items():
-        about = number_at(case.platform, path)
-        if about is None or not about.structure:
-            slope = leaf_at(scaled, path) if name in known else 0.0
-            found[name] = jnp.asarray(slope, float)
-    return found
+    scaled = _scaled(essential(case), metric)  # the others are not in use, such as other peaks
+    return {
+        name: as_leaf(scaled.get(name, 0.0))
+        for name, path in leaf_names(case.platform).items()
+        if not _is_structure(case.platform, path)
+    }
 
 
-@eqx.filter_jit
-def _scaled(case: Scenario, metric: str) -> Platform:
+def _is_structure(platform: Platform, path: Path) -> bool:
+    about = number_at(platform, path)
+    return about is not None and about.structure
+
+
+def _derived(case: Scenario, metric: str) -> dict[str, Scalar]:
+    """The elasticities to all hardware numbers of an `essential` scenario, by derivatives."""
+
     def of(hardware: Platform) -> Scalar:
         there = eqx.tree_at(lambda c: c.platform, case, hardware)
         return metric_named(compiled_estimate(there), metric)
 
-    value, gradient = jax.value_and_grad(of)(case.platform)
-    return jax.tree.map(lambda slope, x: slope * x / value, gradient, case.platform)
+    platform = case.platform
+    value, gradient = jax.value_and_grad(of)(platform)
+    return {
+        name: leaf_at(gradient, path) * leaf_at(platform, path) / value
+        for name, path in leaf_names(platform).items()
+    }
+
+
+def _differenced(case: Scenario, metric: str) -> dict[str, Scalar]:
+    """The same for one configuration, by differences of logarithms."""
+    paths = {
+        name: path
+        for name, path in leaf_names(case.platform).items()
+        if not _is_structure(case.platform, path)
+    }
+    with in_double():
+        case = as_double(case)
+        factors = zip(paths.values(), np.exp(moves(len(paths))), strict=True)
+        moved = {path: leaf_at(case.platform, path) * factor for path, factor in factors}
+        there = eqx.tree_at(lambda c: c.platform, case, with_leaves(case.platform, moved))
+        value = metric_named(compiled_estimate(there), metric)
+        found = slopes(np.log(value), len(paths))
+    return dict(zip(paths, found, strict=True))
+
+
+_scaled = verb(_derived, plain=_differenced)

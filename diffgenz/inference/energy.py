@@ -9,8 +9,7 @@ everything takes (`estimate`).
 
 from collections.abc import Sequence
 
-import jax.numpy as jnp
-
+from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar
 from diffgenz.hardware.platform import Platform
 from diffgenz.inference.timing.machine import Machine
@@ -30,7 +29,7 @@ def dynamic_energy(
         precision: the formats, whose peaks count.
     """
     accelerator = platform.accelerator
-    zero = jnp.zeros(())
+    zero = xp.zeros(())
     linear = sum((op.repeats * op.flops for op in operators if op.kind is Kind.LINEAR), start=zero)
     wide = sum(
         (op.repeats * op.flops for op in operators if op.kind in (Kind.ATTENTION, Kind.WIDE)),
@@ -53,7 +52,7 @@ def dynamic_energy(
 
 def _sent(operators: Sequence[Operator], machine: Machine) -> list[Scalar]:
     """B that one rank sends on each network level."""
-    totals = [jnp.zeros(()) for _ in machine.links]
+    totals = [xp.zeros(()) for _ in machine.links]
     for op in operators:
         for message in op.messages:
             for level, sent in enumerate(machine.sent(message)):

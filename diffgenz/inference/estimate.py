@@ -5,9 +5,10 @@ respect to any number in the scenario.
 """
 
 import equinox as eqx
-import jax.numpy as jnp
 
+from diffgenz.core import xp
 from diffgenz.core.smooth import Leaf, Scalar
+from diffgenz.core.verb import verb
 from diffgenz.hardware.accelerator import Accelerator
 from diffgenz.inference.essential import essential
 from diffgenz.inference.jobs import Jobs, jobs_of
@@ -61,7 +62,7 @@ def estimate(case: Scenario) -> Estimate:
     return compiled_estimate(essential(case))
 
 
-@eqx.filter_jit
+@verb
 def compiled_estimate(case: Scenario) -> Estimate:
     """`estimate` of an `essential` scenario."""
     case = constant_ranks(case)
@@ -72,12 +73,12 @@ def estimate_of(jobs: Jobs, case: Scenario) -> Estimate:
     """The estimate that the jobs of a scenario add up to."""
     workload, plan = case.workload, case.plan
     ttft, tpot = (
-        sum((job.seconds(case.sharpness) for job in part), start=jnp.zeros(()))
+        sum((job.seconds(case.sharpness) for job in part), start=xp.zeros(()))
         for part in (jobs.until_first, jobs.per_token)
     )
     mixed_tpot = None
     if jobs.mixed:
-        mixed_tpot = sum((job.seconds(case.sharpness) for job in jobs.mixed), start=jnp.zeros(()))
+        mixed_tpot = sum((job.seconds(case.sharpness) for job in jobs.mixed), start=xp.zeros(()))
     further = workload.output_tokens - 1
     end_to_end = ttft + further * tpot
     tokens = workload.batch * workload.output_tokens
@@ -113,8 +114,8 @@ def constant_ranks(case: Scenario) -> Scenario:
 def _energy(jobs: Jobs, end_to_end: Scalar, further: Scalar) -> Scalar:
     """J of the whole batch: idle power for as long as it takes, and the energy of all jobs."""
     idle = sum(count * each.idle_power for count, each in jobs.accelerators) * end_to_end
-    first = sum((job.energy() for job in jobs.until_first), start=jnp.zeros(()))
-    each = sum((job.energy() for job in jobs.per_token), start=jnp.zeros(()))
+    first = sum((job.energy() for job in jobs.until_first), start=xp.zeros(()))
+    each = sum((job.energy() for job in jobs.per_token), start=xp.zeros(()))
     return idle + jobs.micro_batches * (first + further * each)
 
 
@@ -122,7 +123,7 @@ def _price(accelerators: tuple[tuple[Scalar, Accelerator], ...]) -> Scalar | Non
     """USD/s of an average accelerator in use; None where one of them has no price."""
     if len(accelerators) == 1:
         return accelerators[0][1].price
-    counts, total = jnp.zeros(()), jnp.zeros(())
+    counts, total = xp.zeros(()), xp.zeros(())
     for count, accelerator in accelerators:
         if accelerator.price is None:
             return None

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import equinox as eqx
-import jax.numpy as jnp
 
+from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar, once, smooth_min
 from diffgenz.inference.timing.machine import Machine, Sending
 from diffgenz.inference.timing.pipeline import Parts
@@ -149,7 +149,7 @@ def sending_time(messages: Sequence[Sent], machine: Machine) -> Scalar:
     DeepSeek-V3's gradient.
     """
     times = (message.repeats * message.seconds.total for message in messages)
-    total = sum(times, start=jnp.zeros(()))
+    total = sum(times, start=xp.zeros(()))
     return once(total, machine.shard) if any(message.once for message in messages) else total
 
 

@@ -6,10 +6,11 @@ the one before.
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 
+from diffgenz.core import xp
 from diffgenz.core.errors import InputError
-from diffgenz.core.smooth import Leaf
+from diffgenz.core.smooth import Leaf, as_leaf
+from diffgenz.core.verb import verb
 from diffgenz.inference.energy import dynamic_energy
 from diffgenz.inference.essential import essential
 from diffgenz.inference.estimate import constant_ranks
@@ -55,11 +56,11 @@ def iteration_cost(
     """
     if prompts is None and decodes is None:
         raise InputError("iteration: it computes nothing; give prompts, decodes, or both")
-    as_leaves = jax.tree.map(lambda x: jnp.asarray(x, float), (prompts, decodes))
+    as_leaves = jax.tree.map(as_leaf, (prompts, decodes))
     return _iteration_cost(essential(case), *as_leaves)
 
 
-@eqx.filter_jit
+@verb
 def _iteration_cost(
     case: Scenario, prompts: Prompts | None, decodes: Decodes | None
 ) -> IterationCost:
@@ -75,6 +76,6 @@ def _iteration_cost(
     energy = dynamic_energy(iteration.operators, machine, case.platform, case.precision)
     return IterationCost(
         seconds=seconds,
-        stage_seconds=jnp.where(pipeline.widest < 1, slowest, seconds),  # one stage does it all
+        stage_seconds=xp.where(pipeline.widest < 1, slowest, seconds),  # one stage does it all
         energy=case.plan.stage * energy,
     )

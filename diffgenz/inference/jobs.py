@@ -12,8 +12,8 @@ Time, energy, memory and breakdown are sums over the same jobs.
 """
 
 import equinox as eqx
-import jax.numpy as jnp
 
+from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar, ceil_share
 from diffgenz.hardware.accelerator import Accelerator
 from diffgenz.hardware.platform import Platform
@@ -79,7 +79,7 @@ class Job(eqx.Module):
         """
         own = iteration_times(executing, messages, self.machine, self.overlap, sharpness)
         if not self.waits:
-            return own, jnp.zeros(())
+            return own, xp.zeros(())
         wait = self.memory.wait(own, self.iteration, sharpness)
         return Parts(own.layers + wait, own.head, own.rest), wait
 
@@ -184,10 +184,10 @@ def _tower(case: Scenario, pipeline: Pipeline) -> tuple[Iteration, Scalar] | Non
     requests = ceil_share(pipeline.requests, 1 / plan.attention_data)
     images = requests * case.workload.images
     few = images < 1
-    operators = tower.operators(jnp.where(few, 1.0, images), case.precision, 1 / plan.tensor)
-    none = jnp.zeros(())
+    operators = tower.operators(xp.where(few, 1.0, images), case.precision, 1 / plan.tensor)
+    none = xp.zeros(())
     iteration = Iteration(operators, (), (), tokens=none, sampled=none, residual=none)
-    return iteration, jnp.where(few, images, 1.0)
+    return iteration, xp.where(few, images, 1.0)
 
 
 def _draft(case: Scenario, pipeline: Pipeline) -> tuple[Scenario, Served] | None:
@@ -226,7 +226,7 @@ def _draft_jobs(
     """The draft's prefill, and its proposals for one verification, made token by token."""
     speculation, plan = case.serving.speculation, its.plan
     assert speculation is not None
-    groups = jnp.ones(()) if isinstance(case.serving.draft, MTP) else case.plan.attention_data
+    groups = xp.ones(()) if isinstance(case.serving.draft, MTP) else case.plan.attention_data
     executions = plan.stage * groups * (pipeline.micro_batch / pipeline.requests)
     machine = Machine.of(its.platform, plan, its.precision)
 
@@ -243,6 +243,6 @@ def _draft_jobs(
             Resident(),
         )
 
-    prefills = jnp.ones(()) if served.chunks is None else served.chunks
+    prefills = xp.ones(()) if served.chunks is None else served.chunks
     proposals = speculation.drafts / speculation.tokens
     return job(served.prefill, prefills), job(served.decode, proposals)

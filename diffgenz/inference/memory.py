@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 
 import equinox as eqx
-import jax.numpy as jnp
-from jaxtyping import Array, Bool
 
-from diffgenz.core.smooth import Leaf, Scalar
+from diffgenz.core import xp
+from diffgenz.core.smooth import Flag, Leaf, Scalar
 from diffgenz.hardware.accelerator import MemoryTier
 from diffgenz.inference.iteration import Iteration
 from diffgenz.inference.served import Served
@@ -55,10 +54,10 @@ class Memory(eqx.Module):
         left = self.capacity - self.total
         if self.movable is None or self.room is None:
             return left
-        return left + jnp.minimum(self.movable, self.room)
+        return left + xp.minimum(self.movable, self.room)
 
     @property
-    def fits(self) -> Bool[Array, "..."]:
+    def fits(self) -> Flag:
         """Whether the scenario fits, and the draft model too on accelerators of its own."""
         own = self.margin >= 0
         return own if self.draft is None else own & self.draft.fits
@@ -97,12 +96,12 @@ def memory_of(
     activations = _held(served.prefill)
     if serving.widens_decode:
         for iteration in served.widest[1:]:
-            activations = jnp.maximum(activations, _held(iteration))
+            activations = xp.maximum(activations, _held(iteration))
     if tower is not None:
         iteration, filled = tower
         embedding = embedding + _stored(iteration.operators)
-        activations = jnp.maximum(activations, filled * _held(iteration))
-    ends = jnp.where(plan.pipeline > 1, jnp.maximum(embedding, head), embedding + head)
+        activations = xp.maximum(activations, filled * _held(iteration))
+    ends = xp.where(plan.pipeline > 1, xp.maximum(embedding, head), embedding + head)
     if isinstance(serving.draft, MTP):
         ends = embedding + head
     weights = _stored(layers) * pipeline.widest + ends
@@ -131,12 +130,12 @@ def memory_of(
 
 def _offloaded(memory: Memory, movable: Scalar, tiers: tuple[MemoryTier, ...]) -> Memory:
     """`memory` with what does not fit, up to `movable` B of it, in the nearest tiers with room."""
-    left = jnp.minimum(jnp.maximum(memory.total - memory.capacity, 0.0), movable)
+    left = xp.minimum(xp.maximum(memory.total - memory.capacity, 0.0), movable)
     held = []
     for tier in tiers:
-        held.append(jnp.minimum(left, tier.capacity))
+        held.append(xp.minimum(left, tier.capacity))
         left = left - held[-1]
-    room = sum((tier.capacity for tier in tiers), start=jnp.zeros(()))
+    room = sum((tier.capacity for tier in tiers), start=xp.zeros(()))
     return Memory(
         memory.weights,
         memory.kv_cache,
@@ -152,7 +151,7 @@ def _offloaded(memory: Memory, movable: Scalar, tiers: tuple[MemoryTier, ...]) -
 
 def _held(iteration: Iteration) -> Scalar:
     """B of activations: the residual stream, and the largest operator with what it gathers."""
-    largest = jnp.zeros(())
+    largest = xp.zeros(())
     for op in iteration.operators:
         gathered = [
             message.volume
@@ -160,12 +159,12 @@ def _held(iteration: Iteration) -> Scalar:
             if isinstance(message, AllGather) and message.over is Axis.CONTEXT
         ]
         held = sum(gathered, start=op.inputs + op.outputs)
-        largest = jnp.maximum(largest, held)
+        largest = xp.maximum(largest, held)
     return iteration.residual + largest
 
 
 def _stored(operators: Sequence[Operator]) -> Scalar:
     return sum(
-        (jnp.asarray(op.repeats * op.parameters * op.parameter_size) for op in operators),
-        start=jnp.zeros(()),
+        (xp.asarray(op.repeats * op.parameters * op.parameter_size) for op in operators),
+        start=xp.zeros(()),
     )

@@ -9,8 +9,7 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any
 
-import jax.numpy as jnp
-
+from diffgenz.core import xp
 from diffgenz.core.errors import InputError, unknown
 from diffgenz.core.smooth import Leaf, Scalar
 
@@ -22,7 +21,7 @@ def largest(values: Sequence[Scalar], weights: Sequence[Scalar]) -> Scalar:
     """The largest of the parts: of times and memory the worst counts."""
     total = values[0]
     for value in values[1:]:
-        total = jnp.maximum(total, value)
+        total = xp.maximum(total, value)
     return total
 
 
@@ -30,7 +29,7 @@ def smallest(values: Sequence[Scalar], weights: Sequence[Scalar]) -> Scalar:
     """The smallest of the parts: of speeds for a user the worst counts."""
     total = values[0]
     for value in values[1:]:
-        total = jnp.minimum(total, value)
+        total = xp.minimum(total, value)
     return total
 
 

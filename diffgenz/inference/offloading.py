@@ -14,10 +14,9 @@ micro-batch, so that each micro-batch reads its weights anew.
 """
 
 import equinox as eqx
-import jax.numpy as jnp
-from jaxtyping import Array, Bool
 
-from diffgenz.core.smooth import Scalar, smooth_max
+from diffgenz.core import xp
+from diffgenz.core.smooth import Flag, Scalar, smooth_max
 from diffgenz.hardware.accelerator import Accelerator
 from diffgenz.inference.iteration import Iteration
 from diffgenz.inference.memory import MATRICES, Memory
@@ -30,7 +29,7 @@ class Resident(eqx.Module):
 
     def wait(self, times: Parts, iteration: Iteration, sharpness: float) -> Scalar:
         """Zero seconds."""
-        return jnp.zeros(())
+        return xp.zeros(())
 
 
 class Offloading(eqx.Module):
@@ -46,7 +45,7 @@ class Offloading(eqx.Module):
 
     what: Offload = eqx.field(static=True)
     per_byte: Scalar
-    alone: Bool[Array, ""]
+    alone: Flag
 
     @classmethod
     def of(
@@ -54,10 +53,10 @@ class Offloading(eqx.Module):
     ) -> "Offloading":
         """The slower memory of `accelerator`, holding what `memory` says."""
         assert memory.movable is not None
-        per_byte = jnp.zeros(())
+        per_byte = xp.zeros(())
         for held, tier in zip(memory.offloaded, accelerator.tiers, strict=True):
-            share = held / jnp.maximum(memory.movable, 1.0)
-            per_byte = jnp.maximum(per_byte, share / tier.bandwidth)
+            share = held / xp.maximum(memory.movable, 1.0)
+            per_byte = xp.maximum(per_byte, share / tier.bandwidth)
         return cls(what, per_byte, pipeline.widest >= 1)
 
     def wait(self, times: Parts, iteration: Iteration, sharpness: float) -> Scalar:
@@ -73,7 +72,7 @@ class Offloading(eqx.Module):
         else:
             # Prefill writes what it keeps, and reads it where it lies. Windows keep less than they
             # read, and sparse attention reads less than it keeps.
-            reads = [op.repeats * jnp.minimum(op.kv_cache, op.cached) for op in iteration.layers]
-        reading = self.per_byte * sum(reads, start=jnp.zeros(()))
-        behind = times.layers + jnp.where(self.alone, times.head + times.rest, 0.0)
-        return jnp.maximum(smooth_max(reading, behind, sharpness) - behind, 0.0)
+            reads = [op.repeats * xp.minimum(op.kv_cache, op.cached) for op in iteration.layers]
+        reading = self.per_byte * sum(reads, start=xp.zeros(()))
+        behind = times.layers + xp.where(self.alone, times.head + times.rest, 0.0)
+        return xp.maximum(smooth_max(reading, behind, sharpness) - behind, 0.0)

@@ -13,8 +13,8 @@ All functions take a scenario whose images are part of the prompt (`scenario.pro
 import dataclasses
 
 import equinox as eqx
-import jax.numpy as jnp
 
+from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar, ceil_share
 from diffgenz.inference.iteration import Iteration
 from diffgenz.models.model import Model
@@ -41,8 +41,8 @@ def prompt_step(case: Scenario, sequences: Scalar) -> Step:
     workload, plan, hit = case.workload, case.plan, case.serving.prefix_hit
     mine = ceil_share(sequences, 1 / plan.attention_data)
     if hit is None:
-        return _step(case, mine, plan.share(workload.input_tokens), jnp.zeros(()))
-    new = jnp.maximum((1 - hit) * workload.input_tokens, 1.0)
+        return _step(case, mine, plan.share(workload.input_tokens), xp.zeros(()))
+    new = xp.maximum((1 - hit) * workload.input_tokens, 1.0)
     return _step(case, mine, plan.share(new), workload.input_tokens - new)
 
 
@@ -74,7 +74,7 @@ def chunk_count(case: Scenario, prompt: Step) -> Scalar | None:
     chunk = case.serving.chunk
     if chunk is None:
         return None
-    return jnp.maximum(prompt.sequences * prompt.all_queries / chunk, 1.0)
+    return xp.maximum(prompt.sequences * prompt.all_queries / chunk, 1.0)
 
 
 def prefill(case: Scenario, prompt: Step) -> Iteration:
@@ -93,8 +93,8 @@ def prefill(case: Scenario, prompt: Step) -> Iteration:
     chunks = chunk_count(case, prompt)
     if chunks is None:
         return Iteration.of(case.model, prompt)
-    queries = prompt.queries / jnp.maximum(chunks / prompt.sequences, 1.0)
-    piece = prompt.replace(sequences=jnp.maximum(prompt.sequences / chunks, 1.0), queries=queries)
+    queries = prompt.queries / xp.maximum(chunks / prompt.sequences, 1.0)
+    piece = prompt.replace(sequences=xp.maximum(prompt.sequences / chunks, 1.0), queries=queries)
     context = prompt.context + 0.5 * (prompt.all_queries - piece.all_queries)
     chunk = Iteration.of(case.model, piece.replace(context=context))
     whole = iter(case.model.cores(prompt))
@@ -265,9 +265,9 @@ def any_mix(case: Scenario, prompts: Prompts | None, decodes: Decodes | None) ->
     plan = case.plan
 
     def step(sequences: Scalar | float, queries: Scalar | float, context: Scalar | float) -> Step:
-        mine = jnp.asarray(sequences, float) / plan.attention_data
-        queries = plan.share(jnp.asarray(queries, float))
-        return _step(case, mine, queries, jnp.asarray(context, float))
+        mine = xp.asarray(sequences, float) / plan.attention_data
+        queries = plan.share(xp.asarray(queries, float))
+        return _step(case, mine, queries, xp.asarray(context, float))
 
     iterations = []
     if prompts is not None:
@@ -275,7 +275,7 @@ def any_mix(case: Scenario, prompts: Prompts | None, decodes: Decodes | None) ->
         iterations.append(Iteration.of(case.model, chunk))
     if decodes is not None:
         running = decode_step(
-            case, step(decodes.sequences, 1.0, 0.0), jnp.asarray(decodes.context, float)
+            case, step(decodes.sequences, 1.0, 0.0), xp.asarray(decodes.context, float)
         )
         alone = verification(case, running)
         layers = _without_cores(alone.layers) + decode_cores(case, running)

@@ -1,8 +1,8 @@
 """The iterations of a served model, and the KV cache that its requests keep in memory."""
 
 import equinox as eqx
-import jax.numpy as jnp
 
+from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar, ceil_share
 from diffgenz.inference.iteration import Iteration
 from diffgenz.inference.prefill_decode import (
@@ -71,4 +71,4 @@ class Served(eqx.Module):
 
 
 def _cached(operators: list[Operator] | tuple[Operator, ...]) -> Scalar:
-    return sum((jnp.asarray(op.repeats * op.cached) for op in operators), start=jnp.zeros(()))
+    return sum((xp.asarray(op.repeats * op.cached) for op in operators), start=xp.zeros(()))

@@ -1,7 +1,9 @@
 """`timed_by`: what times the kernels and collectives of a scenario."""
 
 import equinox as eqx
+import numpy as np
 
+from diffgenz.core import xp
 from diffgenz.inference.jobs import jobs_of
 from diffgenz.inference.timing.exchange import fitted_exchanges
 from diffgenz.inference.timing.roofline import kernel_format, kernel_key
@@ -24,7 +26,11 @@ def timed_by(case: Scenario) -> dict[str, str]:
         By family and format, such as "gemm bf16": the software whose kernels were measured
         ("vllm-0.24.0"), "transferred" from other accelerators, "by hand", or "roofline".
     """
-    jobs = eqx.filter_eval_shape(jobs_of, case)
+    if xp.is_jax(case):
+        jobs = eqx.filter_eval_shape(jobs_of, case)
+    else:
+        with np.errstate(all="ignore"):
+            jobs = jobs_of(case)
     own = [job for job in (*reversed(jobs.until_first), *jobs.per_token) if not job.name]
     operators = [op for job in own for op in job.iteration.operators]
     used = {

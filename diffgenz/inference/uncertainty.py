@@ -10,15 +10,15 @@ from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from diffgenz.core.differences import as_double, in_double, moves, slopes
 from diffgenz.core.errors import InputError
-from diffgenz.core.smooth import Leaf
+from diffgenz.core.leaves import with_parts
+from diffgenz.core.smooth import Leaf, as_leaf
 from diffgenz.inference.essential import essential
 from diffgenz.inference.estimate import Estimate, compiled_estimate
 from diffgenz.kernels.fits import KernelFit, fits_behind
-from diffgenz.kernels.form import Form
 from diffgenz.kernels.library import Library
 from diffgenz.scenario.scenario import Scenario
 
@@ -70,7 +70,7 @@ def by_delta(
 
     Arguments:
         metrics: a function of a library of kernels and `args` that returns the metrics as a pytree
-            of numbers. It is compiled once for each function and structure of its arguments.
+            of numbers. It is called once, in NumPy: the library holds columns of numbers.
         library: the fitted library.
         fits: the fits that the library was made of.
         args: further arguments of `metrics`.
@@ -80,16 +80,12 @@ def by_delta(
     """
     roots = _roots(fits)
 
-    def deviation(*gradient: Any) -> Any:
-        variance = sum(
-            ((np.asarray(part) @ root) ** 2).sum(-1)
-            for part, root in zip(gradient, roots, strict=True)
-        )
-        return jnp.asarray(np.sqrt(variance), jnp.result_type(float))
+    def deviation(gradient: list[np.ndarray]) -> Leaf:
+        parts = zip(gradient, roots, strict=True)
+        return as_leaf(np.sqrt(sum(((part @ root) ** 2).sum(-1) for part, root in parts)))
 
-    structure = jax.tree.structure(eqx.filter_eval_shape(metrics, library, *args))
-    leaves = structure.flatten_up_to(gradients(metrics, library, fits, *args))
-    return jax.tree.unflatten(structure, [deviation(*leaf) for leaf in leaves])
+    found = gradients(metrics, library, fits, *args)
+    return jax.tree.map(deviation, found, is_leaf=lambda x: isinstance(x, list))
 
 
 def gradients(
@@ -99,8 +95,19 @@ def gradients(
 
     That is the fit's unbounded parameters, and the logarithm of its level. The arguments are those
     of `by_delta`.
+
+    Returns:
+        The structure of the metrics, with a list for each of them: its gradient with respect to
+        what is uncertain of each fit.
     """
-    return _gradients(metrics, library, _parts(fits), _centre(fits), args)
+    with in_double():
+        centre = [_centre(fit)[:, None] for fit in fits]
+        count = sum(len(each) for each in centre)
+        ends = np.cumsum([len(each) for each in centre])[:-1]
+        moved = zip(centre, np.split(moves(count), ends), strict=True)
+        unknown = [each + move for each, move in moved]
+        values = metrics(_moved(as_double(library), fits, unknown), *as_double(args))
+        return jax.tree.map(lambda value: np.split(slopes(value, count), ends), values)
 
 
 def by_samples(
@@ -120,47 +127,21 @@ def by_samples(
         args: further arguments of `metrics`.
     """
     draws = np.random.default_rng(SEED)
-    centred = zip(_centre(fits), _roots(fits), strict=True)
-    points = [
-        x + jnp.asarray(draws.normal(size=(count, len(root))) @ root.T, x.dtype)
-        for x, root in centred
-    ]
-    return _deviations(metrics, library, _parts(fits), points, args)
+    with in_double():
+        unknown = [
+            _centre(fit)[:, None] + root @ draws.normal(size=(count, len(root))).T
+            for fit, root in zip(fits, _roots(fits), strict=True)
+        ]
+        values = metrics(_moved(as_double(library), fits, unknown), *as_double(args))
+
+    def deviation(value: Any) -> Leaf:
+        return as_leaf(np.std(np.broadcast_to(np.asarray(value), count), ddof=1))
+
+    return jax.tree.map(deviation, values)
 
 
-Part = tuple[str, str, type[Form]]
-"""The family, the format and the form of a fit."""
-
-
-@eqx.filter_jit
-def _gradients(
-    metrics: Callable[..., Any],
-    library: Library,
-    parts: tuple[Part, ...],
-    centre: list[Leaf],
-    args: tuple[Any, ...],
-) -> Any:
-    return jax.jacrev(lambda unknown: metrics(_moved(library, parts, unknown), *args))(centre)
-
-
-@eqx.filter_jit
-def _deviations(
-    metrics: Callable[..., Any],
-    library: Library,
-    parts: tuple[Part, ...],
-    points: list[Leaf],
-    args: tuple[Any, ...],
-) -> Any:
-    values = jax.vmap(lambda unknown: metrics(_moved(library, parts, unknown), *args))(points)
-    return jax.tree.map(lambda x: jnp.std(x, axis=0, ddof=1), values)
-
-
-def _parts(fits: Sequence[KernelFit]) -> tuple[Part, ...]:
-    return tuple((fit.family, fit.format, fit.form) for fit in fits)
-
-
-def _centre(fits: Sequence[KernelFit]) -> list[Leaf]:
-    return [jnp.concatenate([fit.fitted.free, jnp.zeros(1)]) for fit in fits]
+def _centre(fit: KernelFit) -> np.ndarray:
+    return np.append(as_double(fit.fitted).free, 0.0)
 
 
 def covariance_of(fit: KernelFit) -> np.ndarray:
@@ -183,10 +164,10 @@ def _roots(fits: Sequence[KernelFit]) -> list[np.ndarray]:
     return found
 
 
-def _moved(library: Library, parts: Sequence[Part], unknown: list[Leaf]) -> Library:
+def _moved(library: Library, fits: Sequence[KernelFit], unknown: list[np.ndarray]) -> Library:
+    """`library` with other values of what is uncertain, each a row of columns."""
     forms = {family: dict(formats) for family, formats in library.forms.items()}
-    for (family, format, form), values in zip(parts, unknown, strict=True):
-        forms[family][format] = eqx.tree_at(
-            lambda f: f.level, form.of_free(values[:-1]), jnp.exp(values[-1])
-        )
-    return eqx.tree_at(lambda lib: lib.forms, library, forms)
+    for fit, values in zip(fits, unknown, strict=True):
+        form = fit.form.of_free(values[:-1])
+        forms[fit.family][fit.format] = with_parts(form, {"level": np.exp(values[-1])})
+    return with_parts(library, {"forms": forms})

@@ -9,21 +9,24 @@ from abc import abstractmethod
 from typing import Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
+from diffgenz.core import xp
 from diffgenz.core.record import Record
 from diffgenz.core.smooth import Leaf, as_leaf
 from diffgenz.kernels.hardware import Chip
 from diffgenz.kernels.shapes import Number
+
+Unbounded = Float[Array | np.ndarray, "parameters *columns"]
+"""The parameters of a form as unbounded numbers."""
 
 
 @runtime_checkable
 class Least(Protocol):
     """The least that an execution must do."""
 
-    def bound(self, hardware: Any, /) -> jax.Array:
+    def bound(self, hardware: Any, /) -> Number:
         """Seconds below which no execution is possible."""
         ...
 
@@ -39,9 +42,9 @@ class Work(NamedTuple):
     flops: Number
     moved: Number
 
-    def bound(self, chip: Chip) -> jax.Array:
+    def bound(self, chip: Chip) -> Number:
         """Seconds below which no execution is possible: the peak roofline."""
-        return jnp.maximum(self.flops / chip.flops, self.moved / chip.bandwidth)
+        return xp.maximum(self.flops / chip.flops, self.moved / chip.bandwidth)
 
 
 class Prior(NamedTuple):
@@ -60,14 +63,14 @@ class Prior(NamedTuple):
     def free(self, value: Leaf) -> Leaf:
         """The unbounded number that stands for `value`."""
         return (
-            jnp.log(value)
+            xp.log(value)
             if math.isinf(self.maximum)
-            else jnp.log(value) - jnp.log(self.maximum - value)
+            else xp.log(value) - xp.log(self.maximum - value)
         )
 
     def value(self, free: Leaf) -> Leaf:
         """The value that an unbounded number stands for: positive, and below the maximum."""
-        return jnp.exp(free) if math.isinf(self.maximum) else self.maximum * jax.nn.sigmoid(free)
+        return xp.exp(free) if math.isinf(self.maximum) else self.maximum * xp.sigmoid(free)
 
 
 def parameter(median: float, spread: float = 1.0, maximum: float = math.inf) -> Any:
@@ -129,12 +132,12 @@ class Form(Record):
         }
 
     @classmethod
-    def of_free(cls, free: Float[Array, "parameters"]) -> Self:
+    def of_free(cls, free: Unbounded) -> Self:
         """The form whose parameters are given as unbounded numbers."""
         values = zip(cls.priors().items(), free, strict=True)
         return cls(**{name: prior.value(x) for (name, prior), x in values})
 
     @property
-    def free(self) -> Float[Array, "parameters"]:
+    def free(self) -> Unbounded:
         """The parameters as unbounded numbers."""
-        return jnp.stack([prior.free(getattr(self, name)) for name, prior in self.priors().items()])
+        return xp.stack([prior.free(getattr(self, name)) for name, prior in self.priors().items()])

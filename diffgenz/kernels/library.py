@@ -1,13 +1,12 @@
 """The fitted kernels of an accelerator, and single ones bound to hardware."""
 
 from collections.abc import Collection, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
+from diffgenz.core import xp
 from diffgenz.core.record import Record, label
 from diffgenz.core.smooth import Scalar, once
 from diffgenz.kernels.families import FAMILIES, KnownBy
@@ -113,26 +112,25 @@ def executed(bound: Bound, executions: Sequence[tuple[Scalar | float, Any]]) -> 
         bound: the kernel.
         executions: pairs of repeats and a shape.
     """
-    kind = jnp.result_type(float)
 
     def as_number(x: Any) -> Any:
-        return jnp.asarray(x, kind) if isinstance(x, float | int) else x
+        return xp.asarray(x, float) if isinstance(x, float | int) else x
 
     return _executed(bound, [jax.tree.map(as_number, each) for each in executions])
 
 
 # Traced once for all operators of a family; the compiled program is the same.
-@partial(jax.jit, inline=True)
+@xp.traced_once
 def _seconds(bound: Bound, shape: Any) -> Scalar:
     return bound.form.level * bound.form.seconds(shape, bound.hardware)
 
 
 def _total(bound: Bound, executions: list[tuple[Any, Any]]) -> Scalar:
     times = (repeats * bound.seconds(shape) for repeats, shape in executions)
-    return sum(times, start=jnp.zeros(()))
+    return sum(times, start=xp.zeros(()))
 
 
-@jax.custom_jvp
+@xp.rule
 def _executed(bound: Bound, executions: list[tuple[Any, Any]]) -> Scalar:
     return _total(bound, executions)
 
@@ -145,7 +143,7 @@ def _executed_jvp(primals: Any, tangents: Any) -> tuple[Scalar, Scalar]:
     """
     bound, executions = primals
     total = _executed(bound, executions)
-    tangent = jnp.zeros_like(total)
+    tangent = xp.zeros_like(total)
     numbers, structure = jax.tree.flatten(bound)
     changes = jax.tree.leaves(tangents[0])
     varied = _varied(changes)
@@ -159,7 +157,7 @@ def _executed_jvp(primals: Any, tangents: Any) -> tuple[Scalar, Scalar]:
         slopes = [jax.grad(one)(values, execution) for execution in executions]
         latency = bound.hardware.launch  # at most 1 s, as `once` needs
         for index, position in enumerate(varied):
-            slope = once(sum((each[index] for each in slopes), start=jnp.zeros(())), latency)
+            slope = once(sum((each[index] for each in slopes), start=xp.zeros(())), latency)
             tangent = tangent + slope * changes[position]
     shapes, structure = jax.tree.flatten(executions)
     changes = jax.tree.leaves(tangents[1])

@@ -3,12 +3,13 @@
 from collections.abc import Iterable
 
 import equinox as eqx
-import jax.numpy as jnp
 
+from diffgenz.core import xp
 from diffgenz.core.checks import Condition, at_most
 from diffgenz.core.errors import InputError
 from diffgenz.core.record import Record, label, number, unnamed
 from diffgenz.core.smooth import Leaf, Scalar, ceil_share
+from diffgenz.core.verb import verb
 from diffgenz.models.blocks.block import Block, reduction_of
 from diffgenz.models.blocks.norm import Norm, norm
 from diffgenz.models.vision import Tower
@@ -105,7 +106,7 @@ class Model(Record):
         """Layers, which pipeline parallelism distributes: the blocks that mix tokens."""
         return sum(
             (repeated.count for repeated in self.blocks if repeated.block.mixes_tokens),
-            start=jnp.zeros(()),
+            start=xp.zeros(()),
         )
 
     @property
@@ -116,7 +117,7 @@ class Model(Record):
     @property
     def most_shards(self) -> Scalar:
         """Tensor-parallel ranks that can share it: the smallest number of heads in any block."""
-        return jnp.stack([repeated.block.most_shards for repeated in self.blocks]).min(axis=0)
+        return xp.stack([repeated.block.most_shards for repeated in self.blocks]).min(axis=0)
 
     @property
     def experts(self) -> tuple[Scalar, ...]:
@@ -204,18 +205,18 @@ class Model(Record):
         return _active_parameters(unnamed(self))
 
 
-@eqx.filter_jit
+@verb
 def _parameters(model: Model) -> Scalar:
     tower = () if model.vision is None else model.vision.operators(1.0, Precision(), 1.0)
     operators = (*_all_operators(model), *tower)
-    return sum((jnp.asarray(op.parameters * op.repeats) for op in operators), start=jnp.zeros(()))
+    return sum((xp.asarray(op.parameters * op.repeats) for op in operators), start=xp.zeros(()))
 
 
-@eqx.filter_jit
+@verb
 def _active_parameters(model: Model) -> Scalar:
     return sum(
-        (jnp.asarray(op.parameters * op.active * op.repeats) for op in _all_operators(model)),
-        start=jnp.zeros(()),
+        (xp.asarray(op.parameters * op.active * op.repeats) for op in _all_operators(model)),
+        start=xp.zeros(()),
     )
 
 

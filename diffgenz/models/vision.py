@@ -13,8 +13,8 @@ from itertools import pairwise
 from typing import ClassVar
 
 import equinox as eqx
-import jax.numpy as jnp
 
+from diffgenz.core import xp
 from diffgenz.core.checks import Condition, at_most
 from diffgenz.core.record import Record, number
 from diffgenz.core.smooth import Leaf, Scalar, ceil_share, straight_through_ceil
@@ -54,7 +54,7 @@ class PatchAttention(Block):
     def work(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
         heads = ceil_share(self.heads, step.shard)
         width, size = heads * self.head_dim, step.precision.dtype_size
-        keys = step.queries if self.window is None else jnp.minimum(self.window, step.queries)
+        keys = step.queries if self.window is None else xp.minimum(self.window, step.queries)
         read = 2 * step.tokens * width * size  # each window reads its own keys and values
         operators = [
             linear("qkv", step.tokens, 3 * width, hidden, step.precision, bias=True),

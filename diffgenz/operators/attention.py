@@ -2,8 +2,7 @@
 
 import dataclasses
 
-import jax.numpy as jnp
-
+from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar
 from diffgenz.kernels.shapes import DecodeShape, PrefillShape
 from diffgenz.operators.message import AllGather, AllReduce, Axis, Message
@@ -27,8 +26,8 @@ def attention_keys(step: Step, window: Scalar | None) -> Scalar:
     queries = step.all_queries
     if window is None:
         return step.context + 0.5 * (queries + 1)
-    start = jnp.minimum(step.context, window)
-    end = jnp.minimum(step.context + queries, window)
+    start = xp.minimum(step.context, window)
+    end = xp.minimum(step.context + queries, window)
     ramp = end - start
     return (ramp * (0.5 * (start + end + 1)) + (queries - ramp) * window) / queries
 
@@ -51,11 +50,11 @@ def attention(
         window: tokens that a query can see, or None for all.
     """
     length = step.context + step.all_queries
-    held = length if window is None else jnp.minimum(length, window)
-    read = sent = length if window is None else jnp.minimum(length, window + step.all_queries - 1)
+    held = length if window is None else xp.minimum(length, window)
+    read = sent = length if window is None else xp.minimum(length, window + step.all_queries - 1)
     if isinstance(step.shared, Shared) and not step.decoding and window is not None:
         # zig-zag: two runs of queries, a window before each
-        read = jnp.minimum(read, step.queries + 2 * (window - 1))
+        read = xp.minimum(read, step.queries + 2 * (window - 1))
     size = step.precision.cached_size(head_dim)
     each = step.sequences * (2 * kv_heads * head_dim * size)
     core = attention_over(
@@ -70,7 +69,7 @@ def attention(
     )
     before = _context(step, window)
     seen = before + step.queries
-    within = seen if window is None else jnp.minimum(window, seen)
+    within = seen if window is None else xp.minimum(window, seen)
     if step.decoding:
         kernel, shape = (
             "decode",
@@ -195,5 +194,5 @@ def with_gear_work(op: Operator, step: Step, width: Scalar) -> Operator:
     gear = step.precision.gear
     if gear is None:
         return op
-    compressed = jnp.minimum(step.context / op.n, 1.0)
+    compressed = xp.minimum(step.context / op.n, 1.0)
     return dataclasses.replace(op, k=op.k * (1 + gear.extra_work(width) * compressed))

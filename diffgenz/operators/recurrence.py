@@ -1,7 +1,6 @@
 """Operators of blocks that keep a state of fixed size per sequence instead of a cache."""
 
-import jax.numpy as jnp
-
+from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar
 from diffgenz.kernels.shapes import ConvShape, DeltaShape, Mamba2Shape
 from diffgenz.operators.operator import Kind, Operator
@@ -78,7 +77,7 @@ def scan(
         shape: the operator's shape, as measured kernels know it; None where there are none.
     """
     size = step.precision.dtype_size
-    pairs = 0.0 if step.decoding else 0.5 * (jnp.minimum(chunk, step.queries) + 1)
+    pairs = 0.0 if step.decoding else 0.5 * (xp.minimum(chunk, step.queries) + 1)
     held = step.sequences * heads * state * STATE_SIZE
     return Operator(
         "scan",

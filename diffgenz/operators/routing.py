@@ -1,7 +1,6 @@
 """Which experts tokens go to: how many of several parts are reached by independent draws."""
 
-import jax.numpy as jnp
-
+from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar
 
 
@@ -17,5 +16,5 @@ def reached(parts: Scalar | float, share: Scalar, draws: Scalar) -> Scalar:
         share: the probability that one draw reaches a given part, in [0, 1].
         draws: how many draws there are.
     """
-    missed = jnp.minimum(share, 1 - 1e-6)  # log1p(-1) would be infinite
-    return -parts * jnp.expm1(draws * jnp.log1p(-missed))
+    missed = xp.minimum(share, 1 - 1e-6)  # log1p(-1) would be infinite
+    return -parts * xp.expm1(draws * xp.log1p(-missed))

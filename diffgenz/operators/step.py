@@ -9,8 +9,8 @@ a prefill of two prompts of 2048 tokens, shared by 4 context-parallel ranks:
 from typing import ClassVar, Self
 
 import equinox as eqx
-import jax.numpy as jnp
 
+from diffgenz.core import xp
 from diffgenz.core.record import Record, number
 from diffgenz.core.smooth import Leaf, Scalar, ceil_share
 from diffgenz.operators.precision import Precision
@@ -58,7 +58,7 @@ class Shared(Record):
         """
         if self.distinct is None:
             return None
-        return (self.ranks - self.distinct) / jnp.maximum(self.ranks - 1, 1.0)
+        return (self.ranks - self.distinct) / xp.maximum(self.ranks - 1, 1.0)
 
     def in_common(self) -> Self:
         """The same in decode: each rank computes all new tokens."""

@@ -13,8 +13,7 @@ Flags and space files come here. Nothing in the caller's process is changed. The
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
-
+from diffgenz.core import xp
 from diffgenz.core.errors import InputError
 from diffgenz.core.smooth import HARD
 from diffgenz.hardware.accelerator import Accelerator
@@ -229,7 +228,7 @@ def _draft(values: Words, plan: Parallelism, precision: Precision) -> Draft | MT
     if system is not None:
         own = load_platform(system, fit=values["fit"])
         return Draft(model, precision=precision, platform=own)
-    return Draft(model, jnp.minimum(plan.tensor, model.most_shards), precision)
+    return Draft(model, xp.minimum(plan.tensor, model.most_shards), precision)
 
 
 def _sharpness(text: str) -> float:

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from typing import Any, Self
 
 import equinox as eqx
-import jax
 
+from diffgenz.core import xp
 from diffgenz.core.checks import Condition, divides
 from diffgenz.core.record import Record, number
 from diffgenz.core.smooth import Leaf, Scalar
@@ -75,7 +75,7 @@ class Parallelism(Record):
 
     def as_structure(self) -> Self:
         """The same plan, with ranks that are constant under differentiation."""
-        constant = jax.lax.stop_gradient(self)
+        constant = xp.stop_gradient(self)
         return eqx.tree_at(lambda plan: plan.overlap, constant, self.overlap)
 
     @property

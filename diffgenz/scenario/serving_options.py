@@ -8,8 +8,8 @@ import enum
 from collections.abc import Iterable
 
 import equinox as eqx
-import jax.numpy as jnp
 
+from diffgenz.core import xp
 from diffgenz.core.checks import Condition, at_most
 from diffgenz.core.errors import unknown
 from diffgenz.core.record import Record, number
@@ -97,10 +97,10 @@ class Speculation(Record):
         near = most * rejected < 0.5
         series = term = most
         for j in range(1, _TERMS + 1):
-            term = -term * jnp.where(near, rejected, 0.0) * ((most - j) / (j + 1))
+            term = -term * xp.where(near, rejected, 0.0) * ((most - j) / (j + 1))
             series = series + term
-        far = jnp.where(near, 0.0, self.acceptance)
-        return jnp.where(near, series, (1 - far**most) / (1 - far))
+        far = xp.where(near, 0.0, self.acceptance)
+        return xp.where(near, series, (1 - far**most) / (1 - far))
 
 
 class Offload(enum.Enum):

@@ -1,6 +1,6 @@
 """Use cases: a workload and the service-level objectives it must meet."""
 
-import jax.numpy as jnp
+import numpy as np
 
 from diffgenz.core.errors import InputError, unknown
 from diffgenz.core.record import Record, label, number
@@ -33,8 +33,8 @@ class UseCase(Record):
     input_tokens: Leaf = number(at_least=1)
     output_tokens: Leaf = number(at_least=1)
     beams: Leaf = number(at_least=1, default=1.0)
-    ttft: Leaf = number("s", above=0, finite=False, default=jnp.inf)
-    tpot: Leaf = number("s", above=0, finite=False, default=jnp.inf)
+    ttft: Leaf = number("s", above=0, finite=False, default=np.inf)
+    tpot: Leaf = number("s", above=0, finite=False, default=np.inf)
     batch: Leaf = number(at_least=1, default=1.0)
     source: str = label(default="")
 

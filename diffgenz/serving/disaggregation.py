@@ -10,9 +10,9 @@ state, the two sides and the link between them sustain these requests per second
 """
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
 
+from diffgenz.core import xp
 from diffgenz.core.checks import check
 from diffgenz.core.record import Record, number
 from diffgenz.core.smooth import Leaf, Scalar
@@ -115,16 +115,16 @@ def disaggregate(
         its = prompted(case).replace(precision=draft.precision)
         kv_cache = kv_cache + prompt_cache(its, draft.model)
     if hit is not None:
-        kv_cache = kv_cache * jnp.maximum(1 - hit, 1 / workload.input_tokens)
+        kv_cache = kv_cache * xp.maximum(1 - hit, 1 / workload.input_tokens)
     transfer = link_latency + kv_cache / link_bandwidth
     prefills = 1 / first.ttft
-    decodes = workload.batch / (jnp.maximum(workload.output_tokens - 1, 1.0) * rest.tpot)
+    decodes = workload.batch / (xp.maximum(workload.output_tokens - 1, 1.0) * rest.tpot)
     return Disaggregated(
         ttft=first.ttft + transfer,
         tpot=rest.tpot,
         transfer=transfer,
         kv_cache=kv_cache,
-        sustained=jnp.stack(
+        sustained=xp.stack(
             [prefill.workers * prefills, link_bandwidth / kv_cache, decode.workers * decodes]
         ),
         prefill_per_decode=decodes / prefills,
@@ -138,7 +138,7 @@ def prompt_cache(case: Scenario, model: Model | None = None) -> Scalar:
         case: the scenario, with images as part of the prompt (`prompted`).
         model: the model whose cache it is. Default: that of the scenario.
     """
-    model, one = model or case.model, jnp.ones(())
-    prompt = Step(one, case.workload.input_tokens, jnp.zeros(()), one, case.precision)
+    model, one = model or case.model, xp.ones(())
+    prompt = Step(one, case.workload.input_tokens, xp.zeros(()), one, case.precision)
     operators = model.layer_operators(prompt)
-    return sum((jnp.asarray(op.repeats * op.cached) for op in operators), start=jnp.zeros(()))
+    return sum((xp.asarray(op.repeats * op.cached) for op in operators), start=xp.zeros(()))

@@ -14,11 +14,9 @@ and the slowest sets the pace.
 from collections.abc import Mapping, Sequence
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Bool
 
-from diffgenz.core.smooth import Scalar, smooth_max, smooth_min
+from diffgenz.core import xp
+from diffgenz.core.smooth import Flag, Scalar, smooth_max, smooth_min
 from diffgenz.hardware.network import Level
 from diffgenz.hardware.topology import Ranks, Schedule, Topology
 from diffgenz.kernels.form import Form
@@ -64,8 +62,8 @@ class Link(eqx.Module):
         """
         wire = level.wire(launch)
         kernels = {name: Bound(form, wire) for name, form in (forms or {}).items()}
-        size = jax.lax.stop_gradient(level.size)
-        per_byte = jnp.asarray(1 / wire.bandwidth)
+        size = xp.stop_gradient(level.size)
+        per_byte = xp.asarray(1 / wire.bandwidth)
         return cls(level.topology, size, per_byte, level.latency, kernels)
 
     def send(self, volume: Scalar) -> Scalar:
@@ -122,13 +120,13 @@ class Rung(eqx.Module):
             for other, rival in enumerate(schedules):
                 if other != index:
                     beaten = _beaten(schedule, rival, later=index > other)
-                    time = time * jnp.where(beaten, NEVER, 1.0)
+                    time = time * xp.where(beaten, NEVER, 1.0)
             fastest = time if fastest is None else smooth_min(fastest, time, sharpness)
         assert fastest is not None
         return fastest
 
 
-def _beaten(schedule: Schedule, rival: Schedule, *, later: bool) -> Bool[Array, ""]:
+def _beaten(schedule: Schedule, rival: Schedule, *, later: bool) -> Flag:
     """Whether `rival` is at least as fast for every volume; of two equal ones the later is beaten.
 
     Arguments:
@@ -162,17 +160,17 @@ class Group(eqx.Module):
             links: the network levels, innermost first.
             stride: accelerators from one rank to the next; None: they are neighbours.
         """
-        count = jax.lax.stop_gradient(count)
+        count = xp.stop_gradient(count)
         rungs = []
-        inner_size, inner_room, arriving = 1.0, 1.0, jnp.ones(())
+        inner_size, inner_room, arriving = 1.0, 1.0, xp.ones(())
         for index, link in enumerate(links):
             size, room = link.size / inner_size, link.size
             if stride is not None:
-                strides = jnp.floor(link.size / jax.lax.stop_gradient(stride))
-                room = jnp.maximum(strides, 1.0)
-            ranks = jnp.maximum(jnp.ceil(count / inner_room), 1.0)
+                strides = xp.floor(link.size / xp.stop_gradient(stride))
+                room = xp.maximum(strides, 1.0)
+            ranks = xp.maximum(xp.ceil(count / inner_room), 1.0)
             if index < len(links) - 1:  # the outermost level holds all
-                ranks = jnp.minimum(ranks, room / inner_room)
+                ranks = xp.minimum(ranks, room / inner_room)
             reciprocal = 1 / ranks
             rungs.append(Rung(link, Ranks(ranks, reciprocal, size), arriving))
             inner_size, inner_room, arriving = link.size, room, arriving * reciprocal
@@ -186,10 +184,10 @@ class Group(eqx.Module):
         Arguments:
             latency: s that a kernel takes to launch.
         """
-        launches = jnp.where(self.count > 1, latency, 0.0)
+        launches = xp.where(self.count > 1, latency, 0.0)
         if not self.rungs or not self.rungs[0].link.kernels:
             return launches
-        return jnp.where(self.rungs[0].ranks.count > 1, 0.0, launches)
+        return xp.where(self.rungs[0].ranks.count > 1, 0.0, launches)
 
     def all_reduce(self, volume: Scalar, sharpness: float) -> Scalar:
         """Seconds to sum a tensor of `volume` B over the group; zero for one rank."""
@@ -197,7 +195,7 @@ class Group(eqx.Module):
             rung.seconds("all_reduce", rung.link.topology.all_reduce(rung.ranks), volume, sharpness)
             for rung in self.rungs
         )
-        return sum(times, start=jnp.zeros(()))
+        return sum(times, start=xp.zeros(()))
 
     def all_gather(self, volume: Scalar, sharpness: float) -> Scalar:
         """Seconds until every rank has the whole tensor, of which each had a part before.
@@ -212,7 +210,7 @@ class Group(eqx.Module):
             rung.seconds("all_gather", rung.link.topology.all_gather(rung.ranks), volume, sharpness)
             for rung in self.rungs
         )
-        return sum(times, start=jnp.zeros(()))
+        return sum(times, start=xp.zeros(()))
 
     def there_and_back(
         self, volume: Scalar, picks: Scalar, owners: Scalar, sharpness: float
@@ -229,7 +227,7 @@ class Group(eqx.Module):
             owners: expert-parallel groups; the ranks of one group need the same tokens.
             sharpness: of the maximum over levels.
         """
-        latency, slowest = jnp.zeros(()), None
+        latency, slowest = xp.zeros(()), None
         for rung, copies in zip(self.rungs, self.copies(picks, owners), strict=True):
             schedule = rung.link.topology.all_to_all(rung.ranks)[0]
             latency = latency + 2 * schedule.steps * rung.link.latency
@@ -244,10 +242,10 @@ class Group(eqx.Module):
             picks: experts per token.
             owners: expert-parallel groups that the ranks form.
         """
-        units, found = jnp.ones(()), []
+        units, found = xp.ones(()), []
         for rung in reversed(self.rungs):
             units = units * rung.ranks.count
-            found.append(reached(units, 1 / jnp.minimum(units, owners), picks))
+            found.append(reached(units, 1 / xp.minimum(units, owners), picks))
         return tuple(reversed(found))
 
     def shares_sent(self) -> tuple[Scalar, ...]:

@@ -9,8 +9,8 @@ on levels further out only the time on the wires is counted.
 from collections.abc import Sequence
 
 import equinox as eqx
-import jax.numpy as jnp
 
+from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar, smooth_max
 from diffgenz.hardware.network import Level
 from diffgenz.inference.timing.collectives import Group
@@ -89,14 +89,14 @@ class DeepEP(eqx.Module):
             sharpness: of the maximum over levels.
         """
         inside, ranks = stage.rungs[0].ranks.count, stage.count
-        nodes = jnp.ceil(ranks / inside)
+        nodes = xp.ceil(ranks / inside)
         if self.low_latency:
             near = exchange.picks / owners * (inside - 1)
             far = exchange.picks * ranks / owners * (1 - 1 / nodes)
             lanes = exchange.experts
         else:
             near = reached(ranks, 1 / owners, exchange.picks) * (1 - 1 / inside)
-            nodes_reached = reached(nodes, 1 / jnp.minimum(nodes, owners), exchange.picks)
+            nodes_reached = reached(nodes, 1 / xp.minimum(nodes, owners), exchange.picks)
             far, lanes = nodes_reached * (1 - 1 / nodes), SMS
         phases = []
         for bound, own in ((self.dispatch, exchange.dispatch), (self.combine, exchange.combine)):
@@ -105,7 +105,7 @@ class DeepEP(eqx.Module):
                 ranks, nodes, exchange.tokens, own, near * moved, far * moved, lanes
             )
             phases.append(executed(bound, [(1.0, shape)]))
-        fitted = sum(phases, start=jnp.zeros(()))
+        fitted = sum(phases, start=xp.zeros(()))
         if len(stage.rungs) > 2:
             volume = exchange.busiest * (exchange.dispatch + exchange.combine)
             wires = stage.there_and_back(volume, exchange.picks, owners, sharpness)

@@ -7,10 +7,9 @@ goes. Time, breakdown and energy all ask them.
 from typing import NamedTuple
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
 
-from diffgenz.core.smooth import Scalar, smooth_min
+from diffgenz.core import xp
+from diffgenz.core.smooth import Scalar, smooth_min, smooth_min_slopes
 from diffgenz.hardware.platform import Platform
 from diffgenz.inference.timing.collectives import Group, Link
 from diffgenz.inference.timing.exchange import DeepEP
@@ -102,7 +101,7 @@ class Machine(eqx.Module):
                     hops * link.send(message.volume)
                     for hops, link in zip(self.hops, self.links, strict=True)
                 )
-                return Sending(sum(passing, start=jnp.zeros(())), jnp.zeros(()))
+                return Sending(sum(passing, start=xp.zeros(())), xp.zeros(()))
             case Exchange():
                 return self._exchanging(message, sharpness)
         raise TypeError(f"{type(message).__name__} is no message that a machine sends")
@@ -124,7 +123,7 @@ class Machine(eqx.Module):
                 return tuple(hops * message.volume for hops in self.hops)
             case Exchange():
                 volume = message.busiest * (message.dispatch + message.combine)
-                volume = jnp.where(message.groups > 1, volume, 0.0)
+                volume = xp.where(message.groups > 1, volume, 0.0)
                 copies = self.stage.copies(message.picks, self.owners)
                 return tuple(
                     rung.ranks.others * each * volume
@@ -160,7 +159,7 @@ class Machine(eqx.Module):
         transports = [Sending(sum(gathering, start=launch), launch)]
         for mode in self.deepep:
             seconds = mode.seconds(exchange, self.stage, self.owners, sharpness)
-            transports.append(Sending(seconds, jnp.zeros(())))
+            transports.append(Sending(seconds, xp.zeros(())))
         if not self.deepep:
             volume, launch = exchange.dispatch + exchange.combine, 2 * self.rates.launch
             wires = self.stage.there_and_back(
@@ -168,20 +167,22 @@ class Machine(eqx.Module):
             )
             transports.append(Sending(wires + launch, launch))
 
-        def fastest(times: list[Scalar]) -> Scalar:
-            best = times[0]
-            for time in times[1:]:
-                best = smooth_min(best, time, sharpness)
-            return best
-
-        # the smooth minimum is homogeneous: along the launches, its derivative is their part of it
-        totals, launches = ([each[i] for each in transports] for i in (0, 1))
-        launches = [
-            jnp.asarray(each, total.dtype) for each, total in zip(launches, totals, strict=True)
-        ]
-        total, launch = jax.jvp(fastest, (totals,), (launches,))
+        fastest = transports[0]
+        for other in transports[1:]:
+            fastest = _faster(fastest, other, sharpness)
+        total, launch = fastest
         travels = exchange.groups > 1
-        return Sending(jnp.where(travels, total, 0.0), jnp.where(travels, launch, 0.0))
+        return Sending(xp.where(travels, total, 0.0), xp.where(travels, launch, 0.0))
+
+
+def _faster(one: Sending, other: Sending, sharpness: float) -> Sending:
+    """The smooth minimum of two transports, and the part of it in which kernels are launched.
+
+    It is homogeneous: its slope to each time says how much of that time, launches too, is in it.
+    """
+    slopes = smooth_min_slopes(one.total, other.total, sharpness)
+    total = smooth_min(one.total, other.total, sharpness)
+    return Sending(total, slopes[0] * one.launch + slopes[1] * other.launch)
 
 
 def _links(platform: Platform, precision: Precision, launch: Scalar) -> tuple[Link, ...]:
@@ -209,12 +210,12 @@ def _hops(plan: Parallelism, links: tuple[Link, ...]) -> tuple[Scalar, ...]:
     neighbours. The boundaries that leave a level of s accelerators are one fewer than the groups of
     s accelerators in use.
     """
-    used = jax.lax.stop_gradient(plan.stage * plan.pipeline)
+    used = xp.stop_gradient(plan.stage * plan.pipeline)
     found, leaving_inner = [], plan.pipeline - 1
     for index, link in enumerate(links):
-        leaving = jnp.zeros(())
+        leaving = xp.zeros(())
         if index < len(links) - 1:
-            leaving = jnp.minimum(plan.pipeline - 1, jnp.ceil(used / link.size) - 1)
+            leaving = xp.minimum(plan.pipeline - 1, xp.ceil(used / link.size) - 1)
         found.append(leaving_inner - leaving)
         leaving_inner = leaving
     return tuple(found)

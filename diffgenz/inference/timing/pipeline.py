@@ -15,8 +15,8 @@ from abc import abstractmethod
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 
+from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar, ceil_share, once
 from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.workload import Workload
@@ -73,9 +73,9 @@ class Pipeline(eqx.Module):
         return cls(
             requests,
             micro_batch,
-            jax.lax.stop_gradient(jnp.ceil(requests / micro_batch)),
+            xp.stop_gradient(xp.ceil(requests / micro_batch)),
             widest=ceil_share(layers, per_stage) * per_layer,
-            narrowest=jnp.floor(layers * per_stage * (1 + 4e-7)) * per_layer,
+            narrowest=xp.floor(layers * per_stage * (1 + 4e-7)) * per_layer,
         )
 
     def slowest_stage(self, times: Parts) -> Parts:
@@ -86,11 +86,11 @@ class Pipeline(eqx.Module):
         Arguments:
             times: s of each part of an iteration.
         """
-        last = jax.lax.stop_gradient(
+        last = xp.stop_gradient(
             times.layers * self.narrowest + times.head > times.layers * self.widest
         )
         return Parts(
-            jnp.where(last, self.narrowest, self.widest), jnp.where(last, 1.0, 0.0), jnp.zeros(())
+            xp.where(last, self.narrowest, self.widest), xp.where(last, 1.0, 0.0), xp.zeros(())
         )
 
 
@@ -138,9 +138,9 @@ class UntilFirst(Passes):
         flight, chunks = self.pipeline.micro_batches, self.chunks
         waits = (flight if chunks is None else flight * chunks) - 1
         slowest = self.pipeline.slowest_stage(times)
-        rest = jnp.ones(())
+        rest = xp.ones(())
         if chunks is not None:
-            rest = jnp.where(self.pipeline.widest < 1, 1.0, chunks)
+            rest = xp.where(self.pipeline.widest < 1, 1.0, chunks)
         return Parts(1 + waits * slowest.layers, 1 + waits * slowest.head, rest)
 
 
@@ -156,11 +156,11 @@ class PerToken(Passes):
     tokens: Scalar | None = None
 
     def of(self, times: Parts) -> Parts:
-        way_through = Parts(jnp.ones(()), jnp.ones(()), jnp.ones(()))
+        way_through = Parts(xp.ones(()), xp.ones(()), xp.ones(()))
         flight = self.pipeline.micro_batches
         pace = jax.tree.map(lambda share: flight * share, self.pipeline.slowest_stage(times))
-        waiting = jax.lax.stop_gradient(times.total(pace) > times.total(way_through))
-        passes = jax.tree.map(lambda slow, own: jnp.where(waiting, slow, own), pace, way_through)
+        waiting = xp.stop_gradient(times.total(pace) > times.total(way_through))
+        passes = jax.tree.map(lambda slow, own: xp.where(waiting, slow, own), pace, way_through)
         if self.tokens is None:
             return passes
         return jax.tree.map(lambda count: count / self.tokens, passes)

@@ -25,10 +25,11 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
+from diffgenz.core import xp
+from diffgenz.core.differences import as_double, in_double, moves, slopes
 from diffgenz.core.leaves import with_parts
 from diffgenz.core.smooth import SHARPNESS, Scalar, smooth_max, smooth_max_slopes
 from diffgenz.hardware.platform import Accelerator
@@ -114,17 +115,17 @@ def operators_time(
             rest.append(op)
         elif op.shape is not None:
             timed.setdefault(key, []).append(op)
-    total = _roofline(rest, rates, sharpness) if rest or not timed else jnp.zeros(())
+    total = _roofline(rest, rates, sharpness) if rest or not timed else xp.zeros(())
     for key, alike in timed.items():
         total = total + executed(kernels[key], [(op.repeats, op.shape) for op in alike])
     return total
 
 
 def _roofline(operators: Sequence[Operator], rates: Rates, sharpness: float) -> Scalar:
-    launches = sum((op.repeats for op in operators), start=jnp.zeros(()))
+    launches = sum((op.repeats for op in operators), start=xp.zeros(()))
     light = sum(
         (op.repeats * op.traffic for op in operators if op.kind is Kind.ELEMENTWISE),
-        start=jnp.zeros(()),
+        start=xp.zeros(()),
     )
     total = launches * rates.launch + light * rates.memory
     for kinds, per_flop in (
@@ -237,19 +238,19 @@ def operator_shares(
         alike = [operators[index] for index in members]
         if key in kernels:
             repeats, shapes = _stacked([(op.repeats, op.shape) for op in alike])
-            found.append(jax.vmap(_kernel_shares, (0, 0, None))(repeats, shapes, kernels[key]))
+            found.append(xp.mapped(_kernel_shares, (0, 0, None))(repeats, shapes, kernels[key]))
         elif isinstance(key, Kind):
             repeats, flops, traffic = _stacked([(op.repeats, op.flops, op.traffic) for op in alike])
             shares = partial(_roofline_shares, kind=key, rates=rates, sharpness=sharpness)
-            found.append(jax.vmap(shares)(repeats, flops, traffic))
+            found.append(xp.mapped(shares)(repeats, flops, traffic))
         else:
-            found.append(Shares(*(jnp.zeros(len(members)) for _ in Shares._fields)))
+            found.append(Shares(*(xp.zeros(len(members)) for _ in Shares._fields)))
     back = np.argsort(np.concatenate(list(groups.values())))
-    return jax.tree.map(lambda *each: jnp.concatenate(each)[back], *found)
+    return jax.tree.map(lambda *each: xp.concatenate(each)[back], *found)
 
 
 def _stacked(records: Sequence[Any]) -> Any:
-    return jax.tree.map(lambda *numbers: jnp.stack([as_array(x) for x in numbers]), *records)
+    return jax.tree.map(lambda *numbers: xp.stack([as_array(x) for x in numbers]), *records)
 
 
 def _roofline_shares(
@@ -270,27 +271,39 @@ def _kernel_shares(repeats: Scalar, shape: Any, kernel: Bound) -> Shares:
     the derivative with respect to it therefore adds up to the time.
     """
 
+    if not xp.is_jax(repeats, shape, kernel):
+        return _kernel_shares_of_columns(repeats, shape, kernel)
+
     def seconds(slower: tuple[Scalar, Scalar, Scalar]) -> Scalar:
         return repeats * Bound(kernel.form, kernel.hardware.slower(*slower)).seconds(shape)
 
-    return Shares(*jax.grad(seconds)((jnp.ones(()), jnp.ones(()), jnp.ones(()))))
+    return Shares(*jax.grad(seconds)((xp.ones(()), xp.ones(()), xp.ones(()))))
+
+
+def _kernel_shares_of_columns(repeats: Any, shape: Any, kernel: Bound) -> Shares:
+    """`_kernel_shares` of several executions in NumPy: all slopes by one call of the form."""
+    with in_double():
+        form, hardware = as_double((kernel.form, kernel.hardware))
+        rows = jax.tree.map(lambda x: x[:, None], as_double(shape))
+        slower = Bound(form, hardware.slower(*np.exp(moves(3))))
+        return Shares(*(repeats * slopes(slower.seconds(rows), 3).T))
 
 
 def as_array(x: Scalar | float) -> Scalar:
     """`x` as an array, since custom derivative rules take no Python numbers."""
-    return jnp.asarray(x, jnp.result_type(float) if isinstance(x, float | int) else None)
+    return xp.asarray(x, float if isinstance(x, float | int) else None)
 
 
 Shape = tuple[Scalar, Scalar, Scalar]  # repeats, FLOP, B
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(3,))
+@partial(xp.rule, nondiff_argnums=(3,))
 def _busy(per_flop: Scalar, per_byte: Scalar, shapes: list[Shape], sharpness: float) -> Scalar:
     terms = (
         repeats * smooth_max(flops * per_flop, traffic * per_byte, sharpness)
         for repeats, flops, traffic in shapes
     )
-    return sum(terms, start=jnp.zeros_like(per_byte))
+    return sum(terms, start=xp.zeros_like(per_byte))
 
 
 def _busy_jvp(sharpness: float, primals: Any, tangents: Any) -> tuple[Scalar, Scalar]:
@@ -301,7 +314,7 @@ def _busy_jvp(sharpness: float, primals: Any, tangents: Any) -> tuple[Scalar, Sc
         smooth_max_slopes(flops * per_flop, traffic * per_byte, sharpness)
         for _, flops, traffic in shapes
     ]
-    zero = jnp.zeros_like(busy)
+    zero = xp.zeros_like(busy)
     pairs = list(zip(shapes, slopes, strict=True))
     computed = (repeats * flops * by_flop for (repeats, flops, _), (by_flop, _) in pairs)
     moved = (repeats * traffic * by_byte for (repeats, _, traffic), (_, by_byte) in pairs)

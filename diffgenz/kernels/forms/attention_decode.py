@@ -19,8 +19,7 @@ merging) and a for short ones (no split).
 
 from typing import ClassVar
 
-import jax.numpy as jnp
-
+from diffgenz.core import xp
 from diffgenz.core.smooth import Leaf
 from diffgenz.kernels.form import Form, Work, parameter
 from diffgenz.kernels.forms.attention_prefill import mean_keys
@@ -70,12 +69,12 @@ class Decode(Form):
         b, q, s, h, kv, d, w, cache = shape
         return Work(
             4 * b * q * h * d * mean_keys(q, s - q, w),
-            2 * b * d * (kv * jnp.minimum(s, w + q - 1) * cache + q * h),
+            2 * b * d * (kv * xp.minimum(s, w + q - 1) * cache + q * h),
         )
 
     def seconds(self, shape: DecodeShape, chip: Chip) -> Number:
         b, q, s, h, kv, d, w, cache = shape
-        keys, queries = jnp.minimum(s, w + q - 1), q * h
+        keys, queries = xp.minimum(s, w + q - 1), q * h
         is_narrow = cache < 2
 
         places = chip.units * self.slots
@@ -83,20 +82,20 @@ class Decode(Form):
 
         stream = self.stream * chip.launch
         flop = queries / kv * d * (4 * TILE * places / (chip.flops * self.compute))
-        tile = (stream * self.depth + d * (stream / 128)) * jnp.where(is_narrow, self.narrow, 1.0)
-        tile = (tile + flop) * jnp.where(h > WIDEST_GROUP * kv, self.wide, 1.0)
+        tile = (stream * self.depth + d * (stream / 128)) * xp.where(is_narrow, self.narrow, 1.0)
+        tile = (tile + flop) * xp.where(h > WIDEST_GROUP * kv, self.wide, 1.0)
 
-        a = jnp.ceil(keys * (1 / TILE)) * tile + self.fixed * chip.launch
+        a = xp.ceil(keys * (1 / TILE)) * tile + self.fixed * chip.launch
         merging = self.merge * chip.launch + self.crowd * chip.launch * x
-        unsplit = jnp.where(h == kv, self.alone, 0.0)
+        unsplit = xp.where(h == kv, self.alone, 0.0)
         rows = a * a * (x * x + unsplit * unsplit + merging / (a + merging))
 
         moving = b * d * (kv * keys * cache + 2 * queries) * (2 / (chip.bandwidth * self.memory))
         wide_launch = self.launch * chip.launch
         narrow_launch = self.narrow_launch * self.launch * chip.launch
         launch = (
-            jnp.where(is_narrow, narrow_launch, wide_launch)
+            xp.where(is_narrow, narrow_launch, wide_launch)
             + b * (self.row * chip.launch)
-            + jnp.where(w < s, self.window * chip.launch, 0.0)
+            + xp.where(w < s, self.window * chip.launch, 0.0)
         )
-        return jnp.sqrt(rows + tile * tile + moving * moving) + launch
+        return xp.sqrt(rows + tile * tile + moving * moving) + launch

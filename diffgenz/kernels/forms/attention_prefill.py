@@ -15,8 +15,7 @@ H100); bytes / bandwidth is the true floor beside it.
 
 from typing import ClassVar
 
-import jax.numpy as jnp
-
+from diffgenz.core import xp
 from diffgenz.core.smooth import Leaf
 from diffgenz.kernels.form import Form, Work, parameter
 from diffgenz.kernels.hardware import Chip
@@ -38,7 +37,7 @@ def mean_keys(queries: Number, context: Number, window: Number) -> Number:
     """
     # what the last query leaves out; each query before it leaves out one less
     beyond = context + queries - window
-    cut = jnp.minimum(beyond, queries)
+    cut = xp.minimum(beyond, queries)
     return context + 0.5 * (queries + 1) - cut * (2 * beyond - cut + 1) / (2 * queries)
 
 
@@ -78,23 +77,23 @@ class Prefill(Form):
         b, q, s, h, kv, d, w, cache = shape
         return Work(
             4 * b * q * h * d * mean_keys(q, s, w),
-            2 * b * d * (kv * jnp.minimum(s + q, w + q - 1) * cache + q * h),
+            2 * b * d * (kv * xp.minimum(s + q, w + q - 1) * cache + q * h),
         )
 
     def seconds(self, shape: PrefillShape, chip: Chip) -> Number:
         b, q, context, h, kv, d, w, cache = shape
-        keys = jnp.minimum(context + q, w + q - 1)
+        keys = xp.minimum(context + q, w + q - 1)
         z = q * (1 / BLOCK)
         is_narrow = cache < 2
 
         softmax = self.softmax * chip.launch
         per_channel = 4 * BLOCK * BLOCK * chip.units / (chip.flops * self.compute)
-        block = d * per_channel * jnp.where(is_narrow, self.narrow, 1.0)
-        block = block + jnp.where(is_narrow, softmax * self.narrow_softmax, softmax)
+        block = d * per_channel * xp.where(is_narrow, self.narrow, 1.0)
+        block = block + xp.where(is_narrow, softmax * self.narrow_softmax, softmax)
 
         heads = kv + (h - kv) * self.unpacked * (1 - self.packed / q)
-        x = b * (h * z + self.pad * heads * (jnp.ceil(z) - z)) * (1 / chip.units)
-        edge = self.edge + jnp.where(w < context + q, self.window, 0.0)
+        x = b * (h * z + self.pad * heads * (xp.ceil(z) - z)) * (1 / chip.units)
+        edge = self.edge + xp.where(w < context + q, self.window, 0.0)
         prologue = self.prologue * chip.launch
         a = block * (mean_keys(q, context, w) * (1 / BLOCK) + edge) + prologue
         longest = self.longest * block * (w * (1 / BLOCK) + edge) + self.latency * chip.launch
@@ -102,8 +101,8 @@ class Prefill(Form):
 
         moving = b * d * (2 * q * h + kv * keys * cache) * (2 / (chip.bandwidth * self.memory))
         per_token = self.append * chip.launch / chip.units
-        per_token = jnp.where(is_narrow, per_token * self.narrow_append, per_token)
+        per_token = xp.where(is_narrow, per_token * self.narrow_append, per_token)
         crowd = 1 + self.saturation * kv
         append = per_token * b * q * kv * (self.depth + d * (1 / 128)) / crowd
         launch = self.launch * chip.launch
-        return jnp.sqrt(computing * computing + longest * longest) + moving + append + launch
+        return xp.sqrt(computing * computing + longest * longest) + moving + append + launch

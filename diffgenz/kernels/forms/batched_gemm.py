@@ -15,8 +15,7 @@ bytes may be paid (`passed` below 1). Narrow formats quantise their activations,
 
 from typing import ClassVar
 
-import jax.numpy as jnp
-
+from diffgenz.core import xp
 from diffgenz.core.smooth import Leaf
 from diffgenz.kernels.form import Form, Work, parameter
 from diffgenz.kernels.hardware import Chip
@@ -52,5 +51,5 @@ class BatchedGemm(Form):
         passing = rows * (n + k) * (2 * self.passed / chip.bandwidth)
         moving = moved * (1 / (chip.bandwidth * self.memory)) + passing
         quantising = rows * k * (self.quantise / chip.bandwidth)
-        busy = jnp.sqrt(a * a * (x * x + 1) + moving * moving)
+        busy = xp.sqrt(a * a * (x * x + 1) + moving * moving)
         return busy + quantising + self.launch * chip.launch

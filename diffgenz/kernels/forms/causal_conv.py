@@ -12,8 +12,7 @@ take 8 tokens to a block, one after the other.
 
 from typing import ClassVar
 
-import jax.numpy as jnp
-
+from diffgenz.core import xp
 from diffgenz.core.smooth import Leaf
 from diffgenz.kernels.form import Form, Work, parameter
 from diffgenz.kernels.hardware import Chip
@@ -44,6 +43,6 @@ class CausalConv(Form):
         filters = sequences * channels
         starting = filters * (self.blocks * chip.launch / chip.units)
         moving = filters * (queries + width - 1) * (4 / (chip.bandwidth * self.memory))
-        waiting = jnp.minimum(queries, TOKEN_BLOCK) * (self.token * chip.launch)
-        busy = jnp.sqrt(starting * starting + moving * moving)
+        waiting = xp.minimum(queries, TOKEN_BLOCK) * (self.token * chip.launch)
+        busy = xp.sqrt(starting * starting + moving * moving)
         return busy + waiting + self.launch * chip.launch

@@ -19,9 +19,7 @@ nothing. One rank takes no time at all.
 
 from typing import ClassVar, NamedTuple
 
-import jax
-import jax.numpy as jnp
-
+from diffgenz.core import xp
 from diffgenz.core.smooth import Leaf
 from diffgenz.kernels.form import Form, parameter
 from diffgenz.kernels.hardware import Wire
@@ -37,9 +35,9 @@ class Traffic(NamedTuple):
 
     sent: Number
 
-    def bound(self, wire: Wire) -> jax.Array:
+    def bound(self, wire: Wire) -> Number:
         """Seconds below which no execution is possible: the wire at its peak."""
-        return jnp.asarray(self.sent / wire.bandwidth)
+        return xp.asarray(self.sent / wire.bandwidth)
 
 
 class Collective(Form):
@@ -79,7 +77,7 @@ class Collective(Form):
         w = n * (self.switch * wire.latency)
         setup = self.setup * wire.latency + others * (self.passes * self.refill * wire.latency)
         start = setup * t * t / (t * t + w * w)
-        return jnp.minimum(others, 1) * (flat + transfer + step + start)
+        return xp.minimum(others, 1) * (flat + transfer + step + start)
 
 
 class AllGather(Collective):
@@ -94,7 +92,7 @@ class AllReduce(Collective):
     @classmethod
     def work(cls, shape: CollectiveShape) -> Traffic:
         """One pass, since a switch that adds saves the second."""
-        return Traffic(shape.volume * jnp.minimum(shape.ranks - 1, 1))
+        return Traffic(shape.volume * xp.minimum(shape.ranks - 1, 1))
 
 
 class AllToAll(Collective):

@@ -10,8 +10,7 @@ With flat, transfer and start as in `collective`, for n ranks and t = volume / b
 
 from typing import ClassVar
 
-import jax.numpy as jnp
-
+from diffgenz.core import xp
 from diffgenz.core.smooth import Leaf
 from diffgenz.kernels.form import Form, parameter
 from diffgenz.kernels.forms.collective import Traffic
@@ -42,7 +41,7 @@ class CustomAllReduce(Form):
     @classmethod
     def work(cls, shape: CollectiveShape) -> Traffic:
         """One pass, since a switch that adds saves the second."""
-        return Traffic(shape.volume * jnp.minimum(shape.ranks - 1, 1))
+        return Traffic(shape.volume * xp.minimum(shape.ranks - 1, 1))
 
     def seconds(self, shape: CollectiveShape, wire: Wire) -> Number:
         n, volume = shape
@@ -56,4 +55,4 @@ class CustomAllReduce(Form):
         two = self.second * wire.latency + transfer + start
         flat = self.launch * wire.launch + self.barrier * wire.latency
         flat = flat + others * (self.hop * wire.latency)
-        return jnp.minimum(others, 1) * (flat + one * two / jnp.sqrt(one * one + two * two))
+        return xp.minimum(others, 1) * (flat + one * two / xp.sqrt(one * one + two * two))

@@ -19,9 +19,7 @@ directions are one formula with parameters of their own.
 
 from typing import ClassVar, NamedTuple
 
-import jax
-import jax.numpy as jnp
-
+from diffgenz.core import xp
 from diffgenz.core.smooth import Leaf
 from diffgenz.kernels.form import Form, parameter
 from diffgenz.kernels.hardware import Wires
@@ -42,9 +40,9 @@ class Sent(NamedTuple):
     near: Number
     far: Number
 
-    def bound(self, wires: Wires) -> jax.Array:
+    def bound(self, wires: Wires) -> Number:
         """Seconds below which no execution is possible: the slower of two wires at their peaks."""
-        return jnp.maximum(self.near / wires.bandwidth, self.far / wires.far_bandwidth)
+        return xp.maximum(self.near / wires.bandwidth, self.far / wires.far_bandwidth)
 
 
 class Exchange(Form):
@@ -83,10 +81,10 @@ class Exchange(Form):
         hidden = (self.hidden * latency) * (self.hidden * latency)
         inside = near * (per_byte / self.near_efficiency)
         outside = far * (1 / (wires.far_bandwidth * self.far_efficiency))
-        busy = jnp.sqrt(hidden + inside * inside + outside * outside + lane * lane)
+        busy = xp.sqrt(hidden + inside * inside + outside * outside + lane * lane)
         t = near * per_byte
         step = self.rise * latency * t / (t + self.onset * latency)
-        return jnp.minimum(ranks - 1, 1) * (fixed + busy + step)
+        return xp.minimum(ranks - 1, 1) * (fixed + busy + step)
 
 
 class Dispatch(Exchange):

@@ -23,8 +23,7 @@ experts with a row, `variation_of` gives the variation that stands for them.
 
 from typing import ClassVar
 
-import jax.numpy as jnp
-
+from diffgenz.core import xp
 from diffgenz.core.smooth import Leaf, hypotenuse, inverse
 from diffgenz.kernels.form import Form, Work, parameter
 from diffgenz.kernels.hardware import Chip
@@ -58,7 +57,7 @@ def rows_of_active(shape: ExpertsShape) -> tuple[Number, Number]:
     rows = s.tokens * s.used * s.excess / s.groups
     q = s.tokens * s.used * s.excess / s.experts
     # 1e-5 keeps the root's derivative finite where rows that are dealt out just fill the experts
-    return rows, 0.5 * (1 + q + jnp.sqrt((1 - q) ** 2 + 4 * q * (s.variation + 1e-5)))
+    return rows, 0.5 * (1 + q + xp.sqrt((1 - q) ** 2 + 4 * q * (s.variation + 1e-5)))
 
 
 class Experts(Form):
@@ -104,7 +103,7 @@ class Experts(Form):
         tiles = self.tile * chip.units
         padded = (rows * smaller + self.padding * active) * (1 / tiles)
         up, down = padded * (s.up + self.edge), padded * (s.hidden + self.edge)
-        one = jnp.ones_like(up)
+        one = xp.ones_like(up)
         waves = hypotenuse(up, one)
 
         depth = 2 * tiles / (chip.flops * self.compute) * inverse(smaller)

@@ -24,8 +24,7 @@ so paddings may exceed 1.
 
 from typing import ClassVar
 
-import jax.numpy as jnp
-
+from diffgenz.core import xp
 from diffgenz.core.smooth import Leaf, hypotenuse, inverse
 from diffgenz.kernels.form import Form, Work, parameter
 from diffgenz.kernels.hardware import Chip
@@ -113,8 +112,8 @@ class QuantisedGemm(Gemm):
         m, n, k, _ = shape
         to_64, to_128, to_256 = (_rounded_up(m, step) for step in (STEP, 2 * STEP, 4 * STEP))
         rows = self._padded(m)
-        rows = rows + self.padding_128 * jnp.where(m > STEP, to_128 - to_64, 0.0)
-        rows = rows + self.padding_256 * jnp.where(m > 2 * STEP, to_256 - to_128, 0.0)
+        rows = rows + self.padding_128 * xp.where(m > STEP, to_128 - to_64, 0.0)
+        rows = rows + self.padding_256 * xp.where(m > 2 * STEP, to_256 - to_128, 0.0)
 
         full = self.full * self.full
         square = rows * rows
@@ -130,4 +129,4 @@ class QuantisedGemm(Gemm):
 
 
 def _rounded_up(m: Number, step: float) -> Number:
-    return step * jnp.ceil(m * (1 / step))
+    return step * xp.ceil(m * (1 / step))

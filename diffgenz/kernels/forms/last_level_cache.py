@@ -17,9 +17,7 @@ import functools
 import types
 from typing import Any, ClassVar
 
-import jax
-import jax.numpy as jnp
-
+from diffgenz.core import xp
 from diffgenz.core.smooth import Leaf
 from diffgenz.kernels.form import Form, Work, parameter
 from diffgenz.kernels.forms.elementwise import CACHE_SPEED, MEGABYTE
@@ -44,7 +42,7 @@ class Cached(Form):
     def work(cls, shape: Any) -> Work:
         """Operands that a cache may hold come at its speed."""
         flops, moved = cls._work(shape)
-        return Work(flops, moved / jnp.where(moved > LARGEST * MEGABYTE, 1.0, CACHE_SPEED))
+        return Work(flops, moved / xp.where(moved > LARGEST * MEGABYTE, 1.0, CACHE_SPEED))
 
     @classmethod
     def _work(cls, shape: Any) -> Work:
@@ -58,7 +56,7 @@ class Cached(Form):
 
     def seconds(self, shape: Any, chip: Chip) -> Number:
         plain = self.plain(**{name: getattr(self, name) for name in self.plain.priors()})
-        fits = jax.nn.sigmoid(self.edge * jnp.log(self.cache * MEGABYTE / self.footprint(shape)))
+        fits = xp.sigmoid(self.edge * xp.log(self.cache * MEGABYTE / self.footprint(shape)))
         from_memory = 1 - self.resident * fits
         return plain.seconds(shape, chip._replace(bandwidth=chip.bandwidth / from_memory))
 

@@ -33,8 +33,7 @@ FlashAttention-3 under SGLang does, and takes five times as long with an fp8 cac
 
 from typing import ClassVar
 
-import jax.numpy as jnp
-
+from diffgenz.core import xp
 from diffgenz.core.smooth import Leaf
 from diffgenz.kernels.form import Form, Work, parameter
 from diffgenz.kernels.hardware import Chip
@@ -81,7 +80,7 @@ class LatentPrefill(Form):
 
         ragged = (self.ragged * QUERY_BLOCK) ** 2
         per_block = 1 / (QUERY_BLOCK * chip.units)
-        x = sequences * heads * per_block * jnp.sqrt(queries * queries + ragged)
+        x = sequences * heads * per_block * xp.sqrt(queries * queries + ragged)
 
         per_unit = chip.flops * self.compute / chip.units
         per_key = width * (2 * QUERY_BLOCK / per_unit)
@@ -90,7 +89,7 @@ class LatentPrefill(Form):
 
         per_element = ELEMENT / (chip.bandwidth * self.memory)
         moving = sequences * heads * (queries + length) * width * per_element
-        busy = jnp.sqrt(a * a * x * x + longest * longest + moving * moving)
+        busy = xp.sqrt(a * a * x * x + longest * longest + moving * moving)
         starting = sequences * (self.sequence * chip.launch)
         return busy + self.exposed * moving + starting + self.launch * chip.launch
 
@@ -126,13 +125,13 @@ class LatentDecode(Form):
     def seconds(self, shape: LatentDecodeShape, chip: Chip) -> Number:
         sequences, queries, length, heads, latent, rope_dim, cache_size = shape
         rows, width = heads * queries, 2 * latent + rope_dim
-        tiles = jnp.ceil(length / TOKEN_BLOCK)
+        tiles = xp.ceil(length / TOKEN_BLOCK)
 
-        x = sequences * jnp.ceil(rows / ROW_BLOCK) * (1 / (chip.units * self.slots))
+        x = sequences * xp.ceil(rows / ROW_BLOCK) * (1 / (chip.units * self.slots))
         tile = width * (2 * ROW_BLOCK * TOKEN_BLOCK * chip.units / (chip.flops * self.compute))
         a = tiles * (tile + self.step * chip.launch)
         b = self.merge * chip.launch + self.merging * chip.launch * x
-        u = jnp.sqrt(x * x + b / (a + b) + 1 / (tiles * tiles))
+        u = xp.sqrt(x * x + b / (a + b) + 1 / (tiles * tiles))
         computing = a * u + self.fixed * chip.launch * x
 
         cached = sequences * length * (latent + rope_dim)
@@ -140,6 +139,6 @@ class LatentDecode(Form):
         per_row = ELEMENT * self.rows / chip.bandwidth
         starting = sequences * (rows * width * per_row + self.sequence * chip.launch)
         per_converted = self.convert / chip.bandwidth
-        converting = cached * jnp.maximum(ELEMENT - cache_size, 0) * per_converted
-        busy = jnp.sqrt(computing * computing + moving * moving)
+        converting = cached * xp.maximum(ELEMENT - cache_size, 0) * per_converted
+        busy = xp.sqrt(computing * computing + moving * moving)
         return busy + (starting + converting) + self.launch * chip.launch

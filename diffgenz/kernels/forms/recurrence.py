@@ -27,8 +27,7 @@ which are those of the delta rule, because the structure of their kernels is ali
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
-import jax.numpy as jnp
-
+from diffgenz.core import xp
 from diffgenz.core.smooth import Leaf
 from diffgenz.kernels.form import Form, Work, parameter
 from diffgenz.kernels.hardware import Chip
@@ -128,18 +127,18 @@ class Scan(Form):
         """Token after token or all pairs of tokens, whichever is less; no state in memory."""
         s = cls.sizes(shape)
         tokens = s.chains * s.queries
-        products = jnp.minimum(s.passes * s.state, 0.5 * s.pairwise * (s.queries + 1))
+        products = xp.minimum(s.passes * s.state, 0.5 * s.pairwise * (s.queries + 1))
         return Work(2 * tokens * products, tokens * s.moved)
 
     def seconds(self, shape: Any, chip: Chip) -> Number:
         chains, queries, chunk, state, state_size, passes, pairwise, moved, inner = self.sizes(
             shape
         )
-        chunks, taken = jnp.ceil(queries / chunk), jnp.minimum(queries, chunk)
+        chunks, taken = xp.ceil(queries / chunk), xp.minimum(queries, chunk)
         x = chains * (1 / (chip.units * self.slots))
         square = x * x
         waiting = self.start * chip.launch + chunks * (self.step * chip.launch)
-        waiting = waiting * jnp.sqrt(jnp.sqrt(square * square + 1))
+        waiting = waiting * xp.sqrt(xp.sqrt(square * square + 1))
         waiting = waiting + taken * (self.token * chip.launch)
 
         per_flop = 2 / (chip.flops * self.compute)
@@ -148,7 +147,7 @@ class Scan(Form):
         again = (2 * queries * inner + chunks * state) * (ELEMENT * self.again)
         per_byte = 1 / (chip.bandwidth * self.memory)
         moving = chains * (queries * moved + 2 * state * state_size + again) * per_byte
-        busy = jnp.sqrt(computing * computing + moving * moving)
+        busy = xp.sqrt(computing * computing + moving * moving)
         return waiting + busy + self.launch * chip.launch
 
 
@@ -178,7 +177,7 @@ class Update(Form):
         per_byte = 1 / (chip.bandwidth * self.memory)
         moving = s.chains * (s.queries * s.moved + 2 * s.state * s.state_size) * per_byte
         starting = s.chains * (self.blocks * chip.launch / chip.units)
-        busy = jnp.sqrt(waiting * waiting + moving * moving)
+        busy = xp.sqrt(waiting * waiting + moving * moving)
         return busy + starting + self.launch * chip.launch
 
 

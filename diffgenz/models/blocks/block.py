@@ -12,8 +12,9 @@ from abc import abstractmethod
 from typing import ClassVar
 
 import equinox as eqx
-import jax.numpy as jnp
+import numpy as np
 
+from diffgenz.core import xp
 from diffgenz.core.record import Record
 from diffgenz.core.smooth import Scalar
 from diffgenz.models.blocks.norm import Norm, norm
@@ -45,7 +46,7 @@ class Block(Record):
     @property
     def most_shards(self) -> Scalar:
         """Tensor-parallel ranks that can share it: no limit, unless it has heads to hand out."""
-        return jnp.asarray(jnp.inf)
+        return xp.asarray(np.inf)
 
     @property
     def experts(self) -> Scalar | None:

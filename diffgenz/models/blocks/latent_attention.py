@@ -12,8 +12,7 @@ cache; in prefill they gather it, and each of them expands all of it.
 import dataclasses
 from typing import ClassVar
 
-import jax.numpy as jnp
-
+from diffgenz.core import xp
 from diffgenz.core.record import Record, number
 from diffgenz.core.smooth import Leaf, Scalar, ceil_share
 from diffgenz.kernels.shapes import LatentDecodeShape, LatentPrefillShape
@@ -70,7 +69,7 @@ class Indexer(Record):
         per_token = self.head_dim + 4.0  # an 8-bit key and its fp32 scale
         held = step.sequences * (step.context + step.all_queries) * per_token
         keys = attention_keys(step, None)
-        none = jnp.zeros(())
+        none = xp.zeros(())
         scores = attention_over(
             step, keys, self.heads, self.head_dim, none, read=held, held=held, name="indexer"
         )
@@ -171,7 +170,7 @@ class LatentAttention(Block):
         """Tokens that a query attends to, and their share of all those that it could attend to."""
         keys = attention_keys(step, None)
         if self.indexer is None:
-            return keys, jnp.ones(())
+            return keys, xp.ones(())
         picked = attention_keys(step, self.indexer.picked)
         return picked, picked / keys
 
@@ -185,12 +184,12 @@ class LatentAttention(Block):
             step, keys, heads, query_dim, self.value_dim, read=read, held=cached, sent=cached
         )
         # the context at which causal attention sees this mean number of keys
-        before = jnp.maximum(keys - 0.5 * (step.queries + 1), 0.0)
+        before = xp.maximum(keys - 0.5 * (step.queries + 1), 0.0)
         shape = LatentPrefillShape(
             step.sequences, step.queries, before, heads, query_dim, self.value_dim
         )
         core = dataclasses.replace(core, kernel="latent_prefill", shape=shape)
-        return with_gear_factors(core, step, jnp.ones(()), self._compressed)
+        return with_gear_factors(core, step, xp.ones(()), self._compressed)
 
     def _absorbed(self, heads: Scalar, step: Step) -> Operator:
         """Multi-query attention over the latent vectors, as in decode."""
@@ -210,4 +209,4 @@ class LatentAttention(Block):
             step.precision.cached_size(width),
         )
         core = dataclasses.replace(core, kernel="latent_decode", shape=shape)
-        return with_gear_work(with_gear_factors(core, step, jnp.ones(()), width), step, width)
+        return with_gear_work(with_gear_factors(core, step, xp.ones(()), width), step, width)

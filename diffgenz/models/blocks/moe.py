@@ -3,8 +3,8 @@
 from typing import ClassVar
 
 import equinox as eqx
-import jax.numpy as jnp
 
+from diffgenz.core import xp
 from diffgenz.core.checks import Condition, at_most
 from diffgenz.core.record import number
 from diffgenz.core.smooth import Leaf, Scalar, ceil_share
@@ -99,7 +99,7 @@ class MoE(Block):
         name = "expert_gate_up" if self.gated else "expert_up"
         shape = self._shape(hidden, width, up, share, step)
         shared = () if self.shared is None else self.shared.operators(hidden, step)
-        gate = wide_linear("shared_gate", tokens, jnp.ones(()), hidden, precision)
+        gate = wide_linear("shared_gate", tokens, xp.ones(()), hidden, precision)
         return (
             wide_linear("router", tokens, self.routed, hidden, precision, bias=self.router_bias),
             dispatch.inside("experts").sending(self._exchange(hidden, step)),
@@ -113,7 +113,7 @@ class MoE(Block):
 
     def _busiest(self, step: Step) -> Scalar:
         """Rows of the busiest expert-parallel group / mean rows of a group."""
-        return jnp.minimum(self.imbalance, 1 / step.expert_shard)
+        return xp.minimum(self.imbalance, 1 / step.expert_shard)
 
     def _exchange(self, hidden: Scalar, step: Step) -> Exchange:
         """The message that sends this rank's tokens to their experts and the results back."""
@@ -167,13 +167,13 @@ class MoE(Block):
         """
         everyone, excess = step.tokens * step.groups, self._busiest(step)
         travel = step.groups > 1
-        arriving = jnp.where(travel, reached(1.0, step.expert_shard, self.used), 1.0)
+        arriving = xp.where(travel, reached(1.0, step.expert_shard, self.used), 1.0)
         used = self.used / arriving
         return ExpertsShape(
             everyone * arriving,
-            jnp.where(travel, used * step.expert_shard, used),
-            jnp.where(travel, self.routed * step.expert_shard, self.routed),
-            jnp.where(travel, 1.0, 1 / step.expert_shard),
+            xp.where(travel, used * step.expert_shard, used),
+            xp.where(travel, self.routed * step.expert_shard, self.routed),
+            xp.where(travel, 1.0, 1 / step.expert_shard),
             hidden,
             width,
             up,

@@ -1,0 +1,61 @@
+"""The one rule that says when NumPy answers, and when a compiled program does.
+
+Compiling takes seconds; one answer in NumPy takes hundredths of one, and a compiled one a
+thousandth. So a question about one configuration is answered in NumPy, unless many of its kind
+follow each other in a process. Whoever batches or differentiates compiles.
+"""
+
+import functools
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Generic, ParamSpec, TypeVar
+
+import equinox as eqx
+import jax
+import numpy as np
+
+from diffgenz.core import xp
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+FEW = 30
+"""Answers in NumPy to questions of one structure; for more of them it pays to compile."""
+
+
+class verb(Generic[P, R]):
+    """A function of configurations that answers one of them without compiling.
+
+    | arguments | how |
+    |---|---|
+    | some JAX array or tracer | compiled (`eqx.filter_jit`), for batches and derivatives |
+    | numbers of NumPy and Python | NumPy; after `FEW` calls of one structure, compiled |
+    | columns of NumPy | NumPy, which broadcasts |
+
+    Arguments:
+        function: its formulas, in `core.xp`.
+        plain: what answers in NumPy; None: `function`.
+    """
+
+    def __init__(self, function: Callable[P, R], plain: Callable[P, R] | None = None):
+        self._plain = plain or function
+        self._compiled = eqx.filter_jit(function)
+        self._calls: Counter[Any] = Counter()
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """The answer."""
+        if xp.is_jax(args, kwargs) or self._often(args, kwargs):
+            return self._compiled(*args, **kwargs)
+        with np.errstate(all="ignore"):  # as JAX does
+            return self._plain(*args, **kwargs)
+
+    def _often(self, *args: Any) -> bool:
+        """Whether this is one more of many calls of one structure."""
+        numbers, structure = jax.tree.flatten(args)
+        if any(isinstance(number, np.ndarray) and number.ndim for number in numbers):
+            return False
+        names = (number for number in numbers if not isinstance(number, np.ndarray | np.generic))
+        kind = structure, *names
+        self._calls[kind] += 1
+        return self._calls[kind] > FEW
