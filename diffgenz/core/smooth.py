@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     Leaf: TypeAlias = Any  # records convert what they are given: Python's numbers must pass
 else:
     Scalar = Float[Array, ""] | Float[np.ndarray | np.floating, "..."]
-    Flag = Bool[Array, ""] | Bool[np.ndarray | np.bool_, "..."] | bool
+    Flag = Bool[Array | np.ndarray | np.bool_, "..."] | bool
     Leaf = Float[Array | np.ndarray | np.floating, "..."]
 """`Scalar` is one number. Cost functions are written for one configuration; `jax.vmap` batches them
-in JAX, and columns in NumPy (`core.xp`). `Flag` is one boolean.
+in JAX, and columns in NumPy (`core.xp`). `Flag` is one boolean, or a batch.
 
 `Leaf` is a number stored in a record: one value, or a batch of them that a `vmap` will walk over.
 """

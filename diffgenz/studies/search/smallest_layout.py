@@ -4,11 +4,12 @@ import math
 from itertools import product
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool
 
+from diffgenz.core import xp
+from diffgenz.core.smooth import Flag, as_leaf
+from diffgenz.core.verb import verb
 from diffgenz.inference.essential import essential
 from diffgenz.inference.jobs import jobs_of
 from diffgenz.scenario.parallelism import Parallelism
@@ -31,15 +32,15 @@ def smallest_layout(case: Scenario, data: int = 1) -> Scenario | None:
     if not ranks:
         return None
     tensor, pipeline, context = (
-        jnp.asarray(np.array(column, dtype=float)) for column in zip(*ranks, strict=True)
+        as_leaf(np.array(column, dtype=float)) for column in zip(*ranks, strict=True)
     )
     plans = Parallelism(
         tensor,
         pipeline,
-        jnp.full_like(tensor, data),
-        overlap=jnp.zeros_like(tensor),
-        expert=jnp.ones_like(tensor),
-        attention_data=jnp.ones_like(tensor),
+        np.full_like(tensor, data),
+        overlap=np.zeros_like(tensor),
+        expert=np.ones_like(tensor),
+        attention_data=np.ones_like(tensor),
         context=None if case.model.keeps_state else context,
     )
     fits = np.asarray(_fit(essential(case), plans))
@@ -65,9 +66,9 @@ def _candidates(case: Scenario, data: int) -> list[tuple[int, int, int]]:
     return sorted(found, key=lambda each: (math.prod(each), each[2], each[1]))
 
 
-@eqx.filter_jit
-def _fit(case: Scenario, plans: Parallelism) -> Bool[Array, "plans"]:
-    def one(plan: Parallelism) -> Bool[Array, ""]:
+@verb
+def _fit(case: Scenario, plans: Parallelism) -> Bool[Array | np.ndarray, "plans"]:
+    def one(case: Scenario, plan: Parallelism) -> Flag:
         return jobs_of(eqx.tree_at(lambda c: c.plan, case, plan)).memory.fits
 
-    return jax.vmap(one)(plans)
+    return xp.mapped(one, (None, 0))(case, plans)

@@ -5,7 +5,6 @@ import math
 from typing import Any
 
 from diffgenz.core.errors import InputError
-from diffgenz.ui.cli.cache import cache_compilations
 from diffgenz.ui.cli.flags import LAYOUT, REQUESTS, add_words, words_in
 
 _SEVERAL = {
@@ -38,7 +37,6 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     from diffgenz.ui.text.estimate import estimate_json, estimates_text
     from diffgenz.ui.text.scenario import title
 
-    cache_compilations()
     words = words_in(options, (*LAYOUT, "fit", *REQUESTS))
     asked = from_words(words | {"batch": options.batch[0]})
     cases = [asked.scenario]

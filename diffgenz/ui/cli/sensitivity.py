@@ -3,7 +3,6 @@
 import argparse
 from typing import Any
 
-from diffgenz.ui.cli.cache import cache_compilations
 from diffgenz.ui.cli.flags import LAYOUT, REQUESTS, add_words, words_in
 
 
@@ -27,7 +26,6 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     from diffgenz.ui.text.scenario import title
     from diffgenz.ui.text.sensitivity import elasticities_table
 
-    cache_compilations()
     asked, metric = from_words(words_in(options, (*LAYOUT, "fit", *REQUESTS))), options.metric
     case = asked.scenario
     result = estimate(case)

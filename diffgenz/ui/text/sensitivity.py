@@ -18,7 +18,7 @@ def elasticities_table(elasticities: dict[str, float], platform: Platform) -> st
         platform: what it is now.
     """
     matter = {name: e for name, e in elasticities.items() if abs(e) >= _least(name)}
-    ordered = sorted(matter.items(), key=lambda item: -abs(item[1]))
+    ordered = sorted(matter.items(), key=lambda item: -round(abs(item[1]), 6))  # ties: as in files
     largest = max((abs(e) for e in matter.values()), default=1.0)
     now = _values(platform)
     rows = [
