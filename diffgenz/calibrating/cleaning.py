@@ -13,6 +13,7 @@ from diffgenz.kernels.form import Form, Work
 from diffgenz.kernels.forms.elementwise import Elementwise
 from diffgenz.kernels.forms.last_level_cache import cached
 from diffgenz.kernels.hardware import Chip
+from diffgenz.kernels.shapes import Number
 
 IMPOSSIBLE_SHARE = 0.02
 """Share of rows that may be faster than the peak roofline, and are left out.
@@ -82,7 +83,7 @@ def _least(samples: Samples, hardware: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 @jax.jit(static_argnums=0)
-def _bounds(form: type[Form], shape: Any, hardware: Any) -> tuple[jax.Array, jax.Array]:
+def _bounds(form: type[Form], shape: Any, hardware: Any) -> tuple[Number, Number]:
     work = form.work(shape)
     bound = work.bound(hardware)
     return work.moved / hardware.bandwidth + 0 * bound if isinstance(work, Work) else bound, bound

@@ -5,7 +5,9 @@ value to compare yet: a check passes over them, and whoever wants to know asks f
 itself, which is a traced boolean like any other (`all_hold`).
 """
 
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -78,6 +80,24 @@ def _comparable(*values: Any) -> tuple[Any, ...]:
     if any(isinstance(value, Tracer) for value in values):
         return values
     return tuple(np.asarray(value, dtype=float) for value in values)
+
+
+_UNCHECKED = ContextVar("unchecked", default=False)
+
+
+@contextlib.contextmanager
+def unchecked() -> Iterator[None]:
+    """In here, records are built unchecked: of numbers that were checked before, as under `jit`."""
+    before = _UNCHECKED.set(True)
+    try:
+        yield
+    finally:
+        _UNCHECKED.reset(before)
+
+
+def checking() -> bool:
+    """Whether records are checked when they are built; see `unchecked`."""
+    return not _UNCHECKED.get()
 
 
 def enforce(conditions: Iterable[Condition]) -> None:

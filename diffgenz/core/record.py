@@ -19,7 +19,7 @@ import equinox as eqx
 import numpy as np
 
 from diffgenz.core import xp
-from diffgenz.core.checks import Condition, check, check_whole, enforce, within
+from diffgenz.core.checks import Condition, check, check_whole, checking, enforce, within
 from diffgenz.core.errors import unknown
 from diffgenz.core.smooth import as_leaf
 
@@ -156,6 +156,8 @@ class Record(eqx.Module, metaclass=_Fields):
         return ()
 
     def __check_init__(self):
+        if not checking():
+            return
         for name, about in numbers_of(type(self)).items():
             about.check(name, getattr(self, name))
         enforce(self.conditions())

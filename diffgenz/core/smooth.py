@@ -278,11 +278,13 @@ def as_leaf(x) -> Leaf:
     Arguments:
         x: a number or an array of Python, NumPy (float64 becomes the default float) or JAX.
     """
-    if isinstance(x, np.floating | np.ndarray) and x.dtype == np.float32:
-        return x[()]
+    if isinstance(x, np.float32):
+        return x
     if isinstance(x, float | int | np.ndarray | np.generic):
         with np.errstate(over="ignore"):  # infinity, which records may refuse
-            return np.asarray(x).astype(xp.default_float())[()]
+            numbers = np.asarray(x)
+            kept = isinstance(x, np.ndarray) and numbers.dtype == np.float32
+            return (numbers if kept else numbers.astype(xp.default_float()))[()]
     if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jnp.floating):
         return x
     return jnp.asarray(x, dtype=float)

@@ -5,9 +5,10 @@ thousandth. So a question about one configuration is answered in NumPy, unless m
 follow each other in a process. Whoever batches or differentiates compiles.
 """
 
+import contextlib
 import functools
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Generic, ParamSpec, TypeVar
 
 import equinox as eqx
@@ -15,12 +16,20 @@ import jax
 import numpy as np
 
 from diffgenz.core import xp
+from diffgenz.core.checks import unchecked
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 FEW = 30
 """Answers in NumPy to questions of one structure; for more of them it pays to compile."""
+
+
+@contextlib.contextmanager
+def as_if_traced() -> Iterator[None]:
+    """In here, NumPy is silent about infinities, and records are not checked again, as in JAX."""
+    with np.errstate(all="ignore"), unchecked():
+        yield
 
 
 class verb(Generic[P, R]):
@@ -45,10 +54,9 @@ class verb(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The answer."""
-        if xp.is_jax(args, kwargs) or self._often(args, kwargs):
-            return self._compiled(*args, **kwargs)
-        with np.errstate(all="ignore"):  # as JAX does
-            return self._plain(*args, **kwargs)
+        compiles = xp.is_jax(args, kwargs) or self._often(args, kwargs)
+        with as_if_traced():
+            return (self._compiled if compiles else self._plain)(*args, **kwargs)
 
     def _often(self, *args: Any) -> bool:
         """Whether this is one more of many calls of one structure."""

@@ -17,7 +17,7 @@ turn the rest of a calculation into float32 arrays of JAX, unnoticed.
 
 import functools
 from collections.abc import Callable
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,12 @@ import numpy as np
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+if TYPE_CHECKING:
+    Number: TypeAlias = jax.Array
+else:
+    Number = Any
+"""What is calculated, of either library; type checkers read JAX's."""
 
 PYTHON = frozenset({float, int, bool})
 PLAIN = PYTHON | {np.float32, np.float64, np.bool_, np.ndarray, np.int32, np.int64, type(None)}
@@ -42,10 +48,10 @@ def is_jax(*trees: Any) -> bool:
 
 def default_float() -> type[np.floating]:
     """The type of Python's numbers: float32, or float64 where JAX is told so."""
-    return np.float64 if jax.config.jax_enable_x64 else np.float32
+    return np.float64 if jax.enable_x64.value else np.float32
 
 
-def asarray(x: Any, dtype: Any = None) -> Any:
+def asarray(x: Any, dtype: Any = None) -> Number:
     """`x` as an array (of NumPy a scalar, where it is one), in `dtype`.
 
     Arguments:
@@ -59,21 +65,21 @@ def asarray(x: Any, dtype: Any = None) -> Any:
     return np.asarray(x, dtype)[()]
 
 
-def zeros(shape: int | tuple[int, ...]) -> Any:
+def zeros(shape: int | tuple[int, ...]) -> Number:
     """An array of zeros, of NumPy: a constant to whoever adds to it."""
     return np.zeros(shape, default_float())
 
 
-def ones(shape: int | tuple[int, ...]) -> Any:
+def ones(shape: int | tuple[int, ...]) -> Number:
     """An array of ones, of NumPy: a constant to whoever multiplies it."""
     return np.ones(shape, default_float())
 
 
-def _elementwise(name: str) -> Callable[..., Any]:
+def _elementwise(name: str) -> Callable[..., Number]:
     """The function called `name` in both libraries, of numbers or arrays."""
     of_jax, of_numpy = getattr(jnp, name), getattr(np, name)
 
-    def function(*numbers: Any) -> Any:
+    def function(*numbers: Any) -> Number:
         python = True
         for x in numbers:
             kind = type(x)
@@ -104,12 +110,12 @@ sqrt = _elementwise("sqrt")
 zeros_like = _elementwise("zeros_like")
 
 
-def clip(x: Any, least: float, most: float) -> Any:
+def clip(x: Any, least: float, most: float) -> Number:
     """`x`, no less than `least` and no more than `most`."""
     return minimum(maximum(x, least), most)
 
 
-def where(condition: Any, a: Any, b: Any) -> Any:
+def where(condition: Any, a: Any, b: Any) -> Number:
     """`a` where `condition` holds, else `b`."""
     if is_jax(condition, a, b):
         return jnp.where(condition, a, b)
@@ -118,19 +124,19 @@ def where(condition: Any, a: Any, b: Any) -> Any:
     return np.where(condition, a, b)[()]
 
 
-def sigmoid(x: Any) -> Any:
+def sigmoid(x: Any) -> Number:
     """1 / (1 + exp(-x))."""
     return jax.nn.sigmoid(x) if is_jax(x) else 1 / (1 + np.exp(-x))
 
 
-def stack(numbers: Any) -> Any:
+def stack(numbers: Any) -> Number:
     """Numbers side by side on a new first axis; NumPy's columns broadcast."""
     if is_jax(*numbers):
         return jnp.stack(numbers)
     return np.stack(np.broadcast_arrays(*numbers))
 
 
-def concatenate(arrays: Any) -> Any:
+def concatenate(arrays: Any) -> Number:
     """Arrays one after the other on their first axis."""
     return jnp.concatenate(arrays) if is_jax(*arrays) else np.concatenate(arrays)
 
@@ -140,7 +146,7 @@ def result_type(*numbers: Any) -> Any:
     return jnp.result_type(*numbers) if is_jax(*numbers) else np.result_type(*numbers)
 
 
-def bitcast(x: Any, dtype: Any) -> Any:
+def bitcast(x: Any, dtype: Any) -> Number:
     """The bits of `x` read as a number of `dtype`, which is as wide."""
     if is_jax(x):
         return jax.lax.bitcast_convert_type(x, dtype)

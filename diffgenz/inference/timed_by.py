@@ -1,9 +1,9 @@
 """`timed_by`: what times the kernels and collectives of a scenario."""
 
 import equinox as eqx
-import numpy as np
 
 from diffgenz.core import xp
+from diffgenz.core.verb import as_if_traced
 from diffgenz.inference.jobs import jobs_of
 from diffgenz.inference.timing.exchange import fitted_exchanges
 from diffgenz.inference.timing.roofline import kernel_format, kernel_key
@@ -29,7 +29,7 @@ def timed_by(case: Scenario) -> dict[str, str]:
     if xp.is_jax(case):
         jobs = eqx.filter_eval_shape(jobs_of, case)
     else:
-        with np.errstate(all="ignore"):
+        with as_if_traced():
             jobs = jobs_of(case)
     own = [job for job in (*reversed(jobs.until_first), *jobs.per_token) if not job.name]
     operators = [op for job in own for op in job.iteration.operators]

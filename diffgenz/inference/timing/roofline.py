@@ -241,8 +241,8 @@ def operator_shares(
             found.append(xp.mapped(_kernel_shares, (0, 0, None))(repeats, shapes, kernels[key]))
         elif isinstance(key, Kind):
             repeats, flops, traffic = _stacked([(op.repeats, op.flops, op.traffic) for op in alike])
-            shares = partial(_roofline_shares, kind=key, rates=rates, sharpness=sharpness)
-            found.append(xp.mapped(shares)(repeats, flops, traffic))
+            shares = partial(_roofline_shares, kind=key, sharpness=sharpness)
+            found.append(xp.mapped(shares, (0, 0, 0, None))(repeats, flops, traffic, rates))
         else:
             found.append(Shares(*(xp.zeros(len(members)) for _ in Shares._fields)))
     back = np.argsort(np.concatenate(list(groups.values())))
@@ -254,7 +254,7 @@ def _stacked(records: Sequence[Any]) -> Any:
 
 
 def _roofline_shares(
-    repeats: Scalar, flops: Scalar, traffic: Scalar, kind: Kind, rates: Rates, sharpness: float
+    repeats: Scalar, flops: Scalar, traffic: Scalar, rates: Rates, kind: Kind, sharpness: float
 ) -> Shares:
     memory, launch = traffic * rates.memory, repeats * rates.launch
     if kind is Kind.ELEMENTWISE:
