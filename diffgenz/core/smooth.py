@@ -278,7 +278,7 @@ def as_leaf(x) -> Leaf:
     Arguments:
         x: a number or an array of Python, NumPy (float64 becomes the default float) or JAX.
     """
-    if isinstance(x, np.float32):
+    if type(x) is np.float32:
         return x
     if isinstance(x, float | int | np.ndarray | np.generic):
         with np.errstate(over="ignore"):  # infinity, which records may refuse

@@ -32,6 +32,8 @@ else:
     Number = Any
 """What is calculated, of either library; type checkers read JAX's."""
 
+_untyped: Any = np
+
 PYTHON = frozenset({float, int, bool})
 PLAIN = PYTHON | {np.float32, np.float64, np.bool_, np.ndarray, np.int32, np.int64, type(None)}
 """Types that are known not to be JAX's, for speed."""
@@ -62,17 +64,17 @@ def asarray(x: Any, dtype: Any = None) -> Number:
         return jnp.asarray(x, dtype)
     if dtype is float or (dtype is None and type(x) is float):
         dtype = default_float()
-    return np.asarray(x, dtype)[()]
+    return _untyped.asarray(x, dtype)[()]
 
 
 def zeros(shape: int | tuple[int, ...]) -> Number:
     """An array of zeros, of NumPy: a constant to whoever adds to it."""
-    return np.zeros(shape, default_float())
+    return _untyped.zeros(shape, default_float())
 
 
 def ones(shape: int | tuple[int, ...]) -> Number:
     """An array of ones, of NumPy: a constant to whoever multiplies it."""
-    return np.ones(shape, default_float())
+    return _untyped.ones(shape, default_float())
 
 
 def _elementwise(name: str) -> Callable[..., Number]:
@@ -121,7 +123,7 @@ def where(condition: Any, a: Any, b: Any) -> Number:
         return jnp.where(condition, a, b)
     if type(a) in PYTHON and type(b) in PYTHON:
         a = default_float()(a)
-    return np.where(condition, a, b)[()]
+    return _untyped.where(condition, a, b)[()]
 
 
 def sigmoid(x: Any) -> Number:
@@ -133,12 +135,12 @@ def stack(numbers: Any) -> Number:
     """Numbers side by side on a new first axis; NumPy's columns broadcast."""
     if is_jax(*numbers):
         return jnp.stack(numbers)
-    return np.stack(np.broadcast_arrays(*numbers))
+    return _untyped.stack(np.broadcast_arrays(*numbers))
 
 
 def concatenate(arrays: Any) -> Number:
     """Arrays one after the other on their first axis."""
-    return jnp.concatenate(arrays) if is_jax(*arrays) else np.concatenate(arrays)
+    return jnp.concatenate(arrays) if is_jax(*arrays) else _untyped.concatenate(arrays)
 
 
 def result_type(*numbers: Any) -> Any:
@@ -150,7 +152,7 @@ def bitcast(x: Any, dtype: Any) -> Number:
     """The bits of `x` read as a number of `dtype`, which is as wide."""
     if is_jax(x):
         return jax.lax.bitcast_convert_type(x, dtype)
-    return np.asarray(x).view(dtype)[()]
+    return _untyped.asarray(x).view(dtype)[()]
 
 
 def stop_gradient(tree: Any) -> Any:

@@ -1,0 +1,183 @@
+"""One configuration is answered in NumPy: as JAX does, and without JAX."""
+
+from collections import Counter
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from support import assert_close
+
+from diffgenz import (
+    Parallelism,
+    Scenario,
+    Workload,
+    breakdown,
+    estimate,
+    load_model,
+    load_platform,
+)
+from diffgenz.core import xp
+from diffgenz.models.files import model_ids, read_config
+from diffgenz.models.huggingface import FAMILIES
+
+CHAT = Workload(12, 700, 90)
+KINDS = {
+    "dense": "meta-llama/Llama-3.1-8B",
+    "experts": "Qwen/Qwen3-30B-A3B",
+    "latent attention": "deepseek-ai/DeepSeek-V2-Lite",
+    "hybrid": "nvidia/Nemotron-H-8B-Base-8K",
+    "vision": "Qwen/Qwen3-VL-8B-Instruct",
+}
+"""A shipped model of each kind."""
+FITS = pytest.mark.parametrize("fit", ["none", "fitted"])
+
+
+def shipped(name: str, fit: str = "fitted") -> Scenario:
+    """A model on two accelerators; with images where it sees them."""
+    model = load_model(name)
+    platform = load_platform("h100_sxm", 2, **({"fit": "none"} if fit == "none" else {}))
+    most = min(2.0, float(model.most_shards))
+    sees = CHAT if model.vision is None else CHAT.replace(images=2)
+    return Scenario(model, platform, sees, Parallelism(most))
+
+
+def family_models() -> list[str]:
+    """The first shipped model of each family."""
+    found: dict[str, str] = {}
+    for name in model_ids():
+        config = read_config(name)[1]
+        kinds = config.get("model_type"), config.get("text_config", config).get("model_type")
+        for kind in kinds:
+            found.setdefault(kind, name)
+    return sorted({found[family] for family in FAMILIES})
+
+
+def of_jax(case: Scenario) -> Scenario:
+    """The same numbers as arrays of JAX."""
+    return jax.tree.map(jnp.asarray, case)
+
+
+@pytest.mark.parametrize("name", family_models())
+def test_an_estimate_is_that_of_jax(name):
+    """JAX does one operation after the other here: to compile them takes longer."""
+    case = shipped(name)
+    found = estimate(case)
+    with jax.disable_jit():
+        expected = estimate(of_jax(case))
+    assert xp.is_jax(expected)
+    assert not xp.is_jax(found)
+    assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(found))
+    assert_close(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", KINDS.values())
+def test_an_estimate_and_a_breakdown_are_those_of_jax_in_double(name, double):
+    case = as_double(shipped(name))
+    found, rows = estimate(case), breakdown(case)
+    with jax.disable_jit():
+        expected, its = estimate(of_jax(case)), breakdown(of_jax(case))
+    assert_close(found, expected, rtol=1e-12)
+    assert rows.operators == its.operators
+    for phase in ("ttft", "tpot"):
+        ours, theirs = (np.asarray(getattr(each, phase)) for each in (rows, its))
+        assert_close(ours, theirs, rtol=0, atol=2e-8 * theirs.sum())
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_every_option_is_there(name, double):
+    """Estimates of all blocks and serving options, offloaded weights too, are those of JAX."""
+    case = as_double(jax.tree.map(np.asarray, SCENARIOS[name]))
+    with jax.disable_jit():
+        expected = estimate(of_jax(case))
+    assert_close(estimate(case), expected, rtol=1e-12)
+    assert all((seconds >= 0).all() for seconds in jax.tree.leaves(breakdown(case)))
+
+
+@FITS
+@pytest.mark.parametrize("kind", KINDS)
+def test_elasticities_are_the_derivatives(kind, fit, double):
+    case = as_double(shipped(KINDS[kind], fit))
+    metric = "ttft" if kind == "vision" else "tpot"
+    found = elasticities(case, metric)
+    with jax.disable_jit():
+        expected = elasticities(of_jax(case), metric)
+    assert found.keys() == expected.keys()
+    assert_close(found, expected, rtol=0, atol=1e-6)
+    assert sum(abs(each) > 1e-3 for each in found.values()) > 3
+
+
+def test_deviations_are_those_by_derivatives(double):
+    case = essential(as_double(shipped(KINDS["dense"])))
+    library = case.platform.accelerator.kernels
+    fits = [
+        fit
+        for fit in fits_behind(load_platform("h100_sxm").accelerator.kernels)
+        if fit.format in library.forms.get(fit.family, {})
+    ]
+
+    def times(library, case):
+        return jnp.log(_with_kernels(library, case).ttft)
+
+    def derived(unknown):
+        return times(_moved(library, fits, unknown), case)
+
+    centre = [jnp.append(fit.fitted.free, 0.0) for fit in fits]
+    with jax.disable_jit():
+        expected = jax.grad(derived)(centre)
+    assert_close(gradients(times, library, fits, case), expected, rtol=0, atol=1e-6)
+
+
+def test_a_zero_and_what_is_not_in_use_have_elasticity_zero():
+    case = shipped(KINDS["dense"])
+    levels = (case.platform.network[0].replace(latency=0.0), *case.platform.network[1:])
+    card = elasticities(case.replace(platform=case.platform.replace(network=levels)), "ttft")
+    assert card["network[0].latency"] == card["accelerator.peak_flops[fp8]"] == 0
+    assert not any(name.endswith((".size", "accelerators")) for name in card)
+
+
+# ---- without JAX
+
+
+@pytest.fixture
+def bound(monkeypatch):
+    """The primitives of JAX that are bound from here on."""
+    names: list[str] = []
+    bind = Primitive.bind
+
+    def counted(self, *args, **params):
+        names.append(self.name)
+        return bind(self, *args, **params)
+
+    monkeypatch.setattr(Primitive, "bind", counted)
+    return names
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_is_asked_of_jax(kind, bound):
+    case = shipped(KINDS[kind])
+    estimate(case)
+    breakdown(case)
+    elasticities(case, "tpot")
+    deviations(case)
+    deviations(case, samples=10)
+    timed_by(case)
+    iteration_cost(case, Prompts(1, 100), Decodes(10, 500))
+    assert bound == []
+    estimate(of_jax(case))
+    assert bound
+
+
+def test_many_questions_of_a_kind_are_compiled(monkeypatch):
+    monkeypatch.setattr(verb, "FEW", 2)
+    monkeypatch.setattr(compiled_estimate, "_calls", Counter())
+    case = SCENARIOS["dense"]
+    asked = [case.replace(workload=Workload(batch, 700, 90)) for batch in (1, 2, 3, 4)]
+    asked = jax.tree.map(lambda x: np.asarray(x, np.float32)[()], asked)
+    assert [xp.is_jax(estimate(each)) for each in asked] == [False, False, True, True]
+
+
+def test_what_the_seam_does_not_know_fails():
+    with pytest.raises(AttributeError):
+        xp.cumsum  # noqa: B018
+    assert not hasattr(xp, "array")
