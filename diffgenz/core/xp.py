@@ -32,7 +32,7 @@ else:
     Number = Any
 """What is calculated, of either library; type checkers read JAX's."""
 
-_untyped: Any = np
+_untyped: Any = np  # what it returns is a `Number`
 
 PYTHON = frozenset({float, int, bool})
 PLAIN = PYTHON | {np.float32, np.float64, np.bool_, np.ndarray, np.int32, np.int64, type(None)}

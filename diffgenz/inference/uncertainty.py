@@ -12,6 +12,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from diffgenz.core import xp
 from diffgenz.core.differences import as_double, in_double, moves, slopes
 from diffgenz.core.errors import InputError
 from diffgenz.core.leaves import with_parts
@@ -164,10 +165,10 @@ def _roots(fits: Sequence[KernelFit]) -> list[np.ndarray]:
     return found
 
 
-def _moved(library: Library, fits: Sequence[KernelFit], unknown: list[np.ndarray]) -> Library:
+def _moved(library: Library, fits: Sequence[KernelFit], unknown: Sequence[Leaf]) -> Library:
     """`library` with other values of what is uncertain, each a row of columns."""
     forms = {family: dict(formats) for family, formats in library.forms.items()}
     for fit, values in zip(fits, unknown, strict=True):
         form = fit.form.of_free(values[:-1])
-        forms[fit.family][fit.format] = with_parts(form, {"level": np.exp(values[-1])})
+        forms[fit.family][fit.format] = with_parts(form, {"level": xp.exp(values[-1])})
     return with_parts(library, {"forms": forms})

@@ -6,18 +6,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.extend.core import Primitive
 from support import assert_close
+from whole_models import SCENARIOS
 
 from diffgenz import (
     Parallelism,
     Scenario,
     Workload,
     breakdown,
+    deviations,
+    elasticities,
     estimate,
+    iteration_cost,
     load_model,
     load_platform,
 )
-from diffgenz.core import xp
+from diffgenz.core import verb, xp
+from diffgenz.core.differences import as_double
+from diffgenz.inference.essential import essential
+from diffgenz.inference.estimate import compiled_estimate
+from diffgenz.inference.prefill_decode import Decodes, Prompts
+from diffgenz.inference.timed_by import timed_by
+from diffgenz.inference.uncertainty import _moved, _with_kernels, gradients
+from diffgenz.kernels.fits import fits_behind
 from diffgenz.models.files import model_ids, read_config
 from diffgenz.models.huggingface import FAMILIES
 
