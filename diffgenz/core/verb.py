@@ -38,16 +38,20 @@ class verb(Generic[P, R]):
     | arguments | how |
     |---|---|
     | some JAX array or tracer | compiled (`eqx.filter_jit`), for batches and derivatives |
-    | numbers of NumPy and Python | NumPy; after `FEW` calls of one structure, compiled |
+    | numbers of NumPy and Python | NumPy; after `FEW` x `patience` of one structure, compiled |
     | columns of NumPy | NumPy, which broadcasts |
 
     Arguments:
         function: its formulas, in `core.xp`.
         plain: what answers in NumPy; None: `function`.
+        patience: of `FEW`, for what takes long to compile.
     """
 
-    def __init__(self, function: Callable[P, R], plain: Callable[P, R] | None = None):
+    def __init__(
+        self, function: Callable[P, R], plain: Callable[P, R] | None = None, patience: int = 1
+    ):
         self._plain = plain or function
+        self._patience = patience
         self._compiled = eqx.filter_jit(function)
         self._calls: Counter[Any] = Counter()
         functools.update_wrapper(self, function)
@@ -66,4 +70,4 @@ class verb(Generic[P, R]):
         names = (number for number in numbers if not isinstance(number, np.ndarray | np.generic))
         kind = structure, *names
         self._calls[kind] += 1
-        return self._calls[kind] > FEW
+        return self._calls[kind] > self._patience * FEW

@@ -78,4 +78,4 @@ def _differenced(case: Scenario, metric: str) -> dict[str, Scalar]:
     return dict(zip(paths, found, strict=True))
 
 
-_scaled = verb(_derived, plain=_differenced)
+_scaled = verb(_derived, plain=_differenced, patience=10)

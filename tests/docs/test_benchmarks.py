@@ -16,7 +16,7 @@ from throughput import forward_error, gradient_error
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 FIGURES = {
     "throughput.py": 12,
-    "startup.py": 5,
+    "startup.py": 7,
     "paper_requirements.py": 3,
     "calibrated.py": 12,
     "experts.py": 8,
