@@ -25,8 +25,13 @@ def in_double() -> Iterator[None]:
 
 
 def as_double(tree: Any) -> Any:
-    """The same numbers in float64, of NumPy."""
-    return jax.tree.map(lambda x: np.asarray(x, np.float64)[()], tree)
+    """The same numbers in float64, of NumPy; what is no number stays."""
+
+    def one(x: Any) -> Any:
+        is_number = isinstance(x, jax.Array | np.ndarray | np.floating | float | int)
+        return np.asarray(x, np.float64)[()] if is_number else x
+
+    return jax.tree.map(one, tree)
 
 
 def moves(count: int) -> np.ndarray:

@@ -56,18 +56,43 @@ class verb(Generic[P, R]):
         self._calls: Counter[Any] = Counter()
         functools.update_wrapper(self, function)
 
+        def unpacked(numbers: jax.Array, others: tuple[Any, ...], structure: Any) -> R:
+            rest = iter(numbers)
+            leaves = (next(rest) if other is _PACKED else other for other in others)
+            args, kwargs = jax.tree.unflatten(structure, leaves)
+            return function(*args, **kwargs)
+
+        unpacked.__name__ = unpacked.__qualname__ = function.__name__
+        self._of_packed = eqx.filter_jit(unpacked)
+
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The answer."""
-        compiles = xp.is_jax(args, kwargs) or self._often(args, kwargs)
+        leaves, structure = jax.tree.flatten((args, kwargs))
         with as_if_traced():
-            return (self._compiled if compiles else self._plain)(*args, **kwargs)
+            if xp.is_jax(*leaves):
+                return self._compiled(*args, **kwargs)
+            if not self._often(leaves, structure):
+                return self._plain(*args, **kwargs)
+            # one argument: JAX takes tens of microseconds for each
+            others = tuple(_PACKED if _is_number(leaf) else leaf for leaf in leaves)
+            numbers = np.array([leaf for leaf in leaves if _is_number(leaf)])
+            return self._of_packed(numbers, others, structure)
 
-    def _often(self, *args: Any) -> bool:
+    def _often(self, leaves: list[Any], structure: Any) -> bool:
         """Whether this is one more of many calls of one structure."""
-        numbers, structure = jax.tree.flatten(args)
-        if any(isinstance(number, np.ndarray) and number.ndim for number in numbers):
+        if any(isinstance(leaf, np.ndarray) and leaf.ndim for leaf in leaves):
             return False
-        names = (number for number in numbers if not isinstance(number, np.ndarray | np.generic))
-        kind = structure, *names
+        kind = structure, *(None if _is_number(leaf) else leaf for leaf in leaves)
         self._calls[kind] += 1
         return self._calls[kind] > self._patience * FEW
+
+
+class _Packed:
+    """Stands for a number that is passed with all others."""
+
+
+_PACKED = _Packed()
+
+
+def _is_number(leaf: Any) -> bool:
+    return isinstance(leaf, np.floating | np.ndarray)

@@ -67,6 +67,11 @@ def asarray(x: Any, dtype: Any = None) -> Number:
     return _untyped.asarray(x, dtype)[()]
 
 
+def of_numpy(tree: Any) -> Any:
+    """The same concrete numbers, of NumPy: what is asked of them then compiles nothing."""
+    return jax.tree.map(lambda x: np.asarray(x)[()], tree)
+
+
 def zeros(shape: int | tuple[int, ...]) -> Number:
     """An array of zeros, of NumPy: a constant to whoever adds to it."""
     return _untyped.zeros(shape, default_float())

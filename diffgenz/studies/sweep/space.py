@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffgenz.core import xp
 from diffgenz.core.checks import enforce
 from diffgenz.core.errors import InputError
 from diffgenz.core.leaves import Path, leaf_at, name_of, structure_digest, with_leaves, with_unset
@@ -178,7 +179,7 @@ class Space:
         for path in self._derived_paths:
             check_number("derived: ", scenario, path, leaf_at(scenario, path))
         enforce(conditions_within(scenario))
-        return scenario
+        return xp.of_numpy(scenario)
 
     def with_derived(self, scenario: Scenario | Mix) -> Scenario | Mix:
         """The scenario with the numbers that follow from others."""
