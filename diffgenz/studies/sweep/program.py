@@ -87,7 +87,8 @@ class Program:
         offsets = jnp.arange(batch, dtype=jnp.uint32)
         self._run = sharding is None
         self._offsets = offsets if sharding is None else jax.device_put(offsets, sharding)
-        self._leaves, structure = jax.tree.flatten(self._base)
+        leaves, structure = jax.tree.flatten(self._base)
+        self._leaves = [jnp.asarray(leaf) for leaf in leaves]  # once, not for every batch
         quantities = tuple(space.quantities.items())
         self._estimated = _Static(
             structure,
