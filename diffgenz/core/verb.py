@@ -56,11 +56,13 @@ class verb(Generic[P, R]):
         self._calls: Counter[Any] = Counter()
         functools.update_wrapper(self, function)
 
-        def unpacked(numbers: jax.Array, others: tuple[Any, ...], structure: Any) -> R:
+        untyped: Any = function
+
+        def unpacked(numbers: Any, others: tuple[Any, ...], structure: Any) -> Any:
             rest = iter(numbers)
             leaves = (next(rest) if other is _PACKED else other for other in others)
             args, kwargs = jax.tree.unflatten(structure, leaves)
-            return function(*args, **kwargs)
+            return untyped(*args, **kwargs)
 
         unpacked.__name__ = unpacked.__qualname__ = function.__name__
         self._of_packed = eqx.filter_jit(unpacked)
