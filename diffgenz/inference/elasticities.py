@@ -10,6 +10,7 @@ from diffgenz.hardware.platform import Platform
 from diffgenz.inference.essential import essential
 from diffgenz.inference.estimate import compiled_estimate
 from diffgenz.inference.metrics import metric_named
+from diffgenz.inference.resolved import resolved
 from diffgenz.scenario.scenario import Scenario
 
 
@@ -46,7 +47,7 @@ def elasticities(case: Scenario, metric: str = "tpot") -> dict[str, Scalar]:
 def _scaled(case: Scenario, metric: str) -> Platform:
     def of(hardware: Platform) -> Scalar:
         there = eqx.tree_at(lambda c: c.platform, case, hardware)
-        return metric_named(compiled_estimate(there), metric)
+        return metric_named(compiled_estimate(resolved(there)), metric)
 
     value, gradient = jax.value_and_grad(of)(case.platform)
     return jax.tree.map(lambda slope, x: slope * x / value, gradient, case.platform)

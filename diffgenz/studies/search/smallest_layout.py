@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool
 
-from diffgenz.inference.essential import essential
 from diffgenz.inference.jobs import jobs_of
+from diffgenz.inference.resolved import Resolved, resolved
 from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.scenario import Scenario
 from diffgenz.scenario.serving_options import Draft
@@ -42,7 +42,7 @@ def smallest_layout(case: Scenario, data: int = 1) -> Scenario | None:
         attention_data=jnp.ones_like(tensor),
         context=None if case.model.keeps_state else context,
     )
-    fits = np.asarray(_fit(essential(case), plans))
+    fits = np.asarray(_fit(resolved(case), plans))
     if not fits.any():
         return None
     tensor_ranks, stages, context_ranks = ranks[int(np.argmax(fits))]
@@ -66,8 +66,8 @@ def _candidates(case: Scenario, data: int) -> list[tuple[int, int, int]]:
 
 
 @eqx.filter_jit
-def _fit(case: Scenario, plans: Parallelism) -> Bool[Array, "plans"]:
+def _fit(question: Resolved, plans: Parallelism) -> Bool[Array, "plans"]:
     def one(plan: Parallelism) -> Bool[Array, ""]:
-        return jobs_of(eqx.tree_at(lambda c: c.plan, case, plan)).memory.fits
+        return jobs_of(eqx.tree_at(lambda q: q.case.plan, question, plan)).memory.fits
 
     return jax.vmap(one)(plans)
