@@ -11,13 +11,17 @@ from diffgenz import (
     Breakdown,
     Estimate,
     Level,
+    Parallelism,
     Platform,
+    Precision,
     Scenario,
     breakdown,
     estimate,
 )
 from diffgenz.core.leaves import leaf_at, leaf_names
 from diffgenz.hardware.topology import Fabric, Switch
+from diffgenz.inference.timing.execution import Execution
+from diffgenz.inference.timing.machine import Machine
 from diffgenz.kernels.families import FAMILIES
 from diffgenz.kernels.library import Library
 
@@ -67,6 +71,14 @@ def fitted_cluster(library: Library | None = None) -> Platform:
     return cluster.replace(
         accelerator=cluster.accelerator.replace(compute_units=100.0, kernels=library)
     )
+
+
+def make_machine(
+    platform: Platform, plan: Parallelism, precision: Precision | None = None
+) -> Machine:
+    """The machine that a plan makes of a platform, in bf16 unless other formats are given."""
+    execution = Execution.of(platform.accelerator, precision or Precision())
+    return Machine.of(platform, plan, execution)
 
 
 def as_double(tree):

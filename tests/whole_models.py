@@ -32,10 +32,10 @@ from diffgenz import (
 )
 from diffgenz.core.leaves import name_of
 from diffgenz.inference.breakdown import Breakdown, breakdown_of
-from diffgenz.inference.essential import essential
 from diffgenz.inference.estimate import constant_ranks, estimate_of
 from diffgenz.inference.jobs import jobs_of
 from diffgenz.inference.metrics import metrics_of
+from diffgenz.inference.resolved import resolved
 from diffgenz.models.blocks.adapter import Adapter
 from diffgenz.models.blocks.attention import Attention
 from diffgenz.models.blocks.latent_attention import Indexer, LatentAttention
@@ -353,8 +353,8 @@ def _tables(name: str) -> dict[float, Table]:
     count, index = len(chosen), {each: row for row, each in enumerate(chosen)}
 
     def answers(case: Scenario) -> dict[float, tuple[dict[str, jax.Array], Breakdown]]:
-        case = constant_ranks(essential(case))
-        jobs = jobs_of(case)
+        question = constant_ranks(resolved(case))
+        jobs, case = jobs_of(question), question.case
         return {
             sharpness: (
                 metrics_of(estimate_of(jobs, dataclasses.replace(case, sharpness=sharpness))),

@@ -18,6 +18,7 @@ from diffgenz.core.smooth import HARD, Scalar
 from diffgenz.hardware.platform import Accelerator, Level
 from diffgenz.hardware.topology import Ranks, Schedule, Topology, ring
 from diffgenz.inference.timing.collectives import Group, Link
+from diffgenz.inference.timing.execution import Execution
 from diffgenz.inference.timing.roofline import Rates, operators_time
 from diffgenz.operators.operator import Kind, Operator
 from diffgenz.operators.precision import Precision
@@ -203,7 +204,7 @@ def _kernel_times(
         compute_efficiency=machine.compute_efficiency,
         memory_efficiency=machine.memory_efficiency,
     )
-    rates = Rates.of(accelerator, Precision("bf16"))
+    rates = Rates.of(accelerator, Execution.of(accelerator, Precision("bf16")))
     discount = machine.memory_bandwidth / machine.on_chip_bandwidth
     inputs, held, outputs = (jnp.where(on, discount, 1.0) for on in on_chip)
     charged = dataclasses.replace(

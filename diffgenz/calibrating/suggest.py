@@ -16,10 +16,12 @@ import numpy as np
 
 from diffgenz.core.errors import InputError
 from diffgenz.inference.essential import essential
-from diffgenz.inference.estimate import compiled_estimate
+from diffgenz.inference.estimate import estimate
 from diffgenz.inference.jobs import jobs_of
 from diffgenz.inference.metrics import metric_named
-from diffgenz.inference.timing.roofline import Rates, kernel_format, kernel_key
+from diffgenz.inference.resolved import resolved
+from diffgenz.inference.timing.execution import Execution, kernel_format
+from diffgenz.inference.timing.roofline import Rates, kernel_key
 from diffgenz.inference.uncertainty import covariance_of, gradients
 from diffgenz.kernels.families import known_by_linear_format
 from diffgenz.kernels.fits import KernelFit, fits_behind
@@ -105,7 +107,8 @@ def suggest(
     gradient = gradients(_logarithm, library, fits, metric, case)
     slopes = {_key(fit): np.asarray(g, float) for fit, g in zip(fits, gradient, strict=True)}
     known = {_key(fit): covariance_of(fit) for fit in fits}
-    rates = Rates.of(case.platform.accelerator, precision)
+    accelerator = case.platform.accelerator
+    rates = Rates.of(accelerator, Execution.of(accelerator, precision))
     points = _points(candidates or (), library, rates, precision)
     variance = sum(float(slopes[key] @ known[key] @ slopes[key]) for key in slopes)
     found: list[Suggestion] = []
@@ -136,7 +139,8 @@ def executed_kernels(case: Scenario) -> list[Candidate]:
     found: dict[tuple[Any, ...], Candidate] = {}
     for scale in SCALES:
         batch = jnp.maximum(jnp.round(case.workload.batch * scale), 1.0)
-        jobs = jobs_of(case.replace(workload=case.workload.replace(batch=batch)))
+        scaled = case.replace(workload=case.workload.replace(batch=batch))
+        jobs = jobs_of(resolved(scaled))
         own = (job for job in (*jobs.until_first, *jobs.per_token) if not job.name)
         for op in (op for job in own for op in job.iteration.operators):
             if op.shape is not None and op.kernel:
@@ -149,7 +153,7 @@ def executed_kernels(case: Scenario) -> list[Candidate]:
 
 def _logarithm(library: Library, metric: str, case: Scenario) -> Any:
     there = eqx.tree_at(lambda c: c.platform.accelerator.kernels, case, library)
-    return jnp.log(metric_named(compiled_estimate(there), metric))
+    return jnp.log(metric_named(estimate(there), metric))
 
 
 def _key(fit: KernelFit) -> tuple[str, str]:

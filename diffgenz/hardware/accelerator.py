@@ -94,19 +94,19 @@ class Accelerator(Record):
             )
         return self.peak_flops[format]
 
-    def chip(self, format: str) -> Chip:
-        """The accelerator as kernels that multiply `format` see it: at the rates they reach.
+    def chip(self, peak: Leaf) -> Chip:
+        """The accelerator as kernels see it: at the rates they reach.
 
         Arguments:
-            format: a key of `peak_flops`.
+            peak: FLOP/s of the format that they multiply.
 
         Raises:
-            InputError: the accelerator does not have that format, or states no compute units.
+            InputError: the accelerator states no compute units.
         """
         if self.compute_units is None:
             raise InputError(f"compute_units: {self.name} states none, and kernel models need them")
         return Chip(
-            self.peak(format) * self.compute_efficiency,
+            peak * self.compute_efficiency,
             self.memory_bandwidth * self.memory_efficiency,
             self.launch_latency,
             self.compute_units,

@@ -13,10 +13,10 @@ from jaxtyping import Array, Float
 
 from diffgenz.core import xp
 from diffgenz.core.verb import verb
-from diffgenz.inference.essential import essential
 from diffgenz.inference.estimate import constant_ranks
 from diffgenz.inference.iteration import communication, exposed, sending_time
 from diffgenz.inference.jobs import Job, Jobs, jobs_of
+from diffgenz.inference.resolved import Resolved, resolved
 from diffgenz.inference.timing.machine import Sending
 from diffgenz.inference.timing.pipeline import Parts
 from diffgenz.inference.timing.roofline import Shares, operator_shares
@@ -91,12 +91,12 @@ class Breakdown(eqx.Module):
 
 def breakdown(case: Scenario) -> Breakdown:
     """TTFT and TPOT of a scenario by operator and resource."""
-    return _breakdown(essential(case))
+    return _breakdown(resolved(case))
 
 
 @verb
-def _breakdown(case: Scenario) -> Breakdown:
-    return breakdown_of(jobs_of(constant_ranks(case)), case.sharpness)
+def _breakdown(question: Resolved) -> Breakdown:
+    return breakdown_of(jobs_of(constant_ranks(question)), question.case.sharpness)
 
 
 def breakdown_of(jobs: Jobs, sharpness: float) -> Breakdown:

@@ -12,6 +12,7 @@ from diffgenz.hardware.platform import Platform
 from diffgenz.inference.essential import essential
 from diffgenz.inference.estimate import compiled_estimate
 from diffgenz.inference.metrics import metric_named
+from diffgenz.inference.resolved import resolved
 from diffgenz.scenario.scenario import Scenario
 
 
@@ -51,7 +52,7 @@ def _derived(case: Scenario, metric: str) -> dict[str, Scalar]:
 
     def of(hardware: Platform) -> Scalar:
         there = eqx.tree_at(lambda c: c.platform, case, hardware)
-        return metric_named(compiled_estimate(there), metric)
+        return metric_named(compiled_estimate(resolved(there)), metric)
 
     platform = case.platform
     value, gradient = jax.value_and_grad(of)(platform)
@@ -73,7 +74,7 @@ def _differenced(case: Scenario, metric: str) -> dict[str, Scalar]:
         factors = zip(paths.values(), np.exp(moves(len(paths))), strict=True)
         moved = {path: leaf_at(case.platform, path) * factor for path, factor in factors}
         there = eqx.tree_at(lambda c: c.platform, case, with_leaves(case.platform, moved))
-        value = metric_named(compiled_estimate(there), metric)
+        value = metric_named(compiled_estimate(resolved(there)), metric)
         found = slopes(np.log(value), len(paths))
     return dict(zip(paths, found, strict=True))
 

@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar
 from diffgenz.hardware.platform import Platform
+from diffgenz.inference.timing.execution import Execution
 from diffgenz.inference.timing.machine import Machine
 from diffgenz.operators.operator import Kind, Operator
-from diffgenz.operators.precision import Precision
 
 
 def dynamic_energy(
-    operators: Sequence[Operator], machine: Machine, platform: Platform, precision: Precision
+    operators: Sequence[Operator], machine: Machine, platform: Platform, execution: Execution
 ) -> Scalar:
     """J that one rank spends on `operators` and their messages, idle power not counted.
 
@@ -26,7 +26,7 @@ def dynamic_energy(
         operators: those of an iteration, of all stages.
         machine: where they run.
         platform: what the machine is made of.
-        precision: the formats, whose peaks count.
+        execution: the peaks of its accelerators.
     """
     accelerator = platform.accelerator
     zero = xp.zeros(())
@@ -38,11 +38,10 @@ def dynamic_energy(
     traffic = sum((op.repeats * op.traffic for op in operators), start=zero)
     # Divide FLOP by the peak, not power by the peak: XLA's CPU backend would store a quotient that
     # all iterations of a scenario share, and read it again for each of them.
-    if precision.linear_peak == precision.attention_peak:
-        computing = (linear + wide) / accelerator.peak(precision.attention_peak)
+    if execution.linear is None:
+        computing = (linear + wide) / execution.wide
     else:
-        computing = linear / accelerator.peak(precision.linear_peak)
-        computing = computing + wide / accelerator.peak(precision.attention_peak)
+        computing = linear / execution.linear + wide / execution.wide
     total = accelerator.compute_power * computing
     total = total + accelerator.memory_power * (traffic / accelerator.memory_bandwidth)
     for level, sent in zip(platform.network, _sent(operators, machine), strict=True):

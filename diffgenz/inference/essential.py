@@ -1,19 +1,19 @@
-"""What a compiled function is keyed by: a scenario without what no estimate depends on."""
+"""A scenario without what no estimate depends on, where the names of its numbers still count."""
 
 from diffgenz.core.leaves import with_parts
 from diffgenz.core.record import unnamed
 from diffgenz.hardware.platform import Platform
-from diffgenz.inference.timing.roofline import kernels_in_use
+from diffgenz.inference.timing.execution import kernels_in_use
 from diffgenz.operators.precision import Precision
 from diffgenz.scenario.scenario import Scenario
 from diffgenz.scenario.serving_options import Draft
 
 
 def essential(case: Scenario) -> Scenario:
-    """The scenario without what no estimate depends on, for compiled functions to be keyed by.
+    """The scenario without what no estimate depends on, for derivatives to be taken of.
 
-    Labels are left out, and so are the peaks and fitted kernels of formats that are not in use.
-    Models of one family and accelerators of one kind therefore share a program.
+    Labels are left out, and so are the peaks and fitted kernels of formats that are not in use. All
+    other numbers keep their names, which `resolved` gives up.
     """
     draft = case.serving.draft
     own = () if not isinstance(draft, Draft) or draft.platform is not None else (draft.precision,)

@@ -10,9 +10,9 @@ from diffgenz.core import xp
 from diffgenz.core.smooth import Leaf, Scalar
 from diffgenz.core.verb import verb
 from diffgenz.hardware.accelerator import Accelerator
-from diffgenz.inference.essential import essential
 from diffgenz.inference.jobs import Jobs, jobs_of
 from diffgenz.inference.memory import Memory
+from diffgenz.inference.resolved import Resolved, resolved
 from diffgenz.scenario.scenario import Scenario
 
 
@@ -29,6 +29,7 @@ class Estimate(eqx.Module):
         tokens_per_second_per_accelerator: throughput / the accelerators in use.
         memory: B on the fullest accelerator.
         energy_per_output_token: J of all accelerators in use, with prefill included.
+        power: W that an accelerator in use draws, averaged over them and over the batch.
         cost_per_million_output_tokens: USD of all accelerators in use, with prefill included; None
             where an accelerator has no price.
         mixed_tpot: s between tokens of one request while each iteration carries a chunk of prompts
@@ -43,6 +44,7 @@ class Estimate(eqx.Module):
     tokens_per_second_per_accelerator: Leaf
     memory: Memory
     energy_per_output_token: Leaf
+    power: Leaf
     cost_per_million_output_tokens: Leaf | None
     mixed_tpot: Leaf | None = None
 
@@ -53,20 +55,20 @@ class Estimate(eqx.Module):
 def estimate(case: Scenario) -> Estimate:
     """Latency, throughput, memory, energy and cost of a scenario.
 
-    One program is compiled for each structure. Names of models and accelerators are no part of the
-    structure, and neither are numbers.
+    One program is compiled for each structure. Names of models, accelerators and formats are no
+    part of the structure, and neither are numbers.
 
     Arguments:
         case: the scenario. `case.sharpness` says how hard its maxima are.
     """
-    return compiled_estimate(essential(case))
+    return compiled_estimate(resolved(case))
 
 
 @verb
-def compiled_estimate(case: Scenario) -> Estimate:
-    """`estimate` of an `essential` scenario."""
-    case = constant_ranks(case)
-    return estimate_of(jobs_of(case), case)
+def compiled_estimate(question: Resolved) -> Estimate:
+    """`estimate` of a resolved scenario."""
+    question = constant_ranks(question)
+    return estimate_of(jobs_of(question), question.case)
 
 
 def estimate_of(jobs: Jobs, case: Scenario) -> Estimate:
@@ -90,7 +92,7 @@ def estimate_of(jobs: Jobs, case: Scenario) -> Estimate:
             per_accelerator = per_accelerator / plan.context
     else:
         per_accelerator = throughput / sum(count for count, _ in jobs.accelerators)
-    energy = _energy(jobs, end_to_end, further)
+    energy = _energy(jobs, end_to_end, further) / tokens
     price = _price(jobs.accelerators)
     return Estimate(
         ttft=ttft,
@@ -100,15 +102,16 @@ def estimate_of(jobs: Jobs, case: Scenario) -> Estimate:
         tokens_per_second_per_user=1 / tpot,
         tokens_per_second_per_accelerator=per_accelerator,
         memory=jobs.memory,
-        energy_per_output_token=energy / tokens,
+        energy_per_output_token=energy,
+        power=energy * per_accelerator,
         cost_per_million_output_tokens=None if price is None else 1e6 * price / per_accelerator,
         mixed_tpot=mixed_tpot,
     )
 
 
-def constant_ranks(case: Scenario) -> Scenario:
+def constant_ranks(question: Resolved) -> Resolved:
     """The scenario with the ranks of its plan constant under differentiation."""
-    return eqx.tree_at(lambda c: c.plan, case, case.plan.as_structure())
+    return eqx.tree_at(lambda q: q.case.plan, question, question.case.plan.as_structure())
 
 
 def _energy(jobs: Jobs, end_to_end: Scalar, further: Scalar) -> Scalar:

@@ -12,10 +12,10 @@ from diffgenz.core.errors import InputError
 from diffgenz.core.smooth import Leaf, as_leaf
 from diffgenz.core.verb import verb
 from diffgenz.inference.energy import dynamic_energy
-from diffgenz.inference.essential import essential
 from diffgenz.inference.estimate import constant_ranks
 from diffgenz.inference.iteration import communication, executing_times, iteration_times
 from diffgenz.inference.prefill_decode import Decodes, Prompts, any_mix
+from diffgenz.inference.resolved import Resolved, resolved
 from diffgenz.inference.timing.machine import Machine
 from diffgenz.inference.timing.pipeline import Pipeline
 from diffgenz.scenario.scenario import Scenario, prompted
@@ -57,23 +57,23 @@ def iteration_cost(
     if prompts is None and decodes is None:
         raise InputError("iteration: it computes nothing; give prompts, decodes, or both")
     as_leaves = jax.tree.map(as_leaf, (prompts, decodes))
-    return _iteration_cost(essential(case), *as_leaves)
+    return _iteration_cost(resolved(case), *as_leaves)
 
 
 @verb
 def _iteration_cost(
-    case: Scenario, prompts: Prompts | None, decodes: Decodes | None
+    question: Resolved, prompts: Prompts | None, decodes: Decodes | None
 ) -> IterationCost:
-    case = prompted(constant_ranks(case))
+    case = prompted(constant_ranks(question).case)
     iteration = any_mix(case, prompts, decodes)
-    machine = Machine.of(case.platform, case.plan, case.precision)
+    machine = Machine.of(case.platform, case.plan, question.execution)
     executing = executing_times(iteration, machine, case.sharpness)
     messages = communication(iteration, machine, case.sharpness)
     times = iteration_times(executing, messages, machine, case.plan.overlap, case.sharpness)
     pipeline = Pipeline.of(case.workload, case.plan, case.model.layers)
     seconds = times.layers + times.head + times.rest
     slowest = times.total(pipeline.slowest_stage(times))
-    energy = dynamic_energy(iteration.operators, machine, case.platform, case.precision)
+    energy = dynamic_energy(iteration.operators, machine, case.platform, question.execution)
     return IterationCost(
         seconds=seconds,
         stage_seconds=xp.where(pipeline.widest < 1, slowest, seconds),  # one stage does it all

@@ -14,6 +14,7 @@ Time, energy, memory and breakdown are sums over the same jobs.
 import equinox as eqx
 
 from diffgenz.core import xp
+from diffgenz.core.leaves import with_parts
 from diffgenz.core.smooth import Scalar, ceil_share
 from diffgenz.hardware.accelerator import Accelerator
 from diffgenz.hardware.platform import Platform
@@ -27,11 +28,12 @@ from diffgenz.inference.iteration import (
 )
 from diffgenz.inference.memory import Memory, memory_of
 from diffgenz.inference.offloading import Offloading, Resident
+from diffgenz.inference.resolved import Resolved
 from diffgenz.inference.served import Served
+from diffgenz.inference.timing.execution import Execution
 from diffgenz.inference.timing.machine import Machine
 from diffgenz.inference.timing.pipeline import Every, Parts, Passes, PerToken, Pipeline, UntilFirst
 from diffgenz.models.mtp import mtp_module
-from diffgenz.operators.precision import Precision
 from diffgenz.scenario.scenario import Scenario, prompted
 from diffgenz.scenario.serving_options import MTP, Serving
 
@@ -44,7 +46,7 @@ class Job(eqx.Module):
         iteration: what one device executes for one micro-batch.
         machine: where it runs.
         platform: what the machine is made of.
-        precision: its formats.
+        execution: the peaks and kernels of its accelerators.
         overlap: the share of communication in the layers that hides behind computing, in [0, 1].
         passes: how often each part of the iteration counts in the time.
         executions: how often the iteration is executed for one micro-batch, counted over all ranks
@@ -56,7 +58,7 @@ class Job(eqx.Module):
     iteration: Iteration
     machine: Machine
     platform: Platform
-    precision: Precision
+    execution: Execution
     overlap: Scalar
     passes: Passes
     executions: Scalar
@@ -97,7 +99,7 @@ class Job(eqx.Module):
     def energy(self) -> Scalar:
         """J that the job takes for one micro-batch, idle power not counted."""
         operators = self.iteration.operators
-        energy = dynamic_energy(operators, self.machine, self.platform, self.precision)
+        energy = dynamic_energy(operators, self.machine, self.platform, self.execution)
         return self.executions * energy
 
 
@@ -123,10 +125,11 @@ class Jobs(eqx.Module):
     memory: Memory
 
 
-def jobs_of(case: Scenario) -> Jobs:
+def jobs_of(question: Resolved) -> Jobs:
     """The jobs of a scenario."""
+    case, execution = question.case, question.execution
     pipeline = Pipeline.of(case.workload, case.plan, case.model.layers)
-    machine = Machine.of(case.platform, case.plan, case.precision)
+    machine = Machine.of(case.platform, case.plan, execution)
     tower = _tower(case, pipeline)
     case = prompted(case)
     serving, plan, accelerator = case.serving, case.plan, case.platform.accelerator
@@ -141,8 +144,8 @@ def jobs_of(case: Scenario) -> Jobs:
     prefilling = plan.stage if served.chunks is None else plan.stage * served.chunks
 
     def job(iteration: Iteration, passes: Passes, executions: Scalar) -> Job:
-        platform, precision, overlap = case.platform, case.precision, plan.overlap
-        return Job("", iteration, machine, platform, precision, overlap, passes, executions, slower)
+        platform, overlap = case.platform, plan.overlap
+        return Job("", iteration, machine, platform, execution, overlap, passes, executions, slower)
 
     first = [job(served.prefill, UntilFirst(pipeline, served.chunks), prefilling)]
     each = [job(served.decode, PerToken(pipeline, tokens), verifying)]
@@ -156,7 +159,8 @@ def jobs_of(case: Scenario) -> Jobs:
         first.insert(0, eqx.tree_at(lambda j: j.memory, seeing, Resident()))
     in_use = [(plan.ranks, accelerator)]
     if draft is not None:
-        prefills, proposals = _draft_jobs(case, pipeline, *draft)
+        its_execution = execution if question.draft is None else question.draft
+        prefills, proposals = _draft_jobs(case, pipeline, *draft, its_execution)
         first.append(prefills)
         each.append(proposals)
         both += [proposals] if both else []
@@ -206,29 +210,33 @@ def _draft(case: Scenario, pipeline: Pipeline) -> tuple[Scenario, Served] | None
     options = Serving(chunk=serving.chunk, prefix_hit=serving.prefix_hit, beams=serving.beams)
     if isinstance(draft, MTP):
         plan = case.plan.replace(pipeline=1.0, data=1.0).as_structure()
-        its = case.replace(model=mtp_module(case.model), plan=plan, serving=options)
+        its = with_parts(case, {"model": mtp_module(case.model), "plan": plan, "serving": options})
         requests = pipeline.requests
     else:
-        its = case.replace(
-            model=draft.model,
-            platform=draft.platform or case.platform,
-            plan=draft.plan,
-            precision=draft.precision,
-            serving=options,
+        platform = case.platform if draft.platform is None else draft.platform
+        its = with_parts(
+            case,
+            {
+                "model": draft.model,
+                "platform": platform,
+                "plan": draft.plan,
+                "precision": draft.precision,
+                "serving": options,
+            },
         )
         requests = ceil_share(pipeline.requests, 1 / case.plan.attention_data)
     return its, Served.of(its, requests, requests, drafted=speculation.drafts)
 
 
 def _draft_jobs(
-    case: Scenario, pipeline: Pipeline, its: Scenario, served: Served
+    case: Scenario, pipeline: Pipeline, its: Scenario, served: Served, execution: Execution
 ) -> tuple[Job, Job]:
     """The draft's prefill, and its proposals for one verification, made token by token."""
     speculation, plan = case.serving.speculation, its.plan
     assert speculation is not None
     groups = xp.ones(()) if isinstance(case.serving.draft, MTP) else case.plan.attention_data
     executions = plan.stage * groups * (pipeline.micro_batch / pipeline.requests)
-    machine = Machine.of(its.platform, plan, its.precision)
+    machine = Machine.of(its.platform, plan, execution)
 
     def job(iteration: Iteration, count: Scalar) -> Job:
         return Job(
@@ -236,7 +244,7 @@ def _draft_jobs(
             iteration,
             machine,
             its.platform,
-            its.precision,
+            execution,
             plan.overlap,
             Every(count),
             executions * count,

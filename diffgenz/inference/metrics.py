@@ -55,6 +55,7 @@ class Metric:
         label: what heads its column for people, with their unit.
         factor: from SI to that unit.
         mix: how the parts of a mix combine.
+        more: whether more of it is better.
         needs: what a scenario lacks where its value is None, and the remedy.
     """
 
@@ -63,6 +64,7 @@ class Metric:
     label: str
     factor: float
     mix: Combining
+    more: bool = False
     needs: str = ""
 
 
@@ -79,14 +81,22 @@ METRICS = {
         Metric("tpot", "s", "TPOT ms", 1e3, largest),
         Metric("mixed_tpot", "s", "mixed ms", 1e3, largest, needs=_CHUNKS),
         Metric("end_to_end", "s", "E2E s", 1.0, largest),
-        Metric("throughput", "1/s", "tok/s", 1.0, harmonic_mean),
-        Metric("tokens_per_second_per_user", "1/s", "tok/s/user", 1.0, smallest),
-        Metric("tokens_per_second_per_accelerator", "1/s", "tok/s/GPU", 1.0, harmonic_mean),
+        Metric("throughput", "1/s", "tok/s", 1.0, harmonic_mean, more=True),
+        Metric("tokens_per_second_per_user", "1/s", "tok/s/user", 1.0, smallest, more=True),
+        Metric(
+            "tokens_per_second_per_accelerator",
+            "1/s",
+            "tok/s/GPU",
+            1.0,
+            harmonic_mean,
+            more=True,
+        ),
         Metric("memory.weights", "B", "weights GB", 1e-9, largest),
         Metric("memory.kv_cache", "B", "KV cache GB", 1e-9, largest),
         Metric("memory.activations", "B", "activations GB", 1e-9, largest),
         Metric("memory.total", "B", "memory GB", 1e-9, largest),
         Metric("energy_per_output_token", "J", "J/token", 1.0, mean),
+        Metric("power", "W", "W/GPU", 1.0, largest),
         Metric("cost_per_million_output_tokens", "USD", "USD/Mtok", 1.0, mean, needs=_PRICE),
     )
 }

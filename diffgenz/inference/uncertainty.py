@@ -19,6 +19,7 @@ from diffgenz.core.leaves import with_parts
 from diffgenz.core.smooth import Leaf, as_leaf
 from diffgenz.inference.essential import essential
 from diffgenz.inference.estimate import Estimate, compiled_estimate
+from diffgenz.inference.resolved import resolved
 from diffgenz.kernels.fits import KernelFit, fits_behind
 from diffgenz.kernels.library import Library
 from diffgenz.scenario.scenario import Scenario
@@ -56,7 +57,7 @@ def deviations(case: Scenario, samples: int = 0) -> Estimate:
 
 def _with_kernels(library: Library, case: Scenario) -> Estimate:
     there = eqx.tree_at(lambda c: c.platform.accelerator.kernels, case, library)
-    return compiled_estimate(there)
+    return compiled_estimate(resolved(there))
 
 
 def by_delta(

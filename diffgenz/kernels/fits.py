@@ -29,6 +29,9 @@ VERSION = 1
 TRANSFERRED = "transferred"
 """Name of the file of what all measured GPUs have in common, for those without measurements."""
 
+ROOFLINE = "roofline"
+"""The source of what no fitted kernel times."""
+
 GPU_VENDORS = ("NVIDIA", "AMD")
 """Vendors whose accelerators are like the measured ones."""
 
@@ -323,7 +326,8 @@ def sources(library: Library | None, used: Iterable[tuple[str, str]]) -> dict[st
 
     Returns:
         by "gemm bf16", the source of its fit ("trtllm-1.3.0rc20", "transferred"), "by hand" or
-        "roofline".
+        "roofline". Where kernels of another format stand in, the source says so: "vllm-0.24.0 for
+        bf16".
     """
     fits = (
         {}
@@ -333,7 +337,6 @@ def sources(library: Library | None, used: Iterable[tuple[str, str]]) -> dict[st
     found = {}
     for family, format in used:
         name = None if library is None else library.format_of(family, format)
-        found[f"{family} {name or format}"] = (
-            "roofline" if name is None else fits.get((family, name), "by hand")
-        )
+        source = ROOFLINE if name is None else fits.get((family, name), "by hand")
+        found[f"{family} {format}"] = source if name in (None, format) else f"{source} for {name}"
     return found

@@ -192,10 +192,8 @@ class Tower(Record):
             precision: the formats, of which dtype and messages are used.
             shard: the device's share of every layer's heads and features.
         """
-        plain = Precision(precision.dtype, messages=precision.messages)
-        size = precision.dtype_size
-        plain = plain.with_sizes(size, size, size, size, precision.message_size)
-        step = Step(images, self.patches + self.class_token, 0.0, shard, plain)
+        tokens = self.patches + self.class_token
+        step = Step(images, tokens, 0.0, shard, precision.in_dtype)
         handed_on = step.replace(queries=self.tokens)
         operators = [*self._embedding(step), *self._layers(step)]
         if self.norms:

@@ -5,9 +5,13 @@ from typing import Self
 import equinox as eqx
 
 from diffgenz.core.formats import FORMATS, format_named
+from diffgenz.core.leaves import with_parts
 from diffgenz.core.smooth import Leaf, Scalar, as_leaf
 from diffgenz.kernels.kernel_format import KernelFormat
 from diffgenz.operators.gear import Gear
+
+_NAMES = ("dtype", "weights", "activations", "kv_cache", "messages")
+"""The parts of a model that have a format each."""
 
 
 class Precision(eqx.Module):
@@ -95,6 +99,19 @@ class Precision(eqx.Module):
         sizes = [as_leaf(size) for size in (dtype, weights, activations, kv_cache, messages)]
         fields = ("dtype_size", "weight_size", "activation_size", "kv_cache_size", "message_size")
         return eqx.tree_at(lambda p: [getattr(p, field) for field in fields], self, sizes)
+
+    @property
+    def nameless(self) -> Self:
+        """The same sizes without names, for programs that formats share once they selected all."""
+        core = {} if self.gear is None else {"gear.core": ""}
+        return with_parts(self, dict.fromkeys(_NAMES, "") | core)
+
+    @property
+    def in_dtype(self) -> Self:
+        """The same dtype and messages, and everything else in dtype, uncompressed."""
+        names = dict.fromkeys(("weights", "activations", "kv_cache"), self.dtype)
+        sizes = dict.fromkeys(("weight_size", "activation_size", "kv_cache_size"), self.dtype_size)
+        return with_parts(self, names | sizes | {"gear": None, "experts_only": False})
 
     @property
     def names(self) -> dict[str, str]:

@@ -13,6 +13,7 @@ import equinox as eqx
 
 from diffgenz.core.checks import Condition, at_most, divides
 from diffgenz.core.errors import InputError
+from diffgenz.core.leaves import with_parts
 from diffgenz.core.record import Record
 from diffgenz.core.smooth import SHARPNESS, check_sharpness
 from diffgenz.hardware.accelerator import Accelerator
@@ -134,4 +135,4 @@ def prompted(case: Scenario) -> Scenario:
     if tower is None:
         return case
     tokens = workload.input_tokens + workload.images * tower.tokens
-    return case.replace(workload=workload.replace(input_tokens=tokens, images=0.0))
+    return with_parts(case, {"workload": workload.replace(input_tokens=tokens, images=0.0)})

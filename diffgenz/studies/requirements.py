@@ -25,7 +25,7 @@ from diffgenz.hardware.network import Level
 from diffgenz.hardware.platform import Platform
 from diffgenz.hardware.topology import Switch
 from diffgenz.inference.essential import essential
-from diffgenz.inference.estimate import compiled_estimate
+from diffgenz.inference.estimate import estimate
 from diffgenz.operators.precision import Precision
 from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.scenario import Scenario
@@ -157,7 +157,7 @@ def _requirements(case: Scenario, ttft: Scalar, tpot: Scalar) -> tuple[Needs, Ne
     over_numbers = jax.vmap(lambda decoding, sought: _least(question, decoding, sought), (None, 0))
     prefill, decode = jax.vmap(over_numbers, (0, None))(jnp.array([False, True]), each)
     needs = (jax.tree.unflatten(structure, list(values)) for values in (prefill, decode))
-    return *needs, compiled_estimate(case).memory.total
+    return *needs, estimate(case).memory.total
 
 
 Sought = Needs
@@ -182,7 +182,7 @@ class _Question(eqx.Module):
             sought: which number it is.
         """
         platform = _improved(self.case.platform, self.case.precision, sought, improvement)
-        now = compiled_estimate(eqx.tree_at(lambda c: c.platform, self.case, platform))
+        now = estimate(eqx.tree_at(lambda c: c.platform, self.case, platform))
         time = jnp.where(decoding, now.tpot, now.ttft)
         return jnp.log(time) - jnp.log(jnp.where(decoding, self.tpot, self.ttft))
 

@@ -21,16 +21,17 @@ def is_begun(folder: Path) -> bool:
     return (folder / MANIFEST).exists()
 
 
-def write_origin(folder: Path, source: Path, n: float | None) -> None:
+def write_origin(folder: Path, source: Path, n: float | None, fit: str | None) -> None:
     """Keep what makes the space of a sweep.
 
     Arguments:
         folder: of the sweep.
         source: its space file.
         n: configurations that the command asked for.
+        fit: what it asked to time the kernels.
     """
     write_text(folder / _COPY, source.read_text(encoding="utf-8"))
-    origin = {"folder": str(source.parent.resolve()), "n": n}
+    origin = {"folder": str(source.parent.resolve()), "n": n, "fit": fit}
     write_text(folder / _ORIGIN, json.dumps(origin) + "\n")
 
 
@@ -55,7 +56,8 @@ def space_in(folder: Path) -> SpaceFile:
             f"{folder}: has no readable {_ORIGIN}; it is not one of `diffgenz sweep`: use "
             "diffgenz.findings_in from Python"
         ) from None
-    return load_space(folder / _COPY, n=origin["n"], folder=Path(origin["folder"]))
+    home = Path(origin["folder"])
+    return load_space(folder / _COPY, n=origin["n"], folder=home, fit=origin.get("fit"))
 
 
 def read_findings(folder: Path) -> Findings:

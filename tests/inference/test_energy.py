@@ -2,11 +2,11 @@
 
 import jax.numpy as jnp
 import pytest
-from support import CHIP, assert_close, make_cluster
+from support import CHIP, assert_close, make_cluster, make_machine
 
 from diffgenz import Accelerator, Parallelism, Platform, Precision, Scenario, Workload, estimate
 from diffgenz.inference.energy import dynamic_energy
-from diffgenz.inference.timing.machine import Machine
+from diffgenz.inference.timing.execution import Execution
 from diffgenz.models.blocks.moe import MoE
 from diffgenz.operators.step import Step
 
@@ -120,10 +120,9 @@ def test_exchanges_cost_one_copy_for_each_group_of_ranks_by_hand(busiest):
     step = Step(10.0, 1.0, 0.0, 1.0, Precision(), 1 / 16, 16.0)
     block = MoE(routed=64, used=4, intermediate=512, imbalance=busiest)
     operators = block.operators(jnp.asarray(1024.0), step)
-    machine = Machine.of(platform, plan, Precision())
+    machine = make_machine(platform, plan)
     volume = 10 * 1024 * (2 + 2) * busiest
     near = 16 * (1 - (15 / 16) ** 4) * 7 / 8 * volume
     far = 2 * (1 - (1 / 2) ** 4) * 1 / 2 * volume
-    assert_close(
-        dynamic_energy(operators, machine, platform, Precision()), near + 3 * far, rtol=1e-5
-    )
+    execution = Execution.of(platform.accelerator, Precision())
+    assert_close(dynamic_energy(operators, machine, platform, execution), near + 3 * far, rtol=1e-5)

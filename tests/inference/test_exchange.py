@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import make_cluster
+from support import make_cluster, make_machine
 
 from diffgenz import (
     HARD,
@@ -16,8 +16,8 @@ from diffgenz import (
     load_model,
     load_platform,
 )
-from diffgenz.inference.timing.exchange import SMS, DeepEP, fitted_exchanges
-from diffgenz.inference.timing.machine import Machine
+from diffgenz.inference.timing.exchange import SMS, DeepEP
+from diffgenz.inference.timing.execution import Execution, fitted_exchanges
 from diffgenz.kernels.forms.deepep import Combine, Dispatch
 from diffgenz.kernels.hardware import Wires
 from diffgenz.kernels.library import Library
@@ -67,7 +67,7 @@ def test_exchanges_take_the_fastest_transport_by_hand(ranks, tokens):
     near = ranks * (1 - (1 - 1 / ranks) ** 8) * 7 / 8
     far = nodes * (1 - (1 - 1 / nodes) ** 8) * (1 - 1 / nodes)
     normal = by_hand("normal", ranks, nodes, near, far, SMS, tokens)
-    machine = Machine.of(fitted_cluster(), plan, Precision())
+    machine = make_machine(fitted_cluster(), plan)
     volume = jnp.asarray(ranks * tokens * 7168)
     gathered = [machine.peers.all_gather(each, HARD) for each in (volume, 2 * volume)]
     gathered = float(sum(gathered)) + 2 * 2e-6
@@ -82,7 +82,7 @@ def test_exchanges_take_the_fastest_transport_by_hand(ranks, tokens):
 
 def test_busy_experts_delay_an_exchange_and_one_group_has_none():
     plan = Parallelism(1, expert=64, attention_data=64)
-    machine = Machine.of(fitted_cluster(), plan, Precision())
+    machine = make_machine(fitted_cluster(), plan)
 
     def seconds(**options):
         return float(machine.seconds(exchange(4096.0, **options), 8).total)
@@ -96,17 +96,18 @@ def test_a_mode_needs_both_its_kernels():
     library = Library(
         {family: forms for family, forms in FORMS.items() if family != "combine_normal"}
     )
-    network = make_cluster().network
-    assert [mode.low_latency for mode in DeepEP.modes(library, network, jnp.asarray(2e-6))] == [
-        True
-    ]
+    network, launch = make_cluster().network, jnp.asarray(2e-6)
+    chip = make_cluster().accelerator.replace(kernels=library, compute_units=132)
+    exchanges = Execution.of(chip, Precision()).exchanges
+    assert set(exchanges) == {"low_latency"}
+    assert [mode.low_latency for mode in DeepEP.modes(exchanges, network, launch)] == [True]
     assert fitted_exchanges(library) == [
         ("dispatch_low_latency", "fp8"),
         ("combine_low_latency", "bf16"),
         ("dispatch_normal", "fp8"),
     ]
-    assert DeepEP.modes(library, (), jnp.asarray(2e-6)) == ()
-    assert DeepEP.modes(None, network, jnp.asarray(2e-6)) == ()
+    assert DeepEP.modes(exchanges, (), launch) == ()
+    assert DeepEP.modes({}, network, launch) == ()
 
 
 def test_shipped_exchanges_time_estimates_and_have_gradients():

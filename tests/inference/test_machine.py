@@ -2,18 +2,17 @@
 
 import jax.numpy as jnp
 import pytest
-from support import FABRIC, NODE, assert_close, make_cluster
+from support import FABRIC, NODE, assert_close, make_cluster, make_machine
 
-from diffgenz import HARD, Parallelism, Precision
+from diffgenz import HARD, Parallelism
 from diffgenz.inference.timing.collectives import Group, Link
-from diffgenz.inference.timing.machine import Machine
 from diffgenz.operators.message import AllGather, AllReduce, Axis, Exchange, Handover
 
 LAUNCH = 2e-6
 
 
 def machine_of(plan, precision=None):
-    return Machine.of(make_cluster(), plan, precision or Precision())
+    return make_machine(make_cluster(), plan, precision)
 
 
 def links_of(cluster):

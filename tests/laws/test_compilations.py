@@ -22,7 +22,7 @@ from diffgenz import (
     search,
 )
 from diffgenz.core import verb
-from diffgenz.inference.essential import essential
+from diffgenz.inference.resolved import resolved
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
 LLAMA_8B, LLAMA_70B = "meta-llama/Llama-3.1-8B", "meta-llama/Llama-3.1-70B"
@@ -114,7 +114,7 @@ def test_every_structure_is_compiled_once(programs):
         for tensor, batch in product((1, 2, 4, 8), (1, 8, 64, 256)):
             plan = Parallelism(min(tensor, most))
             case = Scenario(model, hardware, Workload(batch, 1000, 100), plan)
-            structures.add(jax.tree.structure(essential(case)))
+            structures.add(jax.tree.structure(resolved(case)))
             estimate(case)
     assert programs.count("compiled_estimate") == len(structures) == len(KINDS)
 

@@ -1,10 +1,11 @@
 """The deployment search agrees with single estimates and brute force; it says what would fit."""
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
-from support import CHIP, NODE, make_cluster
+from support import CHIP, NODE, fitted_cluster, make_cluster
 
 import diffgenz as dgz
 from diffgenz import (
@@ -22,6 +23,9 @@ from diffgenz import (
     search,
 )
 from diffgenz.inference.metrics import metrics_of
+from diffgenz.kernels.families import FAMILIES
+from diffgenz.kernels.library import Library
+from diffgenz.studies.search.search import knee
 
 LLAMA = "meta-llama/Llama-3.1-8B"
 MIXTRAL = "mistralai/Mixtral-8x7B-v0.1"
@@ -103,21 +107,19 @@ def test_the_front_is_that_of_brute_force(found):
     assert set(speeds(found.pareto())) == {point for point in points if not beaten(point)}
 
 
-@pytest.mark.parametrize("fit", ["none", "default"])
-def test_a_row_goes_back_into_estimate(fit):
-    """Without fits the estimate is the row. With fits the scenario has them, the row has bounds."""
-    platform = load_platform("h100_sxm", 4, **({"fit": "none"} if fit == "none" else {}))
-    best = search(Scenario(load_model(SMALL), platform, WORK), batches=[1, 64]).best(2)
-    if fit == "none":
-        for deployment in best:
+def test_rows_are_timed_as_estimates_are():
+    """By fitted kernels where the platform has them, and by bounds where it has none."""
+    model = load_model(SMALL)
+    rows = {}
+    for fit in ("vllm", "none"):
+        case = Scenario(model, load_platform("h100_sxm", 4, fit=fit), WORK)
+        found = search(case, batches=[1, 64])
+        for deployment in found.best(3):
             assert_row_is_its_estimate(deployment)
-    else:
-        bounds = load_platform("h100_sxm", 4, fit="none")
-        assert best[0].scenario.platform.accelerator.kernels is not None
-        again = search(Scenario(load_model(SMALL), bounds, WORK), batches=[1, 64]).best(2)
-        assert [d.metrics for d in best] == [d.metrics for d in again]
-        fitted = estimate(best[0].scenario)
-        assert float(fitted.tpot) > best[0].metrics["tpot"]
+        rows[fit] = found.deployments[0]
+    assert rows["vllm"].metrics["tpot"] > rows["none"].metrics["tpot"]
+    assert set(rows["none"].kernels.values()) == {"roofline"}
+    assert rows["vllm"].kernels["decode bf16"].startswith("vllm")
 
 
 @pytest.fixture(scope="module")
@@ -216,20 +218,92 @@ def test_a_draft_keeps_its_formats_and_its_ranks(own):
         assert_row_is_its_estimate(deployment)
 
 
-@pytest.mark.slow
-def test_bounds_time_a_draft_on_accelerators_of_its_own_too():
-    """Of a fitted platform as of one without fits."""
-    small = load_model(SMALL)
+@pytest.fixture(scope="module")
+def half_measured():
+    """A cluster whose kernels are fitted in bf16 alone: nothing stands in for fp8."""
+    families = ("gemm", "prefill", "decode", "elementwise")
+    forms = {name: {"bf16": FAMILIES[name].form()} for name in families}
+    return fitted_cluster(Library(forms)).replace(accelerators=2)
 
-    def best(fit):
-        options = {} if fit else {"fit": "none"}
-        platform = load_platform("h100_sxm", 2, **options)
-        draft = dgz.Draft(small, platform=platform.replace(accelerators=1))
-        drafting = Serving(speculation=Speculation(3, 0.7, draft))
-        case = Scenario(load_model(LLAMA), platform, WORK, serving=drafting)
-        return search(case, batches=[8], precisions=[Precision()]).deployments[0]
 
-    assert best(fit=True).metrics == best(fit=False).metrics
+def test_formats_without_measured_kernels_are_not_ranked_with_the_others(half_measured):
+    """Bounds are faster than measured kernels: fp8 would win for want of a measurement."""
+    model, formats = load_model(LLAMA), (Precision(), Precision(weights="fp8", activations="fp8"))
+    case = Scenario(model, half_measured, SHORT)
+    found = search(case, batches=[1, 64], precisions=formats)
+    assert {d.precision.weights for d in found.deployments} == {"bf16"}
+    assert {d.precision.weights for d in found.apart} == {"fp8"}
+    assert len(found.deployments) == len(found.apart)
+    assert found.kernels["fp8"]["gemm fp8"] == "roofline"
+    assert found.kernels["bf16"]["gemm bf16"] == "by hand"
+    for deployment in (found.deployments[0], found.apart[0]):
+        assert_row_is_its_estimate(deployment)
+    alone = search(case, batches=[1, 64], precisions=formats[1:])  # nothing else to rank it with
+    assert [d.metrics for d in alone.deployments] == [d.metrics for d in found.apart]
+    fastest = min(d.metrics["tpot"] for d in found.deployments)
+    with pytest.raises(NoSolution, match="only deployments in formats without measured kernels"):
+        search(case, batches=[1], precisions=formats, tpot=0.9 * fastest)
+
+
+def test_another_order_and_further_conditions(found):
+    case = Scenario(load_model(MIXTRAL), make_cluster(8), WORK)
+    asked = {"tpot": 0.02, "batches": [1, 8, 100, 4096]}
+    where = ("tensor <= 2", "memory.total <= 60e9")
+    chosen = search(case, **asked, sort="ttft", where=where).deployments
+    times = [d.metrics["ttft"] for d in chosen]
+    assert times == sorted(times)
+    expected = [
+        d for d in found.deployments if d.plan["tensor"] <= 2 and d.metrics["memory.total"] <= 60e9
+    ]
+    assert 0 < len(chosen) == len(expected) < len(found.deployments)
+    with pytest.raises(NoSolution, match="none where batch > 5000; loosen a condition"):
+        search(case, **asked, where=("batch > 5000",))
+    for changes, message in (
+        ({"sort": "tpto"}, "sort: 'tpto' is not known; did you mean tpot"),
+        ({"sort": "mixed_tpot"}, "sort: mixed_tpot needs chunked prefill"),
+        ({"where": ("tensr <= 2",)}, "where: 'tensr' is not known; did you mean tensor"),
+        ({"where": ("tensor",)}, "where: 'tensor' is a number"),
+    ):
+        with pytest.raises(InputError, match=message):
+            search(case, **asked, **changes)
+
+
+def test_what_becomes_of_the_best_at_a_larger_batch():
+    case = Scenario(load_model(MIXTRAL), make_cluster(8), WORK)
+    asked = {"tpot": 0.02, "batches": [100, 4096], "where": ("batch <= 100",)}
+    found = search(case, **asked, precisions=[Precision()])
+    best = found.deployments[0]
+    larger = estimate(best.scenario.replace(workload=WORK.replace(batch=4096)))
+    assert found.next_batch.startswith("with 4096 requests ")
+    if not bool(larger.memory.fits):
+        assert "it does not fit" in found.next_batch
+    elif float(larger.tpot) > 0.02:
+        assert f"TPOT is {float(larger.tpot) * 1e3:.3g} ms" in found.next_batch
+    else:
+        reached = f"{float(larger.tokens_per_second_per_accelerator):,.0f} tok/s/GPU"
+        assert found.next_batch.endswith(f"it reaches {reached}")
+
+
+def test_the_knee_of_a_front_by_hand(found):
+    """Of a front that is nearly a corner, the corner."""
+
+    def at(user, accelerator):
+        speeds = {"user": float(user), "accelerator": float(accelerator)}
+        metrics = {f"tokens_per_second_per_{who}": speed for who, speed in speeds.items()}
+        return dataclasses.replace(found.deployments[0], metrics=metrics)
+
+    front = [at(100, 10), at(90, 900), at(20, 950), at(10, 1000)]
+    assert knee(front) is front[1]
+    assert knee(front[:2]) is None
+    assert knee([at(3, 1), at(2, 1.5), at(1, 3)]) is None
+
+
+def test_progress_is_told():
+    told = []
+    case = Scenario(load_model(SMALL), make_cluster(2), SHORT)
+    size = search(case, batches=[1], progress=lambda *pair: told.append(pair)).tried
+    assert told[0] == (0, size)
+    assert told[-1] == (size, size)
 
 
 def test_nothing_fits_says_what_would():

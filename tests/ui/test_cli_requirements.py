@@ -32,7 +32,7 @@ def test_without_a_system_they_are_of_ideal_accelerators(capsys):
     text = run(capsys, "requirements", *words)
     assert text.startswith("meta-llama/Llama-3.1-8B (8.03e9 parameters) for assistant on an acc")
     assert "batch 2, 4 beams, 100000 tokens in, 2000 out; TPOT 200 ms" in text
-    assert "each number on its own, the others unlimited; uncalibrated" in text
+    assert "each number on its own, the others unlimited\nuncalibrated: smooth" in text
 
 
 def test_what_is_out_of_reach_is_said(capsys):

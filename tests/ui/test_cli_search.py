@@ -8,6 +8,7 @@ from ui_cases import run, run_json
 import diffgenz as dgz
 from diffgenz.inference.metrics import METRICS
 from diffgenz.ui.cli.main import main
+from diffgenz.ui.text.scenario import UNCALIBRATED
 from diffgenz.ui.text.search import deployment_row, rows_csv, search_text, targets_text
 
 LLAMA = "meta-llama/Llama-3.1-8B"
@@ -22,7 +23,9 @@ def test_results_are_shown_saved_drawn_and_exported(tmp_path, capsys):
     asked = [*ASKED, "--gpus", "4", "--batch", "1", "16"]
     text = run(capsys, *asked, "--out", str(results), "--plot", str(picture))
     assert "Pareto front" in text
-    assert "with TPOT <= 30 ms; uncalibrated: smooth roofline" in text
+    assert "with TPOT <= 30 ms\nrow 1: TTFT is bound by " in text
+    assert "kernels as measured, of vllm" in text
+    assert UNCALIBRATED in run(capsys, *asked, "--fit", "none")
     data = run_json(capsys, *asked, "--out", str(rows))
     assert data == json.loads(results.read_text())
     assert len(rows.read_text().splitlines()) == 1 + len(data["best"])
@@ -77,25 +80,36 @@ def deployment(llama_8b):
     plan = {"tensor": 2, "context": 1, "attention_data": 1, "pipeline": 1, "data": 4, "expert": 1}
     case = dgz.Scenario(llama_8b, dgz.load_platform("h100_sxm", 8, fit="none"))
     precision = dgz.Precision("bf16", "fp8", "fp8", "gear-int4")
-    return dgz.Deployment(plan, 64, precision, 256, METRICS_BY_HAND, case)
+    kernels = {"gemm fp8": "vllm-0.9 for fp8_block", "attention bf16": "roofline"}
+    return dgz.Deployment(plan, 64, precision, 256, METRICS_BY_HAND, case, kernels)
 
 
 def test_the_table(deployment):
-    found = dgz.Search(1000, 500, [deployment])
-    lines = search_text(found, [deployment], "TTFT <= 1 ms", chunked=True).splitlines()
-    assert lines[0].startswith("1,000 deployments tried, 500 fit, 1 with TTFT <= 1 ms; uncal")
-    assert lines[2] == (
+    kernels = {"fp8": deployment.kernels, "bf16": {"gemm bf16": "vllm-0.9"}}
+    found = dgz.Search(1000, 500, [deployment], kernels=kernels)
+    lines = search_text(found, [deployment], "TTFT <= 1 ms", True, "row 1: why").splitlines()
+    assert lines[:4] == [
+        "fp8: kernels as measured, of vllm-0.9 for fp8_block (attention bf16 by the roofline)",
+        "bf16: kernels as measured, of vllm-0.9",
+        "1,000 deployments tried, 500 fit, 1 with TTFT <= 1 ms",
+        "row 1: why",
+    ]
+    assert lines[5] == (
         "row  tok/s/GPU  tok/s/user  TTFT ms  TPOT ms  batch    GB  USD/Mtok  tp  cp  adp  pp  dp  "
-        "ep  weights  act.         KV  chunk  mixed ms"
+        "ep  weights  act.         KV  chunk  mixed ms                                  kernels"
     )
-    assert lines[4].split() == [
+    assert lines[7].split() == [
         *("1", "1,000", "200", "250", "5", "64", "30.0", "-"),
         *("2", "1", "1", "1", "4", "1", "fp8", "fp8", "gear-int4", "256", "7.5"),
+        *("vllm", "for", "fp8_block;", "roofline:", "attention"),
     ]
-    assert lines[-1].endswith("7.5  " + "█" * 20)
+    assert lines[-1].endswith("attention  " + "█" * 20)
+    found = dgz.Search(1000, 500, [deployment])
     plain = search_text(found, [deployment], "", chunked=False)
     assert "chunk" not in plain
-    assert "500 fit; uncalibrated" in plain
+    assert plain.startswith("1,000 deployments tried, 500 fit\n\nrow")
+    apart = dgz.Search(1000, 500, [deployment], [deployment])
+    assert "Not ranked with these, since the roofline" in search_text(apart, [deployment], "", True)
 
 
 def test_a_saved_row_is_flat(deployment):

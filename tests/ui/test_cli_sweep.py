@@ -43,14 +43,17 @@ def test_a_front_is_shown_saved_and_drawn(swept, capsys, tmp_path):
     data = run_json(capsys, "pareto", str(swept), *files)
     assert data["tally"]["tried"] == data["tally"]["legal"] == 24
     tpots, throughputs = ([row[name] for row in data["rows"]] for name in ("tpot", "throughput"))
-    assert tpots == sorted(tpots)
-    assert throughputs == sorted(throughputs)  # of two goals, more of one costs some of the other
+    assert throughputs == sorted(throughputs, reverse=True)  # the goal to maximise comes first
+    assert tpots == sorted(tpots, reverse=True)  # of two goals, more of one costs some of the other
+    again = run_json(capsys, "pareto", str(swept), "--sort", "tpot")["rows"]
+    assert [row["tpot"] for row in again] == tpots[::-1]
     assert len(table.read_text().splitlines()) == 1 + data["count"]
     assert picture.stat().st_size > 5000
     assert lines.read_bytes().startswith(b"<?xml")
     text = run(capsys, "pareto", str(swept), "--top", "1")
     assert f"and {data['count'] - 1} more" in text
-    header = text.splitlines()[2].split("  ")
+    assert text.splitlines()[1].startswith("kernels as measured, of vllm")
+    header = text.splitlines()[3].split("  ")
     assert [label for label in header if label] == [
         *("index", "memory_bandwidth, TB/s", "plan", "batch", "TPOT, ms", "tok/s"),
         *("TTFT, ms", "tok/s/user", "tok/s/GPU", "memory, GB"),
@@ -66,8 +69,8 @@ def test_maps_and_histograms(swept, capsys, tmp_path):
     for name in ("map", "slow"):
         assert "wrote" in run(capsys, "pareto", str(swept), "--keep", name, *picture)
     slow = run(capsys, "pareto", str(swept), "--keep", "slow").splitlines()
-    assert slow[2].split() == ["TPOT,", "ms", "from", "to", "configurations"]
-    assert len(slow) == 4 + 6  # below, four bins, above
+    assert slow[3].split() == ["TPOT,", "ms", "from", "to", "configurations"]
+    assert len(slow) == 5 + 6  # below, four bins, above
     counts = run_json(capsys, "pareto", str(swept), "--keep", "slow")["counts"]
     assert sum(counts) == data["tally"]["feasible"]
 
@@ -78,6 +81,8 @@ def test_maps_and_histograms(swept, capsys, tmp_path):
         (["--value", "plan"], "front is not a map"),
         (["--keep", "nothing"], "'nothing' is not known; known are front, map, slow"),
         (["--top", "0"], "--top: 0 is not allowed"),
+        (["--sort", "ttft"], "sort: 'ttft' is not known; did you mean tpot"),
+        (["--plot", "a.xyz"], "plot: 'a.xyz' is of no known kind"),
     ],
 )
 def test_what_pareto_refuses(flags, message, swept, capsys):

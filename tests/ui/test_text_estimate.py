@@ -33,6 +33,7 @@ RESULT = dgz.Estimate(
     tokens_per_second_per_accelerator=number(46.75),
     memory=MEMORY,
     energy_per_output_token=number(2.5),
+    power=number(116.9),
     cost_per_million_output_tokens=None,
 )
 ROWS = jnp.asarray([[2.0, 1.0, 0.0, 0.5], [0.0, 0.0, 0.5, 0.0], [1e-9, 0.0, 0.0, 0.0]])

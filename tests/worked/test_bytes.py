@@ -13,6 +13,7 @@ import pytest
 
 from diffgenz import Parallelism, Scenario, Workload, load_model
 from diffgenz.inference.jobs import jobs_of
+from diffgenz.inference.resolved import resolved
 
 
 class Rank(NamedTuple):
@@ -409,6 +410,6 @@ def test_bytes_of_a_rank_by_hand(name, cluster, double):
     workload = Workload(3, rank.context - 100, 100)
     case = Scenario(load_model(name), cluster, workload, Parallelism(rank.tp, expert=rank.ep))
     with jax.disable_jit():  # each program would run once: to compile it takes longer
-        memory = jobs_of(case).memory
+        memory = jobs_of(resolved(case)).memory
     assert float(memory.weights) == 2 * rank.parameters
     assert float(memory.kv_cache) == 3 * rank.cache

@@ -7,7 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import CHIP, FABRIC, NODE, as_double, assert_close, assert_finite, make_cluster
+from support import (
+    CHIP,
+    FABRIC,
+    NODE,
+    as_double,
+    assert_close,
+    assert_finite,
+    make_cluster,
+    make_machine,
+)
 
 from diffgenz import (
     HARD,
@@ -16,7 +25,6 @@ from diffgenz import (
     Model,
     Parallelism,
     Platform,
-    Precision,
     Scenario,
     Serving,
     Speculation,
@@ -32,7 +40,6 @@ from diffgenz.inference.prefill_decode import (
     prefill,
     prompt_step,
 )
-from diffgenz.inference.timing.machine import Machine
 from diffgenz.models.blocks.attention import Attention
 from diffgenz.models.blocks.latent_attention import Indexer, LatentAttention
 from diffgenz.models.blocks.mlp import MLP
@@ -270,7 +277,7 @@ def test_sequence_parallelism_shares_norms_and_the_residual_stream():
     one."""
     cases = [case_of(DENSE, Parallelism(8, sequence=s)) for s in (0, 1)]
     apart, together = (prefill(case, prompt_of(case)) for case in cases)
-    machine = Machine.of(CLUSTER, Parallelism(8), Precision())
+    machine = make_machine(CLUSTER, Parallelism(8))
     launches = []
     for one, other in zip(apart.layers, together.layers, strict=True):
         assert_close(other.traffic, one.traffic / (8 if one.name == "norm" else 1), rtol=1e-6)

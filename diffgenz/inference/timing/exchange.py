@@ -6,7 +6,7 @@ node (arXiv 2412.19437, section 3.2.2). Both see the two innermost levels of the
 on levels further out only the time on the wires is counted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import equinox as eqx
 
@@ -14,33 +14,15 @@ from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar, smooth_max
 from diffgenz.hardware.network import Level
 from diffgenz.inference.timing.collectives import Group
-from diffgenz.kernels.families import EXCHANGES
+from diffgenz.kernels.form import Form
 from diffgenz.kernels.hardware import Wires
-from diffgenz.kernels.library import Bound, Library, executed
+from diffgenz.kernels.library import Bound, executed
 from diffgenz.kernels.shapes import ExchangeShape
 from diffgenz.operators.message import Exchange
 from diffgenz.operators.routing import reached
 
 SMS = 20.0
 """Streaming multiprocessors given to normal kernels (DeepEP's default, `Buffer.num_sms`)."""
-
-
-def fitted_exchanges(library: Library) -> list[tuple[str, str]]:
-    """The families of exchanges that a library has fits of.
-
-    Returns:
-        Each family, and the format of the messages that it was fitted to; it times messages of any
-        format.
-    """
-    return [each for families in EXCHANGES.values() for each in _fitted(library, families)]
-
-
-def _fitted(library: Library, families: tuple[str, ...]) -> list[tuple[str, str]]:
-    return [
-        (family, next(iter(library.forms[family])))
-        for family in families
-        if library.forms.get(family)
-    ]
 
 
 class DeepEP(eqx.Module):
@@ -58,26 +40,26 @@ class DeepEP(eqx.Module):
 
     @classmethod
     def modes(
-        cls, library: Library | None, network: Sequence[Level], launch: Scalar
+        cls,
+        fitted: Mapping[str, tuple[Form, Form]],
+        network: Sequence[Level],
+        launch: Scalar,
     ) -> tuple["DeepEP", ...]:
-        """The modes that a library has fits of.
+        """The modes whose kernels are fitted.
 
         Arguments:
-            library: fitted kernels by family and format; None: there are none.
+            fitted: dispatch and combine, by mode.
             network: the network levels, innermost first.
             launch: s that a kernel takes to launch.
         """
-        if library is None or not network:
+        if not fitted or not network:
             return ()
         near, far = network[0], network[min(1, len(network) - 1)]
         wires = Wires.of(near.wire(launch), far.wire(launch))
-        found = []
-        for mode, families in EXCHANGES.items():
-            fitted = _fitted(library, families)
-            bound = [Bound(library.forms[family][format], wires) for family, format in fitted]
-            if len(bound) == len(families):
-                found.append(cls(*bound, low_latency=mode == "low_latency"))
-        return tuple(found)
+        return tuple(
+            cls(Bound(dispatch, wires), Bound(combine, wires), low_latency=mode == "low_latency")
+            for mode, (dispatch, combine) in fitted.items()
+        )
 
     def seconds(self, exchange: Exchange, stage: Group, owners: Scalar, sharpness: float) -> Scalar:
         """Seconds of one dispatch and combine over the ranks of a stage; zero for one rank.

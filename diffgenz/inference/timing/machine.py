@@ -13,9 +13,9 @@ from diffgenz.core.smooth import Scalar, smooth_min, smooth_min_slopes
 from diffgenz.hardware.platform import Platform
 from diffgenz.inference.timing.collectives import Group, Link
 from diffgenz.inference.timing.exchange import DeepEP
+from diffgenz.inference.timing.execution import Execution
 from diffgenz.inference.timing.roofline import Rates
 from diffgenz.operators.message import AllGather, AllReduce, Axis, Exchange, Handover, Message
-from diffgenz.operators.precision import Precision
 from diffgenz.scenario.parallelism import Parallelism
 
 
@@ -62,10 +62,16 @@ class Machine(eqx.Module):
     deepep: tuple[DeepEP, ...]
 
     @classmethod
-    def of(cls, platform: Platform, plan: Parallelism, precision: Precision) -> "Machine":
-        """The machine that `plan` makes of `platform`."""
-        rates = Rates.of(platform.accelerator, precision)
-        links = _links(platform, precision, rates.launch)
+    def of(cls, platform: Platform, plan: Parallelism, execution: Execution) -> "Machine":
+        """The machine that a plan makes of a platform.
+
+        Arguments:
+            platform: the accelerators and their network.
+            plan: their ranks.
+            execution: their peaks and kernels in the precision in use.
+        """
+        rates = Rates.of(platform.accelerator, execution)
+        links = _links(platform, execution, rates.launch)
         context = None if plan.context is None else Group.of(plan.context, links, plan.tensor)
         return cls(
             rates=rates,
@@ -77,7 +83,7 @@ class Machine(eqx.Module):
             owners=plan.expert,
             hops=_hops(plan, links),
             shard=1 / plan.tensor,
-            deepep=DeepEP.modes(platform.accelerator.kernels, platform.network, rates.launch),
+            deepep=DeepEP.modes(execution.exchanges, platform.network, rates.launch),
         )
 
     def seconds(self, message: Message, sharpness: float) -> Sending:
@@ -185,20 +191,13 @@ def _faster(one: Sending, other: Sending, sharpness: float) -> Sending:
     return Sending(total, slopes[0] * one.launch + slopes[1] * other.launch)
 
 
-def _links(platform: Platform, precision: Precision, launch: Scalar) -> tuple[Link, ...]:
+def _links(platform: Platform, execution: Execution, launch: Scalar) -> tuple[Link, ...]:
     """The network levels, with fitted collectives on the innermost.
 
     Collectives on levels further out were not measured by themselves.
     """
-    library, forms = platform.accelerator.kernels, {}
-    if library is not None:
-        named = {
-            "all_reduce": library.form("all_reduce", precision.messages),
-            "all_gather": library.form("all_gather", precision.dtype),
-        }
-        forms = {name: form for name, form in named.items() if form is not None}
     return tuple(
-        Link.of(level, forms if index == 0 else None, launch)
+        Link.of(level, execution.collectives if index == 0 else None, launch)
         for index, level in enumerate(platform.network)
     )
 

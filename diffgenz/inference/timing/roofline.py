@@ -30,15 +30,12 @@ from jax.custom_derivatives import SymbolicZero
 
 from diffgenz.core import xp
 from diffgenz.core.differences import as_double, in_double, moves, slopes
-from diffgenz.core.leaves import with_parts
 from diffgenz.core.smooth import SHARPNESS, Scalar, smooth_max, smooth_max_slopes
 from diffgenz.hardware.platform import Accelerator
-from diffgenz.kernels.families import EXCHANGES, format_known_by, known_by_linear_format
-from diffgenz.kernels.form import Form
-from diffgenz.kernels.hardware import Chip
-from diffgenz.kernels.library import Bound, Library, executed, nearest_format
+from diffgenz.inference.timing.execution import Execution
+from diffgenz.kernels.families import known_by_linear_format
+from diffgenz.kernels.library import Bound, executed
 from diffgenz.operators.operator import Kind, Operator
-from diffgenz.operators.precision import Precision
 
 
 class Rates(eqx.Module):
@@ -62,34 +59,30 @@ class Rates(eqx.Module):
     kernels: dict[tuple[str, bool], Bound] = eqx.field(default_factory=dict)
 
     @classmethod
-    def of(cls, accelerator: Accelerator, precision: Precision) -> "Rates":
-        """The rates of `accelerator` in `precision`.
+    def of(cls, accelerator: Accelerator, execution: Execution) -> "Rates":
+        """The rates of an accelerator.
 
-        Raises:
-            InputError: the accelerator does not multiply one of the formats.
+        Arguments:
+            accelerator: whose memory and efficiencies count.
+            execution: its peaks and kernels in the precision in use.
         """
-        wide = 1 / (accelerator.peak(precision.attention_peak) * accelerator.compute_efficiency)
+        wide = 1 / (execution.wide * accelerator.compute_efficiency)
         linear = wide
-        if precision.linear_peak != precision.attention_peak:
-            linear = 1 / (accelerator.peak(precision.linear_peak) * accelerator.compute_efficiency)
-        rates = cls(
+        if execution.linear is not None:
+            linear = 1 / (execution.linear * accelerator.compute_efficiency)
+        kernels: dict[tuple[str, bool], Bound] = {}
+        for is_linear, peak in ((True, execution.linear_peak), (False, execution.wide)):
+            own = {key: form for key, form in execution.kernels.items() if key[1] is is_linear}
+            if own:
+                chip = accelerator.chip(peak)
+                kernels |= {key: Bound(form, chip) for key, form in own.items()}
+        return cls(
             linear,
             wide,
             1 / (accelerator.memory_bandwidth * accelerator.memory_efficiency),
             accelerator.launch_latency,
+            kernels,
         )
-        library = accelerator.kernels
-        if library is None:
-            return rates
-        kernels = {}
-        for is_linear in (True, False):
-            peak = precision.linear_peak if is_linear else precision.attention_peak
-            chip = accelerator.chip(peak)
-            for family in library.forms:
-                form = library.form(family, kernel_format(family, is_linear, precision))
-                if form is not None and form.hardware is Chip:
-                    kernels[family, is_linear] = Bound(form, chip)
-        return eqx.tree_at(lambda r: r.kernels, rates, kernels)
 
     def per_flop(self, kind: Kind) -> Scalar:
         """s/FLOP of an operator of `kind`."""
@@ -149,48 +142,6 @@ def kernel_key(op: Operator) -> tuple[str, bool]:
     linear.
     """
     return op.kernel, known_by_linear_format(op.kernel, op.kind is Kind.LINEAR)
-
-
-def kernel_format(family: str, is_linear: bool, precision: Precision) -> str:
-    """The format by which the kernels of one `kernel_key` are known.
-
-    Arguments:
-        family: the family of kernels.
-        is_linear: whether they run in the formats of linear layers.
-        precision: the formats in use.
-    """
-    linear, dtype, cache = precision.linear_format, precision.dtype, precision.kv_cache
-    return format_known_by(family, is_linear, linear=linear, dtype=dtype, cache=cache)
-
-
-def kernels_in_use(library: Library, precisions: Sequence[Precision]) -> Library:
-    """The part of `library` that times operators and messages in these formats.
-
-    Arguments:
-        library: fitted kernels by family and format.
-        precisions: the formats in use.
-    """
-
-    exchanges = {family for families in EXCHANGES.values() for family in families}
-    asked = {
-        (is_linear, precision.linear_format, precision.dtype, precision.kv_cache)
-        for precision in precisions
-        for is_linear in (True, False)
-    }
-    messages = {precision.messages for precision in precisions}
-    kept: dict[str, dict[str, Form]] = {}
-    for family, forms in library.forms.items():
-        wanted = {
-            format_known_by(family, is_linear, linear=linear, dtype=dtype, cache=cache)
-            for is_linear, linear, dtype, cache in asked
-        }
-        used = {nearest_format(forms, family, format) for format in wanted | messages}
-        if family in exchanges:  # one fit stands for all formats
-            used.add(next(iter(forms)))
-        own = {format: form for format, form in forms.items() if format in used}
-        if own:
-            kept[family] = own
-    return with_parts(library, {"forms": kept})
 
 
 class Shares(NamedTuple):

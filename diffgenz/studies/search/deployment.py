@@ -23,6 +23,7 @@ class Deployment:
         chunk: prompt tokens of one iteration; None for whole prompts.
         metrics: those of its estimate by name (`METRICS`), in SI; None where it has no such metric.
         question: the scenario that was searched.
+        kernels: what times them (`timed_by`), collectives of all plans of the search included.
     """
 
     plan: dict[str, int]
@@ -31,14 +32,11 @@ class Deployment:
     chunk: int | None
     metrics: dict[str, float | None]
     question: Scenario = dataclasses.field(repr=False)
+    kernels: dict[str, str] = dataclasses.field(repr=False, default_factory=dict)
 
     @functools.cached_property
     def scenario(self) -> Scenario:
-        """The deployment as a scenario, which goes straight back into `estimate`.
-
-        Its platform is that of the question: where it has fitted kernels they time the estimate,
-        while `metrics` are bounds.
-        """
+        """The deployment as a scenario, whose `estimate` has these `metrics`."""
         case = self.question
         serving = case.serving if self.chunk is None else case.serving.replace(chunk=self.chunk)
         return case.replace(

@@ -1,26 +1,11 @@
-"""The formats that a search tries, and how one program serves several of them.
+"""The formats that a search tries, and which of them can be ranked together."""
 
-Names of formats are structure: they select a peak and, for each kind of data, the bytes per element
-while a program is compiled. A search writes what they select as numbers instead (`Formats`), so
-that all formats of one structure share a program.
-"""
+from collections.abc import Mapping, Sequence
 
-from collections.abc import Sequence
-from typing import Self
-
-import equinox as eqx
-import jax
-
-from diffgenz.core.formats import FORMATS
-from diffgenz.core.smooth import Scalar
 from diffgenz.hardware.accelerator import Accelerator
+from diffgenz.kernels.fits import ROOFLINE
 from diffgenz.operators.gear import Gear
 from diffgenz.operators.precision import Precision
-from diffgenz.scenario.scenario import Scenario
-from diffgenz.scenario.serving_options import Draft
-
-_CORE = "bf16"
-"""The format that stands for the core of every GEAR cache: its size is among the numbers."""
 
 
 def formats_for(
@@ -55,67 +40,21 @@ def formats_for(
     )
 
 
-class Formats(eqx.Module):
-    """What a choice of formats changes in an estimate, as numbers.
+def timed_alike(kernels: Sequence[Mapping[str, str]]) -> list[bool]:
+    """Which formats can be ranked together: those of which the roofline times the least.
+
+    A bound is faster than a measured kernel. A format of which the roofline times what is measured
+    in another format would therefore win without being faster. Where nothing is measured, all are
+    bounds.
 
     Arguments:
-        sizes: B per element of dtype, weights, activations, KV cache and messages.
-        gear: what compresses the KV cache; None where nothing does.
-        experts_only: as in `Precision`.
-        linear: FLOP/s of linear layers.
-        wide: FLOP/s of everything that stays in dtype.
+        kernels: of each format, what times its kernels (`timed_by`).
     """
-
-    sizes: tuple[Scalar, ...]
-    gear: Gear | None
-    experts_only: bool = eqx.field(static=True)
-    linear: Scalar
-    wide: Scalar
-
-    @classmethod
-    def of(cls, precision: Precision, accelerator: Accelerator) -> Self:
-        """The numbers of `precision` on an accelerator.
-
-        Raises:
-            InputError: the accelerator does not multiply one of the formats.
-        """
-        sizes = (
-            precision.dtype_size,
-            precision.weight_size,
-            precision.activation_size,
-            precision.kv_cache_size,
-            precision.message_size,
-        )
-        gear = None if precision.gear is None else precision.gear.replace(core=_CORE)
-        linear = accelerator.peak(precision.linear_peak)
-        wide = accelerator.peak(precision.attention_peak)
-        return cls(sizes, gear, precision.experts_only, linear, wide)
-
-    def applied_to(self, case: Scenario) -> Scenario:
-        """The scenario in these formats.
-
-        Two names stand for them, and the accelerator has the peaks of these two. A draft model on
-        the same accelerators keeps its own formats, whose names are not taken.
-        """
-        accelerator, kept = case.platform.accelerator, {}
-        draft = case.serving.draft
-        if isinstance(draft, Draft) and draft.platform is None:
-            its_peaks = (draft.precision.linear_peak, draft.precision.attention_peak)
-            kept = {name: accelerator.peak(name) for name in its_peaks}
-        free = (name for name, each in FORMATS.items() if each.peak == name and name not in kept)
-        linear, wide = next(free), next(free)
-        named = Precision(wide, linear, linear, self.gear, experts_only=self.experts_only)
-        peaks = {**kept, linear: self.linear, wide: self.wide}
-        accelerator = accelerator.replace(peak_flops=peaks)
-        return case.replace(
-            platform=case.platform.replace(accelerator=accelerator),
-            precision=named.with_sizes(*self.sizes),
-        )
-
-
-def alike(formats: Sequence[Formats]) -> list[list[int]]:
-    """The indices of formats by structure: with GEAR or without, experts alone or all layers."""
-    groups: dict[object, list[int]] = {}
-    for index, choice in enumerate(formats):
-        groups.setdefault(jax.tree.structure(choice), []).append(index)
-    return list(groups.values())
+    if all(source == ROOFLINE for each in kernels for source in each.values()):
+        return [True] * len(kernels)
+    bounds = [
+        {kernel.partition(" ")[0] for kernel, source in each.items() if source == ROOFLINE}
+        for each in kernels
+    ]
+    fewest = min(bounds, key=len)
+    return [each <= fewest for each in bounds]

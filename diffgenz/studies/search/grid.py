@@ -1,19 +1,28 @@
 """All combinations of plans, batches, formats and chunks, numbered and estimated together."""
 
+import dataclasses
+import itertools
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffgenz.core.leaves import with_parts
 from diffgenz.core.smooth import Scalar
-from diffgenz.inference.essential import essential
-from diffgenz.inference.estimate import Estimate, estimate
+from diffgenz.inference.estimate import Estimate, compiled_estimate
 from diffgenz.inference.metrics import METRICS, metrics_of
+from diffgenz.inference.resolved import Resolved, resolved
 from diffgenz.operators.precision import Precision
 from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.scenario import Scenario
 from diffgenz.studies.search.deployment import RANKS, Deployment
-from diffgenz.studies.search.formats import Formats, alike
+
+BLOCK = 2**14
+"""Deployments that a program estimates in one call, at most."""
 
 
 class Grid:
@@ -41,43 +50,101 @@ class Grid:
         )
 
     @property
-    def has_chunks(self) -> bool:
-        """Whether any combination chunks its prompts."""
-        return any(chunk is not None for chunk in self.chunks)
+    def size(self) -> int:
+        """How many combinations there are."""
+        return len(self._plan)
+
+    @property
+    def columns(self) -> dict[str, np.ndarray]:
+        """What tells combinations apart, by name: ranks, batch and chunk (infinite: whole)."""
+        ranks = {name: getattr(self.plans, name) for name in RANKS}
+        sizes = np.asarray([np.inf if chunk is None else chunk for chunk in self.chunks], float)
+        return {
+            **{
+                name: np.ones(self.size) if leaf is None else np.asarray(leaf)[self._plan]
+                for name, leaf in ranks.items()
+            },
+            "batch": np.asarray(self.batches, dtype=float)[self._batch],
+            "chunk": sizes[self._chunk],
+        }
+
+    def in_formats(self, wanted: Sequence[bool]) -> np.ndarray:
+        """Whether each combination is in one of some formats.
+
+        Arguments:
+            wanted: of each of `precisions`, whether it is one of them.
+        """
+        return np.asarray(wanted, bool)[self._format]
+
+    def at_next_batch(self, number: int) -> int | None:
+        """The combination that differs in the next larger batch alone; None where there is none."""
+        larger = [batch for batch in self.batches if batch > self.batches[self._batch[number]]]
+        if not larger:
+            return None
+        same = (self._plan == self._plan[number]) & (self._format == self._format[number])
+        same &= (self._chunk == self._chunk[number]) & (
+            self._batch == self.batches.index(min(larger))
+        )
+        return int(np.flatnonzero(same)[0])
 
     @property
     def chunked(self) -> np.ndarray:
         """Whether each combination chunks its prompts."""
         return np.array([chunk is not None for chunk in self.chunks])[self._chunk]
 
-    def estimates(self, case: Scenario) -> Estimate:
-        """The estimate of every combination, by one program for each structure of formats.
+    def estimates(
+        self, case: Scenario, progress: Callable[[int, int], None] | None = None
+    ) -> Estimate:
+        """The estimate of every combination.
+
+        There is one program for each structure of formats, with chunks and without.
+
+        Kernels are timed as `estimate` times them: each format selects its own before its program
+        runs.
 
         Arguments:
-            case: everything that does not vary; its accelerator has no fitted kernels.
+            case: everything that does not vary.
+            progress: called with the combinations done and their number, again and again.
+
+        Returns:
+            the estimate, with every number of shape (combinations,).
         """
-        accelerator = case.platform.accelerator
-        formats = [Formats.of(precision, accelerator) for precision in self.precisions]
-        batches = np.asarray(self.batches, dtype=float)
-        sizes = np.asarray([np.inf if chunk is None else chunk for chunk in self.chunks], float)
-        parts, numbers = [], []
-        for members in alike(formats):
-            mine = np.flatnonzero(np.isin(self._format, members))
-            plans = jax.tree.map(lambda leaf, at=self._plan[mine]: np.asarray(leaf)[at], self.plans)
+        formats = [_in_formats(case, precision) for precision in self.precisions]
+        columns = self.columns
+        parts, numbers, done = [], [], 0
+
+        def report(count: int) -> None:
+            nonlocal done
+            done += count
+            if progress is not None:
+                progress(done, self.size)
+
+        report(0)
+        chunkings = [each for each in (False, True) if (self.chunked == each).any()]
+        for members, chunked in itertools.product(_alike(formats), chunkings):
+            mine = np.flatnonzero(np.isin(self._format, members) & (self.chunked == chunked))
+            fixed, varied = _split([formats[member] for member in members])
             which = np.searchsorted(members, self._format[mine])
-            each = jax.tree.map(
-                lambda *leaves, at=which: jnp.stack(leaves)[at],
-                *(formats[member] for member in members),
+            rows = (
+                jax.tree.map(lambda leaf, at=self._plan[mine]: np.asarray(leaf)[at], self.plans),
+                columns["batch"][mine],
+                jax.tree.map(lambda table, at=which: table[at], varied),
+                columns["chunk"][mine] if chunked else None,
             )
-            chunks = jnp.asarray(sizes[self._chunk[mine]]) if self.has_chunks else None
-            requests = jnp.asarray(batches[self._batch[mine]])
-            parts.append(_estimates(essential(case), plans, requests, each, chunks))
+            part = _in_blocks(partial(_estimates, fixed), rows, len(mine), report)
+            if len(chunkings) > 1 and not chunked:  # whole prompts have no such time
+                part = with_parts(part, {"mixed_tpot": np.full_like(part.tpot, np.nan)})
+            parts.append(part)
             numbers.append(mine)
         back = np.argsort(np.concatenate(numbers))
-        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves)[back], *parts)
+        return jax.tree.map(lambda *leaves: jnp.asarray(np.concatenate(leaves)[back]), *parts)
 
     def deployments(
-        self, order: np.ndarray, results: Estimate, question: Scenario
+        self,
+        order: np.ndarray,
+        results: Estimate,
+        question: Scenario,
+        kernels: Sequence[dict[str, str]],
     ) -> list[Deployment]:
         """Some combinations as rows of a search.
 
@@ -85,6 +152,7 @@ class Grid:
             order: their numbers.
             results: the estimate of every combination.
             question: the scenario that is searched.
+            kernels: of each format, what times its kernels.
         """
         fields = {name: getattr(self.plans, name) for name in RANKS}
         ranks = {
@@ -110,24 +178,86 @@ class Grid:
                     chunk=None if chunk is None else int(chunk),
                     metrics=metrics,
                     question=question,
+                    kernels=kernels[self._format[number]],
                 )
             )
         return found
 
 
+def _in_formats(case: Scenario, precision: Precision) -> Resolved:
+    """The scenario in these formats, its peaks spelled out, so that formats share programs."""
+    question = resolved(case.replace(precision=precision))
+    return dataclasses.replace(question, execution=question.execution.explicit)
+
+
+def _alike(formats: Sequence[Resolved]) -> list[list[int]]:
+    """The indices of formats by structure, such as with GEAR or without."""
+    groups: dict[object, list[int]] = {}
+    for index, choice in enumerate(formats):
+        groups.setdefault(jax.tree.structure(choice), []).append(index)
+    return list(groups.values())
+
+
+def _split(members: Sequence[Resolved]) -> tuple[Resolved, Resolved]:
+    """The numbers that formats have in common, and tables of those in which they differ.
+
+    Returns:
+        two records with None for the numbers of the other; tables have shape (members,).
+    """
+
+    def table(*leaves: Any) -> np.ndarray | None:
+        values = np.asarray(leaves)
+        return None if (values == values[0]).all() else values
+
+    varied = jax.tree.map(table, *members)
+    fixed = jax.tree.map(
+        lambda leaf, own: leaf if own is None else None, members[0], varied, is_leaf=_is_missing
+    )
+    return fixed, varied
+
+
+def _is_missing(x: Any) -> bool:
+    return x is None
+
+
+def _in_blocks(
+    estimates: Callable[..., Estimate], rows: Any, count: int, report: Callable[[int], None]
+) -> Estimate:
+    """The estimates of all rows, some thousand at a time.
+
+    All blocks have one size, a power of two, so that searches of any size share programs; the last
+    block is filled up with its last row.
+
+    Arguments:
+        estimates: the program, which takes `rows`.
+        rows: columns of shape (count,).
+        count: how many rows there are.
+        report: called after each block with the number of its rows.
+    """
+    size = min(BLOCK, 1 << (count - 1).bit_length())
+    parts = []
+    for start in range(0, count, size):
+        places = np.minimum(np.arange(start, start + size), count - 1)
+        block = estimates(*jax.tree.map(lambda column, at=places: column[at], rows))
+        parts.append(jax.tree.map(np.asarray, block))
+        report(min(size, count - start))
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *parts)
+
+
 @eqx.filter_jit
 def _estimates(
-    case: Scenario,
+    fixed: Resolved,
     plans: Parallelism,
     batches: jax.Array,
-    formats: Formats,
+    formats: Resolved,
     chunks: jax.Array | None,
 ) -> Estimate:
-    def one(plan: Parallelism, batch: Scalar, choice: Formats, chunk: Scalar | None) -> Estimate:
+    def one(plan: Parallelism, batch: Scalar, choice: Resolved, chunk: Scalar | None) -> Estimate:
+        question: Resolved = eqx.combine(choice, fixed)
+        case = question.case
         serving = case.serving if chunk is None else case.serving.replace(chunk=chunk)
         workload = case.workload.replace(batch=batch)
-        return estimate(
-            choice.applied_to(case).replace(workload=workload, plan=plan, serving=serving)
-        )
+        parts = {"workload": workload, "plan": plan, "serving": serving}
+        return compiled_estimate(dataclasses.replace(question, case=with_parts(case, parts)))
 
     return jax.vmap(one)(plans, batches, formats, chunks)

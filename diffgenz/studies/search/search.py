@@ -3,25 +3,30 @@
 All plans x batch sizes x formats x chunk sizes are estimated in one call.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from diffgenz.core.checks import check, check_whole
-from diffgenz.core.errors import InputError, NoSolution
+from diffgenz.core.errors import InputError, NoSolution, unknown
+from diffgenz.inference.metrics import METRICS, metrics_of
+from diffgenz.inference.timed_by import Run, run_by, sources_of
+from diffgenz.operators.message import Axis
 from diffgenz.operators.precision import Precision
 from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.scenario import Scenario
 from diffgenz.scenario.serving_options import Draft
-from diffgenz.studies.search.deployment import Deployment
-from diffgenz.studies.search.formats import formats_for
+from diffgenz.studies.expressions import Expression
+from diffgenz.studies.search.deployment import RANKS, Deployment
+from diffgenz.studies.search.formats import formats_for, timed_alike
 from diffgenz.studies.search.grid import Grid
 from diffgenz.studies.search.plans import plans
 from diffgenz.studies.search.smallest_layout import smallest_layout
+
+SORT = "tokens_per_second_per_accelerator"
+"""The metric that says which deployment is best, unless another is asked for."""
 
 BATCHES = tuple(float(2**power) for power in range(13))
 """Requests in flight over all replicas that a search tries: 1 to 4096."""
@@ -33,12 +38,20 @@ class Search(NamedTuple):
     Arguments:
         tried: configurations evaluated.
         fitting: those that fit in memory.
-        deployments: those that also meet the targets, most tokens/s per accelerator first.
+        deployments: those that also meet the targets, the best first.
+        apart: those that do, in formats of which the roofline times kernels that are measured in
+            other formats; they are not ranked with the others.
+        next_batch: what becomes of the best deployment at the next larger batch, for people.
+        kernels: what times the kernels of each format of linear layers that was tried (`timed_by`),
+            collectives of all plans included.
     """
 
     tried: int
     fitting: int
     deployments: list[Deployment]
+    apart: list[Deployment] = []  # noqa: RUF012
+    next_batch: str = ""
+    kernels: dict[str, dict[str, str]] = {}  # noqa: RUF012
 
     def best(self, count: int) -> list[Deployment]:
         """The best `count` layouts, each at its best batch and chunk size."""
@@ -52,19 +65,38 @@ class Search(NamedTuple):
 
         The fastest for the user comes first.
         """
-
-        def slowness(deployment: Deployment) -> tuple[float, float]:
-            metrics = deployment.metrics
-            user, accelerator = (
-                metrics[f"tokens_per_second_per_{who}"] for who in ("user", "accelerator")
-            )
-            return -(user or 0.0), -(accelerator or 0.0)
-
         front: list[Deployment] = []
-        for deployment in sorted(self.deployments, key=slowness):
-            if not front or slowness(deployment)[1] < slowness(front[-1])[1]:
+        for deployment in sorted(self.deployments, key=lambda d: _speeds(d)[::-1], reverse=True):
+            if not front or _speeds(deployment)[0] > _speeds(front[-1])[0]:
                 front.append(deployment)
         return front
+
+
+def _speeds(deployment: Deployment) -> tuple[float, float]:
+    """Tokens/s per accelerator and per user."""
+    metrics = deployment.metrics
+    accelerator, user = (
+        metrics[f"tokens_per_second_per_{who}"] or 0.0 for who in ("accelerator", "user")
+    )
+    return accelerator, user
+
+
+def knee(front: Sequence[Deployment]) -> Deployment | None:
+    """The deployment of a front beyond which more of one speed costs much of the other.
+
+    It is the one farthest above the straight line between both ends, each speed being taken as a
+    share of its range (Satopaa et al., "Finding a 'Kneedle' in a Haystack", 2011). None where no
+    deployment lies above that line.
+
+    Arguments:
+        front: as `Search.pareto` returns it.
+    """
+    if len(front) < 3:
+        return None
+    speeds = np.array([_speeds(deployment) for deployment in front])
+    shares = (speeds - speeds.min(axis=0)) / np.ptp(speeds, axis=0)
+    above = shares.sum(axis=1) - 1
+    return front[int(above.argmax())] if above.max() > 0 else None
 
 
 def search(
@@ -75,13 +107,17 @@ def search(
     batches: Sequence[float] = BATCHES,
     precisions: Sequence[Precision] | None = None,
     chunks: Sequence[float | None] = (None,),
+    sort: str = SORT,
+    where: Sequence[str] = (),
+    progress: Callable[[int, int], None] | None = None,
 ) -> Search:
     """Every plan that uses all accelerators, at every batch, in all formats and chunk sizes.
 
-    With chunked prefill, prompts that arrive are computed along with running requests: there the
-    target `tpot` holds for `mixed_tpot`, the time between tokens while each iteration carries a
-    chunk. Whole prompts are computed before their requests decode. Kernels are timed by the
-    roofline, fitted or not: deployments are ranked by bounds.
+    Each row is the estimate of its scenario: kernels are timed as `estimate` times them, by the
+    fits of the platform where it has some. With chunked prefill, prompts that arrive are computed
+    along with running requests: there the target `tpot` holds for `mixed_tpot`, the time between
+    tokens while each iteration carries a chunk. Whole prompts are computed before their requests
+    decode.
 
     Arguments:
         case: the question; its batch, plan, formats and chunk are what is searched. A draft model
@@ -90,38 +126,188 @@ def search(
         tpot: s between tokens, at most; None for any.
         batches: requests in flight over all replicas.
         precisions: formats. Default: `formats_for` the accelerator.
-        chunks: prompt tokens of one iteration of an attention group; None for whole prompts. Beside
-            chunks, a whole prompt is a chunk of any length (memory then has room for the decodes
-            that run with it).
+        chunks: prompt tokens of one iteration of an attention group; None for whole prompts.
+        sort: the metric that says which is best; tokens/s per accelerator by default.
+        where: further conditions, formulas of metrics in SI, ranks, batch and chunk, such as
+            "memory.total <= 70e9" or "tensor <= 8".
+        progress: called with the configurations done and their number, again and again.
 
     Raises:
-        InputError: a target, batch or chunk that is not positive, and what `Scenario` refuses.
+        InputError: a target, batch or chunk that is not positive, a name that is not known, and
+            what `Scenario` refuses.
         NoSolution: nothing fits, or what fits misses the targets; it says what comes closest.
     """
     _check(case, ttft, tpot, batches, chunks)
-    bounds = _without_kernels(case)
+    conditions = [_condition(text) for text in where]
+    if sort not in METRICS:
+        raise unknown("sort", sort, METRICS)
     accelerator = case.platform.accelerator
     choices = formats_for(accelerator) if precisions is None else tuple(precisions)
     grid = Grid(_plans(case), tuple(batches), choices, tuple(chunks))
-    results = grid.estimates(bounds)
-    fits = np.asarray(results.memory.fits & jnp.isfinite(results.end_to_end))
+    results = grid.estimates(case, progress)
+    columns = {name: np.asarray(column) for name, column in metrics_of(results).items()}
+    fits = np.asarray(results.memory.fits) & np.isfinite(results.end_to_end)
     if not fits.any():
-        raise NoSolution(_what_would_fit(bounds, min(batches), choices))
-    between = np.asarray(results.tpot)
+        raise NoSolution(_what_would_fit(case, min(batches), choices))
+    between = columns["tpot"]
     if results.mixed_tpot is not None:
         between = np.where(grid.chunked, results.mixed_tpot, between)
-    times = {"ttft": np.asarray(results.ttft), "tpot": between}
     targets = {"ttft": ttft, "tpot": tpot}
-    meets = fits.copy()
-    for name, target in targets.items():
-        if target is not None:
-            meets &= times[name] <= target
+    limits = _Limits({"ttft": columns["ttft"], "tpot": between}, fits, targets)
+    meets = limits.met
     if not meets.any():
-        raise NoSolution(_closest(times, fits, targets))
-    order = np.flatnonzero(meets)
-    speed = np.asarray(results.tokens_per_second_per_accelerator)[order]
-    order = order[np.argsort(-speed, kind="stable")]
-    return Search(len(fits), int(fits.sum()), grid.deployments(order, results, case))
+        raise NoSolution(limits.closest())
+    for condition in conditions:
+        meets = meets & np.asarray(condition(lambda name: (columns | grid.columns)[name]), bool)
+    if not meets.any():
+        raise NoSolution(
+            f"{int(limits.met.sum()):,} deployments fit and meet the targets, none where "
+            f"{' and '.join(where)}; loosen a condition"
+        )
+    kernels = _kernels(case, grid)
+    ranked = grid.in_formats(timed_alike(kernels))
+    order, apart = (
+        _ordered(np.flatnonzero(meets & which), columns, sort) for which in (ranked, ~ranked)
+    )
+    if not len(order):
+        raise NoSolution(
+            "only deployments in formats without measured kernels meet the targets; ask for these "
+            'formats alone (precisions), or for bounds of all (load_platform(..., fit="none"))'
+        )
+    return Search(
+        len(fits),
+        int(fits.sum()),
+        grid.deployments(order, results, case, kernels),
+        grid.deployments(apart, results, case, kernels),
+        limits.at(grid.at_next_batch(int(order[0])), grid.columns["batch"], columns, sort),
+        {each.linear_format: own for each, own in zip(choices, kernels, strict=True)},
+    )
+
+
+def _condition(text: str) -> Expression:
+    """The formula of a condition on deployments."""
+    condition = Expression(text)
+    known = {*METRICS, *RANKS, "batch", "chunk"}
+    for name in condition.names:
+        if name not in known:
+            raise unknown("where", name, known)
+    if not condition.conditional:
+        raise InputError(f'where: {text!r} is a number; write a condition such as "{text} <= 8"')
+    return condition
+
+
+def _ordered(numbers: np.ndarray, columns: dict[str, np.ndarray], sort: str) -> np.ndarray:
+    """Some combinations, the best first."""
+    if sort not in columns:
+        raise InputError(f"sort: {sort} needs {METRICS[sort].needs}")
+    values = columns[sort][numbers]
+    return numbers[np.argsort(-values if METRICS[sort].more else values, kind="stable")]
+
+
+def _kernels(case: Scenario, grid: Grid) -> list[dict[str, str]]:
+    """What times the kernels of each format of a search, and the collectives of all its plans."""
+    last = jax.tree.map(lambda leaf: leaf[-1], grid.plans)
+    ranks = grid.plans
+    several = {
+        axis
+        for axis, count in (
+            (Axis.TENSOR, ranks.tensor),
+            (Axis.CONTEXT, 1.0 if ranks.context is None else ranks.context),
+            (Axis.EXPERT, ranks.groups),
+            (Axis.PIPELINE, ranks.pipeline),
+        )
+        if np.max(count) > 1
+    }
+    runs: dict[bool, Run] = {}
+    found = []
+    for precision in grid.precisions:
+        its = case.replace(precision=precision, plan=last)
+        compressed = precision.gear is not None
+        if compressed not in runs:
+            runs[compressed] = run_by(its)
+        found.append(sources_of(its, runs[compressed], several))
+    return found
+
+
+class _Limits(NamedTuple):
+    """What deployments must keep to.
+
+    Arguments:
+        times: s until the first token and between tokens of each, by target.
+        fits: whether each fits in memory.
+        targets: s at most, by name; None for any.
+    """
+
+    times: dict[str, np.ndarray]
+    fits: np.ndarray
+    targets: dict[str, float | None]
+
+    @property
+    def met(self) -> np.ndarray:
+        """Which deployments fit and meet the targets."""
+        met = self.fits.copy()
+        for name, target in self.targets.items():
+            if target is not None:
+                met &= self.times[name] <= target
+        return met
+
+    def closest(self) -> str:
+        """That nothing meets the targets, and what comes closest to each of them.
+
+        For each target it is the lowest time of the deployments that meet the other; where none
+        does, the lowest time of that other one.
+        """
+        parts = []
+        for name, target in self.targets.items():
+            if target is None:
+                continue
+            other = next(each for each in self.targets if each != name)
+            limit = self.targets[other]
+            within = self.fits if limit is None else self.fits & (self.times[other] <= limit)
+            if within.any():
+                best = self.times[name][within].min()
+                given = "" if limit is None else f" at a {other} of {limit * 1e3:g} ms"
+                parts.append(
+                    f"the lowest {name} is {best * 1e3:.3g} ms{given}, "
+                    f"{target * 1e3:g} was asked for"
+                )
+            else:
+                best, asked = self.times[other][self.fits].min(), 1e3 * (limit or 0)
+                parts.append(
+                    f"the lowest {other} at all is {best * 1e3:.3g} ms, {asked:g} was asked for"
+                )
+        distinct = "; ".join(dict.fromkeys(parts))
+        return f"{int(self.fits.sum()):,} deployments fit, none meets the targets: {distinct}"
+
+    def at(
+        self,
+        number: int | None,
+        batches: np.ndarray,
+        columns: dict[str, np.ndarray],
+        sort: str,
+    ) -> str:
+        """What becomes of a deployment, for people; "" where there is none.
+
+        Arguments:
+            number: its place in the columns.
+            batches: requests in flight of each deployment.
+            columns: metrics of each deployment.
+            sort: the metric that says which is best.
+        """
+        if number is None:
+            return ""
+        start = f"with {batches[number]:g} requests"
+        if not self.fits[number]:
+            memory = columns["memory.total"][number] / 1e9
+            return f"{start} it does not fit ({memory:.1f} GB)"
+        missed = [
+            f"{name.upper()} is {_rounded(1e3 * float(self.times[name][number]))} ms"
+            for name, target in self.targets.items()
+            if target is not None and self.times[name][number] > target
+        ]
+        metric = METRICS[sort]
+        value = f"{_rounded(metric.factor * float(columns[sort][number]))} {metric.label}"
+        return f"{start} {' and '.join(missed)}" if missed else f"{start} it reaches {value}"
 
 
 def _check(
@@ -150,22 +336,6 @@ def _check(
     sizes = [chunk for chunk in chunks if chunk is not None]
     check("chunks", sizes, minimum=1, remedy="use None for whole prompts")
     check_whole("chunks", sizes, "tokens")
-
-
-def _without_kernels(case: Scenario) -> Scenario:
-    """The scenario with all its kernels timed by the roofline, those of a draft model too."""
-    case = eqx.tree_at(
-        lambda c: c.platform.accelerator.kernels, case, None, is_leaf=lambda x: x is None
-    )
-    draft = case.serving.draft
-    if not isinstance(draft, Draft) or draft.platform is None:
-        return case
-    return eqx.tree_at(
-        lambda c: c.serving.draft.platform.accelerator.kernels,
-        case,
-        None,
-        is_leaf=lambda x: x is None,
-    )
 
 
 def _plans(case: Scenario) -> Parallelism:
@@ -197,31 +367,6 @@ def _what_would_fit(case: Scenario, batch: float, choices: Sequence[Precision]) 
     )
 
 
-def _closest(
-    times: dict[str, np.ndarray], fits: np.ndarray, targets: dict[str, float | None]
-) -> str:
-    """That nothing meets the targets, and what comes closest to each of them.
-
-    For each target it is the lowest time of the deployments that meet the other; where none does,
-    the lowest time of that other one.
-    """
-    parts = []
-    for name, target in targets.items():
-        if target is None:
-            continue
-        other = next(each for each in targets if each != name)
-        limit = targets[other]
-        within = fits if limit is None else fits & (times[other] <= limit)
-        if within.any():
-            best = times[name][within].min()
-            given = "" if limit is None else f" at a {other} of {limit * 1e3:g} ms"
-            parts.append(
-                f"the lowest {name} is {best * 1e3:.3g} ms{given}, {target * 1e3:g} was asked for"
-            )
-        else:
-            best, asked = times[other][fits].min(), 1e3 * (limit or 0)
-            parts.append(
-                f"the lowest {other} at all is {best * 1e3:.3g} ms, {asked:g} was asked for"
-            )
-    distinct = "; ".join(dict.fromkeys(parts))
-    return f"{int(fits.sum()):,} deployments fit, none meets the targets: {distinct}"
+def _rounded(value: float) -> str:
+    """A number to three digits, none of those before the point left out."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -10,8 +10,8 @@ from jaxtyping import Array, Bool
 from diffgenz.core import xp
 from diffgenz.core.smooth import Flag, as_leaf
 from diffgenz.core.verb import verb
-from diffgenz.inference.essential import essential
 from diffgenz.inference.jobs import jobs_of
+from diffgenz.inference.resolved import Resolved, resolved
 from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.scenario import Scenario
 from diffgenz.scenario.serving_options import Draft
@@ -43,7 +43,7 @@ def smallest_layout(case: Scenario, data: int = 1) -> Scenario | None:
         attention_data=np.ones_like(tensor),
         context=None if case.model.keeps_state else context,
     )
-    fits = np.asarray(_fit(essential(case), plans))
+    fits = np.asarray(_fit(resolved(case), plans))
     if not fits.any():
         return None
     tensor_ranks, stages, context_ranks = ranks[int(np.argmax(fits))]
@@ -67,8 +67,8 @@ def _candidates(case: Scenario, data: int) -> list[tuple[int, int, int]]:
 
 
 @verb
-def _fit(case: Scenario, plans: Parallelism) -> Bool[Array | np.ndarray, "plans"]:
-    def one(case: Scenario, plan: Parallelism) -> Flag:
-        return jobs_of(eqx.tree_at(lambda c: c.plan, case, plan)).memory.fits
+def _fit(question: Resolved, plans: Parallelism) -> Bool[Array | np.ndarray, "plans"]:
+    def one(question: Resolved, plan: Parallelism) -> Flag:
+        return jobs_of(eqx.tree_at(lambda q: q.case.plan, question, plan)).memory.fits
 
-    return xp.mapped(one, (None, 0))(case, plans)
+    return xp.mapped(one, (None, 0))(question, plans)

@@ -107,6 +107,26 @@ class Findings:
             for goal, cost in costs.items()
         }
 
+    def order(self, name: str, sort: str | None = None) -> np.ndarray:
+        """The places of a reduction's `indices`, the best first.
+
+        Arguments:
+            name: the reduction.
+            sort: the formula of the goal that says which is best. Default: of a front, the first
+                goal to maximise, or else the first to minimise; all others are in order already.
+
+        Raises:
+            InputError: no goal of the reduction has that formula.
+        """
+        goals, reduction = self.goals(name), self.reductions[name]
+        if sort is not None and sort not in goals:
+            raise unknown("sort", sort, goals)
+        if not isinstance(reduction, Pareto):
+            return np.arange(len(self.indices(name)))
+        sort = sort or (*reduction.maximize, *reduction.minimize)[0]
+        sign = -1 if sort in reduction.maximize else 1
+        return np.argsort(sign * goals[sort], kind="stable")
+
     def overflow(self, name: str) -> int:
         """How many points of a front did not fit its capacity; unless 0, it is not exact."""
         return int(self.state(name).get("overflow", 0))
@@ -144,17 +164,19 @@ class Findings:
             return float("nan")
         return float(np.interp(share, reached, edges))
 
-    def table(self, name: str, count: int | None = None) -> Table:
+    def table(self, name: str, count: int | None = None, sort: str | None = None) -> Table:
         """The configurations that a reduction kept, with what the axes have and every metric.
 
         Arguments:
             name: the reduction.
-            count: how many of its `indices`; None: all.
+            count: how many of them; None: all.
+            sort: the goal that says which come first, as in `order`.
 
         Raises:
-            InputError: as of `indices`.
+            InputError: as of `indices` and `order`.
         """
-        indices = self.indices(name)[:count]
+        kept = self.indices(name)
+        indices = [kept[place] for place in self.order(name, sort)[:count]]
         axes, metrics = self.space.coordinates(indices), metrics_at(self.space, indices)
         return {"index": indices} | axes | metrics
 

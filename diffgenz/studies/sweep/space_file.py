@@ -45,7 +45,11 @@ class SpaceFile(NamedTuple):
 
 
 def load_space(
-    path: str | Path, *, n: float | None = None, folder: Path | None = None
+    path: str | Path,
+    *,
+    n: float | None = None,
+    folder: Path | None = None,
+    fit: str | None = None,
 ) -> SpaceFile:
     """The space and the reductions of a file. Nothing else in the process changes.
 
@@ -54,6 +58,7 @@ def load_space(
         n: configurations wanted, at least, instead of the file's `samples`; None: what the file
             says.
         folder: where relative paths of models, systems and fits begin. Default: where the file is.
+        fit: what times the kernels, as in `load_platform`; None: what the file says.
 
     Raises:
         InputError: a file that cannot be read, an unknown key, a value that does not go there; it
@@ -71,7 +76,10 @@ def load_space(
                 f"{place.name}: {key}: is missing or empty; write [{key}] with {example}"
             )
     home = folder or place.parent
-    question = _question(top.section("scenario"), home)
+    scenario = top.section("scenario")
+    if fit is not None:
+        scenario = Section(scenario.place, scenario.raw | {"fit": fit})
+    question = _question(scenario, home)
     axes = axes_of(top.section("axes"), question, home)
     reductions = {
         name: _reduction(Section(top.at(f"keep.{name}"), table), name)

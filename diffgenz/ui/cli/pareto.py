@@ -16,6 +16,11 @@ def flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--top", type=int, default=20, help="rows to show (default: 20)")
     parser.add_argument(
+        "--sort",
+        metavar="GOAL",
+        help="of a front: the goal whose best come first (default: the first to maximize)",
+    )
+    parser.add_argument(
         "--value",
         metavar="AXIS",
         help="of a map: draw what the best of each cell has at this axis (default: the goal's "
@@ -32,12 +37,18 @@ def flags(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> tuple[str, Any]:
     """What a reduction kept: text and JSON, files and pictures."""
+    from diffgenz.studies.sweep.kernels import kernels_of
     from diffgenz.studies.sweep.reductions.best import Best
     from diffgenz.studies.sweep.reductions.histogram import Histogram
+    from diffgenz.ui.plots.figure import check_picture
     from diffgenz.ui.plots.sweep import parallel_plot, plot
     from diffgenz.ui.sweep_folder import read_findings
+    from diffgenz.ui.text.scenario import kernel_lines
     from diffgenz.ui.text.sweep import cells_json, histogram_table
 
+    for picture in (options.plot, options.parallel):
+        if picture is not None:
+            check_picture(Path(picture))
     cache_compilations()
     findings = read_findings(Path(options.folder))
     name = _name(findings.reductions, options.keep)
@@ -58,13 +69,15 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     others = [other for other in findings.reductions if other != name]
     have = f" (--keep has {', '.join(others)} too)" if others else ""
     among = f"{tally.feasible:,} feasible among {tally.tried:,} configurations"
-    text = [f"{name}, of {among}{have}", ""]
+    kernels = kernels_of(findings.space)
+    data["kernels"] = kernels
+    text = [f"{name}, of {among}{have}", *kernel_lines(kernels), ""]
     if isinstance(reduction, Histogram):
         edges, counts = findings.counts(name)
         data |= {"edges": edges.tolist(), "counts": counts.tolist()}
         text.append(histogram_table(findings, name))
     else:
-        lines, rows = _configurations(findings, name, options.top)
+        lines, rows = _configurations(findings, name, options.top, options.sort)
         text += lines
         data |= rows
     if isinstance(reduction, Best):
@@ -97,12 +110,15 @@ def _name(reductions: dict[str, Any], asked: str | None) -> str:
     return next((name for name in shows if isinstance(reductions[name], Pareto)), shows[0])
 
 
-def _configurations(findings: Any, name: str, top: int) -> tuple[list[str], dict[str, Any]]:
+def _configurations(
+    findings: Any, name: str, top: int, sort: str | None
+) -> tuple[list[str], dict[str, Any]]:
     """The first configurations that a reduction kept: lines of text and entries of JSON."""
     from diffgenz.ui.text.sweep import configurations_table, overflow_warning, rows_json
 
-    columns = findings.table(name, top)
-    goals = {goal: values[:top] for goal, values in findings.goals(name).items()}
+    columns = findings.table(name, top, sort)
+    order = findings.order(name, sort)[:top]
+    goals = {goal: values[order] for goal, values in findings.goals(name).items()}
     count, overflow = len(findings.indices(name)), findings.overflow(name)
     rows = rows_json(columns | {goal: values.tolist() for goal, values in goals.items()})
     lines = [configurations_table(findings, columns, goals)]

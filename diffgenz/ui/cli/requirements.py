@@ -5,7 +5,6 @@ import math
 from typing import Any
 
 from diffgenz.core.errors import InputError
-from diffgenz.kernels.software import NONE
 from diffgenz.ui.cli.cache import cache_compilations
 from diffgenz.ui.cli.flags import LAYOUT, add_words, words_in
 
@@ -27,11 +26,12 @@ def flags(parser: argparse.ArgumentParser) -> None:
             type=float,
             help=f"objective for {what}, ms (default: the use case's)",
         )
-    add_words(parser, LAYOUT, {"system": _SYSTEM})
+    add_words(parser, (*LAYOUT, "fit"), {"system": _SYSTEM})
 
 
 def run(options: argparse.Namespace) -> tuple[str, Any]:
     """What each accelerator needs for the use case: text and JSON."""
+    from diffgenz.inference.timed_by import timed_by
     from diffgenz.scenario.from_words import from_words
     from diffgenz.scenario.use_cases import load_use_case
     from diffgenz.studies.requirements import ideal_platform, requirements
@@ -39,12 +39,12 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
 
     cache_compilations()
     use_case = load_use_case(options.use_case).replace(**_changes(options))
-    words = words_in(options, LAYOUT) | {"beams": None, "fit": NONE}
+    words = words_in(options, (*LAYOUT, "fit")) | {"beams": None}
     asked = from_words(words, without_system=ideal_platform)
     case = asked.scenario
     case = case.replace(workload=use_case.workload, serving=use_case.served(case.serving))
     result = requirements(case, ttft=use_case.ttft, tpot=use_case.tpot)
-    required = Required(use_case, asked, result)
+    required = Required(use_case, asked, result, timed_by(case))
     return requirements_text(required), requirements_json(required)
 
 

@@ -7,13 +7,13 @@ from typing import Any
 
 from diffgenz.core.errors import InputError
 from diffgenz.core.files import written_aside
-from diffgenz.kernels.software import NONE
 from diffgenz.scenario.words import CHECKPOINT, GEAR
 from diffgenz.ui.cli.cache import cache_compilations
 from diffgenz.ui.cli.flags import SERVING, add_words, words_in
+from diffgenz.ui.cli.progress import progress_line
 
 _TARGETS = {"ttft": "time to first token, at most", "tpot": "time per output token, at most"}
-_BEFORE = ("model", "system", "gpus", "isl", "osl")
+_BEFORE = ("model", "system", "gpus", "isl", "osl", "fit")
 
 
 def flags(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +47,20 @@ def flags(parser: argparse.ArgumentParser) -> None:
         },
     }
     add_words(parser, ("batch", "weights", "kv-cache", "messages", *SERVING), changed)
+    parser.add_argument(
+        "--sort",
+        metavar="METRIC",
+        default="tokens_per_second_per_accelerator",
+        help="the metric that says which is best (default: tokens_per_second_per_accelerator)",
+    )
+    parser.add_argument(
+        "--where",
+        metavar="CONDITION",
+        action="append",
+        default=[],
+        help="what else must hold, of metrics in SI, ranks, batch and chunk: 'tensor <= 8'; may be "
+        "given again",
+    )
     parser.add_argument("--top", type=int, default=10, help="rows to show (default: 10)")
     parser.add_argument("--out", metavar="FILE", help="save the rows as .json or .csv")
     parser.add_argument(
@@ -68,31 +82,39 @@ def _chunk(text: str) -> int | None:
 def run(options: argparse.Namespace) -> tuple[str, Any]:
     """The best deployments and the Pareto front: text and JSON."""
     from diffgenz.hardware.specs import read_spec
+    from diffgenz.inference.breakdown import breakdown
     from diffgenz.scenario.from_words import from_words
     from diffgenz.studies.search.search import BATCHES, search
+    from diffgenz.ui.plots.figure import check_picture
     from diffgenz.ui.plots.search import pareto_plot
     from diffgenz.ui.text.scenario import serving_json, serving_lines
-    from diffgenz.ui.text.search import deployment_row, search_text, targets_text
+    from diffgenz.ui.text.search import bound_text, deployment_row, search_text, targets_text
 
     cache_compilations()
     if options.top < 1:
         raise InputError(f"--top: {options.top} is not allowed; it must be at least 1")
     if options.out is not None and Path(options.out).suffix not in (".json", ".csv"):
         raise InputError(f"--out: {Path(options.out).name!r} is neither .json nor .csv")
+    if options.plot is not None:
+        check_picture(Path(options.plot))
     dtype = "bf16" if "bf16" in read_spec(options.system).peak_flops else "fp16"
     words = words_in(options, (*_BEFORE, *SERVING))
-    asked = from_words(words | {"chunk": None, "tp": 1, "dtype": dtype, "fit": NONE})
+    asked = from_words(words | {"chunk": None, "tp": 1, "dtype": dtype})
     case, chunks = asked.scenario, options.chunk
     precisions = _precisions(options, case)
     ttft, tpot = (None if ms is None else ms / 1e3 for ms in (options.ttft, options.tpot))
-    found = search(
-        case,
-        ttft=ttft,
-        tpot=tpot,
-        batches=[float(batch) for batch in options.batch] if options.batch else BATCHES,
-        precisions=precisions,
-        chunks=chunks,
-    )
+    with progress_line() as line:
+        found = search(
+            case,
+            ttft=ttft,
+            tpot=tpot,
+            batches=[float(batch) for batch in options.batch] if options.batch else BATCHES,
+            precisions=precisions,
+            chunks=chunks,
+            sort=options.sort,
+            where=options.where,
+            progress=line and (lambda done, total: line.write(_progress(done, total))),
+        )
     best, chunked = found.best(options.top), any(chunk is not None for chunk in chunks)
     title = f"{case.model.name} on {options.gpus} x {case.platform.accelerator.name}"
     title += f"; {options.isl} tokens in, {options.osl} out"
@@ -109,15 +131,19 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
         "chunks": chunks,
         "messages": precisions[0].messages,
         "serving": {name: value for name, value in serving.items() if name != "chunk"},
-        "calibrated": False,
+        "sort": options.sort,
+        "where": options.where,
+        "kernels": found.kernels,
         "tried": found.tried,
         "fitting": found.fitting,
         "meeting": len(found.deployments),
         "best": [deployment_row(deployment) for deployment in best],
         "pareto": [deployment_row(deployment) for deployment in found.pareto()],
+        "not_ranked": [deployment_row(deployment) for deployment in found.apart[: options.top]],
     }
+    bound = bound_text(best[0], breakdown(best[0].scenario), found.next_batch)
     targets = targets_text(options.ttft, options.tpot, chunked)
-    text = [title, *serving_lines(case.serving), search_text(found, best, targets, chunked)]
+    text = [title, *serving_lines(case.serving), search_text(found, best, targets, chunked, bound)]
     if options.out is not None:
         _save(Path(options.out), data)
         text.append(f"\nwrote {options.out}")
@@ -125,6 +151,11 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
         pareto_plot(found, Path(options.plot), title)
         text.append(f"\nwrote {options.plot}")
     return "\n".join(text), data
+
+
+def _progress(done: int, total: int) -> str:
+    """The line of progress: a program is compiled for each structure of formats, which is slow."""
+    return f"{done:,} of {total:,} deployments" + ("; compiling" if not done else "")
 
 
 def _precisions(options: argparse.Namespace, case: Any) -> tuple[Any, ...]:

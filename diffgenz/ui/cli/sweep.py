@@ -3,12 +3,12 @@
 import argparse
 import math
 import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
 from diffgenz.core.errors import InputError
 from diffgenz.ui.cli.cache import cache_compilations
+from diffgenz.ui.cli.progress import progress_line
 
 _LEAST = 2**18
 """Configurations between checkpoints, at least."""
@@ -16,7 +16,7 @@ _LEAST = 2**18
 _STEPS = 64
 """Checkpoints of a small sweep."""
 
-_AGAIN = {"n": None, "engine": "local", "address": None, "shard": "1/1"}
+_AGAIN = {"n": None, "fit": None, "engine": "local", "address": None, "shard": "1/1"}
 """The flags that make a sweep what it is, and their defaults."""
 
 
@@ -33,6 +33,11 @@ def flags(parser: argparse.ArgumentParser) -> None:
         type=float,
         help="configurations, at least, where axes are sampled; 1e9 is a number (default: the "
         "file's samples)",
+    )
+    parser.add_argument(
+        "--fit",
+        help="what times kernels: trtllm, vllm or sglang, a file of `diffgenz calibrate`, or none "
+        "(default: what the file says, else measured ones)",
     )
     parser.add_argument("--resume", action="store_true", help="go on with the sweep in DIR")
     parser.add_argument(
@@ -68,49 +73,29 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
 
     cache_compilations()
     out, source = Path(options.out), Path(options.space)
-    space, reductions = load_space(source, n=options.n)
+    space, reductions = load_space(source, n=options.n, fit=options.fit)
     shard = _shard(options.shard)
     if options.engine != "ray" and options.address is not None:
         raise InputError(f"--address: {options.address!r} is of no use without --engine ray")
     if not is_begun(out):
-        write_origin(out, source, options.n)
-    line = _Line() if options.progress or sys.stderr.isatty() else None
-    if line is not None:
-        line.write(begun(space))
+        write_origin(out, source, options.n, options.fit)
     try:
-        findings = sweep(
-            space,
-            reductions,
-            out=out,
-            resume=options.resume,
-            shard=shard,
-            chunk=min(CHUNK, max(_LEAST, math.ceil(space.size / shard[1] / _STEPS))),
-            reducer=on_ray(options.address) if options.engine == "ray" else None,
-            progress=line and (lambda pace: line.write(progress(pace, reductions))),
-        )
+        with progress_line(options.progress) as line:
+            if line is not None:
+                line.write(begun(space))
+            findings = sweep(
+                space,
+                reductions,
+                out=out,
+                resume=options.resume,
+                shard=shard,
+                chunk=min(CHUNK, max(_LEAST, math.ceil(space.size / shard[1] / _STEPS))),
+                reducer=on_ray(options.address) if options.engine == "ray" else None,
+                progress=line and (lambda pace: line.write(progress(pace, reductions))),
+            )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"; go on with: {_again(options, is_begun(out))}") from None
-    finally:
-        if line is not None:
-            line.close()
     return summary(findings, options.out, whole=shard[1] == 1)
-
-
-class _Line:
-    """The line of progress on stderr, written over itself on a terminal."""
-
-    def __init__(self):
-        self.over = sys.stderr.isatty()
-
-    def write(self, text: str) -> None:
-        """Show `text` in place of what was there."""
-        shown = f"\r{text:<100}" if self.over else text
-        print(shown, end="" if self.over else "\n", file=sys.stderr, flush=True)
-
-    def close(self) -> None:
-        """Leave the line as it is."""
-        if self.over:
-            print(file=sys.stderr)
 
 
 def _shard(text: str) -> tuple[int, int]:

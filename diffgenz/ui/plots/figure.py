@@ -22,6 +22,17 @@ def figure_for(path: Path) -> Any:
     return Figure(figsize=(8, 5))
 
 
+def check_picture(path: Path) -> None:
+    """Raise `InputError` unless a picture can be drawn, before what it is of is computed.
+
+    Arguments:
+        path: where it is to be saved.
+    """
+    kinds = figure_for(path).canvas.get_supported_filetypes()
+    if path.suffix[1:] not in kinds:
+        raise InputError(f"plot: {path.name!r} is of no known kind; use .png, .svg or .pdf")
+
+
 def save_figure(figure: Any, path: Path, dots_per_inch: int = 150) -> None:
     """Write `figure`, aside first.
 

@@ -16,7 +16,7 @@ from diffgenz.ui.labels import SCALARS
 from diffgenz.ui.tables import number, table
 from diffgenz.ui.text.scenario import plain, precision_json, ranks_json, serving_json
 
-_COLUMNS = tuple(name for name in METRICS if name in SCALARS or name == "memory.total")
+_COLUMNS = tuple(name for name in METRICS if name in {*SCALARS, "memory.total"} - {"power"})
 _SPREAD = ("ttft", "tpot", "end_to_end")
 
 

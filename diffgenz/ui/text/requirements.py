@@ -14,6 +14,7 @@ from diffgenz.scenario.use_cases import UseCase
 from diffgenz.studies.requirements import Needs, Requirements
 from diffgenz.ui.tables import number, table
 from diffgenz.ui.text.scenario import (
+    kernels_line,
     parameters,
     precision_json,
     ranks_json,
@@ -34,11 +35,13 @@ class Required(NamedTuple):
         use_case: the workload and its objectives.
         asked: what the words said; beams are the use case's.
         result: what each accelerator must have.
+        kernels: what times the kernels (`inference.timed_by`).
     """
 
     use_case: UseCase
     asked: Asked
     result: Requirements
+    kernels: dict[str, str]
 
     @property
     def scenario(self) -> Scenario:
@@ -63,8 +66,8 @@ def requirements_text(required: Required) -> str:
             ranks_line(case.model, case.plan),
             *serving_lines(case.serving),
             case.precision.summary + required.asked.note,
-            f"each number on its own, the others {others}; uncalibrated: smooth roofline, peaks "
-            "fully reached",
+            f"each number on its own, the others {others}",
+            kernels_line(required.kernels),
             "",
             _table(required.needs, float(result.memory_capacity), now),
         ]
@@ -93,7 +96,7 @@ def requirements_json(required: Required) -> dict[str, Any]:
         **ranks_json(case.plan),
         "precision": precision_json(case.precision),
         "serving": {name: value for name, value in serving.items() if name != "beams"},
-        "calibrated": False,
+        "kernels": required.kernels,
         **phases,
         "memory_capacity": float(required.result.memory_capacity),
         "now": None if system is None else _now(case),

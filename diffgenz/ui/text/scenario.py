@@ -1,13 +1,18 @@
 """A scenario as text for people and as JSON: its title, ranks, formats, options and kernels."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from diffgenz.core.smooth import Leaf
+from diffgenz.kernels.fits import ROOFLINE, TRANSFERRED
 from diffgenz.models.model import Model
 from diffgenz.operators.precision import Precision
 from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.scenario import Scenario
 from diffgenz.scenario.serving_options import Draft, Offload, Serving
+
+UNCALIBRATED = "uncalibrated: smooth roofline with launch latency, peaks fully reached"
+"""What the line above a result says where no fitted kernel times any of it."""
 
 
 def title(case: Scenario, note: str, kernels: dict[str, str]) -> str:
@@ -54,18 +59,53 @@ def kernels_line(found: dict[str, str]) -> str:
     groups: dict[str, list[str]] = {}
     for kernel, source in found.items():
         groups.setdefault(source, []).append(kernel)
-    fitted = [source for source in groups if source != "roofline"]
+    fitted = [source for source in groups if source != ROOFLINE]
     if not fitted:
-        return "uncalibrated: smooth roofline with launch latency, peaks fully reached"
-    main = max(fitted, key=lambda source: len(groups[source]))
-    words = {"transferred": "transferred from other GPUs", "roofline": "by the roofline"}
-    rest = [
-        f"{', '.join(kernels)} {words.get(source, f'of {source}')}"
-        for source, kernels in groups.items()
-        if source != main
-    ]
-    first = words.get(main, f"as measured, of {main}")
+        return UNCALIBRATED
+    main = max(fitted, key=lambda source: (" for " not in source, len(groups[source])))
+    others = {source: kernels for source, kernels in groups.items() if source != main}
+    rest = [f"{', '.join(kernels)} {_of(source)}" for source, kernels in others.items()]
+    first = _of(main) if main.startswith(TRANSFERRED) else f"as measured, {_of(main)}"
     return f"kernels {first}" + (f" ({'; '.join(rest)})" if rest else "")
+
+
+def kernel_lines(kernels: Mapping[str, dict[str, str]]) -> list[str]:
+    """What times the kernels of several choices: one line for all, or one for each that differs.
+
+    Arguments:
+        kernels: what times them (`inference.timed_by`), by what people call the choice.
+    """
+    lines: dict[str, list[str]] = {}
+    for choice, found in kernels.items():
+        lines.setdefault(kernels_line(found), []).append(choice)
+    if len(lines) < 2:
+        return list(lines)
+    return [f"{', '.join(choices)}: {line}" for line, choices in lines.items()]
+
+
+def _of(source: str) -> str:
+    """Where the time of a kernel comes from, for people."""
+    if source == ROOFLINE:
+        return "by the roofline"
+    origin, _, format = source.partition(" for ")
+    text = "transferred from other GPUs" if origin == TRANSFERRED else f"of {origin}"
+    return f"{text} for {format}" if format else text
+
+
+def kernels_word(found: dict[str, str], linear: str) -> str:
+    """What times the linear layers of one deployment, in a word or two for a table.
+
+    Arguments:
+        found: what times its kernels (`inference.timed_by`).
+        linear: the format of its linear layers.
+    """
+    own = [found[name] for name in (f"gemm {linear}", f"experts {linear}") if name in found]
+    parts = (source.partition(" for ") for source in own)
+    named = [f"{origin.partition('-')[0]}{by}{format}" for origin, by, format in parts]
+    bounds = {name.partition(" ")[0] for name, source in found.items() if source == ROOFLINE}
+    bounds -= {"gemm", "experts"}
+    rest = f"; roofline: {', '.join(sorted(bounds))}" if bounds and set(named) != {ROOFLINE} else ""
+    return " + ".join(dict.fromkeys(named)) + rest
 
 
 def ranks_line(model: Model, plan: Parallelism) -> str:

@@ -5,12 +5,14 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from diffgenz.inference.breakdown import Breakdown
 from diffgenz.inference.metrics import METRICS
 from diffgenz.scenario.words import WORDS
 from diffgenz.studies.search.deployment import RANKS, Deployment
-from diffgenz.studies.search.search import Search
+from diffgenz.studies.search.search import Search, knee
 from diffgenz.ui.labels import SCALARS
 from diffgenz.ui.tables import bar, number, table
+from diffgenz.ui.text.scenario import kernel_lines, kernels_word
 
 _WORDS = {word.number: word.name for word in WORDS.values()} | {"attention_data": "adp"}
 _RANKS = {name: _WORDS[name] for name in RANKS}
@@ -30,6 +32,7 @@ def deployment_row(deployment: Deployment) -> dict[str, Any]:
     return {
         **{name: d[name] for name in (*_RANKS, "batch", *_FORMATS, "chunk", *SCALARS)},
         "memory": d["memory.total"],
+        "kernels": kernels_word(deployment.kernels, deployment.precision.linear_format),
     }
 
 
@@ -42,30 +45,56 @@ def rows_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     return lines.getvalue()
 
 
-def search_text(found: Search, best: Sequence[Deployment], targets: str, chunked: bool) -> str:
-    """The counts, the best layouts, and the Pareto front.
+def search_text(
+    found: Search, best: Sequence[Deployment], targets: str, chunked: bool, bound: str = ""
+) -> str:
+    """What timed the kernels, the counts, the best layouts, and the Pareto front.
 
     Arguments:
         found: by the search.
         best: of its layouts.
         targets: what was asked of times, for people; "" for nothing.
         chunked: whether chunk sizes were searched.
+        bound: what bounds the best one (`bound_text`); "" for nothing to say.
     """
-    meeting = f", {len(found.deployments):,} with {targets}" if targets else ""
+    meeting = f", {len(found.deployments) + len(found.apart):,} with {targets}" if targets else ""
     counts = f"{found.tried:,} deployments tried, {found.fitting:,} fit{meeting}"
-    timed = "uncalibrated: smooth roofline with launch latency"
-    ranked = [(str(row), *_cells(d, chunked)) for row, d in enumerate(best, 1)]
-    return "\n".join(
-        [
-            f"{counts}; {timed}",
+    front = found.pareto()
+    text = [*kernel_lines(found.kernels), counts, *([bound] if bound else []), ""]
+    text += [_rows(best, chunked), "", "Pareto front:", "", _front(front, chunked)]
+    if found.apart:
+        firsts = {deployment.precision.summary: deployment for deployment in found.apart[::-1]}
+        text += [
             "",
-            table(("row", *_header(chunked)), ranked),
+            "Not ranked with these, since the roofline times what is measured in other formats; "
+            "the best of each format:",
             "",
-            "Pareto front:",
-            "",
-            _front(found.pareto(), chunked),
+            _rows(list(firsts.values())[::-1], chunked),
         ]
-    )
+    return "\n".join(text)
+
+
+def bound_text(best: Deployment, where: Breakdown, next_batch: str) -> str:
+    """Why the best is best: what takes most of its times, and what a larger batch would do.
+
+    Arguments:
+        best: the deployment.
+        where: its breakdown.
+        next_batch: what becomes of it at the next larger batch; "" where none was tried.
+    """
+    parts = []
+    for phase in ("ttft", "tpot"):
+        seconds = where.by_resource(phase)
+        resource = where.bound_by(phase)
+        share = 100 * seconds[resource] / sum(seconds.values())
+        parts.append(f"{phase.upper()} is bound by {resource} ({share:.0f} %)")
+    return f"row 1: {', '.join(parts)}" + (f"; {next_batch}" if next_batch else "")
+
+
+def _rows(deployments: Sequence[Deployment], chunked: bool) -> str:
+    """A table of deployments, numbered from 1."""
+    ranked = [(str(row), *_cells(d, chunked)) for row, d in enumerate(deployments, 1)]
+    return table(("row", *_header(chunked)), ranked)
 
 
 def targets_text(ttft: float | None, tpot: float | None, chunked: bool) -> str:
@@ -93,6 +122,7 @@ def _header(chunked: bool) -> tuple[str, ...]:
         *_RANKS.values(),
         *_FORMATS.values(),
         *chunks,
+        "kernels",
     )
 
 
@@ -109,6 +139,7 @@ def _cells(deployment: Deployment, chunked: bool) -> tuple[str, ...]:
         _shown(deployment, _PRICE),
         *(str(d[name]) for name in (*_RANKS, *_FORMATS)),
         *chunks,
+        kernels_word(deployment.kernels, deployment.precision.linear_format),
     )
 
 
@@ -121,8 +152,9 @@ def _shown(deployment: Deployment, name: str) -> str:
 def _front(front: Sequence[Deployment], chunked: bool) -> str:
     speed = "tokens_per_second_per_accelerator"
     speeds = [d.metrics[speed] or 0.0 for d in front]
-    header, most = _header(chunked), max(speeds)
+    header, most, bend = _header(chunked), max(speeds), knee(front)
     rows = [
-        (*_cells(d, chunked), bar(each / most, 20)) for d, each in zip(front, speeds, strict=True)
+        (*_cells(d, chunked), bar(each / most, 20) + (" knee" if d is bend else ""))
+        for d, each in zip(front, speeds, strict=True)
     ]
     return table((*header, METRICS[speed].label), rows, "r" * len(header) + "l")

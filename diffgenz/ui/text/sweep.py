@@ -10,6 +10,7 @@ import numpy as np
 
 from diffgenz.core.errors import NoSolution
 from diffgenz.studies.sweep.findings import Findings
+from diffgenz.studies.sweep.kernels import kernels_of
 from diffgenz.studies.sweep.reductions.histogram import Histogram
 from diffgenz.studies.sweep.reductions.pareto import Pareto
 from diffgenz.studies.sweep.reductions.reduction import Reduction
@@ -17,6 +18,7 @@ from diffgenz.studies.sweep.space import Space
 from diffgenz.studies.sweep.sweep import Pace
 from diffgenz.ui.labels import shown
 from diffgenz.ui.tables import bar, number, table
+from diffgenz.ui.text.scenario import kernel_lines
 
 _ALWAYS = (
     "ttft",
@@ -57,7 +59,8 @@ def summary(findings: Findings, out: str, whole: bool) -> tuple[str, Any]:
         remedy = "loosen a constraint, or widen an axis"
         raise NoSolution(f"nothing is feasible: {said} ({constraints}); {remedy}; saved in {out}")
     kept = {name: _kept(findings, name) for name in findings.reductions}
-    lines = [said]
+    kernels = kernels_of(space)
+    lines = [*kernel_lines(kernels), said]
     for name, entry in kept.items():
         lines.append(f"{name}: {entry['kind']}, {entry['count']:,} {_COUNTED[entry['kind']]}")
         if entry["overflow"]:
@@ -65,7 +68,13 @@ def summary(findings: Findings, out: str, whole: bool) -> tuple[str, Any]:
     shows = next((name for name, entry in kept.items() if entry["kind"] != "rows"), None)
     look = f"; look at it with: diffgenz pareto {shlex.quote(out)} --keep {shows}"
     lines.append(f"saved in {out}" + (look if shows else ""))
-    data = {"size": space.size, "tally": tally._asdict(), "kept": kept, "out": out}
+    data = {
+        "size": space.size,
+        "tally": tally._asdict(),
+        "kept": kept,
+        "out": out,
+        "kernels": kernels,
+    }
     return "\n".join(lines), data
 
 

@@ -1,0 +1,57 @@
+"""What compiled functions take: a scenario whose formats have selected their peaks and kernels."""
+
+from typing import Any
+
+import equinox as eqx
+
+from diffgenz.core.leaves import with_parts
+from diffgenz.core.record import unnamed
+from diffgenz.hardware.platform import Platform
+from diffgenz.inference.timing.execution import Execution
+from diffgenz.scenario.scenario import Scenario
+from diffgenz.scenario.serving_options import Draft
+
+
+class Resolved(eqx.Module):
+    """A scenario without labels and names of formats, and what these names select.
+
+    Models of one family, accelerators of one kind and precisions with kernels of the same forms
+    have the same structure, and so they share compiled programs.
+
+    Arguments:
+        case: the scenario. Its accelerators have neither peaks nor kernels, and its precisions no
+            names.
+        execution: how its accelerator executes its precision.
+        draft: how a draft model's accelerator executes the draft's precision; None where there is
+            no draft model.
+    """
+
+    case: Scenario
+    execution: Execution
+    draft: Execution | None
+
+
+def resolved(case: Scenario) -> Resolved:
+    """The scenario as compiled functions take it.
+
+    Raises:
+        InputError: an accelerator does not multiply one of the formats.
+    """
+    execution = Execution.of(case.platform.accelerator, case.precision)
+    draft, drafting = case.serving.draft, None
+    parts: dict[str, Any] = {
+        "platform": _without_selection(case.platform),
+        "precision": case.precision.nameless,
+    }
+    if isinstance(draft, Draft):
+        own = case.platform if draft.platform is None else draft.platform
+        drafting = Execution.of(own.accelerator, draft.precision)
+        parts["serving.speculation.draft.precision"] = draft.precision.nameless
+        if draft.platform is not None:
+            parts["serving.speculation.draft.platform"] = _without_selection(draft.platform)
+    return Resolved(unnamed(with_parts(case, parts)), execution, drafting)
+
+
+def _without_selection(platform: Platform) -> Platform:
+    """The platform without the peaks and kernels that formats select."""
+    return with_parts(platform, {"accelerator.peak_flops": {}, "accelerator.kernels": None})
