@@ -256,6 +256,25 @@ def ceil_share(total: Scalar, reciprocal: Scalar) -> Scalar:
     return straight_through_ceil(total * reciprocal * (1 - 4e-7))
 
 
+def share_of(total: Scalar, reciprocal: Scalar, smooth: bool) -> Scalar:
+    """The largest share of a total, which is of whole requests or tokens unless it is `smooth`.
+
+    A smooth share is total / ranks, and at least 1. It equals the rounded one where the ranks
+    divide the total, and between these points it has the slope of the whole stairs.
+
+    Arguments:
+        total: what is shared.
+        reciprocal: 1 / ranks.
+        smooth: whether the total is a continuous variable (`Scenario.smooth_batch`).
+    """
+    return xp.maximum(total * reciprocal, 1.0) if smooth else ceil_share(total, reciprocal)
+
+
+def smooth_ceil(x: Leaf) -> Leaf:
+    """The mean of the stairs of ceil(x): x + 1/2, but 1 where x is small."""
+    return smooth_max(x + 0.5, xp.ones_like(x))
+
+
 def once(x: Scalar, at_most_one: Scalar) -> Scalar:
     """`x`, computed once for all its uses.
 

@@ -70,7 +70,7 @@ def _iteration_cost(
     executing = executing_times(iteration, machine, case.sharpness)
     messages = communication(iteration, machine, case.sharpness)
     times = iteration_times(executing, messages, machine, case.plan.overlap, case.sharpness)
-    pipeline = Pipeline.of(case.workload, case.plan, case.model.layers)
+    pipeline = Pipeline.of(case.workload, case.plan, case.model.layers, case.smooth_batch)
     seconds = times.layers + times.head + times.rest
     slowest = times.total(pipeline.slowest_stage(times))
     energy = dynamic_energy(iteration.operators, machine, case.platform, question.execution)

@@ -15,7 +15,7 @@ import equinox as eqx
 
 from diffgenz.core import xp
 from diffgenz.core.leaves import with_parts
-from diffgenz.core.smooth import Scalar, ceil_share
+from diffgenz.core.smooth import Scalar, share_of
 from diffgenz.hardware.accelerator import Accelerator
 from diffgenz.hardware.platform import Platform
 from diffgenz.inference.energy import dynamic_energy
@@ -128,7 +128,7 @@ class Jobs(eqx.Module):
 def jobs_of(question: Resolved) -> Jobs:
     """The jobs of a scenario."""
     case, execution = question.case, question.execution
-    pipeline = Pipeline.of(case.workload, case.plan, case.model.layers)
+    pipeline = Pipeline.of(case.workload, case.plan, case.model.layers, case.smooth_batch)
     machine = Machine.of(case.platform, case.plan, execution)
     tower = _tower(case, pipeline)
     case = prompted(case)
@@ -185,7 +185,7 @@ def _tower(case: Scenario, pipeline: Pipeline) -> tuple[Iteration, Scalar] | Non
     tower, plan = case.model.vision, case.plan
     if tower is None:
         return None
-    requests = ceil_share(pipeline.requests, 1 / plan.attention_data)
+    requests = share_of(pipeline.requests, 1 / plan.attention_data, case.smooth_batch)
     images = requests * case.workload.images
     few = images < 1
     operators = tower.operators(xp.where(few, 1.0, images), case.precision, 1 / plan.tensor)
@@ -224,7 +224,8 @@ def _draft(case: Scenario, pipeline: Pipeline) -> tuple[Scenario, Served] | None
                 "serving": options,
             },
         )
-        requests = ceil_share(pipeline.requests, 1 / case.plan.attention_data)
+        groups = case.plan.attention_data
+        requests = share_of(pipeline.requests, 1 / groups, case.smooth_batch)
     return its, Served.of(its, requests, requests, drafted=speculation.drafts)
 
 

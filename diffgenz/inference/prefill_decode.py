@@ -15,7 +15,7 @@ import dataclasses
 import equinox as eqx
 
 from diffgenz.core import xp
-from diffgenz.core.smooth import Scalar, ceil_share
+from diffgenz.core.smooth import Scalar, share_of
 from diffgenz.inference.iteration import Iteration
 from diffgenz.models.model import Model
 from diffgenz.operators.operator import Kind, Operator
@@ -39,7 +39,7 @@ def prompt_step(case: Scenario, sequences: Scalar) -> Step:
         sequences: requests of all attention groups that share them.
     """
     workload, plan, hit = case.workload, case.plan, case.serving.prefix_hit
-    mine = ceil_share(sequences, 1 / plan.attention_data)
+    mine = share_of(sequences, 1 / plan.attention_data, case.smooth_batch)
     if hit is None:
         return _step(case, mine, plan.share(workload.input_tokens), xp.zeros(()))
     new = xp.maximum((1 - hit) * workload.input_tokens, 1.0)
@@ -58,6 +58,7 @@ def _step(case: Scenario, sequences: Scalar, queries: Scalar, context: Scalar) -
         attention_data=plan.attention_data,
         shared=Alone() if plan.context is None else Shared(plan.context),
         sequence=plan.sequence,
+        smooth=case.smooth_batch,
     )
 
 

@@ -49,6 +49,9 @@ def resolved(case: Scenario) -> Resolved:
         parts["serving.speculation.draft.precision"] = draft.precision.nameless
         if draft.platform is not None:
             parts["serving.speculation.draft.platform"] = _without_selection(draft.platform)
+    if case.smooth_batch:
+        execution = execution.smooth
+        drafting = None if drafting is None else drafting.smooth
     return Resolved(unnamed(with_parts(case, parts)), execution, drafting)
 
 

@@ -3,7 +3,7 @@
 import equinox as eqx
 
 from diffgenz.core import xp
-from diffgenz.core.smooth import Scalar, ceil_share
+from diffgenz.core.smooth import Scalar, share_of
 from diffgenz.inference.iteration import Iteration
 from diffgenz.inference.prefill_decode import (
     chunk_count,
@@ -51,7 +51,7 @@ class Served(eqx.Module):
         chunks = chunk_count(case, prompt)
         first, decoding = prefill(case, prompt), decode(case, prompt)
         length = case.workload.input_tokens + case.workload.output_tokens - 1
-        mine = ceil_share(kept, 1 / case.plan.attention_data)
+        mine = share_of(kept, 1 / case.plan.attention_data, case.smooth_batch)
         last = decode_step(case, prompt.replace(sequences=mine), length)
         if case.serving.speculation is None:
             last = last.replace(queries=last.queries + drafted)

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from diffgenz.core import xp
 from diffgenz.core.record import Record
-from diffgenz.core.smooth import Leaf, as_leaf
+from diffgenz.core.smooth import Leaf, as_leaf, smooth_ceil
 from diffgenz.kernels.hardware import Chip
 from diffgenz.kernels.shapes import Number
 
@@ -107,6 +107,13 @@ class Form(Record):
     Its uncertainty is the scatter of the fit: how far a kernel that was not measured may lie from
     the form.
     """
+
+    smooth: bool = eqx.field(static=True, default=False, kw_only=True)
+    """Whether rows and tokens are padded by the mean of the stairs (`Scenario.smooth_batch`)."""
+
+    def rounded_up(self, x: Number) -> Number:
+        """ceil(x) of tiles of rows or tokens; the mean of its stairs where the form is smooth."""
+        return smooth_ceil(x) if self.smooth else xp.ceil(x)
 
     @abstractmethod
     def seconds(self, shape: Any, hardware: Any, /) -> Number:

@@ -12,7 +12,7 @@ import equinox as eqx
 
 from diffgenz.core import xp
 from diffgenz.core.record import Record, number
-from diffgenz.core.smooth import Leaf, Scalar, ceil_share
+from diffgenz.core.smooth import Leaf, Scalar, share_of
 from diffgenz.operators.precision import Precision
 
 
@@ -90,6 +90,7 @@ class Step(Record):
         decoding: whether this is decode, for blocks that compute it in another form (latent
             attention).
         shared: how context-parallel ranks share the sequences, if they do.
+        smooth: whether tokens are shared without rounding (`Scenario.smooth_batch`).
         sequence: 1 where tensor-parallel ranks share what is done to each token alone between
             their blocks, 0 where each does all of it; None: 0, and nothing of it is compiled.
     """
@@ -104,6 +105,7 @@ class Step(Record):
     decoding: bool = eqx.field(static=True, default=False)
     shared: Alone | Shared = eqx.field(default_factory=Alone)
     sequence: Leaf | None = number(default=None)
+    smooth: bool = eqx.field(static=True, default=False)
 
     @property
     def tokens(self) -> Scalar:
@@ -123,7 +125,8 @@ class Step(Record):
         """
         if self.sequence is None:
             return self.tokens
-        return self.tokens - self.sequence * (self.tokens - ceil_share(self.tokens, self.shard))
+        share = share_of(self.tokens, self.shard, self.smooth)
+        return self.tokens - self.sequence * (self.tokens - share)
 
     @property
     def reduction_launches(self) -> Scalar | float:

@@ -36,6 +36,9 @@ class Scenario(Record):
         precision: number formats. Default: bf16 throughout.
         serving: what the server does besides batching. Default: nothing.
         sharpness: 1, 2, 4, 8 or `HARD`, see `core.smooth`.
+        smooth_batch: whether requests and tokens are continuous variables, for optimizers: ranks,
+            stages and tiles of kernels then take smooth shares of them, not whole ones. Off,
+            shares are rounded up, which is exact, but whose stairs have misleading slopes.
 
     Raises:
         InputError: parts that do not go together: more ranks than accelerators, heads or layers, a
@@ -51,6 +54,7 @@ class Scenario(Record):
     precision: Precision
     serving: Serving
     sharpness: float = eqx.field(static=True)
+    smooth_batch: bool = eqx.field(static=True)
 
     def __init__(
         self,
@@ -61,6 +65,7 @@ class Scenario(Record):
         precision: Precision | None = None,
         serving: Serving | None = None,
         sharpness: float = SHARPNESS,
+        smooth_batch: bool = False,
     ):
         self.model = model
         self.platform = platform
@@ -69,6 +74,7 @@ class Scenario(Record):
         self.precision = Precision() if precision is None else precision
         self.serving = Serving() if serving is None else serving
         self.sharpness = sharpness
+        self.smooth_batch = smooth_batch
 
     def conditions(self) -> Iterator[Condition]:
         check_sharpness(self.sharpness)

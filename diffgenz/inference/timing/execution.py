@@ -63,6 +63,12 @@ class Execution(eqx.Module):
         return cls(linear, wide, kernels, fitted, _exchanges(library))
 
     @property
+    def smooth(self) -> Self:
+        """The same with kernels that are smooth in rows and tokens (`Scenario.smooth_batch`)."""
+        kernels = {key: with_parts(form, {"smooth": True}) for key, form in self.kernels.items()}
+        return dataclasses.replace(self, kernels=kernels)
+
+    @property
     def explicit(self) -> Self:
         """The same with `linear` a number: precisions of one and of two peaks share a structure."""
         return dataclasses.replace(self, linear=self.linear_peak)

@@ -17,7 +17,7 @@ import equinox as eqx
 import jax
 
 from diffgenz.core import xp
-from diffgenz.core.smooth import Scalar, ceil_share, once
+from diffgenz.core.smooth import Scalar, ceil_share, once, share_of
 from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.workload import Workload
 
@@ -59,21 +59,27 @@ class Pipeline(eqx.Module):
     narrowest: Scalar
 
     @classmethod
-    def of(cls, workload: Workload, plan: Parallelism, layers: Scalar) -> "Pipeline":
+    def of(
+        cls, workload: Workload, plan: Parallelism, layers: Scalar, smooth: bool = False
+    ) -> "Pipeline":
         """The pipeline of a plan.
 
         Arguments:
             workload: whose batch is split.
             plan: the number of stages and of replicas.
             layers: layers of the model.
+            smooth: whether requests are shared without rounding (`Scenario.smooth_batch`).
         """
         per_stage, per_layer = 1 / plan.pipeline, 1 / layers
-        requests = ceil_share(workload.batch, 1 / plan.data)
-        micro_batch = once(ceil_share(requests, per_stage), per_stage)
+        requests = share_of(workload.batch, 1 / plan.data, smooth)
+        micro_batch = once(share_of(requests, per_stage, smooth), per_stage)
+        micro_batches = requests / micro_batch
+        if not smooth:
+            micro_batches = xp.stop_gradient(xp.ceil(micro_batches))
         return cls(
             requests,
             micro_batch,
-            xp.stop_gradient(xp.ceil(requests / micro_batch)),
+            micro_batches,
             widest=ceil_share(layers, per_stage) * per_layer,
             narrowest=xp.floor(layers * per_stage * (1 + 4e-7)) * per_layer,
         )

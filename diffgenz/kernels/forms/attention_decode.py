@@ -85,7 +85,7 @@ class Decode(Form):
         tile = (stream * self.depth + d * (stream / 128)) * xp.where(is_narrow, self.narrow, 1.0)
         tile = (tile + flop) * xp.where(h > WIDEST_GROUP * kv, self.wide, 1.0)
 
-        a = xp.ceil(keys * (1 / TILE)) * tile + self.fixed * chip.launch
+        a = self.rounded_up(keys * (1 / TILE)) * tile + self.fixed * chip.launch
         merging = self.merge * chip.launch + self.crowd * chip.launch * x
         unsplit = xp.where(h == kv, self.alone, 0.0)
         rows = a * a * (x * x + unsplit * unsplit + merging / (a + merging))

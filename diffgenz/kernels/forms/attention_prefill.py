@@ -92,7 +92,7 @@ class Prefill(Form):
         block = block + xp.where(is_narrow, softmax * self.narrow_softmax, softmax)
 
         heads = kv + (h - kv) * self.unpacked * (1 - self.packed / q)
-        x = b * (h * z + self.pad * heads * (xp.ceil(z) - z)) * (1 / chip.units)
+        x = b * (h * z + self.pad * heads * (self.rounded_up(z) - z)) * (1 / chip.units)
         edge = self.edge + xp.where(w < context + q, self.window, 0.0)
         prologue = self.prologue * chip.launch
         a = block * (mean_keys(q, context, w) * (1 / BLOCK) + edge) + prologue

@@ -70,7 +70,11 @@ class Gemm(Form):
 
     def _padded(self, m: Number) -> Number:
         """Rows that are worked on."""
-        return m + self.padding * (_rounded_up(m, STEP) - m)
+        return m + self.padding * (self._to(STEP, m) - m)
+
+    def _to(self, step: float, m: Number) -> Number:
+        """m, rounded up to whole steps."""
+        return step * self.rounded_up(m * (1 / step))
 
     def _tiles(self, rows: Number, n: Number, chip: Chip) -> Number:
         """Full tiles per compute unit."""
@@ -110,10 +114,10 @@ class QuantisedGemm(Gemm):
 
     def seconds(self, shape: GemmShape, chip: Chip) -> Number:
         m, n, k, _ = shape
-        to_64, to_128, to_256 = (_rounded_up(m, step) for step in (STEP, 2 * STEP, 4 * STEP))
+        to_64, to_128, to_256 = (self._to(step, m) for step in (STEP, 2 * STEP, 4 * STEP))
         rows = self._padded(m)
-        rows = rows + self.padding_128 * xp.where(m > STEP, to_128 - to_64, 0.0)
-        rows = rows + self.padding_256 * xp.where(m > 2 * STEP, to_256 - to_128, 0.0)
+        rows = rows + self.padding_128 * self._above(STEP, m, to_128 - to_64)
+        rows = rows + self.padding_256 * self._above(2 * STEP, m, to_256 - to_128)
 
         full = self.full * self.full
         square = rows * rows
@@ -127,6 +131,10 @@ class QuantisedGemm(Gemm):
         per_row = quantising + scaling + self.row * chip.launch
         return self._product(shape, chip, x, a) + m * per_row
 
-
-def _rounded_up(m: Number, step: float) -> Number:
-    return step * xp.ceil(m * (1 / step))
+    def _above(self, limit: float, m: Number, x: Number) -> Number:
+        """`x` for more than `limit` rows, else 0; a smooth form passes from one to the other."""
+        if not self.smooth:
+            return xp.where(m > limit, x, 0.0)
+        square = m * m
+        fourth = square * square
+        return x * (fourth * inverse(fourth + (2 * limit) ** 4))

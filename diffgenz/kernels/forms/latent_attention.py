@@ -125,7 +125,7 @@ class LatentDecode(Form):
     def seconds(self, shape: LatentDecodeShape, chip: Chip) -> Number:
         sequences, queries, length, heads, latent, rope_dim, cache_size = shape
         rows, width = heads * queries, 2 * latent + rope_dim
-        tiles = xp.ceil(length / TOKEN_BLOCK)
+        tiles = self.rounded_up(length / TOKEN_BLOCK)
 
         x = sequences * xp.ceil(rows / ROW_BLOCK) * (1 / (chip.units * self.slots))
         tile = width * (2 * ROW_BLOCK * TOKEN_BLOCK * chip.units / (chip.flops * self.compute))

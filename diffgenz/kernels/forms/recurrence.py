@@ -134,7 +134,7 @@ class Scan(Form):
         chains, queries, chunk, state, state_size, passes, pairwise, moved, inner = self.sizes(
             shape
         )
-        chunks, taken = xp.ceil(queries / chunk), xp.minimum(queries, chunk)
+        chunks, taken = self.rounded_up(queries / chunk), xp.minimum(queries, chunk)
         x = chains * (1 / (chip.units * self.slots))
         square = x * x
         waiting = self.start * chip.launch + chunks * (self.step * chip.launch)
