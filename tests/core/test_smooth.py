@@ -16,6 +16,7 @@ from diffgenz.core.smooth import (
     smooth_max,
     smooth_max_slopes,
     smooth_min,
+    smooth_min_slopes,
     straight_through_ceil,
 )
 
@@ -209,3 +210,17 @@ def test_unavailable_sharpness_is_refused(p):
 @every
 def test_available_sharpness_passes(p):
     check_sharpness(p)
+
+
+@every
+@pytest.mark.parametrize(
+    ("function", "slopes"),
+    [(smooth_max, smooth_max_slopes), (smooth_min, smooth_min_slopes)],
+    ids=["max", "min"],
+)
+def test_slopes_by_themselves_are_the_derivatives(function, slopes, p, double):
+    for a, b in ((1e-3, 2e-3), (3e-3, 2e-3), (1e-3, 1e-3)):
+        a, b = jnp.asarray(a, jnp.float64), jnp.asarray(b, jnp.float64)
+        derived = jax.grad(function, (0, 1))(a, b, p)
+        assert_close(slopes(a, b, p), derived, rtol=1e-12)
+        assert_close(slopes(np.asarray(a)[()], np.asarray(b)[()], p), derived, rtol=1e-12)
