@@ -16,7 +16,7 @@ from diffgenz.hardware.network import Level
 from diffgenz.inference.timing.collectives import Group
 from diffgenz.kernels.families import EXCHANGES
 from diffgenz.kernels.hardware import Wires
-from diffgenz.kernels.library import Bound, Library, executed
+from diffgenz.kernels.library import Bound, Library, executed, shared
 from diffgenz.kernels.shapes import ExchangeShape
 from diffgenz.operators.message import Exchange
 from diffgenz.operators.routing import reached
@@ -32,12 +32,9 @@ def fitted_exchanges(library: Library) -> list[tuple[str, str]]:
         Each family, and the format of the messages that it was fitted to; it times messages of any
         format.
     """
-    return [each for families in EXCHANGES.values() for each in _fitted(library, families)]
-
-
-def _fitted(library: Library, families: tuple[str, ...]) -> list[tuple[str, str]]:
     return [
         (family, next(iter(library.forms[family])))
+        for families in EXCHANGES.values()
         for family in families
         if library.forms.get(family)
     ]
@@ -71,10 +68,12 @@ class DeepEP(eqx.Module):
             return ()
         near, far = network[0], network[min(1, len(network) - 1)]
         wires = Wires.of(near.wire(launch), far.wire(launch))
+        fitted = fitted_exchanges(library)
+        kernels = {family: Bound(library.forms[family][format], wires) for family, format in fitted}
+        kernels = shared(kernels, launch)
         found = []
         for mode, families in EXCHANGES.items():
-            fitted = _fitted(library, families)
-            bound = [Bound(library.forms[family][format], wires) for family, format in fitted]
+            bound = [kernels[family] for family in families if family in kernels]
             if len(bound) == len(families):
                 found.append(cls(*bound, low_latency=mode == "low_latency"))
         return tuple(found)

@@ -35,7 +35,7 @@ from diffgenz.hardware.platform import Accelerator
 from diffgenz.kernels.families import EXCHANGES, format_known_by, known_by_linear_format
 from diffgenz.kernels.form import Form
 from diffgenz.kernels.hardware import Chip
-from diffgenz.kernels.library import Bound, Library, executed, nearest_format
+from diffgenz.kernels.library import Bound, Library, executed, nearest_format, shared
 from diffgenz.operators.operator import Kind, Operator
 from diffgenz.operators.precision import Precision
 
@@ -80,15 +80,15 @@ class Rates(eqx.Module):
         library = accelerator.kernels
         if library is None:
             return rates
-        kernels = {}
+        kernels, chips = {}, {}
         for is_linear in (True, False):
             peak = precision.linear_peak if is_linear else precision.attention_peak
-            chip = accelerator.chip(peak)
+            chip = chips.setdefault(peak, accelerator.chip(peak))
             for family in library.forms:
                 form = library.form(family, kernel_format(family, is_linear, precision))
                 if form is not None and form.hardware is Chip:
                     kernels[family, is_linear] = Bound(form, chip)
-        return eqx.tree_at(lambda r: r.kernels, rates, kernels)
+        return eqx.tree_at(lambda r: r.kernels, rates, shared(kernels, rates.launch))
 
     def per_flop(self, kind: Kind) -> Scalar:
         """s/FLOP of an operator of `kind`."""
