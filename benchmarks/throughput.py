@@ -23,6 +23,7 @@ from numpy_baseline import estimate as numpy_estimate
 from report import Report, Timing, parser_of, seconds_of, timed
 
 import diffgenz as dgz
+from diffgenz.core.batches import wide_vectors
 from diffgenz.core.leaves import leaf_names, number_at
 from diffgenz.hardware.accelerator import Accelerator
 from diffgenz.hardware.network import Level
@@ -185,7 +186,7 @@ class Program:
     def __init__(self, function: Any, example: Any):
         count = len(jax.tree.leaves(example)[0])
         start = time.perf_counter()
-        lowered = jax.jit(jax.vmap(function)).lower(example)
+        lowered = jax.jit(jax.vmap(function), compiler_options=wide_vectors()).lower(example)
         self.run = lowered.compile()
         self.compile_seconds = time.perf_counter() - start
         text = self.run.as_text() or ""

@@ -1,10 +1,12 @@
 """All combinations of plans, batches, formats and chunks, numbered and estimated together."""
 
-import equinox as eqx
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffgenz.core.batches import wide_vectors
 from diffgenz.core.smooth import Scalar
 from diffgenz.inference.essential import essential
 from diffgenz.inference.estimate import Estimate, estimate
@@ -115,7 +117,7 @@ class Grid:
         return found
 
 
-@eqx.filter_jit
+@partial(jax.jit, compiler_options=wide_vectors())
 def _estimates(
     case: Scenario,
     plans: Parallelism,
