@@ -247,7 +247,7 @@ def _shared_jvp(primals: Any, tangents: Any) -> tuple[Any, Any]:
 _shared.defjvp(_shared_jvp, symbolic_zeros=True)
 
 
-def _kept(numbers: Sequence[Scalar], launch: Scalar | float) -> list[Scalar]:
+def _kept(numbers: Sequence[Scalar], launch: Scalar) -> list[Scalar]:
     """The numbers, each computed once for all its uses, two in each fusion.
 
     Arguments:
