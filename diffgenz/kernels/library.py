@@ -181,8 +181,8 @@ def _along_numbers(
     if not varied:
         total = _executed(bound, executions)
         return total, jnp.zeros_like(total)
-    form, hardware = bound
-    parameters = len(jax.tree.leaves(form))
+    hardware, latency = bound.hardware, bound.hardware.launch
+    parameters = len(jax.tree.leaves(bound.form))
     place = {name: parameters + index for index, name in enumerate(hardware._fields)}
     of_hardware = min(varied) >= parameters
     by_euler = (
@@ -200,7 +200,7 @@ def _along_numbers(
     found = [jax.value_and_grad(one)(values, execution) for execution in executions]
     each_sum = zip(*([time, *slopes] for time, slopes in found), strict=True)
     sums = [sum(terms, start=jnp.zeros(())) for terms in each_sum]
-    total, *slopes = _kept(sums, hardware.launch) if of_hardware else sums
+    total, *slopes = _kept(sums, latency) if of_hardware else sums
     slope = dict(zip(needed, slopes, strict=True))
     if by_euler:
         by_flops, by_launch = slope[place["flops"]], slope[place["launch"]]
