@@ -44,6 +44,7 @@ from throughput import (
 )
 
 import diffgenz as dgz
+from diffgenz.core.batches import keep_memory
 from diffgenz.ui.tables import number, table
 
 PLAIN, ESTIMATE, HARDWARE, PARAMETERS = (
@@ -101,6 +102,7 @@ def main() -> None:
     """Measure, print, write."""
     options = parser_of(__doc__).parse_args()
     report = Report()
+    keep_memory()
     numbers = {count: cast(drawn(count, seed=0), jnp.float32) for count in (BLOCK, REFERENCE)}
     programs = {
         (name, count): Program(PROGRAMS[name], numbers[count])

@@ -31,6 +31,7 @@ from throughput import (
 )
 
 import diffgenz as dgz
+from diffgenz.core.batches import keep_memory
 from diffgenz.kernels.library import Library
 from diffgenz.ui.tables import number, table
 
@@ -145,6 +146,7 @@ def main() -> None:
     options = parser_of(__doc__, "fewer runs").parse_args()
     repeats = 3 if options.quick else 11
     report = Report()
+    keep_memory()
     with jax.enable_x64(True):
         drawn = jax.tree.map(np.asarray, configurations(REFERENCE, 0))
     block = jax.tree.map(lambda leaf: leaf[:BLOCK], drawn)

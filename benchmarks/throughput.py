@@ -41,7 +41,7 @@ from dense import (
 from numpy_baseline import estimate as numpy_estimate
 from report import Report, Timing, parser_of, seconds_of, timed
 
-from diffgenz.core.batches import wide_vectors
+from diffgenz.core.batches import keep_memory, wide_vectors
 from diffgenz.core.leaves import leaf_names, number_at
 from diffgenz.ui.tables import number, table
 
@@ -247,6 +247,7 @@ def main() -> None:
     """Measure, print, write."""
     options = parser_of(__doc__).parse_args()
     report = Report()
+    keep_memory()
 
     reference, kernels = on_device(fitted_columns(REFERENCE, seed=0)), fitted_kernels()
     forward, backward = Program(metrics, reference), Program(gradient, reference)

@@ -17,7 +17,7 @@ from typing import ClassVar
 
 import jax.numpy as jnp
 
-from diffgenz.core.smooth import Leaf
+from diffgenz.core.smooth import Leaf, hypotenuse
 from diffgenz.kernels.form import Form, Work, parameter
 from diffgenz.kernels.hardware import Chip
 from diffgenz.kernels.shapes import Number, PrefillShape
@@ -106,4 +106,4 @@ class Prefill(Form):
         crowd = 1 + self.saturation * kv
         append = per_token * b * q * kv * (self.depth + d * (1 / 128)) / (crowd * chip.units)
         launch = self.launch * chip.launch
-        return jnp.sqrt(computing * computing + longest * longest) + moving + append + launch
+        return hypotenuse(computing, longest) + moving + append + launch
