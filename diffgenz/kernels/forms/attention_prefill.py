@@ -17,7 +17,7 @@ from typing import ClassVar
 
 import jax.numpy as jnp
 
-from diffgenz.core.smooth import Leaf
+from diffgenz.core.smooth import Leaf, hypotenuse
 from diffgenz.kernels.form import Form, Work, parameter
 from diffgenz.kernels.hardware import Chip
 from diffgenz.kernels.shapes import Number, PrefillShape
@@ -101,9 +101,9 @@ class Prefill(Form):
         computing = a * x
 
         moving = b * d * (2 * q * h + kv * keys * cache) * (2 / (chip.bandwidth * self.memory))
-        per_token = self.append * chip.launch / chip.units
+        per_token = self.append * chip.launch
         per_token = jnp.where(is_narrow, per_token * self.narrow_append, per_token)
         crowd = 1 + self.saturation * kv
-        append = per_token * b * q * kv * (self.depth + d * (1 / 128)) / crowd
+        append = per_token * b * q * kv * (self.depth + d * (1 / 128)) / (crowd * chip.units)
         launch = self.launch * chip.launch
-        return jnp.sqrt(computing * computing + longest * longest) + moving + append + launch
+        return hypotenuse(computing, longest) + moving + append + launch
