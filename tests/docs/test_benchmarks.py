@@ -20,7 +20,7 @@ FIGURES = {
     "paper_requirements.py": 3,
     "calibrated.py": 16,
     "experts.py": 16,
-    "deployments.py": 4,
+    "deployments.py": 7,
     "sweep.py": 4,
 }
 """The checks that a quick run of each script writes."""
