@@ -5,8 +5,9 @@
 The configurations are those of throughput.py, where every number varies. Kernels are the shipped
 fits of H100; in each configuration every parameter is drawn between 80 and 100 % of its value.
 Hardware gradients are with respect to all numbers of accelerator and network; "and parameters"
-adds those of the kernels. The same run measures the accuracy of all against float64, and counts
-fusions and bytes, which noise cannot blur.
+adds those of the kernels. Programs are timed at 2**14 configurations a call, whose columns stay in
+the caches, and at 1e5. The same run measures the accuracy of all against float64, and counts
+fusions, bytes and FLOP, which noise cannot blur.
 """
 
 from typing import Any
@@ -14,193 +15,131 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from report import Report, parser_of, seconds_of
-from throughput import (
-    REFERENCE,
-    Program,
-    columns,
+from dense import (
+    Fitted,
+    cast,
     configuration,
-    finite_share,
+    direction_error,
+    double_error,
+    fitted_columns,
+    fitted_configuration,
+    fitted_kernels,
+    fitted_metrics,
+    hardware_gradient,
     metrics_of,
     objective,
+)
+from report import Report, parser_of
+from throughput import (
+    BLOCK,
+    FITTED,
+    REFERENCE,
+    ROOFLINE,
+    Program,
+    count_cells,
+    finite_share,
+    interleaved,
     rate_cells,
     rate_row,
-    timing_of,
 )
 
 import diffgenz as dgz
-from diffgenz.core.leaves import leaf_names, number_at
-from diffgenz.kernels.library import Library
+from diffgenz.core.batches import keep_memory
 from diffgenz.ui.tables import number, table
 
-SYSTEM = "h100_sxm"
-FAMILIES = ("gemm", "prefill", "decode", "elementwise", "all_reduce")
-
-ROOFLINE, ESTIMATE, HARDWARE, PARAMETERS = (
-    "roofline",
+PLAIN, ESTIMATE, HARDWARE, PARAMETERS = (
+    "roofline estimate",
     "calibrated estimate",
     "hardware gradient",
     "gradient of hardware and parameters",
 )
-COUNTS = {ESTIMATE: (38, 1_680), HARDWARE: (148, 8_000), PARAMETERS: (313, 16_800)}
-"""Most fusions, and most B of a configuration, that each program may have."""
+RATES = {ESTIMATE: 18, HARDWARE: 4.5, PARAMETERS: 1.8}
+"""Million configurations per second at 1e5 a call that each program must reach."""
 
-Numbers = tuple[dict[str, Any], Library]
-"""The numbers of a configuration by name, and its kernels."""
+COUNTS = {
+    ESTIMATE: (42, 1_700, 2_400),
+    HARDWARE: (185, 7_100, 8_500),
+    PARAMETERS: (310, 13_500, 27_000),
+}
+"""Most fusions, and most B and FLOP of a configuration, that each program may have."""
 
 
-def drawn(count: int, seed: int) -> Numbers:
-    """Random configurations in float64: their numbers and their kernels.
+def drawn(count: int, seed: int) -> Fitted:
+    """Random configurations in float32: their numbers and their kernels.
 
     Arguments:
         count: configurations.
         seed: of the random generator.
     """
-    random = np.random.default_rng(seed + 1000)
-    shipped = dgz.load_platform(SYSTEM, 8).accelerator.kernels
-    assert shipped is not None
-    kernels = Library({family: {"bf16": shipped.forms[family]["bf16"]} for family in FAMILIES})
-    varied = jax.tree.map(lambda leaf: np.float64(leaf) * random.uniform(0.8, 1.0, count), kernels)
-    return columns(count, seed) | {"units": random.integers(16, 257, count).astype(float)}, varied
+    random = np.random.default_rng(seed + 2000)
+
+    def varied(leaf: Any) -> np.ndarray:
+        return (np.float64(leaf) * random.uniform(0.8, 1.0, count)).astype(np.float32)
+
+    return fitted_columns(count, seed), jax.tree.map(varied, fitted_kernels())
 
 
-def calibrated(numbers: Numbers) -> dgz.Scenario:
-    """The scenario of one configuration, with fitted kernels."""
-    case = configuration(numbers[0])
-    chip = case.platform.accelerator.replace(kernels=numbers[1], compute_units=numbers[0]["units"])
-    return case.replace(platform=case.platform.replace(accelerator=chip))
-
-
-def estimate(numbers: Numbers) -> dict[str, Any]:
-    """Every metric of the estimate of one configuration, with fitted kernels."""
-    return metrics_of(dgz.estimate(calibrated(numbers)))
-
-
-def roofline(numbers: Numbers) -> dict[str, Any]:
+def roofline(numbers: Fitted) -> dict[str, Any]:
     """Every metric of the same configuration without fitted kernels."""
     return metrics_of(dgz.estimate(configuration(numbers[0])))
 
 
-def parameter_gradient(numbers: Numbers) -> dgz.Platform:
+def parameter_gradient(numbers: Fitted) -> dgz.Platform:
     """Derivatives of log TTFT + log TPOT with respect to hardware and kernels' parameters."""
-    case = calibrated(numbers)
+    case = fitted_configuration(numbers)
     return jax.grad(objective)(case.platform, case)
 
 
-def hardware_gradient(numbers: Numbers) -> dgz.Platform:
-    """Derivatives of log TTFT + log TPOT with respect to hardware alone."""
-    case = calibrated(numbers)
-    kernels = case.platform.accelerator.kernels
-
-    def with_kernels(hardware: dgz.Platform, library: Library | None) -> dgz.Platform:
-        return hardware.replace(accelerator=hardware.accelerator.replace(kernels=library))
-
-    def of(hardware: dgz.Platform) -> Any:
-        return objective(with_kernels(hardware, kernels), case)
-
-    return jax.grad(of)(with_kernels(case.platform, None))
-
-
-def cast(numbers: Numbers, dtype: Any) -> Numbers:
-    """The same numbers on the device, in `dtype`."""
-    return jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf), dtype), numbers)
-
-
-def forward_error(count: int) -> float:
-    """The largest relative difference of any metric from the same in float64.
-
-    Arguments:
-        count: random configurations that are compared.
-    """
-    numbers = drawn(count, seed=1)
-    ours = jax.jit(jax.vmap(estimate))(cast(numbers, jnp.float32))
-    with jax.enable_x64(True):
-        exact = jax.jit(jax.vmap(estimate))(cast(cast_to_single(numbers), jnp.float64))
-    return max(
-        float(np.max(np.abs(np.asarray(ours[name], np.float64) / np.asarray(exact[name]) - 1)))
-        for name in exact
-    )
-
-
-def cast_to_single(numbers: Numbers) -> Numbers:
-    """The numbers rounded to float32, so that both precisions start from the same ones."""
-    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), numbers)
-
-
-def gradient_error(count: int) -> float:
-    """The largest difference of an elasticity from central differences in float64.
-
-    It is taken along random directions, and relative where the elasticity is above 0.01.
-
-    Arguments:
-        count: random configurations that are compared.
-    """
-    numbers = cast_to_single(drawn(count, seed=2))
-    random, step, worst = np.random.default_rng(3), 1e-5, 0.0
-    slopes = jax.jit(jax.vmap(parameter_gradient))(cast(numbers, jnp.float32))
-    with jax.enable_x64(True):
-        case = jax.vmap(calibrated)(cast(numbers, jnp.float64))
-        leaves, structure = jax.tree.flatten(case.platform)
-        abouts = [number_at(case.platform, at) for at in leaf_names(case.platform).values()]
-        moving = [about is None or not about.structure for about in abouts]
-        value = jax.jit(jax.vmap(objective))
-        for _ in range(8):
-            direction = [random.normal(size=count) * move for move in moving]
-
-            def along(sign: int, direction: list[Any] = direction) -> Any:
-                pairs = zip(leaves, direction, strict=True)
-                moved = [leaf * np.exp(sign * step * d) for leaf, d in pairs]
-                return value(jax.tree.unflatten(structure, moved), case)
-
-            exact = np.asarray(along(1) - along(-1)) / (2 * step)
-            parts = zip(jax.tree.leaves(slopes), leaves, direction, strict=True)
-            ours = sum(np.asarray(slope, np.float64) * np.asarray(x) * d for slope, x, d in parts)
-            error = np.abs(ours - exact) / np.maximum(np.abs(exact), 0.01)
-            worst = max(worst, float(np.max(error)))
-    return worst
+PROGRAMS = {
+    PLAIN: roofline,
+    ESTIMATE: fitted_metrics,
+    HARDWARE: hardware_gradient,
+    PARAMETERS: parameter_gradient,
+}
 
 
 def main() -> None:
     """Measure, print, write."""
     options = parser_of(__doc__).parse_args()
-    report, repeats = Report(), 5 if options.quick else 25
-    numbers = cast(drawn(REFERENCE, seed=0), jnp.float32)
-    functions = {
-        ROOFLINE: roofline,
-        ESTIMATE: estimate,
-        HARDWARE: hardware_gradient,
-        PARAMETERS: parameter_gradient,
+    report = Report()
+    keep_memory()
+    numbers = {count: cast(drawn(count, seed=0), jnp.float32) for count in (BLOCK, REFERENCE)}
+    programs = {
+        (name, count): Program(PROGRAMS[name], numbers[count])
+        for count, names in ((BLOCK, (ESTIMATE, HARDWARE)), (REFERENCE, PROGRAMS))
+        for name in names
     }
-    programs = {name: Program(function, numbers) for name, function in functions.items()}
-    ends = {name: program(numbers) for name, program in programs.items()}
-    seconds: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(repeats):  # interleaved, so that a machine whose speed drifts slows all
-        for name, program in programs.items():
-            seconds[name].append(seconds_of(lambda run=program: run(numbers)))
-    timings = {name: timing_of(each) for name, each in seconds.items()}
+    runs = {
+        key: lambda run=program, at=numbers[key[1]]: run(at) for key, program in programs.items()
+    }
+    timings = {
+        key: measured.wall
+        for key, measured in interleaved(runs, 5 if options.quick else 25).items()
+    }
     report.rows = [
-        rate_row(name, REFERENCE, timing) | programs[name].counts
-        for name, timing in timings.items()
+        rate_row(name, count, timing, ROOFLINE if name == PLAIN else FITTED)
+        | programs[name, count].counts
+        for (name, count), timing in timings.items()
     ]
-    base = timings[ESTIMATE].median
-    rate = REFERENCE / base / 1e6
-    report.check("calibrated estimates, everything varying", rate, "M/s", 10, at_least=True)
-    for name in (HARDWARE, PARAMETERS):
-        report.check(f"{name} over estimate", timings[name].median / base, "x", 7)
-    finite = 100 * finite_share(ends[PARAMETERS])
-    report.check("finite gradients", finite, "%", 100, at_least=True)
-    error = forward_error(2_000 if options.quick else 100_000)
+    for name, target in RATES.items():
+        rate = REFERENCE / timings[name, REFERENCE].median / 1e6
+        report.check(f"{name}, 1e5 a call", rate, "M/s", target, at_least=True)
+    ratio = timings[HARDWARE, BLOCK].median / timings[ESTIMATE, BLOCK].median
+    report.check("hardware gradient over estimate, 2**14 a call", ratio, "x", 4.5)
+    slopes = programs[PARAMETERS, REFERENCE](numbers[REFERENCE])
+    report.check("finite gradients", 100 * finite_share(slopes), "%", 100, at_least=True)
+    error = double_error(fitted_metrics, drawn(2_000 if options.quick else 100_000, seed=1))
     report.check("float32 against float64", error, "relative", 1e-5)
-    error = gradient_error(50 if options.quick else 1_000)
+    case = jax.vmap(fitted_configuration)(drawn(50 if options.quick else 1_000, seed=2))
+    error = direction_error(objective, case.platform, case)
     report.check("gradient against float64 differences", error, "relative", 1e-3)
-    for name, (fusions, size) in COUNTS.items():
-        programs[name].check(report, name, fusions=fusions, size=size)
-    counts = ("fusions", "bytes", "flop")
+    for name, counts in COUNTS.items():
+        programs[name, REFERENCE].check(report, name, *counts)
     cells = [
-        (row["name"], *rate_cells(row), *(number(row[key]) for key in counts))
+        (row["name"], number(row["configurations"]), *rate_cells(row), *count_cells(row))
         for row in report.rows
     ]
-    header = ("at 1e5 a call", "per second", "slowest", "fastest", "fusions", "B", "FLOP")
+    header = ("", "a call", "per second", "slowest", "fastest", "fusions", "B", "FLOP")
     print(table(header, cells, "l"))
     report.finish(options.json)
 

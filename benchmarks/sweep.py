@@ -3,9 +3,10 @@
     python benchmarks/sweep.py [--quick] [--json OUT]
 
 Ten numbers of platform, workload and plan vary, drawn from a Sobol sequence, for Llama-3.1-70B and
-for DeepSeek-V3; the front trades time per token, throughput per accelerator and cost. Every sweep
-runs in a process of its own, whose peak memory is reported. Times are without compilation, which
-has a column of its own.
+for DeepSeek-V3; the front trades time per token, throughput per accelerator and cost. Kernels are
+timed by the shipped fits of the accelerator, and beside that by the roofline. Every sweep runs in a
+process of its own, whose peak memory is reported. Times are without compilation, which has a column
+of its own.
 
 The same run compares the front with brute force and the metrics with float64, counts the programs
 that a second sweep of the same structure compiles, and measures the rate of bare estimates
@@ -14,6 +15,7 @@ is installed.
 """
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import os
@@ -43,13 +45,17 @@ GOALS = {
     "maximize": ("tokens_per_second_per_accelerator",),
 }
 
+FITS: dict[str, dict[str, str]] = {"fitted": {}, "roofline": {"fit": "none"}}
+"""What times the kernels, and how a platform is loaded for it."""
 
-def space(model: str, count: int, scale: float = 1.0) -> dgz.Space:
+
+def space(model: str, count: int, fit: str, scale: float = 1.0) -> dgz.Space:
     """A space of hypothetical platforms and deployments.
 
     Arguments:
         model: `DENSE` or `EXPERTS`.
         count: configurations.
+        fit: what times the kernels, a key of `FITS`.
         scale: factor on the bounds of the hardware's peak and bandwidths; it does not change the
             structure.
     """
@@ -58,7 +64,8 @@ def space(model: str, count: int, scale: float = 1.0) -> dgz.Space:
     precision = dgz.Precision(weights=linear, activations=linear)
     peak = "peak_flops[fp8]" if experts else "peak_flops[bf16]"
     plan = dgz.Parallelism(1, expert=64, attention_data=64) if experts else dgz.Parallelism(8)
-    platform = dgz.load_platform("h200_sxm" if experts else "h100_sxm", 64, fit="none")
+    system = "h200_sxm" if experts else "h100_sxm"
+    platform = dgz.load_platform(system, 64, **FITS[fit])
     layouts = {
         f"ep {ranks}": dgz.Parallelism(1, data=64 // ranks, expert=ranks, attention_data=ranks)
         for ranks in (8, 16, 32, 64)
@@ -86,18 +93,19 @@ def space(model: str, count: int, scale: float = 1.0) -> dgz.Space:
     )
 
 
-def swept(model: str, count: int) -> dict[str, Any]:
+def swept(model: str, count: int, fit: str) -> dict[str, Any]:
     """One sweep, in this process.
 
     Arguments:
         model: `DENSE` or `EXPERTS`.
         count: configurations.
+        fit: what times the kernels, a key of `FITS`.
 
     Returns:
         Seconds of sweeping and of compiling, points on the front, feasible configurations, and the
         peak memory of this process in B.
     """
-    engine = Engine(space(model, count), (dgz.Pareto(**GOALS),))
+    engine = Engine(space(model, count, fit), (dgz.Pareto(**GOALS),))
     begun = time.perf_counter()
     engine.reduce(0, min(count, engine.batch))
     ready = time.perf_counter()
@@ -115,13 +123,17 @@ def swept(model: str, count: int) -> dict[str, Any]:
     }
 
 
-def costs(model: str) -> list[dict[str, Any]]:
+def costs(model: str, fit: str) -> list[dict[str, Any]]:
     """What each of the three programs of a batch costs a configuration.
+
+    Arguments:
+        model: `DENSE` or `EXPERTS`.
+        fit: what times the kernels, a key of `FITS`.
 
     Returns:
         A row for each program: fusions, B and FLOP as compiled, and nanoseconds as measured.
     """
-    engine = Engine(space(model, 10**8), (dgz.Pareto(**GOALS),))
+    engine = Engine(space(model, 10**8, fit), (dgz.Pareto(**GOALS),))
     work, _ = engine._next(0, 10**8)
     asked = (work._asked, engine.space.decoder(0), work._offsets, work._run)
     levels, decoded = program._decode(*asked)
@@ -145,7 +157,7 @@ def costs(model: str) -> list[dict[str, Any]]:
         fusions = len(re.findall(r"fusion\(", (compiled.as_text() or "").split("ENTRY")[-1]))
         seconds = timed(lambda f=function, a=arguments: jax.block_until_ready(f(*a)), 25).median
         row = {
-            "name": f"{model}: {name}",
+            "name": f"{model}, {fit}: {name}",
             "fusions": fusions,
             "bytes": spent["bytes accessed"] / engine.batch,
             "flop": spent["flops"] / engine.batch,
@@ -177,21 +189,22 @@ def chains(x: Any, times: int) -> Any:
     return sum(values)
 
 
-def in_a_process(model: str, count: int) -> dict[str, Any]:
+def in_a_process(model: str, count: int, fit: str) -> dict[str, Any]:
     """`swept` in a process of its own; the arguments are the same."""
-    command = [sys.executable, __file__, "--one", model, str(count)]
+    command = [sys.executable, __file__, "--one", model, str(count), fit]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def brute_force_agrees(model: str, count: int) -> bool:
+def brute_force_agrees(model: str, count: int, fit: str) -> bool:
     """Whether a sweep's front is the one that comparing all pairs of single estimates gives.
 
     Arguments:
         model: `DENSE` or `EXPERTS`.
         count: configurations.
+        fit: what times the kernels, a key of `FITS`.
     """
-    few = space(model, count)
+    few = space(model, count, fit)
     indices = list(range(count))
     front = dgz.sweep(few, {"front": dgz.Pareto(**GOALS)}, batch=1000).indices("front")
     m = program.metrics_at(few, indices)
@@ -206,15 +219,16 @@ def brute_force_agrees(model: str, count: int) -> bool:
     return sorted(front) == np.flatnonzero(fits & ~beaten).tolist()
 
 
-def float64_error(model: str, count: int, seed: int = 0) -> float:
+def float64_error(model: str, count: int, fit: str, seed: int = 0) -> float:
     """The largest relative difference of a metric from the same estimate in float64.
 
     Arguments:
         model: `DENSE` or `EXPERTS`; the metrics are those that its front uses.
         count: random configurations that are compared.
+        fit: what times the kernels, a key of `FITS`.
         seed: of the random generator.
     """
-    whole = space(model, 10**9)
+    whole = space(model, 10**9, fit)
     indices = [int(index) for index in np.random.default_rng(seed).integers(0, whole.size, count)]
     ours = program.metrics_at(whole, indices)
     scenarios = [whole.configuration(index) for index in indices]
@@ -236,10 +250,10 @@ def float64_error(model: str, count: int, seed: int = 0) -> float:
 def recompilations(model: str) -> int:
     """Programs that a second sweep of the same structure, with other bounds and size, compiles."""
     goals = {"front": dgz.Pareto(**GOALS)}
-    dgz.sweep(space(model, 10_000), goals)
+    dgz.sweep(space(model, 10_000, "fitted"), goals)
     compiled: list[Any] = [program._decode, program._estimate, program._screen]
     before = [function._cache_size() for function in compiled]
-    dgz.sweep(space(model, 20_000, scale=1.5), goals)
+    dgz.sweep(space(model, 20_000, "fitted", scale=1.5), goals)
     return sum(
         function._cache_size() - size for function, size in zip(compiled, before, strict=True)
     )
@@ -274,25 +288,22 @@ def numpy_rate(parts: int) -> float:
 def main() -> None:
     """Measure, print, write."""
     parser = parser_of(__doc__)
-    parser.add_argument("--one", nargs=2, metavar=("MODEL", "COUNT"), help=argparse.SUPPRESS)
+    one = ("MODEL", "COUNT", "FIT")
+    parser.add_argument("--one", nargs=3, metavar=one, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
-        print(json.dumps(swept(options.one[0], int(options.one[1]))))
+        print(json.dumps(swept(options.one[0], int(options.one[1]), options.one[2])))
         return
     report, quick = Report(), options.quick
-    sizes = [
-        (DENSE, 10**6),
-        *(((DENSE, 10**7), (DENSE, 10**8)) if not quick else ()),
-        (EXPERTS, 10**6 if quick else 10**7),
-    ]
+    sizes = [(DENSE, 10**6), (EXPERTS, 10**6)] if quick else [(DENSE, 10**8), (EXPERTS, 10**7)]
     bare = Program(metrics, on_device(columns(REFERENCE, 0)))
     example = on_device(columns(REFERENCE, 1))
     rates = []
-    for model, count in sizes:
+    for (model, count), fit in itertools.product(sizes, FITS):
         # Bare estimates run in between, so that a machine whose speed drifts slows both.
         rates.append(REFERENCE / timed(lambda: bare(example), 5 if quick else 15).median)
-        row = in_a_process(model, count)
-        report.rows.append(_row(model, count, count / row["seconds"]) | row)
+        row = in_a_process(model, count, fit)
+        report.rows.append(_row(f"{model}, {fit}", count, count / row["seconds"]) | row)
     bare_rate = float(np.median(rates))
     in_numpy = numpy_rate(4 if quick else 20)
     report.rows += [
@@ -303,25 +314,29 @@ def main() -> None:
     if genz is not None:
         report.rows.append(_row("genz-llm, prefill + decode, extrapolated", 1, 1 / genz))
 
-    largest = [row for row in report.rows if row["name"] == DENSE][-1]
-    experts = next(row for row in report.rows if row["name"] == EXPERTS)
+    rate = {row["name"]: row["per_second"] for row in report.rows}
     if not quick:
         # A quick run is too small to amortise its start, and is not extrapolated.
-        seconds = 1e8 / largest["per_second"]
-        report.check("1e8 dense configurations, front of 3", seconds, "s", 10)
-        seconds = 1e7 / experts["per_second"]
-        report.check("1e7 DeepSeek-V3 configurations, front of 3", seconds, "s", 4)
-        share = largest["per_second"] / bare_rate
-        report.check("sweep over bare estimates", share, "x", 0.6, at_least=True)
+        for fit, dense_target, experts_target in (("fitted", 12, 6), ("roofline", 10, 4)):
+            seconds = 1e8 / rate[f"{DENSE}, {fit}"]
+            report.check(f"1e8 dense configurations, front of 3, {fit}", seconds, "s", dense_target)
+            seconds = 1e7 / rate[f"{EXPERTS}, {fit}"]
+            name = f"1e7 DeepSeek-V3 configurations, front of 3, {fit}"
+            report.check(name, seconds, "s", experts_target)
+        share = rate[f"{DENSE}, roofline"] / bare_rate
+        report.check("sweep over bare estimates, roofline", share, "x", 0.6, at_least=True)
     peak = max(row["peak_memory"] for row in report.rows if "peak_memory" in row)
     report.check("peak memory of a sweep", peak / 1e9, "GB", 1)
     report.check("programs compiled by a second sweep", recompilations(DENSE), "", 0)
-    agree = [brute_force_agrees(model, 2_000 if quick else 10_000) for model in (DENSE, EXPERTS)]
+    few = 2_000 if quick else 10_000
+    agree = [brute_force_agrees(model, few, "fitted") for model in (DENSE, EXPERTS)]
     report.check("fronts equal to brute force", sum(agree), "of 2", 2, at_least=True)
-    error = max(float64_error(model, 200 if quick else 2_000) for model in (DENSE, EXPERTS))
+    few = 200 if quick else 2_000
+    error = max(float64_error(model, few, "fitted") for model in (DENSE, EXPERTS))
     report.check("float32 against float64", error, "relative", 1e-5)
 
-    spent = [row for model in (DENSE, EXPERTS) for row in costs(model)]
+    fits = ("fitted",) if quick else FITS
+    spent = [row for model in (DENSE, EXPERTS) for fit in fits for row in costs(model, fit)]
     print(_rates_table(report.rows))
     print(_costs_table(spent))
     report.rows += spent

@@ -4,171 +4,58 @@
 
 Every number of model, platform, workload, plan and precision varies from configuration to
 configuration; sizes are integers, as they are in life. An estimate is every metric of `Estimate`.
-The same run measures the baselines: the same formulas in plain numpy (`numpy_baseline.py`, which
-is also the independent check) and `genz-llm` where it is installed
-(pip install "diffgenz[genz]").
+Each row says what times the kernels: the roofline, or the fitted kernels of H100, whose parameters
+are constants here as they are in a sweep (calibrated.py varies them, too). The same run measures
+the baselines: the same formulas in plain numpy (`numpy_baseline.py`, which is also the independent
+check) and `genz-llm` where it is installed (pip install "diffgenz[genz]").
 """
 
 import contextlib
 import io
 import re
 import time
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from dense import (
+    cast,
+    columns,
+    configuration,
+    direction_error,
+    double_error,
+    fitted_columns,
+    fitted_configuration,
+    fitted_kernels,
+    fitted_metrics,
+    gradient,
+    hardware_gradient,
+    hardware_objective,
+    metrics,
+    objective,
+    with_kernels,
+)
 from numpy_baseline import estimate as numpy_estimate
 from report import Report, Timing, parser_of, seconds_of, timed
 
-import diffgenz as dgz
+from diffgenz.core.batches import keep_memory, wide_vectors
 from diffgenz.core.leaves import leaf_names, number_at
-from diffgenz.hardware.accelerator import Accelerator
-from diffgenz.hardware.network import Level
-from diffgenz.hardware.platform import Platform
-from diffgenz.hardware.topology import Fabric, Switch
-from diffgenz.models.blocks.attention import Attention
-from diffgenz.models.blocks.mlp import MLP
-from diffgenz.models.model import Model, Repeated
 from diffgenz.ui.tables import number, table
 
 REFERENCE = 100_000
 """Configurations in a call for which the targets are set."""
 
-COLUMNS: dict[str, Any] = {
-    "layers": lambda r, n: r.integers(16, 130, n),
-    "hidden": lambda r, n: 128 * r.integers(8, 130, n),
-    "vocabulary": lambda r, n: r.integers(30_000, 260_000, n),
-    "heads": lambda r, n: r.integers(8, 130, n),
-    "kv_heads": lambda r, n: r.integers(1, 17, n),
-    "head_dim": lambda r, n: r.choice([64, 96, 128, 192, 256], n),
-    "intermediate": lambda r, n: 128 * r.integers(16, 400, n),
-    "peak": lambda r, n: 10 ** r.uniform(13.5, 16, n),
-    "bandwidth": lambda r, n: 10 ** r.uniform(11.5, 13.5, n),
-    "capacity": lambda r, n: r.uniform(16e9, 300e9, n),
-    "reserve": lambda r, n: r.uniform(0, 5e9, n),
-    "launch": lambda r, n: r.uniform(0.5e-6, 6e-6, n),
-    "idle_power": lambda r, n: r.uniform(50, 400, n),
-    "compute_power": lambda r, n: r.uniform(50, 1000, n),
-    "memory_power": lambda r, n: r.uniform(20, 400, n),
-    "price": lambda r, n: r.uniform(1, 10, n) / 3600,
-    "compute_efficiency": lambda r, n: r.uniform(0.4, 1, n),
-    "memory_efficiency": lambda r, n: r.uniform(0.4, 1, n),
-    "node": lambda r, n: r.choice([4, 8, 16, 72], n),
-    "link": lambda r, n: 10 ** r.uniform(10.3, 12.3, n),
-    "link_latency": lambda r, n: r.uniform(0.2e-6, 3e-6, n),
-    "link_efficiency": lambda r, n: r.uniform(0.5, 1, n),
-    "link_power": lambda r, n: r.uniform(5, 100, n),
-    "nic": lambda r, n: 10 ** r.uniform(9.5, 11.3, n),
-    "nic_latency": lambda r, n: r.uniform(1e-6, 10e-6, n),
-    "nic_efficiency": lambda r, n: r.uniform(0.5, 1, n),
-    "nic_power": lambda r, n: r.uniform(1, 30, n),
-    "batch": lambda r, n: r.integers(1, 513, n),
-    "input_tokens": lambda r, n: r.integers(1, 16_385, n),
-    "output_tokens": lambda r, n: r.integers(1, 2_049, n),
-    "tp": lambda r, n: r.choice([1, 2, 3, 4, 6, 8], n),
-    "pp": lambda r, n: r.choice([1, 2, 3, 4, 8], n),
-    "dp": lambda r, n: r.choice([1, 2, 4], n),
-    "overlap": lambda r, n: r.uniform(0, 1, n),
-    "dtype_size": lambda r, n: r.choice([2, 4], n),
-    "weight_size": lambda r, n: r.choice([0.5, 1, 2], n),
-    "activation_size": lambda r, n: r.choice([1, 2], n),
-    "kv_cache_size": lambda r, n: r.choice([0.5, 1, 2], n),
-}
-"""Draws of each number: a function of the random generator and the number of configurations.
-
-Units are SI: FLOP/s, B/s, B, s, W, USD/s; efficiencies and the overlap are shares, and sizes of
-formats are B per element.
-"""
+BLOCK = 2**14
+"""Configurations in a call whose columns and intermediate results stay in the caches."""
 
 
-def columns(count: int, seed: int) -> dict[str, np.ndarray]:
-    """Random configurations, as one array per number in float32, the library's own precision.
+ROOFLINE, FITTED = "roofline", "fitted kernels"
+"""What times the kernels of a row."""
 
-    Arguments:
-        count: configurations.
-        seed: of the random generator.
-    """
-    rng = np.random.default_rng(seed)
-    drawn = {name: np.asarray(draw(rng, count), np.float32) for name, draw in COLUMNS.items()}
-    drawn["kv_heads"] = np.minimum(drawn["kv_heads"], drawn["heads"])
-    return drawn | {"mlps": drawn["layers"].copy()}
-
-
-def configuration(c: dict[str, Any]) -> dgz.Scenario:
-    """The scenario of one configuration, given its numbers by name (`columns`)."""
-    attention = Attention(heads=c["heads"], kv_heads=c["kv_heads"], head_dim=c["head_dim"])
-    mlp = MLP(intermediate=c["intermediate"])
-    blocks = (Repeated(attention, c["layers"]), Repeated(mlp, c["mlps"]))
-    model = Model("random", c["hidden"], c["vocabulary"], blocks)
-    accelerator = Accelerator(
-        name="random",
-        peak_flops={"bf16": c["peak"]},
-        memory_bandwidth=c["bandwidth"],
-        memory_capacity=c["capacity"],
-        memory_reserve=c["reserve"],
-        launch_latency=c["launch"],
-        idle_power=c["idle_power"],
-        compute_power=c["compute_power"],
-        memory_power=c["memory_power"],
-        price=c["price"],
-        compute_efficiency=c["compute_efficiency"],
-        memory_efficiency=c["memory_efficiency"],
-    )
-    link = (c[name] for name in ("link", "link_latency", "link_efficiency", "link_power"))
-    node = Level("node", Switch(), c["node"], *link)
-    nic = (c[name] for name in ("nic", "nic_latency", "nic_efficiency", "nic_power"))
-    fabric = Level("fabric", Fabric(), 65536.0, *nic)
-    precision = dgz.Precision().with_sizes(
-        c["dtype_size"], c["weight_size"], c["activation_size"], c["kv_cache_size"]
-    )
-    platform = Platform(accelerator, (node, fabric), 65536.0)
-    plan = dgz.Parallelism(c["tp"], c["pp"], c["dp"], c["overlap"])
-    workload = dgz.Workload(c["batch"], c["input_tokens"], c["output_tokens"])
-    return dgz.Scenario(model, platform, workload, plan, precision)
-
-
-def metrics(c: dict[str, Any]) -> dict[str, Any]:
-    """Every metric of the estimate of one configuration."""
-    return metrics_of(dgz.estimate(configuration(c)))
-
-
-METRICS = (
-    "ttft",
-    "tpot",
-    "end_to_end",
-    "throughput",
-    "tokens_per_second_per_user",
-    "tokens_per_second_per_accelerator",
-    "energy_per_output_token",
-    "cost_per_million_output_tokens",
-)
-MEMORY = ("weights", "kv_cache", "activations", "total")
-"""The metrics of an estimate, and those of its memory."""
-
-
-def metrics_of(e: dgz.Estimate) -> dict[str, Any]:
-    """The metrics of an estimate, by name."""
-    own = {name: getattr(e, name) for name in METRICS}
-    return own | {name: getattr(e.memory, name) for name in MEMORY}
-
-
-def objective(platform: Platform, case: dgz.Scenario) -> Any:
-    """log TTFT + log TPOT of a scenario whose platform is replaced.
-
-    Arguments:
-        platform: the platform, with respect to which gradients are taken.
-        case: the rest of the scenario.
-    """
-    e = dgz.estimate(case.replace(platform=platform))
-    return jnp.log(e.ttft) + jnp.log(e.tpot)
-
-
-def gradient(c: dict[str, Any]) -> Platform:
-    """The derivatives of the objective with respect to every hardware number of a configuration."""
-    case = configuration(c)
-    return jax.grad(objective)(case.platform, case)
+Name = TypeVar("Name")
 
 
 class Program:
@@ -185,7 +72,7 @@ class Program:
     def __init__(self, function: Any, example: Any):
         count = len(jax.tree.leaves(example)[0])
         start = time.perf_counter()
-        lowered = jax.jit(jax.vmap(function)).lower(example)
+        lowered = jax.jit(jax.vmap(function), compiler_options=wide_vectors()).lower(example)
         self.run = lowered.compile()
         self.compile_seconds = time.perf_counter() - start
         text = self.run.as_text() or ""
@@ -202,17 +89,50 @@ class Program:
         """The counts for a row of the report: fusions, and B and FLOP of one configuration."""
         return {"fusions": self.fusions, "bytes": self.bytes, "flop": self.flops}
 
-    def check(self, report: Report, name: str, *, fusions: int, size: float) -> None:
-        """Add two checks to a report, one of the fusions and one of the bytes.
+    def check(
+        self, report: Report, name: str, fusions: int, size: float, flops: float | None = None
+    ) -> None:
+        """Add checks of the fusions and the bytes to a report, and of the FLOP where asked.
 
         Arguments:
             report: where they are added.
             name: of the program.
             fusions: most of them that are allowed.
             size: most B of a configuration that are allowed.
+            flops: most FLOP of a configuration that are allowed; None: any.
         """
         report.check(f"{name}: fusions", self.fusions, "", fusions)
         report.check(f"{name}: bytes a configuration", self.bytes, "B", size)
+        if flops is not None:
+            report.check(f"{name}: FLOP a configuration", self.flops, "FLOP", flops)
+
+
+class Measured(NamedTuple):
+    """Seconds of repeated runs: on the clock, and of all cores together."""
+
+    wall: Timing
+    cpu: Timing
+
+
+def interleaved(runs: Mapping[Name, Callable[[], Any]], repeats: int) -> dict[Name, Measured]:
+    """The seconds of several runs, taken in turns, so that a machine that drifts slows all.
+
+    Arguments:
+        runs: by name; each is called once more, unmeasured, before the others.
+        repeats: how often each is measured.
+    """
+    found: dict[Name, list[tuple[float, float]]] = {name: [] for name in runs}
+    for run in runs.values():
+        run()
+    for _ in range(repeats):
+        for name, run in runs.items():
+            busy = time.process_time()
+            seconds = seconds_of(run)
+            found[name].append((seconds, time.process_time() - busy))
+    return {
+        name: Measured(*(timing_of(list(each)) for each in zip(*pairs, strict=True)))
+        for name, pairs in found.items()
+    }
 
 
 def on_device(c: dict[str, np.ndarray]) -> dict[str, jax.Array]:
@@ -220,16 +140,18 @@ def on_device(c: dict[str, np.ndarray]) -> dict[str, jax.Array]:
     return {name: jnp.asarray(values) for name, values in c.items()}
 
 
-def rate_row(name: str, count: int, timing: Timing) -> dict[str, Any]:
+def rate_row(name: str, count: int, timing: Timing, kernels: str) -> dict[str, Any]:
     """A row of the table: configurations, and their rate per second with its spread.
 
     Arguments:
         name: of the row.
         count: configurations that a run evaluates.
         timing: of the runs.
+        kernels: what times the kernels.
     """
     return {
         "name": name,
+        "kernels": kernels,
         "configurations": count,
         "per_second": count / timing.median,
         "per_second_fastest": count / timing.fastest,
@@ -283,6 +205,18 @@ def gradient_error(count: int) -> float:
     return worst
 
 
+def fitted_gradient_error(count: int) -> float:
+    """`gradient_error` along random directions, where constant fitted kernels time the operators.
+
+    Arguments:
+        count: random configurations that are compared.
+    """
+    kernels = fitted_kernels()
+    numbers = fitted_columns(count, seed=2)
+    case = jax.vmap(lambda c: fitted_configuration((c, kernels)))(cast(numbers, jnp.float32))
+    return direction_error(hardware_objective, with_kernels(case.platform, None), case)
+
+
 def genz_seconds(runs: int) -> float | None:
     """Seconds of one prefill and one decode estimate of genz-llm; None where it is not installed.
 
@@ -313,54 +247,68 @@ def main() -> None:
     """Measure, print, write."""
     options = parser_of(__doc__).parse_args()
     report = Report()
+    keep_memory()
 
-    reference = on_device(columns(REFERENCE, seed=0))
+    reference, kernels = on_device(fitted_columns(REFERENCE, seed=0)), fitted_kernels()
     forward, backward = Program(metrics, reference), Program(gradient, reference)
-    repeats = 9 if options.quick else 25
-    # Interleaved, so that a machine whose speed drifts slows both.
-    estimates, slopes = [], []
-    forward(reference)
-    backward(reference)
-    for _ in range(repeats):
-        estimates.append(seconds_of(lambda: forward(reference)))
-        slopes.append(seconds_of(lambda: backward(reference)))
-    estimate_timing, gradient_timing = timing_of(estimates), timing_of(slopes)
-
+    programs = {
+        ("estimate", ROOFLINE): forward,
+        ("gradient", ROOFLINE): backward,
+        ("estimate", FITTED): Program(lambda c: fitted_metrics((c, kernels)), reference),
+        ("gradient", FITTED): Program(lambda c: hardware_gradient((c, kernels)), reference),
+    }
+    runs = {key: lambda run=program: run(reference) for key, program in programs.items()}
+    timings = {
+        key: measured.wall
+        for key, measured in interleaved(runs, 9 if options.quick else 25).items()
+    }
     for count in (1_000, 10_000, REFERENCE, 1_000_000, 10_000_000)[: 3 if options.quick else 5]:
         if count == REFERENCE:
-            report.rows.append(rate_row("estimate", count, estimate_timing))
-            report.rows.append(rate_row("gradient", count, gradient_timing))
+            for (name, timed_by), timing in timings.items():
+                report.rows.append(rate_row(name, count, timing, timed_by))
             continue
         if count < REFERENCE:
-            report.rows.append(_measure("estimate", metrics, columns(count, seed=0), 50))
+            report.rows.append(_measure("estimate", metrics, fitted_columns(count, seed=0), 50))
         else:
-            report.rows.append(rate_row("estimate", count, _in_calls(forward, count)))
+            timing = _in_calls(forward, count)
+            report.rows.append(rate_row("estimate", count, timing, ROOFLINE))
     wide = {name: values.astype(np.float64) for name, values in columns(REFERENCE, seed=0).items()}
     numpy_timing = timed(lambda: numpy_estimate(wide), 1 if options.quick else 3)
-    report.rows.append(rate_row("numpy, the same formulas", REFERENCE, numpy_timing))
+    report.rows.append(rate_row("numpy, the same formulas", REFERENCE, numpy_timing, ROOFLINE))
     genz = genz_seconds(3 if options.quick else 10)
     if genz is not None:
-        report.rows.append(rate_row("genz-llm, prefill + decode", 1, Timing(genz, genz, genz)))
+        timing = Timing(genz, genz, genz)
+        report.rows.append(rate_row("genz-llm, prefill + decode", 1, timing, ROOFLINE))
 
-    rate, slope_rate = (
-        REFERENCE / timing.median / 1e6 for timing in (estimate_timing, gradient_timing)
-    )
+    seconds = {key: timing.median for key, timing in timings.items()}
+    estimates, gradients = seconds["estimate", ROOFLINE], seconds["gradient", ROOFLINE]
+    rate, slope_rate = (REFERENCE / each / 1e6 for each in (estimates, gradients))
     report.check("full dense estimates at 1e5 a call", rate, "M/s", 20, at_least=True)
     error = forward_error(2_000 if options.quick else 100_000)
     report.check("float32 against float64 (independent numpy)", error, "relative", 2e-6)
     report.check("gradients at 1e5 a call", slope_rate, "M/s", 5, at_least=True)
     report.check("gradient over estimate", rate / slope_rate, "x", 6)
-    finite = 100 * finite_share(backward(reference))
-    report.check("finite gradients", finite, "%", 100, at_least=True)
+    for name in (ROOFLINE, FITTED):
+        finite = 100 * finite_share(programs["gradient", name](reference))
+        report.check(f"finite gradients, {name}", finite, "%", 100, at_least=True)
     error = gradient_error(50 if options.quick else 1_000)
     report.check("gradient against float64 differences", error, "relative", 1e-4)
+    fitted = fitted_columns(2_000 if options.quick else 100_000, seed=1)
+    error = double_error(lambda c: fitted_metrics((c, kernels)), fitted)
+    report.check("float32 against float64, fitted kernels", error, "relative", 1e-5)
+    error = fitted_gradient_error(50 if options.quick else 1_000)
+    report.check("gradient against float64 differences, fitted kernels", error, "relative", 1e-3)
     forward.check(report, "estimate", fusions=40, size=1_000)
     backward.check(report, "gradient", fusions=110, size=5_000)
     report.check("estimate: trace and compile", forward.compile_seconds, "s", 2)
     report.check("gradient: trace and compile", backward.compile_seconds, "s", 5)
 
-    cells = [(row["name"], number(row["configurations"]), *rate_cells(row)) for row in report.rows]
-    print(table(("", "configurations", "per second", "slowest", "fastest"), cells, "l"))
+    cells = [
+        (row["name"], row["kernels"], number(row["configurations"]), *rate_cells(row))
+        for row in report.rows
+    ]
+    header = ("", "timed by", "configurations", "per second", "slowest", "fastest")
+    print(table(header, cells, "ll"))
     print(f"\nestimate: {forward.flops:.0f} FLOP a configuration; gradient: {backward.flops:.0f}")
     report.finish(options.json)
 
@@ -369,6 +317,11 @@ def rate_cells(row: dict[str, Any]) -> tuple[str, ...]:
     """The rates of a row (`rate_row`) for people: median, slowest and fastest."""
     names = ("per_second", "per_second_slowest", "per_second_fastest")
     return tuple(number(row[name]) for name in names)
+
+
+def count_cells(row: dict[str, Any]) -> tuple[str, ...]:
+    """The counts of a row (`Program.counts`) for people: fusions, B and FLOP."""
+    return tuple(number(row[name]) for name in ("fusions", "bytes", "flop"))
 
 
 def finite_share(tree: Any) -> float:
@@ -380,7 +333,7 @@ def finite_share(tree: Any) -> float:
 def _in_calls(program: Program, count: int) -> Timing:
     """The seconds of many configurations in calls of `REFERENCE`, 20 different ones at most."""
     calls = count // REFERENCE
-    batches = [on_device(columns(REFERENCE, seed)) for seed in range(min(calls, 20))]
+    batches = [on_device(fitted_columns(REFERENCE, seed)) for seed in range(min(calls, 20))]
     return timed(lambda: [program(batches[i % len(batches)]) for i in range(calls)], 3)
 
 
@@ -388,7 +341,8 @@ def _measure(name: str, function: Any, c: dict[str, np.ndarray], repeats: int) -
     """The row of a function that is compiled for the configurations `c` alone."""
     example = on_device(c)
     program = Program(function, example)
-    return rate_row(name, len(c["batch"]), timed(lambda: program(example), repeats))
+    timing = timed(lambda: program(example), repeats)
+    return rate_row(name, len(c["batch"]), timing, ROOFLINE)
 
 
 def timing_of(seconds: list[float]) -> Timing:

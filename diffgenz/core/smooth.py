@@ -216,21 +216,25 @@ def _inverse_jvp(primals, tangents):
 
 @xp.rule
 def hypotenuse(a: Leaf, b: Leaf) -> Leaf:
-    """sqrt(a**2 + b**2), by Newton steps like `inverse`.
+    """sqrt(a**2 + b**2).
+
+    XLA's CPU backend stores a square root instead of computing it anew in every fusion that needs
+    it. That is cheap for the value. The slopes, which are many more, take Newton steps like
+    `inverse`.
 
     Arguments:
         a: non-negative, at most 1e18.
         b: non-negative, at most 1e18; the larger of both must be at least 1e-18.
     """
-    s = a * a + b * b
-    return s * _inverse_root(s, 2)
+    return xp.sqrt(a * a + b * b)
 
 
 @hypotenuse.defjvp
 def _hypotenuse_jvp(primals, tangents):
     (a, b), (da, db) = primals, tangents
-    y = _inverse_root(a * a + b * b, 2)
-    return hypotenuse(a, b), (a * y) * da + (b * y) * db
+    s = a * a + b * b
+    y = _inverse_root(s, 2)
+    return s * y, (a * y) * da + (b * y) * db
 
 
 @xp.rule
@@ -287,6 +291,24 @@ def once(x: Scalar, at_most_one: Scalar) -> Scalar:
         at_most_one: any number of the configuration that is at most 1, such as 1 / ranks.
     """
     return x / xp.maximum(xp.stop_gradient(at_most_one), 1.0)
+
+
+def twice(a: Scalar, b: Scalar, at_most_one: Scalar) -> tuple[Scalar, Scalar]:
+    """`a` and `b`, each computed once for all its uses, and both in one fusion.
+
+    A fusion of XLA's CPU backend has one result, so that two numbers which come of the same
+    intermediate ones take twice the work. A complex number is one result, though, and costs no more
+    than a real one. XLA takes real and imaginary parts of a sum or a product of complex numbers
+    apart again, and those of a division it does not. The division is by 1, as in `once`, and exact.
+
+    Arguments:
+        a, b: what to compute once, both finite.
+        at_most_one: any number of the configuration that is at most 1, such as 1 / ranks.
+    """
+    a, b = _same_type(a, b)
+    one = jnp.maximum(jax.lax.stop_gradient(at_most_one), 1.0).astype(a.dtype)
+    both = jax.lax.complex(a, b) / jax.lax.complex(one, jnp.zeros_like(one))
+    return jnp.real(both), jnp.imag(both)
 
 
 def as_leaf(x) -> Leaf:

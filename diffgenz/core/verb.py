@@ -7,6 +7,7 @@ follow each other in a process. Whoever batches or differentiates compiles.
 
 import contextlib
 import functools
+import inspect
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, ParamSpec, TypeVar
@@ -64,7 +65,8 @@ class verb(Generic[P, R]):
             args, kwargs = jax.tree.unflatten(structure, leaves)
             return untyped(*args, **kwargs)
 
-        unpacked.__name__ = unpacked.__qualname__ = function.__name__
+        named = inspect.unwrap(unpacked)  # what compilations are called in logs and profiles
+        named.__name__ = named.__qualname__ = function.__name__
         self._of_packed = eqx.filter_jit(unpacked)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:

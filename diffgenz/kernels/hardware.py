@@ -32,6 +32,21 @@ class Chip(NamedTuple):
             self.flops / flops, self.bandwidth / bandwidth, self.launch * launch, self.units
         )
 
+    def bandwidth_slope(self, seconds: Number, by_flops: Number, by_launch: Number) -> Number:
+        """The derivative of a kernel's seconds with respect to the bandwidth, from the others'.
+
+        Forms are homogeneous: half the FLOP/s, half the bandwidth and twice the launch latency take
+        twice as long. Therefore (Euler) seconds = launch by_launch - flops by_flops - bandwidth
+        by_bandwidth. As a difference, the elasticity with respect to the bandwidth is exact to the
+        rounding of 1. (The launch latency may be zero, so that its slope could not be had so.)
+
+        Arguments:
+            seconds: of the kernel.
+            by_flops: their derivative with respect to `flops`, in s per FLOP/s.
+            by_launch: their derivative with respect to `launch`, in s per s.
+        """
+        return (self.launch * by_launch - self.flops * by_flops - seconds) / self.bandwidth
+
 
 class Wire(NamedTuple):
     """One level of the network as a collective sees it.

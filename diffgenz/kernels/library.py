@@ -1,16 +1,17 @@
 """The fitted kernels of an accelerator, and single ones bound to hardware."""
 
-from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Hashable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 from jax.custom_derivatives import SymbolicZero
 
 from diffgenz.core import xp
 from diffgenz.core.record import Record, label
-from diffgenz.core.smooth import Scalar, once
+from diffgenz.core.smooth import Scalar, once, twice
 from diffgenz.kernels.families import FAMILIES, KnownBy
 from diffgenz.kernels.form import Form
+from diffgenz.kernels.hardware import Chip
 from diffgenz.kernels.kernel_format import KernelFormat
 
 RELATIVES = {
@@ -34,6 +35,9 @@ RELATIVES = {
 
 Bytes and peak remain those of the format itself.
 """
+
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 class Bound(NamedTuple):
@@ -142,23 +146,7 @@ def _executed_jvp(primals: Any, tangents: Any) -> tuple[Scalar, Scalar]:
     Repeats and shapes (gradients of models and workloads): what JAX derives.
     """
     bound, executions = primals
-    total = _executed(bound, executions)
-    tangent = xp.zeros_like(total)
-    numbers, structure = jax.tree.flatten(bound)
-    changes = jax.tree.leaves(tangents[0])
-    varied = _varied(changes)
-    if varied:
-
-        def one(values: list[Scalar], execution: Any) -> Scalar:
-            replaced = jax.tree.unflatten(structure, _replaced(numbers, varied, values))
-            return execution[0] * replaced.seconds(execution[1])
-
-        values = [numbers[index] for index in varied]
-        slopes = [jax.grad(one)(values, execution) for execution in executions]
-        latency = bound.hardware.launch  # at most 1 s, as `once` needs
-        for index, position in enumerate(varied):
-            slope = once(sum((each[index] for each in slopes), start=xp.zeros(())), latency)
-            tangent = tangent + slope * changes[position]
+    total, tangent = _along_numbers(bound, executions, jax.tree.leaves(tangents[0]))
     shapes, structure = jax.tree.flatten(executions)
     changes = jax.tree.leaves(tangents[1])
     moving = _varied(changes)
@@ -170,6 +158,103 @@ def _executed_jvp(primals: Any, tangents: Any) -> tuple[Scalar, Scalar]:
         at, along = ([each[index] for index in moving] for each in (shapes, changes))
         tangent = tangent + jax.jvp(across, (at,), (along,))[1]
     return total, tangent
+
+
+def _along_numbers(
+    bound: Bound, executions: list[tuple[Any, Any]], changes: list[Any]
+) -> tuple[Scalar, Scalar]:
+    """The time of `_executed`, and its change with the numbers of form and hardware.
+
+    Where only hardware varies, time and slopes are kept for all their uses, two in each fusion, and
+    a chip's slope along the bandwidth follows from the others. Where parameters of the form vary,
+    too, the slopes are many and each is used once: `shared` keeps their sums over kernels instead.
+
+    Arguments:
+        bound: the kernel.
+        executions: pairs of repeats and a shape.
+        changes: of the numbers of `bound`, in order; those that are zero are symbolic.
+    """
+    numbers, structure = jax.tree.flatten(bound)
+    varied = _varied(changes)
+    if not varied:
+        total = _executed(bound, executions)
+        return total, xp.zeros_like(total)
+    hardware, latency = bound.hardware, bound.hardware.launch
+    parameters = len(jax.tree.leaves(bound.form))
+    place = {name: parameters + index for index, name in enumerate(hardware._fields)}
+    of_hardware = min(varied) >= parameters
+    by_euler = (
+        of_hardware
+        and isinstance(hardware, Chip)
+        and {place["flops"], place["bandwidth"], place["launch"]} <= set(varied)
+    )
+    needed = [each for each in varied if not (by_euler and each == place["bandwidth"])]
+
+    def one(values: list[Scalar], execution: Any) -> Scalar:
+        replaced = jax.tree.unflatten(structure, _replaced(numbers, needed, values))
+        return execution[0] * replaced.seconds(execution[1])
+
+    values = [numbers[each] for each in needed]
+    found = [jax.value_and_grad(one)(values, execution) for execution in executions]
+    each_sum = zip(*([time, *slopes] for time, slopes in found), strict=True)
+    sums = [sum(terms, start=xp.zeros(())) for terms in each_sum]
+    total, *slopes = _kept(sums, latency) if of_hardware else sums
+    slope = dict(zip(needed, slopes, strict=True))
+    if by_euler:
+        by_flops, by_launch = slope[place["flops"]], slope[place["launch"]]
+        slope[place["bandwidth"]] = hardware.bandwidth_slope(total, by_flops, by_launch)
+    along = (slope[each] * changes[each] for each in varied)
+    return total, sum(along, start=xp.zeros(()))
+
+
+def shared(kernels: Mapping[Key, Bound], launch: Scalar | float) -> dict[Key, Bound]:
+    """The same kernels, whose derivatives are summed before they are used.
+
+    Several kernels run on one chip, and a form may time several kinds of operators. What reverse
+    mode adds up for each of their numbers is kept, two sums in each fusion; left to itself, XLA
+    adds it up anew in every program that needs it. In forward mode it is the changes that are kept.
+
+    Arguments:
+        kernels: bound to hardware.
+        launch: s that a kernel takes to launch.
+    """
+    found: dict[int, Any] = {}
+
+    def once_each(record: Any) -> Any:
+        if id(record) not in found:
+            found[id(record)] = _shared(record, launch)
+        return found[id(record)]
+
+    return {key: Bound(*map(once_each, bound)) for key, bound in kernels.items()}
+
+
+@xp.rule
+def _shared(record: Any, launch: Scalar | float) -> Any:
+    return record
+
+
+def _shared_jvp(primals: Any, tangents: Any) -> tuple[Any, Any]:
+    """The identity. What follows the changes forwards follows the derivatives backwards."""
+    record, launch = primals
+    changes, structure = jax.tree.flatten(tangents[0])
+    varied = _varied(changes)
+    kept = _kept([changes[each] for each in varied], launch)
+    return record, jax.tree.unflatten(structure, _replaced(changes, varied, kept))
+
+
+_shared.defjvp(_shared_jvp, symbolic_zeros=True)
+
+
+def _kept(numbers: Sequence[Scalar], launch: Scalar) -> list[Scalar]:
+    """The numbers, each computed once for all its uses, two in each fusion.
+
+    Arguments:
+        numbers: what to compute once.
+        launch: s that a kernel takes to launch, which is at most 1.
+    """
+    pairs = zip(numbers[::2], numbers[1::2], strict=False)
+    found = [number for pair in pairs for number in twice(*pair, launch)]
+    return [*found, once(numbers[-1], launch)] if len(numbers) % 2 else found
 
 
 def _varied(changes: list[Any]) -> list[int]:

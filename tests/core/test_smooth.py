@@ -12,11 +12,15 @@ from diffgenz.core.smooth import (
     HARD,
     ceil_share,
     check_sharpness,
+    hypotenuse,
+    inverse,
     once,
     smooth_max,
     smooth_max_slopes,
     smooth_min,
+    smooth_min_slopes,
     straight_through_ceil,
+    twice,
 )
 
 SOFT = tuple(p for p in SHARPNESSES if p != HARD)
@@ -200,6 +204,43 @@ def test_once_is_the_identity_in_value_and_slope():
     assert slopes == (1.0, 0.0)
 
 
+@precisions
+def test_twice_is_the_identity_in_values_and_slopes(dtype, rtol, double):
+    at = [jnp.asarray(x, dtype) for x in (0.3, -7e-12, 0.125)]
+    values = twice(*at)
+    assert [value.dtype for value in values] == [dtype, dtype]
+    np.testing.assert_array_equal(values, at[:2])
+    slopes = jax.jacobian(twice, argnums=(0, 1, 2))(*at)
+    np.testing.assert_array_equal(slopes, np.eye(3)[:2])
+    changes = jax.jvp(twice, at, [jnp.asarray(x, dtype) for x in (2.0, 3.0, 4.0)])[1]
+    np.testing.assert_array_equal(changes, [2.0, 3.0])
+
+
+@pytest.mark.parametrize(("kept", "evaluations"), [(True, 1), (False, 2)])
+def test_twice_computes_what_two_numbers_share_in_one_fusion(kept, evaluations):
+    """As of jax 0.10; where XLA learns to do so by itself, the second case fails."""
+
+    def two(x, reciprocal):
+        y = inverse(x)
+        a, b = (x + 1) * y, (x - 1) * y
+        return twice(a, b, reciprocal) if kept else (a, b)
+
+    x = jnp.linspace(1.0, 2.0, 4096)
+    program = jax.jit(jax.vmap(two)).lower(x, 1 / x).compile().as_text()
+    there_and_back = 2  # between a number and its bits
+    assert program.count(" bitcast-convert(") == evaluations * there_and_back
+
+
+def test_a_hypotenuse_has_the_slopes_of_the_square_root(double):
+    a, b = pairs(np.float64)
+    assert_close(jax.vmap(hypotenuse)(a, b), np.hypot(a, b), 1e-14)
+    found = jax.vmap(jax.grad(hypotenuse, argnums=(0, 1)))(a, b)
+    assert_close(found, (a / np.hypot(a, b), b / np.hypot(a, b)), 1e-13)
+    assert_derivatives_are_differences(
+        lambda x: jax.vmap(hypotenuse)(*x.T).sum(), np.array([(2.0, 3.0), (5.0, 0.1)])
+    )
+
+
 @pytest.mark.parametrize("p", [0, -1, 3, 2.5, 16, float("nan")])
 def test_unavailable_sharpness_is_refused(p):
     with pytest.raises(ValueError, match=f"sharpness: {p!r}.*HARD"):
@@ -209,3 +250,17 @@ def test_unavailable_sharpness_is_refused(p):
 @every
 def test_available_sharpness_passes(p):
     check_sharpness(p)
+
+
+@every
+@pytest.mark.parametrize(
+    ("function", "slopes"),
+    [(smooth_max, smooth_max_slopes), (smooth_min, smooth_min_slopes)],
+    ids=["max", "min"],
+)
+def test_slopes_by_themselves_are_the_derivatives(function, slopes, p, double):
+    for a, b in ((1e-3, 2e-3), (3e-3, 2e-3), (1e-3, 1e-3)):
+        a, b = jnp.asarray(a, jnp.float64), jnp.asarray(b, jnp.float64)
+        derived = jax.grad(function, (0, 1))(a, b, p)
+        assert_close(slopes(a, b, p), derived, rtol=1e-12)
+        assert_close(slopes(np.asarray(a)[()], np.asarray(b)[()], p), derived, rtol=1e-12)

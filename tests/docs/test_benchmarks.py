@@ -15,17 +15,17 @@ from throughput import forward_error, gradient_error
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 FIGURES = {
-    "throughput.py": 12,
+    "throughput.py": 15,
     "startup.py": 7,
     "paper_requirements.py": 3,
-    "calibrated.py": 12,
-    "experts.py": 8,
-    "deployments.py": 4,
+    "calibrated.py": 16,
+    "experts.py": 16,
+    "deployments.py": 7,
     "sweep.py": 4,
 }
 """The checks that a quick run of each script writes."""
 
-OF_THE_MACHINE = ("s", "M/s", "x")
+OF_THE_MACHINE = ("s", "ns", "M/s", "x")
 """Units of the figures that depend on the machine."""
 
 

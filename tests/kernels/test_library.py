@@ -1,37 +1,102 @@
 """Libraries of fitted kernels: sums over executions, and formats without kernels of their own."""
 
+from functools import partial
+
 import jax
+import jax.numpy as jnp
 import pytest
 from kernel_cases import hardware, shapes
+from support import as_double, assert_close
 
 from diffgenz.kernels.families import FAMILIES
-from diffgenz.kernels.library import Bound, Library, executed
+from diffgenz.kernels.library import Bound, Library, executed, shared
 
 
-def test_what_a_kernel_takes_in_all_has_the_derivatives_of_the_sum():
-    form = FAMILIES["gemm"].form_in("fp8")
-    executions = [(2.0, shape) for shape in shapes("gemm", form)]
-    machine = hardware(form)
+def plain(bound, executions):
+    """What `executed` computes, left to JAX."""
+    form, machine = bound
+    return form.level * sum(repeats * form.seconds(shape, machine) for repeats, shape in executions)
 
-    def plain(machine, kernel, executions):
-        return kernel.level * sum(
-            repeats * kernel.seconds(shape, machine) for repeats, shape in executions
+
+def case_of(family):
+    """A kernel of a family, and executions, in float64."""
+    form = FAMILIES[family].form_in("fp8")
+    return as_double(
+        (Bound(form(), hardware(form)), [(2.0, shape) for shape in shapes(family, form)])
+    )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_what_a_kernel_takes_in_all_has_the_derivatives_of_the_sum(family, double):
+    """With respect to all numbers, those of the hardware, one of them, and repeats and shapes."""
+    bound, executions = case_of(family)
+    assert_close(executed(bound, executions), plain(bound, executions), 1e-13)
+
+    def of_machine(function):
+        return lambda machine: function(bound._replace(hardware=machine), executions)
+
+    def of_bandwidth(function):
+        return lambda bandwidth: of_machine(function)(bound.hardware._replace(bandwidth=bandwidth))
+
+    def of_executions(function):
+        return lambda executions: function(bound, executions)
+
+    for choice, at in (
+        (lambda function: lambda bound: function(bound, executions), bound),
+        (of_machine, bound.hardware),
+        (of_bandwidth, bound.hardware.bandwidth),
+        (of_executions, executions),
+    ):
+        wanted, found = (jax.jit(jax.grad(choice(each)))(at) for each in (plain, executed))
+        scale = max(abs(x * y) for x, y in zip(*map(jax.tree.leaves, (wanted, at)), strict=True))
+        for one, other, number in zip(*map(jax.tree.leaves, (wanted, found, at)), strict=True):
+            assert_close(other * number, one * number, 1e-11, 1e-12 * scale)
+
+
+def test_level_is_a_factor_on_the_time(double):
+    bound, executions = case_of("gemm")
+    slower = bound._replace(form=bound.form.replace(level=2.0))
+    assert_close(executed(slower, executions), 2 * executed(bound, executions), 1e-13)
+
+
+def test_the_slope_of_a_launch_that_takes_no_time_is_exact(double):
+    bound, executions = case_of("gemm")
+    machine = bound.hardware._replace(launch=jnp.zeros(()))
+    wanted, found = (
+        jax.grad(lambda machine, each=each: each(bound._replace(hardware=machine), executions))(
+            machine
+        )
+        for each in (plain, executed)
+    )
+    assert_close(found.launch, wanted.launch, 1e-11)
+
+
+def test_shared_kernels_have_the_same_derivatives(double):
+    """Forwards, backwards, and of second order; numbers that do not vary stay out of it."""
+    bound, executions = case_of("gemm")
+    number = bound.hardware.bandwidth
+
+    def seconds(passing, form, machine):
+        kernels = {"one": Bound(form, machine), "other": Bound(form, machine)}
+        if passing:
+            kernels = shared(kernels, machine.launch)
+            assert kernels["one"].form is kernels["other"].form
+        return sum(executed(kernel, executions) ** 2 for kernel in kernels.values())
+
+    def along(passing):
+        return lambda change: seconds(
+            passing, bound.form, bound.hardware._replace(bandwidth=number * (1 + change))
         )
 
-    def ours(machine, kernel, executions):
-        return executed(Bound(kernel, machine), executions)
-
-    where = (machine, form(), executions)
-    assert float(ours(*where)) == pytest.approx(float(plain(*where)), rel=1e-6)
-    for argnums in (0, 1, 2):
-        wanted, found = (
-            jax.tree.leaves(jax.grad(function, argnums=argnums)(*where))
-            for function in (plain, ours)
-        )
-        for one, other in zip(wanted, found, strict=True):
-            assert float(other) == pytest.approx(float(one), rel=2e-4, abs=1e-30)
-    twice = executed(Bound(form(level=2.0), machine), executions)
-    assert float(twice) == pytest.approx(2 * float(ours(*where)), rel=1e-6)
+    wanted, found = (
+        jax.jit(jax.grad(partial(seconds, passing), argnums=(0, 1)))(bound.form, bound.hardware)
+        for passing in (False, True)
+    )
+    for one, other in zip(*map(jax.tree.leaves, (wanted, found)), strict=True):
+        assert_close(other, one, 1e-12)
+    for derivative in (jax.grad, jax.jacfwd, jax.hessian):
+        wanted, found = (derivative(along(passing))(jnp.zeros(())) for passing in (False, True))
+        assert_close(found, wanted, 1e-11)
 
 
 def test_a_format_without_kernels_is_timed_by_its_nearest_relative():

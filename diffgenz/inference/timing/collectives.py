@@ -20,7 +20,7 @@ from diffgenz.core.smooth import Flag, Scalar, smooth_max, smooth_min
 from diffgenz.hardware.network import Level
 from diffgenz.hardware.topology import Ranks, Schedule, Topology
 from diffgenz.kernels.form import Form
-from diffgenz.kernels.library import Bound, executed
+from diffgenz.kernels.library import Bound, executed, shared
 from diffgenz.kernels.shapes import CollectiveShape
 from diffgenz.operators.routing import reached
 
@@ -64,7 +64,7 @@ class Link(eqx.Module):
         kernels = {name: Bound(form, wire) for name, form in (forms or {}).items()}
         size = xp.stop_gradient(level.size)
         per_byte = xp.asarray(1 / wire.bandwidth)
-        return cls(level.topology, size, per_byte, level.latency, kernels)
+        return cls(level.topology, size, per_byte, level.latency, shared(kernels, launch))
 
     def send(self, volume: Scalar) -> Scalar:
         """Seconds for one message of `volume` B to a neighbour."""

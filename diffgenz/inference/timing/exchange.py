@@ -16,7 +16,7 @@ from diffgenz.hardware.network import Level
 from diffgenz.inference.timing.collectives import Group
 from diffgenz.kernels.form import Form
 from diffgenz.kernels.hardware import Wires
-from diffgenz.kernels.library import Bound, executed
+from diffgenz.kernels.library import Bound, executed, shared
 from diffgenz.kernels.shapes import ExchangeShape
 from diffgenz.operators.message import Exchange
 from diffgenz.operators.routing import reached
@@ -56,9 +56,19 @@ class DeepEP(eqx.Module):
             return ()
         near, far = network[0], network[min(1, len(network) - 1)]
         wires = Wires.of(near.wire(launch), far.wire(launch))
+        kernels = {
+            (mode, phase): Bound(form, wires)
+            for mode, forms in fitted.items()
+            for phase, form in zip(("dispatch", "combine"), forms, strict=True)
+        }
+        kernels = shared(kernels, launch)
         return tuple(
-            cls(Bound(dispatch, wires), Bound(combine, wires), low_latency=mode == "low_latency")
-            for mode, (dispatch, combine) in fitted.items()
+            cls(
+                kernels[mode, "dispatch"],
+                kernels[mode, "combine"],
+                low_latency=mode == "low_latency",
+            )
+            for mode in fitted
         )
 
     def seconds(self, exchange: Exchange, stage: Group, owners: Scalar, sharpness: float) -> Scalar:

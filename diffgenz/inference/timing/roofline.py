@@ -34,7 +34,7 @@ from diffgenz.core.smooth import SHARPNESS, Scalar, smooth_max, smooth_max_slope
 from diffgenz.hardware.platform import Accelerator
 from diffgenz.inference.timing.execution import Execution
 from diffgenz.kernels.families import known_by_linear_format
-from diffgenz.kernels.library import Bound, executed
+from diffgenz.kernels.library import Bound, executed, shared
 from diffgenz.operators.operator import Kind, Operator
 
 
@@ -71,17 +71,20 @@ class Rates(eqx.Module):
         if execution.linear is not None:
             linear = 1 / (execution.linear * accelerator.compute_efficiency)
         kernels: dict[tuple[str, bool], Bound] = {}
-        for is_linear, peak in ((True, execution.linear_peak), (False, execution.wide)):
-            own = {key: form for key, form in execution.kernels.items() if key[1] is is_linear}
-            if own:
-                chip = accelerator.chip(peak)
-                kernels |= {key: Bound(form, chip) for key, form in own.items()}
+        if execution.kernels:
+            chip = wide_chip = accelerator.chip(execution.wide)
+            if execution.linear is not None:
+                chip = accelerator.chip(execution.linear)
+            kernels = {
+                (family, is_linear): Bound(form, chip if is_linear else wide_chip)
+                for (family, is_linear), form in execution.kernels.items()
+            }
         return cls(
             linear,
             wide,
             1 / (accelerator.memory_bandwidth * accelerator.memory_efficiency),
             accelerator.launch_latency,
-            kernels,
+            shared(kernels, accelerator.launch_latency),
         )
 
     def per_flop(self, kind: Kind) -> Scalar:

@@ -16,7 +16,7 @@ H100); bytes / bandwidth is the true floor beside it.
 from typing import ClassVar
 
 from diffgenz.core import xp
-from diffgenz.core.smooth import Leaf
+from diffgenz.core.smooth import Leaf, hypotenuse
 from diffgenz.kernels.form import Form, Work, parameter
 from diffgenz.kernels.hardware import Chip
 from diffgenz.kernels.shapes import Number, PrefillShape
@@ -100,9 +100,9 @@ class Prefill(Form):
         computing = a * x
 
         moving = b * d * (2 * q * h + kv * keys * cache) * (2 / (chip.bandwidth * self.memory))
-        per_token = self.append * chip.launch / chip.units
+        per_token = self.append * chip.launch
         per_token = xp.where(is_narrow, per_token * self.narrow_append, per_token)
         crowd = 1 + self.saturation * kv
-        append = per_token * b * q * kv * (self.depth + d * (1 / 128)) / crowd
+        append = per_token * b * q * kv * (self.depth + d * (1 / 128)) / (crowd * chip.units)
         launch = self.launch * chip.launch
-        return xp.sqrt(computing * computing + longest * longest) + moving + append + launch
+        return hypotenuse(computing, longest) + moving + append + launch

@@ -71,8 +71,8 @@ class Collective(Form):
         others, t = n - 1, volume * (1 / wire.bandwidth)
         flat = self.launch * wire.launch + self.barrier * wire.latency
         flat = flat + others * (self.passes * self.hop * wire.latency)
-        slowness = self.passes / self.efficiency * (1 + self.crowding * (n * n - 4))
-        transfer = t * others / (n - self.pairing) * slowness
+        crowd = self.passes * (1 + self.crowding * (n * n - 4))
+        transfer = t * others * crowd / ((n - self.pairing) * self.efficiency)
         step = self.rise * flat * t / (t + self.onset * wire.latency)
         w = n * (self.switch * wire.latency)
         setup = self.setup * wire.latency + others * (self.passes * self.refill * wire.latency)

@@ -51,7 +51,7 @@ class CustomAllReduce(Form):
         w = self.switch * wire.latency
         setup = self.setup * wire.latency + others * (self.refill * wire.latency)
         start = setup * t * t / (t * t + w * w)
-        transfer = t * others / (n - self.pairing) * (2 / self.efficiency) * crowd
+        transfer = t * others * (2 * crowd) / ((n - self.pairing) * self.efficiency)
         two = self.second * wire.latency + transfer + start
         flat = self.launch * wire.launch + self.barrier * wire.latency
         flat = flat + others * (self.hop * wire.latency)

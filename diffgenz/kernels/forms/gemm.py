@@ -88,13 +88,15 @@ class Gemm(Form):
         """Seconds, for `x` tiles per compute unit that take `a` seconds each."""
         m, n, k, moved = shape
         b = self.merge * chip.launch + m * n * (8 * self.reduction / chip.bandwidth)
-        r = self.unsplit + (1 - self.unsplit) * b * inverse(hypotenuse(a, b))
+        c, w = hypotenuse(a, b), m * n * k * (2 / chip.flops)
+        long = w + LONG * chip.launch
+        y = inverse(c * (x * long))  # one reciprocal for three numbers
+        r = self.unsplit + (1 - self.unsplit) * b * (y * (x * long))
         u = hypotenuse(x, r)
         u = u + self.queue * (x + r - u)
-        w = m * n * k * (2 / chip.flops)
-        computing = a * u * (1 + self.throttle * w * inverse(w + LONG * chip.launch))
+        computing = a * u * (1 + self.throttle * w * (y * (x * c)))
         moving = moved * (1 / (chip.bandwidth * self.memory))
-        moving = moving * (1 + self.stall * r * inverse(x))
+        moving = moving * (1 + self.stall * r * (y * (c * long)))
         return hypotenuse(computing, moving) + self.launch * chip.launch
 
 

@@ -82,8 +82,7 @@ class LatentPrefill(Form):
         per_block = 1 / (QUERY_BLOCK * chip.units)
         x = sequences * heads * per_block * xp.sqrt(queries * queries + ragged)
 
-        per_unit = chip.flops * self.compute / chip.units
-        per_key = width * (2 * QUERY_BLOCK / per_unit)
+        per_key = width * (2 * QUERY_BLOCK * chip.units / (chip.flops * self.compute))
         a = (context + 0.5 * (queries + 1)) * per_key + self.prologue * chip.launch
         longest = self.longest * length * per_key + self.latency * chip.launch
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffgenz.core.batches import wide_vectors
 from diffgenz.core.leaves import with_parts
 from diffgenz.core.smooth import Scalar
 from diffgenz.inference.estimate import Estimate, compiled_estimate
@@ -244,7 +245,7 @@ def _in_blocks(
     return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *parts)
 
 
-@eqx.filter_jit
+@partial(jax.jit, compiler_options=wide_vectors())
 def _estimates(
     fixed: Resolved,
     plans: Parallelism,

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffgenz.core.batches import wide_vectors
 from diffgenz.core.errors import unknown
 from diffgenz.core.leaves import called, leaf_names, number_at, with_leaves
 from diffgenz.core.record import unnamed
@@ -181,7 +182,7 @@ def _decode(
     return [levels[axis] for axis in asked], columns
 
 
-@partial(jax.jit, static_argnums=0)
+@partial(jax.jit, static_argnums=0, compiler_options=wide_vectors())
 def _estimate(static: _Static, leaves: list[jax.Array], columns: list[jax.Array]) -> Columns:
     structure, paths, derived, names = static.parts
 
