@@ -4,7 +4,6 @@ Laws that hold for any scenario are tested on the rows of these tables: a batch 
 of one structure, with all metrics and the breakdown of each.
 """
 
-import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -30,7 +29,7 @@ from diffgenz import (
     Speculation,
     Workload,
 )
-from diffgenz.core.leaves import name_of
+from diffgenz.core.leaves import name_of, with_parts
 from diffgenz.inference.breakdown import Breakdown, breakdown_of
 from diffgenz.inference.estimate import constant_ranks, estimate_of
 from diffgenz.inference.jobs import jobs_of
@@ -357,7 +356,7 @@ def _tables(name: str) -> dict[float, Table]:
         jobs, case = jobs_of(question), question.case
         return {
             sharpness: (
-                metrics_of(estimate_of(jobs, dataclasses.replace(case, sharpness=sharpness))),
+                metrics_of(estimate_of(jobs, with_parts(case, {"sharpness": sharpness}))),
                 breakdown_of(jobs, sharpness),
             )
             for structure, sharpness in TABLES
