@@ -108,7 +108,7 @@ class Form(Record):
     the form.
     """
 
-    smooth: bool = eqx.field(static=True, default=False, kw_only=True)
+    smooth: bool = eqx.field(static=True, default=False, init=False)
     """Whether rows and tokens are padded by the mean of the stairs (`Scenario.smooth_batch`)."""
 
     def rounded_up(self, x: Number) -> Number:

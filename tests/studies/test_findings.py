@@ -16,7 +16,10 @@ from diffgenz.inference.mix import metrics_with_flags
 
 OPTIONS = {
     "derived": {"idle_power": "20 * sqrt(peak_flops[bf16] / 1e14)"},
-    "quantities": {"power": "idle_power + memory_bandwidth / 1e11", "twice": "2 * power"},
+    "quantities": {
+        "board_power": "idle_power + memory_bandwidth / 1e11",
+        "twice": "2 * board_power",
+    },
 }
 
 
@@ -28,12 +31,12 @@ def found():
 
 def test_tables_have_axes_quantities_and_metrics(found):
     table = found.table("top", 3)
-    assert list(table)[:7] == ["index", *varied(), "power", "twice"]
+    assert list(table)[:7] == ["index", *varied(), "board_power", "twice"]
     assert set(table) >= {"tpot", "memory.total", "energy_per_output_token"}
     assert table["index"] == found.indices("top")[:3]
     for name, column in found.space.coordinates(table["index"]).items():
         assert table[name] == column
-    assert table["twice"] == pytest.approx([2 * power for power in table["power"]])
+    assert table["twice"] == pytest.approx([2 * power for power in table["board_power"]])
     assert table["energy_per_output_token"] == pytest.approx(
         found.goals("top")["energy_per_output_token"][:3]
     )
@@ -56,7 +59,7 @@ def test_scenarios_go_back_into_estimate(found, name):
         assert float(case.workload.batch) == table["batch"][row]
         assert float(case.plan.tensor) == table["plan.tensor"][row]
         power = float(chip.idle_power + chip.memory_bandwidth / 1e11)
-        assert power == pytest.approx(table["power"][row])
+        assert power == pytest.approx(table["board_power"][row])
     assert len(found.scenarios(name)) == len(found.indices(name))
 
 

@@ -112,20 +112,20 @@ class Findings:
 
         Arguments:
             name: the reduction.
-            sort: the formula of the goal that says which is best. Default: of a front, the first
-                goal to maximise, or else the first to minimise; all others are in order already.
+            sort: the formula of the goal that says which is best; None: as in `indices`.
 
         Raises:
             InputError: no goal of the reduction has that formula.
         """
+        if sort is None:
+            return np.arange(len(self.indices(name)))
         goals, reduction = self.goals(name), self.reductions[name]
-        if sort is not None and sort not in goals:
+        if sort not in goals:
             raise unknown("sort", sort, goals)
         if not isinstance(reduction, Pareto):
-            return np.arange(len(self.indices(name)))
-        sort = sort or (*reduction.maximize, *reduction.minimize)[0]
-        sign = -1 if sort in reduction.maximize else 1
-        return np.argsort(sign * goals[sort], kind="stable")
+            return np.arange(len(goals[sort]))  # in the order of its only goal, or of its cells
+        values = goals[sort]
+        return np.argsort(-values if sort in reduction.maximize else values, kind="stable")
 
     def overflow(self, name: str) -> int:
         """How many points of a front did not fit its capacity; unless 0, it is not exact."""
@@ -170,7 +170,7 @@ class Findings:
         Arguments:
             name: the reduction.
             count: how many of them; None: all.
-            sort: the goal that says which come first, as in `order`.
+            sort: the goal that says which come first; None: in the order of `indices`.
 
         Raises:
             InputError: as of `indices` and `order`.

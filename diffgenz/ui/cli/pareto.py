@@ -40,6 +40,7 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     from diffgenz.studies.sweep.kernels import kernels_of
     from diffgenz.studies.sweep.reductions.best import Best
     from diffgenz.studies.sweep.reductions.histogram import Histogram
+    from diffgenz.studies.sweep.reductions.pareto import Pareto
     from diffgenz.ui.plots.figure import check_picture
     from diffgenz.ui.plots.sweep import parallel_plot, plot
     from diffgenz.ui.sweep_folder import read_findings
@@ -77,7 +78,10 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
         data |= {"edges": edges.tolist(), "counts": counts.tolist()}
         text.append(histogram_table(findings, name))
     else:
-        lines, rows = _configurations(findings, name, options.top, options.sort)
+        sort = options.sort
+        if sort is None and isinstance(reduction, Pareto):
+            sort = (*reduction.maximize, *reduction.minimize)[0]
+        lines, rows = _configurations(findings, name, options.top, sort)
         text += lines
         data |= rows
     if isinstance(reduction, Best):
