@@ -248,13 +248,16 @@ _shared.defjvp(_shared_jvp, symbolic_zeros=True)
 def _kept(numbers: Sequence[Scalar], launch: Scalar) -> list[Scalar]:
     """The numbers, each computed once for all its uses, two in each fusion.
 
+    Each keeps its own type, since fits may have been read before JAX was told to take float64.
+
     Arguments:
         numbers: what to compute once.
         launch: s that a kernel takes to launch, which is at most 1.
     """
     pairs = zip(numbers[::2], numbers[1::2], strict=False)
     found = [number for pair in pairs for number in twice(*pair, launch)]
-    return [*found, once(numbers[-1], launch)] if len(numbers) % 2 else found
+    found += [once(numbers[-1], launch)] if len(numbers) % 2 else []
+    return [new.astype(old.dtype) for new, old in zip(found, numbers, strict=True)]
 
 
 def _varied(changes: list[Any]) -> list[int]:

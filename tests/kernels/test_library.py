@@ -9,7 +9,10 @@ from kernel_cases import hardware, shapes
 from support import as_double, assert_close
 
 from diffgenz.kernels.families import FAMILIES
+from diffgenz.kernels.forms.gemm import Gemm
+from diffgenz.kernels.hardware import Chip
 from diffgenz.kernels.library import Bound, Library, executed, shared
+from diffgenz.kernels.shapes import GemmShape
 
 
 def plain(bound, executions):
@@ -126,3 +129,17 @@ def test_a_format_without_kernels_is_timed_by_its_nearest_relative():
     assert library.format_of("latent_decode", "fp8/bf16") == "fp8"
     assert library.format_of("latent_decode", "int4/bf16") == "bf16"
     assert library.form("decode", "bf16") is None
+
+
+def test_kernels_read_before_float64_are_shared_after(double):
+    """A form in float32 on hardware in float64: each derivative has the type of its number."""
+    single = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), Gemm())
+    chip = Chip(*(jnp.asarray(x, jnp.float64) for x in (1e15, 3e12, 2e-6, 132.0)))
+    shape = GemmShape(*(jnp.asarray(x, jnp.float64) for x in (64.0, 4096.0, 4096.0, 4e7)))
+
+    def seconds(bound):
+        return shared({"gemm": bound}, chip.launch)["gemm"].seconds(shape)
+
+    slopes = jax.grad(seconds)(Bound(single, chip))
+    assert {leaf.dtype for leaf in jax.tree.leaves(slopes.form)} == {jnp.dtype("float32")}
+    assert {leaf.dtype for leaf in jax.tree.leaves(slopes.hardware)} == {jnp.dtype("float64")}

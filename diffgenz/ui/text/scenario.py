@@ -1,9 +1,10 @@
 """A scenario as text for people and as JSON: its title, ranks, formats, options and kernels."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from diffgenz.core.smooth import Leaf
+from diffgenz.kernels.families import FAMILIES
 from diffgenz.kernels.fits import ROOFLINE, TRANSFERRED
 from diffgenz.models.model import Model
 from diffgenz.operators.precision import Precision
@@ -54,7 +55,7 @@ def parameters(model: Model) -> str:
 def kernels_line(found: dict[str, str]) -> str:
     """What times the kernels, for people.
 
-    It says the source of most of them, and the families of those of other sources.
+    It says the source of most of those that compute, and the families of those of other sources.
     """
     groups: dict[str, list[str]] = {}
     for kernel, source in found.items():
@@ -62,7 +63,7 @@ def kernels_line(found: dict[str, str]) -> str:
     fitted = [source for source in groups if source != ROOFLINE]
     if not fitted:
         return UNCALIBRATED
-    main = max(fitted, key=lambda source: (" for " not in source, len(groups[source])))
+    main = max(fitted, key=lambda source: (" for " not in source, _computing(groups[source])))
     others = {source: kernels for source, kernels in groups.items() if source != main}
     rest = [f"{', '.join(kernels)} {_of(source)}" for source, kernels in others.items()]
     first = _of(main) if main.startswith(TRANSFERRED) else f"as measured, {_of(main)}"
@@ -81,6 +82,12 @@ def kernel_lines(kernels: Mapping[str, dict[str, str]]) -> list[str]:
     if len(lines) < 2:
         return list(lines)
     return [f"{', '.join(choices)}: {line}" for line, choices in lines.items()]
+
+
+def _computing(kernels: Sequence[str]) -> int:
+    """How many of some kernels are no messages between ranks."""
+    families = (FAMILIES.get(kernel.partition(" ")[0]) for kernel in kernels)
+    return sum(1 for family in families if family is None or family.kind != "network")
 
 
 def _of(source: str) -> str:

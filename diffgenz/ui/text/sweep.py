@@ -60,7 +60,7 @@ def summary(findings: Findings, out: str, whole: bool) -> tuple[str, Any]:
         raise NoSolution(f"nothing is feasible: {said} ({constraints}); {remedy}; saved in {out}")
     kept = {name: _kept(findings, name) for name in findings.reductions}
     kernels = kernels_of(space)
-    lines = [*kernel_lines(kernels), said]
+    lines = [said, *kernel_lines(kernels)]
     for name, entry in kept.items():
         lines.append(f"{name}: {entry['kind']}, {entry['count']:,} {_COUNTED[entry['kind']]}")
         if entry["overflow"]:
