@@ -30,7 +30,7 @@ CASES = {
     "windows, experts": ("openai/gpt-oss-120b", "h100_sxm", 4, CHAT, None, (None, 2048)),
     "latent attention": ("deepseek-ai/DeepSeek-V3", "h200_sxm", 16, CHAT, None, (None, 1024)),
     "latent attention, MTP": ("deepseek-ai/DeepSeek-V3", "b200_sxm", 8, CHAT, MTP, (None,)),
-    "hybrid": ("ai21labs/AI21-Jamba-Mini-1.5", "a100_sxm", 4, CHAT, None, (None,)),
+    "hybrid": ("ai21labs/AI21-Jamba-1.5-Mini", "a100_sxm", 4, CHAT, None, (None,)),
     "vision": ("Qwen/Qwen3-VL-8B-Instruct", "h100_sxm", 4, SEEING, None, (None, 512)),
 }
 QUICK = ("dense in chunks, with drafts", "latent attention")
