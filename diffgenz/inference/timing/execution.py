@@ -27,15 +27,16 @@ class Execution(eqx.Module):
     Arguments:
         linear: FLOP/s of linear layers; None where it is `wide`.
         wide: FLOP/s of what stays in dtype (attention, LM head).
-        kernels: fitted forms by family, and by whether they are those of linear layers; an operator
-            without one is timed by the roofline.
+        forms: fitted forms of kernels, each once.
+        places: which of `forms` times a family, and whether as kernels of linear layers.
         collectives: fitted collectives by name, "all_reduce" and "all_gather".
         exchanges: fitted dispatch and combine by DeepEP's mode.
     """
 
     linear: Leaf | None
     wide: Leaf
-    kernels: dict[tuple[str, bool], Form]
+    forms: tuple[Form, ...]
+    places: tuple[tuple[tuple[str, bool], int], ...] = eqx.field(static=True)
     collectives: dict[str, Form]
     exchanges: dict[str, tuple[Form, Form]]
 
@@ -51,22 +52,35 @@ class Execution(eqx.Module):
         if precision.linear_peak != precision.attention_peak:
             linear = accelerator.peak(precision.linear_peak)
         library = accelerator.kernels or Library({})
-        kernels: dict[tuple[str, bool], Form] = {}
+        forms: list[Form] = []
+        places: dict[tuple[str, bool], int] = {}
         for is_linear in (True, False):
-            for family in library.forms:
+            for family in sorted(library.forms):  # one order, one structure
                 form = library.form(family, kernel_format(family, is_linear, precision))
-                if form is not None and form.hardware is Chip:
-                    kernels[family, is_linear] = form
+                if form is None or form.hardware is not Chip:
+                    continue
+                found = [index for index, each in enumerate(forms) if each is form]
+                places[family, is_linear] = found[0] if found else len(forms)
+                forms += [] if found else [form]
         messages = {"all_reduce": precision.messages, "all_gather": precision.dtype}
         collectives = {name: library.form(name, format) for name, format in messages.items()}
         fitted = {name: form for name, form in collectives.items() if form is not None}
-        return cls(linear, wide, kernels, fitted, _exchanges(library))
+        exchanges = _exchanges(library)
+        return cls(linear, wide, tuple(forms), tuple(places.items()), fitted, exchanges)
+
+    @property
+    def kernels(self) -> dict[tuple[str, bool], Form]:
+        """Fitted forms by family, and by whether they are those of linear layers.
+
+        The roofline times an operator that has none.
+        """
+        return {key: self.forms[place] for key, place in self.places}
 
     @property
     def smooth(self) -> Self:
         """The same with kernels that are smooth in rows and tokens (`Scenario.smooth_batch`)."""
-        kernels = {key: with_parts(form, {"smooth": True}) for key, form in self.kernels.items()}
-        return dataclasses.replace(self, kernels=kernels)
+        forms = tuple(with_parts(form, {"smooth": True}) for form in self.forms)
+        return dataclasses.replace(self, forms=forms)
 
     @property
     def explicit(self) -> Self:

@@ -8,7 +8,6 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from diffgenz.core.batches import wide_vectors
@@ -138,7 +137,7 @@ class Grid:
             parts.append(part)
             numbers.append(mine)
         back = np.argsort(np.concatenate(numbers))
-        return jax.tree.map(lambda *leaves: jnp.asarray(np.concatenate(leaves)[back]), *parts)
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves)[back], *parts)
 
     def deployments(
         self,
