@@ -36,6 +36,7 @@ from dense import (
     hardware_objective,
     metrics,
     objective,
+    on_edge,
     with_kernels,
 )
 from numpy_baseline import estimate as numpy_estimate
@@ -294,8 +295,11 @@ def main() -> None:
     error = gradient_error(50 if options.quick else 1_000)
     report.check("gradient against float64 differences", error, "relative", 1e-4)
     fitted = fitted_columns(2_000 if options.quick else 100_000, seed=1)
-    error = double_error(lambda c: fitted_metrics((c, kernels)), fitted)
-    report.check("float32 against float64, fitted kernels", error, "relative", 1e-5)
+    edges = on_edge(fitted)
+    error = double_error(lambda c: fitted_metrics((c, kernels)), fitted, but=edges)
+    name = "float32 against float64, fitted kernels, off the edges of tiles"
+    report.check(name, error, "relative", 1e-5)
+    report.check("configurations on the edge of a tile", 100 * edges.mean(), "%", 0.1)
     error = fitted_gradient_error(50 if options.quick else 1_000)
     report.check("gradient against float64 differences, fitted kernels", error, "relative", 1e-3)
     forward.check(report, "estimate", fusions=40, size=1_000)

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -10,7 +11,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
-from diffgenz.core.batches import wide_vectors
+from diffgenz.core.batches import COMPILED_QUICKLY
 from diffgenz.core.leaves import with_parts
 from diffgenz.core.smooth import Scalar
 from diffgenz.inference.estimate import Estimate, compiled_estimate
@@ -111,7 +112,7 @@ class Grid:
         """
         formats = [_in_formats(case, precision) for precision in self.precisions]
         columns = self.columns
-        parts, numbers, done = [], [], 0
+        done = 0
 
         def report(count: int) -> None:
             nonlocal done
@@ -119,9 +120,8 @@ class Grid:
             if progress is not None:
                 progress(done, self.size)
 
-        report(0)
-        chunkings = [each for each in (False, True) if (self.chunked == each).any()]
-        for members, chunked in itertools.product(_alike(formats), chunkings):
+        def part(group: tuple[list[int], bool]) -> tuple[np.ndarray, Estimate]:
+            members, chunked = group
             mine = np.flatnonzero(np.isin(self._format, members) & (self.chunked == chunked))
             fixed, varied = _split([formats[member] for member in members])
             which = np.searchsorted(members, self._format[mine])
@@ -131,11 +131,16 @@ class Grid:
                 jax.tree.map(lambda table, at=which: table[at], varied),
                 columns["chunk"][mine] if chunked else None,
             )
-            part = _in_blocks(partial(_estimates, fixed), rows, len(mine), report)
-            if len(chunkings) > 1 and not chunked:  # whole prompts have no such time
-                part = with_parts(part, {"mixed_tpot": np.full_like(part.tpot, np.nan)})
-            parts.append(part)
-            numbers.append(mine)
+            found = _in_blocks(partial(_estimates, fixed), rows, len(mine), report)
+            if not chunked and self.chunked.any():  # whole prompts have no such time
+                found = with_parts(found, {"mixed_tpot": np.full_like(found.tpot, np.nan)})
+            return mine, found
+
+        report(0)
+        chunkings = [each for each in (False, True) if (self.chunked == each).any()]
+        groups = list(itertools.product(_alike(formats), chunkings))
+        with ThreadPoolExecutor(len(groups)) as threads:  # XLA compiles several programs at once
+            numbers, parts = zip(*threads.map(part, groups), strict=True)
         back = np.argsort(np.concatenate(numbers))
         return jax.tree.map(lambda *leaves: np.concatenate(leaves)[back], *parts)
 
@@ -244,7 +249,7 @@ def _in_blocks(
     return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *parts)
 
 
-@partial(jax.jit, compiler_options=wide_vectors())
+@partial(jax.jit, compiler_options=COMPILED_QUICKLY)
 def _estimates(
     fixed: Resolved,
     plans: Parallelism,
