@@ -231,7 +231,7 @@ def on_edge(numbers: dict[str, np.ndarray]) -> np.ndarray:
     counts = (numbers[name].astype(np.float64) for name in ("input_tokens", "output_tokens"))
     prompt, output = counts
     tiles = np.stack([(prompt + output * node + 1) / TILE for node, _ in QUADRATURE])
-    distance = np.abs(tiles / np.round(tiles) - 1)
+    distance = np.abs(tiles / np.maximum(np.round(tiles), 1.0) - 1)
     near = (distance > 0) & (distance < 1e-6)
     return np.any(near, axis=0)
 
