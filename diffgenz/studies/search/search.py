@@ -181,8 +181,25 @@ def search(
         grid.deployments(order, results, case, kernels),
         grid.deployments(apart, results, case, kernels),
         limits.at(grid.at_next_batch(int(order[0])), grid.columns["batch"], columns, sort),
-        {each.linear_format: own for each, own in zip(choices, kernels, strict=True)},
+        _by_format(choices, kernels),
     )
+
+
+def _by_format(
+    choices: Sequence[Precision], kernels: Sequence[dict[str, str]]
+) -> dict[str, dict[str, str]]:
+    """What times the kernels, by the format of linear layers, and of the cache where that matters.
+
+    Arguments:
+        choices: the formats.
+        kernels: what times the kernels of each.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for precision, own in zip(choices, kernels, strict=True):
+        name = precision.linear_format
+        if found.setdefault(name, own) != own:
+            found[f"{name}, KV cache {precision.names['kv_cache']}"] = own
+    return found
 
 
 def _condition(text: str) -> Expression:
