@@ -57,15 +57,19 @@ def checked(function):
 
 
 install_import_hook("diffgenz", f"{__name__}.checked")
-
-from diffgenz.core import verb  # noqa: E402  (after the hook)
-
-verb.FEW = 10**9
-"""Whether NumPy or a compiled program answers is not to depend on the tests before: they differ in
-the last bit. Tests of compiling set it themselves."""
-
 hypothesis.settings.register_profile("tests", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("tests")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def answers_in_numpy():
+    """Whether NumPy or a compiled program answers is not to depend on the tests before.
+
+    They differ in the last bit. Tests of compiling set the number themselves.
+    """
+    from diffgenz.core import verb
+
+    verb.FEW = 10**9
 
 
 # ---- what JAX spends time on
