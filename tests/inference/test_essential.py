@@ -1,4 +1,4 @@
-"""What compiled programs are keyed by: names and unused formats are not part of it."""
+"""What a scenario is without labels and formats that are not in use; other names stay."""
 
 import jax
 import pytest

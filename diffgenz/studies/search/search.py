@@ -3,8 +3,8 @@
 All plans x batch sizes x formats x chunk sizes are estimated in one call.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -33,7 +33,8 @@ BATCHES = tuple(float(2**power) for power in range(13))
 """Requests in flight over all replicas that a search tries: 1 to 4096."""
 
 
-class Search(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Search:
     """What a search found.
 
     Arguments:
@@ -50,9 +51,9 @@ class Search(NamedTuple):
     tried: int
     fitting: int
     deployments: list[Deployment]
-    apart: list[Deployment] = []  # noqa: RUF012
+    apart: list[Deployment] = dataclasses.field(default_factory=list)
     next_batch: str = ""
-    kernels: dict[str, dict[str, str]] = {}  # noqa: RUF012
+    kernels: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
 
     def best(self, count: int) -> list[Deployment]:
         """The best `count` layouts, each at its best batch and chunk size."""
