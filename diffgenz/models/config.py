@@ -1,34 +1,103 @@
 """The facts of a config.json, and the parts of models that families share.
 
-Errors name the field that is missing or unusable.
+Errors name the field that is missing or unusable, and a field that nobody reads is one
+(`Config.refuse_unread`).
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from diffgenz.core.errors import InputError
 from diffgenz.models.blocks.attention import Attention
 from diffgenz.models.blocks.block import Block
+from diffgenz.models.fields import is_off, is_without_influence
 from diffgenz.models.model import Model, Repeated
+
+Layers = int | Sequence[int]
+"""Which layers a block is in: their indices, or their number where all layers have it."""
 
 
 class Config:
     """A config.json whose fields are read by name, with errors that name the field.
 
+    It remembers what was read. What changes a model's shape or cost must be read by its family
+    (`refuse_unread`).
+
     Arguments:
         name: what error messages and models call it.
         raw: the content of the file.
+        read: the fields that were read so far.
 
-    Methods that take several keys try them in order: they are aliases of one fact.
+    Methods that take several keys take them for aliases of one fact.
     """
 
-    def __init__(self, name: str, raw: Mapping[str, Any]):
+    def __init__(self, name: str, raw: Mapping[str, Any], read: set[str] | None = None):
         self.name, self.raw = name, raw
+        self.read: set[str] = set() if read is None else read
+        self._sections: dict[str, Config] = {}
 
     def get(self, *keys: str, default: Any = None) -> Any:
-        """The value of the first of `keys` that is present and not null, else `default`."""
-        return next((self.raw[key] for key in keys if self.raw.get(key) is not None), default)
+        """The value of that of `keys` which is present and not null, else `default`.
+
+        Raises:
+            InputError: two of them are present and contradict each other.
+        """
+        self.read.update(keys)
+        stated = [key for key in keys if self.raw.get(key) is not None]
+        for key in stated[1:]:
+            if self.raw[key] != self.raw[stated[0]]:
+                raise InputError(
+                    f"{self.name}: {stated[0]}: {self.raw[stated[0]]!r} contradicts {key}, "
+                    f"{self.raw[key]!r}; remove one"
+                )
+        return self.raw[stated[0]] if stated else default
+
+    def ignore(self, *keys: str) -> None:
+        """Note that these fields are known, and change nothing in this family."""
+        self.read.update(keys)
+
+    def expect(self, **values: Any) -> None:
+        """Refuse a file that states another value for one of these fields than the family has.
+
+        Raises:
+            InputError: a field is present, not null, and has another value.
+        """
+        for key, value in values.items():
+            if self.get(key, default=value) != value:
+                raise self.not_modelled(key)
+
+    def not_modelled(self, key: str) -> InputError:
+        """The error for a field whose value has a meaning that is not modelled."""
+        value = repr(self.raw[key])
+        shown = value if len(value) <= 60 else f"{value[:57]}..."
+        kind = self.raw.get("model_type")
+        where = f"model_type {kind}" if isinstance(kind, str) else "this section"
+        return InputError(
+            f"{self.name}: {key}: {where} with {key} = {shown} is not modelled; remove the field "
+            "if it changes no shape, or read the file generically (--generic), which names what "
+            "it leaves out"
+        )
+
+    @property
+    def unread(self) -> list[str]:
+        """Fields of its own that nobody has read, that are on, and that may change a shape."""
+        return [
+            key
+            for key, value in self.raw.items()
+            if key not in self.read and not is_off(value) and not is_without_influence(key)
+        ]
+
+    def refuse_unread(self) -> None:
+        """Refuse a field that may change a shape or a cost and that nobody has read.
+
+        Raises:
+            InputError: there is one, here or in a section that was read.
+        """
+        if self.unread:
+            raise self.not_modelled(self.unread[0])
+        for section in self._sections.values():
+            section.refuse_unread()
 
     def with_defaults(self, **defaults: Any) -> "Config":
         """The same config with `defaults` for the fields that it lacks.
@@ -37,7 +106,10 @@ class Config:
         (5.x).
         """
         stated = {key: value for key, value in self.raw.items() if value is not None}
-        return Config(self.name, defaults | stated)
+        copy = Config(self.name, defaults | stated, self.read)
+        copy.read.update(key for key in defaults if key not in stated)
+        copy._sections = self._sections
+        return copy
 
     def lacks(self, *keys: str) -> InputError:
         """The error for a field that is missing, which may be called by any of `keys`."""
@@ -98,23 +170,40 @@ class Config:
         Raises:
             InputError: it is missing.
         """
-        section = self.raw.get(key)
+        section = self.get(key)
         if not isinstance(section, Mapping):
             raise self.lacks(key)
-        return Config(f"{self.name}: {key}", section)
+        if key not in self._sections:
+            self._sections[key] = Config(f"{self.name}: {key}", section)
+        return self._sections[key]
 
-    def kinds(self, key: str) -> list[str] | None:
-        """What each of the layers is, where a list under `key` says so; else None.
+    def kinds(self, *keys: str) -> list[Any] | None:
+        """What each of the layers is, where a list under one of `keys` says so; else None.
 
         Raises:
             InputError: the list does not have one entry for each layer.
         """
-        kinds = self.get(key)
+        kinds = self.get(*keys)
         if kinds is not None and (not isinstance(kinds, list) or len(kinds) != self.layers):
             raise InputError(
-                f"{self.name}: {key} must list {self.layers} layers (num_hidden_layers)"
+                f"{self.name}: {keys[0]} must list {self.layers} layers (num_hidden_layers)"
             )
         return kinds
+
+    def where(self, kind: Any, *keys: str) -> tuple[int, ...] | None:
+        """The layers that the list under one of `keys` calls `kind`; None without a list.
+
+        Raises:
+            InputError: as in `kinds`.
+        """
+        kinds = self.kinds(*keys)
+        if kinds is None:
+            return None
+        return tuple(layer for layer, each in enumerate(kinds) if each == kind)
+
+    def others(self, layers: Sequence[int]) -> tuple[int, ...]:
+        """All layers of the model but these."""
+        return tuple(layer for layer in range(self.layers) if layer not in set(layers))
 
     def window(self) -> int | float | None:
         """Tokens of the sliding window, or None where there is none."""
@@ -168,9 +257,9 @@ def attention_of(config: Config, **differences: Any) -> Attention:
 def model_of(
     config: Config,
     attention: Block,
-    *feed_forward: tuple[Block, int],
+    *feed_forward: tuple[Block, Layers],
     tied: bool,
-    windowed: int = 0,
+    windowed: Sequence[int] = (),
     window: float | None = None,
     **differences: Any,
 ) -> Model:
@@ -179,25 +268,26 @@ def model_of(
     Arguments:
         config: the facts; `config.layers` is the number of attention blocks.
         attention: the attention block without a window.
-        feed_forward: (block, count) for each kind of block that follows attention.
+        feed_forward: (block, layers) for each kind of block that follows attention.
         tied: whether the LM head uses the embedding's weights where the file says nothing.
-        windowed: how many of the layers see only `window` tokens.
-        window: tokens that a query sees in these layers; None where `windowed` is 0.
+        windowed: the layers that see only `window` tokens.
+        window: tokens that a query sees in these layers; None where `windowed` is empty.
         differences: fields of `Model` in which the family differs.
     """
-    full = config.layers - windowed
-    mixers = [(attention, full)]
+    mixers: list[tuple[Block, Layers]] = [(attention, config.others(windowed))]
     if windowed:
         mixers.insert(0, (attention.replace(window=window), windowed))
     return model_with(config, *mixers, *feed_forward, tied=tied, **differences)
 
 
-def model_with(config: Config, *blocks: tuple[Block, int], tied: bool, **differences: Any) -> Model:
+def model_with(
+    config: Config, *blocks: tuple[Block, Layers], tied: bool, **differences: Any
+) -> Model:
     """A model of some blocks, between the embedding and the LM head of its config.json.
 
     Arguments:
         config: the facts.
-        blocks: (block, count) for each kind of block; those with a count of 0 are left out.
+        blocks: (block, layers) for each kind of block; those in no layer are left out.
         tied: whether the LM head uses the embedding's weights where the file says nothing.
         differences: fields of `Model` in which the family differs.
     """
@@ -205,15 +295,22 @@ def model_with(config: Config, *blocks: tuple[Block, int], tied: bool, **differe
         name=config.name,
         hidden=config.hidden,
         vocabulary=config.number("vocab_size"),
-        blocks=tuple(Repeated(block, count) for block, count in blocks if count),
+        blocks=tuple(_placed(config, block, layers) for block, layers in blocks if layers),
         tied=config.flag("tie_word_embeddings", default=tied),
         **differences,
     )
 
 
-def windowed_layers(config: Config, default: int) -> int:
-    """How many layers have a sliding window: as `layer_types` lists them, else `default`."""
-    types = config.kinds("layer_types")
-    if types is None:
-        return default
-    return sum(kind == "sliding_attention" for kind in types)
+def _placed(config: Config, block: Block, layers: Layers) -> Repeated:
+    """A block in these layers, which are all of the model's where only their number is given."""
+    if not isinstance(layers, int):
+        return Repeated(block, len(layers), at=tuple(layers))
+    if layers != config.layers:
+        raise ValueError(f"{layers} of {config.layers} layers: say which")
+    return Repeated(block, layers, at=tuple(range(layers)))
+
+
+def windowed_layers(config: Config, default: Sequence[int]) -> tuple[int, ...]:
+    """The layers that have a sliding window: those that `layer_types` lists, else `default`."""
+    listed = config.where("sliding_attention", "layer_types")
+    return tuple(default) if listed is None else listed

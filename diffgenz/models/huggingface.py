@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from diffgenz.core.errors import InputError, unknown
+from diffgenz.core.errors import InputError
 from diffgenz.models.config import Config
 from diffgenz.models.families.dense import DENSE
 from diffgenz.models.families.hybrid import HYBRID
@@ -24,37 +24,92 @@ vLLM's qwen3_next_mtp assumes one, too.
 """
 
 
+PARTS = {
+    "vision_config": "vision tower",
+    "audio_config": "audio tower",
+    "talker_config": "speech generator",
+}
+"""The sections of a config.json that describe other parts than the language model."""
+
+
 def model_from_config(config: Mapping[str, Any], name: str) -> Model:
     """The model that a config.json describes.
 
     Arguments:
         config: its content. Of a vision-language model this reads the language model, nested under
-            "text_config" or not, and the tower under "vision_config". Towers that are not in
-            `families.vision` are left out.
+            "text_config" or not, and the tower under "vision_config". What is not in
+            `families.vision` is left out, and `Model.notes` says so.
         name: what to call the model.
 
     Raises:
-        InputError: a `model_type` that is not known (the known ones are listed), or a field that
-            is missing or out of range.
+        InputError: a `model_type` that is not known (the known ones are listed), a field that is
+            missing or out of range, or one that may change a shape and that the family does not
+            know.
     """
-    whole, kind = Config(name, config), config.get("model_type")
-    if isinstance(config.get("text_config"), Mapping):
-        kind = config["text_config"].get("model_type", kind)
-        outer = {key: value for key, value in config.items() if key == "tie_word_embeddings"}
-        config = outer | dict(config["text_config"])
+    whole, language = Config(name, config), _language_of(name, config)
+    kind = _kind_of(language)
+    model, tower = FAMILIES[kind](language), tower_of(whole, language)
+    mtp = has_mtp(language, default=1 if kind in ALWAYS_MTP else 0)
+    left_out = _left_out(whole, modelled=tower is not None)
+    language.ignore(*whole.read)
+    language.refuse_unread()
+    if tower is not None:  # fields beside one that is not modelled are its own
+        whole.ignore("text_config", *language.read)
+        whole.refuse_unread()
+    return model.replace(vision=tower, mtp=mtp, notes=(*model.notes, *left_out))
+
+
+def _language_of(name: str, config: Mapping[str, Any]) -> Config:
+    """The part of a config.json about the language model: all of it, or what "text_config" holds.
+
+    What the nested part leaves out and the outer one says (`tie_word_embeddings`, the formats)
+    holds for it, too.
+    """
+    if not isinstance(config.get("text_config"), Mapping):
+        return Config(name, config)
+    outer = {key: config[key] for key in ("tie_word_embeddings", "model_type") if key in config}
+    inner = {key: value for key, value in config["text_config"].items() if value is not None}
+    return Config(name, outer | inner)
+
+
+def _kind_of(language: Config) -> str:
+    """The `model_type` under which a family is known.
+
+    Raises:
+        InputError: there is none, or no family is known under it.
+    """
+    kind = language.get("model_type")
     if kind is None:
-        raise InputError(
-            f"{name}: config.json lacks model_type; known are {', '.join(sorted(FAMILIES))}"
-        )
+        known = ", ".join(sorted(FAMILIES))
+        raise InputError(f"{language.name}: config.json lacks model_type; known are {known}")
     if isinstance(kind, str) and kind not in FAMILIES:
         kind = kind.removesuffix("_text")  # newer files call the family's language model so
     if not isinstance(kind, str) or kind not in FAMILIES:
-        error = unknown("model_type", kind, FAMILIES)
-        raise InputError(f"{name}: {error} (known are {', '.join(sorted(FAMILIES))})")
-    language = Config(name, config)
-    model, tower = FAMILIES[kind](language), tower_of(whole, language)
-    mtp = has_mtp(language, default=1 if kind in ALWAYS_MTP else 0)
-    return model.replace(vision=tower, mtp=mtp)
+        raise InputError(
+            f"{language.name}: model_type: {kind!r} is not modelled; --generic (in Python: "
+            "generic=True) reads the standard names of dense and MoE fields, and says what it "
+            f"assumed (modelled are {', '.join(sorted(FAMILIES))})"
+        )
+    return kind
+
+
+def _left_out(whole: Config, modelled: bool) -> list[str]:
+    """What to say of parts of a config.json beside the language model that are not modelled.
+
+    Arguments:
+        whole: the whole file.
+        modelled: whether its vision tower is.
+    """
+    found = []
+    for key, part in PARTS.items():
+        section = whole.raw.get(key)
+        read = key == "vision_config" and modelled
+        whole.ignore(key)
+        if isinstance(section, Mapping) and section and not read:
+            kind = section.get("model_type")
+            named = f" ({kind})" if isinstance(kind, str) and kind else ""
+            found.append(f"its {part}{named} is not modelled: neither its weights nor its time")
+    return found
 
 
 def load_model(model: str | Path) -> Model:

@@ -29,6 +29,8 @@ class Repeated(Record):
         count: how many times it is executed.
         stored: how many of the executions have weights of their own, or None for all (Zamba2
             shares two blocks among its depths).
+        at: the layers that it is in, counted from 0, as a checkpoint names them; empty where
+            nobody asks.
 
     Raises:
         InputError: more stored blocks than executions.
@@ -37,6 +39,7 @@ class Repeated(Record):
     block: Block
     count: Leaf = number()
     stored: Leaf | None = number(at_least=1, default=None)
+    at: tuple[int, ...] = label(default=())
 
     def conditions(self) -> Iterable[Condition]:
         if self.stored is not None:
@@ -77,6 +80,8 @@ class Model(Record):
             `parameters` leaves out.
         borrows: whether embedding and LM head are those of another model, which stores them, as
             in a multi-token-prediction module.
+        notes: what a reader of its numbers should know: parts that are not modelled, fields that
+            were assumed.
 
     Raises:
         InputError: no block that mixes tokens.
@@ -93,6 +98,7 @@ class Model(Record):
     vision: Tower | None = None
     mtp: bool = eqx.field(static=True, default=False)
     borrows: bool = eqx.field(static=True, default=False)
+    notes: tuple[str, ...] = label(default=())
 
     def conditions(self) -> Iterable[Condition]:
         if not any(repeated.block.mixes_tokens for repeated in self.blocks):

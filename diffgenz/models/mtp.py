@@ -62,5 +62,8 @@ def has_mtp(config: Config, default: int) -> bool:
         config: the facts.
         default: how many modules the family has where the file says nothing.
     """
-    keys = ("num_nextn_predict_layers", "mtp_num_hidden_layers")
+    keys = ("num_nextn_predict_layers", "mtp_num_hidden_layers", "mtp_num_layers")
+    config.ignore("use_mtp", "num_mtp_modules", "mtp_transformer_layers")
+    config.ignore("mtp_use_dedicated_embeddings", "mtp_hybrid_override_pattern")
+    config.ignore("mtp_layers_block_type")
     return config.count(*keys, default=default, least=0) == 1

@@ -145,7 +145,6 @@ MISSING = [
     ("nvidia/Nemotron-H-8B-Base-8K", "ssm_state_size"),
     ("ibm-granite/granite-4.0-h-tiny", "layer_types"),
     ("ibm-granite/granite-4.0-h-tiny", "mamba_n_heads"),
-    ("Zyphra/Zamba2-7B", "hybrid_layer_ids"),
     ("Zyphra/Zamba2-7B", "adapter_rank"),
     ("Qwen/Qwen3-Next-80B-A3B-Instruct", "linear_num_key_heads"),
     ("moonshotai/Kimi-Linear-48B-A3B-Instruct", "linear_attn_config"),

@@ -6,6 +6,7 @@ import equinox as eqx
 
 from diffgenz.core import xp
 from diffgenz.core.checks import Condition, at_most
+from diffgenz.core.errors import InputError
 from diffgenz.core.record import number
 from diffgenz.core.smooth import Leaf, Scalar, ceil_share
 from diffgenz.kernels.forms.experts import variation_of
@@ -38,6 +39,9 @@ class MoE(Block):
         routed: routed experts E, at least 1.
         used: experts k that each token uses, in [1, E].
         intermediate: width of each expert, at least 1.
+        groups: groups of equally many experts, of which each token uses only some (DeepSeek-V3,
+            arXiv 2412.19437, section 2.1.2); None where it may use the experts of all.
+        groups_used: groups that the experts of a token are in; None where `groups` is.
         shared: the shared experts as one MLP without a norm, or None.
         shared_gate: whether a gate weighs the shared experts (Qwen).
         gated: whether a second projection gates the first, as in `MLP`.
@@ -49,7 +53,7 @@ class MoE(Block):
         norm, norms, reduces: as in `Block`.
 
     Raises:
-        InputError: more experts used than routed.
+        InputError: more experts used than routed, or more groups than there are.
     """
 
     mixes_tokens: ClassVar[bool] = False
@@ -62,11 +66,18 @@ class MoE(Block):
     gated: bool = eqx.field(static=True, default=True)
     bias: bool = eqx.field(static=True, default=False)
     router_bias: bool = eqx.field(static=True, default=False)
+    groups: Leaf | None = number(at_least=1, default=None)
+    groups_used: Leaf | None = number(at_least=1, default=None)
     tile: Leaf = number(at_least=1, default=16.0)
     imbalance: Leaf = number(at_least=1, default=1.0)
 
     def conditions(self) -> tuple[Condition, ...]:
-        return (at_most("used", self.used, self.routed, "the routed experts"),)
+        found = [at_most("used", self.used, self.routed, "the routed experts")]
+        if (self.groups is None) != (self.groups_used is None):
+            raise InputError("groups: is given without groups_used, or the other way; give both")
+        if self.groups is not None and self.groups_used is not None:
+            found.append(at_most("groups_used", self.groups_used, self.groups, "the groups"))
+        return tuple(found)
 
     @property
     def experts(self) -> Scalar:

@@ -5,7 +5,7 @@ A function says only in what its family differs: norms, biases, gating, windows,
 there. Parameter counts follow from the blocks, and tests compare them with the published ones.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from diffgenz.core.errors import InputError
 from diffgenz.models.blocks.attention import Attention
@@ -29,7 +29,7 @@ def llama(config: Config) -> Model:
 def mistral(config: Config) -> Model:
     """Llama, in some models with a window on every layer: Mistral, Phi-3, Phi-4."""
     window = config.window()
-    windowed = windowed_layers(config, config.layers) if window else 0
+    windowed = windowed_layers(config, range(config.layers)) if window else ()
     return model_of(
         config,
         attention_of(config),
@@ -53,9 +53,12 @@ def qwen3(config: Config) -> Model:
 
 def _qwen(config: Config, attention: Attention) -> Model:
     """Llama with this attention, windowed from layer `max_window_layers` on if the file says so."""
-    window = config.window() if config.flag("use_sliding_window", default=False) else None
+    window = config.window()
+    if not config.flag("use_sliding_window", default=False):
+        window = None
     first = config.count("max_window_layers", default=28, least=0)
-    windowed = windowed_layers(config, max(config.layers - first, 0)) if window else 0
+    windowed = windowed_layers(config, range(first, config.layers))
+    windowed = windowed if window else ()
     return model_of(
         config,
         attention,
@@ -81,7 +84,7 @@ def gemma2(config: Config) -> Model:
     """Norms before and after each block, and a sliding window on every other layer: Gemma 2."""
     config = config.with_defaults(head_dim=256, sliding_window=4096)
     return _gemma_pattern(
-        config, attention_of(config, norms=2), windowed_layers(config, (config.layers + 1) // 2)
+        config, attention_of(config, norms=2), windowed_layers(config, range(0, config.layers, 2))
     )
 
 
@@ -95,12 +98,13 @@ def gemma3(config: Config) -> Model:
         sliding_window=4096,
     )
     period = config.count("sliding_window_pattern", default=6)
-    windowed = windowed_layers(config, config.layers - config.layers // period)
+    full = range(period - 1, config.layers, period)
+    windowed = windowed_layers(config, config.others(full))
     return _gemma_pattern(config, attention_of(config, norms=2, query_key_norm="head"), windowed)
 
 
-def _gemma_pattern(config: Config, attention: Attention, windowed: int) -> Model:
-    """Gemma with two norms around each block, `windowed` of whose layers have a window."""
+def _gemma_pattern(config: Config, attention: Attention, windowed: Sequence[int]) -> Model:
+    """Gemma with two norms around each block, with a window in the layers `windowed`."""
     mlp = MLP(intermediate=config.number("intermediate_size"), norms=2)
     return model_of(
         config,
@@ -169,6 +173,7 @@ def gpt2(config: Config) -> Model:
 
 def opt(config: Config) -> Model:
     """GPT-2 with two more positions than the context has tokens: OPT."""
+    config.expect(do_layer_norm_before=True, activation_function="relu")
     if config.number("word_embed_proj_dim", default=config.hidden) != config.hidden:
         raise InputError(
             f"{config.name}: word_embed_proj_dim differs from hidden_size (OPT-350m): "
@@ -196,14 +201,11 @@ def falcon(config: Config) -> Model:
         config.flag("new_decoder_architecture", default=False),
         config.flag("parallel_attn", default=True),
     )
+    multi_query = config.flag("multi_query", default=True)
     if new:
         kv_heads = config.number("num_kv_heads", default=config.heads)
     else:
-        kv_heads = (
-            1
-            if config.flag("multi_query", default=True)
-            else config.number("num_kv_heads", default=config.heads)
-        )
+        kv_heads = 1 if multi_query else config.number("num_kv_heads", default=config.heads)
     two_norms = config.get("num_ln_in_parallel_attn", default=2 if new else 1) == 2 or not parallel
     bias = config.flag("bias", default=False)
     rotary = not config.flag("alibi", default=False)
@@ -241,8 +243,9 @@ def nemotron(config: Config) -> Model:
 def gpt_neox(config: Config) -> Model:
     """Biases, two layer norms, and attention and a plain MLP in parallel: GPT-NeoX, Pythia."""
     parallel = config.flag("use_parallel_residual", default=True)
+    bias = config.flag("attention_bias", default=True)
     attention = attention_of(
-        config, norm=Norm.LAYER, qkv_bias=True, out_bias=True, reduces=not parallel
+        config, norm=Norm.LAYER, qkv_bias=bias, out_bias=bias, reduces=not parallel
     )
     mlp = MLP(
         intermediate=config.number("intermediate_size"), gated=False, bias=True, norm=Norm.LAYER
@@ -257,7 +260,7 @@ def starcoder2(config: Config) -> Model:
     mlp = MLP(
         intermediate=config.number("intermediate_size"), gated=False, bias=bias, norm=Norm.LAYER
     )
-    windowed = windowed_layers(config, config.layers) if window else 0
+    windowed = windowed_layers(config, range(config.layers)) if window else ()
     return model_of(
         config,
         attention,

@@ -13,7 +13,7 @@ from diffgenz.models.blocks.linear_attention import GatedDeltaNet, KimiDeltaAtte
 from diffgenz.models.blocks.mamba import Mamba, Mamba2
 from diffgenz.models.blocks.mlp import MLP
 from diffgenz.models.blocks.moe import MoE
-from diffgenz.models.config import Config, attention_of, model_with
+from diffgenz.models.config import Config, Layers, attention_of, model_with
 from diffgenz.models.families.moe import experts_of, first_dense_of, latent_of, shared_of, sparse_of
 from diffgenz.models.model import Model, Repeated
 
@@ -29,10 +29,9 @@ def _rank(config: Config, key: str) -> int | float:
 
 def _mamba(config: Config, state_norms: str | None) -> Mamba:
     """The Mamba-1 block of a config, with `state_norms` as in `Mamba`."""
+    expanded = config.number("expand", default=2) * config.hidden
     return Mamba(
-        inner=config.number(
-            "intermediate_size", default=config.number("expand", default=2) * config.hidden
-        ),
+        inner=config.number("intermediate_size", "d_inner", default=expanded),
         state=config.number("state_size", default=16),
         rank=_rank(config, "time_step_rank"),
         width=config.number("conv_kernel", default=4),
@@ -54,6 +53,8 @@ def falcon_mamba(config: Config) -> Model:
 
 def mamba2(config: Config) -> Model:
     """Only Mamba-2 blocks: Codestral Mamba."""
+    config.ignore("expand", "intermediate_size", "time_step_rank")  # follow from the others
+    config.expect(norm_before_gate=True, rms_norm=True)
     block = Mamba2(
         heads=config.number("num_heads"),
         head_dim=config.number("head_dim"),
@@ -74,7 +75,7 @@ def jamba(config: Config) -> Model:
     every `expert_layer_period`-th has experts in the place of the MLP.
     """
     full, routed = _every(config, "attn_layer", 8, 4), config.number("num_experts", default=16)
-    sparse = _every(config, "expert_layer", 2, 1) if routed > 1 else 0
+    sparse = _every(config, "expert_layer", 2, 1) if routed > 1 else ()
     mixer = Mamba(
         inner=config.number("mamba_expand", default=2) * config.hidden,
         state=config.number("mamba_d_state", default=16),
@@ -85,10 +86,10 @@ def jamba(config: Config) -> Model:
         state_norms="scaled",
     )
     width = config.number("intermediate_size")
-    blocks: list[tuple[Block, int]] = [
-        (mixer, config.layers - full),
+    blocks: list[tuple[Block, Layers]] = [
+        (mixer, config.others(full)),
         (attention_of(config, rotary=False), full),
-        (MLP(intermediate=width), config.layers - sparse),
+        (MLP(intermediate=width), config.others(sparse)),
     ]
     if sparse:
         blocks.append(
@@ -104,8 +105,8 @@ def jamba(config: Config) -> Model:
     return model_with(config, *blocks, tied=False)
 
 
-def _every(config: Config, what: str, period: int, offset: int) -> int:
-    """How many layers there are whose index modulo a period is an offset.
+def _every(config: Config, what: str, period: int, offset: int) -> tuple[int, ...]:
+    """The layers whose index modulo a period is an offset.
 
     Arguments:
         config: the facts, among them `{what}_period` and `{what}_offset`.
@@ -117,7 +118,7 @@ def _every(config: Config, what: str, period: int, offset: int) -> int:
         config.count(f"{what}_period", default=period),
         config.count(f"{what}_offset", default=offset, least=0),
     )
-    return sum(layer % period == offset for layer in range(config.layers))
+    return tuple(layer for layer in range(config.layers) if layer % period == offset)
 
 
 def nemotron_h(config: Config) -> Model:
@@ -135,6 +136,7 @@ def nemotron_h(config: Config) -> Model:
             "layers (num_hidden_layers) in M, *, - and E"
         )
     bias = config.flag("attention_bias", default=False)
+    config.ignore("expand", "use_bias")  # heads and their width say the same; of no layer here
     kinds: dict[str, Callable[[], Block]] = {
         "M": lambda: Mamba2(
             heads=config.number("mamba_num_heads"),
@@ -164,7 +166,8 @@ def nemotron_h(config: Config) -> Model:
             config,
             gated=False,
             shared=MLP(
-                intermediate=config.number("moe_shared_expert_intermediate_size"),
+                intermediate=config.number("moe_shared_expert_intermediate_size")
+                * config.count("n_shared_experts", default=1),
                 gated=False,
                 norm=None,
                 reduces=False,
@@ -173,7 +176,11 @@ def nemotron_h(config: Config) -> Model:
     }
     return model_with(
         config,
-        *((build(), pattern.count(kind)) for kind, build in kinds.items() if kind in pattern),
+        *(
+            (build(), [layer for layer, each in enumerate(pattern) if each == kind])
+            for kind, build in kinds.items()
+            if kind in pattern
+        ),
         tied=False,
     )
 
@@ -183,16 +190,18 @@ def granite_hybrid(config: Config) -> Model:
 
     They are followed by experts beside a shared MLP, or by that MLP alone.
     """
-    kinds = config.kinds("layer_types")
-    if kinds is None:
+    full, bias = (
+        config.where("attention", "layer_types"),
+        config.flag("attention_bias", default=False),
+    )
+    if full is None:
         raise config.lacks("layer_types")
-    full, bias = kinds.count("attention"), config.flag("attention_bias", default=False)
     rotary = config.get("position_embedding_type") == "rope"
-    blocks: list[tuple[Block, int]] = [
+    blocks: list[tuple[Block, Layers]] = [
         (attention_of(config, rotary=rotary, qkv_bias=bias, out_bias=bias), full)
     ]
-    if full < config.layers:
-        blocks.insert(0, (_granite_mamba(config), config.layers - full))
+    if len(full) < config.layers:
+        blocks.insert(0, (_granite_mamba(config), config.others(full)))
     width = config.number("shared_intermediate_size")
     if config.count("num_local_experts", default=0, least=0):
         blocks.append(
@@ -202,12 +211,14 @@ def granite_hybrid(config: Config) -> Model:
             )
         )
     else:
+        config.ignore("intermediate_size", "num_experts_per_tok")  # of the experts
         blocks.append((MLP(intermediate=width), config.layers))
     return model_with(config, *blocks, tied=False)
 
 
 def _granite_mamba(config: Config) -> Mamba2:
     """The Mamba-2 block of Granite 4."""
+    config.ignore("mamba_expand")  # heads and their width say the same
     return Mamba2(
         heads=config.number("mamba_n_heads"),
         head_dim=config.number("mamba_d_head"),
@@ -226,12 +237,12 @@ def zamba2(config: Config) -> Model:
     A few shared blocks of attention and MLP take turns at these depths, and each use of one has an
     adapter of its own.
     """
-    depths = config.get("hybrid_layer_ids")
-    if not isinstance(depths, list) or not depths:
+    depths = config.get("hybrid_layer_ids", default=config.where("hybrid", "layers_block_type"))
+    if not isinstance(depths, list | tuple) or not depths:
         raise config.lacks("hybrid_layer_ids")
-    for key in ("use_shared_attention_adapter", "add_bias_linear"):
-        if config.flag(key, default=False):
-            raise InputError(f"{config.name}: {key}: True is not modelled; False is")
+    config.expect(use_shared_attention_adapter=False, add_bias_linear=False)
+    config.expect(attention_hidden_size=2 * config.hidden)
+    config.ignore("mamba_expand", "kv_channels", "use_shared_mlp_adapter")
     mixer = Mamba2(
         heads=config.number("n_mamba_heads"),
         head_dim=config.number("mamba_headdim"),
@@ -255,11 +266,12 @@ def zamba2(config: Config) -> Model:
     model = model_with(
         config,
         (mixer, config.layers),
-        (Adapter(rank=config.number("adapter_rank"), intermediate=width), uses),
+        (Adapter(rank=config.number("adapter_rank"), intermediate=width), depths),
         tied=True,
     )
     shared = tuple(
-        Repeated(block, uses, min(own, uses)) for block in (attention, MLP(intermediate=width))
+        Repeated(block, uses, min(own, uses), at=tuple(depths))
+        for block in (attention, MLP(intermediate=width))
     )
     return model.replace(blocks=(*model.blocks, *shared))
 
@@ -291,14 +303,12 @@ def qwen3_5(config: Config) -> Model:
     )
 
 
-def _qwen_mixers(config: Config) -> tuple[tuple[Block, int], ...]:
-    """(block, count) of the gated delta nets and of the gated attention of Qwen3-Next."""
-    kinds = config.kinds("layer_types")
-    full = (
-        config.layers // config.count("full_attention_interval", default=4)
-        if kinds is None
-        else kinds.count("full_attention")
-    )
+def _qwen_mixers(config: Config) -> tuple[tuple[Block, Layers], ...]:
+    """(block, layers) of the gated delta nets and of the gated attention of Qwen3-Next."""
+    period = config.count("full_attention_interval", default=4)
+    full = config.where("full_attention", "layer_types")
+    if full is None:
+        full = range(period - 1, config.layers, period)
     linear = GatedDeltaNet(
         key_heads=config.number("linear_num_key_heads"),
         key_dim=config.number("linear_key_head_dim"),
@@ -308,9 +318,13 @@ def _qwen_mixers(config: Config) -> tuple[tuple[Block, int], ...]:
     )
     bias = config.flag("attention_bias", default=False)
     attention = attention_of(
-        config, query_key_norm="head", output_gate=True, qkv_bias=bias, out_bias=bias
+        config,
+        query_key_norm="head",
+        output_gate=config.flag("attn_output_gate", default=True),
+        qkv_bias=bias,
+        out_bias=bias,
     )
-    return (linear, config.layers - full), (attention, full)
+    return (linear, config.others(full)), (attention, full)
 
 
 def kimi_linear(config: Config) -> Model:
@@ -319,9 +333,12 @@ def kimi_linear(config: Config) -> Model:
     Experts are those of DeepSeek-V3.
     """
     section = config.section("linear_attn_config")
+    section.ignore("kda_layers")  # all others
+    config.ignore("mla_use_nope")  # positions change no shape
     full = section.get("full_attn_layers")
     if not isinstance(full, list):
         raise config.lacks("linear_attn_config.full_attn_layers")
+    full = [layer - 1 for layer in full]  # the file counts from 1
     linear = KimiDeltaAttention(
         heads=section.number("num_heads"),
         head_dim=section.number("head_dim"),
@@ -330,8 +347,8 @@ def kimi_linear(config: Config) -> Model:
     moe = experts_of(config, shared=shared_of(config), router_bias=True)
     return model_with(
         config,
-        (linear, config.layers - len(full)),
-        (latent_of(config), len(full)),
+        (linear, config.others(full)),
+        (latent_of(config), full),
         *first_dense_of(config, moe),
         tied=False,
     )

@@ -1,6 +1,6 @@
 """Mixture-of-experts families, one function each, as in `families.dense`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from diffgenz.core.errors import InputError
 from diffgenz.models.blocks.block import Block
@@ -8,7 +8,7 @@ from diffgenz.models.blocks.latent_attention import Indexer, LatentAttention
 from diffgenz.models.blocks.mlp import MLP
 from diffgenz.models.blocks.moe import MoE
 from diffgenz.models.blocks.norm import Norm
-from diffgenz.models.config import Config, attention_of, model_of, windowed_layers
+from diffgenz.models.config import Config, Layers, attention_of, model_of, windowed_layers
 from diffgenz.models.model import Model
 
 
@@ -21,9 +21,18 @@ def experts_of(config: Config, **differences: object) -> MoE:
     """
     routed = config.number("num_local_experts", "num_experts", "n_routed_experts")
     used = config.number("num_experts_per_tok", "num_experts_per_token", "moe_top_k")
-    width = config.number("moe_intermediate_size", "intermediate_size")
-    facts = {"routed": routed, "used": used, "intermediate": width}
+    width = config.number("moe_intermediate_size", default=config.get("intermediate_size"))
+    facts = {"routed": routed, "used": used, "intermediate": width} | _limit_of(config)
     return MoE(**(facts | differences))  # pyright: ignore[reportArgumentType]
+
+
+def _limit_of(config: Config) -> dict[str, int]:
+    """The groups of experts, and how many of them a token goes to; nothing where it may to all."""
+    groups = config.count("n_group", "num_expert_group", default=1, least=0)
+    used = config.count("topk_group", default=groups, least=0)
+    if config.get("topk_method") in ("greedy", "gready") or used in (0, groups) or groups < 2:
+        return {}
+    return {"groups": groups, "groups_used": used}
 
 
 def shared_of(config: Config) -> MLP | None:
@@ -39,8 +48,8 @@ def shared_of(config: Config) -> MLP | None:
     )
 
 
-def sparse_of(config: Config, moe: MoE) -> tuple[tuple[Block, int], ...]:
-    """(block, count) of experts and of dense MLPs, as Qwen's files lay them out.
+def sparse_of(config: Config, moe: MoE) -> tuple[tuple[Block, Layers], ...]:
+    """(block, layers) of experts and of dense MLPs, as Qwen's files lay them out.
 
     Every `decoder_sparse_step`-th layer has experts, except for those in `mlp_only_layers`. The
     others have a dense MLP.
@@ -58,19 +67,27 @@ def sparse_of(config: Config, moe: MoE) -> tuple[tuple[Block, int], ...]:
     )
     if not isinstance(dense_only, list):
         raise InputError(f"{config.name}: mlp_only_layers: {dense_only!r} is not a list of layers")
-    sparse = sum(
-        (layer + 1) % step == 0 and layer not in dense_only for layer in range(config.layers)
-    )
-    if sparse == config.layers:
+    sparse = [
+        layer
+        for layer in range(config.layers)
+        if (layer + 1) % step == 0 and layer not in dense_only
+    ]
+    return with_dense(config, moe, sparse)
+
+
+def with_dense(config: Config, moe: MoE, sparse: Sequence[int]) -> tuple[tuple[Block, Layers], ...]:
+    """(block, layers) of experts in the layers `sparse`, and of dense MLPs in all others."""
+    if len(sparse) == config.layers:
+        config.ignore("intermediate_size")
         return ((moe, sparse),)
-    return (MLP(intermediate=config.number("intermediate_size")), config.layers - sparse), (
+    return (MLP(intermediate=config.number("intermediate_size")), config.others(sparse)), (
         moe,
         sparse,
     )
 
 
-def first_dense_of(config: Config, moe: MoE) -> tuple[tuple[Block, int], ...]:
-    """(block, count) of dense MLPs in the first `first_k_dense_replace` layers, then of experts.
+def first_dense_of(config: Config, moe: MoE) -> tuple[tuple[Block, Layers], ...]:
+    """(block, layers) of dense MLPs in the first `first_k_dense_replace` layers, then of experts.
 
     Arguments:
         config: the facts.
@@ -84,16 +101,19 @@ def first_dense_of(config: Config, moe: MoE) -> tuple[tuple[Block, int], ...]:
         raise InputError(
             f"{config.name}: moe_layer_freq: {config.get('moe_layer_freq')!r} is not modelled; 1 is"
         )
-    return (MLP(intermediate=config.number("intermediate_size")), dense), (
-        moe,
-        config.layers - dense,
-    )
+    return with_dense(config, moe, range(min(dense, config.layers), config.layers))
+
+
+def unwindowed(config: Config) -> None:
+    """Refuse a file that switches sliding windows on, in families whose engines know none."""
+    config.expect(use_sliding_window=False)
+    config.ignore("sliding_window", "max_window_layers")
 
 
 def mixtral(config: Config) -> Model:
     """Mistral with eight experts in the place of its MLP: Mixtral."""
     window = config.window()
-    windowed = config.layers if window else 0
+    windowed = range(config.layers) if window else ()
     return model_of(
         config,
         attention_of(config),
@@ -132,14 +152,18 @@ def dbrx(config: Config) -> Model:
 
 def phimoe(config: Config) -> Model:
     """Layer norms, and biases in attention and LM head: Phi-3.5-MoE."""
-    attention = attention_of(config, norm=Norm.LAYER, qkv_bias=True, out_bias=True)
+    bias = config.flag("attention_bias", default=True)
+    attention = attention_of(config, norm=Norm.LAYER, qkv_bias=bias, out_bias=bias)
+    window = config.window()
     return model_of(
         config,
         attention,
         (experts_of(config, norm=Norm.LAYER), config.layers),
         tied=False,
         norm=Norm.LAYER,
-        head_bias=True,
+        head_bias=config.flag("lm_head_bias", default=True),
+        windowed=range(config.layers) if window else (),
+        window=window,
     )
 
 
@@ -149,14 +173,19 @@ def qwen2_moe(config: Config) -> Model:
         intermediate=config.number("shared_expert_intermediate_size"), norm=None, reduces=False
     )
     moe = experts_of(config, shared=shared, shared_gate=True)
-    return model_of(config, attention_of(config, qkv_bias=True), (moe, config.layers), tied=False)
+    unwindowed(config)
+    attention = attention_of(config, qkv_bias=config.flag("qkv_bias", default=True))
+    return model_of(config, attention, *sparse_of(config, moe), tied=False)
 
 
 def qwen3_moe(config: Config) -> Model:
     """Qwen 3 with experts in some or all layers, as in `sparse_of`."""
+    unwindowed(config)
+    config.expect(use_qk_norm=True)
+    bias = config.flag("attention_bias", default=False)
     return model_of(
         config,
-        attention_of(config, query_key_norm="head"),
+        attention_of(config, query_key_norm="head", qkv_bias=bias, out_bias=bias),
         *sparse_of(config, experts_of(config)),
         tied=False,
     )
@@ -174,6 +203,8 @@ def olmoe(config: Config) -> Model:
 
 def minimax_m2(config: Config) -> Model:
     """OLMoE with a bias per expert in the router: MiniMax M2."""
+    config.expect(use_qk_norm=True, qk_norm_type="per_layer", attn_type_list=[1] * config.layers)
+    config.expect(use_routing_bias=True)
     moe = experts_of(config, router_bias=True)
     return model_of(
         config, attention_of(config, query_key_norm="all"), (moe, config.layers), tied=False
@@ -214,6 +245,7 @@ def latent_of(config: Config) -> LatentAttention:
 
     It has an indexer where the config has `index_topk`.
     """
+    config.ignore("num_key_value_heads", "head_dim", "qk_head_dim")  # follow from the others
     indexer = None
     if config.get("index_topk") is not None:
         indexer = Indexer(
@@ -247,8 +279,9 @@ def glm4_moe(config: Config) -> Model:
 
 def gpt_oss(config: Config) -> Model:
     """Biases everywhere, attention sinks and a window on every other layer: gpt-oss."""
-    attention = attention_of(config, qkv_bias=True, out_bias=True, sinks=True)
-    windowed = windowed_layers(config, (config.layers + 1) // 2)
+    bias = config.flag("attention_bias", default=True)
+    attention = attention_of(config, qkv_bias=bias, out_bias=bias, sinks=True)
+    windowed = windowed_layers(config, range(0, config.layers, 2))
     moe = experts_of(config, bias=True, router_bias=True)
     return model_of(
         config,
@@ -268,17 +301,18 @@ def llama4(config: Config) -> Model:
     and an upper bound beyond.
     """
     step = config.count("interleave_moe_layer_step", default=1)
-    sparse = config.layers // step
+    sparse = range(step - 1, config.layers, step)
     width = config.number("intermediate_size")
     moe = experts_of(config, shared=MLP(intermediate=width, norm=None, reduces=False))
     dense = MLP(intermediate=config.number("intermediate_size_mlp"))
     period = config.count("no_rope_layer_interval", default=4)
-    chunked = config.layers - config.layers // period
+    chunked = config.others(range(period - 1, config.layers, period))
     chunk = config.number("attention_chunk_size", default=8192)
+    config.ignore("use_qk_norm")  # norms without parameters
     return model_of(
         config,
         attention_of(config),
-        (dense, config.layers - sparse),
+        (dense, config.others(sparse)),
         (moe, sparse),
         tied=False,
         windowed=chunked,

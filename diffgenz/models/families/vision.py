@@ -38,6 +38,7 @@ def _tower(
         differences: fields of `Tower` in which the family differs.
     """
     hidden, heads = vision.number("hidden_size"), vision.number("num_attention_heads", "num_heads")
+    vision.expect(in_channels=3, num_channels=3, in_chans=3)
     facts = {
         "hidden": hidden,
         "layers": vision.count("num_hidden_layers", "depth"),
@@ -77,6 +78,8 @@ def llava(config: Config, vision: Config, width: float) -> Tower | None:
     """
     if vision.get("model_type") != "clip_vision_model":
         return None
+    config.ignore("image_seq_length", "vision_feature_layer", "vision_feature_select_strategy")
+    vision.ignore("projection_dim", "vocab_size")  # of CLIP's other uses
     return _tower(
         vision,
         Projector(
@@ -120,6 +123,7 @@ def llama4(config: Config, vision: Config, width: float) -> Tower:
         vision.number("projector_output_dim"),
         width,
     )
+    vision.expect(vision_output_dim=vision.get("projector_output_dim"))
     return _tower(
         vision,
         Projector(widths, bias=False),
@@ -140,6 +144,8 @@ def qwen2_5_vl(config: Config, vision: Config, width: float) -> Tower:
     hidden, merge = vision.number("hidden_size"), vision.number("spatial_merge_size", default=2)
     merged, out = hidden * merge**2, vision.number("out_hidden_size", default=width)
     layers = vision.count("depth")
+    vision.ignore("tokens_per_second")  # of videos
+    vision.expect(spatial_patch_size=vision.get("patch_size"))
     return _tower(
         vision,
         Projector((merged, merged, out), norm=Norm.RMS, norm_width=hidden),
