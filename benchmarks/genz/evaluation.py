@@ -20,6 +20,7 @@ from diffgenz.hardware.topology import Ranks, Schedule, Topology, ring
 from diffgenz.inference.timing.collectives import Group, Link
 from diffgenz.inference.timing.execution import Execution
 from diffgenz.inference.timing.roofline import Rates, operators_time
+from diffgenz.operators.layer_format import DTYPE
 from diffgenz.operators.operator import Kind, Operator
 from diffgenz.operators.precision import Precision
 from genz.graph import ATTENTION_LAWS, Entry, Graph, Holds, Kernel, Law, Message, Pattern
@@ -210,7 +211,7 @@ def _kernel_times(
     charged = dataclasses.replace(
         op, inputs=op.inputs * inputs, weights=op.weights * held, outputs=op.outputs * outputs
     )
-    compute = charged.flops * rates.per_flop(charged.kind)
+    compute = charged.flops * rates.per_flop(charged.part)
     memory = charged.traffic * rates.memory
     total = operators_time((charged,), rates, HARD)
     ideal_memory = (op.inputs + op.weights * plain + op.outputs) / machine.memory_bandwidth
@@ -291,7 +292,12 @@ def _batched(law: Law) -> Any:
     @jax.vmap
     def operators(extents: dict[str, Scalar], size: Scalar, held_size: Scalar) -> Operator:
         return dataclasses.replace(
-            law(extents, size, held_size), name="GenZ", kind=Kind.LINEAR, kernel="", shape=None
+            law(extents, size, held_size),
+            name="GenZ",
+            kind=Kind.LINEAR,
+            part=DTYPE,
+            kernel="",
+            shape=None,
         )
 
     return operators

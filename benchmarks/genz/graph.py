@@ -167,12 +167,12 @@ def einsum(
 
 def matmul_law(n: Mapping[str, Scalar], size: Scalar, held_size: Scalar) -> Operator:
     """GEMM(B, M columns, N rows, K), whose W the batch shares."""
-    return linear("GEMM", n["B"] * n["N"], n["M"], n["K"], _formats(size, held_size))
+    return linear("GEMM", n["B"] * n["N"], n["M"], n["K"], _formats(size, held_size), "mlp")
 
 
 def fully_connected_law(n: Mapping[str, Scalar], size: Scalar, held_size: Scalar) -> Operator:
     """FC(B, O outputs, I inputs), a fully connected layer."""
-    return linear("FC", n["B"], n["O"], n["I"], _formats(size, held_size))
+    return linear("FC", n["B"], n["O"], n["I"], _formats(size, held_size), "mlp")
 
 
 def scores_law(n: Mapping[str, Scalar], size: Scalar, held_size: Scalar) -> Operator:

@@ -23,9 +23,9 @@ from diffgenz.inference.resolved import resolved
 from diffgenz.inference.timing.execution import Execution, kernel_format
 from diffgenz.inference.timing.roofline import Rates, kernel_key
 from diffgenz.inference.uncertainty import covariance_of, gradients
-from diffgenz.kernels.families import known_by_linear_format
 from diffgenz.kernels.fits import KernelFit, fits_behind
 from diffgenz.kernels.library import Bound, Library
+from diffgenz.operators.layer_format import DTYPE
 from diffgenz.operators.precision import Precision
 from diffgenz.scenario.scenario import Scenario
 
@@ -172,9 +172,12 @@ def _points(
     found = []
     for candidate in candidates:
         name = library.format_of(candidate.family, candidate.format)
-        is_linear = candidate.format == precision.linear_format
-        key = candidate.family, known_by_linear_format(candidate.family, is_linear)
-        bound = rates.kernels.get(key)
+        keys = (
+            (candidate.family, part)
+            for part in (*precision.parts, DTYPE)
+            if kernel_format(candidate.family, part, precision) == candidate.format
+        )
+        bound = next((rates.kernels[key] for key in keys if key in rates.kernels), None)
         if name is None or bound is None:
             continue
         gradient = jax.grad(_log_seconds, argnums=0)(bound.form.free, bound, candidate.shape)

@@ -187,9 +187,16 @@ def unnamed(record: Any) -> Any:
     for field in dataclasses.fields(record):
         value = getattr(record, field.name)
         if field.metadata.get("label"):
-            value = type(value)() if isinstance(value, str | tuple) else None
+            value = _nothing_of(value)
         object.__setattr__(copy, field.name, unnamed(value))
     return copy
+
+
+def _nothing_of(label: Any) -> Any:
+    """What stands in the place of a label that is left out."""
+    if isinstance(label, str):
+        return ""
+    return () if type(label) is tuple else None
 
 
 def conditions_within(record: Any) -> list[Condition]:

@@ -14,6 +14,7 @@ from diffgenz.core.smooth import Scalar
 from diffgenz.hardware.platform import Platform
 from diffgenz.inference.timing.execution import Execution
 from diffgenz.inference.timing.machine import Machine
+from diffgenz.operators.layer_format import DTYPE, LINEAR
 from diffgenz.operators.operator import Kind, Operator
 
 
@@ -30,11 +31,13 @@ def dynamic_energy(
     """
     accelerator = platform.accelerator
     zero = xp.zeros(())
-    linear = sum((op.repeats * op.flops for op in operators if op.kind is Kind.LINEAR), start=zero)
-    wide = sum(
-        (op.repeats * op.flops for op in operators if op.kind in (Kind.ATTENTION, Kind.WIDE)),
-        start=zero,
-    )
+    arithmetic = [op for op in operators if op.kind is not Kind.ELEMENTWISE]
+
+    def flops(part: str) -> Scalar:
+        found = (xp.asarray(op.repeats * op.flops) for op in arithmetic if op.part == part)
+        return sum(found, start=zero)
+
+    linear, wide = flops(LINEAR), flops(DTYPE)
     traffic = sum((op.repeats * op.traffic for op in operators), start=zero)
     # Divide FLOP by the peak, not power by the peak: XLA's CPU backend would store a quotient that
     # all iterations of a scenario share, and read it again for each of them.
@@ -42,6 +45,8 @@ def dynamic_energy(
         computing = (linear + wide) / execution.wide
     else:
         computing = linear / execution.linear + wide / execution.wide
+    for part, peak in execution.own.items():
+        computing = computing + flops(part) / peak
     total = accelerator.compute_power * computing
     total = total + accelerator.memory_power * (traffic / accelerator.memory_bandwidth)
     for level, sent in zip(platform.network, _sent(operators, machine), strict=True):

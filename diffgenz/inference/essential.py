@@ -26,7 +26,7 @@ def essential(case: Scenario) -> Scenario:
 
 def _in_use(platform: Platform, precisions: tuple[Precision, ...]) -> Platform:
     accelerator = platform.accelerator
-    names = {name for p in precisions for name in (p.linear_peak, p.attention_peak)}
+    names = {name for precision in precisions for name in precision.peaks}
     peaks = {name: peak for name, peak in accelerator.peak_flops.items() if name in names}
     library = accelerator.kernels
     if library is not None:

@@ -20,13 +20,13 @@ class Run(NamedTuple):
     """What a scenario runs, as kernels are told apart, in whatever formats.
 
     Arguments:
-        kernels: families, and whether they are those of linear layers (`kernel_key`).
+        kernels: families, and the part of the model in whose formats they run (`kernel_key`).
         others: names of operators of no family, such as attention over a cache that GEAR
             compressed.
         messages: kinds of messages, and the axis of the ranks that exchange them.
     """
 
-    kernels: tuple[tuple[str, bool], ...]
+    kernels: tuple[tuple[str, str], ...]
     others: tuple[str, ...]
     messages: frozenset[tuple[type[Message], Axis]]
 
@@ -77,10 +77,7 @@ def sources_of(case: Scenario, run: Run, axes: Collection[Axis]) -> dict[str, st
         axes: those on which there is more than one rank.
     """
     library, precision = case.platform.accelerator.kernels, case.precision
-    used = {
-        (family, kernel_format(family, is_linear, precision)): None
-        for family, is_linear in run.kernels
-    }
+    used = {(family, kernel_format(family, part, precision)): None for family, part in run.kernels}
     sent = {kind for kind, axis in run.messages if axis in axes}
     if AllReduce in sent:
         used["all_reduce", precision.messages] = None

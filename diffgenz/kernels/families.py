@@ -27,7 +27,6 @@ class KnownBy(enum.Enum):
     """By which formats of an estimate a family's kernels are known."""
 
     OPERATOR = "operator"  # of its operator: of linear layers for one of those, else dtype
-    LINEAR = "linear"  # of linear layers, also for operators that are none
     CACHE = "cache"  # of the cache, together with dtype
 
 
@@ -76,7 +75,7 @@ FAMILIES: dict[str, Family] = {
         Family("delta_decode", "recurrence", DeltaDecode),
         Family("conv_prefill", "recurrence", CausalConv),
         Family("conv_decode", "recurrence", CausalConv),
-        Family("experts", "experts", Experts, known_by=KnownBy.LINEAR),
+        Family("experts", "experts", Experts),
         Family("all_reduce", "network", AllReduce, others=(CustomAllReduce,)),
         Family("all_gather", "network", AllGather),
         Family("reduce_scatter", "network", AllGather),
@@ -112,29 +111,19 @@ def family_named(name: str, field: str = "family") -> Family:
     return FAMILIES[name]
 
 
-def known_by_linear_format(family: str, is_linear: bool) -> bool:
-    """Whether kernels of a family are those of linear layers.
-
-    Arguments:
-        family: a name of `FAMILIES`; "" for operators that no kernels are known of.
-        is_linear: whether the operator is a linear layer.
-    """
-    return is_linear or (family in FAMILIES and FAMILIES[family].known_by is KnownBy.LINEAR)
-
-
-def format_known_by(family: str, is_linear: bool, linear: str, dtype: str, cache: str) -> str:
+def format_known_by(family: str, own: str, dtype: str, cache: str) -> str:
     """The format by which kernels of a family are known in an estimate.
 
     Arguments:
         family: a name of `FAMILIES`.
-        is_linear: whether they are those of linear layers (`known_by_linear_format`).
-        linear: format of linear layers, "weights/activations" where these differ.
-        dtype: format of everything else.
+        own: format of the part of the model that they run, "weights/activations" where these
+            differ.
+        dtype: format of everything that no linear layer does.
         cache: format of the KV cache.
     """
     if FAMILIES[family].known_by is KnownBy.CACHE and cache != dtype:
         return str(KernelFormat(cache, dtype))
-    return linear if is_linear else dtype
+    return own
 
 
 EXCHANGES = {

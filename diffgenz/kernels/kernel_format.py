@@ -34,6 +34,21 @@ class KernelFormat(NamedTuple):
         return FORMATS[self.weights].size, FORMATS[self.activations].size
 
     @property
+    def known_as(self) -> str:
+        """The format by which fitted kernels of linear layers are known.
+
+        It is the format of the weights, or "weights/activations" where the two have different
+        peaks.
+        """
+        same = FORMATS[self.weights].peak == FORMATS[self.activations].peak
+        return self.weights if same else str(self)
+
+    @property
+    def peak(self) -> str:
+        """The peak at which the kernel multiplies."""
+        return self.wider.peak
+
+    @property
     def wider(self) -> Format:
         """The wider of the two, as which the kernel multiplies: its peak is the kernel's."""
         formats = FORMATS[self.weights], FORMATS[self.activations]

@@ -86,7 +86,7 @@ def load_precision(
             inputs,
             kv_cache or stored.kv_cache,
             messages,
-            experts_only=stored.experts_only,
+            {"attention": dtype, "mlp": dtype} if stored.experts_only else None,
         )
 
     result = precision(activations or stored.activations)

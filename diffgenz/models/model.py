@@ -14,7 +14,7 @@ from diffgenz.models.blocks.block import Block, reduction_of
 from diffgenz.models.blocks.norm import Norm, norm
 from diffgenz.models.vision import Tower
 from diffgenz.operators.elementwise import elementwise
-from diffgenz.operators.linear import wide_linear
+from diffgenz.operators.linear import linear
 from diffgenz.operators.message import AllGather, AllReduce, Axis, Handover
 from diffgenz.operators.operator import Operator
 from diffgenz.operators.precision import Precision
@@ -182,12 +182,13 @@ class Model(Record):
         """Final norm, LM head and sampling for one token of each of `step.sequences`."""
         last = step.replace(queries=1.0)
         precision = step.precision
-        head = wide_linear(
+        head = linear(
             "lm_head",
             step.sequences,
             ceil_share(self.vocabulary, step.shard),
             self.hidden,
             precision,
+            "head",
             bias=self.head_bias,
             tied=self.tied or self.borrows,
         )

@@ -23,7 +23,8 @@ from diffgenz.models.blocks.mlp import MLP
 from diffgenz.models.blocks.norm import Norm, norm
 from diffgenz.operators.attention import attention_over
 from diffgenz.operators.elementwise import elementwise
-from diffgenz.operators.linear import linear
+from diffgenz.operators.layer_format import DTYPE
+from diffgenz.operators.linear import linear, wide_linear
 from diffgenz.operators.message import AllReduce, Axis
 from diffgenz.operators.operator import Kind, Operator
 from diffgenz.operators.precision import Precision
@@ -57,9 +58,11 @@ class PatchAttention(Block):
         keys = step.queries if self.window is None else xp.minimum(self.window, step.queries)
         read = 2 * step.tokens * width * size  # each window reads its own keys and values
         operators = [
-            linear("qkv", step.tokens, 3 * width, hidden, step.precision, bias=True),
+            linear("qkv", step.tokens, 3 * width, hidden, step.precision, "attention", bias=True),
             attention_over(step, keys, heads, self.head_dim, self.head_dim, read=read, held=0.0),
-            linear("attention_out", step.tokens, hidden, width, step.precision, bias=True),
+            linear(
+                "attention_out", step.tokens, hidden, width, step.precision, "attention", bias=True
+            ),
         ]
         if self.rotary:
             operators.insert(1, elementwise("rotary", read, read))
@@ -114,7 +117,7 @@ class Projector(Record):
             if index:
                 moved = step.tokens * seen * precision.dtype_size
                 yield elementwise("projector_activation", moved, moved).times(self.count)
-            layer = linear("projector", step.tokens, here, seen, precision, bias=self.bias)
+            layer = wide_linear("projector", step.tokens, here, seen, precision, bias=self.bias)
             if paired and index % 2 == 1:
                 volume = step.tokens * outputs * precision.message_size
                 layer = layer.sending(AllReduce("all_reduce", Axis.TENSOR, volume))
@@ -205,6 +208,7 @@ class Tower(Record):
                 op,
                 name=f"vision_{op.name}",
                 kind=Kind.WIDE if op.kind is Kind.LINEAR else op.kind,
+                part=DTYPE,
                 messages=tuple(
                     dataclasses.replace(message, name=f"vision_{message.name}")
                     for message in op.messages
@@ -215,7 +219,7 @@ class Tower(Record):
 
     def _embedding(self, step: Step) -> Iterator[Operator]:
         pixels = self.inputs * self.patch * self.patch
-        yield linear(
+        yield wide_linear(
             "patches",
             step.sequences * self.patches,
             self.hidden,

@@ -2,6 +2,7 @@
 
 from diffgenz.core.smooth import Scalar
 from diffgenz.kernels.shapes import BatchedShape, ExpertsShape, GemmShape
+from diffgenz.operators.layer_format import DTYPE
 from diffgenz.operators.operator import Kind, Operator
 from diffgenz.operators.precision import Precision
 
@@ -12,12 +13,12 @@ def linear(
     outputs: Scalar,
     inputs: Scalar,
     precision: Precision,
+    module: str,
     *,
     bias: bool = False,
+    tied: bool = False,
 ) -> Operator:
     """A linear layer: a product of shapes (rows, inputs) x (inputs, outputs).
-
-    It is kept in dtype where only experts are quantised.
 
     Arguments:
         name: the operator's row in a breakdown.
@@ -25,13 +26,17 @@ def linear(
         outputs: output features of this device's shard.
         inputs: input features of this device's shard.
         precision: the formats.
+        module: what kind of layer it is, a key of `layer_format.MODULES`: its formats are those
+            that `precision` has for it.
         bias: whether the layer adds a bias.
+        tied: whether the weights are those of the embedding, which counts them.
     """
-    if precision.experts_only:
-        return wide_linear(name, rows, outputs, inputs, precision, bias=bias)
+    part, weight_size, activation_size = precision.layer(name, module)
+    if part == DTYPE:
+        return wide_linear(name, rows, outputs, inputs, precision, bias=bias, tied=tied)
     parameters = outputs * (inputs + bias)
-    weights = parameters * precision.weight_size
-    read, written = rows * inputs * precision.activation_size, rows * outputs * precision.dtype_size
+    weights = parameters * weight_size
+    read, written = rows * inputs * activation_size, rows * outputs * precision.dtype_size
     return Operator(
         name,
         Kind.LINEAR,
@@ -41,8 +46,9 @@ def linear(
         weights=weights,
         inputs=read,
         outputs=written,
-        parameters=parameters,
-        parameter_size=precision.weight_size,
+        parameters=outputs * bias if tied else parameters,
+        parameter_size=weight_size,
+        part=part,
         kernel="gemm",
         shape=GemmShape(rows, outputs, inputs, weights + read + written),
     )
@@ -58,7 +64,7 @@ def wide_linear(
     bias: bool = False,
     tied: bool = False,
 ) -> Operator:
-    """A linear layer kept in dtype, such as the LM head or a router.
+    """A linear layer kept in dtype, such as a router.
 
     Arguments:
         name: the operator's row in a breakdown.
@@ -118,17 +124,19 @@ def expert_linear(
             part that another operator's shape includes.
     """
     each = outputs * (inputs + bias)
+    part, weight_size, activation_size = precision.layer(name, "experts")
     return Operator(
         name,
-        Kind.LINEAR,
+        Kind.LINEAR if part else Kind.WIDE,
         m=rows + padding * reached,
         n=outputs,
         k=inputs,
-        weights=reached * each * precision.weight_size,
-        inputs=rows * inputs * precision.activation_size,
+        weights=reached * each * weight_size,
+        inputs=rows * inputs * activation_size,
         outputs=rows * outputs * precision.dtype_size,
         parameters=held * each,
-        parameter_size=precision.weight_size,
+        parameter_size=weight_size,
+        part=part,
         active=used,
         kernel="experts",
         shape=shape,
@@ -142,6 +150,7 @@ def per_head_linear(
     outputs: Scalar,
     inputs: Scalar,
     precision: Precision,
+    module: str,
 ) -> Operator:
     """A product with one weight matrix per head: the absorbed projections of latent attention.
 
@@ -152,15 +161,16 @@ def per_head_linear(
         outputs: output features of one head.
         inputs: input features of one head.
         precision: the formats.
+        module: as in `linear`.
     """
-    parameters, wide = heads * outputs * inputs, precision.experts_only
-    weight_size = precision.dtype_size if wide else precision.weight_size
+    part, weight_size, activation_size = precision.layer(name, module)
+    parameters = heads * outputs * inputs
     weights = parameters * weight_size
-    read = rows * heads * inputs * (precision.dtype_size if wide else precision.activation_size)
+    read = rows * heads * inputs * activation_size
     written = rows * heads * outputs * precision.dtype_size
     return Operator(
         name,
-        Kind.WIDE if wide else Kind.LINEAR,
+        Kind.LINEAR if part else Kind.WIDE,
         m=rows,
         n=outputs,
         k=inputs,
@@ -170,6 +180,7 @@ def per_head_linear(
         outputs=written,
         parameters=parameters,
         parameter_size=weight_size,
+        part=part,
         kernel="batched",
         shape=BatchedShape(rows, outputs, inputs, heads, weights),
     )

@@ -13,13 +13,14 @@ from typing import Any
 import equinox as eqx
 
 from diffgenz.core.smooth import Scalar
+from diffgenz.operators.layer_format import DTYPE
 from diffgenz.operators.message import Message
 
 
 class Kind(enum.Enum):
     """What binds an operator."""
 
-    LINEAR = "linear"  # a GEMM with weights, at the linear layers' peak
+    LINEAR = "linear"  # a GEMM with weights, at the peak of its part's formats
     WIDE = "wide"  # products kept in dtype: LM head, router, scans
     ATTENTION = "attention"  # scores and values, at dtype's peak; depends on the context
     ELEMENTWISE = "elementwise"  # memory only: its arithmetic hides behind its bytes
@@ -46,6 +47,7 @@ class Operator(eqx.Module):
         cached: B of KV cache or state that stay in memory.
         repeats: executions.
         messages: what ranks send each other with each execution.
+        part: the part of the model whose formats it multiplies in, as in `layer_format.Layer`.
         kernel: the family of measured kernels that times it (see `kernels`), or "" where none does.
         shape: its shape in that family's terms; None where another operator of the same family
             already includes its time.
@@ -67,6 +69,7 @@ class Operator(eqx.Module):
     cached: Scalar | float = 0.0
     repeats: Scalar | float = 1.0
     messages: tuple[Message, ...] = ()
+    part: str = eqx.field(static=True, default=DTYPE)
     kernel: str = eqx.field(static=True, default="")
     shape: Any = None
 
@@ -86,13 +89,14 @@ class Operator(eqx.Module):
         stateless = isinstance(self.cached, float) and self.cached == 0.0
         return self.kind is Kind.ATTENTION or not stateless
 
-    def inside(self, kernel: str) -> "Operator":
+    def inside(self, kernel: str, part: str) -> "Operator":
         """The same operator where a measured kernel of another operator includes its time.
 
         Arguments:
             kernel: the family of that kernel.
+            part: the part of the model whose formats select that kernel.
         """
-        return dataclasses.replace(self, kernel=kernel, shape=None)
+        return dataclasses.replace(self, kernel=kernel, part=part, shape=None)
 
     def times(self, repeats: Scalar | float) -> "Operator":
         """The same operator, `repeats` times as often."""

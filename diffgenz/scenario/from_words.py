@@ -147,11 +147,31 @@ def _precision(values: Words, accelerator: Accelerator | None) -> tuple[Precisio
     names |= {"kv_cache": "kv-cache", "messages": "messages"}
     given: dict[str, Any] = {field: values[word] for field, word in names.items()}
     model, weights = values["model"], values["weights"]
+    if values["modules"] is not None:
+        if weights == CHECKPOINT:
+            raise InputError(
+                f"--modules: {values['modules']} contradicts --weights {CHECKPOINT}; leave one out"
+            )
+        given["modules"] = _modules(values["modules"])
     if weights != CHECKPOINT:
         note = _hint(model) if weights is None else ""
         return Precision(weights=weights, **given), note
     precision = load_precision(model, accelerator, **given)
     return precision, _reasons(model, precision, accelerator, values["activations"])
+
+
+def _modules(text: str) -> dict[str, str]:
+    """The formats by kind of layer that a text such as "attention=fp8,mlp=int4/bf16" gives."""
+    found = {}
+    for each in text.split(","):
+        key, equals, formats = (part.strip() for part in each.partition("="))
+        if not (key and equals and formats) or key in found:
+            raise InputError(
+                f"--modules: {each!r} is not read; write each kind of layer once, such as "
+                "attention=fp8,mlp=int4/bf16"
+            )
+        found[key] = formats
+    return found
 
 
 def _hint(model: str) -> str:
@@ -171,7 +191,7 @@ def _reasons(
     if stored is None:
         return "; the checkpoint is not quantised"
     text = f"; as the checkpoint ({stored.method})"
-    if precision.experts_only:
+    if stored.experts_only:
         text += f", which leaves all layers but its experts in {precision.dtype}"
     kept = precision.activations == (stored.activations or precision.dtype)
     if accelerator is not None and activations is None and not kept:

@@ -12,14 +12,17 @@ from collections.abc import Iterable, Iterator
 import equinox as eqx
 
 from diffgenz.core.checks import Condition, at_most, divides
-from diffgenz.core.errors import InputError
+from diffgenz.core.errors import InputError, unknown
 from diffgenz.core.leaves import with_parts
 from diffgenz.core.record import Record
 from diffgenz.core.smooth import SHARPNESS, check_sharpness
 from diffgenz.hardware.accelerator import Accelerator
 from diffgenz.hardware.platform import Platform
 from diffgenz.models.model import Model
+from diffgenz.operators.layer_format import MODULES
+from diffgenz.operators.operator import Kind
 from diffgenz.operators.precision import Precision
+from diffgenz.operators.step import Step
 from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.serving_options import MTP, Draft, Serving
 from diffgenz.scenario.workload import Workload
@@ -79,6 +82,7 @@ class Scenario(Record):
     def conditions(self) -> Iterator[Condition]:
         check_sharpness(self.sharpness)
         _check_formats(self.precision, self.platform.accelerator)
+        _check_modules(self.precision, self.model)
         yield from self._layout_conditions()
         if self.model.vision is None:
             what = f"since {self.model.name} has no vision tower that is modelled; leave them out"
@@ -129,10 +133,22 @@ class Scenario(Record):
             )
 
 
+def _check_modules(precision: Precision, model: Model) -> None:
+    """Raise `InputError` if there are formats of a kind of layer that the model does not have."""
+    own = [key for key in precision.modules_named if key not in MODULES]
+    if own:
+        step = Step(1.0, 1.0, 0.0, 1.0, precision)
+        operators = (*model.layer_operators(step), *model.head_operators(step))
+        rows = {op.name for op in operators if op.kind in (Kind.LINEAR, Kind.WIDE)}
+        for key in own:
+            if key not in rows:
+                raise unknown("modules", key, (*MODULES, *sorted(rows)))
+
+
 def _check_formats(precision: Precision, accelerator: Accelerator) -> None:
     """Raise `InputError` if there is a format that the accelerator does not multiply."""
-    accelerator.peak(precision.linear_peak)
-    accelerator.peak(precision.attention_peak)
+    for peak in precision.peaks:
+        accelerator.peak(peak)
 
 
 def prompted(case: Scenario) -> Scenario:

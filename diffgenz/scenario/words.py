@@ -182,6 +182,13 @@ WORDS = {
             "format of the linear layers' inputs, which sets their arithmetic (default: dtype)",
         ),
         Word(
+            "modules",
+            str,
+            "precision.modules",
+            "formats of kinds of layers of their own: attention, mlp, experts, head, or a row of "
+            "the breakdown, such as attention=fp8,mlp=int4/bf16 (weights/activations)",
+        ),
+        Word(
             "kv-cache",
             str,
             "precision.kv_cache",

@@ -103,7 +103,7 @@ class Requirements(eqx.Module):
 
 def ideal_platform(plan: Parallelism, precision: Precision) -> Platform:
     """Unlimited accelerators without latencies, as many as `plan` uses, behind one switch."""
-    peaks = {format: UNLIMITED for format in (precision.linear_peak, precision.attention_peak)}
+    peaks = dict.fromkeys(precision.peaks, UNLIMITED)
     accelerator = Accelerator(
         "an ideal accelerator", peaks, memory_bandwidth=UNLIMITED, memory_capacity=UNLIMITED
     )

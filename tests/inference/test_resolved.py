@@ -18,6 +18,7 @@ from diffgenz import (
     load_platform,
 )
 from diffgenz.inference.resolved import resolved
+from diffgenz.operators.layer_format import DTYPE, LINEAR
 
 FP8 = Precision(weights="fp8", activations="fp8")
 
@@ -51,8 +52,8 @@ def test_what_the_formats_select(llama_8b):
     found = resolved(case)
     assert found.execution.linear == accelerator.peak_flops["fp8"]
     assert found.execution.wide == accelerator.peak_flops["bf16"]
-    assert found.execution.kernels["gemm", True] is library.forms["gemm"]["fp8"]
-    assert found.execution.kernels["gemm", False] is library.forms["gemm"]["bf16"]
+    assert found.execution.kernels["gemm", LINEAR] is library.forms["gemm"]["fp8"]
+    assert found.execution.kernels["gemm", DTYPE] is library.forms["gemm"]["bf16"]
     assert found.execution.collectives["all_reduce"] is library.form("all_reduce", "bf16")
     assert found.draft is None
     assert found.case.platform.accelerator.peak_flops == {}

@@ -15,6 +15,7 @@ from diffgenz.core.smooth import HARD
 from diffgenz.inference.timing.roofline import Rates, operator_shares, operators_time
 from diffgenz.operators.attention import attention
 from diffgenz.operators.elementwise import elementwise
+from diffgenz.operators.layer_format import LINEAR
 from diffgenz.operators.linear import linear, wide_linear
 from diffgenz.operators.operator import Kind, Operator
 from diffgenz.operators.precision import Precision
@@ -36,8 +37,8 @@ def operators(scale):
     precision = Precision("bf16", "int8", "int8")
     at = Step(tokens, 1.0, context, 1.0, precision)
     return (
-        linear("up", tokens, 4 * features, hidden, precision).times(repeats),
-        linear("down", tokens, hidden, features, precision, bias=True).times(repeats),
+        linear("up", tokens, 4 * features, hidden, precision, "mlp").times(repeats),
+        linear("down", tokens, hidden, features, precision, "mlp", bias=True).times(repeats),
         attention(at, features / 128, features / 1024, x(128)).times(repeats),
         elementwise("norm", 4 * tokens * hidden, tokens * hidden).times(repeats),
         wide_linear("w", tokens, 8 * features, hidden, precision),
@@ -48,7 +49,7 @@ def rates(scale):
     linear, wide, memory, launch = scale * jnp.asarray(
         [1 / 1e15, 1 / 5e14, 1 / 3e12, 2e-6], scale.dtype
     )
-    return Rates(linear, wide, memory, launch)
+    return Rates(linear, wide, {}, memory, launch)
 
 
 def log_time(sharpness):
@@ -91,7 +92,9 @@ def test_shares_sum_to_the_time(sharpness):
     assert all((share >= 0).all() for share in shares)
     for op, seconds in zip(ops, sum(shares), strict=True):
         assert_close(seconds, operators_time([op], machine, sharpness), 1e-6)
-    tie = Operator("tie", Kind.LINEAR, m=1.0, n=1.0, k=0.5e15, inputs=3e12)  # a second each
+    tie = Operator(
+        "tie", Kind.LINEAR, m=1.0, n=1.0, k=0.5e15, inputs=3e12, part=LINEAR
+    )  # a second each
     assert_close(
         sum(operator_shares([tie], machine, sharpness))[0],
         operators_time([tie], machine, sharpness),
@@ -129,7 +132,9 @@ def test_derivatives_by_rates_alone_and_by_shapes_alone_agree_with_those_by_both
 def test_derivatives_are_finite_with_nothing_to_do(sharpness):
     def time(repeats, rows):
         return operators_time(
-            [linear("idle", rows, x(8), x(8), MIXED).times(repeats)], rates(jnp.ones(4)), sharpness
+            [linear("idle", rows, x(8), x(8), MIXED, "mlp").times(repeats)],
+            rates(jnp.ones(4)),
+            sharpness,
         )
 
     for repeats, rows in [(0.0, 1.0), (1.0, 0.0), (0.0, 0.0)]:

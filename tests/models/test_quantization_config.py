@@ -97,7 +97,7 @@ def test_every_method_is_read(name, tmp_path):
     precision = load_precision(written(tmp_path, quantization))
     assert (precision.weights, precision.activations, precision.kv_cache) == formats
     assert float(precision.weight_size) == pytest.approx(size, rel=1e-7)
-    assert not precision.experts_only
+    assert not precision.wide
     assert (
         load_precision(written(tmp_path, quantization, "compression_config")).weights == formats[0]
     )
@@ -198,7 +198,7 @@ def test_gpt_oss_takes_the_published_bytes(name, published):
 )
 def test_layers_left_wide(modules, facts, experts_only, tmp_path):
     path = written(tmp_path, {"quant_method": "mxfp4", "modules_to_not_convert": modules}, **facts)
-    assert load_precision(path).experts_only == experts_only
+    assert (load_precision(path).wide == ("attention", "mlp")) == experts_only
 
 
 @pytest.mark.parametrize(

@@ -54,10 +54,10 @@ WIDE_MOVED = (1000 * 10 * 2, 3 * 10 * 2, 3 * 1000 * 2, 0)
 
 HAND = {
     "linear": Hand(
-        linear("l", *ROWS), 2 * 7 * 20 * 10, (20 * 10, 7 * 10, 7 * 20 * 2, 0), parameters=200
+        linear("l", *ROWS, "mlp"), 2 * 7 * 20 * 10, (20 * 10, 7 * 10, 7 * 20 * 2, 0), parameters=200
     ),
     "linear with bias": Hand(
-        linear("l", *ROWS, bias=True),
+        linear("l", *ROWS, "mlp", bias=True),
         2 * 7 * 20 * 10,
         (20 * 11, 7 * 10, 7 * 20 * 2, 0),
         parameters=220,
@@ -89,7 +89,7 @@ HAND = {
         parameters=4 * 20 * 10,
     ),
     "per_head_linear": Hand(
-        per_head_linear("h", x(7), x(3), x(20), x(10), MIXED),
+        per_head_linear("h", x(7), x(3), x(20), x(10), MIXED, "attention"),
         2 * 7 * 3 * 20 * 10,
         (600, 7 * 30, 7 * 60 * 2, 0),
         parameters=600,
@@ -159,7 +159,7 @@ def test_flop_and_bytes_by_hand(name):
 
 
 def test_repeats_multiply():
-    assert float(linear("l", x(1), x(2), x(3), MIXED).times(4.0).times(x(2)).repeats) == 8
+    assert float(linear("l", x(1), x(2), x(3), MIXED, "mlp").times(4.0).times(x(2)).repeats) == 8
 
 
 @given(st.integers(0, 3000), st.integers(1, 300), st.integers(1, 3500))

@@ -12,6 +12,7 @@ from diffgenz import (
     Workload,
     breakdown,
     estimate,
+    load_platform,
 )
 from diffgenz.core.errors import InputError
 from diffgenz.core.formats import FORMATS
@@ -19,6 +20,7 @@ from diffgenz.models.blocks.attention import Attention
 from diffgenz.models.blocks.mlp import MLP
 from diffgenz.models.blocks.moe import MoE
 from diffgenz.models.model import Model, Repeated
+from diffgenz.operators.layer_format import LayerFormat
 from diffgenz.operators.message import Exchange
 from diffgenz.operators.precision import Precision
 from diffgenz.operators.step import Step
@@ -133,3 +135,83 @@ def test_experts_send_back_messages_and_are_sent_activations():
 
     assert exchanged(Precision(activations="fp8")) == (10 * 4096, 10 * 4096 * 2)
     assert exchanged(Precision(activations="fp8", messages="fp8")) == (10 * 4096, 10 * 4096)
+
+
+SPARSE = Model(
+    "sparse",
+    256,
+    1000,
+    (
+        Repeated(Attention(heads=8, kv_heads=2, head_dim=32), 4),
+        Repeated(MoE(routed=8, used=2, intermediate=128, shared=MLP(256, norm=None)), 4),
+    ),
+)
+OWN = {"attention": "bf16", "mlp": "fp8/bf16", "experts": "int4/fp8", "head": "fp8"}
+
+
+def stored(precision, model=SPARSE):
+    """B per parameter of each operator with weights."""
+    step = Step(4.0, 1.0, 64.0, 1.0, precision)
+    operators = (*model.layer_operators(step), *model.head_operators(step))
+    return {op.name: float(op.parameter_size) for op in operators if op.kernel or op.part}
+
+
+def test_modules_have_formats_of_their_own():
+    sizes = stored(Precision(weights="nvfp4", activations="nvfp4", modules=OWN))
+    int4 = FORMATS["int4"].size
+    assert {name: sizes[name] for name in ("qkv", "attention_out", "router", "gate_up")} == {
+        "qkv": 2,
+        "attention_out": 2,
+        "router": 2,
+        "gate_up": 1,
+    }
+    assert (sizes["expert_gate_up"], sizes["lm_head"]) == (pytest.approx(int4), 1)
+
+
+def test_a_row_precedes_its_kind():
+    sizes = stored(Precision(modules={"attention": "fp8", "attention_out": "int4/bf16"}))
+    assert (sizes["qkv"], sizes["attention_out"]) == (1, pytest.approx(FORMATS["int4"].size))
+
+
+def test_modules_in_the_formats_of_all_others_are_no_modules():
+    plain = Precision(weights="fp8", activations="fp8")
+    assert Precision("bf16", "fp8", "fp8", modules={"mlp": "fp8", "attention": "fp8"}) == plain
+    assert Precision(modules={"head": "bf16", "mlp": "bf16"}).modules == {}
+
+
+@pytest.mark.parametrize("fit", ["none", "vllm"])
+def test_each_part_multiplies_at_the_peak_of_its_formats(fit):
+    """A breakdown of four formats is put together from those of uniform ones, row by row."""
+    platform = load_platform("b200_sxm", fit=fit)
+    workload = Workload(batch=4096, input_tokens=64, output_tokens=2)
+
+    def rows(precision):
+        found = breakdown(Scenario(SPARSE, platform, workload, None, precision)).rows("tpot")
+        return {name: sum(row.values()) for name, row in found.items()}
+
+    mixed = rows(Precision("bf16", "nvfp4", modules=OWN | {"experts": "fp8"}))
+    for name, formats in {
+        "qkv": {},
+        "gate_up": {"weights": "fp8"},
+        "expert_down": {"weights": "fp8", "activations": "fp8"},
+    }.items():
+        assert mixed[name] == pytest.approx(rows(Precision(**formats))[name], rel=1e-6)
+
+
+def test_a_size_of_its_own_counts():
+    mixed = Precision(modules={"mlp": LayerFormat("fp8", "fp8", 1.25)})
+    assert stored(mixed)["gate_up"] == 1.25
+    assert mixed.summary == "weights bf16, activations bf16, mlp fp8, KV cache bf16, else bf16"
+
+
+@pytest.mark.parametrize(
+    ("modules", "message"),
+    [
+        ({"mlp": "fp7"}, "'fp7' is not known"),
+        ({"atention": "fp8"}, "modules: 'atention' is not known; did you mean attention"),
+        ({"gate_up": "fp4/bf16"}, "'fp4' is not known"),
+    ],
+)
+def test_unknown_modules_and_formats_are_refused(modules, message):
+    with pytest.raises(InputError, match=message):
+        Scenario(SPARSE, make_cluster(), Workload(), None, Precision(modules=modules))

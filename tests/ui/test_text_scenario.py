@@ -87,7 +87,7 @@ def test_formats():
         "activations": "fp8",
         "kv_cache": "gear-fp8:0:0.5",
         "messages": "int8",
-        "experts_only": False,
+        "modules": {},
     }
 
 

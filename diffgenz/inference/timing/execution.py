@@ -18,6 +18,7 @@ from diffgenz.kernels.families import EXCHANGES, format_known_by
 from diffgenz.kernels.form import Form
 from diffgenz.kernels.hardware import Chip
 from diffgenz.kernels.library import Library, nearest_format
+from diffgenz.operators.layer_format import DTYPE, LINEAR
 from diffgenz.operators.precision import Precision
 
 
@@ -27,16 +28,18 @@ class Execution(eqx.Module):
     Arguments:
         linear: FLOP/s of linear layers; None where it is `wide`.
         wide: FLOP/s of what stays in dtype (attention, LM head).
+        own: FLOP/s of linear layers whose formats are their own (`Precision.modules`).
         forms: fitted forms of kernels, each once.
-        places: which of `forms` times a family, and whether as kernels of linear layers.
+        places: which of `forms` times a family in the formats of a part of the model.
         collectives: fitted collectives by name, "all_reduce" and "all_gather".
         exchanges: fitted dispatch and combine by DeepEP's mode.
     """
 
     linear: Leaf | None
     wide: Leaf
+    own: dict[str, Leaf]
     forms: tuple[Form, ...]
-    places: tuple[tuple[tuple[str, bool], int], ...] = eqx.field(static=True)
+    places: tuple[tuple[tuple[str, str], int], ...] = eqx.field(static=True)
     collectives: dict[str, Form]
     exchanges: dict[str, tuple[Form, Form]]
 
@@ -52,25 +55,30 @@ class Execution(eqx.Module):
         if precision.linear_peak != precision.attention_peak:
             linear = accelerator.peak(precision.linear_peak)
         library = accelerator.kernels or Library({})
+        own = {
+            part: accelerator.peak(formats.peak)
+            for part, formats in precision.parts.items()
+            if part != LINEAR
+        }
         forms: list[Form] = []
-        places: dict[tuple[str, bool], int] = {}
-        for is_linear in (True, False):
+        places: dict[tuple[str, str], int] = {}
+        for part in (*precision.parts, DTYPE):
             for family in sorted(library.forms):  # one order, one structure
-                form = library.form(family, kernel_format(family, is_linear, precision))
+                form = library.form(family, kernel_format(family, part, precision))
                 if form is None or form.hardware is not Chip:
                     continue
                 found = [index for index, each in enumerate(forms) if each is form]
-                places[family, is_linear] = found[0] if found else len(forms)
+                places[family, part] = found[0] if found else len(forms)
                 forms += [] if found else [form]
         messages = {"all_reduce": precision.messages, "all_gather": precision.dtype}
         collectives = {name: library.form(name, format) for name, format in messages.items()}
         fitted = {name: form for name, form in collectives.items() if form is not None}
         exchanges = _exchanges(library)
-        return cls(linear, wide, tuple(forms), tuple(places.items()), fitted, exchanges)
+        return cls(linear, wide, own, tuple(forms), tuple(places.items()), fitted, exchanges)
 
     @property
-    def kernels(self) -> dict[tuple[str, bool], Form]:
-        """Fitted forms by family, and by whether they are those of linear layers.
+    def kernels(self) -> dict[tuple[str, str], Form]:
+        """Fitted forms by family, and by the part of the model whose formats they are known by.
 
         The roofline times an operator that has none.
         """
@@ -93,16 +101,16 @@ class Execution(eqx.Module):
         return self.wide if self.linear is None else self.linear
 
 
-def kernel_format(family: str, is_linear: bool, precision: Precision) -> str:
+def kernel_format(family: str, part: str, precision: Precision) -> str:
     """The format by which the kernels of a family are known.
 
     Arguments:
         family: the family of kernels.
-        is_linear: whether they run in the formats of linear layers.
+        part: the part of the model in whose formats they run (`Operator.part`).
         precision: the formats in use.
     """
-    linear, dtype, cache = precision.linear_format, precision.dtype, precision.kv_cache
-    return format_known_by(family, is_linear, linear=linear, dtype=dtype, cache=cache)
+    own = precision.dtype if part == DTYPE else precision.parts[part].known_as
+    return format_known_by(family, own, dtype=precision.dtype, cache=precision.kv_cache)
 
 
 def kernels_in_use(library: Library, precisions: Sequence[Precision]) -> Library:
@@ -113,18 +121,11 @@ def kernels_in_use(library: Library, precisions: Sequence[Precision]) -> Library
         precisions: the formats in use.
     """
     exchanges = {family for families in EXCHANGES.values() for family in families}
-    asked = {
-        (is_linear, precision.linear_format, precision.dtype, precision.kv_cache)
-        for precision in precisions
-        for is_linear in (True, False)
-    }
+    asked = [(part, each) for each in precisions for part in (*each.parts, DTYPE)]
     messages = {precision.messages for precision in precisions}
     kept: dict[str, dict[str, Form]] = {}
     for family, forms in library.forms.items():
-        wanted = {
-            format_known_by(family, is_linear, linear=linear, dtype=dtype, cache=cache)
-            for is_linear, linear, dtype, cache in asked
-        }
+        wanted = {kernel_format(family, part, precision) for part, precision in asked}
         used = {nearest_format(forms, family, format) for format in wanted | messages}
         if family in exchanges:  # one fit stands for all formats
             used.add(next(iter(forms)))

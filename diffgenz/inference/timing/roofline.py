@@ -33,8 +33,8 @@ from diffgenz.core.differences import as_double, in_double, moves, slopes
 from diffgenz.core.smooth import SHARPNESS, Scalar, smooth_max, smooth_max_slopes
 from diffgenz.hardware.platform import Accelerator
 from diffgenz.inference.timing.execution import Execution
-from diffgenz.kernels.families import known_by_linear_format
 from diffgenz.kernels.library import Bound, executed, shared
+from diffgenz.operators.layer_format import DTYPE, LINEAR
 from diffgenz.operators.operator import Kind, Operator
 
 
@@ -47,6 +47,7 @@ class Rates(eqx.Module):
     Arguments:
         linear: s/FLOP of linear layers.
         wide: s/FLOP of what stays in dtype (attention, LM head).
+        own: s/FLOP of linear layers whose formats are their own, by part of the model.
         memory: s/B of the main memory.
         launch: s per kernel.
         kernels: fitted kernels by `kernel_key`; an operator without one is timed by the roofline.
@@ -54,9 +55,10 @@ class Rates(eqx.Module):
 
     linear: Scalar
     wide: Scalar
+    own: dict[str, Scalar]
     memory: Scalar
     launch: Scalar
-    kernels: dict[tuple[str, bool], Bound] = eqx.field(default_factory=dict)
+    kernels: dict[tuple[str, str], Bound] = eqx.field(default_factory=dict)
 
     @classmethod
     def of(cls, accelerator: Accelerator, execution: Execution) -> "Rates":
@@ -70,26 +72,33 @@ class Rates(eqx.Module):
         linear = wide
         if execution.linear is not None:
             linear = 1 / (execution.linear * accelerator.compute_efficiency)
-        kernels: dict[tuple[str, bool], Bound] = {}
+        own = {
+            part: 1 / (peak * accelerator.compute_efficiency)
+            for part, peak in execution.own.items()
+        }
+        kernels: dict[tuple[str, str], Bound] = {}
         if execution.kernels:
-            chip = wide_chip = accelerator.chip(execution.wide)
+            wide_chip = accelerator.chip(execution.wide)
+            chips = {DTYPE: wide_chip, LINEAR: wide_chip}
             if execution.linear is not None:
-                chip = accelerator.chip(execution.linear)
+                chips[LINEAR] = accelerator.chip(execution.linear)
+            chips |= {part: accelerator.chip(peak) for part, peak in execution.own.items()}
             kernels = {
-                (family, is_linear): Bound(form, chip if is_linear else wide_chip)
-                for (family, is_linear), form in execution.kernels.items()
+                (family, part): Bound(form, chips[part])
+                for (family, part), form in execution.kernels.items()
             }
         return cls(
             linear,
             wide,
+            own,
             1 / (accelerator.memory_bandwidth * accelerator.memory_efficiency),
             accelerator.launch_latency,
             shared(kernels, accelerator.launch_latency),
         )
 
-    def per_flop(self, kind: Kind) -> Scalar:
-        """s/FLOP of an operator of `kind`."""
-        return self.linear if kind is Kind.LINEAR else self.wide
+    def per_flop(self, part: str) -> Scalar:
+        """s/FLOP of operators in the formats of a part of the model (`Operator.part`)."""
+        return {DTYPE: self.wide, LINEAR: self.linear, **self.own}[part]
 
 
 def operators_time(
@@ -103,7 +112,7 @@ def operators_time(
         sharpness: of the maximum of compute time and memory time.
     """
     rest: list[Operator] = []
-    timed: dict[tuple[str, bool], list[Operator]] = {}
+    timed: dict[tuple[str, str], list[Operator]] = {}
     kernels = rates.kernels
     for op in operators:
         key = kernel_key(op)
@@ -124,27 +133,23 @@ def _roofline(operators: Sequence[Operator], rates: Rates, sharpness: float) -> 
         start=xp.zeros(()),
     )
     total = launches * rates.launch + light * rates.memory
-    for kinds, per_flop in (
-        ((Kind.LINEAR,), rates.linear),
-        ((Kind.ATTENTION, Kind.WIDE), rates.wide),
-    ):
-        heavy = [op for op in operators if op.kind in kinds]
+    for part in (LINEAR, *rates.own, DTYPE):
+        heavy = [op for op in operators if op.kind is not Kind.ELEMENTWISE and op.part == part]
         if heavy:
             shapes = [
                 (as_array(op.repeats), as_array(op.flops), as_array(op.traffic)) for op in heavy
             ]
-            total = total + _busy(per_flop, rates.memory, shapes, sharpness)
+            total = total + _busy(rates.per_flop(part), rates.memory, shapes, sharpness)
     return total
 
 
-def kernel_key(op: Operator) -> tuple[str, bool]:
+def kernel_key(op: Operator) -> tuple[str, str]:
     """How `Rates.kernels` files the form that times `op`.
 
-    The key is the operator's family, and whether it runs in the formats of linear layers (weights x
-    activations) rather than in dtype. Routed experts, their dispatch and their activation count as
-    linear.
+    The key is the operator's family, and the part of the model in whose formats it runs. The
+    dispatch and the activation of routed experts run in those of the experts.
     """
-    return op.kernel, known_by_linear_format(op.kernel, op.kind is Kind.LINEAR)
+    return op.kernel, op.part
 
 
 class Shares(NamedTuple):
@@ -186,17 +191,21 @@ def operator_shares(
         key = kernel_key(op)
         # where another operator's shape includes its time, it has none of its own
         counted = "counted with another" if op.shape is None else key
-        groups.setdefault(counted if key in kernels else op.kind, []).append(index)
+        timed = counted if key in kernels else (op.kind, op.part)
+        groups.setdefault(timed, []).append(index)
     found = []
     for key, members in groups.items():
         alike = [operators[index] for index in members]
         if key in kernels:
             repeats, shapes = _stacked([(op.repeats, op.shape) for op in alike])
             found.append(xp.mapped(_kernel_shares, (0, 0, None))(repeats, shapes, kernels[key]))
-        elif isinstance(key, Kind):
+        elif isinstance(key, tuple):
+            kind, part = key
+            per_flop = None if kind is Kind.ELEMENTWISE else rates.per_flop(part)
             repeats, flops, traffic = _stacked([(op.repeats, op.flops, op.traffic) for op in alike])
-            shares = partial(_roofline_shares, kind=key, sharpness=sharpness)
-            found.append(xp.mapped(shares, (0, 0, 0, None))(repeats, flops, traffic, rates))
+            shares = partial(_roofline_shares, sharpness=sharpness)
+            axes = (0, 0, 0, None, None)
+            found.append(xp.mapped(shares, axes)(repeats, flops, traffic, rates, per_flop))
         else:
             found.append(Shares(*(xp.zeros(len(members)) for _ in Shares._fields)))
     back = np.argsort(np.concatenate(list(groups.values())))
@@ -208,12 +217,17 @@ def _stacked(records: Sequence[Any]) -> Any:
 
 
 def _roofline_shares(
-    repeats: Scalar, flops: Scalar, traffic: Scalar, rates: Rates, kind: Kind, sharpness: float
+    repeats: Scalar,
+    flops: Scalar,
+    traffic: Scalar,
+    rates: Rates,
+    per_flop: Scalar | None,
+    sharpness: float,
 ) -> Shares:
     memory, launch = traffic * rates.memory, repeats * rates.launch
-    if kind is Kind.ELEMENTWISE:
+    if per_flop is None:
         return Shares(0 * launch, repeats * memory, launch)
-    compute = flops * rates.per_flop(kind)
+    compute = flops * per_flop
     by_compute, by_memory = smooth_max_slopes(compute, memory, sharpness)
     return Shares(repeats * compute * by_compute, repeats * memory * by_memory, launch)
 

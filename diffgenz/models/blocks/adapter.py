@@ -34,13 +34,14 @@ class Adapter(Block):
     def work(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
         precision, tokens = step.precision, step.tokens
         return (
-            linear("adapter_down", tokens, self.rank, hidden, precision),
+            linear("adapter_down", tokens, self.rank, hidden, precision, "mlp"),
             linear(
                 "adapter_up",
                 tokens,
                 2 * ceil_share(self.intermediate, step.shard),
                 self.rank,
                 precision,
+                "mlp",
             ),
-            linear("shared_out", tokens, hidden, hidden, precision),
+            linear("shared_out", tokens, hidden, hidden, precision, "mlp"),
         )

@@ -76,11 +76,21 @@ class Attention(Block):
         seen = self.streams * hidden
         gated = tokens * queries * precision.dtype_size
         return (
-            linear("qkv", tokens, queries + gates + 2 * keys, seen, precision, bias=self.qkv_bias),
+            linear(
+                "qkv",
+                tokens,
+                queries + gates + 2 * keys,
+                seen,
+                precision,
+                "attention",
+                bias=self.qkv_bias,
+            ),
             self._rotary_and_cache(queries, keys, step),
             *self.core(step),
             *((elementwise("output_gate", 2 * gated, gated),) if self.output_gate else ()),
-            linear("attention_out", tokens, hidden, queries, precision, bias=self.out_bias),
+            linear(
+                "attention_out", tokens, hidden, queries, precision, "attention", bias=self.out_bias
+            ),
         )
 
     def core(self, step: Step) -> tuple[Operator, ...]:

@@ -57,7 +57,7 @@ class Indexer(Record):
         name, size = "indexer_projections", precision.dtype_size
         read = tokens * width * size
         return (
-            linear(name, tokens, width, query_rank, precision),
+            linear(name, tokens, width, query_rank, precision, "attention"),
             wide_linear(name, tokens, self.head_dim + self.heads, hidden, precision),
             elementwise(
                 "indexer_norm", read, tokens * width, parameters=2 * self.head_dim, size=size
@@ -133,14 +133,14 @@ class LatentAttention(Block):
         picking = () if self.indexer is None else self.indexer.projections(hidden, rank, step)
         before, after = self._around_core(heads, step)
         return (
-            linear("compress", tokens, down, hidden, precision),
-            linear("queries", tokens, widths, source, precision),
+            linear("compress", tokens, down, hidden, precision, "attention"),
+            linear("queries", tokens, widths, source, precision, "attention"),
             elementwise("rotary_and_cache", read, written, parameters=normalised, size=size),
             *picking,
             before,
             *self.core(step),
             *after,
-            linear("attention_out", tokens, hidden, heads * self.value_dim, precision),
+            linear("attention_out", tokens, hidden, heads * self.value_dim, precision, "attention"),
         )
 
     def _around_core(self, heads: Scalar, step: Step) -> tuple[Operator, tuple[Operator, ...]]:
@@ -149,10 +149,12 @@ class LatentAttention(Block):
         if not step.decoding:
             rows = step.sequences * (step.context + step.all_queries)
             width = heads * (self.nope_dim + self.value_dim)
-            return linear("expand", rows, width, self.latent, precision), ()
+            return linear("expand", rows, width, self.latent, precision, "attention"), ()
 
         def absorb(outputs: Scalar, inputs: Scalar) -> Operator:
-            return per_head_linear("absorb", step.tokens, heads, outputs, inputs, precision)
+            return per_head_linear(
+                "absorb", step.tokens, heads, outputs, inputs, precision, "attention"
+            )
 
         return absorb(self.latent, self.nope_dim), (absorb(self.value_dim, self.latent),)
 

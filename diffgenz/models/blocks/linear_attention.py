@@ -112,7 +112,9 @@ class GatedDeltaNet(Block):
         return (
             # mixed: queries, keys and values; values: the output's gate; 2 * heads: decay and
             # learning rate
-            linear("in_projection", tokens, mixed + values + 2 * heads, hidden, precision),
+            linear(
+                "in_projection", tokens, mixed + values + 2 * heads, hidden, precision, "attention"
+            ),
             causal_conv(step, mixed, self.width, bias=False),
             rule,
             elementwise(
@@ -122,7 +124,7 @@ class GatedDeltaNet(Block):
                 parameters=self.value_dim,
                 size=size,
             ),
-            linear("out_projection", tokens, hidden, values, precision),
+            linear("out_projection", tokens, hidden, values, precision, "attention"),
         )
 
 
@@ -161,9 +163,9 @@ class KimiDeltaAttention(Block):
         values = heads * dim
         return (
             # 3 * values: queries, keys and values; heads: the learning rate
-            linear("in_projection", tokens, 3 * values + heads, hidden, precision),
-            linear("gates_down", tokens, 2 * dim, hidden, precision),
-            linear("gates_up", tokens, 2 * values, dim, precision),
+            linear("in_projection", tokens, 3 * values + heads, hidden, precision, "attention"),
+            linear("gates_down", tokens, 2 * dim, hidden, precision, "attention"),
+            linear("gates_up", tokens, 2 * values, dim, precision, "attention"),
             causal_conv(step, 3 * values, self.width, bias=False),
             delta_rule(
                 step,
@@ -182,5 +184,5 @@ class KimiDeltaAttention(Block):
                 parameters=dim,
                 size=size,
             ),
-            linear("out_projection", tokens, hidden, values, precision),
+            linear("out_projection", tokens, hidden, values, precision, "attention"),
         )

@@ -56,10 +56,12 @@ class Mamba(Block):
         precision, tokens = step.precision, step.tokens
         inner, selected = ceil_share(self.inner, step.shard), self.rank + 2 * self.state
         operators = [
-            linear("in_projection", tokens, 2 * inner, hidden, precision, bias=self.bias),
+            linear(
+                "in_projection", tokens, 2 * inner, hidden, precision, "attention", bias=self.bias
+            ),
             causal_conv(step, inner, self.width, bias=self.conv_bias),
-            linear("select", tokens, selected, inner, precision),
-            linear("time_step", tokens, inner, self.rank, precision, bias=True),
+            linear("select", tokens, selected, inner, precision, "attention"),
+            linear("time_step", tokens, inner, self.rank, precision, "attention", bias=True),
             scan(
                 step,
                 inner,
@@ -71,7 +73,7 @@ class Mamba(Block):
                 written=inner,
                 parameters=inner * (self.state + 1),  # A and D
             ),
-            linear("out_projection", tokens, hidden, inner, precision, bias=self.bias),
+            linear("out_projection", tokens, hidden, inner, precision, "attention", bias=self.bias),
         ]
         if self.state_norms is not None:
             moved = tokens * selected * precision.dtype_size
@@ -131,7 +133,9 @@ class Mamba2(Block):
             step.sequences, step.queries, heads, self.head_dim, self.state, groups, self.chunk
         )
         return (
-            linear("in_projection", tokens, projected, hidden, precision, bias=self.bias),
+            linear(
+                "in_projection", tokens, projected, hidden, precision, "attention", bias=self.bias
+            ),
             causal_conv(step, inner + selected, self.width, bias=self.conv_bias),
             scan(
                 step,
@@ -153,5 +157,5 @@ class Mamba2(Block):
                 parameters=inner,
                 size=size,
             ),
-            linear("out_projection", tokens, hidden, inner, precision, bias=self.bias),
+            linear("out_projection", tokens, hidden, inner, precision, "attention", bias=self.bias),
         )

@@ -37,7 +37,7 @@ class MLP(Block):
         precision, tokens, size = step.precision, step.tokens, step.precision.dtype_size
         name = "gate_up" if self.gated else "up"
         return (
-            linear(name, tokens, up, hidden, precision, bias=self.bias),
+            linear(name, tokens, up, hidden, precision, "mlp", bias=self.bias),
             elementwise("activation", tokens * up * size, tokens * width * size),
-            linear("down", tokens, hidden, width, precision, bias=self.bias),
+            linear("down", tokens, hidden, width, precision, "mlp", bias=self.bias),
         )

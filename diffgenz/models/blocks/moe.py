@@ -94,6 +94,7 @@ class MoE(Block):
         share = self.reached(everyone) / self.routed
         held = self.routed * step.expert_shard
         rows = everyone * self.used * step.expert_shard * self._busiest(step)
+        name = self._row
         width = ceil_share(self.intermediate, step.shard / (step.expert_shard * step.rank_groups))
         up = width * (2 if self.gated else 1)
         moved = rows * hidden
@@ -105,22 +106,27 @@ class MoE(Block):
             "bias": self.bias,
         }
         dispatched = (moved + tokens * self.routed) * size
-        dispatch = elementwise("dispatch", dispatched, moved * precision.activation_size)
+        part, _, activation_size = precision.layer(name, "experts")
+        dispatch = elementwise("dispatch", dispatched, moved * activation_size)
         activation = elementwise("expert_activation", rows * up * size, rows * width * size)
-        name = "expert_gate_up" if self.gated else "expert_up"
         shape = self._shape(hidden, width, up, share, step)
         shared = () if self.shared is None else self.shared.operators(hidden, step)
         gate = wide_linear("shared_gate", tokens, xp.ones(()), hidden, precision)
         return (
             wide_linear("router", tokens, self.routed, hidden, precision, bias=self.router_bias),
-            dispatch.inside("experts").sending(self._exchange(hidden, step)),
+            dispatch.inside("experts", part).sending(self._exchange(hidden, step)),
             expert_linear(name, rows, up, hidden, precision, **experts, shape=shape),
-            activation.inside("experts"),
+            activation.inside("experts", part),
             expert_linear("expert_down", rows, hidden, width, precision, **experts),
             self._combine(moved * size, tokens * hidden * size, step),
             *shared,
             *((gate,) if self.shared_gate else ()),
         )
+
+    @property
+    def _row(self) -> str:
+        """The row of the experts' first product in a breakdown."""
+        return "expert_gate_up" if self.gated else "expert_up"
 
     def _busiest(self, step: Step) -> Scalar:
         """Rows of the busiest expert-parallel group / mean rows of a group."""
@@ -136,7 +142,7 @@ class MoE(Block):
             picks=self.used,
             experts=self.routed,
             tokens=tokens,
-            dispatch=sent * step.precision.activation_size,
+            dispatch=sent * step.precision.layer(self._row, "experts").activation_size,
             combine=sent * step.precision.message_size,
             busiest=self._busiest(step),
             groups=step.groups,
@@ -153,7 +159,8 @@ class MoE(Block):
             written: B that are written.
             step: the iteration.
         """
-        combine = elementwise("combine", read, written).inside("experts")
+        part = step.precision.layer(self._row, "experts").part
+        combine = elementwise("combine", read, written).inside("experts", part)
         repeated = step.shared.repeated
         if repeated is None:
             return combine
@@ -180,6 +187,7 @@ class MoE(Block):
         travel = step.groups > 1
         arriving = xp.where(travel, reached(1.0, step.expert_shard, self.used), 1.0)
         used = self.used / arriving
+        _, weight_size, activation_size = step.precision.layer(self._row, "experts")
         return ExpertsShape(
             everyone * arriving,
             xp.where(travel, used * step.expert_shard, used),
@@ -190,6 +198,6 @@ class MoE(Block):
             up,
             excess,
             variation_of(share, everyone * self.used * excess / self.routed),
-            step.precision.weight_size,
-            step.precision.activation_size,
+            weight_size,
+            activation_size,
         )

@@ -140,8 +140,8 @@ def ranks_json(plan: Parallelism) -> dict[str, Any]:
 
 
 def precision_json(precision: Precision) -> dict[str, Any]:
-    """The formats, and whether routed experts alone are quantised."""
-    return {**precision.names, "experts_only": precision.experts_only}
+    """The formats, and those of modules that have formats of their own."""
+    return {**precision.names, "modules": precision.modules_named}
 
 
 def serving_json(serving: Serving) -> dict[str, Any]:
