@@ -33,8 +33,9 @@ from diffgenz.calibrating.fitting import Errors, fit, predict
 from diffgenz.calibrating.samples import Samples
 from diffgenz.core.smooth import Leaf
 from diffgenz.hardware.specs import read_spec
-from diffgenz.kernels.fits import KernelFit, fit_path, read_fits
+from diffgenz.kernels.fits import KernelFit, read_fits
 from diffgenz.kernels.form import Form, Work, parameter
+from diffgenz.kernels.selection import fit_path
 from diffgenz.kernels.shapes import Number
 from diffgenz.ui.tables import table
 

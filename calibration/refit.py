@@ -25,10 +25,11 @@ from diffgenz.calibrating.samples import Samples
 from diffgenz.calibrating.transfer import Measured, transferred
 from diffgenz.core.errors import InputError
 from diffgenz.hardware.specs import read_spec
-from diffgenz.kernels.fits import TRANSFERRED, KernelFit, fit_path, fits_of, write_fits
+from diffgenz.kernels.fits import KernelFit, write_fits
 from diffgenz.kernels.forms.deepep import NormalCombine, NormalDispatch
 from diffgenz.kernels.forms.elementwise import Elementwise
 from diffgenz.kernels.library import Origin
+from diffgenz.kernels.selection import TRANSFERRED, fit_path, fits_of
 from diffgenz.kernels.shapes import ExchangeShape
 from diffgenz.kernels.software import SOFTWARE
 from diffgenz.ui.cli.cache import cache_compilations
@@ -190,6 +191,7 @@ def shipped(data: Path) -> Iterator[Measured]:
         fits = {
             (fit.family, fit.format, fit.source, fit.kernel): fit
             for fit in fits_of(Origin(system, "", SOFTWARE[0]))
+            if fit.source != TRANSFERRED
         }
         for path, samples in kernels_of(system, data):
             found = fits.get((samples.family, samples.format, samples.source, samples.kernel))

@@ -23,8 +23,9 @@ from diffgenz.inference.resolved import resolved
 from diffgenz.inference.timing.execution import Execution, kernel_format
 from diffgenz.inference.timing.roofline import Rates, kernel_key
 from diffgenz.inference.uncertainty import covariance_of, gradients
-from diffgenz.kernels.fits import KernelFit, fits_behind
+from diffgenz.kernels.fits import KernelFit
 from diffgenz.kernels.library import Bound, Library
+from diffgenz.kernels.selection import fits_behind
 from diffgenz.operators.layer_format import DTYPE
 from diffgenz.operators.precision import Precision
 from diffgenz.scenario.scenario import Scenario

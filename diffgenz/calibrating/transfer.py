@@ -14,7 +14,8 @@ import numpy as np
 
 from diffgenz.calibrating.fitting import CENTRAL_80, Errors, deviation, fit, predict
 from diffgenz.calibrating.samples import Samples, shape_hash
-from diffgenz.kernels.fits import TRANSFERRED, KernelFit
+from diffgenz.kernels.fits import KernelFit
+from diffgenz.kernels.selection import TRANSFERRED
 
 FEWEST = 3
 """GPUs that are needed at least: two say too little of how far a third may be off."""

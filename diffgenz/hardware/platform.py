@@ -17,7 +17,8 @@ from diffgenz.hardware.accelerator import Accelerator, MemoryTier
 from diffgenz.hardware.network import Level
 from diffgenz.hardware.specs import Spec, read_spec
 from diffgenz.hardware.topology import topology_named
-from diffgenz.kernels.fits import load_kernels
+from diffgenz.kernels.library import Origin
+from diffgenz.kernels.selection import load_kernels
 from diffgenz.kernels.software import DEFAULT
 
 STATIC_SHARE, COMPUTE_SHARE, MEMORY_SHARE, NETWORK_SHARE = 0.3, 0.4, 0.2, 0.1
@@ -87,7 +88,7 @@ class Platform(Record):
             price=spec.price.get("per_hour"),
             tiers=tuple(MemoryTier(name, **figures) for name, figures in spec.memory_tiers),
             compute_units=spec.execution.get("compute_units"),
-            kernels=load_kernels(spec.id, spec.vendor, fit),
+            kernels=load_kernels(Origin(spec.id, spec.vendor, str(fit), spec.like, spec.changed)),
         )
         per_byte = NETWORK_SHARE * dynamic / spec.network[0].figures["bandwidth"]
         network = []
@@ -108,8 +109,9 @@ def load_platform(
         system: an id (see `diffgenz list systems`), or the path of a file.
         accelerators: how many there are.
         fit: what times its kernels. "trtllm", "vllm" or "sglang": those measured of that engine;
-            what it lacks is taken from another, or from other GPUs. The path of a file that
-            `calibrate` wrote. "none": the smooth roofline, a bound.
+            what it lacks is taken from another, or from other GPUs. "like:SYSTEM": the fits of
+            another accelerator, on the numbers of this one. The path of a file that `calibrate`
+            wrote. "none": the smooth roofline, a bound.
 
     Raises:
         InputError: an unknown id (the nearest are named), a malformed file, a fit of another

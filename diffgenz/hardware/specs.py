@@ -5,6 +5,7 @@ and the key of its source in `[sources]`. Unknown keys, missing sources and valu
 are refused by name. This module does not import JAX, so that `diffgenz list` is quick.
 """
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ _TOP = {
     "power",
     "price",
     "network",
+    "kernels",
 }
 
 
@@ -74,6 +76,9 @@ class Spec:
         on_chip: capacity and bandwidth of on-chip memory, where they are known.
         memory_tiers: name and figures of slower memories, nearest first.
         sources: the text of each figure's source, by "memory.bandwidth" and the like.
+        like: the accelerator whose fitted kernels time it, "transferred" or "none"; "" where the
+            file says nothing.
+        changed: whether it has other figures than the shipped file of the same id.
     """
 
     id: str
@@ -88,6 +93,8 @@ class Spec:
     on_chip: Figures = field(default_factory=dict)
     memory_tiers: tuple[tuple[str, Figures], ...] = ()
     sources: dict[str, str] = field(default_factory=dict)
+    like: str = ""
+    changed: bool = False
 
 
 def specs_folder() -> Path:
@@ -114,7 +121,15 @@ def read_spec(system: str | Path) -> Spec:
         if str(system) not in system_ids():
             raise unknown("system", str(system), system_ids())
         path = specs_folder() / f"{system}.toml"
-    return _Reader(path, read_toml(path, "system")).spec()
+    spec = _Reader(path, read_toml(path, "system")).spec()
+    shipped = specs_folder() / path.name
+    if shipped.is_file() and path.resolve() != shipped.resolve():
+        same = dataclasses.replace(
+            _Reader(shipped, read_toml(shipped, "system")).spec(),
+            **{name: getattr(spec, name) for name in ("name", "vendor", "sources", "like")},
+        )
+        spec = dataclasses.replace(spec, changed=spec != same)
+    return spec
 
 
 class _Reader:
@@ -171,6 +186,7 @@ class _Reader:
                 self.tier(f"memory_tier[{index}]", tier) for index, tier in enumerate(tiers)
             ),
             sources=self.sources,
+            like=self.like(),
         )
         if not spec.peak_flops:
             raise self.fail("peak_flops", f"at least one peak is needed, of {', '.join(PEAKS)}")
@@ -182,6 +198,12 @@ class _Reader:
                 "inside it",
             )
         return spec
+
+    def like(self) -> str:
+        """What `[kernels] like` names; "" where there is none."""
+        table = self.table("kernels")
+        self.known("kernels", table, ("like",))
+        return self.text("like", table, "kernels") if table else ""
 
     def level(self, where: str, raw: dict[str, Any]) -> NetworkSpec:
         words = ("name", "topology", "dimensions")

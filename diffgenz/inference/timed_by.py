@@ -11,7 +11,7 @@ from diffgenz.inference.jobs import jobs_of
 from diffgenz.inference.resolved import resolved
 from diffgenz.inference.timing.execution import fitted_exchanges, kernel_format
 from diffgenz.inference.timing.roofline import kernel_key
-from diffgenz.kernels.fits import ROOFLINE, sources
+from diffgenz.kernels.selection import ROOFLINE, sources
 from diffgenz.operators.message import AllGather, AllReduce, Axis, Exchange, Message
 from diffgenz.scenario.scenario import Scenario
 

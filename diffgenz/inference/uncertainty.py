@@ -20,8 +20,9 @@ from diffgenz.core.smooth import Leaf, as_leaf
 from diffgenz.inference.essential import essential
 from diffgenz.inference.estimate import Estimate, compiled_estimate
 from diffgenz.inference.resolved import resolved
-from diffgenz.kernels.fits import KernelFit, fits_behind
+from diffgenz.kernels.fits import KernelFit
 from diffgenz.kernels.library import Library
+from diffgenz.kernels.selection import fits_behind
 from diffgenz.scenario.scenario import Scenario
 
 Metrics = TypeVar("Metrics")

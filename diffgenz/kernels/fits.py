@@ -1,14 +1,12 @@
 """Fit files: calibration/fits/*.toml, and those that `diffgenz calibrate` writes.
 
 A file holds the fits of one accelerator, one [[fit]] table for each family, format and kernel of
-each software. It is read without JAX tracing, and `load_kernels` makes a `Library` of it.
+each software. It is read without JAX tracing. `kernels.selection` takes one for each kernel.
 """
 
 import dataclasses
 import functools
 import json
-import re
-from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Self
@@ -16,24 +14,13 @@ from typing import Any, Self
 import numpy as np
 
 from diffgenz.core.errors import InputError, unknown
-from diffgenz.core.files import data_folder, read_toml, written_aside
+from diffgenz.core.files import read_toml, written_aside
 from diffgenz.kernels.families import FORMS, family_named
 from diffgenz.kernels.form import Form
 from diffgenz.kernels.forms.last_level_cache import Cached, cached
-from diffgenz.kernels.library import Library, Origin
-from diffgenz.kernels.software import DEFAULT, NONE, SOFTWARE
 
 VERSION = 1
 """Version of the file's layout."""
-
-TRANSFERRED = "transferred"
-"""Name of the file of what all measured GPUs have in common, for those without measurements."""
-
-ROOFLINE = "roofline"
-"""The source of what no fitted kernel times."""
-
-GPU_VENDORS = ("NVIDIA", "AMD")
-"""Vendors whose accelerators are like the measured ones."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,110 +220,3 @@ def _fit(table: dict[str, Any], path: Path) -> KernelFit:
         raise InputError(
             f"{path}: a [[fit]] table is damaged ({error}); make the file anew with calibrate"
         ) from None
-
-
-def fit_path(system: str) -> Path:
-    """Where the shipped fits of an accelerator are; there may be none."""
-    return data_folder("calibration") / "fits" / f"{system}.toml"
-
-
-def fits_of(origin: Origin) -> list[KernelFit]:
-    """The fits that time the kernels of an accelerator, one for each family and format.
-
-    The first that there is: of a fit file, among the accelerator's shipped ones, or transferred.
-
-    Raises:
-        InputError: an unknown software, or a fit file of another accelerator.
-    """
-    own: list[KernelFit] = []
-    software = origin.fit
-    if origin.fit.endswith(".toml"):
-        system, own = read_fits(Path(origin.fit))
-        if system != origin.system:
-            raise InputError(
-                f"fit: {origin.fit} is of {system}, not of {origin.system}; "
-                "give a fit of the same accelerator, or none"
-            )
-        own, software = sorted(own, key=lambda each: preference(each, DEFAULT)), DEFAULT
-    elif origin.fit not in SOFTWARE:
-        raise unknown("fit", origin.fit, [*SOFTWARE, NONE, "FIT.toml"])
-    shipped = sorted(_shipped(origin.system), key=lambda each: preference(each, software))
-    transferred = _shipped(TRANSFERRED) if origin.vendor in GPU_VENDORS else []
-    best: dict[tuple[str, str], KernelFit] = {}
-    for each in (*own, *shipped, *transferred):
-        best.setdefault((each.family, each.format), each.plain)
-    return list(best.values())
-
-
-def preference(fit: KernelFit, software: str) -> tuple[bool, bool, bool, int, list[int], int]:
-    """The order of fits of one family and format, best first.
-
-    Fits of `software` come first, then those of others; of one software, the newest version's, and
-    of these the one with most rows. Last come kernels of which more than half the rows were left
-    out, such as those bound by the host (fits to the rest extrapolate to small shapes), and kernels
-    launched eagerly, where others run in CUDA graphs.
-    """
-    bare = sum(fit.dropped.values()) > fit.rows + fit.held_out
-    rank = SOFTWARE.index(fit.software) if fit.software in SOFTWARE else len(SOFTWARE)
-    newest = [-int(number) for number in re.findall(r"\d+", fit.source)]
-    return bare, "eager" in fit.kernel, fit.software != software, rank, newest, -fit.rows
-
-
-@functools.cache
-def _shipped(name: str) -> list[KernelFit]:
-    return read_fits(fit_path(name))[1] if fit_path(name).is_file() else []
-
-
-def load_kernels(system: str, vendor: str, fit: str | Path = DEFAULT) -> Library | None:
-    """The fitted kernels of an accelerator; None where there are none, or `fit` is "none".
-
-    Arguments:
-        system: id of the accelerator.
-        vendor: who makes it; GPUs without fits of their own take transferred ones.
-        fit: a fit file, or the software whose kernels are preferred ("vllm"); other software's
-            stand in for kernels that it has none of.
-
-    Raises:
-        InputError: an unknown software, or a fit file of another accelerator.
-    """
-    if str(fit) == NONE:
-        return None
-    origin = Origin(system, vendor, str(fit))
-    forms: dict[str, dict[str, Form]] = {}
-    for each in fits_of(origin):
-        forms.setdefault(each.family, {})[each.format] = each.fitted
-    return Library(forms, origin) if forms else None
-
-
-def fits_behind(library: Library) -> list[KernelFit]:
-    """The fits that a library was loaded from; none for one built by hand.
-
-    Only those of families and formats that it still has.
-    """
-    fits = [] if library.origin is None else fits_of(library.origin)
-    return [each for each in fits if each.format in library.forms.get(each.family, {})]
-
-
-def sources(library: Library | None, used: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """What times each of the kernels in `used`.
-
-    Arguments:
-        library: the fitted kernels, if any.
-        used: families and formats.
-
-    Returns:
-        by "gemm bf16", the source of its fit ("trtllm-1.3.0rc20", "transferred"), "by hand" or
-        "roofline". Where kernels of another format stand in, the source says so: "vllm-0.24.0 for
-        bf16".
-    """
-    fits = (
-        {}
-        if library is None
-        else {(fit.family, fit.format): fit.source for fit in fits_behind(library)}
-    )
-    found = {}
-    for family, format in used:
-        name = None if library is None else library.format_of(family, format)
-        source = ROOFLINE if name is None else fits.get((family, name), "by hand")
-        found[f"{family} {format}"] = source if name in (None, format) else f"{source} for {name}"
-    return found

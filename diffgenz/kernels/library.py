@@ -57,12 +57,16 @@ class Origin(NamedTuple):
     Arguments:
         system: id of the accelerator.
         vendor: who makes it.
-        fit: the software whose kernels are preferred, or a fit file.
+        fit: the software whose kernels are preferred, "like:SYSTEM", or a fit file.
+        like: the accelerator that its file says it is like; "" where it says nothing.
+        changed: whether its file has other numbers than the shipped one of the same id.
     """
 
     system: str
     vendor: str
     fit: str
+    like: str = ""
+    changed: bool = False
 
 
 class Library(Record):

@@ -274,8 +274,9 @@ WORDS = {
             "fit",
             str,
             "platform.accelerator.kernels",
-            "what times kernels: those measured of trtllm, vllm or sglang, a file that "
-            f"`diffgenz calibrate` wrote, or none: the roofline, a bound (default: {DEFAULT})",
+            "what times kernels: those measured of trtllm, vllm or sglang, like:SYSTEM for those "
+            "of another accelerator, a file that `diffgenz calibrate` wrote, or none: the "
+            f"roofline, a bound (default: {DEFAULT})",
             DEFAULT,
             is_file=True,
         ),

@@ -8,8 +8,9 @@ from support import assert_close
 
 from diffgenz import InputError, load_platform
 from diffgenz.core.files import data_folder
-from diffgenz.kernels.fits import KernelFit, fits_of, read_fits, write_fits
+from diffgenz.kernels.fits import KernelFit, read_fits, write_fits
 from diffgenz.kernels.library import Origin
+from diffgenz.kernels.selection import fits_of
 from diffgenz.ui.cli.main import main
 
 

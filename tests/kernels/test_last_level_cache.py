@@ -9,12 +9,13 @@ from fit_cases import H100, planted
 
 from diffgenz.calibrating.fitting import described, predict
 from diffgenz.calibrating.samples import Samples
-from diffgenz.kernels.fits import fits_of, read_fits, write_fits
+from diffgenz.kernels.fits import read_fits, write_fits
 from diffgenz.kernels.forms.attention_decode import Decode
 from diffgenz.kernels.forms.elementwise import Elementwise
 from diffgenz.kernels.forms.gemm import Gemm
 from diffgenz.kernels.forms.last_level_cache import cached
 from diffgenz.kernels.library import Origin
+from diffgenz.kernels.selection import fits_of
 from diffgenz.kernels.shapes import ElementwiseShape, GemmShape
 
 

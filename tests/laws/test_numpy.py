@@ -29,7 +29,7 @@ from diffgenz.inference.estimate import compiled_estimate
 from diffgenz.inference.prefill_decode import Decodes, Prompts
 from diffgenz.inference.timed_by import timed_by
 from diffgenz.inference.uncertainty import _moved, _with_kernels, gradients
-from diffgenz.kernels.fits import fits_behind
+from diffgenz.kernels.selection import fits_behind
 from diffgenz.models.files import model_ids, read_config
 from diffgenz.models.huggingface import FAMILIES
 

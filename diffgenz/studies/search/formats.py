@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from diffgenz.hardware.accelerator import Accelerator
-from diffgenz.kernels.fits import ROOFLINE
+from diffgenz.kernels.selection import ROOFLINE
 from diffgenz.operators.gear import Gear
 from diffgenz.operators.precision import Precision
 

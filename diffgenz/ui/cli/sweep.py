@@ -36,7 +36,8 @@ def flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--fit",
-        help="what times kernels: trtllm, vllm or sglang, a file of `diffgenz calibrate`, or none "
+        help="what times kernels: trtllm, vllm or sglang, like:SYSTEM, a file of `diffgenz "
+        "calibrate`, or none "
         "(default: what the file says, else measured ones)",
     )
     parser.add_argument("--resume", action="store_true", help="go on with the sweep in DIR")

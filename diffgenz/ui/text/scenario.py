@@ -5,7 +5,7 @@ from typing import Any
 
 from diffgenz.core.smooth import Leaf
 from diffgenz.kernels.families import FAMILIES
-from diffgenz.kernels.fits import ROOFLINE, TRANSFERRED
+from diffgenz.kernels.selection import ON, ROOFLINE, TRANSFERRED
 from diffgenz.models.model import Model
 from diffgenz.operators.precision import Precision
 from diffgenz.scenario.parallelism import Parallelism
@@ -14,6 +14,12 @@ from diffgenz.scenario.serving_options import Draft, Offload, Serving
 
 UNCALIBRATED = "uncalibrated: smooth roofline with launch latency, peaks fully reached"
 """What the line above a result says where no fitted kernel times any of it."""
+
+UNEQUAL = (
+    "not on one footing: bounds and other accelerators' kernels win without being faster; put "
+    '[kernels] like = "SYSTEM" in the file of an accelerator of your own, or give --fit none'
+)
+"""What the line below says where choices that are compared are timed in different ways."""
 
 
 def title(case: Scenario, note: str, kernels: dict[str, str]) -> str:
@@ -57,16 +63,12 @@ def kernels_line(found: dict[str, str]) -> str:
 
     It says the source of most of those that compute, and the families of those of other sources.
     """
-    groups: dict[str, list[str]] = {}
-    for kernel, source in found.items():
-        groups.setdefault(source, []).append(kernel)
-    fitted = [source for source in groups if source != ROOFLINE]
-    if not fitted:
+    groups, main = _by_source(found)
+    if main == ROOFLINE:
         return UNCALIBRATED
-    main = max(fitted, key=lambda source: (" for " not in source, _computing(groups[source])))
     others = {source: kernels for source, kernels in groups.items() if source != main}
     rest = [f"{', '.join(kernels)} {_of(source)}" for source, kernels in others.items()]
-    first = _of(main) if main.startswith(TRANSFERRED) else f"as measured, {_of(main)}"
+    first = f"as measured, {_of(main)}" if _footing(main) == "measured" else _of(main)
     return f"kernels {first}" + (f" ({'; '.join(rest)})" if rest else "")
 
 
@@ -81,7 +83,27 @@ def kernel_lines(kernels: Mapping[str, dict[str, str]]) -> list[str]:
         lines.setdefault(kernels_line(found), []).append(choice)
     if len(lines) < 2:
         return list(lines)
-    return [f"{', '.join(choices)}: {line}" for line, choices in lines.items()]
+    told = [f"{', '.join(choices)}: {line}" for line, choices in lines.items()]
+    footings = {_footing(_by_source(found)[1]) for found in kernels.values()}
+    return [*told, UNEQUAL] if len(footings) > 1 else told
+
+
+def _by_source(found: dict[str, str]) -> tuple[dict[str, list[str]], str]:
+    """Kernels by what times them, and the source of most of those that compute."""
+    groups: dict[str, list[str]] = {}
+    for kernel, source in found.items():
+        groups.setdefault(source, []).append(kernel)
+    fitted = [source for source in groups if source != ROOFLINE]
+    if not fitted:
+        return groups, ROOFLINE
+    return groups, max(fitted, key=lambda each: (" for " not in each, _computing(groups[each])))
+
+
+def _footing(source: str) -> str:
+    """How a source times kernels: "measured", "like", "transferred" or "roofline"."""
+    if source.startswith((ROOFLINE, TRANSFERRED)):
+        return source.partition(" ")[0]
+    return "like" if ON in source else "measured"
 
 
 def _computing(kernels: Sequence[str]) -> int:
@@ -95,7 +117,8 @@ def _of(source: str) -> str:
     if source == ROOFLINE:
         return "by the roofline"
     origin, _, format = source.partition(" for ")
-    text = "transferred from other GPUs" if origin == TRANSFERRED else f"of {origin}"
+    source, on, system = origin.partition(ON)
+    text = "transferred from other GPUs" if source == TRANSFERRED else f"of {source}{on}{system}"
     return f"{text} for {format}" if format else text
 
 
@@ -108,11 +131,17 @@ def kernels_word(found: dict[str, str], linear: str) -> str:
     """
     own = [found[name] for name in (f"gemm {linear}", f"experts {linear}") if name in found]
     parts = (source.partition(" for ") for source in own)
-    named = [f"{origin.partition('-')[0]}{by}{format}" for origin, by, format in parts]
+    named = [f"{_short(origin)}{by}{format}" for origin, by, format in parts]
     bounds = {name.partition(" ")[0] for name, source in found.items() if source == ROOFLINE}
     bounds -= {"gemm", "experts"}
     rest = f"; roofline: {', '.join(sorted(bounds))}" if bounds and set(named) != {ROOFLINE} else ""
     return " + ".join(dict.fromkeys(named)) + rest
+
+
+def _short(source: str) -> str:
+    """A source without its version."""
+    software, on, system = source.partition(ON)
+    return f"{software.partition('-')[0]}{on}{system}"
 
 
 def ranks_line(model: Model, plan: Parallelism) -> str:
