@@ -10,6 +10,10 @@ Public names stand in `__init__.pyi`, and are loaded when first used, so that `d
 does not wait for JAX.
 """
 
+from importlib.metadata import version
+
 import lazy_loader
+
+__version__ = version(__name__)
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

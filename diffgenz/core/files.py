@@ -1,6 +1,7 @@
 """Files: shipped data, TOML, and writing whole or not at all."""
 
 import contextlib
+import importlib
 import tomllib
 from collections.abc import Iterator
 from importlib import resources
@@ -42,6 +43,26 @@ def data_folder(name: str) -> Path:
     package = Path(str(resources.files("diffgenz")))
     inside = package / "_data" / name
     return inside if inside.is_dir() else package.parent / name
+
+
+def optional(package: str, extra: str, what: str) -> Any:
+    """A package that comes with an extra of this one.
+
+    Arguments:
+        package: its name.
+        extra: the extra that brings it.
+        what: what it is needed for.
+
+    Raises:
+        InputError: it is not installed.
+    """
+    try:
+        return importlib.import_module(package)
+    except ImportError:
+        raise InputError(
+            f"{what}: needs {package}, which is not installed; "
+            f'install it with: pip install "diffgenz[{extra}]"'
+        ) from None
 
 
 def read_toml(path: Path, what: str) -> dict[str, Any]:

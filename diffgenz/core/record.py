@@ -21,6 +21,7 @@ import numpy as np
 from diffgenz.core import xp
 from diffgenz.core.checks import Condition, check, check_whole, checking, enforce, within
 from diffgenz.core.errors import unknown
+from diffgenz.core.reprs import text_of_record
 from diffgenz.core.smooth import as_leaf
 
 
@@ -161,6 +162,9 @@ class Record(eqx.Module, metaclass=_Fields):
         for name, about in numbers_of(type(self)).items():
             about.check(name, getattr(self, name))
         enforce(self.conditions())
+
+    def __repr__(self) -> str:
+        return text_of_record(self, {name: n.unit for name, n in numbers_of(type(self)).items()})
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some fields changed, checked like a new one.

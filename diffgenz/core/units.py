@@ -91,7 +91,8 @@ def show(value: float, unit: str, digits: int = 3) -> str:
         (1e-9, "n"),
         (1e-12, "p"),
     ]
-    scale, prefix = next((step for step in steps if abs(value) >= step[0]), steps[-1])
+    size = abs(value) * (1 + 0.5 * 10.0**-digits)  # 999.9995 G is 1 T in four digits
+    scale, prefix = next((step for step in steps if size >= step[0]), steps[-1])
     if prefix == "k" and unit == "s":
         scale, prefix = 1.0, ""
     return f"{value / scale:.{digits}g} {prefix}{unit}"

@@ -4,16 +4,25 @@ It is written for one configuration; `jax.vmap` batches it and `jax.grad` differ
 respect to any number in the scenario.
 """
 
+from typing import TYPE_CHECKING
+
 import equinox as eqx
+import numpy as np
 
 from diffgenz.core import xp
+from diffgenz.core.files import optional
+from diffgenz.core.reprs import text_of_record
 from diffgenz.core.smooth import Leaf, Scalar
 from diffgenz.core.verb import verb
 from diffgenz.hardware.accelerator import Accelerator
 from diffgenz.inference.jobs import Jobs, jobs_of
 from diffgenz.inference.memory import Memory
+from diffgenz.inference.metrics import METRICS, metrics_of
 from diffgenz.inference.resolved import Resolved, resolved
 from diffgenz.scenario.scenario import Scenario
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Estimate(eqx.Module):
@@ -49,7 +58,28 @@ class Estimate(eqx.Module):
     mixed_tpot: Leaf | None = None
 
     def __repr__(self) -> str:
-        return eqx.tree_pformat(self, short_arrays=False)
+        units = {name: metric.unit for name, metric in METRICS.items()}
+        rate = dict.fromkeys((name for name, unit in units.items() if unit == "1/s"), "tokens/s")
+        return text_of_record(self, units | rate)
+
+    def to_dict(self) -> dict[str, np.ndarray]:
+        """Every metric in SI by name, and "fits": whether it fits into memory.
+
+        Returns:
+            NumPy arrays: of shape () for one configuration, else of the shape of the batch.
+        """
+        found = {**metrics_of(self), "fits": self.memory.fits}
+        return {name: np.asarray(value) for name, value in found.items()}
+
+    def to_pandas(self) -> "pd.DataFrame":
+        """Every metric as a column of a table, with one row for each configuration of a batch.
+
+        Raises:
+            InputError: pandas is not installed.
+        """
+        pandas = optional("pandas", "tables", "to_pandas")
+        columns = {name: np.atleast_1d(value).ravel() for name, value in self.to_dict().items()}
+        return pandas.DataFrame(columns)
 
 
 def estimate(case: Scenario) -> Estimate:

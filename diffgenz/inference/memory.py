@@ -1,10 +1,12 @@
 """Memory of the fullest accelerator, summed over the same operators that times come from."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import equinox as eqx
 
 from diffgenz.core import xp
+from diffgenz.core.reprs import text_of, text_of_record
 from diffgenz.core.smooth import Flag, Leaf, Scalar
 from diffgenz.hardware.accelerator import MemoryTier
 from diffgenz.inference.iteration import Iteration
@@ -44,6 +46,11 @@ class Memory(eqx.Module):
     room: Leaf | None = None
     offloaded: tuple[Leaf, ...] = ()
     draft: "Memory | None" = None
+
+    def __repr__(self) -> str:
+        shown = dataclasses.replace(self, movable=None, room=None)
+        units = dict.fromkeys((field.name for field in dataclasses.fields(self)), "B")
+        return text_of_record(shown, units, (f"fits={text_of(self.fits)}",))
 
     @property
     def margin(self) -> Leaf:

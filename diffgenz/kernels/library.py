@@ -80,6 +80,11 @@ class Library(Record):
     forms: dict[str, dict[str, Form]]
     origin: Origin | None = label(default=None)
 
+    def __repr__(self) -> str:
+        origin = self.origin
+        whose = "" if origin is None else f" of {origin.system}, fit={origin.fit!r}"
+        return f"Library({len(self.forms)} families of kernels{whose})"
+
     def format_of(self, family: str, format: str) -> str | None:
         """The format whose kernels time `family` in `format`; None where there is none."""
         return nearest_format(self.forms.get(family, {}), family, format)

@@ -39,7 +39,7 @@ class Repeated(Record):
     block: Block
     count: Leaf = number()
     stored: Leaf | None = number(at_least=1, default=None)
-    at: tuple[int, ...] = label(default=())
+    at: tuple[int, ...] = label(default=(), repr=False)
 
     def conditions(self) -> Iterable[Condition]:
         if self.stored is not None:

@@ -84,6 +84,9 @@ class Precision(eqx.Module):
         self.kv_cache_size = as_leaf(format_named(self.kv_cache, "kv_cache").size)
         self.message_size = as_leaf(format_named(self.messages, "messages").size)
 
+    def __repr__(self) -> str:
+        return f"Precision({self.summary})"
+
     def _own(
         self, modules: Mapping[str, str | LayerFormat]
     ) -> tuple[tuple[str, ...], dict[str, LayerFormat]]:

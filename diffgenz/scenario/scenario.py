@@ -27,6 +27,16 @@ from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.serving_options import MTP, Draft, Serving
 from diffgenz.scenario.workload import Workload
 
+_PARTS = (
+    ("model", Model, 'load_model("ORG/NAME")'),
+    ("platform", Platform, 'load_platform("SYSTEM", accelerators)'),
+    ("workload", Workload, "Workload(batch, input_tokens, output_tokens)"),
+    ("plan", Parallelism, "Parallelism(tensor=8)"),
+    ("precision", Precision, 'Precision(weights="fp8", activations="fp8")'),
+    ("serving", Serving, "Serving(chunk=2048)"),
+)
+"""The records of a scenario, in the order of its arguments, and how to write each."""
+
 
 class Scenario(Record):
     """One question: a model, what it runs on, what it is asked, and how it is served.
@@ -70,6 +80,11 @@ class Scenario(Record):
         sharpness: float = SHARPNESS,
         smooth_batch: bool = False,
     ):
+        parts = (model, platform, workload, plan, precision, serving)
+        for (name, kind, remedy), value in zip(_PARTS, parts, strict=True):
+            if value is not None and not isinstance(value, kind):
+                shown = repr(value) if isinstance(value, str) else f"a {type(value).__name__}"
+                raise InputError(f"{name}: {shown} is no {kind.__name__}; write {remedy}")
         self.model = model
         self.platform = platform
         self.workload = Workload() if workload is None else workload
