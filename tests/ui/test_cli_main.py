@@ -12,6 +12,7 @@ from diffgenz.hardware.specs import system_ids
 from diffgenz.models.files import model_ids
 from diffgenz.scenario.use_case_figures import USE_CASES
 from diffgenz.scenario.words import WORDS
+from diffgenz.ui.cli.flags import SYNONYMS
 from diffgenz.ui.cli.main import COMMANDS, main
 
 LISTS = {
@@ -195,3 +196,23 @@ def test_a_closed_pipe_is_no_error():
     )
     assert process.stdout == "[\n"
     assert process.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["--concurrency", "64"], "(--concurrency is --batch here)"),
+        (["--input-len=4096"], "(--input-len is --isl here)"),
+        (["--tensor-parallel-size", "8"], "(--tensor-parallel-size is --tp here)"),
+    ],
+)
+def test_flags_of_other_tools_are_hinted_at(words, hint, capsys):
+    model = ["estimate", "meta-llama/Llama-3.1-8B", "--system", "h100_sxm"]
+    assert main([*model, *words]) == 2
+    assert hint in capsys.readouterr().err
+
+
+def test_synonyms_are_of_words_that_there_are():
+    assert set(SYNONYMS) <= set(WORDS)
+    ours = {f"--{name}" for name in WORDS}
+    assert not ours & {f"--{each}" for text in SYNONYMS.values() for each in text.split()}

@@ -20,11 +20,39 @@ SERVING = tuple(name for name, word in WORDS.items() if word.place.startswith("s
 """What a server does besides batching."""
 
 
+SYNONYMS = {
+    "batch": "concurrency max-concurrency batch-size bs max-num-seqs max-running-requests",
+    "isl": "input-len input-length input-tokens prompt-len prompt-tokens random-input-len",
+    "osl": "output-len output-length output-tokens max-tokens random-output-len",
+    "gpus": "total-gpus num-gpus n-gpus world-size accelerators",
+    "tp": "tensor-parallel-size tp-size tensor-parallel",
+    "pp": "pipeline-parallel-size pp-size pipeline-parallel",
+    "dp": "data-parallel-size dp-size",
+    "ep": "enable-expert-parallel expert-parallel-size ep-size",
+    "attention-dp": "enable-dp-attention",
+    "weights": "quantization quant weight-dtype",
+    "kv-cache": "kv-cache-dtype kv-dtype",
+    "chunk": "max-num-batched-tokens chunked-prefill-size enable-chunked-prefill",
+    "system": "gpu gpu-name hardware hw device accelerator",
+}
+"""Flags of engines, benchmarks and other tools, by the word that says the same here."""
+
+
 class Parser(argparse.ArgumentParser):
     """A parser whose complaints are one line, like all others."""
 
     def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}; see `{self.prog} --help`")
+        raise InputError(f"{message}{_hint(message)}; see `{self.prog} --help`")
+
+
+def _hint(message: str) -> str:
+    """The flags of ours that say what unknown ones in a complaint say; "" for none."""
+    unknown = [word.partition("=")[0] for word in message.split() if word.startswith("--")]
+    if not message.startswith("unrecognized arguments"):
+        return ""
+    known = {f"--{each}": f"--{ours}" for ours, text in SYNONYMS.items() for each in text.split()}
+    found = [f"{flag} is {known[flag]} here" for flag in unknown if flag in known]
+    return f" ({', '.join(found)})" if found else ""
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

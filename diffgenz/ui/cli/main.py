@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 
 from diffgenz.core.errors import InputError, NoSolution
 from diffgenz.ui.cli import (
@@ -92,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="diffgenz", description=f"What serving a large language model takes: {about}."
     )
+    parser.add_argument("--version", action="version", version=f"diffgenz {version('diffgenz')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (command, what) in COMMANDS.items():
         own = commands.add_parser(name, help=what)

@@ -11,33 +11,49 @@ def flags(parser: argparse.ArgumentParser) -> None:
     add_words(parser, (*LAYOUT, "fit", *REQUESTS))
     parser.add_argument(
         "--metric",
-        default="tpot",
+        nargs="+",
+        default=["tpot"],
         help="ttft, tpot, throughput, energy_per_output_token, memory.total, ... (default: tpot)",
+    )
+    parser.add_argument(
+        "--all",
+        action="store_true",
+        help="the parameters of fitted kernels and efficiencies, too, not the hardware's alone",
     )
 
 
 def run(options: argparse.Namespace) -> tuple[str, Any]:
-    """The elasticities of one metric: text (a tornado) and JSON."""
+    """What some metrics depend on: text (a tornado for each) and JSON."""
     from diffgenz.inference.elasticities import elasticities
     from diffgenz.inference.estimate import estimate
-    from diffgenz.inference.metrics import metric_named
+    from diffgenz.inference.metrics import METRICS, metric_named
     from diffgenz.inference.timed_by import timed_by
+    from diffgenz.inference.worth import worth
     from diffgenz.scenario.from_words import from_words
     from diffgenz.ui.text.scenario import title
-    from diffgenz.ui.text.sensitivity import elasticities_table
+    from diffgenz.ui.text.sensitivity import elasticities_table, is_hardware
 
-    asked, metric = from_words(words_in(options, (*LAYOUT, "fit", *REQUESTS))), options.metric
-    case = asked.scenario
-    result = estimate(case)
-    value, fits = float(metric_named(result, metric)), bool(result.memory.fits)
-    card = {name: float(e) for name, e in elasticities(case, metric).items()}
-    text = [
-        f"{title(case, asked.note, timed_by(case))}; batch {float(case.workload.batch):g}",
-        "",
-        f"{metric} = {value:.4g} (SI); 1 % more of each changes it by so many percent:",
-        "",
-        elasticities_table(card, case.platform),
-        *([] if fits else ["note: this deployment does not fit in memory"]),
-    ]
-    data = {"metric": metric, "value": value, "fits": fits, "elasticities": card}
-    return "\n".join(text), data
+    asked = from_words(words_in(options, (*LAYOUT, "fit", *REQUESTS)))
+    case, result = asked.scenario, estimate(asked.scenario)
+    fits = bool(result.memory.fits)
+    text = [f"{title(case, asked.note, timed_by(case))}; batch {float(case.workload.batch):g}"]
+    told = {}
+    for name in dict.fromkeys(options.metric):
+        value, metric = float(metric_named(result, name)), METRICS[name]
+        card = {number: float(e) for number, e in elasticities(case, name).items()}
+        shown = {n: e for n, e in card.items() if options.all or is_hardware(n)}
+        more = worth(case, [name], list(shown))[name]
+        text += [
+            "",
+            f"{metric.label} = {metric.factor * value:.4g} ({name}); "
+            "with 1 % and with 10 % more of each number it changes by",
+            "",
+            elasticities_table(shown, more, metric, case.platform),
+        ]
+        hidden = sum(abs(e) >= 0.01 for n, e in card.items() if n not in shown)
+        if hidden:
+            text.append(f"{hidden} parameters of kernels and efficiencies are not shown: --all")
+        told[name] = {"value": value, "elasticities": card, "ten_percent_more": more}
+    if not fits:
+        text.append("note: this deployment does not fit in memory")
+    return "\n".join(text), {"fits": fits, "metrics": told}

@@ -3,6 +3,7 @@
 from diffgenz.core.leaves import leaf_at, leaf_names, number_at
 from diffgenz.core.units import show
 from diffgenz.hardware.platform import Platform
+from diffgenz.inference.metrics import Metric
 from diffgenz.ui.tables import bar, table
 
 _LEAST = 1e-4
@@ -10,11 +11,20 @@ _LEAST_OF_KERNELS = 1e-2
 """Elasticities that are shown, at least: of fitted parameters only those that matter."""
 
 
-def elasticities_table(elasticities: dict[str, float], platform: Platform) -> str:
+def is_hardware(name: str) -> bool:
+    """Whether a number of a platform is the hardware's, not a fit's or an efficiency."""
+    return ".kernels." not in name and not name.endswith("efficiency")
+
+
+def elasticities_table(
+    elasticities: dict[str, float], more: dict[str, float], metric: Metric, platform: Platform
+) -> str:
     """The hardware numbers that a metric depends on most, what they are now, and a bar for each.
 
     Arguments:
         elasticities: by the name of the number in `platform`.
+        more: by how much the metric changes with 10 % more of each, in SI.
+        metric: the metric.
         platform: what it is now.
     """
     matter = {name: e for name, e in elasticities.items() if abs(e) >= _least(name)}
@@ -22,10 +32,17 @@ def elasticities_table(elasticities: dict[str, float], platform: Platform) -> st
     largest = max((abs(e) for e in matter.values()), default=1.0)
     now = _values(platform)
     rows = [
-        (_label(name, platform), now[name], f"{e:+.4f}", bar(abs(e) / largest))
+        (
+            _label(name, platform),
+            now[name],
+            f"{e:+.4f} %",
+            f"{metric.factor * more[name]:+.3g}",
+            bar(abs(e) / largest),
+        )
         for name, e in ordered
     ]
-    return table(("hardware number", "now", "%", ""), rows, "lrrl")
+    header = ("hardware number", "now", "1 %", f"10 %, {metric.label}", "")
+    return table(header, rows, "lrrrl")
 
 
 def _least(name: str) -> float:
