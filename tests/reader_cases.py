@@ -7,6 +7,7 @@ import numpy as np
 from diffgenz.calibrating.readers.registry import samples_of
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "measurements" / "ops"
+REPORTS = SHARED.parents[1] / "reports"
 
 
 def write(folder, name, header, *rows):

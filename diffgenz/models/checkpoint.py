@@ -19,7 +19,7 @@ from diffgenz.core.errors import InputError, unknown
 from diffgenz.core.formats import FORMATS
 from diffgenz.core.smooth import as_leaf
 from diffgenz.hardware.platform import Accelerator
-from diffgenz.models.files import read_config
+from diffgenz.models.files import demand_own_files, read_config
 from diffgenz.operators.gear import Gear
 from diffgenz.operators.precision import Precision
 
@@ -70,9 +70,10 @@ def load_precision(
         messages: as in `Precision`. Default: dtype.
 
     Raises:
-        InputError: no such source, a quantisation that is not known or that no `Precision` can
-            express, or an unknown dtype.
+        InputError: no such source, or one whose sizes are known from another model, a quantisation
+            that is not known or that no `Precision` can express, or an unknown dtype.
     """
+    demand_own_files(source)
     name, config = read_config(source)
     stored = read_stored(name, config)
     dtype = dtype or _dtype(name, config)

@@ -10,7 +10,7 @@ from diffgenz.models.families.dense import DENSE
 from diffgenz.models.families.hybrid import HYBRID
 from diffgenz.models.families.moe import MOE
 from diffgenz.models.families.vision import tower_of
-from diffgenz.models.files import read_config
+from diffgenz.models.files import locate, read_object
 from diffgenz.models.model import Model
 from diffgenz.models.mtp import has_mtp
 
@@ -116,11 +116,14 @@ def load_model(model: str | Path) -> Model:
     """A shipped model, or the model that any config.json describes.
 
     Arguments:
-        model: the Hugging Face id of a shipped model (see `diffgenz list models`), or the path of
-            a config.json or its folder.
+        model: the Hugging Face id of a shipped model (see `diffgenz list models`) or of one in
+            Hugging Face's cache, in any case; the bare name of one; the id of a model that differs
+            from a shipped one in training and storage alone ("-Instruct", "-AWQ"), which
+            `Model.notes` says; or the path of a config.json or its folder.
 
     Raises:
         InputError: as in `model_from_config`, or no such model or file.
     """
-    name, config = read_config(model)
-    return model_from_config(config, name)
+    located = locate(model)
+    found = model_from_config(read_object(located.path), located.name)
+    return found.replace(notes=(*found.notes, located.note)) if located.note else found

@@ -11,6 +11,7 @@ import enum
 import equinox as eqx
 
 from diffgenz.core.smooth import Scalar
+from diffgenz.operators.routing import GroupLimit
 
 
 class Axis(enum.Enum):
@@ -82,6 +83,7 @@ class Exchange(Message):
         busiest: tokens that the busiest group of experts receives / the mean of all groups, at
             least 1.
         groups: groups of ranks with tokens of their own; with 1 nothing travels.
+        limit: the groups of experts that a token's are in; None where they may be anywhere.
     """
 
     picks: Scalar
@@ -91,3 +93,4 @@ class Exchange(Message):
     combine: Scalar
     busiest: Scalar
     groups: Scalar
+    limit: GroupLimit | None = None

@@ -20,7 +20,7 @@ from diffgenz.hardware.accelerator import Accelerator
 from diffgenz.hardware.platform import Platform, load_platform
 from diffgenz.hardware.specs import read_spec
 from diffgenz.models.checkpoint import load_precision, quantization_settings, read_stored
-from diffgenz.models.files import read_config
+from diffgenz.models.files import locate, read_config
 from diffgenz.models.huggingface import load_model
 from diffgenz.operators.precision import Precision
 from diffgenz.scenario.parallelism import Parallelism
@@ -177,7 +177,7 @@ def _modules(text: str) -> dict[str, str]:
 def _hint(model: str) -> str:
     """The note that a checkpoint is quantised, for formats that are not its own."""
     settings = quantization_settings(read_config(model)[1])
-    if settings is None:
+    if settings is None or locate(model).note:
         return ""
     method = settings.get("quant_method", "no method stated")
     return f"; the checkpoint is quantised ({method}): --weights {CHECKPOINT} takes its formats"

@@ -1,5 +1,7 @@
 """Tokens on their way to experts by DeepEP's kernels."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,6 +25,7 @@ from diffgenz.kernels.hardware import Wires
 from diffgenz.kernels.library import Library
 from diffgenz.kernels.shapes import ExchangeShape
 from diffgenz.operators.message import Axis, Exchange
+from diffgenz.operators.routing import GroupLimit
 
 FORMS = {
     "dispatch_low_latency": {"fp8": Dispatch(barrier=4.0, copy=1.3)},
@@ -137,3 +140,20 @@ def test_shipped_exchanges_time_estimates_and_have_gradients():
     assert float(now) > float(estimate(case).tpot)  # a bound, of the wires alone
     assert np.isfinite(float(slope))
     assert float(slope) < 0
+
+
+@pytest.mark.parametrize("mode", ["low_latency", "normal"])
+def test_a_limit_on_groups_spares_normal_kernels_copies(mode):
+    """Low-latency kernels send a token once for each expert, wherever it is."""
+    tokens, ranks, nodes = 4096.0, 64, 8.0
+    forms = {name: form for name, form in FORMS.items() if name.endswith(mode)}
+    machine = make_machine(fitted_cluster(forms), Parallelism(1, expert=64, attention_data=64))
+    limit = GroupLimit(jnp.asarray(8.0), jnp.asarray(4.0))
+    (kernels,) = machine.deepep
+    limited = dataclasses.replace(exchange(tokens), limit=limit)
+    found = kernels.seconds(limited, machine.stage, machine.owners, HARD)
+    near, far, lanes = 8 * 7 / ranks, 8 * (1 - 1 / nodes), 256
+    if mode == "normal":
+        near, far, lanes = 32 * (1 - 7 / 8 * (31 / 32) ** 4) * 7 / 8, 4 * 7 / 8, SMS
+    by_them = by_hand(mode, ranks, nodes, near, far, lanes, tokens)
+    assert float(found) == pytest.approx(by_them, rel=1e-5)

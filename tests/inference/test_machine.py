@@ -1,12 +1,17 @@
 """What messages take, by hand: hops between stages, tokens on their way to experts."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import pytest
 from support import FABRIC, NODE, assert_close, make_cluster, make_machine
 
-from diffgenz import HARD, Parallelism
+from diffgenz import HARD, Parallelism, Precision, load_model
 from diffgenz.inference.timing.collectives import Group, Link
+from diffgenz.models.blocks.moe import MoE
 from diffgenz.operators.message import AllGather, AllReduce, Axis, Exchange, Handover
+from diffgenz.operators.routing import GroupLimit
+from diffgenz.operators.step import Step
 
 LAUNCH = 2e-6
 
@@ -173,3 +178,42 @@ def test_bytes_of_an_exchange_are_those_of_the_copies_by_hand():
     assert_close(machine.sent(exchange(4.0)), (near, far), 1e-5)
     assert_close(machine.sent(exchange(4.0, groups=1.0)), (0.0, 0.0), 0)
     assert (NODE["size"], FABRIC["size"]) == (8, 1024)
+
+
+def test_a_router_limited_to_groups_sends_fewer_copies():
+    """DeepSeek-V3 on 8 nodes of 8: at most 4 of 8 groups, of which 1/8 is the own node: 3.5."""
+    plan = Parallelism(1, expert=64, attention_data=64)
+    message, limit = exchange(8.0, groups=64.0), GroupLimit(jnp.asarray(8.0), jnp.asarray(4.0))
+    limited = dataclasses.replace(message, limit=limit)
+    machine, volume = machine_of(plan), 6e6
+    assert_close(machine.sent(limited)[1], 3.5 * volume, 1e-5)
+    assert_close(machine.sent(message)[1], 8 * (1 - (7 / 8) ** 8) * 7 / 8 * volume, 1e-5)
+    within = 32 * (1 - 7 / 8 * (31 / 32) ** 4)  # ranks, 8 of each of 4 nodes
+    assert_close(machine.sent(limited)[0], within * 7 / 8 * volume, 1e-5)
+
+    faster, slower = (machine.seconds(each, HARD).total for each in (limited, message))
+    wires = 3.5 * volume / 5e10 + 2 * (1e-6 + 5e-6) + 2 * LAUNCH
+    assert_close(faster, wires, 1e-5)
+    assert float(slower) > 1.3 * float(faster)
+
+
+@pytest.mark.parametrize(
+    ("name", "copies"),
+    [
+        ("deepseek-ai/DeepSeek-V3", 3.5),
+        ("deepseek-ai/DeepSeek-R1", 3.5),
+        ("deepseek-ai/DeepSeek-V2", 3 * 7 / 8),
+        ("moonshotai/Kimi-K2-Instruct", 8 * (1 - (7 / 8) ** 8) * 7 / 8),
+        ("zai-org/GLM-4.5", 8 * (1 - (7 / 8) ** 8) * 7 / 8),
+    ],
+)
+def test_far_copies_of_a_token_of_shipped_models(name, copies):
+    """Their own routers, over 8 nodes of 8."""
+    model = load_model(name)
+    (moe,) = [each.block for each in model.blocks if isinstance(each.block, MoE)]
+    step = Step(1.0, 1.0, 128.0, 1.0, Precision(), 1 / 32, 32.0)
+    messages = [each for op in moe.operators(model.hidden, step) for each in op.messages]
+    (message,) = [each for each in messages if isinstance(each, Exchange)]
+    machine = machine_of(Parallelism(1, expert=32, attention_data=64))
+    sent = machine.sent(message)[1] / (message.dispatch + message.combine)
+    assert_close(sent, copies, 1e-5)

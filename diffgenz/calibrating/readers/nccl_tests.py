@@ -2,7 +2,7 @@
 
 size is of the whole tensor, in bytes; time is in us. A file holds what one run of all_reduce_perf
 or another test printed, with all ranks in one node: links between nodes are another level of the
-network.
+network. What launchers and logs put before each line (ranks, hosts, times, colours) is passed over.
 """
 
 import re
@@ -26,9 +26,16 @@ FORMATS = {
     "int8": "int8",
     "uint8": "int8",
 }
-HEADER = re.compile(r"^#\s+(size\s+count\s+type\s.*\bbusbw\b.*)$", re.M)
-ROW = re.compile(r"^\s*\d+\s+\d+\s+[a-z]\w*\s.*$", re.M)
-RANK = re.compile(r"^#\s+Rank\s+\d+(?:\s+Group\s+(\d+))?\s+Pid\s+\d+\s+on\s+(\S+)", re.M)
+HEADER = re.compile(r"^(.*?)#\s+(size\s+count\s+type\s.*\bbusbw\b.*)$", re.M)
+REDUCTIONS = "sum|prod|max|min|avg|mulsum|none|all"
+ROW = re.compile(
+    rf"(?<![^\s:>|\])])\d+\s+\d+\s+(?!(?:{REDUCTIONS})\b)[a-z]\w*\s+(?:[a-z]+\s+)?-?\d.*$"
+)
+BROKEN = re.compile(r"\s*\d+(?:\s+\d+(?:\s+[a-z]\w*(?:\s.*)?)?)?\s*")
+RANK = re.compile(r"#\s+Rank\s+\d+(?:\s+Group\s+(\d+))?\s+Pid\s+\d+\s+on\s+(\S+)")
+PROCESS = re.compile(r"^\s*(\d+:(?!\d)|\[(?:\S+@)?\d{1,5}(?:,\d+)?\]|\[pod/\S+\]|[A-Za-z]\S*\s+\|)")
+COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+FAILED = re.compile(r"Out of bounds values\s*:\s*(\d+)\s+FAILED")
 LIBRARY = re.compile(r"nccl-library=(\d+)")
 
 
@@ -52,12 +59,19 @@ class Cell(NamedTuple):
 
 def collectives(path: Path) -> list[Samples]:
     """The samples of one run, by type, out of place and in place."""
-    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    text = _plain(path.read_text(encoding="utf-8-sig", errors="replace"))
     start = re.search(r"Collective test starting:(.*)", text)
     family = family_of(start[1] if start else path.stem, path)
     if family is None:
         return []
-    ranks, cells = _ranks(text, path), _cells(text, path)
+    columns, rows = _table(text, path)
+    ranks, cells = _ranks(text, path), _cells(columns, rows, path)
+    failed = FAILED.search(text)
+    if failed and not any(cell.wrong for cell in cells):
+        raise InputError(
+            f"{path}: 'Out of bounds values : {failed[1]} FAILED', and no row says which are "
+            "wrong; run the test again, with a version that prints #wrong"
+        )
     library = LIBRARY.search(text)
     version = int(library[1]) if library else 0
     numbers = f"{version // 10000}.{version // 100 % 100}.{version % 100}"
@@ -89,46 +103,82 @@ def _ranks(text: str, path: Path) -> int:
     return len(first)
 
 
-def _cells(text: str, path: Path) -> list[Cell]:
-    headers = HEADER.findall(text)
+def _table(text: str, path: Path) -> tuple[list[str], list[list[str]]]:
+    """The names of the columns of a log's one table, and the words of each row."""
+    headers = list(HEADER.finditer(text))
     if len(headers) != 1:
         raise InputError(
             f"{path}: it has {len(headers)} table headers; give each run a file of its own"
         )
-    columns = headers[0].split()
+    before, names = headers[0].groups()
+    # the same label with other numbers, such as a later time
+    label = re.compile(re.sub(r"\d+", r"\\d+", re.escape(before)))
+    rows, processes = [], set(PROCESS.findall(before))
+    for line in text[headers[0].end() :].splitlines():
+        row, start = ROW.search(line), label.match(line)
+        if row:
+            rows.append(row[0].split())
+            processes |= set(PROCESS.findall(line[: row.start()]))
+        elif start and BROKEN.fullmatch(line, start.end()):
+            rows.append(line[start.end() :].split())
+    if len(processes) > 1:
+        raise InputError(
+            f"{path}: its rows are of several processes ({', '.join(sorted(processes))}); "
+            "give each process a file of its own"
+        )
+    if not rows:
+        raise InputError(f"{path}: its table has no rows; did the test run to its end?")
+    return names.split(), rows
+
+
+def _plain(text: str) -> str:
+    """A log without the codes that colour it on a screen."""
+    return COLOUR.sub("", text)
+
+
+def _cells(columns: list[str], rows: list[list[str]], path: Path) -> list[Cell]:
+    """The times of all rows, which are the last columns of each.
+
+    Versions differ in what stands between type and time (redop, root, blanks).
+    """
     times = [at for at, name in enumerate(columns) if name == "time"]
     if not times:
         raise InputError(
             f"{path}: it has no column 'time'; "
             "run the test without -C, which reports the host's time"
         )
-    found = []
-    for line in ROW.findall(text[text.index(headers[0]) :]):
-        words = line.split()
-        if words[2] not in FORMATS:
+    found, measured = [], len(columns) - times[0]
+    for words in rows:
+        if len(words) > 2 and words[2] not in FORMATS:
             raise InputError(
                 f"{path}: type: {words[2]!r} is not known; it is one of {', '.join(FORMATS)} (-d)"
             )
+        blank = len(words) == 3 + measured and not words[3].isalpha()
+        if len(words) != len(columns) and not blank:
+            raise InputError(
+                f"{path}: {' '.join(words)!r} has {len(words)} of the {len(columns)} columns of "
+                "its table; is the file complete, and of one process?"
+            )
+        cells = words[-measured:]
         for place, at in zip(("out-of-place", "in-place"), times, strict=False):
+            # earlier versions have the largest difference in this column
+            error = at + 3
+            counts = error < len(columns) and columns[error] == "#wrong"
+            wrong = counts and cells[error - times[0]] not in ("0", "N/A")
             try:
-                # earlier versions have the largest difference in this column
-                counts = columns[at + 3] == "#wrong"
-                wrong = counts and words[at + 3] not in ("0", "N/A")
-                size, us = float(words[0]), float(words[at])
-                found.append(Cell(FORMATS[words[2]], place, size, us, wrong))
-            except (ValueError, IndexError):
+                size, us = float(words[0]), float(cells[at - times[0]])
+            except ValueError:
                 raise InputError(
                     f"{path}: {' '.join(words)!r} has no {place} time; is the file complete?"
                 ) from None
-    if not found:
-        raise InputError(f"{path}: its table has no rows; did the test run to its end?")
+            found.append(Cell(FORMATS[words[2]], place, size, us, wrong))
     return found
 
 
 LAYOUTS = (
     Layout(
         "nccl-tests (their output)",
-        lambda path, beginning: HEADER.search(beginning) is not None,
+        lambda path, beginning: HEADER.search(_plain(beginning)) is not None,
         collectives,
     ),
 )

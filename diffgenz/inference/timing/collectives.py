@@ -7,7 +7,8 @@ all-gather inside, which telescopes to one all-reduce per level. At each level t
 that its topology offers is taken, by a smooth minimum.
 
 Tokens on their way to their experts cross each level once for each group of ranks behind it that
-holds any of these experts (node-level de-duplication, as in DeepEP). Levels work at the same time,
+holds any of these experts (node-level de-duplication, as in DeepEP), of which there are fewer where
+the router is limited to some groups of experts. Levels work at the same time,
 and the slowest sets the pace.
 """
 
@@ -22,7 +23,7 @@ from diffgenz.hardware.topology import Ranks, Schedule, Topology
 from diffgenz.kernels.form import Form
 from diffgenz.kernels.library import Bound, executed, shared
 from diffgenz.kernels.shapes import CollectiveShape
-from diffgenz.operators.routing import reached
+from diffgenz.operators.routing import GroupLimit, visited
 
 NEVER = 1e12
 """Factor on the time of an algorithm that another beats for every volume: it is never chosen."""
@@ -213,7 +214,12 @@ class Group(eqx.Module):
         return sum(times, start=xp.zeros(()))
 
     def there_and_back(
-        self, volume: Scalar, picks: Scalar, owners: Scalar, sharpness: float
+        self,
+        volume: Scalar,
+        picks: Scalar,
+        owners: Scalar,
+        sharpness: float,
+        limit: GroupLimit | None = None,
     ) -> Scalar:
         """Seconds to dispatch tokens to their experts and to return the results; 0 for one rank.
 
@@ -226,26 +232,30 @@ class Group(eqx.Module):
             picks: experts per token.
             owners: expert-parallel groups; the ranks of one group need the same tokens.
             sharpness: of the maximum over levels.
+            limit: the groups that a token's experts are in; None where they may be anywhere.
         """
         latency, slowest = xp.zeros(()), None
-        for rung, copies in zip(self.rungs, self.copies(picks, owners), strict=True):
+        for rung, copies in zip(self.rungs, self.copies(picks, owners, limit), strict=True):
             schedule = rung.link.topology.all_to_all(rung.ranks)[0]
             latency = latency + 2 * schedule.steps * rung.link.latency
             moving = schedule.share * copies * volume * rung.link.per_byte
             slowest = moving if slowest is None else smooth_max(slowest, moving, sharpness)
         return latency if slowest is None else latency + slowest
 
-    def copies(self, picks: Scalar, owners: Scalar) -> tuple[Scalar, ...]:
+    def copies(
+        self, picks: Scalar, owners: Scalar, limit: GroupLimit | None = None
+    ) -> tuple[Scalar, ...]:
         """How many copies of a token each level carries, innermost first.
 
         Arguments:
             picks: experts per token.
             owners: expert-parallel groups that the ranks form.
+            limit: the groups that a token's experts are in; None where they may be anywhere.
         """
         units, found = xp.ones(()), []
         for rung in reversed(self.rungs):
             units = units * rung.ranks.count
-            found.append(reached(units, 1 / xp.minimum(units, owners), picks))
+            found.append(visited(units, xp.minimum(units, owners), picks, limit))
         return tuple(reversed(found))
 
     def shares_sent(self) -> tuple[Scalar, ...]:

@@ -19,7 +19,7 @@ from diffgenz.kernels.hardware import Wires
 from diffgenz.kernels.library import Bound, executed, shared
 from diffgenz.kernels.shapes import ExchangeShape
 from diffgenz.operators.message import Exchange
-from diffgenz.operators.routing import reached
+from diffgenz.operators.routing import visited
 
 SMS = 20.0
 """Streaming multiprocessors given to normal kernels (DeepEP's default, `Buffer.num_sms`)."""
@@ -87,9 +87,10 @@ class DeepEP(eqx.Module):
             far = exchange.picks * ranks / owners * (1 - 1 / nodes)
             lanes = exchange.experts
         else:
-            near = reached(ranks, 1 / owners, exchange.picks) * (1 - 1 / inside)
-            nodes_reached = reached(nodes, 1 / xp.minimum(nodes, owners), exchange.picks)
-            far, lanes = nodes_reached * (1 - 1 / nodes), SMS
+            picks, limit = exchange.picks, exchange.limit
+            near = visited(ranks, owners, picks, limit) * (1 - 1 / inside)
+            nodes_visited = visited(nodes, xp.minimum(nodes, owners), picks, limit)
+            far, lanes = nodes_visited * (1 - 1 / nodes), SMS
         phases = []
         for bound, own in ((self.dispatch, exchange.dispatch), (self.combine, exchange.combine)):
             moved = own * exchange.busiest
@@ -100,6 +101,6 @@ class DeepEP(eqx.Module):
         fitted = sum(phases, start=xp.zeros(()))
         if len(stage.rungs) > 2:
             volume = exchange.busiest * (exchange.dispatch + exchange.combine)
-            wires = stage.there_and_back(volume, exchange.picks, owners, sharpness)
+            wires = stage.there_and_back(volume, exchange.picks, owners, sharpness, exchange.limit)
             fitted = smooth_max(fitted, wires, sharpness)
         return fitted

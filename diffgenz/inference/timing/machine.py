@@ -130,7 +130,7 @@ class Machine(eqx.Module):
             case Exchange():
                 volume = message.busiest * (message.dispatch + message.combine)
                 volume = xp.where(message.groups > 1, volume, 0.0)
-                copies = self.stage.copies(message.picks, self.owners)
+                copies = self.stage.copies(message.picks, self.owners, message.limit)
                 return tuple(
                     rung.ranks.others * each * volume
                     for rung, each in zip(self.stage.rungs, copies, strict=True)
@@ -169,7 +169,7 @@ class Machine(eqx.Module):
         if not self.deepep:
             volume, launch = exchange.dispatch + exchange.combine, 2 * self.rates.launch
             wires = self.stage.there_and_back(
-                exchange.busiest * volume, exchange.picks, self.owners, sharpness
+                exchange.busiest * volume, exchange.picks, self.owners, sharpness, exchange.limit
             )
             transports.append(Sending(wires + launch, launch))
 

@@ -17,7 +17,7 @@ from diffgenz.operators.elementwise import elementwise
 from diffgenz.operators.linear import expert_linear, wide_linear
 from diffgenz.operators.message import AllReduce, Axis, Exchange
 from diffgenz.operators.operator import Operator
-from diffgenz.operators.routing import reached
+from diffgenz.operators.routing import GroupLimit, reached
 from diffgenz.operators.step import Step
 
 
@@ -146,7 +146,15 @@ class MoE(Block):
             combine=sent * step.precision.message_size,
             busiest=self._busiest(step),
             groups=step.groups,
+            limit=self._limit,
         )
+
+    @property
+    def _limit(self) -> GroupLimit | None:
+        """The groups that the experts of a token are in; None where they may be anywhere."""
+        if self.groups is None or self.groups_used is None:
+            return None
+        return GroupLimit(self.groups, self.groups_used)
 
     def _combine(self, read: Scalar, written: Scalar, step: Step) -> Operator:
         """The weighted sum of a token's experts.
