@@ -78,7 +78,9 @@ class Config:
 
     def _names(self, keys: Sequence[str]) -> list[str]:
         """These keys with their aliases, each once."""
-        return list(dict.fromkeys(each for key in keys for each in (key, *self.aliases.get(key, ()))))
+        return list(
+            dict.fromkeys(each for key in keys for each in (key, *self.aliases.get(key, ())))
+        )
 
     def _stated(self, keys: Sequence[str]) -> str:
         """The name under which the file states a fact that may be called by any of `keys`."""
@@ -138,7 +140,9 @@ class Config:
     def ignored(self) -> list[str]:
         """What a generic reading leaves out: "field = value", those of sections included."""
         own = [key for key in self.raw if key in self._set_aside or key in self.unread]
-        inner = (f"{key}.{each}" for key, section in self._sections.items() for each in section.ignored)
+        inner = (
+            f"{key}.{each}" for key, section in self._sections.items() for each in section.ignored
+        )
         return [*(f"{key} = {brief(self.raw[key])}" for key in own), *inner]
 
     def with_defaults(self, **defaults: Any) -> "Config":
@@ -252,7 +256,9 @@ class Config:
             or not all(type(each) is int and least <= each <= last for each in value)
             or len(set(value)) < len(value)
         ):
-            raise self._refused(keys, value, f"does not list layers, each of {least} to {last} once")
+            raise self._refused(
+                keys, value, f"does not list layers, each of {least} to {last} once"
+            )
         return tuple(each - least for each in value)
 
     def section(self, key: str) -> "Config":
@@ -302,7 +308,7 @@ class Config:
     def window(self) -> int | float | None:
         """Tokens of the sliding window, or None where there is none."""
         stated = self.get("sliding_window") is not None
-        return self.number("sliding_window", most=math.inf) if stated else None
+        return self.number("sliding_window", most=2**31) if stated else None
 
     @property
     def hidden(self) -> int:
