@@ -187,7 +187,7 @@ def unnamed(record: Any) -> Any:
     for field in dataclasses.fields(record):
         value = getattr(record, field.name)
         if field.metadata.get("label"):
-            value = type(value)() if isinstance(value, str | tuple) else None
+            value = type(value)() if type(value) in (str, tuple) else None
         object.__setattr__(copy, field.name, unnamed(value))
     return copy
 

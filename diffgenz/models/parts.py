@@ -75,7 +75,7 @@ def parts_of(name: str, raw: Mapping[str, Any], generic: bool = False) -> Parts:
         section = inner[key]
         if not isinstance(section, Mapping):
             raise InputError(
-                f"{name}: {key}: {brief(section)} is not an object of fields; take the complete file"
+                f"{name}: {key}: {brief(section)} is not an object of fields; take the whole file"
             )
         outer = {each: inner[each] for each in ("tie_word_embeddings",) if each in inner}
         kind = inner.get("model_type")

@@ -40,4 +40,5 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
         *([] if fits else ["note: this deployment does not fit in memory"]),
     ]
     data = {"metric": metric, "value": value, "fits": fits, "elasticities": card}
+    data["notes"] = list(case.model.notes)
     return "\n".join(text), data
