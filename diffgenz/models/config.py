@@ -159,13 +159,18 @@ class Config:
 
     def lacks(self, *keys: str) -> InputError:
         """The error for a field that is missing, which may be called by any of `keys`."""
-        names = " (or ".join(keys) + ")" * (len(keys) - 1)
+        others = ", ".join(keys[1:])
+        names = f"{keys[0]} (or {others})" if others else keys[0]
         return InputError(
             f"{self.name}: config.json lacks {names}; add it, or take the complete file"
         )
 
     def number(
-        self, *keys: str, default: float | None = None, most: float = LARGEST
+        self,
+        *keys: str,
+        default: float | None = None,
+        most: float = LARGEST,
+        fraction: bool = False,
     ) -> int | float:
         """The first of `keys` as a positive number, else `default`.
 
@@ -173,10 +178,11 @@ class Config:
             keys: aliases, in the order in which they are tried.
             default: the value where no key is present.
             most: the largest value that makes sense.
+            fraction: whether it may be other than a whole number.
 
         Raises:
-            InputError: no key is present and there is no default, or the value is not a positive
-                number, or exceeds `most`.
+            InputError: no key is present and there is no default, or the value is not such a
+                number.
         """
         value = self.get(*keys, default=default)
         if value is None:
@@ -186,6 +192,8 @@ class Config:
             raise self._refused(keys, value, "is not a positive number")
         if value > most:
             raise self._refused(keys, value, f"exceeds {most:g}, which no model has; correct it")
+        if not fraction and value != int(value):
+            raise self._refused(keys, value, "is not a whole number")
         return value
 
     def count(
@@ -200,16 +208,12 @@ class Config:
             most: the largest value that makes sense.
 
         Raises:
-            InputError: no key is present and there is no default, or the value is not such a
-                number.
+            InputError: as in `number`.
         """
         value = self.get(*keys, default=default)
         if least == 0 and isinstance(value, int | float) and value == 0 and value is not False:
             return 0
-        value = self.number(*keys, default=default, most=most)
-        if value != int(value):
-            raise self._refused(keys, value, "is not a whole number")
-        return int(value)
+        return int(self.number(*keys, default=default, most=most))
 
     def _refused(self, keys: Sequence[str], value: Any, why: str) -> InputError:
         """The error for a value that a field cannot have."""
