@@ -17,6 +17,19 @@ from diffgenz.models.model import Model, Repeated
 Layers = int | Sequence[int]
 """Which layers a block is in: their indices, or their number where all layers have it."""
 
+LARGEST = 2**24
+"""What no width, no number of heads, experts or tokens of a vocabulary reaches."""
+
+DEEPEST = 2**14
+"""What no number of layers reaches."""
+
+
+class NotModelled(InputError):
+    """A field or a `model_type` with a meaning that no family has.
+
+    A generic reading names it as ignored.
+    """
+
 
 class Config:
     """A config.json whose fields are read by name, with errors that name the field.
@@ -27,14 +40,23 @@ class Config:
     Arguments:
         name: what error messages and models call it.
         raw: the content of the file.
-        read: the fields that were read so far.
+        generic: whether what is not modelled is noted (`ignored`) instead of refused.
+        aliases: further names of a field, by the name that families know it under.
 
     Methods that take several keys take them for aliases of one fact.
     """
 
-    def __init__(self, name: str, raw: Mapping[str, Any], read: set[str] | None = None):
+    def __init__(
+        self,
+        name: str,
+        raw: Mapping[str, Any],
+        generic: bool = False,
+        aliases: Mapping[str, tuple[str, ...]] | None = None,
+    ):
         self.name, self.raw = name, raw
-        self.read: set[str] = set() if read is None else read
+        self.generic, self.aliases = generic, aliases or {}
+        self.read: set[str] = set()
+        self._set_aside: set[str] = set()
         self._sections: dict[str, Config] = {}
 
     def get(self, *keys: str, default: Any = None) -> Any:
@@ -43,8 +65,9 @@ class Config:
         Raises:
             InputError: two of them are present and contradict each other.
         """
-        self.read.update(keys)
-        stated = [key for key in keys if self.raw.get(key) is not None]
+        names = self._names(keys)
+        self.read.update(names)
+        stated = [key for key in names if self.raw.get(key) is not None]
         for key in stated[1:]:
             if self.raw[key] != self.raw[stated[0]]:
                 raise InputError(
@@ -53,27 +76,41 @@ class Config:
                 )
         return self.raw[stated[0]] if stated else default
 
+    def _names(self, keys: Sequence[str]) -> list[str]:
+        """These keys with their aliases, each once."""
+        return list(
+            dict.fromkeys(each for key in keys for each in (key, *self.aliases.get(key, ())))
+        )
+
+    def _stated(self, keys: Sequence[str]) -> str:
+        """The name under which the file states a fact that may be called by any of `keys`."""
+        names = self._names(keys)
+        return next((name for name in names if self.raw.get(name) is not None), names[0])
+
     def ignore(self, *keys: str) -> None:
         """Note that these fields are known, and change nothing in this family."""
-        self.read.update(keys)
+        self.read.update(self._names(keys))
 
     def expect(self, **values: Any) -> None:
         """Refuse a file that states another value for one of these fields than the family has.
 
+        A generic reading sets the field aside instead.
+
         Raises:
-            InputError: a field is present, not null, and has another value.
+            NotModelled: a field is present, not null, and has another value.
         """
         for key, value in values.items():
             if self.get(key, default=value) != value:
-                raise self.not_modelled(key)
+                if not self.generic:
+                    raise self.not_modelled(key)
+                self._set_aside.add(key)
 
-    def not_modelled(self, key: str) -> InputError:
+    def not_modelled(self, key: str) -> NotModelled:
         """The error for a field whose value has a meaning that is not modelled."""
-        value = repr(self.raw[key])
-        shown = value if len(value) <= 60 else f"{value[:57]}..."
+        shown = brief(self.raw[key])
         kind = self.raw.get("model_type")
         where = f"model_type {kind}" if isinstance(kind, str) else "this section"
-        return InputError(
+        return NotModelled(
             f"{self.name}: {key}: {where} with {key} = {shown} is not modelled; remove the field "
             "if it changes no shape, or read the file generically (--generic), which names what "
             "it leaves out"
@@ -99,6 +136,15 @@ class Config:
         for section in self._sections.values():
             section.refuse_unread()
 
+    @property
+    def ignored(self) -> list[str]:
+        """What a generic reading leaves out: "field = value", those of sections included."""
+        own = [key for key in self.raw if key in self._set_aside or key in self.unread]
+        inner = (
+            f"{key}.{each}" for key, section in self._sections.items() for each in section.ignored
+        )
+        return [*(f"{key} = {brief(self.raw[key])}" for key in own), *inner]
+
     def with_defaults(self, **defaults: Any) -> "Config":
         """The same config with `defaults` for the fields that it lacks.
 
@@ -106,23 +152,36 @@ class Config:
         (5.x).
         """
         stated = {key: value for key, value in self.raw.items() if value is not None}
-        copy = Config(self.name, defaults | stated, self.read)
+        copy = Config(self.name, defaults | stated, self.generic, self.aliases)
+        copy.read, copy._set_aside, copy._sections = self.read, self._set_aside, self._sections
         copy.read.update(key for key in defaults if key not in stated)
-        copy._sections = self._sections
         return copy
 
     def lacks(self, *keys: str) -> InputError:
         """The error for a field that is missing, which may be called by any of `keys`."""
-        names = " (or ".join(keys) + ")" * (len(keys) - 1)
+        others = ", ".join(keys[1:])
+        names = f"{keys[0]} (or {others})" if others else keys[0]
         return InputError(
             f"{self.name}: config.json lacks {names}; add it, or take the complete file"
         )
 
-    def number(self, *keys: str, default: float | None = None) -> int | float:
+    def number(
+        self,
+        *keys: str,
+        default: float | None = None,
+        most: float = LARGEST,
+        fraction: bool = False,
+    ) -> int | float:
         """The first of `keys` as a positive number, else `default`.
 
+        Arguments:
+            keys: aliases, in the order in which they are tried.
+            default: the value where no key is present.
+            most: the largest value that makes sense.
+            fraction: whether it may be other than a whole number.
+
         Raises:
-            InputError: no key is present and there is no default, or the value is not a positive
+            InputError: no key is present and there is no default, or the value is not such a
                 number.
         """
         value = self.get(*keys, default=default)
@@ -130,28 +189,35 @@ class Config:
             raise self.lacks(*keys)
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         if not is_number or not 0 < value < math.inf:
-            raise InputError(f"{self.name}: {keys[0]}: {value!r} is not a positive number")
+            raise self._refused(keys, value, "is not a positive number")
+        if value > most:
+            raise self._refused(keys, value, f"exceeds {most:g}, which no model has; correct it")
+        if not fraction and value != int(value):
+            raise self._refused(keys, value, "is not a whole number")
         return value
 
-    def count(self, *keys: str, default: int | None = None, least: int = 1) -> int:
+    def count(
+        self, *keys: str, default: float | None = None, least: int = 1, most: float = LARGEST
+    ) -> int:
         """The first of `keys` as a whole number, else `default`.
 
         Arguments:
             keys: aliases, in the order in which they are tried.
             default: the value where no key is present.
             least: the smallest value that is allowed, 0 or 1.
+            most: the largest value that makes sense.
 
         Raises:
-            InputError: no key is present and there is no default, or the value is not such a
-                number.
+            InputError: as in `number`.
         """
         value = self.get(*keys, default=default)
-        if value == 0 == least and not isinstance(value, bool):
+        if least == 0 and isinstance(value, int | float) and value == 0 and value is not False:
             return 0
-        value = self.number(*keys, default=default)
-        if value != int(value) or value >= 2**31:
-            raise InputError(f"{self.name}: {keys[0]}: {value!r} is not a whole number")
-        return int(value)
+        return int(self.number(*keys, default=default, most=most))
+
+    def _refused(self, keys: Sequence[str], value: Any, why: str) -> InputError:
+        """The error for a value that a field cannot have."""
+        return InputError(f"{self.name}: {self._stated(keys)}: {brief(value)} {why}")
 
     def flag(self, *keys: str, default: bool) -> bool:
         """The first of `keys` as a truth value, else `default`.
@@ -161,8 +227,43 @@ class Config:
         """
         value = self.get(*keys, default=default)
         if not isinstance(value, bool):
-            raise InputError(f"{self.name}: {keys[0]}: {value!r} is neither true nor false")
+            raise self._refused(keys, value, "is neither true nor false")
         return value
+
+    def text(self, *keys: str, default: str) -> str:
+        """The first of `keys` as a text, else `default`.
+
+        Raises:
+            InputError: the value is no text.
+        """
+        value = self.get(*keys, default=default)
+        if not isinstance(value, str):
+            raise self._refused(keys, value, "is not a text")
+        return value
+
+    def listed(self, *keys: str, least: int = 0) -> tuple[int, ...] | None:
+        """The layers that the list under one of `keys` names by their indices; None without one.
+
+        Arguments:
+            keys: aliases, in the order in which they are tried.
+            least: the index of the first layer, 0 or 1.
+
+        Raises:
+            InputError: it is not a list of indices of layers, each once.
+        """
+        value = self.get(*keys)
+        if value is None:
+            return None
+        last = self.layers - 1 + least
+        if (
+            not isinstance(value, list)
+            or not all(type(each) is int and least <= each <= last for each in value)
+            or len(set(value)) < len(value)
+        ):
+            raise self._refused(
+                keys, value, f"does not list layers, each of {least} to {last} once"
+            )
+        return tuple(each - least for each in value)
 
     def section(self, key: str) -> "Config":
         """The object that is nested under `key`, as a config of its own.
@@ -171,10 +272,12 @@ class Config:
             InputError: it is missing.
         """
         section = self.get(key)
-        if not isinstance(section, Mapping):
+        if section is None:
             raise self.lacks(key)
+        if not isinstance(section, Mapping):
+            raise self._refused([key], section, "is not an object of fields")
         if key not in self._sections:
-            self._sections[key] = Config(f"{self.name}: {key}", section)
+            self._sections[key] = Config(f"{self.name}: {key}", section, self.generic)
         return self._sections[key]
 
     def kinds(self, *keys: str) -> list[Any] | None:
@@ -186,7 +289,8 @@ class Config:
         kinds = self.get(*keys)
         if kinds is not None and (not isinstance(kinds, list) or len(kinds) != self.layers):
             raise InputError(
-                f"{self.name}: {keys[0]} must list {self.layers} layers (num_hidden_layers)"
+                f"{self.name}: {self._stated(keys)} must list {self.layers} layers "
+                "(num_hidden_layers)"
             )
         return kinds
 
@@ -207,27 +311,37 @@ class Config:
 
     def window(self) -> int | float | None:
         """Tokens of the sliding window, or None where there is none."""
-        return None if self.get("sliding_window") is None else self.number("sliding_window")
+        stated = self.get("sliding_window") is not None
+        return self.number("sliding_window", most=2**31) if stated else None
 
     @property
-    def hidden(self) -> int | float:
+    def hidden(self) -> int:
         """Width of the residual stream."""
-        return self.number("hidden_size", "n_embd", "d_model")
+        return self.count("hidden_size", "n_embd", "d_model")
 
     @property
     def layers(self) -> int:
         """Layers of the model."""
-        return self.count("num_hidden_layers", "n_layer", "n_layers")
+        return self.count("num_hidden_layers", "n_layer", "n_layers", most=DEEPEST)
 
     @property
-    def heads(self) -> int | float:
+    def heads(self) -> int:
         """Query heads of an attention layer."""
-        return self.number("num_attention_heads", "n_head", "n_heads")
+        return self.count("num_attention_heads", "n_head", "n_heads")
 
     @property
-    def head_dim(self) -> int | float:
-        """Elements of each head; hidden / heads where the file says nothing."""
-        return self.number("head_dim", default=self.hidden / self.heads)
+    def head_dim(self) -> int:
+        """Elements of each head; hidden / heads where the file says nothing.
+
+        Raises:
+            InputError: it says nothing, and hidden is no multiple of heads.
+        """
+        if self.get("head_dim") is None and self.hidden % self.heads:
+            raise InputError(
+                f"{self.name}: num_attention_heads: {self.heads} does not divide hidden_size, "
+                f"{self.hidden}; add head_dim, or correct one of them"
+            )
+        return self.count("head_dim", default=self.hidden // self.heads)
 
 
 def attention_of(config: Config, **differences: Any) -> Attention:
@@ -238,20 +352,27 @@ def attention_of(config: Config, **differences: Any) -> Attention:
         differences: fields of `Attention` in which the family differs.
 
     Raises:
-        InputError: a size that is missing or unusable, or more KV heads than query heads.
+        InputError: a size that is missing or unusable, or KV heads that do not divide the heads.
     """
-    kv_heads = config.number("num_key_value_heads", default=config.heads)
-    if kv_heads > config.heads:
+    facts: dict[str, Any] = {"heads": config.heads} | differences
+    if "head_dim" not in facts:
+        facts["head_dim"] = config.head_dim
+    if "kv_heads" not in facts:
+        facts["kv_heads"] = config.count("num_key_value_heads", default=config.heads)
+    heads, kv_heads = facts["heads"], facts["kv_heads"]
+    if kv_heads > heads or heads % kv_heads:
+        how = "exceeds" if kv_heads > heads else "does not divide"
         raise InputError(
-            f"{config.name}: num_key_value_heads: {kv_heads!r} exceeds "
-            f"num_attention_heads, {config.heads!r}"
+            f"{config.name}: num_key_value_heads: {kv_heads} {how} num_attention_heads, {heads}; "
+            "correct one of them"
         )
-    facts: dict[str, Any] = {
-        "heads": config.heads,
-        "kv_heads": kv_heads,
-        "head_dim": config.head_dim,
-    }
-    return Attention(**(facts | differences))
+    return Attention(**facts)
+
+
+def brief(value: Any) -> str:
+    """A value of a config.json as people read it in one line."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def model_of(
@@ -294,7 +415,7 @@ def model_with(
     return Model(
         name=config.name,
         hidden=config.hidden,
-        vocabulary=config.number("vocab_size"),
+        vocabulary=config.count("vocab_size"),
         blocks=tuple(_placed(config, block, layers) for block, layers in blocks if layers),
         tied=config.flag("tie_word_embeddings", default=tied),
         **differences,

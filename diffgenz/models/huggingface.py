@@ -5,14 +5,16 @@ from pathlib import Path
 from typing import Any
 
 from diffgenz.core.errors import InputError
-from diffgenz.models.config import Config
+from diffgenz.models.config import Config, NotModelled, brief
 from diffgenz.models.families.dense import DENSE
+from diffgenz.models.families.generic import generic as read_generic
 from diffgenz.models.families.hybrid import HYBRID
 from diffgenz.models.families.moe import MOE
 from diffgenz.models.families.vision import tower_of
 from diffgenz.models.files import locate, read_object
 from diffgenz.models.model import Model
 from diffgenz.models.mtp import has_mtp
+from diffgenz.models.parts import NESTED, left_out, parts_of
 
 FAMILIES = DENSE | MOE | HYBRID
 """The function that reads the config.json of each `model_type`."""
@@ -24,95 +26,104 @@ vLLM's qwen3_next_mtp assumes one, too.
 """
 
 
-PARTS = {
-    "vision_config": "vision tower",
-    "audio_config": "audio tower",
-    "talker_config": "speech generator",
-}
-"""The sections of a config.json that describe other parts than the language model."""
-
-
-def model_from_config(config: Mapping[str, Any], name: str) -> Model:
+def model_from_config(config: Mapping[str, Any], name: str, generic: bool = False) -> Model:
     """The model that a config.json describes.
 
     Arguments:
-        config: its content. Of a vision-language model this reads the language model, nested under
-            "text_config" or not, and the tower under "vision_config". What is not in
+        config: its content. Of a vision-language model this reads the language model, nested or
+            not (`models.parts`), and the tower under "vision_config". What is not in
             `families.vision` is left out, and `Model.notes` says so.
         name: what to call the model.
+        generic: whether to read a `model_type` that no family knows by the standard names of dense
+            and mixture-of-experts fields (`families.generic`), and to leave out fields that are
+            not modelled instead of refusing them. `Model.notes` says what was assumed and what was
+            left out.
 
     Raises:
         InputError: a `model_type` that is not known (the known ones are listed), a field that is
             missing or out of range, or one that may change a shape and that the family does not
             know.
     """
-    whole, language = Config(name, config), _language_of(name, config)
-    kind = _kind_of(language)
-    model, tower = FAMILIES[kind](language), tower_of(whole, language)
-    mtp = has_mtp(language, default=1 if kind in ALWAYS_MTP else 0)
-    left_out = _left_out(whole, modelled=tower is not None)
-    language.ignore(*whole.read)
-    language.refuse_unread()
+    parts = parts_of(name, config, generic)
+    try:
+        model, language = _language(parts.language)
+        wrapper = parts.wrappers[-1]
+        tower = tower_of(wrapper, language)
+        kind = _kind_of(language)
+        mtp = has_mtp(language, default=1 if kind in ALWAYS_MTP else 0)
+    except InputError as error:
+        said = str(error)
+        raise (error if said.startswith(name) else type(error)(f"{name}: {said}")) from None
+    notes = [*model.notes]
+    missing = left_out(parts, modelled=tower is not None)
+    for each in parts.wrappers:
+        language.ignore(*each.read)
+    if not generic:
+        language.refuse_unread()
+    ignored = language.ignored
     if tower is not None:  # fields beside one that is not modelled are its own
-        whole.ignore("text_config", *language.read)
-        whole.refuse_unread()
-    return model.replace(vision=tower, mtp=mtp, notes=(*model.notes, *left_out))
+        wrapper.ignore(*NESTED, *language.read)
+        if not generic:
+            wrapper.refuse_unread()
+        ignored = [*ignored, *wrapper.ignored]
+    if ignored:
+        notes.append(f"ignored: {', '.join(dict.fromkeys(ignored))}")
+    return model.replace(vision=tower, mtp=mtp, notes=(*notes, *missing))
 
 
-def _language_of(name: str, config: Mapping[str, Any]) -> Config:
-    """The part of a config.json about the language model: all of it, or what "text_config" holds.
-
-    What the nested part leaves out and the outer one says (`tie_word_embeddings`, the formats)
-    holds for it, too.
-    """
-    if not isinstance(config.get("text_config"), Mapping):
-        return Config(name, config)
-    outer = {key: config[key] for key in ("tie_word_embeddings", "model_type") if key in config}
-    inner = {key: value for key, value in config["text_config"].items() if value is not None}
-    return Config(name, outer | inner)
-
-
-def _kind_of(language: Config) -> str:
-    """The `model_type` under which a family is known.
+def _language(config: Config) -> tuple[Model, Config]:
+    """The language model of a config.json, and the facts that it was read from.
 
     Raises:
-        InputError: there is none, or no family is known under it.
+        InputError: as in `model_from_config`.
+    """
+    kind = _kind_of(config)
+    try:
+        if kind not in FAMILIES:
+            raise _unknown(config)
+        return FAMILIES[kind](config), config
+    except NotModelled as error:
+        if not config.generic:
+            raise
+        model, facts = read_generic(config.name, config.raw)
+        why = "no model_type is stated" if kind is None else f"model_type {brief(kind)[1:-1]}"
+        if kind in FAMILIES:
+            why = str(error).removeprefix(f"{config.name}: ").partition(";")[0]
+        elif kind is not None:
+            why += " is not modelled"
+        return model.replace(
+            notes=(f"{why}: read by the standard names of fields", *model.notes)
+        ), facts
+
+
+def _kind_of(language: Config) -> str | None:
+    """The `model_type` under which a family is known; what the file says where none is.
+
+    Raises:
+        InputError: it is no text.
     """
     kind = language.get("model_type")
     if kind is None:
-        known = ", ".join(sorted(FAMILIES))
-        raise InputError(f"{language.name}: config.json lacks model_type; known are {known}")
-    if isinstance(kind, str) and kind not in FAMILIES:
-        kind = kind.removesuffix("_text")  # newer files call the family's language model so
-    if not isinstance(kind, str) or kind not in FAMILIES:
-        raise InputError(
-            f"{language.name}: model_type: {kind!r} is not modelled; --generic (in Python: "
-            "generic=True) reads the standard names of dense and MoE fields, and says what it "
-            f"assumed (modelled are {', '.join(sorted(FAMILIES))})"
-        )
-    return kind
+        return None
+    if not isinstance(kind, str):
+        raise InputError(f"{language.name}: model_type: {brief(kind)} is not a text")
+    # newer files call a family's language model so
+    return kind if kind in FAMILIES else kind.removesuffix("_text")
 
 
-def _left_out(whole: Config, modelled: bool) -> list[str]:
-    """What to say of parts of a config.json beside the language model that are not modelled.
-
-    Arguments:
-        whole: the whole file.
-        modelled: whether its vision tower is.
-    """
-    found = []
-    for key, part in PARTS.items():
-        section = whole.raw.get(key)
-        read = key == "vision_config" and modelled
-        whole.ignore(key)
-        if isinstance(section, Mapping) and section and not read:
-            kind = section.get("model_type")
-            named = f" ({kind})" if isinstance(kind, str) and kind else ""
-            found.append(f"its {part}{named} is not modelled: neither its weights nor its time")
-    return found
+def _unknown(language: Config) -> NotModelled:
+    """The error for a `model_type` that no family knows."""
+    kind, known = language.get("model_type"), ", ".join(sorted(FAMILIES))
+    if kind is None:
+        return NotModelled(f"{language.name}: config.json lacks model_type; known are {known}")
+    return NotModelled(
+        f"{language.name}: model_type: {kind!r} is not modelled; --generic (in Python: "
+        "generic=True) reads the standard names of dense and MoE fields, and says what it "
+        f"assumed (modelled are {known})"
+    )
 
 
-def load_model(model: str | Path) -> Model:
+def load_model(model: str | Path, generic: bool = False) -> Model:
     """A shipped model, or the model that any config.json describes.
 
     Arguments:
@@ -120,10 +131,11 @@ def load_model(model: str | Path) -> Model:
             Hugging Face's cache, in any case; the bare name of one; the id of a model that differs
             from a shipped one in training and storage alone ("-Instruct", "-AWQ"), which
             `Model.notes` says; or the path of a config.json or its folder.
+        generic: as in `model_from_config`.
 
     Raises:
         InputError: as in `model_from_config`, or no such model or file.
     """
     located = locate(model)
-    found = model_from_config(read_object(located.path), located.name)
+    found = model_from_config(read_object(located.path), located.name, generic)
     return found.replace(notes=(*found.notes, located.note)) if located.note else found

@@ -69,7 +69,7 @@ def from_words(
         if values[name] is None and (name == "model" or without_system is None):
             raise InputError(f"--{name}: is missing; see `diffgenz list {name}s`")
     plan, accelerators = _plan(values)
-    model = load_model(values["model"])
+    model = load_model(values["model"], values["generic"])
     if values["system"] is not None:
         spec = read_spec(values["system"])
         platform = Platform.from_spec(spec, accelerators, values["fit"])
@@ -244,7 +244,7 @@ def _draft(values: Words, plan: Parallelism, precision: Precision) -> Draft | MT
         return None
     if named == "mtp":
         return MTP()
-    model = load_model(named)
+    model = load_model(named, values["generic"])
     if system is not None:
         own = load_platform(system, fit=values["fit"])
         return Draft(model, precision=precision, platform=own)

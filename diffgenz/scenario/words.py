@@ -50,7 +50,7 @@ class Word(NamedTuple):
     @property
     def leaf(self) -> str:
         """The full name of the number that it sets; "" where it says something else."""
-        return "" if self.kind is str else self.place
+        return "" if self.kind is str or "." not in self.place else self.place
 
     @property
     def number(self) -> str:
@@ -99,6 +99,14 @@ WORDS = {
             "model",
             "a Hugging Face id (see `diffgenz list models`), or a config.json or its folder",
             is_file=True,
+        ),
+        Word(
+            "generic",
+            bool,
+            "model",
+            "read a config.json whose model_type or fields are not modelled by the standard names "
+            "of fields, and say what was assumed and left out",
+            False,
         ),
         Word(
             "system",

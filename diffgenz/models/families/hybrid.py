@@ -29,7 +29,7 @@ def _rank(config: Config, key: str) -> int | float:
 
 def _mamba(config: Config, state_norms: str | None) -> Mamba:
     """The Mamba-1 block of a config, with `state_norms` as in `Mamba`."""
-    expanded = config.number("expand", default=2) * config.hidden
+    expanded = config.number("expand", default=2, fraction=True) * config.hidden
     return Mamba(
         inner=config.number("intermediate_size", "d_inner", default=expanded),
         state=config.number("state_size", default=16),
@@ -77,7 +77,7 @@ def jamba(config: Config) -> Model:
     full, routed = _every(config, "attn_layer", 8, 4), config.number("num_experts", default=16)
     sparse = _every(config, "expert_layer", 2, 1) if routed > 1 else ()
     mixer = Mamba(
-        inner=config.number("mamba_expand", default=2) * config.hidden,
+        inner=config.number("mamba_expand", default=2, fraction=True) * config.hidden,
         state=config.number("mamba_d_state", default=16),
         rank=_rank(config, "mamba_dt_rank"),
         width=config.number("mamba_d_conv", default=4),

@@ -21,7 +21,14 @@ def experts_of(config: Config, **differences: object) -> MoE:
     """
     routed = config.number("num_local_experts", "num_experts", "n_routed_experts")
     used = config.number("num_experts_per_tok", "num_experts_per_token", "moe_top_k")
-    width = config.number("moe_intermediate_size", default=config.get("intermediate_size"))
+    config.ignore("intermediate_size")  # of dense layers, where there are any
+    own = config.get("moe_intermediate_size") is not None
+    width = config.number("moe_intermediate_size" if own else "intermediate_size")
+    if used > routed:
+        raise InputError(
+            f"{config.name}: num_experts_per_tok: {used} exceeds the {routed} routed experts "
+            "(num_experts); correct one of them"
+        )
     facts = {"routed": routed, "used": used, "intermediate": width} | _limit_of(config)
     return MoE(**(facts | differences))  # pyright: ignore[reportArgumentType]
 

@@ -116,7 +116,7 @@ def llama4(config: Config, vision: Config, width: float) -> Tower:
     An image here is one tile of `image_size`, so that each tile of a large image counts as one.
     Arguments as in `llava`.
     """
-    merge = 1 / vision.number("pixel_shuffle_ratio", default=0.5)
+    merge = 1 / vision.number("pixel_shuffle_ratio", default=0.5, fraction=True)
     widths = (
         vision.number("hidden_size") * merge**2,
         vision.number("projector_input_dim"),

@@ -63,13 +63,16 @@ _OFF = {"context": 1.0, "sequence": 0.0}
 """The numbers of a plan that it may leave out, and what they are then."""
 
 
-def axes_of(section: Section, question: Scenario | Mix, folder: Path) -> dict[str, Axis]:
+def axes_of(
+    section: Section, question: Scenario | Mix, folder: Path, generic: bool = False
+) -> dict[str, Axis]:
     """The axes of a file, by name.
 
     Arguments:
         section: their tables.
         question: what they vary.
         folder: where relative paths begin.
+        generic: how the models of an axis are read, as in `load_model`.
 
     Raises:
         InputError: a table that is no axis; it is named.
@@ -80,7 +83,7 @@ def axes_of(section: Section, question: Scenario | Mix, folder: Path) -> dict[st
 
     axes: dict[str, Axis] = {}
     for name in sorted(section.raw, key=lists_plans):
-        reader = _Reader(section.at(name), name, section.raw[name], question, folder, axes)
+        reader = _Reader(section.at(name), name, section.raw[name], question, folder, axes, generic)
         axes[name] = reader.axis()
     return {name: axes[name] for name in section.raw}
 
@@ -96,9 +99,10 @@ class _Reader:
         question: Scenario | Mix,
         folder: Path,
         others: dict[str, Axis],
+        generic: bool,
     ):
         self.name, self.question, self.folder, self.others = name, question, folder, others
-        self.parts = parts_of(question)
+        self.parts, self.generic = parts_of(question), generic
         self.platform = self.parts[0].platform
         kinds = [kind for kind in KINDS if isinstance(raw, dict) and kind in raw]
         if len(kinds) > 1:
@@ -180,7 +184,7 @@ class _Reader:
 
     def _models(self) -> dict[str, Any]:
         return {
-            name: self._everywhere("model", load_model(local(name, self.folder)))
+            name: self._everywhere("model", load_model(local(name, self.folder), self.generic))
             for name in self.section.texts("models")
         }
 

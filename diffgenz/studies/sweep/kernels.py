@@ -1,6 +1,7 @@
 """What times the kernels of a space, for each choice of a system, a model or formats."""
 
 import itertools
+from collections.abc import Iterator
 from typing import Any
 
 from diffgenz.core.leaves import Path, with_leaves
@@ -31,7 +32,25 @@ def kernels_of(space: Space) -> dict[str, dict[str, str]]:
         combinations, the first.
     """
     varies = any(_names(path) & {"plan"} for path in space.paths)
-    options = [
+    varies = varies or any(
+        _names(path) & {"plan"} for axis in _options(space) for path in axis[0][2]
+    )
+    return {label: _sources(question, varies) for label, question in _questions(space)}
+
+
+def notes_of(space: Space) -> dict[str, tuple[str, ...]]:
+    """What to know of the models of a space (`Model.notes`), by their names.
+
+    Arguments:
+        space: as in `kernels_of`, and of at most as many combinations of choices.
+    """
+    models = (case.model for _, question in _questions(space) for case in parts_of(question))
+    return {model.name: model.notes for model in models if model.notes}
+
+
+def _options(space: Space) -> list[list[tuple[str, str, Any]]]:
+    """(name, label, changes) of each option of each choice of a space."""
+    return [
         [(variant.name, *each) for each in zip(variant.labels, variant.changes, strict=True)]
         for variant in space.variants
     ] + [
@@ -39,15 +58,18 @@ def kernels_of(space: Space) -> dict[str, dict[str, str]]:
         for slot in space.slots
         if isinstance(slot, Slot) and slot.options
     ]
-    varies = varies or any(_names(path) & {"plan"} for axis in options for path in axis[0][2])
-    choices = [axis for axis in options if any(_names(path) & {*_RECORDS} for path in axis[0][2])]
-    found = {}
+
+
+def _questions(space: Space) -> Iterator[tuple[str, Scenario | Mix]]:
+    """The labels of a combination of choices, and its question; of at most `MOST`, the first."""
+    choices = [
+        axis for axis in _options(space) if any(_names(path) & {*_RECORDS} for path in axis[0][2])
+    ]
     for chosen in itertools.islice(itertools.product(*choices), MOST):
         question = space.scenario
         for _, _, changes in chosen:
             question = with_leaves(question, changes)
-        found[", ".join(label for _, label, _ in chosen)] = _sources(question, varies)
-    return found
+        yield ", ".join(label for _, label, _ in chosen), question
 
 
 def _sources(question: Scenario | Mix, varies: bool) -> dict[str, str]:

@@ -80,7 +80,8 @@ def load_space(
     if fit is not None:
         scenario = Section(scenario.place, scenario.raw | {"fit": fit})
     question = _question(scenario, home)
-    axes = axes_of(top.section("axes"), question, home)
+    generic = scenario.raw.get("generic", False) is True
+    axes = axes_of(top.section("axes"), question, home, generic)
     reductions = {
         name: _reduction(Section(top.at(f"keep.{name}"), table), name)
         for name, table in top.section("keep").raw.items()

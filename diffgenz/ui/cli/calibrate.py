@@ -11,6 +11,7 @@ from typing import Any
 from diffgenz.core.errors import InputError, NoSolution
 from diffgenz.kernels.software import DEFAULT
 from diffgenz.ui.cli.cache import cache_compilations
+from diffgenz.ui.cli.flags import add_words
 
 
 def flags(parser: argparse.ArgumentParser) -> None:
@@ -51,6 +52,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
         help="no fit, but the N measurements that would narrow a metric most; FILE is then a fit",
     )
     parser.add_argument("--model", metavar="MODEL", help="with --suggest: what is served")
+    add_words(parser, ("generic",))
     numbers = {
         "tp": (1, "tensor-parallel ranks"),
         "isl": (1024, "input sequence length, tokens"),
@@ -131,6 +133,7 @@ def _suggestions(options: argparse.Namespace) -> tuple[str, Any]:
     from diffgenz.calibrating.suggest import suggest
     from diffgenz.scenario.from_words import from_words
     from diffgenz.ui.text.fits import percent, suggestions_table
+    from diffgenz.ui.text.scenario import note_lines
 
     if options.suggest < 1:
         raise InputError(f"--suggest: {options.suggest} is not allowed; it must be at least 1")
@@ -145,7 +148,9 @@ def _suggestions(options: argparse.Namespace) -> tuple[str, Any]:
             "or none for the shipped fits"
         )
     cache_compilations()
-    words = {name: getattr(options, name) for name in ("model", "system", "tp", "isl", "osl")}
+    words = {
+        name: getattr(options, name) for name in ("model", "generic", "system", "tp", "isl", "osl")
+    }
     fit = options.files[0] if options.files else DEFAULT
     case = from_words(words | {"batch": options.batch, "fit": fit}).scenario
     found = suggest(case, options.metric, options.suggest)
@@ -155,7 +160,8 @@ def _suggestions(options: argparse.Namespace) -> tuple[str, Any]:
     known = f"{options.metric} is known to {percent(found[0].before)}"
     title = f"{case.model.name} on {machine}, batch {options.batch}: {known}"
     table = suggestions_table(found, options.metric)
-    return f"{title}\n\n{table}", [each._asdict() for each in found]
+    above = "\n".join([title, *note_lines(case)])
+    return f"{above}\n\n{table}", [each._asdict() for each in found]
 
 
 def _say(words: str) -> None:

@@ -13,7 +13,7 @@ from diffgenz.ui.cli.flags import SERVING, add_words, words_in
 from diffgenz.ui.cli.progress import progress_line
 
 _TARGETS = {"ttft": "time to first token, at most", "tpot": "time per output token, at most"}
-_BEFORE = ("model", "system", "gpus", "isl", "osl", "fit")
+_BEFORE = ("model", "generic", "system", "gpus", "isl", "osl", "fit")
 
 
 def flags(parser: argparse.ArgumentParser) -> None:
@@ -87,7 +87,7 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     from diffgenz.studies.search.search import BATCHES, search
     from diffgenz.ui.plots.figure import check_picture
     from diffgenz.ui.plots.search import pareto_plot
-    from diffgenz.ui.text.scenario import serving_json, serving_lines
+    from diffgenz.ui.text.scenario import note_lines, serving_json, serving_lines
     from diffgenz.ui.text.search import bound_text, deployment_row, search_text, targets_text
 
     cache_compilations()
@@ -134,6 +134,7 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
         "sort": options.sort,
         "where": options.where,
         "kernels": found.kernels,
+        "notes": list(case.model.notes),
         "tried": found.tried,
         "fitting": found.fitting,
         "meeting": len(found.deployments),
@@ -143,7 +144,8 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     }
     bound = bound_text(best[0], breakdown(best[0].scenario), found.next_batch)
     targets = targets_text(options.ttft, options.tpot, chunked)
-    text = [title, *serving_lines(case.serving), search_text(found, best, targets, chunked, bound)]
+    text = [title, *note_lines(case), *serving_lines(case.serving)]
+    text.append(search_text(found, best, targets, chunked, bound))
     if options.out is not None:
         _save(Path(options.out), data)
         text.append(f"\nwrote {options.out}")

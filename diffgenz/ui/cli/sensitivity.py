@@ -56,4 +56,5 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
         told[name] = {"value": value, "elasticities": card, "ten_percent_more": more}
     if not fits:
         text.append("note: this deployment does not fit in memory")
-    return "\n".join(text), {"fits": fits, "metrics": told}
+    notes = list(case.model.notes)
+    return "\n".join(text), {"fits": fits, "notes": notes, "metrics": told}

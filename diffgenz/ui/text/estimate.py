@@ -87,6 +87,7 @@ def estimate_json(point: Estimated, asked: Asked, kernels: dict[str, str]) -> di
         "precision": precision_json(case.precision),
         "serving": serving_json(case.serving),
         "kernels": kernels,
+        "notes": list(case.model.notes),
         **_scalars(point.result if point.fits else None),
         "deviation": None if point.deviation is None else _scalars(point.deviation),
         "memory": memory_json(point.result.memory, case.platform),

@@ -15,6 +15,7 @@ from diffgenz.studies.requirements import Needs, Requirements
 from diffgenz.ui.tables import number, table
 from diffgenz.ui.text.scenario import (
     kernels_line,
+    note_lines,
     parameters,
     precision_json,
     ranks_json,
@@ -63,6 +64,7 @@ def requirements_text(required: Required) -> str:
     return "\n".join(
         [
             _title(case.model, required.use_case, int(case.plan.ranks)),
+            *note_lines(case),
             ranks_line(case.model, case.plan),
             *serving_lines(case.serving),
             case.precision.summary + required.asked.note,
@@ -97,6 +99,7 @@ def requirements_json(required: Required) -> dict[str, Any]:
         "precision": precision_json(case.precision),
         "serving": {name: value for name, value in serving.items() if name != "beams"},
         "kernels": required.kernels,
+        "notes": list(case.model.notes),
         **phases,
         "memory_capacity": float(required.result.memory_capacity),
         "now": None if system is None else _now(case),

@@ -42,12 +42,22 @@ def title(case: Scenario, note: str, kernels: dict[str, str]) -> str:
     return "\n".join(
         [
             f"{model.name} ({parameters(model)}) on {machine}",
+            *note_lines(case),
             f"{ranks_line(model, plan)}; {prompt} in, {output} out",
             *serving_lines(case.serving),
             case.precision.summary + note,
             kernels_line(kernels),
         ]
     )
+
+
+def note_lines(case: Scenario) -> list[str]:
+    """What to know of the model and of the draft model, for people: a line for each note."""
+    draft = case.serving.draft
+    notes = [f"note: {note}" for note in case.model.notes]
+    if isinstance(draft, Draft):
+        notes += [f"note: {draft.model.name}: {note}" for note in draft.model.notes]
+    return notes
 
 
 def parameters(model: Model) -> str:

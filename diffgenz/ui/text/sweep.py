@@ -10,7 +10,7 @@ import numpy as np
 
 from diffgenz.core.errors import NoSolution
 from diffgenz.studies.sweep.findings import Findings
-from diffgenz.studies.sweep.kernels import kernels_of
+from diffgenz.studies.sweep.kernels import kernels_of, notes_of
 from diffgenz.studies.sweep.reductions.histogram import Histogram
 from diffgenz.studies.sweep.reductions.pareto import Pareto
 from diffgenz.studies.sweep.reductions.reduction import Reduction
@@ -60,7 +60,9 @@ def summary(findings: Findings, out: str, whole: bool) -> tuple[str, Any]:
         raise NoSolution(f"nothing is feasible: {said} ({constraints}); {remedy}; saved in {out}")
     kept = {name: _kept(findings, name) for name in findings.reductions}
     kernels = kernels_of(space)
+    notes = notes_of(space)
     lines = [said, *kernel_lines(kernels)]
+    lines += [f"note: {model}: {note}" for model, those in notes.items() for note in those]
     for name, entry in kept.items():
         lines.append(f"{name}: {entry['kind']}, {entry['count']:,} {_COUNTED[entry['kind']]}")
         if entry["overflow"]:
@@ -74,6 +76,7 @@ def summary(findings: Findings, out: str, whole: bool) -> tuple[str, Any]:
         "kept": kept,
         "out": out,
         "kernels": kernels,
+        "notes": notes,
     }
     return "\n".join(lines), data
 
