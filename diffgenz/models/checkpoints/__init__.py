@@ -1,0 +1,1 @@
+"""What a checkpoint is stored in: the modules of a model, each with a format."""
