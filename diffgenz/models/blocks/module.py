@@ -28,7 +28,7 @@ class Module(NamedTuple):
 
     kind: str
     rows: tuple[str, ...]
-    parameters: Scalar
+    parameters: Scalar | float
     names: tuple[str, ...]
     fused: tuple[str, ...] = ()
 

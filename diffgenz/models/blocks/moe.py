@@ -21,7 +21,6 @@ from diffgenz.operators.operator import Operator
 from diffgenz.operators.routing import reached
 from diffgenz.operators.step import Step
 
-
 PARENTS = "mlp block_sparse_moe feed_forward mixer moe ffn"
 """The names of what a layer's experts are in."""
 

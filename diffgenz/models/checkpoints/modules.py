@@ -36,3 +36,9 @@ def modules_of(model: Model) -> tuple[Placed, ...]:
     names = ("lm_head", "output", "output_layer", "embed_out", "head", "lm_head.linear")
     head = Module(HEAD, ("lm_head",), weights + bias, names)
     return (*placed, Placed(head, None, weights + bias))
+
+
+def layers_of(model: Model) -> int:
+    """The number of layers of a model, as a checkpoint counts them."""
+    ends = [max(each.at, default=-1) + 1 or round(float(each.count)) for each in model.blocks]
+    return max(ends)
