@@ -14,16 +14,19 @@ from diffgenz.core.errors import InputError
 from diffgenz.core.formats import FORMATS
 from diffgenz.models.blocks.module import KINDS
 from diffgenz.models.checkpoints.methods import Facts, read_rules
+from diffgenz.models.checkpoints.modelopt import ALGORITHMS, algorithm_of
 from diffgenz.models.checkpoints.modules import Placed, layers_of, modules_of
 from diffgenz.models.checkpoints.names import Names
 from diffgenz.models.checkpoints.rules import Rules, assigned
 from diffgenz.models.checkpoints.schemes import Scheme
 from diffgenz.models.checkpoints.sections import (
+    SIDECAR,
     Source,
     quantization_section,
     read_source,
     sections_of,
 )
+from diffgenz.models.checkpoints.settings import Settings
 from diffgenz.models.huggingface import model_from_config
 from diffgenz.models.model import Model
 
@@ -94,9 +97,32 @@ def stored_of(source: Source, model: Model) -> Stored | None:
     where, raw = section
     dtype = dtype_of(source)
     method, rules = read_rules(where, raw, Facts(dtype, _expert_dtype(source)))
+    _refuse_another(source, where, rules)
     placed = modules_of(model)
     names = Names(placed, layers_of(model), _further(source), where)
     return stored_from(method, rules, names, dtype)
+
+
+def _refuse_another(source: Source, where: str, rules: Rules) -> None:
+    """Refuse a config.json whose formats the algorithm of its sidecar does not make.
+
+    Arguments:
+        source: the files of the checkpoint.
+        where: what errors call the section of config.json.
+        rules: what it says.
+
+    Raises:
+        InputError: the algorithm makes another format.
+    """
+    beside = f"{source.name}: {SIDECAR}"
+    name = None if source.sidecar is None else algorithm_of(Settings(beside, source.sidecar))
+    if name not in ALGORITHMS:
+        return
+    schemes = [*(rule.scheme for rule in rules.rules), *rules.default.values()]
+    found = {each.weights for each in schemes if each is not None}
+    if FORMATS[ALGORITHMS[name][0]].peak not in {FORMATS[each].peak for each in found}:
+        formats = ", ".join(sorted(found)) or "dtype"
+        raise InputError(f"{where}: {formats} contradicts {beside}, {name}; remove one of the two")
 
 
 def stored_from(method: str, rules: Rules, names: Names, dtype: str) -> Stored:
