@@ -24,7 +24,7 @@ from .inference.metrics import METRICS as METRICS
 from .inference.prefill_decode import Decodes as Decodes
 from .inference.prefill_decode import Prompts as Prompts
 from .inference.uncertainty import deviations as deviations
-from .models.checkpoint import load_precision as load_precision
+from .models.checkpoints import load_precision as load_precision
 from .models.huggingface import load_model as load_model
 from .models.huggingface import model_from_config as model_from_config
 from .models.model import Model as Model

@@ -19,8 +19,13 @@ from diffgenz.core.smooth import HARD
 from diffgenz.hardware.accelerator import Accelerator
 from diffgenz.hardware.platform import Platform, load_platform
 from diffgenz.hardware.specs import read_spec
-from diffgenz.models.checkpoint import load_precision, quantization_settings, read_stored
-from diffgenz.models.files import locate, read_config
+from diffgenz.models.checkpoints import (
+    load_precision,
+    quantization_section,
+    read_source,
+    read_stored,
+)
+from diffgenz.models.files import locate
 from diffgenz.models.huggingface import load_model
 from diffgenz.operators.precision import Precision
 from diffgenz.scenario.parallelism import Parallelism
@@ -176,10 +181,10 @@ def _modules(text: str) -> dict[str, str]:
 
 def _hint(model: str) -> str:
     """The note that a checkpoint is quantised, for formats that are not its own."""
-    settings = quantization_settings(read_config(model)[1])
-    if settings is None or locate(model).note:
+    section = quantization_section(read_source(model))
+    if section is None or locate(model).note:
         return ""
-    method = settings.get("quant_method", "no method stated")
+    method = section[1].get("quant_method", "no method stated")
     return f"; the checkpoint is quantised ({method}): --weights {CHECKPOINT} takes its formats"
 
 
@@ -187,15 +192,17 @@ def _reasons(
     model: str, precision: Precision, accelerator: Accelerator | None, activations: str | None
 ) -> str:
     """The note on why the formats that come from a checkpoint are what they are."""
-    stored = read_stored(*read_config(model))
+    stored = read_stored(model)
     if stored is None:
         return "; the checkpoint is not quantised"
     text = f"; as the checkpoint ({stored.method})"
-    if stored.experts_only:
-        text += f", which leaves all layers but its experts in {precision.dtype}"
-    kept = precision.activations == (stored.activations or precision.dtype)
-    if accelerator is not None and activations is None and not kept:
-        text += f", but {accelerator.name} does not multiply {stored.activations}: "
+    text += "".join(f", {note}" for note in stored.notes)
+    if accelerator is None or activations is not None:
+        return text
+    meant = {each.activations for each in stored.formats.values() if each.activations}
+    lost = sorted(meant - {part.activations for part in precision.parts.values()})
+    if lost:
+        text += f", but {accelerator.name} does not multiply {' and '.join(lost)}: "
         text += f"activations stay {precision.dtype}"
     return text
 

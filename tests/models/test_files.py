@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from diffgenz.core.errors import InputError
-from diffgenz.models.checkpoint import load_precision
+from diffgenz.models.checkpoints import load_precision
 from diffgenz.models.files import (
     FOLDER,
     demand_own_files,

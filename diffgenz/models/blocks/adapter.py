@@ -7,6 +7,7 @@ import equinox as eqx
 from diffgenz.core.record import number
 from diffgenz.core.smooth import Leaf, Scalar, ceil_share
 from diffgenz.models.blocks.block import Block
+from diffgenz.models.blocks.module import MLP, Module
 from diffgenz.models.blocks.norm import Norm
 from diffgenz.operators.linear import linear
 from diffgenz.operators.operator import Operator
@@ -44,4 +45,12 @@ class Adapter(Block):
                 "mlp",
             ),
             linear("shared_out", tokens, hidden, hidden, precision, "mlp"),
+        )
+
+    def modules(self, hidden: Scalar) -> tuple[Module, ...]:
+        adapter = "feed_forward.gate_up_proj_adapter_list.0"
+        return (
+            Module(MLP, ("adapter_down",), self.rank * hidden, (f"{adapter}.0",)),
+            Module(MLP, ("adapter_up",), 2 * self.intermediate * self.rank, (f"{adapter}.1",)),
+            Module(MLP, ("shared_out",), hidden * hidden, ("linear",)),
         )

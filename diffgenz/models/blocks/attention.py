@@ -7,6 +7,7 @@ import equinox as eqx
 from diffgenz.core.record import number
 from diffgenz.core.smooth import Leaf, Scalar, ceil_share
 from diffgenz.models.blocks.block import Block
+from diffgenz.models.blocks.module import ATTENTION, IN_ATTENTION, OUT, Module, spelled
 from diffgenz.operators.attention import attention
 from diffgenz.operators.elementwise import elementwise
 from diffgenz.operators.linear import linear
@@ -91,6 +92,31 @@ class Attention(Block):
             linear(
                 "attention_out", tokens, hidden, queries, precision, "attention", bias=self.out_bias
             ),
+        )
+
+    def modules(self, hidden: Scalar) -> tuple[Module, ...]:
+        seen, queries = self.streams * hidden, self.heads * self.head_dim
+        keys = self.kv_heads * self.head_dim
+        widths = {
+            "q_proj query wq": queries * (2 if self.output_gate else 1),
+            "k_proj key wk": keys,
+            "v_proj value wv": keys,
+        }
+        fused = spelled(IN_ATTENTION, "qkv_proj query_key_value Wqkv c_attn qkv wqkv W_pack")
+        fused = (*fused, "norm_attn_norm.attn.Wqkv")
+        out = spelled(IN_ATTENTION, OUT, "mixer.o_proj", "norm_attn_norm.attn.out_proj")
+        return (
+            *(
+                Module(
+                    ATTENTION,
+                    ("qkv",),
+                    width * (seen + self.qkv_bias),
+                    spelled(IN_ATTENTION, leaves, f"mixer.{leaves.split()[0]}"),
+                    fused,
+                )
+                for leaves, width in widths.items()
+            ),
+            Module(ATTENTION, ("attention_out",), hidden * (queries + self.out_bias), out),
         )
 
     def core(self, step: Step) -> tuple[Operator, ...]:

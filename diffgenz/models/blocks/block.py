@@ -5,7 +5,8 @@ A new block is one class in a file beside this one:
 - inherit from `Block` and declare its sizes with `number`,
 - define `mixes_tokens` and `work`, which returns the operators between the norm and the all-reduce,
 - define `core` too where attention depends on the context, and use it in `work`,
-- define `most_shards` where heads are handed out to tensor-parallel ranks.
+- define `most_shards` where heads are handed out to tensor-parallel ranks,
+- define `modules`, where checkpoints may store its weights in narrower formats than dtype.
 """
 
 from abc import abstractmethod
@@ -17,6 +18,7 @@ import numpy as np
 from diffgenz.core import xp
 from diffgenz.core.record import Record
 from diffgenz.core.smooth import Scalar
+from diffgenz.models.blocks.module import Module
 from diffgenz.models.blocks.norm import Norm, norm
 from diffgenz.operators.message import AllReduce, Axis
 from diffgenz.operators.operator import Operator
@@ -85,6 +87,16 @@ class Block(Record):
             hidden: as in `operators`.
             step: as in `operators`.
         """
+
+    def modules(self, hidden: Scalar) -> tuple[Module, ...]:
+        """The weights of all its `operators.linear.linear` layers, as checkpoints name them.
+
+        Layers that are always kept in dtype (routers) are none of them.
+
+        Arguments:
+            hidden: as in `operators`.
+        """
+        return ()
 
     def core(self, step: Step) -> tuple[Operator, ...]:
         """The kernels of `work` that depend on the context (`Kind.ATTENTION`), and no others.

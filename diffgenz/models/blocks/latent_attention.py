@@ -17,6 +17,7 @@ from diffgenz.core.record import Record, number
 from diffgenz.core.smooth import Leaf, Scalar, ceil_share
 from diffgenz.kernels.shapes import LatentDecodeShape, LatentPrefillShape
 from diffgenz.models.blocks.block import Block
+from diffgenz.models.blocks.module import ATTENTION, IN_ATTENTION, OUT, Module, spelled
 from diffgenz.operators.attention import (
     attention_keys,
     attention_over,
@@ -142,6 +143,29 @@ class LatentAttention(Block):
             *after,
             linear("attention_out", tokens, hidden, heads * self.value_dim, precision, "attention"),
         )
+
+    def modules(self, hidden: Scalar) -> tuple[Module, ...]:
+        def module(rows: tuple[str, ...], parameters: Scalar, leaves: str, fused: str = ""):
+            names = spelled(IN_ATTENTION, leaves)
+            return Module(ATTENTION, rows, parameters, names, spelled(IN_ATTENTION, fused))
+
+        rank = hidden if self.query_rank is None else self.query_rank
+        queries = self.heads * (self.nope_dim + self.rope_dim) * rank
+        expanded = self.heads * (self.nope_dim + self.value_dim) * self.latent
+        both = "fused_qkv_a_proj_with_mqa fused_qkv_a_proj"
+        modules = [
+            module(("compress",), hidden * self._compressed, "kv_a_proj_with_mqa kv_a_proj", both),
+            module(("queries",), queries, "q_proj" if self.query_rank is None else "q_b_proj"),
+            module(("expand", "absorb"), expanded, "kv_b_proj"),
+            module(("attention_out",), hidden * self.heads * self.value_dim, OUT),
+        ]
+        if self.query_rank is not None:
+            modules.append(module(("compress",), hidden * self.query_rank, "q_a_proj", both))
+        if self.indexer is not None:
+            width = self.indexer.heads * self.indexer.head_dim
+            names = "indexer.wq_b indexer.q_b_proj"
+            modules.append(module(("indexer_projections",), width * rank, names))
+        return tuple(modules)
 
     def _around_core(self, heads: Scalar, step: Step) -> tuple[Operator, tuple[Operator, ...]]:
         """The kernels before and after attention: the expansion, or the absorbed products."""

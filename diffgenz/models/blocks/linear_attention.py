@@ -9,6 +9,7 @@ from diffgenz.core.record import number
 from diffgenz.core.smooth import Leaf, Scalar, ceil_share
 from diffgenz.kernels.shapes import DeltaShape
 from diffgenz.models.blocks.block import Block
+from diffgenz.models.blocks.module import ATTENTION, Module, spelled
 from diffgenz.operators.elementwise import elementwise
 from diffgenz.operators.linear import linear
 from diffgenz.operators.operator import Operator
@@ -57,6 +58,10 @@ def delta_rule(
         kernels="delta",
         shape=DeltaShape(step.sequences, step.queries, key_heads, key_dim, heads, value_dim, chunk),
     )
+
+
+DELTA = "linear_attn self_attn"
+"""The names of what the projections of linear attention are in."""
 
 
 class GatedDeltaNet(Block):
@@ -127,6 +132,28 @@ class GatedDeltaNet(Block):
             linear("out_projection", tokens, hidden, values, precision, "attention"),
         )
 
+    def modules(self, hidden: Scalar) -> tuple[Module, ...]:
+        keys, values = self.key_heads * self.key_dim, self.value_heads * self.value_dim
+        widths = {
+            "in_proj_qkv": (2 * keys + values, "in_proj_qkvz"),
+            "in_proj_z": (values, "in_proj_qkvz"),
+            "in_proj_b": (self.value_heads, "in_proj_ba"),
+            "in_proj_a": (self.value_heads, "in_proj_ba"),
+        }
+        return (
+            *(
+                Module(
+                    ATTENTION,
+                    ("in_projection",),
+                    width * hidden,
+                    spelled(DELTA, leaf),
+                    spelled(DELTA, fused),
+                )
+                for leaf, (width, fused) in widths.items()
+            ),
+            Module(ATTENTION, ("out_projection",), hidden * values, spelled(DELTA, "out_proj")),
+        )
+
 
 class KimiDeltaAttention(Block):
     """Kimi delta attention: a delta rule with one decay per key channel (arXiv 2510.26692).
@@ -185,4 +212,22 @@ class KimiDeltaAttention(Block):
                 size=size,
             ),
             linear("out_projection", tokens, hidden, values, precision, "attention"),
+        )
+
+    def modules(self, hidden: Scalar) -> tuple[Module, ...]:
+        values = self.heads * self.head_dim
+        widths = {
+            "q_proj": ("in_projection", values * hidden),
+            "k_proj": ("in_projection", values * hidden),
+            "v_proj": ("in_projection", values * hidden),
+            "b_proj": ("in_projection", self.heads * hidden),
+            "f_a_proj": ("gates_down", self.head_dim * hidden),
+            "g_a_proj": ("gates_down", self.head_dim * hidden),
+            "f_b_proj": ("gates_up", values * self.head_dim),
+            "g_b_proj": ("gates_up", values * self.head_dim),
+            "o_proj": ("out_projection", hidden * values),
+        }
+        return tuple(
+            Module(ATTENTION, (row,), parameters, spelled("self_attn linear_attn", leaf))
+            for leaf, (row, parameters) in widths.items()
         )

@@ -11,11 +11,18 @@ from diffgenz.core.record import number
 from diffgenz.core.smooth import Leaf, Scalar, ceil_share
 from diffgenz.kernels.shapes import Mamba2Shape
 from diffgenz.models.blocks.block import Block
+from diffgenz.models.blocks.module import ATTENTION, Module, spelled
 from diffgenz.operators.elementwise import elementwise
 from diffgenz.operators.linear import linear
 from diffgenz.operators.operator import Operator
 from diffgenz.operators.recurrence import causal_conv, scan
 from diffgenz.operators.step import Step
+
+
+def _module(row: str, leaf: str, parameters: Scalar) -> Module:
+    """A module of a Mamba block that is called `leaf`."""
+    names = spelled("mamba mixer mamba_mixer mamba_decoder.mamba", leaf)
+    return Module(ATTENTION, (row,), parameters, names)
 
 
 class Mamba(Block):
@@ -83,6 +90,14 @@ class Mamba(Block):
             )
             operators.insert(3, norms)
         return tuple(operators)
+
+    def modules(self, hidden: Scalar) -> tuple[Module, ...]:
+        return (
+            _module("in_projection", "in_proj", 2 * self.inner * (hidden + self.bias)),
+            _module("select", "x_proj", (self.rank + 2 * self.state) * self.inner),
+            _module("time_step", "dt_proj", self.inner * (self.rank + 1)),
+            _module("out_projection", "out_proj", hidden * (self.inner + self.bias)),
+        )
 
 
 class Mamba2(Block):
@@ -158,4 +173,12 @@ class Mamba2(Block):
                 size=size,
             ),
             linear("out_projection", tokens, hidden, inner, precision, "attention", bias=self.bias),
+        )
+
+    def modules(self, hidden: Scalar) -> tuple[Module, ...]:
+        inner = self.heads * self.head_dim
+        projected = 2 * inner + 2 * self.groups * self.state + self.heads
+        return (
+            _module("in_projection", "in_proj", projected * (hidden + self.bias)),
+            _module("out_projection", "out_proj", hidden * (inner + self.bias)),
         )

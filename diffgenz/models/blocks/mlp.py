@@ -7,6 +7,8 @@ import equinox as eqx
 from diffgenz.core.record import number
 from diffgenz.core.smooth import Leaf, Scalar, ceil_share
 from diffgenz.models.blocks.block import Block
+from diffgenz.models.blocks.module import MLP as DENSE
+from diffgenz.models.blocks.module import Module, feed_forward_modules
 from diffgenz.operators.elementwise import elementwise
 from diffgenz.operators.linear import linear
 from diffgenz.operators.operator import Operator
@@ -30,6 +32,26 @@ class MLP(Block):
     intermediate: Leaf = number(above=0)
     gated: bool = eqx.field(static=True, default=True)
     bias: bool = eqx.field(static=True, default=False)
+
+    def modules(
+        self, hidden: Scalar, parents: str = "mlp feed_forward ffn mixer shared_mlp"
+    ) -> tuple[Module, ...]:
+        """As in `Block`.
+
+        Arguments:
+            hidden: as in `Block`.
+            parents: the names of what the projections are in, separated by spaces.
+        """
+        rows = ("gate_up" if self.gated else "up", "down")
+        return feed_forward_modules(
+            DENSE,
+            hidden,
+            self.intermediate,
+            parents,
+            gated=self.gated,
+            bias=self.bias,
+            rows=rows,
+        )
 
     def work(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
         width = ceil_share(self.intermediate, step.shard)

@@ -13,12 +13,19 @@ from diffgenz.kernels.forms.experts import variation_of
 from diffgenz.kernels.shapes import ExpertsShape
 from diffgenz.models.blocks.block import Block
 from diffgenz.models.blocks.mlp import MLP
+from diffgenz.models.blocks.module import EXPERTS, Module, feed_forward_modules
 from diffgenz.operators.elementwise import elementwise
 from diffgenz.operators.linear import expert_linear, wide_linear
 from diffgenz.operators.message import AllReduce, Axis, Exchange
 from diffgenz.operators.operator import Operator
 from diffgenz.operators.routing import GroupLimit, reached
 from diffgenz.operators.step import Step
+
+PARENTS = "mlp block_sparse_moe feed_forward mixer moe ffn"
+"""The names of what a layer's experts are in."""
+
+SHARED = "shared_experts shared_expert shared_mlp share_expert"
+"""The names of the shared experts in there."""
 
 
 class MoE(Block):
@@ -127,6 +134,25 @@ class MoE(Block):
     def _row(self) -> str:
         """The row of the experts' first product in a breakdown."""
         return "expert_gate_up" if self.gated else "expert_up"
+
+    def modules(self, hidden: Scalar) -> tuple[Module, ...]:
+        parents = PARENTS.split()
+        together = [f"{parent}.experts" for parent in parents]
+        shared = " ".join(f"{parent}.{name}" for parent in parents for name in SHARED.split())
+        return (
+            *feed_forward_modules(
+                EXPERTS,
+                hidden,
+                self.intermediate,
+                " ".join([*(f"{name}.0" for name in together), *together]),
+                gated=self.gated,
+                bias=self.bias,
+                rows=(self._row, "expert_down"),
+                copies=self.routed,
+                together=together,
+            ),
+            *(() if self.shared is None else self.shared.modules(hidden, f"{shared} shared_mlp")),
+        )
 
     def _busiest(self, step: Step) -> Scalar:
         """Rows of the busiest expert-parallel group / mean rows of a group."""

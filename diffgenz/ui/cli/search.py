@@ -162,7 +162,7 @@ def _progress(done: int, total: int) -> str:
 
 def _precisions(options: argparse.Namespace, case: Any) -> tuple[Any, ...]:
     """The formats to try: those that fit the system, or the checkpoint's own."""
-    from diffgenz.models.checkpoint import load_precision
+    from diffgenz.models.checkpoints import load_precision
     from diffgenz.studies.search.formats import formats_for
 
     accelerator = case.platform.accelerator
