@@ -103,8 +103,11 @@ def test_what_is_mainly_wide_says_so(tmp_path):
     assert stored.formats["mlp"].weights == "bf16"
     assert stored.formats["mlp"].weight_size == pytest.approx(1.75)
     assert stored.notes == ("25% of the weights of mlp are in fp8",)
-    parts = {f"model.layers.{i}.mlp.{n}_proj": {"bits": b} for i in range(4)
-             for n, b in (("gate", 8), ("up", 16), ("down", 4))}  # fmt: skip
+    parts = {
+        f"model.layers.{i}.mlp.{n}_proj": {"bits": b}
+        for i in range(4)
+        for n, b in (("gate", 8), ("up", 16), ("down", 4))
+    }
     section = {"quant_method": "auto-round", "bits": 4, "group_size": 128, "extra_config": parts}
     stored = read(written(tmp_path, section))[1]
     assert stored.formats["down"].weights == "int4"
