@@ -4,6 +4,7 @@ Nothing here imports JAX, so that `diffgenz list` is quick, and nothing is downl
 """
 
 import json
+import os.path
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -68,8 +69,8 @@ def locate(model: str | Path) -> Located:
     text = str(model).strip()
     if not text:
         raise InputError("model: '' names none; give an id, or the path of a config.json")
-    path = Path(text).expanduser()
-    if path.is_file():
+    path = Path(os.path.expanduser(text))
+    if os.path.isfile(path):  # unlike Path's, it is False for names that no file can have
         return Located(_name_of(path), path)
     inside = _config_in(path)
     if inside is not None:
@@ -77,7 +78,7 @@ def locate(model: str | Path) -> Located:
     found = _named(text.rstrip("/"))
     if found is not None:
         return found
-    if path.is_dir():
+    if os.path.isdir(path):
         raise _without_config(path)
     if path.suffix == ".json" or path.is_absolute() or text[0] in "~." or text.count("/") > 1:
         raise InputError(f"model: there is no file {text}; give a config.json or its folder")
@@ -115,7 +116,7 @@ def read_sidecar(model: str | Path, name: str) -> dict[str, Any] | None:
     located = locate(model)
     path = located.path.with_name(name)
     beside = located.path.name == "config.json" and not located.shipped
-    return read_object(path) if beside and path.is_file() else None
+    return read_object(path) if beside and os.path.isfile(path) else None
 
 
 def demand_own_files(model: str | Path) -> None:
@@ -162,7 +163,7 @@ def read_object(path: Path) -> dict[str, Any]:
 def _config_in(folder: Path) -> Path | None:
     """The config.json of a folder, or of a model's folder in Hugging Face's cache."""
     path = folder / "config.json"
-    if path.is_file():
+    if os.path.isfile(path):
         return path
     in_cache = folder.absolute().name.startswith(hub_cache.PREFIX)
     return hub_cache.config_in(folder) if in_cache else None

@@ -43,7 +43,7 @@ def reached(parts: Scalar | float, share: Scalar, draws: Scalar) -> Scalar:
 
 
 def visited(
-    parts: Scalar, holders: Scalar, picks: Scalar, limit: GroupLimit | None = None
+    parts: Scalar | float, holders: Scalar, picks: Scalar, limit: GroupLimit | None = None
 ) -> Scalar:
     """The expected number of `parts` that hold at least one of a token's experts.
 
@@ -58,8 +58,9 @@ def visited(
     limit never adds visits to those of independent draws, which are few where k is hardly above g.
 
     Arguments:
-        parts: ranks or nodes, at least `holders`.
-        holders: parts with experts of their own; the others have the same experts as one of these.
+        parts: ranks or nodes, one for each holder, or several, which have the same experts;
+            1 for the probability that one part is among them.
+        holders: parts with experts of their own.
         picks: experts k of a token.
         limit: of the groups that they are in; None: independent draws.
     """

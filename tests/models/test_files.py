@@ -323,6 +323,15 @@ def test_paths_where_nothing_is_are_refused(name):
         read_config(name)
 
 
+@pytest.mark.parametrize(
+    "name", ["x" * 5000, "x" * 300 + "/y", "a\0b", "~nobody-of-this-name/x", "%s", "?"]
+)
+def test_odd_names_are_refused_in_one_line(name):
+    with pytest.raises(InputError, match="model: ") as error:
+        read_config(name)
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize("name", ["", "  "])
 def test_an_empty_name_is_refused(name, tmp_path, monkeypatch):
     written(tmp_path)

@@ -18,7 +18,7 @@ from diffgenz.operators.elementwise import elementwise
 from diffgenz.operators.linear import expert_linear, wide_linear
 from diffgenz.operators.message import AllReduce, Axis, Exchange
 from diffgenz.operators.operator import Operator
-from diffgenz.operators.routing import GroupLimit, reached
+from diffgenz.operators.routing import GroupLimit, reached, visited
 from diffgenz.operators.step import Step
 
 PARENTS = "mlp block_sparse_moe feed_forward mixer moe ffn"
@@ -219,7 +219,8 @@ class MoE(Block):
         """
         everyone, excess = step.tokens * step.groups, self._busiest(step)
         travel = step.groups > 1
-        arriving = xp.where(travel, reached(1.0, step.expert_shard, self.used), 1.0)
+        arriving = visited(1.0, 1 / step.expert_shard, self.used, self._limit)
+        arriving = xp.where(travel, arriving, 1.0)
         used = self.used / arriving
         _, weight_size, activation_size = step.precision.layer(self._row, "experts")
         return ExpertsShape(
