@@ -71,9 +71,9 @@ class Config:
         Raises:
             InputError: two of them are present and contradict each other.
         """
-        keys = self._names(keys)
-        self.read.update(keys)
-        stated = [key for key in keys if self.raw.get(key) is not None]
+        names = self._names(keys)
+        self.read.update(names)
+        stated = [key for key in names if self.raw.get(key) is not None]
         for key in stated[1:]:
             if self.raw[key] != self.raw[stated[0]]:
                 raise InputError(
