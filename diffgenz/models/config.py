@@ -17,6 +17,12 @@ from diffgenz.models.model import Model, Repeated
 Layers = int | Sequence[int]
 """Which layers a block is in: their indices, or their number where all layers have it."""
 
+WIDTH = ("hidden_size", "n_embd", "d_model")
+"""What files call the width of the residual stream."""
+
+HEADS = ("num_attention_heads", "n_head", "n_heads")
+"""What files call the query heads of an attention layer."""
+
 LARGEST = 2**24
 """What no width, no number of heads, experts or tokens of a vocabulary reaches."""
 
@@ -82,7 +88,7 @@ class Config:
             dict.fromkeys(each for key in keys for each in (key, *self.aliases.get(key, ())))
         )
 
-    def _stated(self, keys: Sequence[str]) -> str:
+    def stated(self, *keys: str) -> str:
         """The name under which the file states a fact that may be called by any of `keys`."""
         names = self._names(keys)
         return next((name for name in names if self.raw.get(name) is not None), names[0])
@@ -217,7 +223,7 @@ class Config:
 
     def _refused(self, keys: Sequence[str], value: Any, why: str) -> InputError:
         """The error for a value that a field cannot have."""
-        return InputError(f"{self.name}: {self._stated(keys)}: {brief(value)} {why}")
+        return InputError(f"{self.name}: {self.stated(*keys)}: {brief(value)} {why}")
 
     def flag(self, *keys: str, default: bool) -> bool:
         """The first of `keys` as a truth value, else `default`.
@@ -289,7 +295,7 @@ class Config:
         kinds = self.get(*keys)
         if kinds is not None and (not isinstance(kinds, list) or len(kinds) != self.layers):
             raise InputError(
-                f"{self.name}: {self._stated(keys)} must list {self.layers} layers "
+                f"{self.name}: {self.stated(*keys)} must list {self.layers} layers "
                 "(num_hidden_layers)"
             )
         return kinds
@@ -317,7 +323,7 @@ class Config:
     @property
     def hidden(self) -> int:
         """Width of the residual stream."""
-        return self.count("hidden_size", "n_embd", "d_model")
+        return self.count(*WIDTH)
 
     @property
     def layers(self) -> int:
@@ -327,7 +333,7 @@ class Config:
     @property
     def heads(self) -> int:
         """Query heads of an attention layer."""
-        return self.count("num_attention_heads", "n_head", "n_heads")
+        return self.count(*HEADS)
 
     @property
     def head_dim(self) -> int:
@@ -338,8 +344,8 @@ class Config:
         """
         if self.get("head_dim") is None and self.hidden % self.heads:
             raise InputError(
-                f"{self.name}: num_attention_heads: {self.heads} does not divide hidden_size, "
-                f"{self.hidden}; add head_dim, or correct one of them"
+                f"{self.name}: {self.stated(*HEADS)}: {self.heads} does not divide "
+                f"{self.stated(*WIDTH)}, {self.hidden}; add head_dim, or correct one of them"
             )
         return self.count("head_dim", default=self.hidden // self.heads)
 
@@ -363,8 +369,8 @@ def attention_of(config: Config, **differences: Any) -> Attention:
     if kv_heads > heads or heads % kv_heads:
         how = "exceeds" if kv_heads > heads else "does not divide"
         raise InputError(
-            f"{config.name}: num_key_value_heads: {kv_heads} {how} num_attention_heads, {heads}; "
-            "correct one of them"
+            f"{config.name}: {config.stated('num_key_value_heads')}: {kv_heads} {how} "
+            f"{config.stated(*HEADS)}, {heads}; correct one of them"
         )
     return Attention(**facts)
 

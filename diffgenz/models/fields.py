@@ -20,6 +20,11 @@ WITHOUT_INFLUENCE = re.compile(
     | torchscript | tf_.* | gradient_checkpointing.* | is_decoder | is_encoder_decoder
     | cross_attention_hidden_size | add_cross_attention | pruned_heads | chunk_size_feed_forward
     | tie_encoder_decoder | bad_words_ids | decoder_start_token_id
+    # how text is generated, which older files state with the architecture
+    | do_sample | early_stopping | num_beams | num_beam_groups | num_return_sequences | top_[kp]
+    | typical_p | temperature | (repetition|length|diversity|exponential_decay_length)_penalty
+    | (encoder_)?no_repeat_ngram_size | remove_invalid_values | (begin_)?suppress_tokens
+    | forced_.*_token_id | is_composition
     # numbers of tokens and of places in the vocabulary
     | .*_token_ids? | .*_token_index | .*_token(_id)?_.* | .*token_ids | ignore_index | .*_tokenid
     | max_position_embeddings | (model_)?max_(seq_len|length|sequence_length) | seq_length
@@ -42,7 +47,8 @@ WITHOUT_INFLUENCE = re.compile(
     | (hidden_)?act(ivation)?(_fn|_func|_function|_alpha|_limit|_type)? | hidden_activation
     | .*_act(ivation)?(_fn|_func|_function)? | swiglu_(alpha|limit).* | .*_limit | .*_hidden_act
     # training
-    | .*dropout.* | .*drop(_rate)? | .*_pdrop | initializer.* | init_.* | .*_init_(std|range|.*)
+    | .*dropout.* | drop_path.* | .*drop(_rate)?
+    | .*_pdrop | initializer.* | init_.* | .*_init_(std|range|.*)
     | .*_std | .*loss.* | .*_coef(f|ficient)?.* | .*aux.* | pretraining_tp | ep_size
     | router_jitter_noise | .*jitter.* | seq_aux | deterministic_.* | rescale_prenorm_residual
     | time_step_(floor|limit|max|min|init_scheme|scale) | mamba_dt_(min|max|init.*)

@@ -41,6 +41,9 @@ class PatchAttention(Block):
         head_dim: elements of each head, above 0.
         window: patches that see each other, at least 1, or None for the whole image.
         rotary: whether positions are rotary (a kernel of its own).
+        qkv_bias: whether the QKV projection has a bias.
+        out_bias: whether the output projection has a bias.
+        query_key_norm: what the norms on queries and keys have parameters for, as in `Attention`.
         norm, norms, reduces: as in `Block`; a layer norm by default.
     """
 
@@ -50,6 +53,9 @@ class PatchAttention(Block):
     head_dim: Leaf = number(above=0)
     window: Leaf | None = number(at_least=1, default=None, remedy="leave it out for full attention")
     rotary: bool = eqx.field(static=True, default=False)
+    qkv_bias: bool = eqx.field(static=True, default=True)
+    out_bias: bool = eqx.field(static=True, default=True)
+    query_key_norm: str | None = eqx.field(static=True, default=None)
     norm: Norm | None = eqx.field(static=True, default=Norm.LAYER, kw_only=True)
 
     def work(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
@@ -57,16 +63,14 @@ class PatchAttention(Block):
         width, size = heads * self.head_dim, step.precision.dtype_size
         keys = step.queries if self.window is None else xp.minimum(self.window, step.queries)
         read = 2 * step.tokens * width * size  # each window reads its own keys and values
-        operators = [
-            linear("qkv", step.tokens, 3 * width, hidden, step.precision, "attention", bias=True),
+        normalised = {None: 0.0, "head": 2 * self.head_dim, "all": 2 * width}[self.query_key_norm]
+        positions = elementwise("rotary", read, read, parameters=normalised, size=size)
+        return (
+            linear("qkv", step.tokens, 3 * width, hidden, step.precision, "attention", bias=self.qkv_bias),
+            *((positions,) if self.rotary or self.query_key_norm else ()),
             attention_over(step, keys, heads, self.head_dim, self.head_dim, read=read, held=0.0),
-            linear(
-                "attention_out", step.tokens, hidden, width, step.precision, "attention", bias=True
-            ),
-        ]
-        if self.rotary:
-            operators.insert(1, elementwise("rotary", read, read))
-        return tuple(operators)
+            linear("attention_out", step.tokens, hidden, width, step.precision, "attention", bias=self.out_bias),
+        )
 
 
 class Projector(Record):
@@ -85,6 +89,7 @@ class Projector(Record):
         norm_width: features that the norm has parameters for.
         count: how many such projectors there are: more than one where the states of some layers of
             the tower are handed on, too (DeepStack, Qwen3-VL).
+        separator: whether a learned embedding is put between the rows of tokens (LLaVA-NeXT).
     """
 
     widths: tuple[Leaf, ...] = number(above=0)
@@ -92,6 +97,7 @@ class Projector(Record):
     norm: Norm | None = eqx.field(static=True, default=None)
     norm_width: Leaf = number(default=0.0)
     count: Leaf = number(default=1.0)
+    separator: bool = eqx.field(static=True, default=False)
 
     @property
     def pairs(self) -> int:
@@ -122,6 +128,11 @@ class Projector(Record):
                 volume = step.tokens * outputs * precision.message_size
                 layer = layer.sending(AllReduce("all_reduce", Axis.TENSOR, volume))
             yield layer.times(self.count)
+        if self.separator:
+            width, size = self.widths[-1], precision.dtype_size
+            moved = step.tokens * width * size
+            row = elementwise("projector_separator", moved, moved, parameters=width, size=size)
+            yield row.times(self.count)
 
 
 class Tower(Record):
@@ -141,7 +152,9 @@ class Tower(Record):
         positions: learned positions; 0 where positions are rotary only.
         class_token: whether one more token goes through the layers and is dropped after them.
         patch_bias: whether the patch embedding has a bias.
-        norms: layer norms before and after all the layers.
+        norms: norms before and after all the layers.
+        outer_norm: what these norms are.
+        scaled: whether a learned vector scales what each block adds (layer scale, InternViT).
         windowed: how many of the layers see only `window` patches; at most `layers`.
         window: patches of a window, at least 1, or None where no layer has one.
 
@@ -162,6 +175,8 @@ class Tower(Record):
     class_token: bool = eqx.field(static=True, default=False)
     patch_bias: bool = eqx.field(static=True, default=False)
     norms: int = eqx.field(static=True, default=0)
+    outer_norm: Norm = eqx.field(static=True, default=Norm.LAYER)
+    scaled: bool = eqx.field(static=True, default=False)
     windowed: Leaf = number(default=0.0)
     window: Leaf | None = number(at_least=1, default=None)
 
@@ -200,7 +215,7 @@ class Tower(Record):
         handed_on = step.replace(queries=self.tokens)
         operators = [*self._embedding(step), *self._layers(step)]
         if self.norms:
-            operators.append(norm(Norm.LAYER, self.hidden, step, count=self.norms))
+            operators.append(norm(self.outer_norm, self.hidden, step, count=self.norms))
         for projector in self.projectors:
             operators += projector.operators(handed_on)
         return tuple(
@@ -247,3 +262,8 @@ class Tower(Record):
             ]
         for block, count in (*mixers, (self.mlp, self.layers)):
             yield from (op.times(count) for op in block.operators(self.hidden, step))
+        if self.scaled:
+            size = step.precision.dtype_size
+            moved = step.tokens * self.hidden * size
+            scale = elementwise("layer_scale", moved, moved, parameters=self.hidden, size=size)
+            yield scale.times(2 * self.layers)

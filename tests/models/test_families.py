@@ -53,7 +53,7 @@ def test_every_family_has_a_shipped_model(family):
 @pytest.mark.parametrize("name", MODELS)
 def test_layers_are_those_of_the_file(name):
     config = read_config(name)[1]
-    config = config.get("text_config", config)
+    config = config.get("text_config", config.get("llm_config", config))
     expected = config.get("num_hidden_layers", config.get("n_layer", config.get("n_layers")))
     if (
         config["model_type"] == "nemotron_h"

@@ -93,13 +93,15 @@ RANKS = {
         cache=36 * 2 * 1 * 128 * 2 * 2000,
     ),
     # windows of 1024 in all but every sixth of 34 layers; four norms a layer, and two of 256 on
-    # queries and keys; tied
+    # queries and keys; tied; SigLIP of 27 layers, with biases, and one whole projection after it
     "google/gemma-3-4b-pt": Rank(
         tp=2,
         parameters=34
         * (2560 * (4 + 2 * 2) * 256 + 4 * 256 * 2560 + 3 * 2560 * 5120 + 4 * 2560 + 2 * 256)
         + 2560
-        + 131_104 * 2560,
+        + 131_104 * 2560
+        + 27 * (1153 * 3 * 576 + 577 * 1152 + 1153 * 2152 + 2153 * 1152 + 4 * 1152)
+        + (589 + 4096 + 2 + 1 + 2560) * 1152,
         context=8000,
         cache=2 * 2 * 256 * 2 * (29 * 1024 + 5 * 8000),
     ),

@@ -278,6 +278,7 @@ DENSE: dict[str, Callable[[Config], Model]] = {
     "mistral": mistral,
     "phi3": mistral,
     "qwen2": qwen2,
+    "qwen2_vl": qwen2,
     "qwen2_5_vl": qwen2,
     "qwen3": qwen3,
     "qwen3_vl": qwen3,

@@ -234,7 +234,8 @@ def _shared(config: Config, gated: bool) -> MLP | None:
     if width:
         width = config.count("shared_expert_intermediate_size") * max(count, 1)
     elif count:
-        width = count * config.count("moe_intermediate_size", "intermediate_size")
+        own = config.get("moe_intermediate_size") is not None
+        width = count * config.count("moe_intermediate_size" if own else "intermediate_size")
     if not width:
         return None
     return MLP(intermediate=width, gated=gated, norm=None, reduces=False)

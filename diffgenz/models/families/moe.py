@@ -11,6 +11,12 @@ from diffgenz.models.blocks.norm import Norm
 from diffgenz.models.config import Config, Layers, attention_of, model_of, windowed_layers
 from diffgenz.models.model import Model
 
+ROUTED = ("num_local_experts", "num_experts", "n_routed_experts")
+"""What files call the routed experts of a layer."""
+
+USED = ("num_experts_per_tok", "num_experts_per_token", "moe_top_k")
+"""What files call the routed experts that each token uses."""
+
 
 def experts_of(config: Config, **differences: object) -> MoE:
     """A mixture of experts whose sizes have the names that most families give them.
@@ -19,15 +25,14 @@ def experts_of(config: Config, **differences: object) -> MoE:
         config: the facts.
         differences: fields of `MoE` in which the family differs.
     """
-    routed = config.number("num_local_experts", "num_experts", "n_routed_experts")
-    used = config.number("num_experts_per_tok", "num_experts_per_token", "moe_top_k")
+    routed, used = config.number(*ROUTED), config.number(*USED)
     config.ignore("intermediate_size")  # of dense layers, where there are any
     own = config.get("moe_intermediate_size") is not None
     width = config.number("moe_intermediate_size" if own else "intermediate_size")
     if used > routed:
         raise InputError(
-            f"{config.name}: num_experts_per_tok: {used} exceeds the {routed} routed experts "
-            "(num_experts); correct one of them"
+            f"{config.name}: {config.stated(*USED)}: {used} exceeds {config.stated(*ROUTED)}, "
+            f"{routed}; correct one of them"
         )
     facts = {"routed": routed, "used": used, "intermediate": width} | _limit_of(config)
     return MoE(**(facts | differences))  # pyright: ignore[reportArgumentType]
@@ -37,6 +42,10 @@ def _limit_of(config: Config) -> dict[str, int]:
     """The groups of experts, and how many of them a token goes to; nothing where it may to all."""
     groups = config.count("n_group", "num_expert_group", default=1, least=0)
     used = config.count("topk_group", default=groups, least=0)
+    if used > max(groups, 1):
+        raise InputError(
+            f"{config.name}: topk_group: {used} exceeds n_group, {groups}; correct one of them"
+        )
     if config.get("topk_method") in ("greedy", "gready") or used in (0, groups) or groups < 2:
         return {}
     return {"groups": groups, "groups_used": used}

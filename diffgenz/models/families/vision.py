@@ -1,95 +1,62 @@
 """Vision towers, one function each: from the facts of a config.json to a `Tower`.
 
-`VISION` maps the outer `model_type` to the function. Parameter counts follow the checkpoints'
+`VISION` maps the outer `model_type` to the function. Those for images of one size are here, those
+for images of any size in `families.vision_any_size`. Parameter counts follow the checkpoints'
 tensors, and are compared with the published totals.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from diffgenz.core.errors import InputError
-from diffgenz.models.blocks.mlp import MLP
 from diffgenz.models.blocks.norm import Norm
-from diffgenz.models.config import Config
-from diffgenz.models.vision import PatchAttention, Projector, Tower
-
-IMAGE_SIZE = 1024
-"""Pixels of an image's side where a tower takes any size (Qwen-VL) and config.json states none.
-
-This is an assumption: set `Tower.image_size` to yours.
-"""
-
-
-def _tower(
-    vision: Config,
-    *projectors: Projector,
-    norm: Norm = Norm.LAYER,
-    gated: bool = False,
-    rotary: bool = False,
-    **differences,
-) -> Tower:
-    """A tower whose sizes have the names that most families give them, with biases everywhere.
-
-    Arguments:
-        vision: the facts of the tower.
-        projectors: the projectors that follow its layers.
-        norm: the norm before each block.
-        gated: whether the MLPs are gated.
-        rotary: whether positions are rotary.
-        differences: fields of `Tower` in which the family differs.
-    """
-    hidden, heads = vision.number("hidden_size"), vision.number("num_attention_heads", "num_heads")
-    vision.expect(in_channels=3, num_channels=3, in_chans=3)
-    facts = {
-        "hidden": hidden,
-        "layers": vision.count("num_hidden_layers", "depth"),
-        "attention": PatchAttention(heads=heads, head_dim=hidden / heads, norm=norm, rotary=rotary),
-        "mlp": MLP(
-            intermediate=vision.number("intermediate_size"), gated=gated, bias=True, norm=norm
-        ),
-        "projectors": projectors,
-        "patch": vision.number("patch_size"),
-    }
-    return Tower(**(facts | differences))
-
-
-def _grid(vision: Config) -> int:
-    """Patches of an image of fixed size."""
-    return (vision.count("image_size") // vision.count("patch_size")) ** 2
-
-
-def _listed(vision: Config, key: str, default: list[int]) -> int:
-    """How many layers `key` lists."""
-    layers = vision.get(key, default=default)
-    if not isinstance(layers, list):
-        raise InputError(f"{vision.name}: {key}: {layers!r} is not a list of layers")
-    return len(layers)
+from diffgenz.models.config import Config, brief
+from diffgenz.models.families.towers import grid, side, states_of, tower_with
+from diffgenz.models.families.vision_any_size import (
+    gemma4,
+    kimi_vl,
+    pixtral,
+    qwen2_5_vl,
+    qwen2_vl,
+    qwen3_vl,
+)
+from diffgenz.models.vision import Projector, Tower
 
 
 def llava(config: Config, vision: Config, width: float) -> Tower | None:
-    """CLIP and a two-layer projector: LLaVA 1.5.
+    """CLIP, SigLIP or Pixtral and a two-layer projector: LLaVA 1.5, LLaVA-NeXT, LLaVA-OneVision.
 
-    All layers are computed, while vLLM stops before the last. None for any other tower (Pixtral),
-    which is not modelled.
+    All layers are computed, while vLLM stops before the last. An image here is one tile of
+    `image_size`, so that each tile of a large image counts as one. None for any other tower, which
+    is not modelled.
 
     Arguments:
         config: the whole config.json.
         vision: its part about the tower.
         width: width of the language model.
     """
-    if vision.get("model_type") != "clip_vision_model":
+    kind, outer = vision.get("model_type"), config.get("model_type")
+    config.ignore("image_seq_length", "vision_feature_select_strategy", "vision_aspect_ratio")
+    config.ignore("image_grid_pinpoints", "vision_feature_layer")
+    vision.ignore("projection_dim", "vocab_size", "vision_use_head")  # of their other uses
+    if kind == "pixtral":
+        return pixtral(config, vision, width)
+    if kind not in ("clip_vision_model", "siglip_vision_model"):
         return None
-    config.ignore("image_seq_length", "vision_feature_layer", "vision_feature_select_strategy")
-    vision.ignore("projection_dim", "vocab_size")  # of CLIP's other uses
-    return _tower(
+    rows = config.flag("use_image_newline_parameter", default=outer != "llava")
+    clip = kind == "clip_vision_model"
+    projector = Projector(
+        (states_of(config) * vision.number("hidden_size"), width, width),
+        bias=config.flag("multimodal_projector_bias", default=True),
+        separator=rows and outer != "llava",
+    )
+    return tower_with(
         vision,
-        Projector(
-            (vision.number("hidden_size"), width, width),
-            bias=config.flag("multimodal_projector_bias", default=True),
-        ),
-        image_size=vision.number("image_size"),
-        positions=_grid(vision) + 1,
-        class_token=True,
-        norms=2,
+        projector,
+        image_size=side(vision, "image_size"),
+        positions=grid(vision) + clip,
+        class_token=clip,
+        patch_bias=not clip,
+        norms=2 if clip else 1,
     )
 
 
@@ -98,12 +65,19 @@ def gemma3(config: Config, vision: Config, width: float) -> Tower:
 
     The tokens are normalised and projected once. Arguments as in `llava`.
     """
-    hidden, patches = vision.number("hidden_size"), _grid(vision)
-    return _tower(
+    hidden, patches = vision.number("hidden_size"), grid(vision)
+    vision.ignore("vision_use_head")  # Gemma has none
+    tokens = config.number("mm_tokens_per_image", default=256)
+    if tokens > patches:
+        raise InputError(
+            f"{config.name}: mm_tokens_per_image: {tokens} exceeds the {patches} patches of an "
+            "image (image_size, patch_size)"
+        )
+    return tower_with(
         vision,
         Projector((hidden, width), bias=False, norm=Norm.RMS, norm_width=hidden),
-        image_size=vision.number("image_size"),
-        merge=(patches / config.number("mm_tokens_per_image", default=256)) ** 0.5,
+        image_size=side(vision, "image_size"),
+        merge=(patches / tokens) ** 0.5,
         positions=patches,
         patch_bias=True,
         norms=1,
@@ -116,7 +90,7 @@ def llama4(config: Config, vision: Config, width: float) -> Tower:
     An image here is one tile of `image_size`, so that each tile of a large image counts as one.
     Arguments as in `llava`.
     """
-    merge = 1 / vision.number("pixel_shuffle_ratio", default=0.5, fraction=True)
+    merge = _merge(vision, "pixel_shuffle_ratio")
     widths = (
         vision.number("hidden_size") * merge**2,
         vision.number("projector_input_dim"),
@@ -124,75 +98,89 @@ def llama4(config: Config, vision: Config, width: float) -> Tower:
         width,
     )
     vision.expect(vision_output_dim=vision.get("projector_output_dim"))
-    return _tower(
+    return tower_with(
         vision,
         Projector(widths, bias=False),
-        image_size=vision.number("image_size"),
+        image_size=side(vision, "image_size"),
         merge=merge,
-        positions=_grid(vision) + 1,
+        positions=grid(vision) + 1,
         class_token=True,
         norms=2,
-        rotary=True,
+        attention={"rotary": True},
     )
 
 
-def qwen2_5_vl(config: Config, vision: Config, width: float) -> Tower:
-    """A tower with RMS norms, gated MLPs and windows, for images of any size: Qwen2.5-VL.
+def internvl(config: Config, vision: Config, width: float) -> Tower:
+    """InternViT with layer scale, pixel shuffle and a two-layer projector: InternVL.
 
-    All layers have windows, except for those in `fullatt_block_indexes`. Arguments as in `llava`.
+    An image here is one tile of `image_size`, so that each tile of a large image counts as one.
+    The large tower (6B) has RMS norms, norms on queries and keys, and no bias on them. Arguments
+    as in `llava`.
     """
-    hidden, merge = vision.number("hidden_size"), vision.number("spatial_merge_size", default=2)
-    merged, out = hidden * merge**2, vision.number("out_hidden_size", default=width)
-    layers = vision.count("depth")
-    vision.ignore("tokens_per_second")  # of videos
-    vision.expect(spatial_patch_size=vision.get("patch_size"))
-    return _tower(
-        vision,
-        Projector((merged, merged, out), norm=Norm.RMS, norm_width=hidden),
-        norm=Norm.RMS,
-        gated=True,
-        rotary=True,
-        image_size=vision.number("image_size", default=IMAGE_SIZE),
-        merge=merge,
-        inputs=3 * vision.number("temporal_patch_size", default=2),
-        windowed=layers - _listed(vision, "fullatt_block_indexes", [7, 15, 23, 31]),
-        window=(vision.number("window_size", default=112) / vision.number("patch_size")) ** 2,
-    )
-
-
-def qwen3_vl(config: Config, vision: Config, width: float) -> Tower:
-    """A tower with learned and rotary positions, for images of any size: Qwen3-VL and Qwen3.5.
-
-    In Qwen3-VL, the states of some layers are handed on through projectors of their own
-    (DeepStack); in Qwen3.5, those of none are. Arguments as in `llava`.
-    """
-    hidden, merge = vision.number("hidden_size"), vision.number("spatial_merge_size", default=2)
-    merged, out = hidden * merge**2, vision.number("out_hidden_size", default=width)
-    deep = _listed(vision, "deepstack_visual_indexes", [])
-    projectors = [Projector((merged, merged, out), norm=Norm.LAYER, norm_width=hidden)]
-    if deep:
-        projectors.append(
-            Projector((merged, merged, out), norm=Norm.LAYER, norm_width=merged, count=deep)
+    hidden, merge = vision.number("hidden_size"), _merge(config, "downsample_ratio")
+    config.ignore("dynamic_image_size", "force_image_size", "max_dynamic_patch", "template")
+    config.ignore("min_dynamic_patch", "pad2square", "ps_version", "use_thumbnail", "image_fold")
+    config.ignore("select_layer", "system_message", "hidden_size", "vision_feature_layer")
+    config.ignore("image_seq_length", "vision_feature_select_strategy", "min_dynamic_patch")
+    config.expect(use_backbone_lora=0, use_llm_lora=0)
+    vision.expect(use_moe=False, use_mean_pooling=True, use_mask_token=False)
+    vision.expect(use_absolute_position_embeddings=True)
+    vision.ignore("capacity_factor", "eval_capacity_factor", "moe_intermediate_size", "num_experts")
+    vision.ignore("num_routed_experts", "num_shared_experts", "shared_expert_intermediate_size")
+    vision.ignore("use_residual", "use_rts", "use_weighted_residual", "noisy_gate_policy")
+    vision.ignore("moe_output_scale", "moe_coeff_ratio", "laux_allreduce", "layer_scale_init_value")
+    norms = {"layer_norm": Norm.LAYER, "rms_norm": Norm.RMS}
+    kind = vision.text("norm_type", default="layer_norm")
+    if kind not in norms:
+        raise InputError(
+            f"{vision.name}: norm_type: {brief(kind)} is not known; known are {', '.join(norms)}"
         )
-    return _tower(
+    normalised = vision.flag("qk_normalization", "use_qk_norm", default=False)
+    merged = hidden * merge**2
+    return tower_with(
         vision,
-        *projectors,
-        rotary=True,
-        image_size=vision.number("image_size", default=IMAGE_SIZE),
+        Projector((merged, width, width), norm=Norm.LAYER, norm_width=merged),
+        norm=norms[kind],
+        attention={
+            "qkv_bias": vision.flag("qkv_bias", "attention_bias", default=True),
+            "query_key_norm": "all" if normalised else None,
+        },
+        image_size=side(vision, "image_size"),
         merge=merge,
-        inputs=3 * vision.number("temporal_patch_size", default=2),
-        positions=vision.count("num_position_embeddings"),
+        positions=grid(vision) + 1,
+        class_token=True,
         patch_bias=True,
+        scaled=True,
     )
+
+
+def _merge(config: Config, key: str) -> float:
+    """Patches, in each direction, that a pixel shuffle makes one token of.
+
+    Raises:
+        InputError: its ratio exceeds 1.
+    """
+    ratio = config.number(key, default=0.5, fraction=True, most=1.0)
+    return 1 / ratio
 
 
 VISION: dict[str, Callable[[Config, Config, float], Tower | None]] = {
     "llava": llava,
+    "llava_next": llava,
+    "llava_onevision": llava,
+    "mistral3": pixtral,
     "gemma3": gemma3,
+    "gemma4": gemma4,
     "llama4": llama4,
+    "internvl_chat": internvl,
+    "internvl": internvl,
+    "kimi_vl": kimi_vl,
+    "qwen2_vl": qwen2_vl,
     "qwen2_5_vl": qwen2_5_vl,
+    "qwen2_5_omni_thinker": qwen2_5_vl,
     "qwen3_vl": qwen3_vl,
     "qwen3_vl_moe": qwen3_vl,
+    "qwen3_omni_moe_thinker": qwen3_vl,
     "qwen3_5": qwen3_vl,
     "qwen3_5_moe": qwen3_vl,
 }
@@ -208,7 +196,7 @@ def tower_of(config: Config, language: Config) -> Tower | None:
     None where it describes no tower, or one that is not modelled.
 
     Arguments:
-        config: the whole file.
+        config: the whole file, or the section of it that holds the tower beside the language model.
         language: its part about the language model, whose width is that of image tokens.
 
     Raises:
@@ -216,6 +204,6 @@ def tower_of(config: Config, language: Config) -> Tower | None:
     """
     kind = config.get("model_type")
     read = VISION.get(kind) if isinstance(kind, str) else None
-    if read is None or not isinstance(config.get("vision_config"), Mapping):
+    if read is None or config.get("vision_config") in (None, {}):
         return None
     return read(config, config.section("vision_config"), float(language.hidden))
