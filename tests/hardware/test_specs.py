@@ -7,7 +7,7 @@ from support import assert_close
 
 from diffgenz.core.errors import InputError
 from diffgenz.hardware.platform import load_platform
-from diffgenz.hardware.specs import read_spec, specs_folder, system_ids
+from diffgenz.hardware.specs import UNSOURCED, read_spec, specs_folder, system_ids
 from diffgenz.hardware.topology import TOPOLOGIES, topology_named
 
 SYSTEMS = system_ids()
@@ -55,7 +55,13 @@ def test_every_figure_has_a_source(system):
     text = (specs_folder() / f"{system}.toml").read_text(encoding="utf-8")
     written = len(re.findall(r"^\w+\s*=\s*\[", text, re.MULTILINE))
     assert len(spec.sources) == written
+    assert UNSOURCED not in spec.sources.values()
     assert all(len(source) > 10 for source in spec.sources.values())
+
+
+@systems
+def test_every_shipped_system_says_how_it_is_connected(system):
+    assert read_spec(system).network
 
 
 @systems
@@ -164,8 +170,13 @@ BROKEN = {  # what is replaced, by what, and what the error says
         "",
         "execution.*is needed",
     ),
-    "no source": ('["400 W", "datasheet"]', '"400 W"', "power.tdp: has no source"),
-    "bare number": ('["400 W", "datasheet"]', "400", "power.tdp: has no source"),
+    "bare number": ('["400 W", "datasheet"]', "400", "power.tdp: 400 is not a quantity"),
+    "half a pair": ('["400 W", "datasheet"]', '["400 W"]', r"power.tdp: \['400 W'\] is no figure"),
+    "three in a pair": (
+        '["400 W", "datasheet"]',
+        '["400 W", "datasheet", "datasheet"]',
+        "power.tdp: .* is no figure; write",
+    ),
     "unknown source": (
         '["400 W", "datasheet"]',
         '["400 W", "datashet"]',
@@ -176,14 +187,29 @@ BROKEN = {  # what is replaced, by what, and what the error says
         '["400 W", ["datasheet"]]',
         "power.tdp: source",
     ),
-    "empty source": ('"Chip datasheet, Us (2025)"', '" "', "sources: every figure needs a source"),
-    "no sources": ('[sources]\ndatasheet = "Chip datasheet, Us (2025)"', "", "sources.*is needed"),
+    "empty source": ('"Chip datasheet, Us (2025)"', '" "', "sources.datasheet: ' ' is no source"),
+    "no sources, but a key of one": (
+        '[sources]\ndatasheet = "Chip datasheet, Us (2025)"',
+        "",
+        "source: 'datasheet' is not known.*of \\[sources\\]",
+    ),
     "no unit": ('"2 TB/s"', '"2"', "memory.bandwidth: '2' has no unit"),
     "ambiguous unit": (
         '"400 GB/s"',
         '"400 Gb/s"',
         r"network\[0\].bandwidth: '400 Gb/s' has the unit 'Gb/s'",
     ),
+    "ambiguous terabits": ('"2 TB/s"', '"2 Tb/s"', 'memory.bandwidth: .*write "2 Tbit/s" for bits'),
+    "an amount for a rate": ('"2 TB/s"', '"2 TB"', "memory.bandwidth: '2 TB' has the unit 'TB'"),
+    "sparse peak": ('"100 TFLOP/s"', '"100 TFLOPS*"', "peak_flops.bf16: .*write the dense one"),
+    "no unit and no source": (
+        '["2 TB/s", "datasheet"]',
+        '"2"',
+        "memory.bandwidth: '2' has no unit",
+    ),
+    "truth for a count": ('["100", "datasheet"]', "true", "compute_units: True is not a quantity"),
+    "network of one": ('["8", "datasheet"]', '["1", "datasheet"]', "2 accelerators or more"),
+    "network of half of one": ('["8", "datasheet"]', "0.5", "2 accelerators or more"),
     "wrong dimension": ('"80 GB"', '"80 GB/s"', "memory.capacity: '80 GB/s' has the unit"),
     "number for a text": (
         '["80 GB", "datasheet"]',
@@ -212,16 +238,15 @@ BROKEN = {  # what is replaced, by what, and what the error says
         "",
         "peak_flops: at least one peak is needed",
     ),
-    "no network": (GOOD[GOOD.index("[[network]]") :], "", "network: at least one"),
     "network that is no table": (
         GOOD[GOOD.index("[[network]]") :],
         "[network]",
-        "network: at least one",
+        r"network: must be tables; write each under a line \[\[network\]\]",
     ),
     "unknown topology": (
         '"switch"',
         '"swich"',
-        r"network\[0\]: topology: 'swich' is not known; did you mean switch",
+        r"network\[0\]: topology: 'swich' is not known; known are switch, mesh, torus, fabric",
     ),
     "torus without dimensions": ('"switch"', '"torus"', r"network\[0\]: a torus has dimensions"),
     "torus of four dimensions": (
@@ -294,9 +319,37 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
         load_platform(tmp_path / "chip.toml")
 
 
-def test_an_unknown_system_suggests_the_nearest():
-    with pytest.raises(InputError, match="system: 'h100' is not known; did you mean .*h100_sxm"):
-        load_platform("h100")
+@pytest.mark.parametrize(
+    ("asked", "hint"),
+    [
+        ("h100", "did you mean h100_pcie or h100_sxm"),
+        ("H100_SXM", "did you mean h100_sxm"),
+        ("Trainium-2", "did you mean trainium2"),
+        ("Ironwood", "did you mean tpu_v7"),
+        ("NVIDIA H20 96GB", "did you mean h20"),
+        ("rtx_3060", "see `diffgenz list systems`"),
+        ("h101", "see `diffgenz list systems`"),
+        ("x", "see `diffgenz list systems`"),
+        ("", "see `diffgenz list systems`"),
+    ],
+)
+def test_an_unknown_system_is_told_its_relatives_and_that_a_file_does(asked, hint):
+    """A name that only looks like another is a different chip, and is not proposed."""
+    with pytest.raises(InputError) as refusal:
+        load_platform(asked)
+    message = str(refusal.value)
+    assert message.startswith(f"system: {asked!r} is not known; {hint}")
+    assert "the path of your own .toml does too" in message
+    assert "`diffgenz list systems --schema`" in message
+
+
+def test_a_file_asked_for_without_its_ending_is_named(write):
+    path = write(GOOD)
+    with pytest.raises(InputError, match=r"write .*chip\.toml for the file"):
+        load_platform(path.with_suffix(""))
+    other = path.rename(path.with_suffix(".txt"))
+    with pytest.raises(InputError, match=r"its name ends in \.toml"):
+        load_platform(other)
 
 
 @pytest.mark.parametrize("topology", TOPOLOGIES)
