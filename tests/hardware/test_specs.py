@@ -39,6 +39,29 @@ EXPECTED = set(
         "groq_lpu",
         "cerebras_wse3",
         "cpu_xeon_6980p",
+        "rtx_3090",
+        "rtx_4090",
+        "rtx_5090",
+        "rtx_a6000",
+        "rtx_6000_ada",
+        "t4",
+        "a10",
+        "a30",
+        "a40",
+        "l40",
+        "h20",
+        "h800",
+        "vr200",
+        "gb10",
+        "jetson_thor",
+        "jetson_agx_orin",
+        "mi210",
+        "mi250x",
+        "mi350x",
+        "ascend_910b2",
+        "ascend_910b3",
+        "ascend_910c",
+        "trainium3",
     ]
 )
 
@@ -109,6 +132,43 @@ def test_narrow_floats_are_never_slower_than_wide_ones(system):
     ]:
         if wide in peaks and narrow in peaks:
             assert peaks[narrow] >= peaks[wide], (wide, narrow)
+
+
+# compute units and boost clock, GHz, of one architecture: peaks go as their product
+SAME_ARCHITECTURE = {
+    "GA102": {"rtx_a6000": (84, 1.80), "a10": (72, 1.695), "a40": (84, 1.74)},
+    "GA100": {"a100_sxm": (108, 1.41), "a30": (56, 1.44)},
+    "CDNA 2": {"mi210": (104, 1.7), "mi250x": (220, 1.7)},
+    "CDNA 4": {"mi350x": (256, 2.2), "mi355x": (256, 2.4)},
+    "Ada": {"l40s": (142, 2.52), "rtx_6000_ada": (142, 2.505)},
+    "Ascend": {"ascend_910b2": (24, 1.8), "ascend_910b3": (20, 1.8), "ascend_910c": (48, 1.8)},
+    "Blackwell 12.x": {"rtx_pro_6000": (188, 2.43), "gb10": (48, 2.54)},
+}
+
+
+@pytest.mark.parametrize("architecture", SAME_ARCHITECTURE)
+@pytest.mark.parametrize("dtype", ["bf16", "int8"])
+def test_peaks_of_one_architecture_go_as_units_times_clock(architecture, dtype):
+    """No file took a figure with sparsity, or of another way to accumulate, for the dense one."""
+    rates = [
+        read_spec(system).peak_flops[dtype] / (units * clock * 1e9)
+        for system, (units, clock) in SAME_ARCHITECTURE[architecture].items()
+    ]
+    assert_close(rates, [rates[0]] * len(rates), 0.02)
+
+
+@pytest.mark.parametrize(
+    ("geforce", "workstation"), [("rtx_3090", "rtx_a6000"), ("rtx_4090", "rtx_6000_ada")]
+)
+def test_geforce_accumulates_in_fp32_at_half_rate(geforce, workstation):
+    """Integers, which accumulate in int32, are not throttled."""
+    card, other = read_spec(geforce), read_spec(workstation)
+    per_vector = [
+        {dtype: peak / spec.peak_flops["fp32"] for dtype, peak in spec.peak_flops.items()}
+        for spec in (card, other)
+    ]
+    assert_close(2 * per_vector[0]["bf16"], per_vector[1]["bf16"], 0.02)
+    assert_close(per_vector[0]["int8"], per_vector[1]["int8"], 0.02)
 
 
 GOOD = """
