@@ -1,6 +1,7 @@
 """Text with a unit at the boundary, plain SI numbers inside.
 
-`parse("3.35 TB/s", "B/s")` is 3.35e12. A number without its unit, or with a unit that could be
+`parse("3.35 TB/s", "B/s")` is 3.35e12. Quantities are read as datasheets spell them: "376 TFLOPS",
+"1,979 teraFLOPS", "350W", "HBM3e 8 TB/s". A number without its unit, or with a unit that could be
 misread (Gb/s for GB/s), is refused.
 """
 
@@ -8,23 +9,78 @@ import re
 
 from diffgenz.core.errors import InputError
 
-_PREFIX = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
+_PREFIX = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
 _BINARY = {"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40}
-_SMALL = {"m": 1e-3, "u": 1e-6, "µ": 1e-6, "n": 1e-9, "p": 1e-12}
+_SMALL = {"m": 1e-3, "u": 1e-6, "n": 1e-9, "p": 1e-12}
+
+_BYTES = {prefix + "B": scale for prefix, scale in (_PREFIX | _BINARY).items()} | {
+    prefix + "bit": scale / 8 for prefix, scale in (_PREFIX | _BINARY).items()
+}
 
 _UNITS: dict[str, dict[str, float]] = {
     "FLOP/s": {
         prefix + name: scale for prefix, scale in _PREFIX.items() for name in ("FLOP/s", "OP/s")
     },
-    "B": {prefix + "B": scale for prefix, scale in (_PREFIX | _BINARY).items()},
-    "B/s": {prefix + "B/s": scale for prefix, scale in (_PREFIX | _BINARY).items()},
+    "B": _BYTES,
+    "B/s": {f"{name}/s": scale for name, scale in _BYTES.items()},
     "s": {prefix + "s": scale for prefix, scale in ({"": 1.0} | _SMALL).items()},
     "W": {"mW": 1e-3, "W": 1.0, "kW": 1e3},
     "USD/s": {"USD/h": 1 / 3600, "USD/s": 1.0},
     "1": {"": 1.0},
 }
 
-_NUMBER = re.compile(r"\s*([+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(\S*)\s*$")
+_EXAMPLES = {
+    "FLOP/s": "989 TFLOP/s",
+    "B": "80 GB",
+    "B/s": "3.35 TB/s",
+    "s": "2.5 us",
+    "W": "700 W",
+    "USD/s": "2.99 USD/h",
+    "1": "132",
+}
+
+_QUANTITY = re.compile(
+    r"""\s*(?P<number>[+-]?
+        (?:[1-9]\d{0,2}(?:,\d{3})+(?!\d)(?:\.\d*)?  # 1,979 or 1,978.9
+        |\d[\d_]*\.?\d*|\.\d+)
+        (?:[eE][+-]?\d+)?)
+        \s*(?P<unit>.*?)\s*""",
+    re.VERBOSE,
+)
+_MEMORY = re.compile(r"\b(?:HBM|GDDR|LPDDR|DDR)\d?[A-Za-z]{0,2}\b", re.IGNORECASE)
+_LONG_PREFIXES = {
+    "kilo": "k",
+    "mega": "M",
+    "giga": "G",
+    "tera": "T",
+    "peta": "P",
+    "exa": "E",
+    "milli": "m",
+    "micro": "u",
+    "nano": "n",
+    "pico": "p",
+}
+_SPELLINGS = [  # what people write, and what `_UNITS` calls it; applied in this order
+    (re.compile(r"[\u00b5\u03bc]"), "u"),  # micro sign, and the Greek letter
+    (re.compile(r"\s*/\s*|\s*\bper\s+"), "/"),
+    (
+        re.compile(rf"^({'|'.join(_LONG_PREFIXES)})(?=[a-z])", re.IGNORECASE),
+        lambda match: _LONG_PREFIXES[match[1].lower()],
+    ),
+    (re.compile(r"\$"), "USD"),
+    (re.compile(r"/(?:sec|second)$"), "/s"),
+    (re.compile(r"/(?:hr|hour)$"), "/h"),
+    (re.compile(r"^([munp]?)(?:secs?|seconds?)$"), r"\1s"),
+    (re.compile(r"^([mk]?)watts?$", re.IGNORECASE), r"\1W"),
+    (re.compile(r"[Bb]ytes?(?=/|$)"), "B"),
+    (re.compile(r"bits?(?=/|$)"), "bit"),
+    (re.compile(r"Bps$"), "B/s"),
+    (
+        re.compile(r"^([kmgtpe]?)((?:fl)?op)(?:s|s?/s)(?:\s+dense)?$", re.IGNORECASE),
+        lambda match: f"{match[1].upper()}{match[2].upper()}/s",
+    ),
+]
+_BITS_OR_BYTES = re.compile(r"^(?P<prefix>[kKmMgGtTpP]i?)b(?P<rate>/s|ps)?$")
 
 
 def parse(text: object, unit: str, *, field: str = "value") -> float:
@@ -32,38 +88,55 @@ def parse(text: object, unit: str, *, field: str = "value") -> float:
 
     Arguments:
         text: a number and a unit, such as "3.35 TB/s", "4 us", "80 GiB" or, for `unit` "1", "132".
+            The name of a memory may stand beside bytes: "HBM3e 8 TB/s".
         unit: the SI unit wanted: one of FLOP/s, B, B/s, s, W, USD/s, 1.
         field: what to call it in an error.
 
     Raises:
-        InputError: no number, no unit, or a unit of something else.
+        InputError: no number, no unit, a unit of something else, or a unit that is bits to one
+            reader and bytes to another.
     """
-    units = _UNITS[unit]
-    match = _NUMBER.match(text) if isinstance(text, str) else None
+    bare = text if isinstance(text, str) else ""
+    if unit in ("B", "B/s"):
+        bare = _MEMORY.sub(" ", bare)
+    if unit == "USD/s":
+        bare = re.sub(r"^\s*(?:\$|USD)\s*([\d.,]+)", r"\1 USD", bare)
+    match = _QUANTITY.fullmatch(bare)
     if match is None:
         raise InputError(
-            f'{field}: {text!r} is not a quantity; write text such as "{_example(unit)}"'
+            f'{field}: {text!r} is not a quantity; write text such as "{_EXAMPLES[unit]}"'
         )
-    number, written = float(match[1].replace("_", "")), match[2]
-    if written not in units:
-        kind = "a count" if unit == "1" else unit
-        problem = "has no unit"
-        if written:
-            problem = f"has the unit {written!r}, which is not one of {kind}"
-        raise InputError(f'{field}: {text!r} {problem}; write it as in "{_example(unit)}"')
-    return number * units[written]
+    written = match["unit"]
+    for spelling, name in _SPELLINGS:
+        written = spelling.sub(name, written)
+    if written not in _UNITS[unit]:
+        raise InputError(f"{field}: {text!r} {_misread(match['number'], match['unit'], unit)}")
+    return float(re.sub("[_,]", "", match["number"])) * _UNITS[unit][written]
 
 
-def _example(unit: str) -> str:
-    return {
-        "FLOP/s": "989 TFLOP/s",
-        "B": "80 GB",
-        "B/s": "3.35 TB/s",
-        "s": "2.5 us",
-        "W": "700 W",
-        "USD/s": "2.99 USD/h",
-        "1": "132",
-    }[unit]
+def _misread(number: str, written: str, unit: str) -> str:
+    """What is wrong with a unit, and what to write instead."""
+    example = f'write it as in "{_EXAMPLES[unit]}"'
+    if not written:
+        return f"has no unit; {example}"
+    if written.startswith(","):
+        return f"has a decimal comma; write a point, and commas between thousands only; {example}"
+    if unit == "FLOP/s" and re.search(r"\*|spars", written, re.IGNORECASE):
+        return f"is a figure with sparsity; write the dense one, usually half of it; {example}"
+    if unit == "FLOP/s" and re.fullmatch(r"[kMGTPE]?(FL)?OP", written):
+        return f'counts operations and has no "/s"; {example}'
+    ambiguous = _BITS_OR_BYTES.match(written)
+    if ambiguous and unit in ("B", "B/s"):
+        rate = "/s" if unit == "B/s" else ""
+        if bool(ambiguous["rate"]) == bool(rate):
+            prefix = ambiguous["prefix"][0].upper() + ambiguous["prefix"][1:]
+            return (
+                f"has the unit {written!r}, which some write for bits and some for bytes; write "
+                f'"{number} {prefix}bit{rate}" for bits, an eighth of "{number} {prefix}B{rate}" '
+                "for bytes"
+            )
+    kind = "a count" if unit == "1" else unit
+    return f"has the unit {written!r}, which is not one of {kind}; {example}"
 
 
 def show(value: float, unit: str, digits: int = 3) -> str:

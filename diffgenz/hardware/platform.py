@@ -25,7 +25,7 @@ STATIC_SHARE, COMPUTE_SHARE, MEMORY_SHARE, NETWORK_SHARE = 0.3, 0.4, 0.2, 0.1
 """Shares of TDP drawn when idle, and added by fully used compute, memory and network.
 
 They are those of GenZ's power model (arXiv 2406.01698). Where a file states idle power, the other
-three share the rest of TDP in these proportions."""
+three share the rest of TDP in these proportions, and so do two where there is no network."""
 
 
 class Platform(Record):
@@ -57,7 +57,7 @@ class Platform(Record):
             what = f"what {outermost.name} connects; add an outer network level"
             yield at_most("accelerators", self.accelerators, outermost.size, what)
         else:
-            what = "an accelerator without a network; give the platform one to have more"
+            what = "an accelerator without a network; add a network level, [[network]] in its file"
             yield at_most("accelerators", self.accelerators, 1.0, what)
 
     @classmethod
@@ -74,7 +74,8 @@ class Platform(Record):
         """
         tdp = spec.power["tdp"]
         idle = spec.power.get("idle", STATIC_SHARE * tdp)
-        dynamic = (tdp - idle) / (1 - STATIC_SHARE)  # so that all of it at full use is TDP
+        shares = COMPUTE_SHARE + MEMORY_SHARE + (NETWORK_SHARE if spec.network else 0.0)
+        dynamic = (tdp - idle) / shares  # so that all of it at full use is TDP
         accelerator = Accelerator(
             name=spec.name,
             peak_flops=spec.peak_flops,
@@ -90,12 +91,12 @@ class Platform(Record):
             compute_units=spec.execution.get("compute_units"),
             kernels=load_kernels(Origin(spec.id, spec.vendor, str(fit), spec.like, spec.changed)),
         )
-        per_byte = NETWORK_SHARE * dynamic / spec.network[0].figures["bandwidth"]
         network = []
         for index, level in enumerate(spec.network):
             with said_of(f"{spec.id}.toml: network[{index}]"):
                 topology = topology_named(level.topology, level.dimensions)
-            power = per_byte * level.figures["bandwidth"]
+            times_inner = level.figures["bandwidth"] / spec.network[0].figures["bandwidth"]
+            power = NETWORK_SHARE * dynamic * times_inner
             network.append(Level(level.name, topology, **level.figures, power=power))
         return cls(accelerator, tuple(network), accelerators)
 

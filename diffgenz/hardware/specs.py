@@ -1,11 +1,13 @@
 """Accelerator files: hw_specs/*.toml read into plain SI numbers, with every figure's source.
 
 hw_specs/README.md explains the schema. A figure is written `["3.35 TB/s", "datasheet"]`: a quantity
-and the key of its source in `[sources]`. Unknown keys, missing sources and values without a unit
-are refused by name. This module does not import JAX, so that `diffgenz list` is quick.
+and the key of its source in `[sources]`. Your own file may also say "3.35 TB/s" alone. Unknown
+keys, unknown sources and values without a unit are refused by name. This module does not import
+JAX, so that `diffgenz list` is quick.
 """
 
 import dataclasses
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,9 @@ from diffgenz.core.formats import PEAKS
 from diffgenz.core.units import parse
 
 Figures = dict[str, float]
+
+UNSOURCED = "no source given in the file"
+"""The source of a figure that is written without one."""
 
 _MEMORY = {"capacity": "B", "bandwidth": "B/s", "reserve": "B"}
 _TIER = {"capacity": "B", "bandwidth": "B/s"}
@@ -71,7 +76,7 @@ class Spec:
         memory: capacity, bandwidth and what the runtime reserves.
         execution: compute units and launch latency.
         power: TDP and, where it is known, idle power.
-        network: its levels, innermost first.
+        network: its levels, innermost first; empty for a single accelerator.
         price: USD/s, where there is a public one.
         on_chip: capacity and bandwidth of on-chip memory, where they are known.
         memory_tiers: name and figures of slower memories, nearest first.
@@ -110,6 +115,11 @@ def system_ids() -> list[str]:
     return sorted(path.stem for path in specs_folder().glob("*.toml"))
 
 
+def schema() -> str:
+    """The text that explains how an accelerator file is written: hw_specs/README.md."""
+    return (specs_folder() / "README.md").read_text(encoding="utf-8")
+
+
 def read_spec(system: str | Path) -> Spec:
     """The accelerator called `system`, or the file at that path.
 
@@ -119,7 +129,7 @@ def read_spec(system: str | Path) -> Spec:
     path = Path(system)
     if path.suffix != ".toml":
         if str(system) not in system_ids():
-            raise unknown("system", str(system), system_ids())
+            raise _unknown_system(str(system))
         path = specs_folder() / f"{system}.toml"
     spec = _Reader(path, read_toml(path, "system")).spec()
     shipped = specs_folder() / path.name
@@ -130,6 +140,37 @@ def read_spec(system: str | Path) -> Spec:
         )
         spec = dataclasses.replace(spec, changed=spec != same)
     return spec
+
+
+def _unknown_system(asked: str) -> InputError:
+    """The error for a system that is not shipped.
+
+    It proposes accelerators whose id or name contains what was asked for, or the other way round.
+    Those that only look alike, as an RTX 3080 and an RTX 3090 do, are other chips and are not
+    proposed.
+    """
+    ids = system_ids()
+    if asked and Path(f"{asked}.toml").is_file():
+        hint = f"write {asked}.toml for the file"
+    elif Path(asked).is_file():
+        hint = "the file of an accelerator is a TOML, and its name ends in .toml"
+    else:
+        relatives = [each for each in ids if _alike(asked, each)] or [
+            each for each in ids if _alike(asked, read_spec(each).name)
+        ]
+        hint = "see `diffgenz list systems`"
+        if relatives:
+            hint = f"did you mean {' or '.join(relatives[:6])}?"
+    return InputError(
+        f"system: {asked!r} is not known; {hint}; the path of your own .toml does too "
+        "(`diffgenz list systems --schema` says how it is written)"
+    )
+
+
+def _alike(asked: str, name: str) -> bool:
+    """Whether one of two names contains the other, apart from case, blanks and punctuation."""
+    one, other = (re.sub("[^a-z0-9]", "", text.lower()) for text in (asked, name))
+    return len(one) > 1 and (one in other or other in one)
 
 
 class _Reader:
@@ -146,18 +187,13 @@ class _Reader:
 
     def spec(self) -> Spec:
         self.known("the file", self.raw, _TOP)
-        titles = self.table("sources", required=True)
-        if not titles or not all(
-            isinstance(text, str) and text.strip() for text in titles.values()
-        ):
-            raise self.fail(
-                "sources",
-                "every figure needs a source; write [sources] with lines such as "
-                'datasheet = "title, publisher, year"',
-            )
-        network = self.raw.get("network")
-        if not isinstance(network, list) or not network:
-            raise self.fail("network", "at least one [[network]] level is needed")
+        for key, text in self.table("sources").items():
+            if not isinstance(text, str) or not text.strip():
+                raise self.fail(
+                    f"sources.{key}",
+                    f'{text!r} is no source; write {key} = "title, publisher, year"',
+                )
+        network = self.raw.get("network", [])
         tiers = self.raw.get("memory_tier", [])
         for key, levels in (("network", network), ("memory_tier", tiers)):
             if not isinstance(levels, list) or not all(isinstance(level, dict) for level in levels):
@@ -191,6 +227,12 @@ class _Reader:
         if not spec.peak_flops:
             raise self.fail("peak_flops", f"at least one peak is needed, of {', '.join(PEAKS)}")
         sizes = [level.figures["size"] for level in spec.network]
+        if any(size < 2 for size in sizes):
+            raise self.fail(
+                "network",
+                f"sizes {sizes} are not allowed; a level connects 2 accelerators or more, and a "
+                "single one needs no [[network]]",
+            )
         if sizes != sorted(sizes):
             raise self.fail(
                 "network",
@@ -242,25 +284,30 @@ class _Reader:
         self.known(where, table, units)
         for key in required:
             if key not in table:
-                raise self.fail(
-                    f"{where}.{key}", f'is missing; write {key} = ["value with unit", "source"]'
-                )
+                raise self.fail(f"{where}.{key}", f'is missing; write {key} = "value with unit"')
         return {
             key: self.figure(f"{where}.{key}", value, units[key]) for key, value in table.items()
         }
 
-    def figure(self, where: str, pair: Any, unit: str) -> float:
-        if not isinstance(pair, list) or len(pair) != 2:
-            raise self.fail(
-                where, f'has no source; write ["value with unit", "source"], not {pair!r}'
-            )
-        titles = self.raw["sources"]
-        if not isinstance(pair[1], str) or pair[1] not in titles:
-            raise self.fail(where, str(unknown("source", pair[1], titles)))
-        value = parse(pair[0], unit, field=f"{self.path.name}: {where}")
+    def figure(self, where: str, written: Any, unit: str) -> float:
+        """One figure in SI, from `["quantity", "source"]` or a quantity alone."""
+        quantity, source = written, UNSOURCED
+        if isinstance(written, list):
+            if len(written) != 2:
+                raise self.fail(
+                    where, f'{written!r} is no figure; write ["value with unit", "source"]'
+                )
+            quantity, key = written
+            titles = self.table("sources")
+            if not isinstance(key, str) or key not in titles:
+                raise self.fail(where, f"{unknown('source', key, titles)}, of [sources]")
+            source = titles[key]
+        if unit == "1" and isinstance(quantity, int | float) and not isinstance(quantity, bool):
+            quantity = str(quantity)
+        value = parse(quantity, unit, field=f"{self.path.name}: {where}")
         allow_zero = where.rsplit(".", 1)[-1] in _MAY_BE_ZERO
         if not (value > 0 or (allow_zero and value == 0)) or value == float("inf"):
             bound = "not negative" if allow_zero else "above zero"
-            raise self.fail(where, f"{pair[0]!r} must be finite and {bound}")
-        self.sources[where] = titles[pair[1]]
+            raise self.fail(where, f"{quantity!r} must be finite and {bound}")
+        self.sources[where] = source
         return value

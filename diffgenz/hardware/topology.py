@@ -19,7 +19,7 @@ from typing import NamedTuple
 import equinox as eqx
 
 from diffgenz.core import xp
-from diffgenz.core.errors import InputError, unknown
+from diffgenz.core.errors import InputError
 from diffgenz.core.smooth import Scalar
 
 
@@ -207,7 +207,7 @@ def topology_named(name: str, dimensions: int = 1) -> Topology:
         InputError: an unknown name, or a torus of other dimensions.
     """
     if name not in TOPOLOGIES:
-        raise unknown("topology", name, TOPOLOGIES)
+        raise InputError(f"topology: {name!r} is not known; known are {', '.join(TOPOLOGIES)}")
     if name != "torus":
         return TOPOLOGIES[name]()
     if dimensions not in (2, 3):

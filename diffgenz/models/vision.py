@@ -66,10 +66,26 @@ class PatchAttention(Block):
         normalised = {None: 0.0, "head": 2 * self.head_dim, "all": 2 * width}[self.query_key_norm]
         positions = elementwise("rotary", read, read, parameters=normalised, size=size)
         return (
-            linear("qkv", step.tokens, 3 * width, hidden, step.precision, "attention", bias=self.qkv_bias),
+            linear(
+                "qkv",
+                step.tokens,
+                3 * width,
+                hidden,
+                step.precision,
+                "attention",
+                bias=self.qkv_bias,
+            ),
             *((positions,) if self.rotary or self.query_key_norm else ()),
             attention_over(step, keys, heads, self.head_dim, self.head_dim, read=read, held=0.0),
-            linear("attention_out", step.tokens, hidden, width, step.precision, "attention", bias=self.out_bias),
+            linear(
+                "attention_out",
+                step.tokens,
+                hidden,
+                width,
+                step.precision,
+                "attention",
+                bias=self.out_bias,
+            ),
         )
 
 

@@ -4,6 +4,7 @@
 
 Flags and space files come here. Nothing in the caller's process is changed. The rules:
 
+- Hidden states are bf16, or fp16 on an accelerator that multiplies no bf16.
 - Ranks that no word claims are tensor-parallel.
 - `weights = "checkpoint"` takes a checkpoint's own formats.
 - Drafts need an acceptance.
@@ -148,9 +149,9 @@ def _left_over(gpus: int | None, others: int) -> int:
 
 def _precision(values: Words, accelerator: Accelerator | None) -> tuple[Precision, str]:
     """The formats, and the note on the formats of the checkpoint (`Asked.note`)."""
-    names = {"dtype": "dtype", "activations": "activations"}
-    names |= {"kv_cache": "kv-cache", "messages": "messages"}
+    names = {"activations": "activations", "kv_cache": "kv-cache", "messages": "messages"}
     given: dict[str, Any] = {field: values[word] for field, word in names.items()}
+    given["dtype"] = values["dtype"] or _usual_dtype(accelerator)
     model, weights = values["model"], values["weights"]
     if values["modules"] is not None:
         if weights == CHECKPOINT:
@@ -163,6 +164,12 @@ def _precision(values: Words, accelerator: Accelerator | None) -> tuple[Precisio
         return Precision(weights=weights, **given), note
     precision = load_precision(model, accelerator, **given)
     return precision, _reasons(model, precision, accelerator, values["activations"])
+
+
+def _usual_dtype(accelerator: Accelerator | None) -> str:
+    """The format of hidden states where no word names one."""
+    peaks = () if accelerator is None else accelerator.peak_flops
+    return "fp16" if "fp16" in peaks and "bf16" not in peaks else "bf16"
 
 
 def _modules(text: str) -> dict[str, str]:

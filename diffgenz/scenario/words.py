@@ -173,8 +173,8 @@ WORDS = {
             "dtype",
             str,
             "precision.dtype",
-            f"format of hidden states and attention (default: bf16); one of {_FORMATS}",
-            "bf16",
+            "format of hidden states and attention (default: bf16, or fp16 where the accelerator "
+            f"multiplies no bf16); one of {_FORMATS}",
         ),
         Word(
             "weights",

@@ -7,7 +7,7 @@ from support import assert_close
 
 from diffgenz.core.errors import InputError
 from diffgenz.hardware.platform import load_platform
-from diffgenz.hardware.specs import read_spec, specs_folder, system_ids
+from diffgenz.hardware.specs import UNSOURCED, read_spec, specs_folder, system_ids
 from diffgenz.hardware.topology import TOPOLOGIES, topology_named
 
 SYSTEMS = system_ids()
@@ -39,6 +39,29 @@ EXPECTED = set(
         "groq_lpu",
         "cerebras_wse3",
         "cpu_xeon_6980p",
+        "rtx_3090",
+        "rtx_4090",
+        "rtx_5090",
+        "rtx_a6000",
+        "rtx_6000_ada",
+        "t4",
+        "a10",
+        "a30",
+        "a40",
+        "l40",
+        "h20",
+        "h800",
+        "vr200",
+        "gb10",
+        "jetson_thor",
+        "jetson_agx_orin",
+        "mi210",
+        "mi250x",
+        "mi350x",
+        "ascend_910b2",
+        "ascend_910b3",
+        "ascend_910c",
+        "trainium3",
     ]
 )
 
@@ -55,7 +78,13 @@ def test_every_figure_has_a_source(system):
     text = (specs_folder() / f"{system}.toml").read_text(encoding="utf-8")
     written = len(re.findall(r"^\w+\s*=\s*\[", text, re.MULTILINE))
     assert len(spec.sources) == written
+    assert UNSOURCED not in spec.sources.values()
     assert all(len(source) > 10 for source in spec.sources.values())
+
+
+@systems
+def test_every_shipped_system_says_how_it_is_connected(system):
+    assert read_spec(system).network
 
 
 @systems
@@ -103,6 +132,43 @@ def test_narrow_floats_are_never_slower_than_wide_ones(system):
     ]:
         if wide in peaks and narrow in peaks:
             assert peaks[narrow] >= peaks[wide], (wide, narrow)
+
+
+# compute units and boost clock, GHz, of one architecture: peaks go as their product
+SAME_ARCHITECTURE = {
+    "GA102": {"rtx_a6000": (84, 1.80), "a10": (72, 1.695), "a40": (84, 1.74)},
+    "GA100": {"a100_sxm": (108, 1.41), "a30": (56, 1.44)},
+    "CDNA 2": {"mi210": (104, 1.7), "mi250x": (220, 1.7)},
+    "CDNA 4": {"mi350x": (256, 2.2), "mi355x": (256, 2.4)},
+    "Ada": {"l40s": (142, 2.52), "rtx_6000_ada": (142, 2.505)},
+    "Ascend": {"ascend_910b2": (24, 1.8), "ascend_910b3": (20, 1.8), "ascend_910c": (48, 1.8)},
+    "Blackwell 12.x": {"rtx_pro_6000": (188, 2.43), "gb10": (48, 2.54)},
+}
+
+
+@pytest.mark.parametrize("architecture", SAME_ARCHITECTURE)
+@pytest.mark.parametrize("dtype", ["bf16", "int8"])
+def test_peaks_of_one_architecture_go_as_units_times_clock(architecture, dtype):
+    """No file took a figure with sparsity, or of another way to accumulate, for the dense one."""
+    rates = [
+        read_spec(system).peak_flops[dtype] / (units * clock * 1e9)
+        for system, (units, clock) in SAME_ARCHITECTURE[architecture].items()
+    ]
+    assert_close(rates, [rates[0]] * len(rates), 0.02)
+
+
+@pytest.mark.parametrize(
+    ("geforce", "workstation"), [("rtx_3090", "rtx_a6000"), ("rtx_4090", "rtx_6000_ada")]
+)
+def test_geforce_accumulates_in_fp32_at_half_rate(geforce, workstation):
+    """Integers, which accumulate in int32, are not throttled."""
+    card, other = read_spec(geforce), read_spec(workstation)
+    per_vector = [
+        {dtype: peak / spec.peak_flops["fp32"] for dtype, peak in spec.peak_flops.items()}
+        for spec in (card, other)
+    ]
+    assert_close(2 * per_vector[0]["bf16"], per_vector[1]["bf16"], 0.02)
+    assert_close(per_vector[0]["int8"], per_vector[1]["int8"], 0.02)
 
 
 GOOD = """
@@ -164,8 +230,13 @@ BROKEN = {  # what is replaced, by what, and what the error says
         "",
         "execution.*is needed",
     ),
-    "no source": ('["400 W", "datasheet"]', '"400 W"', "power.tdp: has no source"),
-    "bare number": ('["400 W", "datasheet"]', "400", "power.tdp: has no source"),
+    "bare number": ('["400 W", "datasheet"]', "400", "power.tdp: 400 is not a quantity"),
+    "half a pair": ('["400 W", "datasheet"]', '["400 W"]', r"power.tdp: \['400 W'\] is no figure"),
+    "three in a pair": (
+        '["400 W", "datasheet"]',
+        '["400 W", "datasheet", "datasheet"]',
+        "power.tdp: .* is no figure; write",
+    ),
     "unknown source": (
         '["400 W", "datasheet"]',
         '["400 W", "datashet"]',
@@ -176,14 +247,29 @@ BROKEN = {  # what is replaced, by what, and what the error says
         '["400 W", ["datasheet"]]',
         "power.tdp: source",
     ),
-    "empty source": ('"Chip datasheet, Us (2025)"', '" "', "sources: every figure needs a source"),
-    "no sources": ('[sources]\ndatasheet = "Chip datasheet, Us (2025)"', "", "sources.*is needed"),
+    "empty source": ('"Chip datasheet, Us (2025)"', '" "', "sources.datasheet: ' ' is no source"),
+    "no sources, but a key of one": (
+        '[sources]\ndatasheet = "Chip datasheet, Us (2025)"',
+        "",
+        "source: 'datasheet' is not known.*of \\[sources\\]",
+    ),
     "no unit": ('"2 TB/s"', '"2"', "memory.bandwidth: '2' has no unit"),
     "ambiguous unit": (
         '"400 GB/s"',
         '"400 Gb/s"',
         r"network\[0\].bandwidth: '400 Gb/s' has the unit 'Gb/s'",
     ),
+    "ambiguous terabits": ('"2 TB/s"', '"2 Tb/s"', 'memory.bandwidth: .*write "2 Tbit/s" for bits'),
+    "an amount for a rate": ('"2 TB/s"', '"2 TB"', "memory.bandwidth: '2 TB' has the unit 'TB'"),
+    "sparse peak": ('"100 TFLOP/s"', '"100 TFLOPS*"', "peak_flops.bf16: .*write the dense one"),
+    "no unit and no source": (
+        '["2 TB/s", "datasheet"]',
+        '"2"',
+        "memory.bandwidth: '2' has no unit",
+    ),
+    "truth for a count": ('["100", "datasheet"]', "true", "compute_units: True is not a quantity"),
+    "network of one": ('["8", "datasheet"]', '["1", "datasheet"]', "2 accelerators or more"),
+    "network of half of one": ('["8", "datasheet"]', "0.5", "2 accelerators or more"),
     "wrong dimension": ('"80 GB"', '"80 GB/s"', "memory.capacity: '80 GB/s' has the unit"),
     "number for a text": (
         '["80 GB", "datasheet"]',
@@ -212,16 +298,15 @@ BROKEN = {  # what is replaced, by what, and what the error says
         "",
         "peak_flops: at least one peak is needed",
     ),
-    "no network": (GOOD[GOOD.index("[[network]]") :], "", "network: at least one"),
     "network that is no table": (
         GOOD[GOOD.index("[[network]]") :],
         "[network]",
-        "network: at least one",
+        r"network: must be tables; write each under a line \[\[network\]\]",
     ),
     "unknown topology": (
         '"switch"',
         '"swich"',
-        r"network\[0\]: topology: 'swich' is not known; did you mean switch",
+        r"network\[0\]: topology: 'swich' is not known; known are switch, mesh, torus, fabric",
     ),
     "torus without dimensions": ('"switch"', '"torus"', r"network\[0\]: a torus has dimensions"),
     "torus of four dimensions": (
@@ -294,9 +379,37 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
         load_platform(tmp_path / "chip.toml")
 
 
-def test_an_unknown_system_suggests_the_nearest():
-    with pytest.raises(InputError, match="system: 'h100' is not known; did you mean .*h100_sxm"):
-        load_platform("h100")
+@pytest.mark.parametrize(
+    ("asked", "hint"),
+    [
+        ("h100", "did you mean h100_pcie or h100_sxm"),
+        ("H100_SXM", "did you mean h100_sxm"),
+        ("Trainium-2", "did you mean trainium2"),
+        ("Ironwood", "did you mean tpu_v7"),
+        ("NVIDIA H20 96GB", "did you mean h20"),
+        ("rtx_3060", "see `diffgenz list systems`"),
+        ("h101", "see `diffgenz list systems`"),
+        ("x", "see `diffgenz list systems`"),
+        ("", "see `diffgenz list systems`"),
+    ],
+)
+def test_an_unknown_system_is_told_its_relatives_and_that_a_file_does(asked, hint):
+    """A name that only looks like another is a different chip, and is not proposed."""
+    with pytest.raises(InputError) as refusal:
+        load_platform(asked)
+    message = str(refusal.value)
+    assert message.startswith(f"system: {asked!r} is not known; {hint}")
+    assert "the path of your own .toml does too" in message
+    assert "`diffgenz list systems --schema`" in message
+
+
+def test_a_file_asked_for_without_its_ending_is_named(write):
+    path = write(GOOD)
+    with pytest.raises(InputError, match=r"write .*chip\.toml for the file"):
+        load_platform(path.with_suffix(""))
+    other = path.rename(path.with_suffix(".txt"))
+    with pytest.raises(InputError, match=r"its name ends in \.toml"):
+        load_platform(other)
 
 
 @pytest.mark.parametrize("topology", TOPOLOGIES)

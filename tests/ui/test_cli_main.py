@@ -52,7 +52,10 @@ BAD = [
         ["estimate", "meta-llama/Llama-3.1-9B", "--system", "h100_sxm"],
         "did you mean meta-llama/Llama-3.1-8B",
     ),
-    (["estimate", "meta-llama/Llama-3.1-8B", "--system", "h100"], "did you mean h100_sxm"),
+    (
+        ["estimate", "meta-llama/Llama-3.1-8B", "--system", "h100"],
+        "did you mean h100_pcie or h100_sxm",
+    ),
     (["estimate", *LLAMA, "--gpus", "0"], "--gpus: 0 is not allowed"),
     (["estimate", *LLAMA, "--cp", "0"], "--cp: 0 is not allowed; it must be at least 1"),
     (

@@ -4,8 +4,9 @@ import argparse
 import math
 from typing import Any
 
+from diffgenz.core.errors import InputError
 from diffgenz.core.formats import FORMATS
-from diffgenz.hardware.specs import read_spec, system_ids
+from diffgenz.hardware.specs import Spec, read_spec, schema, system_ids
 from diffgenz.models.files import model_ids, read_config
 from diffgenz.scenario.use_case_figures import SOURCE, USE_CASES
 from diffgenz.ui.tables import number, table
@@ -14,10 +15,21 @@ from diffgenz.ui.tables import number, table
 def flags(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
     parser.add_argument("what", choices=tuple(_LISTS))
+    parser.add_argument(
+        "--schema",
+        action="store_true",
+        help="with systems: how the TOML file of an accelerator of your own is written",
+    )
 
 
 def run(options: argparse.Namespace) -> tuple[str, Any]:
-    """A list of what is shipped: text and JSON."""
+    """A list of what is shipped, or how an accelerator's file is written: text and JSON."""
+    if options.schema:
+        if options.what != "systems":
+            raise InputError(
+                f"--schema: there is none of {options.what}; write `diffgenz list systems --schema`"
+            )
+        return schema(), {"schema": schema()}
     return _LISTS[options.what]()
 
 
@@ -53,8 +65,6 @@ def systems() -> tuple[str, Any]:
             or spec.peak_flops.get("fp32")
         )
         narrow = spec.peak_flops.get("fp8") or spec.peak_flops.get("int8")
-        level = spec.network[0]
-        size, bandwidth = (level.figures[name] for name in ("size", "bandwidth"))
         hourly = spec.price.get("per_hour")
         rows.append(
             (
@@ -64,7 +74,7 @@ def systems() -> tuple[str, Any]:
                 number(None if narrow is None else narrow / 1e12),
                 number(spec.memory["capacity"] / 1e9),
                 number(spec.memory["bandwidth"] / 1e12),
-                f"{size:.0f} x {bandwidth / 1e9:.3g} GB/s {level.topology}",
+                _innermost(spec),
                 number(spec.power["tdp"]),
                 number(None if hourly is None else hourly * 3600),
             )
@@ -97,11 +107,17 @@ def systems() -> tuple[str, Any]:
         }
         for spec in specs
     ]
-    return (
-        table(header, rows, "ll")
-        + f"\n{len(rows)} systems; any other TOML of hw_specs/README.md's schema loads by its path",
-        data,
-    )
+    footer = f"{len(rows)} systems; your own TOML loads by its path (--schema: how it is written)"
+    return table(header, rows, "ll") + "\n" + footer, data
+
+
+def _innermost(spec: Spec) -> str:
+    """The innermost level of the network."""
+    if not spec.network:
+        return "none"
+    level = spec.network[0]
+    size, bandwidth = (level.figures[name] for name in ("size", "bandwidth"))
+    return f"{size:.0f} x {bandwidth / 1e9:.3g} GB/s {level.topology}"
 
 
 def formats() -> tuple[str, Any]:

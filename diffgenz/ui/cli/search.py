@@ -81,7 +81,6 @@ def _chunk(text: str) -> int | None:
 
 def run(options: argparse.Namespace) -> tuple[str, Any]:
     """The best deployments and the Pareto front: text and JSON."""
-    from diffgenz.hardware.specs import read_spec
     from diffgenz.inference.breakdown import breakdown
     from diffgenz.scenario.from_words import from_words
     from diffgenz.studies.search.search import BATCHES, search
@@ -97,9 +96,8 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
         raise InputError(f"--out: {Path(options.out).name!r} is neither .json nor .csv")
     if options.plot is not None:
         check_picture(Path(options.plot))
-    dtype = "bf16" if "bf16" in read_spec(options.system).peak_flops else "fp16"
     words = words_in(options, (*_BEFORE, *SERVING))
-    asked = from_words(words | {"chunk": None, "tp": 1, "dtype": dtype})
+    asked = from_words(words | {"chunk": None, "tp": 1})
     case, chunks = asked.scenario, options.chunk
     precisions = _precisions(options, case)
     ttft, tpot = (None if ms is None else ms / 1e3 for ms in (options.ttft, options.tpot))
