@@ -92,7 +92,7 @@ def test_key_value_heads_default_to_all():
 
 def test_the_language_model_of_a_nested_config_is_taken():
     config = {
-        "model_type": "mistral3",
+        "model_type": "some_vl",
         "vision_config": {"hidden_size": 1152},
         "text_config": SMALL | {"model_type": "gemma3_text"},
     }
