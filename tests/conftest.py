@@ -22,19 +22,22 @@ os.environ["XDG_CACHE_HOME"] = CACHE.name
 
 
 def pytest_addoption(parser):
-    """`--compile-as-users`: leave XLA its optimisations."""
+    """`--compile-as-users`: leave XLA its optimisations, and annotations unchecked."""
     parser.addoption(
-        "--compile-as-users", action="store_true", help="compile as users do: slower, optimised"
+        "--compile-as-users",
+        action="store_true",
+        help="compile as users do: slower, optimised; and check no annotations",
     )
 
 
 def pytest_configure(config):
-    """Compile in half the time, in subprocesses too, unless it shall be as users do.
+    """Check annotations and compile in half the time, unless it shall be as users do.
 
-    Compiling is most of the time. Each worker of a distributed run comes here with the options of
-    the whole, before anything is compiled.
+    Compiling is most of the time, in subprocesses too. Each worker of a distributed run comes here
+    with the options of the whole, before the package is imported.
     """
     if not config.getoption("--compile-as-users"):
+        install_import_hook("diffgenz", f"{__name__}.checked")
         own = os.environ.get("XLA_FLAGS", "")
         quick = "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0"
         if quick not in own:
@@ -56,7 +59,6 @@ def checked(function):
     return beartype.beartype(function, conf=beartype.BeartypeConf(is_pep484_tower=True))
 
 
-install_import_hook("diffgenz", f"{__name__}.checked")
 hypothesis.settings.register_profile("tests", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("tests")
 

@@ -72,7 +72,9 @@ def test_rounding_misleads_where_smooth_shares_do_not():
             return logarithms(case, batch, case.workload.input_tokens)[0]
 
         rise = (ttft(np.float32(48.0)) - ttft(np.float32(40.0))) / np.log(48 / 40)
-        slopes[smooth] = float(jax.grad(ttft)(jnp.asarray(44.0))) * 44 / float(rise)
+        with jax.disable_jit():
+            _, slope = jax.jvp(ttft, (jnp.asarray(44.0),), (jnp.asarray(44.0),))
+        slopes[smooth] = float(slope) / float(rise)
     assert slopes[True] == pytest.approx(1, abs=0.02)
     assert abs(slopes[False] - 1) > 0.05
 
@@ -89,7 +91,7 @@ def test_where_ranks_divide_all_requests_nothing_changes(name):
 def test_fitted_kernels_take_the_mean_of_their_stairs():
     """Over a whole step of 256 rows; between, quantised kernels lie up to a fifth apart."""
     ratios = []
-    for chunk in range(520, 776, 16):
+    for chunk in range(520, 776, 32):
         times = []
         for smooth in (False, True):
             case = question("quantised, in chunks", smooth)
