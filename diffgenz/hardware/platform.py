@@ -57,7 +57,7 @@ class Platform(Record):
             what = f"what {outermost.name} connects; add an outer network level"
             yield at_most("accelerators", self.accelerators, outermost.size, what)
         else:
-            what = "an accelerator without a network; add a network level, [[network]] in its file"
+            what = f"{self.accelerator.name} has no network; add a level ([[network]] in its file)"
             yield at_most("accelerators", self.accelerators, 1.0, what)
 
     @classmethod

@@ -87,9 +87,15 @@ def test_a_single_accelerator_needs_no_network(write, listed):
 
 
 def test_more_than_one_accelerator_needs_a_network(write):
-    with pytest.raises(InputError, match=r"accelerators: 2 exceeds 1, .*add .*\[\[network\]\]"):
+    with pytest.raises(
+        InputError,
+        match=r"accelerators: 2 exceeds 1, A module has no network; add .*\[\[network\]\]",
+    ):
         load_platform(write(SINGLE), 2)
-    with pytest.raises(InputError, match=r"accelerators: 2 exceeds 1, .*add .*\[\[network\]\]"):
+    with pytest.raises(
+        InputError,
+        match=r"accelerators: 2 exceeds 1, A module has no network; add .*\[\[network\]\]",
+    ):
         from_words({"model": "Qwen/Qwen3-8B", "system": write(SINGLE), "gpus": 2})
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from diffgenz.core.errors import InputError
 from diffgenz.core.formats import FORMATS
+from diffgenz.core.units import show
 from diffgenz.hardware.specs import Spec, read_spec, schema, system_ids
 from diffgenz.models.files import model_ids, read_config
 from diffgenz.scenario.use_case_figures import SOURCE, USE_CASES
@@ -117,7 +118,7 @@ def _innermost(spec: Spec) -> str:
         return "none"
     level = spec.network[0]
     size, bandwidth = (level.figures[name] for name in ("size", "bandwidth"))
-    return f"{size:.0f} x {bandwidth / 1e9:.3g} GB/s {level.topology}"
+    return f"{size:.0f} x {show(bandwidth, 'B/s')} {level.topology}"
 
 
 def formats() -> tuple[str, Any]:
