@@ -6,7 +6,6 @@ Some are pure, others have attention in between.
 import math
 from collections.abc import Callable
 
-from diffgenz.core.errors import InputError
 from diffgenz.models.blocks.adapter import Adapter
 from diffgenz.models.blocks.block import Block
 from diffgenz.models.blocks.linear_attention import GatedDeltaNet, KimiDeltaAttention
@@ -14,7 +13,9 @@ from diffgenz.models.blocks.mamba import Mamba, Mamba2
 from diffgenz.models.blocks.mlp import MLP
 from diffgenz.models.blocks.moe import MoE
 from diffgenz.models.config import Config, Layers, attention_of, model_with
-from diffgenz.models.families.moe import experts_of, first_dense_of, latent_of, shared_of, sparse_of
+from diffgenz.models.families.latent import latent_of
+from diffgenz.models.families.moe import experts_of, first_dense_of, shared_of, sparse_of
+from diffgenz.models.families.nemotron import nemotron_h
 from diffgenz.models.model import Model, Repeated
 
 
@@ -119,70 +120,6 @@ def _every(config: Config, what: str, period: int, offset: int) -> tuple[int, ..
         config.count(f"{what}_offset", default=offset, least=0),
     )
     return tuple(layer for layer in range(config.layers) if layer % period == offset)
-
-
-def nemotron_h(config: Config) -> Model:
-    """Nemotron-H: one block for each layer, as a pattern spells them.
-
-    In the pattern, M stands for Mamba-2, * for attention without positions, - for a plain MLP and
-    E for experts.
-    """
-    pattern = config.get("hybrid_override_pattern")
-    if pattern is None:
-        raise config.lacks("hybrid_override_pattern")
-    if not isinstance(pattern, str) or len(pattern) != config.layers or set(pattern) - set("M*-E"):
-        raise InputError(
-            f"{config.name}: hybrid_override_pattern: {pattern!r} must spell {config.layers} "
-            "layers (num_hidden_layers) in M, *, - and E"
-        )
-    bias = config.flag("attention_bias", default=False)
-    config.ignore("expand", "use_bias")  # heads and their width say the same; of no layer here
-    kinds: dict[str, Callable[[], Block]] = {
-        "M": lambda: Mamba2(
-            heads=config.number("mamba_num_heads"),
-            head_dim=config.number("mamba_head_dim"),
-            groups=config.number("n_groups"),
-            state=config.number("ssm_state_size"),
-            width=config.number("conv_kernel", default=4),
-            chunk=config.number("chunk_size", default=128),
-            bias=config.flag("mamba_proj_bias", default=False),
-            conv_bias=config.flag("use_conv_bias", default=True),
-        ),
-        "*": lambda: attention_of(
-            config,
-            head_dim=config.number(
-                "head_dim", "attention_head_dim", default=config.hidden / config.heads
-            ),
-            rotary=False,
-            qkv_bias=bias,
-            out_bias=bias,
-        ),
-        "-": lambda: MLP(
-            intermediate=config.number("intermediate_size"),
-            gated=False,
-            bias=config.flag("mlp_bias", default=False),
-        ),
-        "E": lambda: experts_of(
-            config,
-            gated=False,
-            shared=MLP(
-                intermediate=config.number("moe_shared_expert_intermediate_size")
-                * config.count("n_shared_experts", default=1),
-                gated=False,
-                norm=None,
-                reduces=False,
-            ),
-        ),
-    }
-    return model_with(
-        config,
-        *(
-            (build(), [layer for layer, each in enumerate(pattern) if each == kind])
-            for kind, build in kinds.items()
-            if kind in pattern
-        ),
-        tied=False,
-    )
 
 
 def granite_hybrid(config: Config) -> Model:

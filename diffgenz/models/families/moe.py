@@ -1,10 +1,10 @@
 """Mixture-of-experts families, one function each, as in `families.dense`."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from diffgenz.core.errors import InputError
 from diffgenz.models.blocks.block import Block
-from diffgenz.models.blocks.latent_attention import Indexer, LatentAttention
 from diffgenz.models.blocks.mlp import MLP
 from diffgenz.models.blocks.moe import MoE
 from diffgenz.models.blocks.norm import Norm
@@ -87,21 +87,66 @@ def with_dense(config: Config, moe: MoE, sparse: Sequence[int]) -> tuple[tuple[B
 
 
 def first_dense_of(config: Config, moe: MoE) -> tuple[tuple[Block, Layers], ...]:
-    """(block, layers) of dense MLPs in the first `first_k_dense_replace` layers, then of experts.
+    """(block, layers) of dense MLPs and of experts, where the first layers are dense.
 
     Arguments:
-        config: the facts.
+        config: the facts, as in `sparse_layers`.
         moe: the block of experts.
+    """
+    return with_dense(config, moe, sparse_layers(config))
+
+
+def sparse_layers(config: Config) -> tuple[int, ...]:
+    """The layers that have experts, as DeepSeek's files and those of its relatives say.
+
+    They list them ("sparse" in `mlp_layer_types`, 1 in `moe_layer_freq`), or they say that
+    the first `first_k_dense_replace` layers are dense and every `moe_layer_freq`-th other has
+    experts.
 
     Raises:
-        InputError: not every later layer has experts (`moe_layer_freq`).
+        InputError: a list has the wrong length or an unknown kind, or two of these contradict each
+            other.
     """
-    dense = config.count("first_k_dense_replace", default=0, least=0)
-    if config.get("moe_layer_freq", default=1) != 1:
-        raise InputError(
-            f"{config.name}: moe_layer_freq: {config.get('moe_layer_freq')!r} is not modelled; 1 is"
-        )
-    return with_dense(config, moe, range(min(dense, config.layers), config.layers))
+    key, period = "moe_layer_freq", 1
+    found: dict[str, tuple[int, ...]] = {}
+    if isinstance(config.get(key), list):
+        found[key] = one_of(config, (0, 1), key)[1]
+    else:
+        period = config.count(key, default=1)
+    if config.get("mlp_layer_types") is not None:
+        found["mlp_layer_types"] = one_of(config, ("dense", "sparse"), "mlp_layer_types")["sparse"]
+    key = "first_k_dense_replace"
+    if config.get(key) is not None or not found:
+        first = config.count(key, default=0, least=0)
+        found[key] = tuple(layer for layer in range(first, config.layers) if layer % period == 0)
+    (first, layers), *others = found.items()
+    for other, different in others:
+        if different != layers:
+            raise InputError(
+                f"{config.name}: {first} contradicts {other}: they give experts to "
+                f"{len(layers)} and {len(different)} layers; remove one"
+            )
+    return layers
+
+
+def one_of(config: Config, known: Sequence[Any], *keys: str) -> dict[Any, tuple[int, ...]]:
+    """The layers of each of the `known` kinds, as the list under one of `keys` says.
+
+    Raises:
+        InputError: there is no such list, it has the wrong length, or an unknown kind.
+    """
+    kinds = config.kinds(*keys)
+    if kinds is None:
+        raise config.lacks(*keys)
+    for kind in kinds:
+        if kind not in known:
+            raise InputError(
+                f"{config.name}: {keys[0]}: {kind!r} is not a kind of layer of this model_type; "
+                f"known are {', '.join(map(str, known))}"
+            )
+    return {
+        each: tuple(layer for layer, kind in enumerate(kinds) if kind == each) for each in known
+    }
 
 
 def unwindowed(config: Config) -> None:
@@ -221,49 +266,6 @@ def deepseek(config: Config) -> Model:
     )
 
 
-def deepseek_v2(config: Config) -> Model:
-    """DeepSeek-V2: latent attention and shared experts."""
-    return model_of(
-        config,
-        latent_of(config),
-        *first_dense_of(config, experts_of(config, shared=shared_of(config))),
-        tied=False,
-    )
-
-
-def deepseek_v3(config: Config) -> Model:
-    """DeepSeek-V2 with a bias per expert in the router: V3, R1, Kimi-K2.
-
-    V3.2 has an indexer, too.
-    """
-    moe = experts_of(config, shared=shared_of(config), router_bias=True)
-    return model_of(config, latent_of(config), *first_dense_of(config, moe), tied=False)
-
-
-def latent_of(config: Config) -> LatentAttention:
-    """Latent attention whose sizes have the names that DeepSeek and its relatives give them.
-
-    It has an indexer where the config has `index_topk`.
-    """
-    config.ignore("num_key_value_heads", "head_dim", "qk_head_dim")  # follow from the others
-    indexer = None
-    if config.get("index_topk") is not None:
-        indexer = Indexer(
-            config.number("index_n_heads"),
-            config.number("index_head_dim"),
-            config.number("index_topk"),
-        )
-    return LatentAttention(
-        heads=config.heads,
-        latent=config.number("kv_lora_rank"),
-        nope_dim=config.number("qk_nope_head_dim"),
-        rope_dim=config.number("qk_rope_head_dim"),
-        value_dim=config.number("v_head_dim"),
-        query_rank=None if config.get("q_lora_rank") is None else config.number("q_lora_rank"),
-        indexer=indexer,
-    )
-
-
 def glm4_moe(config: Config) -> Model:
     """GLM-4.5: biases on Q, K and V, and experts as in DeepSeek-V3.
 
@@ -331,10 +333,6 @@ MOE: dict[str, Callable[[Config], Model]] = {
     "olmoe": olmoe,
     "minimax_m2": minimax_m2,
     "deepseek": deepseek,
-    "deepseek_v2": deepseek_v2,
-    "deepseek_v3": deepseek_v3,
-    "deepseek_v32": deepseek_v3,
-    "kimi_k2": deepseek_v3,
     "glm4_moe": glm4_moe,
     "gpt_oss": gpt_oss,
     "llama4_text": llama4,
