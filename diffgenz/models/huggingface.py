@@ -10,12 +10,13 @@ from diffgenz.models.families.dense import DENSE
 from diffgenz.models.families.hybrid import HYBRID
 from diffgenz.models.families.latent import LATENT
 from diffgenz.models.families.moe import MOE
+from diffgenz.models.families.patterned import PATTERNED
 from diffgenz.models.families.vision import tower_of
 from diffgenz.models.files import read_config
 from diffgenz.models.model import Model
 from diffgenz.models.mtp import has_mtp
 
-FAMILIES = DENSE | MOE | LATENT | HYBRID
+FAMILIES = DENSE | MOE | LATENT | PATTERNED | HYBRID
 """The function that reads the config.json of each `model_type`."""
 
 ALWAYS_MTP = ("qwen3_next",)
