@@ -7,14 +7,17 @@ from typing import Any
 from diffgenz.core.errors import InputError
 from diffgenz.models.config import Config
 from diffgenz.models.families.dense import DENSE
+from diffgenz.models.families.early import EARLY
 from diffgenz.models.families.hybrid import HYBRID
 from diffgenz.models.families.moe import MOE
+from diffgenz.models.families.relatives import RELATIVES
 from diffgenz.models.families.vision import tower_of
+from diffgenz.models.families.windowed import WINDOWED
 from diffgenz.models.files import read_config
 from diffgenz.models.model import Model
 from diffgenz.models.mtp import has_mtp
 
-FAMILIES = DENSE | MOE | HYBRID
+FAMILIES = DENSE | RELATIVES | WINDOWED | EARLY | MOE | HYBRID
 """The function that reads the config.json of each `model_type`."""
 
 ALWAYS_MTP = ("qwen3_next",)

@@ -1,5 +1,6 @@
 """Self-attention and its projections: multi-head, grouped or multi-query, full or windowed."""
 
+import dataclasses
 from typing import ClassVar
 
 import equinox as eqx
@@ -32,11 +33,14 @@ class Attention(Block):
         out_bias: whether the output projection has a bias.
         rotary: whether positions are rotary (a kernel of its own, fused with the cache write).
         query_key_norm: what the norms on queries and keys have parameters for: None (no such
-            norms), "head" (one head_dim each) or "all" (every head's).
+            norms), "head" (one head_dim each), "head and bias" (a layer norm's two) or "all" (every
+            head's).
         sinks: whether each head has a learned logit that takes attention away from all keys
             (gpt-oss).
         output_gate: whether a second projection, as wide as the queries, gates the heads' outputs
             (Qwen3-Next).
+        borrows: whether it reads the keys and values that an earlier layer has cached, and makes
+            none of its own (Gemma 3n).
         streams: how many hidden states of the model's width it reads, side by side (2 in Zamba2:
             the residual and the embedding).
         norm, norms, reduces: as in `Block`.
@@ -54,6 +58,7 @@ class Attention(Block):
     query_key_norm: str | None = eqx.field(static=True, default=None)
     sinks: bool = eqx.field(static=True, default=False)
     output_gate: bool = eqx.field(static=True, default=False)
+    borrows: bool = eqx.field(static=True, default=False)
     streams: int = eqx.field(static=True, default=1)
 
     @property
@@ -70,7 +75,8 @@ class Attention(Block):
 
     def work(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
         heads, kv_heads = self._shards(step)
-        queries, keys = heads * self.head_dim, kv_heads * self.head_dim
+        queries = heads * self.head_dim
+        keys = 0.0 if self.borrows else kv_heads * self.head_dim
         precision, tokens = step.precision, step.tokens
         gates = queries if self.output_gate else 0.0
         seen = self.streams * hidden
@@ -85,15 +91,17 @@ class Attention(Block):
 
     def core(self, step: Step) -> tuple[Operator, ...]:
         heads, kv_heads = self._shards(step)
-        return (attention(step, heads, kv_heads, self.head_dim, self.window),)
+        core = attention(step, heads, kv_heads, self.head_dim, self.window)
+        return (dataclasses.replace(core, cached=0.0) if self.borrows else core,)
 
-    def _rotary_and_cache(self, queries: Scalar, keys: Scalar, step: Step) -> Operator:
+    def _rotary_and_cache(self, queries: Scalar, keys: Scalar | float, step: Step) -> Operator:
         """The kernel that prepares queries and keys and fills the cache.
 
         It rotates and normalises queries and keys in place, and writes keys and values to the
         cache.
         """
-        normalised = {None: 0.0, "head": 2 * self.head_dim, "all": queries + keys}[
+        each = self.head_dim * (1 if self.borrows else 2)
+        normalised = {None: 0.0, "head": each, "head and bias": 2 * each, "all": queries + keys}[
             self.query_key_norm
         ]
         if self.sinks:

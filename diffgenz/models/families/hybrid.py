@@ -242,7 +242,7 @@ def zamba2(config: Config) -> Model:
         raise config.lacks("hybrid_layer_ids")
     config.expect(use_shared_attention_adapter=False, add_bias_linear=False)
     config.expect(attention_hidden_size=2 * config.hidden)
-    config.ignore("mamba_expand", "kv_channels", "use_shared_mlp_adapter")
+    config.ignore("mamba_expand", "kv_channels", "use_shared_mlp_adapter", "num_query_groups")
     mixer = Mamba2(
         heads=config.number("n_mamba_heads"),
         head_dim=config.number("mamba_headdim"),
