@@ -32,7 +32,7 @@ WITHOUT_INFLUENCE = re.compile(
     | rope_position_encoding | use_pos_enc | position_encoding | rel_pos_.*
     | qk_rope | use_rope | nope_layer_interval | no_rope_layers | no_rope_layer_interval
     | .*(norm|ln|layernorm|rms)_eps(ilon)? | epsilon | rms_eps | .*_epsilon | eps
-    | .*softcap(ping)? | .*_multiplier | .*_scaling | .*_scaling_factor | .*_scale | scale_.*
+    | .*soft_?cap(ping)? | .*_multiplier | .*_scaling | .*_scaling_factor | .*_scale | scale_.*
     | .*_scale_base | attn_scale | logit_.* | query_pre_attn_scalar | floor_scale
     | attention_(logits_)?softcap.* | norm_(head|alpha).* | apply_.*query_key_layer_scaling
     | max_attn_val(ue)? | clip_qkv | normalize_.* | .*_softmax_.* | softmax_.* | .*_in_fp32
@@ -57,8 +57,9 @@ WITHOUT_INFLUENCE = re.compile(
     | use_fused_.* | attn_implementation | attention_(type|implementation)_override | use_sdpa
     | using_mamba_kernels | num_logits_to_keep | calc_logits_.* | use_xformers | memory_efficient_.*
     | experts_implementation | fp32_.* | use_fp32_.* | .*_fp32 | on_device | vllm_.* | sglang_.*
-    | use_associative_scan | use_mambapy | use_mem_eff_path | reorder_and_upcast_attn | slow_but_exact
-    | mamba_ssm_cache_dtype | max_batch_size | use_parallel_embedding | .*_overlap | use_bfloat16
+    | use_associative_scan | use_mambapy | use_mem_eff_path | reorder_and_upcast_attn
+    | slow_but_exact | mamba_ssm_cache_dtype | max_batch_size | use_parallel_embedding | .*_overlap
+    | use_bfloat16
     """,
     re.VERBOSE,
 )

@@ -42,9 +42,7 @@ def _wide(config: Config, **differences: Any) -> MLP:
 def gptj(config: Config) -> Model:
     """Attention without biases and a plain MLP in parallel after one norm: GPT-J and CodeGen."""
     config.ignore("n_ctx", "n_positions")  # positions are rotary
-    return _early(
-        config, {"reduces": False}, _wide(config, norm=None), tied=False, head_bias=True
-    )
+    return _early(config, {"reduces": False}, _wide(config, norm=None), tied=False, head_bias=True)
 
 
 def gpt_neo(config: Config) -> Model:
@@ -99,7 +97,9 @@ def gpt_bigcode(config: Config) -> Model:
 def bloom(config: Config) -> Model:
     """Biases everywhere, ALiBi in the place of positions, and a norm on the embedding: BLOOM."""
     config.ignore("offset_alibi", "masked_softmax_fusion", "attention_softmax_in_fp32")
-    config.ignore("skip_bias_add", "skip_bias_add_qkv", "n_positions", "num_positions", "unk_token_id")
+    config.ignore(
+        "skip_bias_add", "skip_bias_add_qkv", "n_positions", "num_positions", "unk_token_id"
+    )
     config.expect(apply_residual_connection_post_layernorm=False)
     model = _early(
         config,

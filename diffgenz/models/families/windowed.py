@@ -103,7 +103,7 @@ def cohere2(config: Config) -> Model:
 
 
 def cwm(config: Config) -> Model:
-    """Llama with three windowed layers in four, the first of each four is full: Code World Model."""
+    """Llama with a window on all but the first of every four layers: Code World Model."""
     full = range(0, config.layers, 4)
     windowed = windowed_layers(config, config.others(full))
     return _mixed(config, attention_of(config), mlp_of(config), windowed, tied=False)
@@ -113,7 +113,9 @@ def vaultgemma(config: Config) -> Model:
     """Gemma 2 without the norms after the blocks: VaultGemma."""
     config = config.with_defaults(head_dim=256)
     windowed = windowed_layers(config, range(0, config.layers, 2))
-    return _mixed(config, attention_of(config, **biased(config)), mlp_of(config), windowed, tied=True)
+    return _mixed(
+        config, attention_of(config, **biased(config)), mlp_of(config), windowed, tied=True
+    )
 
 
 WINDOWED: dict[str, Callable[[Config], Model]] = {
