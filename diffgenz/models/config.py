@@ -11,6 +11,7 @@ from typing import Any
 from diffgenz.core.errors import InputError
 from diffgenz.models.blocks.attention import Attention
 from diffgenz.models.blocks.block import Block
+from diffgenz.models.blocks.mlp import MLP
 from diffgenz.models.fields import is_off, is_without_influence
 from diffgenz.models.model import Model, Repeated
 
@@ -201,6 +202,25 @@ class Config:
             return None
         return tuple(layer for layer, each in enumerate(kinds) if each == kind)
 
+    def split(self, key: str, *kinds: Any) -> tuple[tuple[int, ...], ...] | None:
+        """The layers of each of these kinds, as the list under `key` names them; None without one.
+
+        Raises:
+            InputError: it has not one entry for each layer, or names another kind.
+        """
+        listed = self.kinds(key)
+        if listed is None:
+            return None
+        for layer, each in enumerate(listed):
+            if each not in kinds:
+                raise InputError(
+                    f"{self.name}: {key}: layer {layer} is {each!r}; those that are modelled are "
+                    + ", ".join(map(str, kinds))
+                )
+        return tuple(
+            tuple(layer for layer, each in enumerate(listed) if each == kind) for kind in kinds
+        )
+
     def others(self, layers: Sequence[int]) -> tuple[int, ...]:
         """All layers of the model but these."""
         return tuple(layer for layer in range(self.layers) if layer not in set(layers))
@@ -212,12 +232,12 @@ class Config:
     @property
     def hidden(self) -> int | float:
         """Width of the residual stream."""
-        return self.number("hidden_size", "n_embd", "d_model")
+        return self.number("hidden_size", "n_embd", "n_embed", "d_model")
 
     @property
     def layers(self) -> int:
         """Layers of the model."""
-        return self.count("num_hidden_layers", "n_layer", "n_layers")
+        return self.count("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 
     @property
     def heads(self) -> int | float:
@@ -312,5 +332,24 @@ def _placed(config: Config, block: Block, layers: Layers) -> Repeated:
 
 def windowed_layers(config: Config, default: Sequence[int]) -> tuple[int, ...]:
     """The layers that have a sliding window: those that `layer_types` lists, else `default`."""
-    listed = config.where("sliding_attention", "layer_types")
-    return tuple(default) if listed is None else listed
+    listed = config.split("layer_types", "sliding_attention", "full_attention")
+    return tuple(default) if listed is None else listed[0]
+
+
+def biased(config: Config, *keys: str, default: bool = False) -> dict[str, bool]:
+    """Whether all projections of attention have biases, as fields of `Attention`."""
+    bias = config.flag(*(keys or ("attention_bias",)), default=default)
+    return {"qkv_bias": bias, "out_bias": bias}
+
+
+def mlp_of(config: Config, **differences: Any) -> MLP:
+    """An MLP whose sizes have the names that most families give them.
+
+    Arguments:
+        config: the facts.
+        differences: fields of `MLP` in which the family differs.
+    """
+    facts: dict[str, Any] = {"intermediate": config.number("intermediate_size")}
+    if "bias" not in differences:
+        facts["bias"] = config.flag("mlp_bias", default=False)
+    return MLP(**(facts | differences))

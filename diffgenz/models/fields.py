@@ -18,7 +18,7 @@ WITHOUT_INFLUENCE = re.compile(
     | .*_class | tokenizer_.* | prefix | license | return_.* | output_.*states | output_attentions
     | output_router_logits | output_past | use_cache | cache_implementation | use_return_dict
     | torchscript | tf_.* | gradient_checkpointing.* | is_decoder | is_encoder_decoder
-    | cross_attention_hidden_size | add_cross_attention | pruned_heads | chunk_size_feed_forward
+    | cross_attention_hidden_size | pruned_heads | chunk_size_feed_forward
     | tie_encoder_decoder | bad_words_ids | decoder_start_token_id
     # numbers of tokens and of places in the vocabulary
     | .*_token_ids? | .*_token_index | .*_token(_id)?_.* | .*token_ids | ignore_index | .*_tokenid
@@ -30,9 +30,10 @@ WITHOUT_INFLUENCE = re.compile(
     | rotary_(pct|dim|emb_base|base|percent|emb_fraction) | partial_rotary_factor.* | .*_rope_pct
     | use_(mrope|dynamic_ntk|logn_attn|rotary_emb) | mrope_.* | rope_(ratio|local_base_freq)
     | rope_position_encoding | use_pos_enc | position_encoding | rel_pos_.*
-    | qk_rope | use_rope | nope_layer_interval | no_rope_layers
-    | .*(norm|ln|layernorm)_eps(ilon)? | epsilon | rms_eps | .*_epsilon | eps
-    | .*softcap(ping)? | .*_multiplier | .*_scaling | .*_scaling_factor | .*_scale | scale_.*
+    | qk_rope | use_rope | nope_layer_interval | no_rope_layers | no_rope_layer_interval
+    | use_gemma_norm
+    | .*(norm|ln|layernorm|rms)_eps(ilon)? | epsilon | rms_eps | .*_epsilon | eps
+    | .*soft_?cap(ping)? | .*_multiplier | .*_scaling | .*_scaling_factor | .*_scale | scale_.*
     | .*_scale_base | attn_scale | logit_.* | query_pre_attn_scalar | floor_scale
     | attention_(logits_)?softcap.* | norm_(head|alpha).* | apply_.*query_key_layer_scaling
     | max_attn_val(ue)? | clip_qkv | normalize_.* | .*_softmax_.* | softmax_.* | .*_in_fp32
@@ -41,8 +42,13 @@ WITHOUT_INFLUENCE = re.compile(
     | moe_router_(score|scaling|activation|load|fusion|aux|enable|dtype|topk_scal|pre|bias_up).*
     | (hidden_)?act(ivation)?(_fn|_func|_function|_alpha|_limit|_type)? | hidden_activation
     | .*_act(ivation)?(_fn|_func|_function)? | swiglu_(alpha|limit).* | .*_limit | .*_hidden_act
+    # how text is generated, and classified
+    | temperature | top_[khp] | typical_p | min_p | do_sample | num_beam(s|_groups) | early_stopping
+    | .*_penalty | penalty_alpha | (encoder_)?no_repeat_ngram_size | num_return_sequences
+    | remove_invalid_values | (begin_)?suppress_tokens | forced_.* | .*watermark.* | renormalize_.*
+    | summary_.* | classifier_.* | sep_token.* | use_classif.*
     # training
-    | .*dropout.* | .*drop(_rate)? | .*_pdrop | initializer.* | init_.* | .*_init_(std|range|.*)
+    | .*dropout.* | .*drop(_rate)? | .*_pdrop | .*initializer.* | init_.* | .*_init_(std|range|.*)
     | .*_std | .*loss.* | .*_coef(f|ficient)?.* | .*aux.* | pretraining_tp | ep_size
     | router_jitter_noise | .*jitter.* | seq_aux | deterministic_.* | rescale_prenorm_residual
     | time_step_(floor|limit|max|min|init_scheme|scale) | mamba_dt_(min|max|init.*)
@@ -52,7 +58,9 @@ WITHOUT_INFLUENCE = re.compile(
     | use_fused_.* | attn_implementation | attention_(type|implementation)_override | use_sdpa
     | using_mamba_kernels | num_logits_to_keep | calc_logits_.* | use_xformers | memory_efficient_.*
     | experts_implementation | fp32_.* | use_fp32_.* | .*_fp32 | on_device | vllm_.* | sglang_.*
-    | mamba_ssm_cache_dtype | max_batch_size | use_parallel_embedding | .*_overlap | use_bfloat16
+    | use_associative_scan | use_mambapy | use_mem_eff_path | reorder_and_upcast_attn
+    | slow_but_exact | mamba_ssm_cache_dtype | max_batch_size | use_parallel_embedding | .*_overlap
+    | use_bfloat16
     """,
     re.VERBOSE,
 )

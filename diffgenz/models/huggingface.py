@@ -1,22 +1,40 @@
 """From Hugging Face's config.json to a `Model`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from diffgenz.core.errors import InputError
 from diffgenz.models.config import Config
 from diffgenz.models.families.dense import DENSE
+from diffgenz.models.families.early import EARLY
+from diffgenz.models.families.elastic import ELASTIC
+from diffgenz.models.families.gemma3n import gemma3n
 from diffgenz.models.families.hybrid import HYBRID
 from diffgenz.models.families.latent import LATENT
 from diffgenz.models.families.moe import MOE
 from diffgenz.models.families.patterned import PATTERNED
+from diffgenz.models.families.recurrent import RECURRENT
+from diffgenz.models.families.relatives import RELATIVES
 from diffgenz.models.families.vision import tower_of
+from diffgenz.models.families.windowed import WINDOWED
 from diffgenz.models.files import read_config
 from diffgenz.models.model import Model
 from diffgenz.models.mtp import has_mtp
 
-FAMILIES = DENSE | MOE | LATENT | PATTERNED | HYBRID
+FAMILIES: dict[str, Callable[[Config], Model]] = {
+    **DENSE,
+    **RELATIVES,
+    **WINDOWED,
+    **ELASTIC,
+    **EARLY,
+    **MOE,
+    **LATENT,
+    **PATTERNED,
+    **HYBRID,
+    **RECURRENT,
+    "gemma3n": gemma3n,
+}
 """The function that reads the config.json of each `model_type`."""
 
 ALWAYS_MTP = ("qwen3_next",)

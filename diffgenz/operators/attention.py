@@ -44,8 +44,8 @@ def attention(
 
     It is fused (FlashAttention, arXiv 2205.14135): scores never reach memory. Keys and values are
     read once per KV head, in the format of the KV cache. There are 2 FLOP for each (query, key)
-    pair, head and element of a key, and as many of a value. A cache that GEAR compressed adds its outliers and its
-    low-rank term.
+    pair, head and element of a key, and as many of a value. A cache that GEAR compressed adds its
+    outliers and its low-rank term.
 
     Arguments:
         step: the iteration.

@@ -22,6 +22,7 @@ class MLP(Block):
         intermediate: its width in the whole model, above 0.
         gated: whether a second projection gates the first (SwiGLU, GeGLU).
         bias: whether the projections have a bias.
+        learned: numbers that the activation learns (2 in xIELU).
         norm, norms, reduces: as in `Block`.
     """
 
@@ -30,6 +31,7 @@ class MLP(Block):
     intermediate: Leaf = number(above=0)
     gated: bool = eqx.field(static=True, default=True)
     bias: bool = eqx.field(static=True, default=False)
+    learned: int = eqx.field(static=True, default=0)
 
     def work(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
         width = ceil_share(self.intermediate, step.shard)
@@ -38,6 +40,12 @@ class MLP(Block):
         name = "gate_up" if self.gated else "up"
         return (
             linear(name, tokens, up, hidden, precision, bias=self.bias),
-            elementwise("activation", tokens * up * size, tokens * width * size),
+            elementwise(
+                "activation",
+                tokens * up * size,
+                tokens * width * size,
+                parameters=float(self.learned),
+                size=size,
+            ),
             linear("down", tokens, hidden, width, precision, bias=self.bias),
         )

@@ -54,11 +54,13 @@ def falcon_mamba(config: Config) -> Model:
 
 def mamba2(config: Config) -> Model:
     """Only Mamba-2 blocks: Codestral Mamba."""
-    config.ignore("expand", "intermediate_size", "time_step_rank")  # follow from the others
+    config.ignore("intermediate_size", "time_step_rank")  # follow from the others
     config.expect(norm_before_gate=True, rms_norm=True)
+    heads, head_dim = config.number("num_heads"), config.number("head_dim")
+    expanded(config, "expand", heads * head_dim)
     block = Mamba2(
-        heads=config.number("num_heads"),
-        head_dim=config.number("head_dim"),
+        heads=heads,
+        head_dim=head_dim,
         groups=config.number("n_groups"),
         state=config.number("state_size"),
         width=config.number("conv_kernel", default=4),
@@ -67,6 +69,24 @@ def mamba2(config: Config) -> Model:
         conv_bias=config.flag("use_conv_bias", default=True),
     )
     return model_with(config, (block, config.layers), tied=False)
+
+
+def expanded(config: Config, key: str, inner: float) -> None:
+    """Refuse a file whose expansion of the model's width contradicts the mixer's heads.
+
+    Arguments:
+        config: the facts.
+        key: the field of the expansion, which may be missing.
+        inner: heads x their width.
+
+    Raises:
+        InputError: both are stated, and contradict each other.
+    """
+    if config.get(key) is not None and config.number(key) * config.hidden != inner:
+        raise InputError(
+            f"{config.name}: {key}: {config.get(key)!r} x {config.hidden!r} (hidden_size) "
+            f"contradicts the mixer's heads, which are {inner!r} wide together"
+        )
 
 
 def jamba(config: Config) -> Model:
@@ -155,10 +175,11 @@ def granite_hybrid(config: Config) -> Model:
 
 def _granite_mamba(config: Config) -> Mamba2:
     """The Mamba-2 block of Granite 4."""
-    config.ignore("mamba_expand")  # heads and their width say the same
+    heads, head_dim = config.number("mamba_n_heads"), config.number("mamba_d_head")
+    expanded(config, "mamba_expand", heads * head_dim)
     return Mamba2(
-        heads=config.number("mamba_n_heads"),
-        head_dim=config.number("mamba_d_head"),
+        heads=heads,
+        head_dim=head_dim,
         groups=config.number("mamba_n_groups", default=1),
         state=config.number("mamba_d_state"),
         width=config.number("mamba_d_conv", default=4),
@@ -179,10 +200,12 @@ def zamba2(config: Config) -> Model:
         raise config.lacks("hybrid_layer_ids")
     config.expect(use_shared_attention_adapter=False, add_bias_linear=False)
     config.expect(attention_hidden_size=2 * config.hidden)
-    config.ignore("mamba_expand", "kv_channels", "use_shared_mlp_adapter")
+    config.ignore("kv_channels", "use_shared_mlp_adapter", "num_query_groups")
+    heads, head_dim = config.number("n_mamba_heads"), config.number("mamba_headdim")
+    expanded(config, "mamba_expand", heads * head_dim)
     mixer = Mamba2(
-        heads=config.number("n_mamba_heads"),
-        head_dim=config.number("mamba_headdim"),
+        heads=heads,
+        head_dim=head_dim,
         groups=config.number("mamba_ngroups", default=1),
         state=config.number("mamba_d_state"),
         width=config.number("mamba_d_conv", default=4),

@@ -7,7 +7,7 @@ from diffgenz.core.errors import InputError
 from diffgenz.models.blocks.block import Block
 from diffgenz.models.blocks.latent_attention import Indexer, LatentAttention
 from diffgenz.models.config import Config, Layers, model_with
-from diffgenz.models.families.moe import experts_of, first_dense_of, one_of, shared_of
+from diffgenz.models.families.moe import experts_of, first_dense_of, listed, shared_of
 from diffgenz.models.model import Model
 
 
@@ -90,17 +90,17 @@ def _reusing(config: Config) -> tuple[int, ...]:
         raise config.not_modelled("index_topk_pattern")
     if config.get("indexer_types") is None:
         return spelt
-    listed = one_of(config, ("full", "shared"), "indexer_types")["shared"]
-    if 0 in listed:
+    shared = listed(config, "indexer_types", "full", "shared")[1]
+    if 0 in shared:
         raise InputError(
             f"{config.name}: indexer_types: its first layer is 'shared'; it must be 'full', since "
             "there is no indexer before it"
         )
-    if config.get(keys[0]) is not None and listed != spelt:
+    if config.get(keys[0]) is not None and shared != spelt:
         raise InputError(
             f"{config.name}: indexer_types contradicts {keys[0]}, {period}; remove one"
         )
-    return listed
+    return shared
 
 
 LATENT: dict[str, Callable[[Config], Model]] = {

@@ -110,11 +110,11 @@ def sparse_layers(config: Config) -> tuple[int, ...]:
     key, period = "moe_layer_freq", 1
     found: dict[str, tuple[int, ...]] = {}
     if isinstance(config.get(key), list):
-        found[key] = one_of(config, (0, 1), key)[1]
+        found[key] = listed(config, key, 0, 1)[1]
     else:
         period = config.count(key, default=1)
     if config.get("mlp_layer_types") is not None:
-        found["mlp_layer_types"] = one_of(config, ("dense", "sparse"), "mlp_layer_types")["sparse"]
+        found["mlp_layer_types"] = listed(config, "mlp_layer_types", "dense", "sparse")[1]
     key = "first_k_dense_replace"
     if config.get(key) is not None or not found:
         first = config.count(key, default=0, least=0)
@@ -129,24 +129,16 @@ def sparse_layers(config: Config) -> tuple[int, ...]:
     return layers
 
 
-def one_of(config: Config, known: Sequence[Any], *keys: str) -> dict[Any, tuple[int, ...]]:
-    """The layers of each of the `known` kinds, as the list under one of `keys` says.
+def listed(config: Config, key: str, *kinds: Any) -> tuple[tuple[int, ...], ...]:
+    """The layers of each of these kinds, as `Config.split` reads a list that must be there.
 
     Raises:
-        InputError: there is no such list, it has the wrong length, or an unknown kind.
+        InputError: there is no list under `key`, or as in `Config.split`.
     """
-    kinds = config.kinds(*keys)
-    if kinds is None:
-        raise config.lacks(*keys)
-    for kind in kinds:
-        if kind not in known:
-            raise InputError(
-                f"{config.name}: {keys[0]}: {kind!r} is not a kind of layer of this model_type; "
-                f"known are {', '.join(map(str, known))}"
-            )
-    return {
-        each: tuple(layer for layer, kind in enumerate(kinds) if kind == each) for each in known
-    }
+    layers = config.split(key, *kinds)
+    if layers is None:
+        raise config.lacks(key)
+    return layers
 
 
 def unwindowed(config: Config) -> None:

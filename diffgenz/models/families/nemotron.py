@@ -20,9 +20,10 @@ def nemotron_h(config: Config) -> Model:
     pattern = _nemotron_pattern(config)
     config = config.with_defaults(num_hidden_layers=len(pattern))
     if config.layers != len(pattern):
+        key = next((key for key in _SPELLINGS if config.get(key) is not None), "layer_types")
         raise InputError(
-            f"{config.name}: {_SPELLINGS[config.get(_SPELLINGS[0]) is None]}: spells {len(pattern)} "
-            f"layers, which contradicts num_hidden_layers, {config.layers}; remove one"
+            f"{config.name}: {key}: spells {len(pattern)} layers, which contradicts "
+            f"num_hidden_layers, {config.layers}; remove one"
         )
     bias = config.flag("attention_bias", default=False)
     config.ignore("expand", "mamba_expand", "time_step_rank")  # heads say the same; of Mamba-1
@@ -69,8 +70,10 @@ def nemotron_h(config: Config) -> Model:
 NEMOTRON: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "M": (
         ("mamba", "linear_attention"),
-        ("mamba_num_heads", "mamba_head_dim", "n_groups", "ssm_state_size", "conv_kernel")
-        + ("chunk_size", "mamba_proj_bias", "use_conv_bias"),
+        (
+            *("mamba_num_heads", "mamba_head_dim", "n_groups", "ssm_state_size", "conv_kernel"),
+            *("chunk_size", "mamba_proj_bias", "use_conv_bias"),
+        ),
     ),
     "*": (
         ("attention", "full_attention"),
@@ -79,8 +82,11 @@ NEMOTRON: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "-": (("mlp",), ("intermediate_size", "mlp_bias")),
     "E": (
         ("moe",),
-        ("n_routed_experts", "n_shared_experts", "moe_intermediate_size", "num_experts_per_tok")
-        + ("moe_shared_expert_intermediate_size", "moe_latent_size", "n_group", "topk_group"),
+        (
+            *("n_routed_experts", "n_shared_experts", "moe_intermediate_size", "moe_latent_size"),
+            *("moe_shared_expert_intermediate_size", "num_experts_per_tok", "n_group"),
+            *("topk_group",),
+        ),
     ),
 }
 """The letter of each kind of layer in Nemotron-H: its names in a list, and its own fields."""
@@ -106,8 +112,8 @@ def _nemotron_pattern(config: Config) -> str:
     if names is None:
         return pattern
     letters = {name: kind for kind, (spelt, _) in NEMOTRON.items() for name in spelt}
-    listed = isinstance(names, list) and all(isinstance(name, str) for name in names)
-    unknown = [name for name in names if name not in letters] if listed else [names]
+    is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    unknown = [name for name in names if name not in letters] if is_list else [names]
     if unknown or not names:
         raise InputError(
             f"{config.name}: layers_block_type: {unknown[:1] or names!r} must be a list of "

@@ -9,7 +9,7 @@ from diffgenz.models.blocks.block import Block
 from diffgenz.models.blocks.mlp import MLP
 from diffgenz.models.blocks.sparse_attention import BlockIndex, SparseAttention
 from diffgenz.models.config import Config, Layers, attention_of, model_with
-from diffgenz.models.families.moe import experts_of, one_of, shared_of, sparse_layers, with_dense
+from diffgenz.models.families.moe import experts_of, listed, shared_of, sparse_layers, with_dense
 from diffgenz.models.model import Model
 
 
@@ -52,7 +52,7 @@ def _block_index(config: Config) -> tuple[BlockIndex | None, tuple[int, ...]]:
             return None, ()
         nested = Config(nested.name, nested.raw | {"num_hidden_layers": config.layers}, nested.read)
         nested.ignore("sparse_init_block", "sparse_local_block", "sparse_score_type")
-        sparse = one_of(nested, (0, 1), "sparse_attention_freq")[1]
+        sparse = listed(nested, "sparse_attention_freq", 0, 1)[1]
         values = nested.kinds("sparse_disable_index_value")
         if values is not None and any(not values[layer] for layer in sparse):
             raise nested.not_modelled("sparse_disable_index_value")
@@ -64,8 +64,8 @@ def _block_index(config: Config) -> tuple[BlockIndex | None, tuple[int, ...]]:
         )
         return index, sparse
     config.ignore("index_local_blocks")
-    kinds = ("full_attention", "minimax_m3_sparse")
-    sparse = () if config.get("layer_types") is None else one_of(config, kinds, "layer_types")[kinds[1]]
+    split = config.split("layer_types", "full_attention", "minimax_m3_sparse")
+    sparse = () if split is None else split[1]
     sizes = ("index_n_heads", "index_head_dim", "index_block_size", "index_topk_blocks")
     if not sparse:
         config.ignore(*sizes)
@@ -132,30 +132,26 @@ def _alternating(
     config: Config, full: Attention, windowed: Attention
 ) -> tuple[tuple[Block, Layers], ...]:
     """(block, layers) of full and windowed attention, as `layer_types` lists them."""
-    kinds = ("full_attention", "sliding_attention")
-    if config.get("layer_types") is None:
-        config.ignore("sliding_window")
-        return ((full, config.layers),)
-    layers = one_of(config, kinds, "layer_types")
-    if not layers[kinds[1]]:
+    layers = config.split("layer_types", "full_attention", "sliding_attention")
+    if layers is None or not layers[1]:
         config.ignore("sliding_window")
         return ((full, config.layers),)
     windowed = windowed.replace(window=config.number("sliding_window"))
-    return (windowed, layers[kinds[1]]), (full, layers[kinds[0]])
+    return (windowed, layers[1]), (full, layers[0])
 
 
 def _step_experts(config: Config) -> tuple[int, ...]:
-    """The layers of Step-3.5 that have experts: listed as text or numbers, or as in `sparse_layers`.
+    """The layers of Step-3.5 that have experts: listed, as text too, or as in `sparse_layers`.
 
     Raises:
         InputError: an entry is no layer of the model.
     """
-    listed = config.get("moe_layers_enum")
-    if listed is None:
+    named = config.get("moe_layers_enum")
+    if named is None:
         if config.get("mlp_layer_types") is None:
             config = config.with_defaults(first_k_dense_replace=3)
         return sparse_layers(config)
-    entries = listed.split(",") if isinstance(listed, str) else listed
+    entries = named.split(",") if isinstance(named, str) else named
     try:
         layers = {int(each) for each in entries}
     except (TypeError, ValueError):
@@ -163,7 +159,7 @@ def _step_experts(config: Config) -> tuple[int, ...]:
     more = config.count("num_nextn_predict_layers", "num_mtp_layers", default=0, least=0)
     if not layers or not layers <= set(range(config.layers + more)):
         raise InputError(
-            f"{config.name}: moe_layers_enum: {listed!r} must list layers below {config.layers}"
+            f"{config.name}: moe_layers_enum: {named!r} must list layers below {config.layers}"
         )
     return tuple(sorted(layers & set(range(config.layers))))
 
@@ -191,7 +187,7 @@ def mimo_v2(config: Config) -> Model:
     if config.get("hybrid_layer_pattern") is None:
         mixers = _alternating(config, full, windowed)
     else:
-        layers = one_of(config, (0, 1), "hybrid_layer_pattern")
+        layers = listed(config, "hybrid_layer_pattern", 0, 1)
         windowed = windowed.replace(window=config.number("sliding_window"))
         mixers = ((windowed, layers[1]), (full, layers[0]))
     moe = experts_of(config, shared=shared_of(config), router_bias=True)
