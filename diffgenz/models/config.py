@@ -112,6 +112,12 @@ class Config:
         copy._sections = self._sections
         return copy
 
+    def revised(self, **values: Any) -> "Config":
+        """The same config with these values for fields that it states in another way."""
+        copy = Config(self.name, {**self.raw, **values}, self.read)
+        copy._sections = self._sections
+        return copy
+
     def lacks(self, *keys: str) -> InputError:
         """The error for a field that is missing, which may be called by any of `keys`."""
         names = " (or ".join(keys) + ")" * (len(keys) - 1)

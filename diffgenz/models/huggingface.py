@@ -10,6 +10,7 @@ from diffgenz.models.families.dense import DENSE
 from diffgenz.models.families.early import EARLY
 from diffgenz.models.families.elastic import ELASTIC
 from diffgenz.models.families.gemma3n import gemma3n
+from diffgenz.models.families.gemma4 import gemma4
 from diffgenz.models.families.hybrid import HYBRID
 from diffgenz.models.families.latent import LATENT
 from diffgenz.models.families.moe import MOE
@@ -34,6 +35,7 @@ FAMILIES: dict[str, Callable[[Config], Model]] = {
     **HYBRID,
     **RECURRENT,
     "gemma3n": gemma3n,
+    "gemma4": gemma4,
 }
 """The function that reads the config.json of each `model_type`."""
 

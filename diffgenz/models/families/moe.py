@@ -1,6 +1,6 @@
 """Mixture-of-experts families, one function each, as in `families.dense`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from diffgenz.core.errors import InputError
@@ -12,18 +12,24 @@ from diffgenz.models.config import Config, Layers, attention_of, model_of, windo
 from diffgenz.models.model import Model
 
 
-def experts_of(config: Config, **differences: object) -> MoE:
+def experts_of(config: Config, **differences: Any) -> MoE:
     """A mixture of experts whose sizes have the names that most families give them.
 
     Arguments:
         config: the facts.
         differences: fields of `MoE` in which the family differs.
     """
-    routed = config.number("num_local_experts", "num_experts", "n_routed_experts")
-    used = config.number("num_experts_per_tok", "num_experts_per_token", "moe_top_k")
-    width = config.number("moe_intermediate_size", default=config.get("intermediate_size"))
-    facts = {"routed": routed, "used": used, "intermediate": width} | _limit_of(config)
-    return MoE(**(facts | differences))  # pyright: ignore[reportArgumentType]
+    names = {
+        "routed": ("num_local_experts", "num_experts", "n_routed_experts"),
+        "used": ("num_experts_per_tok", "num_experts_per_token", "moe_top_k", "moe_topk"),
+    }
+    facts: dict[str, Any] = {
+        fact: config.number(*keys) for fact, keys in names.items() if fact not in differences
+    }
+    if "intermediate" not in differences:
+        wide = config.get("intermediate_size")
+        facts["intermediate"] = config.number("moe_intermediate_size", default=wide)
+    return MoE(**(facts | _limit_of(config) | differences))
 
 
 def _limit_of(config: Config) -> dict[str, int]:
@@ -139,6 +145,34 @@ def listed(config: Config, key: str, *kinds: Any) -> tuple[tuple[int, ...], ...]
     if layers is None:
         raise config.lacks(key)
     return layers
+
+
+def overrides(config: Config, layers: Sequence[int], **names: str) -> dict[str, int | float]:
+    """What `per_layer_config` says of these layers, as newer files of transformers write it.
+
+    It is empty where the file has no such field.
+
+    Arguments:
+        config: the facts.
+        layers: the layers of which it may say something, and the same of all.
+        names: the field of each fact in an entry.
+
+    Raises:
+        InputError: it says something of other layers, different things of these, or other facts.
+    """
+    key = "per_layer_config"
+    entries = config.get(key, default={})
+    if not isinstance(entries, Mapping):
+        raise InputError(f"{config.name}: {key}: {entries!r} is not an object of layers")
+    if not entries:
+        return {}
+    first = next(iter(entries.values()))
+    named = {int(layer) if layer.isdecimal() else -1 for layer in entries}
+    same = isinstance(first, Mapping) and all(each == first for each in entries.values())
+    if not same or named != set(layers) or set(first) - set(names.values()):
+        raise config.not_modelled(key)
+    entry = Config(f"{config.name}: {key}", first)
+    return {fact: entry.number(field) for fact, field in names.items() if field in first}
 
 
 def unwindowed(config: Config) -> None:

@@ -9,7 +9,14 @@ from diffgenz.models.blocks.block import Block
 from diffgenz.models.blocks.mlp import MLP
 from diffgenz.models.blocks.sparse_attention import BlockIndex, SparseAttention
 from diffgenz.models.config import Config, Layers, attention_of, model_with
-from diffgenz.models.families.moe import experts_of, listed, shared_of, sparse_layers, with_dense
+from diffgenz.models.families.moe import (
+    experts_of,
+    listed,
+    overrides,
+    shared_of,
+    sparse_layers,
+    with_dense,
+)
 from diffgenz.models.model import Model
 
 
@@ -50,7 +57,7 @@ def _block_index(config: Config) -> tuple[BlockIndex | None, tuple[int, ...]]:
         nested = config.section("sparse_attention_config")
         if not nested.flag("use_sparse_attention", default=True):
             return None, ()
-        nested = Config(nested.name, nested.raw | {"num_hidden_layers": config.layers}, nested.read)
+        nested = nested.revised(num_hidden_layers=config.layers)
         nested.ignore("sparse_init_block", "sparse_local_block", "sparse_score_type")
         sparse = listed(nested, "sparse_attention_freq", 0, 1)[1]
         values = nested.kinds("sparse_disable_index_value")
@@ -98,7 +105,9 @@ def step3p5(config: Config) -> Model:
             kv_heads=setting.number("num_attention_groups", default=full.kv_heads),
             head_dim=setting.number("head_dim", default=full.head_dim),
         )
-    config.ignore("per_layer_config")  # says the same
+    if config.get("per_layer_config"):
+        sliding = listed(config, "layer_types", "full_attention", "sliding_attention")[1]
+        windowed = windowed.replace(**overrides(config, sliding, heads="num_attention_heads"))
     width = config.number("share_expert_dim", "share_expert_dims")
     moe = experts_of(
         config,
@@ -125,7 +134,7 @@ def _without_mtp_layers(config: Config) -> Config:
         for key in lists
         if isinstance(config.raw.get(key), list) and len(config.raw[key]) == config.layers + more
     }
-    return Config(config.name, {**config.raw, **cut}, config.read)
+    return config.revised(**cut)
 
 
 def _alternating(
