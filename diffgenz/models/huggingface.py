@@ -6,6 +6,7 @@ from typing import Any
 
 from diffgenz.core.errors import InputError
 from diffgenz.models.config import Config
+from diffgenz.models.families.deepseek_v4 import deepseek_v4
 from diffgenz.models.families.dense import DENSE
 from diffgenz.models.families.early import EARLY
 from diffgenz.models.families.elastic import ELASTIC
@@ -36,6 +37,7 @@ FAMILIES: dict[str, Callable[[Config], Model]] = {
     **RECURRENT,
     "gemma3n": gemma3n,
     "gemma4": gemma4,
+    "deepseek_v4": deepseek_v4,
 }
 """The function that reads the config.json of each `model_type`."""
 

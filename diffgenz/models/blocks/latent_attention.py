@@ -69,11 +69,16 @@ class Indexer(Record):
             ),
         )
 
-    def scores(self, step: Step) -> Operator:
-        """The attention kernel that gives each query a score for each token of the context."""
-        per_token = self.head_dim + 4.0  # an 8-bit key and its fp32 scale
-        held = step.sequences * (step.context + step.all_queries) * per_token
-        keys = attention_keys(step, None)
+    def scores(self, step: Step, ratio: Scalar | float = 1.0) -> Operator:
+        """The attention kernel that gives each query a score for each key of the context.
+
+        Arguments:
+            step: the iteration.
+            ratio: tokens that each key stands for.
+        """
+        per_key = self.head_dim + 4.0  # an 8-bit key and its fp32 scale
+        held = step.sequences * (step.context + step.all_queries) / ratio * per_key
+        keys = attention_keys(step, None) / ratio
         none = xp.zeros(())
         scores = attention_over(
             step, keys, self.heads, self.head_dim, none, read=held, held=held, name="indexer"
