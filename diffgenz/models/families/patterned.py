@@ -101,9 +101,9 @@ def step3p5(config: Config) -> Model:
         setting.expect(attention_type="sliding_attention")
         setting.ignore("true_head_dim")
         windowed = full.replace(
-            heads=setting.number("num_attention_heads", default=full.heads),
-            kv_heads=setting.number("num_attention_groups", default=full.kv_heads),
-            head_dim=setting.number("head_dim", default=full.head_dim),
+            heads=setting.number("num_attention_heads", default=config.heads),
+            kv_heads=setting.number("num_attention_groups", default=kv_heads),
+            head_dim=setting.number("head_dim", default=config.head_dim),
         )
     if config.get("per_layer_config"):
         sliding = listed(config, "layer_types", "full_attention", "sliding_attention")[1]
@@ -180,19 +180,18 @@ def mimo_v2(config: Config) -> Model:
     """
     config.ignore("sliding_window_size", "attention_chunk_size")  # of older engines: the window
     config.expect(attention_bias=False)
-    sinks = "add_{}_attention_sink_bias"
-    full = attention_of(
-        config,
-        value_dim=config.number("v_head_dim", default=config.head_dim),
-        sinks=config.flag(sinks.format("full"), default=False),
-    )
-    windowed = full.replace(
-        heads=config.number("swa_num_attention_heads", default=full.heads),
-        kv_heads=config.number("swa_num_key_value_heads", default=full.kv_heads),
-        head_dim=config.number("swa_head_dim", default=full.head_dim),
-        value_dim=config.number("swa_v_head_dim", default=full.value_dim),
-        sinks=config.flag(sinks.format("swa"), default=False),
-    )
+    kinds = {}
+    for prefix, kind in (("", "full"), ("swa_", "swa")):
+        kv_heads = config.number("num_key_value_heads", default=config.heads)
+        value_dim = config.number("v_head_dim", default=config.head_dim)
+        kinds[kind] = Attention(
+            heads=config.number(f"{prefix}num_attention_heads", default=config.heads),
+            kv_heads=config.number(f"{prefix}num_key_value_heads", default=kv_heads),
+            head_dim=config.number(f"{prefix}head_dim", default=config.head_dim),
+            value_dim=config.number(f"{prefix}v_head_dim", default=value_dim),
+            sinks=config.flag(f"add_{kind}_attention_sink_bias", default=kind == "swa"),
+        )
+    full, windowed = kinds["full"], kinds["swa"]
     if config.get("hybrid_layer_pattern") is None:
         mixers = _alternating(config, full, windowed)
     else:
