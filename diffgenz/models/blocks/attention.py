@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import equinox as eqx
 
+from diffgenz.core import xp
 from diffgenz.core.record import number
 from diffgenz.core.smooth import Leaf, Scalar, ceil_share
 from diffgenz.models.blocks.block import Block
@@ -39,8 +40,12 @@ class Attention(Block):
             (gpt-oss).
         output_gate: whether a second projection, as wide as the queries, gates the heads' outputs
             (Qwen3-Next).
-        borrows: whether it reads the keys and values that an earlier layer has cached, and makes
-            none of its own (Gemma 3n).
+        head_gate: whether a projection to one number per head gates that head's output (Step-3.5).
+        value_dim: elements of each head's values, or None for head_dim (MiMo-V2).
+        tied_values: whether keys and values are the same projection, of which both are cached
+            (Gemma 4).
+        borrows_cache: whether keys and values are those that an earlier layer cached, so that this
+            one has queries alone (Gemma 3n, Gemma 4).
         streams: how many hidden states of the model's width it reads, side by side (2 in Zamba2:
             the residual and the embedding).
         norm, norms, reduces: as in `Block`.
@@ -58,7 +63,10 @@ class Attention(Block):
     query_key_norm: str | None = eqx.field(static=True, default=None)
     sinks: bool = eqx.field(static=True, default=False)
     output_gate: bool = eqx.field(static=True, default=False)
-    borrows: bool = eqx.field(static=True, default=False)
+    head_gate: bool = eqx.field(static=True, default=False)
+    value_dim: Leaf | None = number(above=0, default=None)
+    tied_values: bool = eqx.field(static=True, default=False)
+    borrows_cache: bool = eqx.field(static=True, default=False)
     streams: int = eqx.field(static=True, default=1)
 
     @property
@@ -73,34 +81,47 @@ class Attention(Block):
         """The query heads and the KV heads of one device."""
         return ceil_share(self.heads, step.shard), ceil_share(self.kv_heads, step.shard)
 
+    @property
+    def _values(self) -> Scalar:
+        """Elements of each head's values."""
+        return self.head_dim if self.value_dim is None else self.value_dim
+
     def work(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
         heads, kv_heads = self._shards(step)
-        queries = heads * self.head_dim
-        keys = 0.0 if self.borrows else kv_heads * self.head_dim
+        queries, outputs = heads * self.head_dim, heads * self._values
+        keys = 0.0 if self.borrows_cache else kv_heads * self.head_dim
+        values = 0.0 if self.borrows_cache else kv_heads * self._values
         precision, tokens = step.precision, step.tokens
-        gates = queries if self.output_gate else 0.0
+        gates = (outputs if self.output_gate else 0.0) + (heads if self.head_gate else 0.0)
+        projected = queries + gates + keys + (0.0 if self.tied_values else values)
         seen = self.streams * hidden
-        gated = tokens * queries * precision.dtype_size
+        gated = tokens * outputs * precision.dtype_size
+        weighed = tokens * gates * precision.dtype_size
+        has_gate = self.output_gate or self.head_gate
         return (
-            linear("qkv", tokens, queries + gates + 2 * keys, seen, precision, bias=self.qkv_bias),
-            self._rotary_and_cache(queries, keys, step),
+            linear("qkv", tokens, projected, seen, precision, bias=self.qkv_bias),
+            self._rotary_and_cache(queries, keys, values, step),
             *self.core(step),
-            *((elementwise("output_gate", 2 * gated, gated),) if self.output_gate else ()),
-            linear("attention_out", tokens, hidden, queries, precision, bias=self.out_bias),
+            *((elementwise("output_gate", gated + weighed, gated),) if has_gate else ()),
+            linear("attention_out", tokens, hidden, outputs, precision, bias=self.out_bias),
         )
 
     def core(self, step: Step) -> tuple[Operator, ...]:
         heads, kv_heads = self._shards(step)
-        core = attention(step, heads, kv_heads, self.head_dim, self.window)
-        return (dataclasses.replace(core, cached=0.0) if self.borrows else core,)
+        core = attention(step, heads, kv_heads, self.head_dim, self.window, self.value_dim)
+        if self.borrows_cache:
+            core = dataclasses.replace(core, cached=xp.zeros(()))
+        return (core,)
 
-    def _rotary_and_cache(self, queries: Scalar, keys: Scalar | float, step: Step) -> Operator:
+    def _rotary_and_cache(
+        self, queries: Scalar, keys: Scalar | float, values: Scalar | float, step: Step
+    ) -> Operator:
         """The kernel that prepares queries and keys and fills the cache.
 
         It rotates and normalises queries and keys in place, and writes keys and values to the
         cache.
         """
-        each = self.head_dim * (1 if self.borrows else 2)
+        each = self.head_dim if self.borrows_cache else 2 * self.head_dim
         normalised = {None: 0.0, "head": each, "head and bias": 2 * each, "all": queries + keys}[
             self.query_key_norm
         ]
@@ -108,7 +129,7 @@ class Attention(Block):
             normalised = normalised + queries / self.head_dim
         size = step.precision.dtype_size
         rotated = (queries if self.rotary or self.query_key_norm else 0.0) + keys
-        stored = 2 * keys * step.precision.cached_size(self.head_dim)
-        read = step.tokens * (rotated + keys) * size
+        stored = (keys + values) * step.precision.cached_size(self.head_dim)
+        read = step.tokens * (rotated + values) * size
         written = step.tokens * (rotated * size + stored)
         return elementwise("rotary_and_cache", read, written, parameters=normalised, size=size)

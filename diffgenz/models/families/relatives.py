@@ -205,26 +205,22 @@ def _glm(config: Config, norms: int) -> Model:
 def chatglm(config: Config) -> Model:
     """GLM with field names of its own: ChatGLM 2 and 3, GLM-4-9B."""
     config.expect(rmsnorm=True, post_layer_norm=True, original_rope=True, interleaved_qkv=False)
-    config.expect(apply_residual_connection_post_layernorm=False, pre_seq_len=None)
-    config.expect(padded_vocab_size=config.get("padded_vocab_size", "vocab_size"))
+    config.expect(apply_residual_connection_post_layernorm=False, pre_seq_len=0)
+    config = config.with_defaults(
+        vocab_size=config.get("padded_vocab_size"),
+        head_dim=config.get("kv_channels"),
+        intermediate_size=config.get("ffn_hidden_size"),
+    )
+    config.ignore("padded_vocab_size", "kv_channels", "ffn_hidden_size")
     grouped = config.flag("multi_query_attention", default=True)
-    groups = config.number("multi_query_group_num", default=config.heads)
+    groups = config.count("multi_query_group_num", default=1)
     bias = config.flag("add_bias_linear", default=False)
     attention = {
-        "head_dim": config.number("kv_channels", default=config.hidden / config.heads),
         "kv_heads": groups if grouped else config.heads,
         "qkv_bias": bias or config.flag("add_qkv_bias", default=False),
         "out_bias": bias,
     }
-    mlp = {"intermediate": config.number("ffn_hidden_size"), "bias": bias}
-    config = config.with_defaults(vocab_size=config.get("padded_vocab_size"))
-    config.ignore("padded_vocab_size")
-    return model_of(
-        config,
-        attention_of(config, **attention),
-        (mlp_of(config.with_defaults(intermediate_size=mlp["intermediate"]), **mlp), config.layers),
-        tied=False,
-    )
+    return _plain(config, attention, {"bias": bias}, tied=False)
 
 
 RELATIVES: dict[str, Callable[[Config], Model]] = {
