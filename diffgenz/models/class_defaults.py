@@ -1,4 +1,4 @@
-"""What nested language models leave out of a config.json: the defaults of their configuration class.
+"""What nested language models leave out of a config.json: the defaults of their class.
 
 transformers writes of a nested configuration only what differs from its class, so that LLaVA's
 "text_config" has no sizes at all. `class_defaults.json` holds the defaults of the classes of

@@ -361,7 +361,9 @@ def mlp_of(config: Config, **differences: Any) -> MLP:
         config: the facts.
         differences: fields of `MLP` in which the family differs.
     """
-    facts: dict[str, Any] = {"intermediate": config.number("intermediate_size")}
-    if "bias" not in differences:
-        facts["bias"] = config.flag("mlp_bias", default=False)
-    return MLP(**(facts | differences))
+    facts = differences
+    if "intermediate" not in facts:
+        facts = {"intermediate": config.number("intermediate_size"), **facts}
+    if "bias" not in facts:
+        facts = {"bias": config.flag("mlp_bias", default=False), **facts}
+    return MLP(**facts)

@@ -131,6 +131,7 @@ def mamba_of(config: Config, state: float, **differences: object) -> Mamba2:
 
 def bamba(config: Config) -> Model:
     """Mamba-2 with attention in the layers `attn_layer_indices`, each before an MLP: Bamba."""
+    config.ignore("attn_rotary_emb")  # rotated elements of a head
     stated = config.get("attn_layer_indices") is not None
     full = indices(config, "attn_layer_indices") if stated else []
     expanded(config, "mamba_expand", config.number("mamba_n_heads") * head_dim(config))

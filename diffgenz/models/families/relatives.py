@@ -98,8 +98,9 @@ def apertus(config: Config) -> Model:
 
 
 def internlm2(config: Config) -> Model:
-    """Llama with biases in attention or nowhere: InternLM 2 and 2.5."""
-    return _plain(config, biased(config, "bias"), {"bias": False}, tied=False)
+    """Llama with biases in attention or nowhere: InternLM, InternLM 2 and 2.5."""
+    first = config.get("model_type") == "internlm"
+    return _plain(config, biased(config, "bias", default=first), {"bias": False}, tied=False)
 
 
 def internlm3(config: Config) -> Model:
@@ -184,6 +185,25 @@ def stablelm(config: Config) -> Model:
     return _plain(config, attention, mlp, tied=False, norm=Norm.LAYER)
 
 
+def phi3small(config: Config) -> Model:
+    """Layer norms, biases everywhere and a gated MLP, with a tied LM head: Phi-3-small.
+
+    Its block-sparse attention in every other layer is left out.
+    """
+    config.ignore("ff_dim_multiplier", "dummy_token_indices", "gegelu_pad_to_256")
+    config.ignore("rope_embedding_base", "attention_bias")
+    notes = ()
+    if config.get("dense_attention_every_n_layers", default=1) != 1:
+        notes = ("block-sparse attention (dense_attention_every_n_layers) is modelled as full",)
+    config.ignore("blocksparse_block_size", "blocksparse_num_local_blocks")
+    config.ignore("blocksparse_vert_stride", "blocksparse_homo_head_pattern")
+    config.ignore("blocksparse_triton_kernel_block_size")
+    attention = {"norm": Norm.LAYER, "qkv_bias": True, "out_bias": True}
+    width = config.number("ff_intermediate_size", "intermediate_size")
+    mlp = {"norm": Norm.LAYER, "bias": True, "intermediate": width}
+    return _plain(config, attention, mlp, tied=True, norm=Norm.LAYER, notes=notes)
+
+
 def glm(config: Config) -> Model:
     """Llama with biases on Q, K and V: GLM-4."""
     return _glm(config, 1)
@@ -235,6 +255,7 @@ RELATIVES: dict[str, Callable[[Config], Model]] = {
     "hyperclovax": hyperclovax,
     "apertus": apertus,
     "aquila": llama,
+    "internlm": internlm2,
     "internlm2": internlm2,
     "internlm3": internlm3,
     "minicpm": minicpm,
@@ -246,6 +267,7 @@ RELATIVES: dict[str, Callable[[Config], Model]] = {
     "jais2": jais2,
     "orion": orion,
     "stablelm": stablelm,
+    "phi3small": phi3small,
     "glm": glm,
     "glm4": glm4,
     "chatglm": chatglm,
