@@ -208,15 +208,27 @@ class Config:
             return None
         return tuple(layer for layer, each in enumerate(kinds) if each == kind)
 
-    def split(self, key: str, *kinds: Any) -> tuple[tuple[int, ...], ...] | None:
+    def split(
+        self, key: str, *kinds: Any, listed: list[Any] | None = None
+    ) -> tuple[tuple[int, ...], ...] | None:
         """The layers of each of these kinds, as the list under `key` names them; None without one.
+
+        Arguments:
+            key: the field.
+            kinds: the kinds of layers that are modelled.
+            listed: the kind of each layer, where the field abbreviates it.
 
         Raises:
             InputError: it has not one entry for each layer, or names another kind.
         """
-        listed = self.kinds(key)
+        listed = self.kinds(key) if listed is None else listed
         if listed is None:
             return None
+        if len(listed) != self.layers:
+            raise InputError(
+                f"{self.name}: {key}: lists {len(listed)} layers, and the model has {self.layers} "
+                "(num_hidden_layers)"
+            )
         for layer, each in enumerate(listed):
             if each not in kinds:
                 raise InputError(
@@ -355,7 +367,9 @@ def mlp_of(config: Config, **differences: Any) -> MLP:
         config: the facts.
         differences: fields of `MLP` in which the family differs.
     """
-    facts: dict[str, Any] = {"intermediate": config.number("intermediate_size")}
-    if "bias" not in differences:
-        facts["bias"] = config.flag("mlp_bias", default=False)
-    return MLP(**(facts | differences))
+    facts = differences
+    if "intermediate" not in facts:
+        facts = {"intermediate": config.number("intermediate_size"), **facts}
+    if "bias" not in facts:
+        facts = {"bias": config.flag("mlp_bias", default=False), **facts}
+    return MLP(**facts)

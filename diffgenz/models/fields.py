@@ -22,8 +22,8 @@ WITHOUT_INFLUENCE = re.compile(
     | tie_encoder_decoder | bad_words_ids | decoder_start_token_id
     # numbers of tokens and of places in the vocabulary
     | .*_token_ids? | .*_token_index | .*_token(_id)?_.* | .*token_ids | ignore_index | .*_tokenid
-    | max_position_embeddings | (model_)?max_(seq_len|length|sequence_length) | seq_length
-    | model_max_length | max_window_size | original_max_position_embeddings
+    | max_position_embeddings | (model_)?max_(seq_len|length|sequence_length|context_length)
+    | seq_length | model_max_length | max_window_size | original_max_position_embeddings
     | (max|min)_(new_tokens|length) | (max_)?sequence_length
     # positions and scales
     | .*rope.*(theta|scal|type|interleave|param|percent|factor|beta|freq|fraction|mscale).*
@@ -40,13 +40,13 @@ WITHOUT_INFLUENCE = re.compile(
     | norm_topk_prob(ability)? | scoring_func | score_func(tion)? | topk_method | routing_method
     | router_(activation|score|scaling|jitter|bias_update|z_loss|aux|ignore|softmax).*
     | moe_router_(score|scaling|activation|load|fusion|aux|enable|dtype|topk_scal|pre|bias_up).*
-    | (hidden_)?act(ivation)?(_fn|_func|_function|_alpha|_limit|_type)? | hidden_activation
+    | (hidden_)?act(ivation)?(_fn|_func|_function|_alpha|_limit|_type|_fn_name)? | hidden_activation
     | .*_act(ivation)?(_fn|_func|_function)? | swiglu_(alpha|limit).* | .*_limit | .*_hidden_act
     # how text is generated, and classified
     | temperature | top_[khp] | typical_p | min_p | do_sample | num_beam(s|_groups) | early_stopping
     | .*_penalty | penalty_alpha | (encoder_)?no_repeat_ngram_size | num_return_sequences
     | remove_invalid_values | (begin_)?suppress_tokens | forced_.* | .*watermark.* | renormalize_.*
-    | summary_.* | classifier_.* | sep_token.* | use_classif.*
+    | summary_.* | classifier_.* | sep_token.*
     # training
     | .*dropout.* | .*drop(_rate)? | .*_pdrop | .*initializer.* | init_.* | .*_init_(std|range|.*)
     | .*_std | .*loss.* | .*_coef(f|ficient)?.* | .*aux.* | pretraining_tp | ep_size

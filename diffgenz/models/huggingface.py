@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from diffgenz.core.errors import InputError
+from diffgenz.models.class_defaults import left_to_class
 from diffgenz.models.config import Config
 from diffgenz.models.families.deepseek_v4 import deepseek_v4
 from diffgenz.models.families.dense import DENSE
@@ -87,13 +88,17 @@ def _language_of(name: str, config: Mapping[str, Any]) -> Config:
     """The part of a config.json about the language model: all of it, or what "text_config" holds.
 
     What the nested part leaves out and the outer one says (`tie_word_embeddings`, the formats)
-    holds for it, too.
+    holds for it, too. What neither says is the default of its class (`class_defaults`).
     """
     if not isinstance(config.get("text_config"), Mapping):
         return Config(name, config)
     outer = {key: config[key] for key in ("tie_word_embeddings", "model_type") if key in config}
     inner = {key: value for key, value in config["text_config"].items() if value is not None}
-    return Config(name, outer | inner)
+    stated = outer | inner
+    defaults = left_to_class(stated.get("model_type"), config["text_config"])
+    language = Config(name, defaults | stated)
+    language.ignore(*defaults)
+    return language
 
 
 def _kind_of(language: Config) -> str:

@@ -54,12 +54,15 @@ def test_every_family_has_a_shipped_model(read):
 def test_layers_are_those_of_the_file(name):
     config = read_config(name)[1]
     config = config.get("text_config", config)
-    expected = config.get("num_hidden_layers", config.get("n_layer", config.get("n_layers")))
+    keys = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_transformer_layers")
+    expected = next((config[key] for key in keys if config.get(key) is not None), None)
     if (
         config.get("model_type") == "nemotron_h"
     ):  # a layer of it is one block; those that mix tokens count
         kinds = config.get("hybrid_override_pattern", config.get("layers_block_type"))
         expected = sum(kind in ("M", "*", "mamba", "attention") for kind in kinds)
+    if config.get("model_type") == "nemotron-nas":  # layers without attention do not mix tokens
+        expected -= sum(each["attention"].get("no_op", False) for each in config["block_configs"])
     if config.get("model_type") == "zamba2":  # shared attention comes on top
         expected += len(config["hybrid_layer_ids"])
     assert float(load_model(name).layers) == expected

@@ -92,7 +92,7 @@ def test_values_of_another_size_borrowed_and_tied_ones():
     assert_close(narrow["attention"].cached, 2 * 1000 * 4 * (64 + 32) * 2, rtol=1e-6)
     plain, tied, borrowing = (
         named(block, at)
-        for block in (DENSE, DENSE.replace(tied_values=True), DENSE.replace(borrows=True))
+        for block in (DENSE, DENSE.replace(tied_values=True), DENSE.replace(borrows_cache=True))
     )
     assert_close(tied["qkv"].parameters, 512 * (16 + 4) * 64, rtol=1e-7)
     assert_close(tied["attention"].cached, plain["attention"].cached, rtol=1e-7)

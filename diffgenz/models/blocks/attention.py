@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import equinox as eqx
 
+from diffgenz.core import xp
 from diffgenz.core.record import number
 from diffgenz.core.smooth import Leaf, Scalar, ceil_share
 from diffgenz.models.blocks.block import Block
@@ -43,8 +44,8 @@ class Attention(Block):
         value_dim: elements of each head's values, or None for head_dim (MiMo-V2).
         tied_values: whether keys and values are the same projection, of which both are cached
             (Gemma 4).
-        borrows: whether it reads the keys and values that an earlier layer has cached, and makes
-            none of its own (Gemma 3n, Gemma 4).
+        borrows_cache: whether keys and values are those that an earlier layer cached, so that this
+            one has queries alone (Gemma 3n, Gemma 4).
         streams: how many hidden states of the model's width it reads, side by side (2 in Zamba2:
             the residual and the embedding).
         norm, norms, reduces: as in `Block`.
@@ -65,7 +66,7 @@ class Attention(Block):
     head_gate: bool = eqx.field(static=True, default=False)
     value_dim: Leaf | None = number(above=0, default=None)
     tied_values: bool = eqx.field(static=True, default=False)
-    borrows: bool = eqx.field(static=True, default=False)
+    borrows_cache: bool = eqx.field(static=True, default=False)
     streams: int = eqx.field(static=True, default=1)
 
     @property
@@ -88,8 +89,8 @@ class Attention(Block):
     def work(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
         heads, kv_heads = self._shards(step)
         queries, outputs = heads * self.head_dim, heads * self._values
-        keys = 0.0 if self.borrows else kv_heads * self.head_dim
-        values = 0.0 if self.borrows else kv_heads * self._values
+        keys = 0.0 if self.borrows_cache else kv_heads * self.head_dim
+        values = 0.0 if self.borrows_cache else kv_heads * self._values
         precision, tokens = step.precision, step.tokens
         gates = (outputs if self.output_gate else 0.0) + (heads if self.head_gate else 0.0)
         projected = queries + gates + keys + (0.0 if self.tied_values else values)
@@ -108,7 +109,9 @@ class Attention(Block):
     def core(self, step: Step) -> tuple[Operator, ...]:
         heads, kv_heads = self._shards(step)
         core = attention(step, heads, kv_heads, self.head_dim, self.window, self.value_dim)
-        return (dataclasses.replace(core, cached=0.0) if self.borrows else core,)
+        if self.borrows_cache:
+            core = dataclasses.replace(core, cached=xp.zeros(()))
+        return (core,)
 
     def _rotary_and_cache(
         self, queries: Scalar, keys: Scalar | float, values: Scalar | float, step: Step
@@ -118,7 +121,7 @@ class Attention(Block):
         It rotates and normalises queries and keys in place, and writes keys and values to the
         cache.
         """
-        each = self.head_dim * (1 if self.borrows else 2)
+        each = self.head_dim if self.borrows_cache else 2 * self.head_dim
         normalised = {None: 0.0, "head": each, "head and bias": 2 * each, "all": queries + keys}[
             self.query_key_norm
         ]

@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+from diffgenz.core import xp
 from diffgenz.core.record import number
 from diffgenz.core.smooth import Leaf, Scalar, ceil_share
 from diffgenz.models.blocks.block import Block
@@ -53,7 +54,7 @@ class GatedRecurrence(Block):
             scan(
                 step,
                 inner,
-                1.0,
+                xp.ones(()),
                 passes=2.0,
                 pairwise=0.0,
                 chunk=1.0,

@@ -47,14 +47,15 @@ def gptj(config: Config) -> Model:
 
 def gpt_neo(config: Config) -> Model:
     """GPT-2 without biases on Q, K and V, and with a window on every other layer: GPT-Neo."""
-    kinds = config.get("attention_layers")
-    if kinds is None:
-        kinds = _expanded(config, config.get("attention_types", default=[]))
+    config = config.with_defaults(num_attention_heads=config.get("num_heads"))
+    config.ignore("num_heads")
+    listed = config.kinds("attention_layers")
+    if listed is None:
+        listed = _expanded(config, config.get("attention_types", default=[]))
     config.ignore("attention_types")  # says the same
-    config = Config(config.name, {**config.raw, "attention_layers": kinds}, config.read)
-    split = config.split("attention_layers", "local", "global")
+    split = config.split("attention_layers", "local", "global", listed=listed)
     return _early(
-        config.with_defaults(num_attention_heads=config.number("num_heads", "num_attention_heads")),
+        config,
         {"out_bias": True, "rotary": False},
         _wide(config),
         tied=True,
@@ -162,8 +163,9 @@ def qwen(config: Config) -> Model:
     config.ignore("use_cache_kernel", "onnx_safe")
     mlp = mlp_of(config, intermediate=config.number("intermediate_size") / 2, bias=False)
     attention = {"qkv_bias": True, "norm": Norm.RMS}
-    head_dim = config.number("kv_channels", default=config.hidden / config.heads)
-    return _early(config, attention | {"head_dim": head_dim}, mlp, tied=False, norm=Norm.RMS)
+    config = config.with_defaults(head_dim=config.get("kv_channels"))
+    config.ignore("kv_channels")
+    return _early(config, attention, mlp, tied=False, norm=Norm.RMS)
 
 
 def baichuan(config: Config) -> Model:

@@ -95,21 +95,6 @@ def _rounded(width: float, multiple: float) -> int:
     return int(-(-width // multiple) * multiple)
 
 
-def deci(config: Config) -> Model:
-    """Llama with a number of KV heads for each layer: DeciLM."""
-    listed = config.kinds("num_key_value_heads_per_layer")
-    if listed is None:
-        raise config.lacks("num_key_value_heads_per_layer")
-    groups = _grouped([_whole(config, "num_key_value_heads_per_layer", each) for each in listed])
-    config.ignore("num_key_value_heads")  # the most of any layer
-    return model_with(
-        config,
-        *((attention_of(config, kv_heads=heads), layers) for heads, layers in groups.items()),
-        (MLP(intermediate=config.number("intermediate_size")), config.layers),
-        tied=False,
-    )
-
-
 def openelm(config: Config) -> Model:
     """Heads and MLPs that grow from layer to layer, norms on queries and keys: OpenELM."""
     config = config.with_defaults(
@@ -134,7 +119,7 @@ def openelm(config: Config) -> Model:
     normed = "head" if config.flag("normalize_qk_projections", default=True) else None
     shared = config.flag("share_input_output_layers", default=True)
     config.expect(tie_word_embeddings=shared)
-    model = model_with(
+    return model_with(
         config,
         *(
             (
@@ -152,7 +137,6 @@ def openelm(config: Config) -> Model:
         *((MLP(intermediate=width), layers) for width, layers in _grouped(widths).items()),
         tied=shared,
     )
-    return model
 
 
 def _near(width: float, divisor: float) -> int:
@@ -173,7 +157,6 @@ def _whole(config: Config, key: str, value: Any) -> int:
 
 ELASTIC: dict[str, Callable[[Config], Model]] = {
     "nemotron-nas": nemotron_nas,
-    "deci": deci,
     "openelm": openelm,
 }
 """The function that reads each `model_type`."""

@@ -1,4 +1,4 @@
-"""Gemma 3n: a language model whose layers have embeddings, residuals and streams of their own."""
+"""Gemma 3n, the language model: layers with embeddings, residuals and streams of their own."""
 
 from typing import Any
 
@@ -68,7 +68,7 @@ def _attention(config: Config) -> list[tuple[Block, Layers]]:
     for borrows, layers in ((False, range(first)), (True, range(first, config.layers))):
         for slides in (True, False):
             chosen = [layer for layer in layers if (layer in windowed) is slides]
-            block = plain.replace(borrows=borrows, window=window if slides else None)
+            block = plain.replace(borrows_cache=borrows, window=window if slides else None)
             found.append((block, chosen))
     return found
 

@@ -73,7 +73,7 @@ def _attention(config: Config, first: int) -> list[tuple[Block, Layers]]:
         for block, slides in ((windowed, True), (full, False)):
             chosen = [layer for layer in layers if (layer in sliding) is slides]
             ties = tied and not slides and not borrows
-            found.append((block.replace(borrows=borrows, tied_values=ties), chosen))
+            found.append((block.replace(borrows_cache=borrows, tied_values=ties), chosen))
     return found
 
 

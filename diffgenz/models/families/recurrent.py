@@ -42,8 +42,11 @@ def lfm2(config: Config) -> Model:
 
 
 def _adjusted(config: Config) -> float:
-    """Width of LFM2's MLP: 2/3 of the stated one, rounded up, where the file says to adjust it."""
-    width = config.number("intermediate_size", "block_ff_dim")
+    """Width of LFM2's MLP: 2/3 of the stated one, rounded up, where the file says to adjust it.
+
+    As in its class, `block_ff_dim` stands above `intermediate_size`.
+    """
+    width = config.number("block_ff_dim", default=config.get("intermediate_size"))
     multiple = config.count("block_multiple_of", default=256)
     factor = config.number("block_ffn_dim_multiplier", default=1.0)
     if not config.flag("block_auto_adjust_ff_dim", default=True):
@@ -99,7 +102,8 @@ def falcon_h1(config: Config) -> Model:
 def head_dim(config: Config) -> float:
     """Channels of a Mamba-2 head: its own field, or what expansion and heads leave ("auto")."""
     if config.get("mamba_d_head", default="auto") == "auto":
-        inner = config.number("mamba_expand", default=2) * config.hidden
+        expanded = config.number("mamba_expand", default=2) * config.hidden
+        inner = config.number("mamba_d_ssm", default=expanded)
         return inner / config.number("mamba_n_heads")
     return config.number("mamba_d_head")
 
@@ -127,6 +131,7 @@ def mamba_of(config: Config, state: float, **differences: object) -> Mamba2:
 
 def bamba(config: Config) -> Model:
     """Mamba-2 with attention in the layers `attn_layer_indices`, each before an MLP: Bamba."""
+    config.ignore("attn_rotary_emb")  # rotated elements of a head
     stated = config.get("attn_layer_indices") is not None
     full = indices(config, "attn_layer_indices") if stated else []
     expanded(config, "mamba_expand", config.number("mamba_n_heads") * head_dim(config))
@@ -146,7 +151,6 @@ def recurrent_gemma(config: Config) -> Model:
     """
     config.ignore("w_init_variance_scale", "final_w_init_variance_scale", "conv1d_width")
     recurrent, windowed = _griffin(config)
-    config = config.with_defaults(head_dim=config.hidden / config.heads)
     attention = attention_of(
         config,
         window=config.number("attention_window_size", default=2048),
@@ -174,8 +178,7 @@ def _griffin(config: Config) -> tuple[Sequence[int], Sequence[int]]:
     if not isinstance(kinds, list) or not kinds:
         raise InputError(f"{config.name}: block_types: {kinds!r} is not a list of kinds of layers")
     every = [kinds[layer % len(kinds)] for layer in range(config.layers)]
-    named = Config(config.name, {**config.raw, "block_types": every})
-    split = named.split("block_types", "recurrent", "attention")
+    split = config.split("block_types", "recurrent", "attention", listed=every)
     assert split is not None
     return split[0], split[1]
 

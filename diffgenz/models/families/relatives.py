@@ -99,8 +99,9 @@ def apertus(config: Config) -> Model:
 
 
 def internlm2(config: Config) -> Model:
-    """Llama with biases in attention or nowhere: InternLM 2 and 2.5."""
-    return _plain(config, biased(config, "bias"), {"bias": False}, tied=False)
+    """Llama with biases in attention or nowhere: InternLM, InternLM 2 and 2.5."""
+    first = config.get("model_type") == "internlm"
+    return _plain(config, biased(config, "bias", default=first), {"bias": False}, tied=False)
 
 
 def internlm3(config: Config) -> Model:
@@ -185,6 +186,25 @@ def stablelm(config: Config) -> Model:
     return _plain(config, attention, mlp, tied=False, norm=Norm.LAYER)
 
 
+def phi3small(config: Config) -> Model:
+    """Layer norms, biases everywhere and a gated MLP, with a tied LM head: Phi-3-small.
+
+    Its block-sparse attention in every other layer is left out.
+    """
+    config.ignore("ff_dim_multiplier", "dummy_token_indices", "gegelu_pad_to_256")
+    config.ignore("rope_embedding_base", "attention_bias")
+    notes = ()
+    if config.get("dense_attention_every_n_layers", default=1) != 1:
+        notes = ("block-sparse attention (dense_attention_every_n_layers) is modelled as full",)
+    config.ignore("blocksparse_block_size", "blocksparse_num_local_blocks")
+    config.ignore("blocksparse_vert_stride", "blocksparse_homo_head_pattern")
+    config.ignore("blocksparse_triton_kernel_block_size")
+    attention = {"norm": Norm.LAYER, "qkv_bias": True, "out_bias": True}
+    width = config.number("ff_intermediate_size", "intermediate_size")
+    mlp = {"norm": Norm.LAYER, "bias": True, "intermediate": width}
+    return _plain(config, attention, mlp, tied=True, norm=Norm.LAYER, notes=notes)
+
+
 def glm(config: Config) -> Model:
     """Llama with biases on Q, K and V: GLM-4."""
     return _glm(config, 1)
@@ -206,26 +226,22 @@ def _glm(config: Config, norms: int) -> Model:
 def chatglm(config: Config) -> Model:
     """GLM with field names of its own: ChatGLM 2 and 3, GLM-4-9B."""
     config.expect(rmsnorm=True, post_layer_norm=True, original_rope=True, interleaved_qkv=False)
-    config.expect(apply_residual_connection_post_layernorm=False, pre_seq_len=None)
-    config.expect(padded_vocab_size=config.get("padded_vocab_size", "vocab_size"))
+    config.expect(apply_residual_connection_post_layernorm=False, pre_seq_len=0)
+    config = config.with_defaults(
+        vocab_size=config.get("padded_vocab_size"),
+        head_dim=config.get("kv_channels"),
+        intermediate_size=config.get("ffn_hidden_size"),
+    )
+    config.ignore("padded_vocab_size", "kv_channels", "ffn_hidden_size")
     grouped = config.flag("multi_query_attention", default=True)
-    groups = config.number("multi_query_group_num", default=config.heads)
+    groups = config.count("multi_query_group_num", default=1)
     bias = config.flag("add_bias_linear", default=False)
     attention = {
-        "head_dim": config.number("kv_channels", default=config.hidden / config.heads),
         "kv_heads": groups if grouped else config.heads,
         "qkv_bias": bias or config.flag("add_qkv_bias", default=False),
         "out_bias": bias,
     }
-    mlp = {"intermediate": config.number("ffn_hidden_size"), "bias": bias}
-    config = config.with_defaults(vocab_size=config.get("padded_vocab_size"))
-    config.ignore("padded_vocab_size")
-    return model_of(
-        config,
-        attention_of(config, **attention),
-        (mlp_of(config.with_defaults(intermediate_size=mlp["intermediate"]), **mlp), config.layers),
-        tied=False,
-    )
+    return _plain(config, attention, {"bias": bias}, tied=False)
 
 
 RELATIVES: dict[str, Callable[[Config], Model]] = {
@@ -240,6 +256,7 @@ RELATIVES: dict[str, Callable[[Config], Model]] = {
     "hyperclovax": hyperclovax,
     "apertus": apertus,
     "aquila": llama,
+    "internlm": internlm2,
     "internlm2": internlm2,
     "internlm3": internlm3,
     "minicpm": minicpm,
@@ -251,6 +268,7 @@ RELATIVES: dict[str, Callable[[Config], Model]] = {
     "jais2": jais2,
     "orion": orion,
     "stablelm": stablelm,
+    "phi3small": phi3small,
     "glm": glm,
     "glm4": glm4,
     "chatglm": chatglm,
