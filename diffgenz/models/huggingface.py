@@ -16,6 +16,7 @@ from diffgenz.models.families.gemma4 import gemma4
 from diffgenz.models.families.hybrid import HYBRID
 from diffgenz.models.families.latent import LATENT
 from diffgenz.models.families.moe import MOE
+from diffgenz.models.families.moe_relatives import MOE_RELATIVES
 from diffgenz.models.families.patterned import PATTERNED
 from diffgenz.models.families.recurrent import RECURRENT
 from diffgenz.models.families.relatives import RELATIVES
@@ -32,6 +33,7 @@ FAMILIES: dict[str, Callable[[Config], Model]] = {
     **ELASTIC,
     **EARLY,
     **MOE,
+    **MOE_RELATIVES,
     **LATENT,
     **PATTERNED,
     **HYBRID,

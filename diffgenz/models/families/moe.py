@@ -357,6 +357,7 @@ MOE: dict[str, Callable[[Config], Model]] = {
     "qwen3_moe": qwen3_moe,
     "qwen3_vl_moe": qwen3_moe,
     "olmoe": olmoe,
+    "flex_olmo": olmoe,
     "minimax_m2": minimax_m2,
     "deepseek": deepseek,
     "glm4_moe": glm4_moe,
