@@ -61,21 +61,26 @@ def _of_all(config: Config, *keys: str, default: int | None = None) -> int | flo
     return Config(f"{config.name}: {keys[0]}", {"entry": value[0]}).number("entry")
 
 
+WIDTH = "moe_intermediate_size"
+
+HUNYUAN_WITHOUT_INFLUENCE = (
+    *("use_mixed_mlp_moe", "moe_drop_tokens", "moe_random_routing_dropped_token", "norm_type"),
+    *("capacity_factor", "org_vocab_size", "position_embedding_xdrope", "dense_list"),
+    *("q_lora_rank", "kv_lora_rank", "qk_rope_head_dim", "qk_nope_head_dim", "v_head_dim"),
+    *("cla_share_factor", "mask_init_id", "pool_type", "add_classification_head", "class_num"),
+    *("im_newline_id", "anyres_pooling_size", "anyres_vit_max_image_size"),
+)
+"""Fields of Hunyuan's files that no released language model uses."""
+
+
 def hunyuan_v1_moe(config: Config) -> Model:
     """Hunyuan-A13B: norms on queries and keys, and experts beside a shared one in every layer."""
     config.expect(use_cla=False, use_mla=False, attention_head_dim=config.head_dim)
-    config.expect(moe_layer_num_skipped=0, use_qk_norm=True)
-    config.ignore(
-        "use_mixed_mlp_moe", "cla_share_factor", "moe_drop_tokens", "group_limited_greedy"
-    )
-    config.ignore("moe_random_routing_dropped_token", "n_group", "topk_group", "norm_type")
-    config.ignore(
-        "mask_init_id", "pool_type", "add_classification_head", "class_num", "im_newline_id"
-    )
-    config.ignore("anyres_pooling_size", "anyres_vit_max_image_size", "q_lora_rank", "kv_lora_rank")
-    config.ignore("qk_rope_head_dim", "qk_nope_head_dim", "v_head_dim", "capacity_factor")
-    config.ignore("org_vocab_size", "intermediate_size", "dense_list", "position_embedding_xdrope")
-    width = _of_all(config, "moe_intermediate_size", "intermediate_size")
+    config.expect(moe_layer_num_skipped=0, use_qk_norm=True, group_limited_greedy=False)
+    config.ignore(*HUNYUAN_WITHOUT_INFLUENCE)
+    config = config.revised(n_group=None, topk_group=None)  # of that routing
+    dense = _of_all(config, "intermediate_size")
+    width = dense if config.get(WIDTH) is None else _of_all(config, WIDTH)
     count = _of_all(config, "num_shared_expert", default=1)
     moe = experts_of(
         config,
@@ -110,8 +115,8 @@ def bailing_moe(config: Config) -> Model:
     newer = config.raw.get("model_type") == "bailing_moe_v2"
     bias = config.flag("use_qkv_bias", default=False)
     norms = "head" if config.flag("use_qk_norm", default=newer) else None
-    config.expect(use_bias=False, multi_gate=False, norm_softmax=False)
-    config.ignore("moe_router_topk_scaling_factor", "num_experts_shared")
+    config.expect(use_bias=False, multi_gate=False, norm_softmax=False, use_rmsnorm=True)
+    config.ignore("moe_router_topk_scaling_factor")
     width = config.number("moe_intermediate_size")
     width = config.number("moe_shared_expert_intermediate_size", default=width)
     count = config.count("num_shared_experts", default=0, least=0)
