@@ -146,7 +146,7 @@ def exaone_moe(config: Config) -> Model:
     kinds = config.split("layer_types", "sliding_attention", "full_attention")
     if kinds is not None:
         windowed: Sequence[int] = kinds[0]
-    elif isinstance(period, str):  # a letter for each layer of the period
+    elif isinstance(period, str) and period and not set(period) - set("LG"):  # a letter each
         windowed = [at for at in range(config.layers) if period[at % len(period)] == "L"]
     else:
         period = config.count("sliding_window_pattern", default=4)
