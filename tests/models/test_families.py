@@ -55,7 +55,7 @@ def test_layers_are_those_of_the_file(name):
     config = read_config(name)[1]
     config = config.get("text_config", config)
     keys = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_transformer_layers")
-    expected = next((config[key] for key in keys if config.get(key) is not None), None)
+    expected = next((config[key] for key in keys if config.get(key) is not None), 0)
     if (
         config.get("model_type") == "nemotron_h"
     ):  # a layer of it is one block; those that mix tokens count

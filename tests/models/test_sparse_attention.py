@@ -10,6 +10,7 @@ from diffgenz.models.blocks.compressed_attention import CompressedAttention, Com
 from diffgenz.models.blocks.hyper_connection import HyperConnection
 from diffgenz.models.blocks.latent_attention import Indexer, LatentAttention
 from diffgenz.models.blocks.sparse_attention import BlockIndex, SparseAttention
+from diffgenz.operators.message import AllGather
 from diffgenz.operators.step import Shared, Step
 
 HIDDEN = jnp.asarray(512.0)
@@ -67,6 +68,7 @@ def test_context_ranks_share_keys_and_gather_scores_of_blocks(ranks):
             expected = getattr(alone[name], quantity) / ranks
             assert_close(getattr(shared[name], quantity), expected, rtol=1e-5)
     (gathered,) = shared["index"].messages
+    assert isinstance(gathered, AllGather)
     assert_close(gathered.volume, 2 * 4 * 10_000 / 128 * 4, rtol=1e-5)
 
 
@@ -129,12 +131,12 @@ def test_compressed_attention_of_deepseek_v4_by_hand():
     heavy = 2 * 4096 * 512 + 128 * 512 + 512
     light = 2 * 4096 * 1024 + 4 * 1024 + 512
     indexer = 2 * 4096 * 256 + 4 * 256 + 128 + 1024 * 64 * 128 + 4096 * 64
-    blocks = {
-        None: plain,
-        Compressor(128): plain + heavy,
-        Compressor(4, Indexer(64, 128, 512)): plain + light + indexer,
-    }
-    for compressor, expected in blocks.items():
+    blocks = (
+        (None, plain),
+        (Compressor(128), plain + heavy),
+        (Compressor(4, Indexer(64, 128, 512)), plain + light + indexer),
+    )
+    for compressor, expected in blocks:
         block = COMPRESSED.replace(compressor=compressor)
         found = sum(op.parameters for op in block.operators(wide, step()))
         assert_close(found, expected, rtol=1e-6)
@@ -192,7 +194,8 @@ def test_layers_of_shipped_models_by_kind():
     }
     assert counts == {None: 2, 4: 21, 128: 20}
     mimo = load_model("XiaomiMiMo/MiMo-V2-Flash")
-    heads = {float(r.block.kv_heads): len(r.at) for r in mimo.blocks if r.block.mixes_tokens}
+    blocks = [(r.block, r.at) for r in mimo.blocks]
+    heads = {float(b.kv_heads): len(at) for b, at in blocks if isinstance(b, Attention)}
     assert heads == {4: 9, 8: 39}
     glm = load_model("zai-org/GLM-5.2")
     assert sorted(len(r.at) for r in glm.blocks if r.block.mixes_tokens) == [21, 57]

@@ -70,9 +70,14 @@ def _compressor(config: Config, ratio: int) -> Compressor | None:
     """The compressor of layers whose entries stand for `ratio` tokens; None for 0."""
     if ratio == 0:
         return None
-    names = ("index_n_heads", "index_head_dim", "index_topk")
-    indexed = ratio == _rates(config)["compressed_sparse_attention"]
-    return Compressor(ratio, Indexer(*(config.number(each) for each in names)) if indexed else None)
+    if ratio != _rates(config)["compressed_sparse_attention"]:
+        return Compressor(ratio)
+    indexer = Indexer(
+        config.number("index_n_heads"),
+        config.number("index_head_dim"),
+        config.number("index_topk"),
+    )
+    return Compressor(ratio, indexer)
 
 
 def _rates(config: Config) -> dict[str, int]:

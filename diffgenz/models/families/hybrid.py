@@ -6,6 +6,7 @@ Some are pure, others have attention in between.
 import math
 from collections.abc import Callable
 
+from diffgenz.core.errors import InputError
 from diffgenz.models.blocks.adapter import Adapter
 from diffgenz.models.blocks.block import Block
 from diffgenz.models.blocks.linear_attention import GatedDeltaNet, KimiDeltaAttention

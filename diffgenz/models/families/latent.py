@@ -6,6 +6,7 @@ from typing import Any
 from diffgenz.core.errors import InputError
 from diffgenz.models.blocks.block import Block
 from diffgenz.models.blocks.latent_attention import Indexer, LatentAttention
+from diffgenz.models.blocks.moe import MoE
 from diffgenz.models.config import Config, Layers, model_with
 from diffgenz.models.families.moe import experts_of, first_dense_of, listed, shared_of
 from diffgenz.models.model import Model
@@ -62,7 +63,7 @@ def glm4_moe_lite(config: Config) -> Model:
     return deepseek_v3(config)
 
 
-def _latent(config: Config, moe: Block) -> Model:
+def _latent(config: Config, moe: MoE) -> Model:
     """Latent attention in every layer, and these experts in all but the first ones."""
     attention = latent_of(config)
     config.ignore("layer_types")  # all of them have the attention that the sizes say

@@ -29,7 +29,8 @@ def experts_of(config: Config, **differences: Any) -> MoE:
     if "intermediate" not in differences:
         wide = config.get("intermediate_size")
         facts["intermediate"] = config.number("moe_intermediate_size", default=wide)
-    return MoE(**(facts | _limit_of(config) | differences))
+    facts |= _limit_of(config)
+    return MoE(**(facts | differences))
 
 
 def _limit_of(config: Config) -> dict[str, int]:

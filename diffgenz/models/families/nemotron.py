@@ -110,7 +110,7 @@ def _nemotron_pattern(config: Config) -> str:
             f"{config.name}: {key}: {pattern!r} must spell the layers in M, *, - and E"
         )
     if names is None:
-        return pattern
+        return str(pattern)
     letters = {name: kind for kind, (spelt, _) in NEMOTRON.items() for name in spelt}
     is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
     unknown = [name for name in names if name not in letters] if is_list else [names]
