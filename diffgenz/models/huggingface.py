@@ -15,6 +15,7 @@ from diffgenz.models.families.hybrid import HYBRID
 from diffgenz.models.families.moe import MOE
 from diffgenz.models.families.recurrent import RECURRENT
 from diffgenz.models.families.relatives import RELATIVES
+from diffgenz.models.families.state_spaces import KIND, state_spaces
 from diffgenz.models.families.vision import tower_of
 from diffgenz.models.families.windowed import WINDOWED
 from diffgenz.models.files import read_config
@@ -31,6 +32,7 @@ FAMILIES: dict[str, Callable[[Config], Model]] = {
     **HYBRID,
     **RECURRENT,
     "gemma3n": gemma3n,
+    KIND: state_spaces,
 }
 """The function that reads the config.json of each `model_type`."""
 
@@ -99,7 +101,7 @@ def _kind_of(language: Config) -> str:
     Raises:
         InputError: there is none, or no family is known under it.
     """
-    kind = language.get("model_type")
+    kind = language.get("model_type", default=KIND if "ssm_cfg" in language.raw else None)
     if kind is None:
         known = ", ".join(sorted(FAMILIES))
         raise InputError(f"{language.name}: config.json lacks model_type; known are {known}")
