@@ -17,7 +17,8 @@ WITHOUT_INFLUENCE = re.compile(
     | name | name_or_path | id2label | label2id | num_labels | problem_type | task_.* | finetuning.*
     | .*_class | tokenizer_.* | prefix | license | return_.* | output_.*states | output_attentions
     | output_router_logits | output_past | use_cache | cache_implementation | use_return_dict
-    | torchscript | tf_.* | gradient_checkpointing.* | is_decoder | is_encoder_decoder
+    | torchscript | output_scores | is_composition | custom_pipelines | unsloth_.* | tf_.*
+    | gradient_checkpointing.* | is_decoder | is_encoder_decoder
     | cross_attention_hidden_size | pruned_heads | chunk_size_feed_forward
     | tie_encoder_decoder | bad_words_ids | decoder_start_token_id
     # numbers of tokens and of places in the vocabulary
@@ -26,7 +27,7 @@ WITHOUT_INFLUENCE = re.compile(
     | seq_length | model_max_length | max_window_size | original_max_position_embeddings
     | (max|min)_(new_tokens|length) | (max_)?sequence_length
     # positions and scales
-    | .*rope.*(theta|scal|type|interleave|param|percent|factor|beta|freq|fraction|mscale).*
+    | .*rope.*(theta|scal|type|interleave|param|percent|pct|factor|beta|freq|fraction|mscale).*
     | rotary_(pct|dim|emb_base|base|percent|emb_fraction) | partial_rotary_factor.* | .*_rope_pct
     | use_(mrope|dynamic_ntk|logn_attn|rotary_emb) | mrope_.* | rope_(ratio|local_base_freq)
     | rope_position_encoding | use_pos_enc | position_encoding | rel_pos_.*

@@ -20,6 +20,7 @@ from diffgenz.models.families.moe_relatives import MOE_RELATIVES
 from diffgenz.models.families.patterned import PATTERNED
 from diffgenz.models.families.recurrent import RECURRENT
 from diffgenz.models.families.relatives import RELATIVES
+from diffgenz.models.families.state_spaces import KIND, state_spaces
 from diffgenz.models.families.vision import tower_of
 from diffgenz.models.families.windowed import WINDOWED
 from diffgenz.models.files import read_config
@@ -41,6 +42,7 @@ FAMILIES: dict[str, Callable[[Config], Model]] = {
     "gemma3n": gemma3n,
     "gemma4": gemma4,
     "deepseek_v4": deepseek_v4,
+    KIND: state_spaces,
 }
 """The function that reads the config.json of each `model_type`."""
 
@@ -109,7 +111,7 @@ def _kind_of(language: Config) -> str:
     Raises:
         InputError: there is none, or no family is known under it.
     """
-    kind = language.get("model_type")
+    kind = language.get("model_type", default=KIND if "ssm_cfg" in language.raw else None)
     if kind is None:
         known = ", ".join(sorted(FAMILIES))
         raise InputError(f"{language.name}: config.json lacks model_type; known are {known}")

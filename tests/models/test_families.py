@@ -47,6 +47,7 @@ def test_every_family_has_a_shipped_model(read):
     configs = [read_config(name)[1] for name in MODELS]
     types = {config.get("text_config", config).get("model_type") for config in configs}
     types |= {config.get("model_type") for config in configs}
+    types |= {"mamba_ssm" for config in configs if "ssm_cfg" in config}
     assert types & {kind for kind, family in FAMILIES.items() if family.__name__ == read}
 
 

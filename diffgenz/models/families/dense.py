@@ -29,7 +29,7 @@ def llama(config: Config) -> Model:
 
 
 def mistral(config: Config) -> Model:
-    """Llama, in some models with a window on every layer: Mistral, Phi-3, Phi-4."""
+    """Llama, in some models with a window on every layer: Mistral."""
     window = config.window()
     windowed = windowed_layers(config, range(config.layers)) if window else ()
     return model_of(
@@ -40,6 +40,13 @@ def mistral(config: Config) -> Model:
         windowed=windowed,
         window=window,
     )
+
+
+def phi3(config: Config) -> Model:
+    """Mistral, whose files have fields of longer contexts: Phi-3 and Phi-4."""
+    config.expect(full_attn_mod=1, attention_bias=False, mlp_bias=False, lm_head_bias=False)
+    config.ignore("interpolate_factor")
+    return mistral(config)
 
 
 def qwen2(config: Config) -> Model:
@@ -226,8 +233,9 @@ def falcon(config: Config) -> Model:
         rotary=rotary,
         reduces=not parallel,
     )
+    factor = config.number("ff_factor", default=4)
     mlp = MLP(
-        intermediate=config.number("ffn_hidden_size", default=4 * config.hidden),
+        intermediate=config.number("ffn_hidden_size", default=factor * config.hidden),
         gated=False,
         bias=bias,
         norm=None,
@@ -262,6 +270,7 @@ def gpt_neox(config: Config) -> Model:
 
 def starcoder2(config: Config) -> Model:
     """Biases, layer norms, a plain MLP and a window on every layer: StarCoder 2."""
+    config.expect(mlp_type="default", norm_type="layer_norm")
     bias, window = config.flag("use_bias", default=True), config.window()
     attention = attention_of(config, norm=Norm.LAYER, qkv_bias=bias, out_bias=bias)
     mlp = MLP(
@@ -283,7 +292,7 @@ DENSE: dict[str, Callable[[Config], Model]] = {
     "llama": llama,
     "granite": llama,
     "mistral": mistral,
-    "phi3": mistral,
+    "phi3": phi3,
     "qwen2": qwen2,
     "qwen2_5_vl": qwen2,
     "qwen3": qwen3,

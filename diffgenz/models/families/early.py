@@ -41,7 +41,8 @@ def _wide(config: Config, **differences: Any) -> MLP:
 
 def gptj(config: Config) -> Model:
     """Attention without biases and a plain MLP in parallel after one norm: GPT-J and CodeGen."""
-    config.ignore("n_ctx", "n_positions")  # positions are rotary
+    config.expect(rotary=True)
+    config.ignore("n_ctx", "n_positions")
     return _early(config, {"reduces": False}, _wide(config, norm=None), tied=False, head_bias=True)
 
 
@@ -126,7 +127,7 @@ def mpt(config: Config) -> Model:
             raise nested.not_modelled("attn_type")
         kv_heads = 1 if kind == "multiquery_attention" else config.heads
     config.expect(no_bias=True, norm_type="low_precision_layernorm", embedding_fraction=1.0)
-    config.ignore("learned_pos_emb", "verbose", "use_pad_tok_in_ffn", "init_config")
+    config.ignore("learned_pos_emb", "verbose", "use_pad_tok_in_ffn", "init_config", "fc_type")
     mlp = MLP(
         intermediate=config.number("expansion_ratio", default=4) * config.hidden,
         gated=False,

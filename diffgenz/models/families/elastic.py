@@ -101,6 +101,7 @@ def openelm(config: Config) -> Model:
         num_hidden_layers=config.get("num_transformer_layers"), hidden_size=config.get("model_dim")
     )
     config.ignore("num_transformer_layers", "model_dim", "num_gqa_groups", "qkv_multipliers")
+    config.ignore("rope_max_length")
     config.expect(ffn_with_glu=True, normalization_layer_name="rms_norm")
     listed = [config.kinds(key) for key in ("num_query_heads", "num_kv_heads", "ffn_multipliers")]
     if None in listed:

@@ -31,6 +31,8 @@ def _rank(config: Config, key: str) -> int | float:
 
 def _mamba(config: Config, state_norms: str | None) -> Mamba:
     """The Mamba-1 block of a config, with `state_norms` as in `Mamba`."""
+    config.expect(rms_norm=True)
+    config.ignore("pad_vocab_size_multiple")  # vocab_size is padded
     expanded = config.number("expand", default=2) * config.hidden
     return Mamba(
         inner=config.number("intermediate_size", "d_inner", default=expanded),
@@ -55,7 +57,8 @@ def falcon_mamba(config: Config) -> Model:
 
 def mamba2(config: Config) -> Model:
     """Only Mamba-2 blocks: Codestral Mamba."""
-    config.ignore("intermediate_size", "time_step_rank")  # follow from the others
+    config.ignore("intermediate_size", "d_inner", "time_step_rank")  # follow from the others
+    config.ignore("pad_vocab_size_multiple")  # vocab_size is padded
     config.expect(norm_before_gate=True, rms_norm=True)
     heads, head_dim = config.number("num_heads"), config.number("head_dim")
     expanded(config, "expand", heads * head_dim)
@@ -107,6 +110,7 @@ def jamba(config: Config) -> Model:
         conv_bias=config.flag("mamba_conv_bias", default=True),
         state_norms="scaled",
     )
+    config.expect(mamba_inner_layernorms=True)
     width = config.number("intermediate_size")
     blocks: list[tuple[Block, Layers]] = [
         (mixer, config.others(full)),
@@ -154,6 +158,7 @@ def granite_hybrid(config: Config) -> Model:
     )
     if full is None:
         raise config.lacks("layer_types")
+    config.expect(normalization_function="rmsnorm")
     rotary = config.get("position_embedding_type") == "rope"
     blocks: list[tuple[Block, Layers]] = [
         (attention_of(config, rotary=rotary, qkv_bias=bias, out_bias=bias), full)
@@ -277,6 +282,7 @@ def _qwen_mixers(config: Config) -> tuple[tuple[Block, Layers], ...]:
         value_dim=config.number("linear_value_head_dim"),
         width=config.number("linear_conv_kernel_dim", default=4),
     )
+    config.ignore("output_gate_type")  # an activation
     bias = config.flag("attention_bias", default=False)
     attention = attention_of(
         config,

@@ -149,7 +149,8 @@ def recurrent_gemma(config: Config) -> Model:
 
     `intermediate_size` is that of gate and up projection together.
     """
-    config.ignore("w_init_variance_scale", "final_w_init_variance_scale", "conv1d_width")
+    config.ignore("w_init_variance_scale", "final_w_init_variance_scale")
+    config.ignore("embeddings_scale_by_sqrt_dim")
     recurrent, windowed = _griffin(config)
     attention = attention_of(
         config,

@@ -72,6 +72,7 @@ def helium(config: Config) -> Model:
 
 def ernie4_5(config: Config) -> Model:
     """Llama with biases everywhere or nowhere, and a tied LM head: the dense ERNIE 4.5."""
+    config.ignore("compression_ratio", "freq_allocation")  # of rotary positions
     bias = config.flag("use_bias", default=False)
     return _plain(config, biased(config, "use_bias"), {"bias": bias}, tied=True)
 
@@ -80,7 +81,11 @@ def hunyuan_v1_dense(config: Config) -> Model:
     """Llama with norms on queries and keys: the dense Hunyuan."""
     normed = config.flag("use_qk_norm", default=True)
     config.expect(use_cla=False, num_experts=1)
-    config.ignore("cla_share_factor", "attention_head_dim", "moe_topk", "num_shared_expert")
+    config.expect(attention_head_dim=config.head_dim, org_vocab_size=config.get("vocab_size"))
+    config.expect(use_rotary_pos_emb=True, norm_type="rms", class_num=0)
+    config.ignore("cla_share_factor", "moe_topk", "num_shared_expert", "dense_list", "pool_type")
+    config.ignore("im_start_id", "im_end_id", "im_newline_id", "text_start_id", "text_end_id")
+    config.ignore("mask_init_id")
     attention = {"query_key_norm": "head" if normed else None, **biased(config)}
     return _plain(config, attention, {}, tied=False)
 
