@@ -32,7 +32,7 @@ WITHOUT_INFLUENCE = re.compile(
     | use_(mrope|dynamic_ntk|logn_attn|rotary_emb) | mrope_.* | rope_(ratio|local_base_freq)
     | rope_position_encoding | use_pos_enc | position_encoding | rel_pos_.*
     | qk_rope | use_rope | nope_layer_interval | no_rope_layers | no_rope_layer_interval
-    | use_gemma_norm
+    | use_gemma_norm | initial_context_length
     | .*(norm|ln|layernorm|rms)_eps(ilon)? | epsilon | rms_eps | .*_epsilon | eps
     | .*soft_?cap(ping)? | .*_multiplier | .*_scaling | .*_scaling_factor | .*_scale | scale_.*
     | .*_scale_base | attn_scale | logit_.* | query_pre_attn_scalar | floor_scale

@@ -42,6 +42,7 @@ FAMILIES: dict[str, Callable[[Config], Model]] = {
     "gemma3n": gemma3n,
     "gemma4": gemma4,
     "deepseek_v4": deepseek_v4,
+    "deepseek_ref": deepseek_v4,  # as a repository of SGLang calls it
     KIND: state_spaces,
 }
 """The function that reads the config.json of each `model_type`."""

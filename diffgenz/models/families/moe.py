@@ -21,7 +21,10 @@ def experts_of(config: Config, **differences: Any) -> MoE:
     """
     names = {
         "routed": ("num_local_experts", "num_experts", "n_routed_experts"),
-        "used": ("num_experts_per_tok", "num_experts_per_token", "moe_top_k", "moe_topk"),
+        "used": (
+            *("num_experts_per_tok", "num_experts_per_token", "experts_per_token"),
+            *("moe_top_k", "moe_topk"),
+        ),
     }
     facts: dict[str, Any] = {
         fact: config.number(*keys) for fact, keys in names.items() if fact not in differences
