@@ -11,13 +11,14 @@ from typing import Any
 from diffgenz.core.errors import InputError
 from diffgenz.models.blocks.attention import Attention
 from diffgenz.models.blocks.block import Block
+from diffgenz.models.blocks.mlp import MLP
 from diffgenz.models.fields import is_off, is_without_influence
 from diffgenz.models.model import Model, Repeated
 
 Layers = int | Sequence[int]
 """Which layers a block is in: their indices, or their number where all layers have it."""
 
-WIDTH = ("hidden_size", "n_embd", "d_model")
+WIDTH = ("hidden_size", "n_embd", "n_embed", "d_model")
 """What files call the width of the residual stream."""
 
 HEADS = ("num_attention_heads", "n_head", "n_heads")
@@ -158,10 +159,19 @@ class Config:
         (5.x).
         """
         stated = {key: value for key, value in self.raw.items() if value is not None}
-        copy = Config(self.name, defaults | stated, self.generic, self.aliases)
-        copy.read, copy._set_aside, copy._sections = self.read, self._set_aside, self._sections
+        copy = self._copy(defaults | stated)
         copy.read.update(key for key in defaults if key not in stated)
         return copy
+
+    def _copy(self, raw: Mapping[str, Any]) -> "Config":
+        """A config of other content that remembers together with this one what was read."""
+        copy = Config(self.name, raw, self.generic, self.aliases)
+        copy.read, copy._set_aside, copy._sections = self.read, self._set_aside, self._sections
+        return copy
+
+    def revised(self, **values: Any) -> "Config":
+        """The same config with these values for fields that it states in another way."""
+        return self._copy({**self.raw, **values})
 
     def lacks(self, *keys: str) -> InputError:
         """The error for a field that is missing, which may be called by any of `keys`."""
@@ -311,6 +321,37 @@ class Config:
             return None
         return tuple(layer for layer, each in enumerate(kinds) if each == kind)
 
+    def split(
+        self, key: str, *kinds: Any, listed: list[Any] | None = None
+    ) -> tuple[tuple[int, ...], ...] | None:
+        """The layers of each of these kinds, as the list under `key` names them; None without one.
+
+        Arguments:
+            key: the field.
+            kinds: the kinds of layers that are modelled.
+            listed: the kind of each layer, where the field abbreviates it.
+
+        Raises:
+            InputError: it has not one entry for each layer, or names another kind.
+        """
+        listed = self.kinds(key) if listed is None else listed
+        if listed is None:
+            return None
+        if len(listed) != self.layers:
+            raise InputError(
+                f"{self.name}: {key}: lists {len(listed)} layers, and the model has {self.layers} "
+                "(num_hidden_layers)"
+            )
+        for layer, each in enumerate(listed):
+            if each not in kinds:
+                raise InputError(
+                    f"{self.name}: {key}: layer {layer} is {each!r}; those that are modelled are "
+                    + ", ".join(map(str, kinds))
+                )
+        return tuple(
+            tuple(layer for layer, each in enumerate(listed) if each == kind) for kind in kinds
+        )
+
     def others(self, layers: Sequence[int]) -> tuple[int, ...]:
         """All layers of the model but these."""
         return tuple(layer for layer in range(self.layers) if layer not in set(layers))
@@ -328,7 +369,7 @@ class Config:
     @property
     def layers(self) -> int:
         """Layers of the model."""
-        return self.count("num_hidden_layers", "n_layer", "n_layers", most=DEEPEST)
+        return self.count("num_hidden_layers", "n_layer", "n_layers", "num_layers", most=DEEPEST)
 
     @property
     def heads(self) -> int:
@@ -439,5 +480,26 @@ def _placed(config: Config, block: Block, layers: Layers) -> Repeated:
 
 def windowed_layers(config: Config, default: Sequence[int]) -> tuple[int, ...]:
     """The layers that have a sliding window: those that `layer_types` lists, else `default`."""
-    listed = config.where("sliding_attention", "layer_types")
-    return tuple(default) if listed is None else listed
+    listed = config.split("layer_types", "sliding_attention", "full_attention")
+    return tuple(default) if listed is None else listed[0]
+
+
+def biased(config: Config, *keys: str, default: bool = False) -> dict[str, bool]:
+    """Whether all projections of attention have biases, as fields of `Attention`."""
+    bias = config.flag(*(keys or ("attention_bias",)), default=default)
+    return {"qkv_bias": bias, "out_bias": bias}
+
+
+def mlp_of(config: Config, **differences: Any) -> MLP:
+    """An MLP whose sizes have the names that most families give them.
+
+    Arguments:
+        config: the facts.
+        differences: fields of `MLP` in which the family differs.
+    """
+    facts = differences
+    if "intermediate" not in facts:
+        facts = {"intermediate": config.number("intermediate_size"), **facts}
+    if "bias" not in facts:
+        facts = {"bias": config.flag("mlp_bias", default=False), **facts}
+    return MLP(**facts)

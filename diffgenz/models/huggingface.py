@@ -1,22 +1,51 @@
 """From Hugging Face's config.json to a `Model`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from diffgenz.core.errors import InputError
 from diffgenz.models.config import Config, NotModelled, brief
+from diffgenz.models.families.deepseek_v4 import deepseek_v4
 from diffgenz.models.families.dense import DENSE
+from diffgenz.models.families.early import EARLY
+from diffgenz.models.families.elastic import ELASTIC
+from diffgenz.models.families.gemma3n import gemma3n
+from diffgenz.models.families.gemma4 import gemma4
 from diffgenz.models.families.generic import generic as read_generic
 from diffgenz.models.families.hybrid import HYBRID
+from diffgenz.models.families.latent import LATENT
 from diffgenz.models.families.moe import MOE
+from diffgenz.models.families.moe_relatives import MOE_RELATIVES
+from diffgenz.models.families.patterned import PATTERNED
+from diffgenz.models.families.recurrent import RECURRENT
+from diffgenz.models.families.relatives import RELATIVES
+from diffgenz.models.families.state_spaces import KIND, state_spaces
 from diffgenz.models.families.vision import tower_of
+from diffgenz.models.families.windowed import WINDOWED
 from diffgenz.models.files import locate, read_object
 from diffgenz.models.model import Model
 from diffgenz.models.mtp import has_mtp
 from diffgenz.models.parts import NESTED, left_out, parts_of
 
-FAMILIES = DENSE | MOE | HYBRID
+FAMILIES: dict[str, Callable[[Config], Model]] = {
+    **DENSE,
+    **RELATIVES,
+    **WINDOWED,
+    **ELASTIC,
+    **EARLY,
+    **MOE,
+    **MOE_RELATIVES,
+    **LATENT,
+    **PATTERNED,
+    **HYBRID,
+    **RECURRENT,
+    "gemma3n": gemma3n,
+    "gemma4": gemma4,
+    "deepseek_v4": deepseek_v4,
+    "deepseek_ref": deepseek_v4,  # as a repository of SGLang calls it
+    KIND: state_spaces,
+}
 """The function that reads the config.json of each `model_type`."""
 
 ALWAYS_MTP = ("qwen3_next",)
@@ -102,7 +131,7 @@ def _kind_of(language: Config) -> str | None:
     Raises:
         InputError: it is no text.
     """
-    kind = language.get("model_type")
+    kind = language.get("model_type", default=KIND if "ssm_cfg" in language.raw else None)
     if kind is None:
         return None
     if not isinstance(kind, str):

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from diffgenz.core.errors import InputError
+from diffgenz.models.class_defaults import left_to_class
 from diffgenz.models.config import Config, brief
 
 NESTED = ("text_config", "llm_config", "language_config", "thinker_config")
@@ -60,7 +61,8 @@ def parts_of(name: str, raw: Mapping[str, Any], generic: bool = False) -> Parts:
     """The parts of a config.json.
 
     What a nested language model leaves out and the file around it says (`tie_word_embeddings`,
-    `model_type`) holds for it, too. Null fields count as absent.
+    `model_type`) holds for it, too. What neither says is the default of its class
+    (`class_defaults`). Null fields count as absent.
 
     Arguments:
         name: what error messages call it.
@@ -70,7 +72,7 @@ def parts_of(name: str, raw: Mapping[str, Any], generic: bool = False) -> Parts:
     Raises:
         InputError: a section that is no object of fields.
     """
-    wrappers, inner = [Config(name, raw, generic)], dict(raw)
+    wrappers, inner, defaults = [Config(name, raw, generic)], dict(raw), {}
     while (key := next((key for key in NESTED if inner.get(key) is not None), None)) is not None:
         section = inner[key]
         if not isinstance(section, Mapping):
@@ -82,9 +84,12 @@ def parts_of(name: str, raw: Mapping[str, Any], generic: bool = False) -> Parts:
         if isinstance(kind, str):
             outer["model_type"] = LANGUAGE.get(kind, kind)
         inner = outer | {each: value for each, value in section.items() if value is not None}
+        defaults = left_to_class(inner.get("model_type"), section)
         if any(inner.get(each) is not None for each in NESTED):
             wrappers.append(Config(f"{name}: {key}", inner, generic))
-    return Parts(Config(name, inner, generic), tuple(wrappers))
+    language = Config(name, defaults | inner, generic)
+    language.ignore(*defaults)
+    return Parts(language, tuple(wrappers))
 
 
 def left_out(parts: Parts, modelled: bool) -> list[str]:

@@ -33,22 +33,31 @@ def attention_keys(step: Step, window: Scalar | None) -> Scalar:
 
 
 def attention(
-    step: Step, heads: Scalar, kv_heads: Scalar, head_dim: Scalar, window: Scalar | None = None
+    step: Step,
+    heads: Scalar,
+    kv_heads: Scalar,
+    head_dim: Scalar,
+    window: Scalar | None = None,
+    value_dim: Scalar | None = None,
 ) -> Operator:
     """Attention of the new tokens over keys and values cached per KV head.
 
     It is fused (FlashAttention, arXiv 2205.14135): scores never reach memory. Keys and values are
-    read once per KV head, in the format of the KV cache. There are 4 FLOP for each (query, key)
-    pair, head and element of head_dim. A cache that GEAR compressed adds its outliers and its
-    low-rank term.
+    read once per KV head, in the format of the KV cache. There are 2 FLOP for each (query, key)
+    pair, head and element of a key, and as many of a value. A cache that GEAR compressed adds its
+    outliers and its low-rank term.
 
     Arguments:
         step: the iteration.
         heads: query heads of this device.
         kv_heads: key and value heads of this device.
-        head_dim: elements of each head.
+        head_dim: elements of each head's queries and keys.
         window: tokens that a query can see, or None for all.
+        value_dim: elements of each head's values, or None for `head_dim`. Measured kernels know
+            one size, and are asked for the mean of both.
     """
+    values = head_dim if value_dim is None else value_dim
+    mean_dim = head_dim if value_dim is None else 0.5 * (head_dim + value_dim)
     length = step.context + step.all_queries
     held = length if window is None else xp.minimum(length, window)
     read = sent = length if window is None else xp.minimum(length, window + step.all_queries - 1)
@@ -56,13 +65,13 @@ def attention(
         # zig-zag: two runs of queries, a window before each
         read = xp.minimum(read, step.queries + 2 * (window - 1))
     size = step.precision.cached_size(head_dim)
-    each = step.sequences * (2 * kv_heads * head_dim * size)
+    each = step.sequences * (2 * kv_heads * mean_dim * size)
     core = attention_over(
         step,
         attention_keys(step, window),
         heads,
         head_dim,
-        head_dim,
+        values,
         read=read * each,
         held=held * each,
         sent=sent * each,
@@ -74,14 +83,14 @@ def attention(
         kernel, shape = (
             "decode",
             DecodeShape(
-                step.sequences, step.queries, seen, heads, kv_heads, head_dim, within, size
+                step.sequences, step.queries, seen, heads, kv_heads, mean_dim, within, size
             ),
         )
     else:
         kernel, shape = (
             "prefill",
             PrefillShape(
-                step.sequences, step.queries, before, heads, kv_heads, head_dim, within, size
+                step.sequences, step.queries, before, heads, kv_heads, mean_dim, within, size
             ),
         )
     core = dataclasses.replace(core, kernel=kernel, shape=shape)

@@ -1,9 +1,11 @@
 """Self-attention and its projections: multi-head, grouped or multi-query, full or windowed."""
 
+import dataclasses
 from typing import ClassVar
 
 import equinox as eqx
 
+from diffgenz.core import xp
 from diffgenz.core.record import number
 from diffgenz.core.smooth import Leaf, Scalar, ceil_share
 from diffgenz.models.blocks.block import Block
@@ -33,11 +35,18 @@ class Attention(Block):
         out_bias: whether the output projection has a bias.
         rotary: whether positions are rotary (a kernel of its own, fused with the cache write).
         query_key_norm: what the norms on queries and keys have parameters for: None (no such
-            norms), "head" (one head_dim each) or "all" (every head's).
+            norms), "head" (one head_dim each), "head and bias" (a layer norm's two) or "all" (every
+            head's).
         sinks: whether each head has a learned logit that takes attention away from all keys
             (gpt-oss).
         output_gate: whether a second projection, as wide as the queries, gates the heads' outputs
             (Qwen3-Next).
+        head_gate: whether a projection to one number per head gates that head's output (Step-3.5).
+        value_dim: elements of each head's values, or None for head_dim (MiMo-V2).
+        tied_values: whether keys and values are the same projection, of which both are cached
+            (Gemma 4).
+        borrows_cache: whether keys and values are those that an earlier layer cached, so that this
+            one has queries alone (Gemma 3n, Gemma 4).
         streams: how many hidden states of the model's width it reads, side by side (2 in Zamba2:
             the residual and the embedding).
         norm, norms, reduces: as in `Block`.
@@ -55,6 +64,10 @@ class Attention(Block):
     query_key_norm: str | None = eqx.field(static=True, default=None)
     sinks: bool = eqx.field(static=True, default=False)
     output_gate: bool = eqx.field(static=True, default=False)
+    head_gate: bool = eqx.field(static=True, default=False)
+    value_dim: Leaf | None = number(above=0, default=None)
+    tied_values: bool = eqx.field(static=True, default=False)
+    borrows_cache: bool = eqx.field(static=True, default=False)
     streams: int = eqx.field(static=True, default=1)
 
     @property
@@ -69,39 +82,44 @@ class Attention(Block):
         """The query heads and the KV heads of one device."""
         return ceil_share(self.heads, step.shard), ceil_share(self.kv_heads, step.shard)
 
+    @property
+    def _values(self) -> Scalar:
+        """Elements of each head's values."""
+        return self.head_dim if self.value_dim is None else self.value_dim
+
     def work(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
         heads, kv_heads = self._shards(step)
-        queries, keys = heads * self.head_dim, kv_heads * self.head_dim
+        queries, outputs = heads * self.head_dim, heads * self._values
+        keys = 0.0 if self.borrows_cache else kv_heads * self.head_dim
+        values = 0.0 if self.borrows_cache else kv_heads * self._values
         precision, tokens = step.precision, step.tokens
-        gates = queries if self.output_gate else 0.0
+        gates = (outputs if self.output_gate else 0.0) + (heads if self.head_gate else 0.0)
+        projected = queries + gates + keys + (0.0 if self.tied_values else values)
         seen = self.streams * hidden
-        gated = tokens * queries * precision.dtype_size
+        gated = tokens * outputs * precision.dtype_size
+        weighed = tokens * gates * precision.dtype_size
+        has_gate = self.output_gate or self.head_gate
         return (
-            linear(
-                "qkv",
-                tokens,
-                queries + gates + 2 * keys,
-                seen,
-                precision,
-                "attention",
-                bias=self.qkv_bias,
-            ),
-            self._rotary_and_cache(queries, keys, step),
+            linear("qkv", tokens, projected, seen, precision, ATTENTION, bias=self.qkv_bias),
+            self._rotary_and_cache(queries, keys, values, step),
             *self.core(step),
-            *((elementwise("output_gate", 2 * gated, gated),) if self.output_gate else ()),
+            *((elementwise("output_gate", gated + weighed, gated),) if has_gate else ()),
             linear(
-                "attention_out", tokens, hidden, queries, precision, "attention", bias=self.out_bias
+                "attention_out", tokens, hidden, outputs, precision, ATTENTION, bias=self.out_bias
             ),
         )
 
     def modules(self, hidden: Scalar) -> tuple[Module, ...]:
         seen, queries = self.streams * hidden, self.heads * self.head_dim
-        keys = self.kv_heads * self.head_dim
+        outputs = self.heads * self._values
         widths = {
-            "q_proj query wq": queries * (2 if self.output_gate else 1),
-            "k_proj key wk": keys,
-            "v_proj value wv": keys,
+            "q_proj query wq": queries + (outputs if self.output_gate else 0.0),
+            "g_proj gate_proj": self.heads if self.head_gate else 0.0,
         }
+        if not self.borrows_cache:
+            widths["k_proj key wk"] = self.kv_heads * self.head_dim
+            if not self.tied_values:
+                widths["v_proj value wv"] = self.kv_heads * self._values
         fused = spelled(IN_ATTENTION, "qkv_proj query_key_value Wqkv c_attn qkv wqkv W_pack")
         fused = (*fused, "norm_attn_norm.attn.Wqkv")
         out = spelled(IN_ATTENTION, OUT, "mixer.o_proj", "norm_attn_norm.attn.out_proj")
@@ -115,28 +133,35 @@ class Attention(Block):
                     fused,
                 )
                 for leaves, width in widths.items()
+                if not (isinstance(width, float) and width == 0.0)
             ),
-            Module(ATTENTION, ("attention_out",), hidden * (queries + self.out_bias), out),
+            Module(ATTENTION, ("attention_out",), hidden * (outputs + self.out_bias), out),
         )
 
     def core(self, step: Step) -> tuple[Operator, ...]:
         heads, kv_heads = self._shards(step)
-        return (attention(step, heads, kv_heads, self.head_dim, self.window),)
+        core = attention(step, heads, kv_heads, self.head_dim, self.window, self.value_dim)
+        if self.borrows_cache:
+            core = dataclasses.replace(core, cached=xp.zeros(()))
+        return (core,)
 
-    def _rotary_and_cache(self, queries: Scalar, keys: Scalar, step: Step) -> Operator:
+    def _rotary_and_cache(
+        self, queries: Scalar, keys: Scalar | float, values: Scalar | float, step: Step
+    ) -> Operator:
         """The kernel that prepares queries and keys and fills the cache.
 
         It rotates and normalises queries and keys in place, and writes keys and values to the
         cache.
         """
-        normalised = {None: 0.0, "head": 2 * self.head_dim, "all": queries + keys}[
+        each = self.head_dim if self.borrows_cache else 2 * self.head_dim
+        normalised = {None: 0.0, "head": each, "head and bias": 2 * each, "all": queries + keys}[
             self.query_key_norm
         ]
         if self.sinks:
             normalised = normalised + queries / self.head_dim
         size = step.precision.dtype_size
         rotated = (queries if self.rotary or self.query_key_norm else 0.0) + keys
-        stored = 2 * keys * step.precision.cached_size(self.head_dim)
-        read = step.tokens * (rotated + keys) * size
+        stored = (keys + values) * step.precision.cached_size(self.head_dim)
+        read = step.tokens * (rotated + values) * size
         written = step.tokens * (rotated * size + stored)
         return elementwise("rotary_and_cache", read, written, parameters=normalised, size=size)

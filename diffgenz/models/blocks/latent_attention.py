@@ -12,6 +12,8 @@ cache; in prefill they gather it, and each of them expands all of it.
 import dataclasses
 from typing import ClassVar
 
+import equinox as eqx
+
 from diffgenz.core import xp
 from diffgenz.core.record import Record, number
 from diffgenz.core.smooth import Leaf, Scalar, ceil_share
@@ -40,11 +42,14 @@ class Indexer(Record):
         heads: heads of the indexer, at least 1.
         head_dim: elements of each of its heads, at least 1.
         picked: tokens that each query then attends to, at least 1.
+        reuses: whether the layer takes the picks of an earlier layer, so that it has neither
+            weights nor keys nor work for them (GLM-5.2).
     """
 
     heads: Leaf = number(at_least=1)
     head_dim: Leaf = number(at_least=1)
     picked: Leaf = number(at_least=1)
+    reuses: bool = eqx.field(static=True, default=False)
 
     def projections(self, hidden: Scalar, query_rank: Scalar, step: Step) -> tuple[Operator, ...]:
         """The projections that make the indexer's queries, keys and head weights.
@@ -65,11 +70,16 @@ class Indexer(Record):
             ),
         )
 
-    def scores(self, step: Step) -> Operator:
-        """The attention kernel that gives each query a score for each token of the context."""
-        per_token = self.head_dim + 4.0  # an 8-bit key and its fp32 scale
-        held = step.sequences * (step.context + step.all_queries) * per_token
-        keys = attention_keys(step, None)
+    def scores(self, step: Step, ratio: Scalar | float = 1.0) -> Operator:
+        """The attention kernel that gives each query a score for each key of the context.
+
+        Arguments:
+            step: the iteration.
+            ratio: tokens that each key stands for.
+        """
+        per_key = self.head_dim + 4.0  # an 8-bit key and its fp32 scale
+        held = step.sequences * (step.context + step.all_queries) / ratio * per_key
+        keys = attention_keys(step, None) / ratio
         none = xp.zeros(())
         scores = attention_over(
             step, keys, self.heads, self.head_dim, none, read=held, held=held, name="indexer"
@@ -118,6 +128,11 @@ class LatentAttention(Block):
         """Elements that the cache holds for each token."""
         return self.latent + self.rope_dim
 
+    @property
+    def _picks(self) -> Indexer | None:
+        """The indexer whose work is this layer's."""
+        return None if self.indexer is None or self.indexer.reuses else self.indexer
+
     def work(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
         precision, tokens, size = step.precision, step.tokens, step.precision.dtype_size
         heads = ceil_share(self.heads, step.shard)
@@ -131,7 +146,8 @@ class LatentAttention(Block):
         stored = self._compressed * precision.cached_size(self._compressed)
         read = tokens * (normalised + heads * self.rope_dim + self.rope_dim) * size
         written = read + tokens * stored
-        picking = () if self.indexer is None else self.indexer.projections(hidden, rank, step)
+        picks = self._picks
+        picking = () if picks is None else picks.projections(hidden, rank, step)
         before, after = self._around_core(heads, step)
         return (
             linear("compress", tokens, down, hidden, precision, "attention"),
@@ -161,7 +177,7 @@ class LatentAttention(Block):
         ]
         if self.query_rank is not None:
             modules.append(module(("compress",), hidden * self.query_rank, "q_a_proj", both))
-        if self.indexer is not None:
+        if self.indexer is not None and not self.indexer.reuses:
             width = self.indexer.heads * self.indexer.head_dim
             names = "indexer.wq_b indexer.q_b_proj"
             modules.append(module(("indexer_projections",), width * rank, names))
@@ -185,7 +201,8 @@ class LatentAttention(Block):
     def core(self, step: Step) -> tuple[Operator, ...]:
         heads = ceil_share(self.heads, step.shard)
         attention = self._absorbed(heads, step) if step.decoding else self._expanded(heads, step)
-        return (attention,) if self.indexer is None else (self.indexer.scores(step), attention)
+        picks = self._picks
+        return (attention,) if picks is None else (picks.scores(step), attention)
 
     def _cached(self, step: Step) -> Scalar:
         """B of the latent vectors of all tokens of all sequences."""

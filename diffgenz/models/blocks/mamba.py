@@ -119,6 +119,7 @@ class Mamba2(Block):
         chunk: tokens of a chunk in prefill, at least 1.
         bias: whether the in and out projections have a bias.
         conv_bias: whether the convolution has a bias.
+        normed: whether the gated output is normalised, too (not in Falcon-H1).
         norm, norms, reduces: as in `Block`.
     """
 
@@ -133,6 +134,7 @@ class Mamba2(Block):
     chunk: Leaf = number(at_least=1, default=256.0)
     bias: bool = eqx.field(static=True, default=False)
     conv_bias: bool = eqx.field(static=True, default=True)
+    normed: bool = eqx.field(static=True, default=True)
 
     @property
     def most_shards(self) -> Scalar:
@@ -169,7 +171,7 @@ class Mamba2(Block):
                 "gated_norm",
                 2 * tokens * inner * size,
                 tokens * inner * size,
-                parameters=inner,
+                parameters=inner if self.normed else 0.0,
                 size=size,
             ),
             linear("out_projection", tokens, hidden, inner, precision, "attention", bias=self.bias),

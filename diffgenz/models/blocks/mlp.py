@@ -24,6 +24,7 @@ class MLP(Block):
         intermediate: its width in the whole model, above 0.
         gated: whether a second projection gates the first (SwiGLU, GeGLU).
         bias: whether the projections have a bias.
+        learned: numbers that the activation learns (2 in xIELU).
         norm, norms, reduces: as in `Block`.
     """
 
@@ -32,6 +33,7 @@ class MLP(Block):
     intermediate: Leaf = number(above=0)
     gated: bool = eqx.field(static=True, default=True)
     bias: bool = eqx.field(static=True, default=False)
+    learned: int = eqx.field(static=True, default=0)
 
     def modules(
         self, hidden: Scalar, parents: str = "mlp feed_forward ffn mixer shared_mlp"
@@ -59,7 +61,13 @@ class MLP(Block):
         precision, tokens, size = step.precision, step.tokens, step.precision.dtype_size
         name = "gate_up" if self.gated else "up"
         return (
-            linear(name, tokens, up, hidden, precision, "mlp", bias=self.bias),
-            elementwise("activation", tokens * up * size, tokens * width * size),
-            linear("down", tokens, hidden, width, precision, "mlp", bias=self.bias),
+            linear(name, tokens, up, hidden, precision, DENSE, bias=self.bias),
+            elementwise(
+                "activation",
+                tokens * up * size,
+                tokens * width * size,
+                parameters=float(self.learned),
+                size=size,
+            ),
+            linear("down", tokens, hidden, width, precision, DENSE, bias=self.bias),
         )

@@ -13,9 +13,10 @@ from diffgenz.kernels.forms.experts import variation_of
 from diffgenz.kernels.shapes import ExpertsShape
 from diffgenz.models.blocks.block import Block
 from diffgenz.models.blocks.mlp import MLP
-from diffgenz.models.blocks.module import EXPERTS, Module, feed_forward_modules
+from diffgenz.models.blocks.module import EXPERTS, Module, feed_forward_modules, spelled
+from diffgenz.models.blocks.module import MLP as DENSE
 from diffgenz.operators.elementwise import elementwise
-from diffgenz.operators.linear import expert_linear, wide_linear
+from diffgenz.operators.linear import expert_linear, linear, wide_linear
 from diffgenz.operators.message import AllReduce, Axis, Exchange
 from diffgenz.operators.operator import Operator
 from diffgenz.operators.routing import GroupLimit, reached, visited
@@ -38,6 +39,10 @@ class MoE(Block):
     tokens also travel to their experts and back: each rank sends its share of the tokens that it
     sees (`operators.message.Exchange`).
 
+    Latent experts work on a narrower vector (Nemotron 3): a projection before the dispatch makes
+    it, and one after the combination leads back, so that what travels is narrow, too. Every rank
+    holds both projections whole. Router and shared experts see the whole hidden state.
+
     FLOP follow tokens, and weight traffic follows experts: n tokens that go to k of E experts each
     reach E (1 - (1 - k / E)**n) of them in expectation, if all are equally popular. The kernel's
     tiles pad the rows of each reached expert by half a tile on average.
@@ -54,6 +59,8 @@ class MoE(Block):
         gated: whether a second projection gates the first, as in `MLP`.
         bias: whether the experts' projections have a bias.
         router_bias: whether the router keeps a bias per expert.
+        latent: width of the vectors that the routed experts read and write, at least 1; None where
+            it is the model's.
         tile: rows of the grouped GEMM's smallest tile.
         imbalance: rows of the busiest expert-parallel group / mean rows of a group, at least 1;
             above the number of groups it counts as that number.
@@ -73,6 +80,7 @@ class MoE(Block):
     gated: bool = eqx.field(static=True, default=True)
     bias: bool = eqx.field(static=True, default=False)
     router_bias: bool = eqx.field(static=True, default=False)
+    latent: Leaf | None = number(at_least=1, default=None)
     groups: Leaf | None = number(at_least=1, default=None)
     groups_used: Leaf | None = number(at_least=1, default=None)
     tile: Leaf = number(at_least=1, default=16.0)
@@ -104,7 +112,8 @@ class MoE(Block):
         name = self._row
         width = ceil_share(self.intermediate, step.shard / (step.expert_shard * step.rank_groups))
         up = width * (2 if self.gated else 1)
-        moved = rows * hidden
+        inner = hidden if self.latent is None else self.latent
+        moved = rows * inner
         experts = {
             "held": held,
             "reached": share * held,
@@ -116,16 +125,19 @@ class MoE(Block):
         part, _, activation_size = precision.layer(name, "experts")
         dispatch = elementwise("dispatch", dispatched, moved * activation_size)
         activation = elementwise("expert_activation", rows * up * size, rows * width * size)
-        shape = self._shape(hidden, width, up, share, step)
+        shape = self._shape(inner, width, up, share, step)
+        narrowed, widened = self._projections(hidden, step)
         shared = () if self.shared is None else self.shared.operators(hidden, step)
         gate = wide_linear("shared_gate", tokens, xp.ones(()), hidden, precision)
         return (
             wide_linear("router", tokens, self.routed, hidden, precision, bias=self.router_bias),
-            dispatch.inside("experts", part).sending(self._exchange(hidden, step)),
-            expert_linear(name, rows, up, hidden, precision, **experts, shape=shape),
-            activation.inside("experts", part),
-            expert_linear("expert_down", rows, hidden, width, precision, **experts),
-            self._combine(moved * size, tokens * hidden * size, step),
+            *narrowed,
+            dispatch.inside(EXPERTS, part).sending(self._exchange(inner, step)),
+            expert_linear(name, rows, up, inner, precision, **experts, shape=shape),
+            activation.inside(EXPERTS, part),
+            expert_linear("expert_down", rows, inner, width, precision, **experts),
+            self._combine(moved * size, tokens * inner * size, step),
+            *widened,
             *shared,
             *((gate,) if self.shared_gate else ()),
         )
@@ -139,10 +151,19 @@ class MoE(Block):
         parents = PARENTS.split()
         together = [f"{parent}.experts" for parent in parents]
         shared = " ".join(f"{parent}.{name}" for parent in parents for name in SHARED.split())
+        inner, projections = hidden, ()
+        if self.latent is not None:
+            inner = self.latent
+            names = {"latent_down": "fc1_latent_proj", "latent_up": "fc2_latent_proj"}
+            projections = tuple(
+                Module(DENSE, (row,), hidden * inner, spelled(PARENTS, name))
+                for row, name in names.items()
+            )
         return (
+            *projections,
             *feed_forward_modules(
                 EXPERTS,
-                hidden,
+                inner,
                 self.intermediate,
                 " ".join([*(f"{name}.0" for name in together), *together]),
                 gated=self.gated,
@@ -154,14 +175,31 @@ class MoE(Block):
             *(() if self.shared is None else self.shared.modules(hidden, f"{shared} shared_mlp")),
         )
 
+    def _projections(
+        self, hidden: Scalar, step: Step
+    ) -> tuple[tuple[Operator, ...], tuple[Operator, ...]]:
+        """The projections into and out of the experts' latent space; none where there is none."""
+        if self.latent is None:
+            return (), ()
+        tokens, precision = step.tokens, step.precision
+        return (
+            (linear("latent_down", tokens, self.latent, hidden, precision, DENSE),),
+            (linear("latent_up", tokens, hidden, self.latent, precision, DENSE),),
+        )
+
     def _busiest(self, step: Step) -> Scalar:
         """Rows of the busiest expert-parallel group / mean rows of a group."""
         return xp.minimum(self.imbalance, 1 / step.expert_shard)
 
-    def _exchange(self, hidden: Scalar, step: Step) -> Exchange:
-        """The message that sends this rank's tokens to their experts and the results back."""
+    def _exchange(self, width: Scalar, step: Step) -> Exchange:
+        """The message that sends this rank's tokens to their experts and the results back.
+
+        Arguments:
+            width: elements of what travels for each token.
+            step: the iteration.
+        """
         tokens = step.own_tokens
-        sent = tokens * hidden
+        sent = tokens * width
         return Exchange(
             "exchange",
             Axis.EXPERT,
@@ -211,7 +249,7 @@ class MoE(Block):
         experts, split over 1 / expert_shard groups.
 
         Arguments:
-            hidden: width of the residual stream.
+            hidden: width of what the experts read and write.
             width: intermediate features of one expert's shard.
             up: outputs of the first product: 2 width where it is gated, else width.
             share: fraction of the routed experts that receive at least one token.

@@ -14,6 +14,7 @@ class Norm(enum.Enum):
     RMS = 1
     LAYER = 2  # scale and bias
     SCALE_ONLY = 1.0  # layer norm without bias
+    PLAIN = 0  # without parameters
 
 
 def norm(kind: Norm, hidden: Scalar, step: Step, *, count: int = 1) -> Operator:

@@ -11,23 +11,25 @@ from diffgenz.core.errors import InputError
 from diffgenz.models.blocks.attention import Attention
 from diffgenz.models.blocks.mlp import MLP
 from diffgenz.models.blocks.norm import Norm
-from diffgenz.models.config import Config, attention_of, model_of, windowed_layers
+from diffgenz.models.config import (
+    Config,
+    attention_of,
+    biased,
+    mlp_of,
+    model_of,
+    windowed_layers,
+)
 from diffgenz.models.model import Model
 
 
 def llama(config: Config) -> Model:
     """RMS norms, a gated MLP and no biases: Llama 2 and 3, Yi, DeepSeek LLM, Granite, SmolLM2."""
-    bias = config.flag("attention_bias", default=False)
-    mlp = MLP(
-        intermediate=config.number("intermediate_size"), bias=config.flag("mlp_bias", default=False)
-    )
-    return model_of(
-        config, attention_of(config, qkv_bias=bias, out_bias=bias), (mlp, config.layers), tied=False
-    )
+    attention = attention_of(config, **biased(config))
+    return model_of(config, attention, (mlp_of(config), config.layers), tied=False)
 
 
 def mistral(config: Config) -> Model:
-    """Llama, in some models with a window on every layer: Mistral, Phi-3, Phi-4."""
+    """Llama, in some models with a window on every layer: Mistral."""
     window = config.window()
     windowed = windowed_layers(config, range(config.layers)) if window else ()
     return model_of(
@@ -40,18 +42,24 @@ def mistral(config: Config) -> Model:
     )
 
 
+def phi3(config: Config) -> Model:
+    """Mistral, whose files have fields of longer contexts: Phi-3 and Phi-4."""
+    config.expect(full_attn_mod=1, attention_bias=False, mlp_bias=False, lm_head_bias=False)
+    config.ignore("interpolate_factor")
+    return mistral(config)
+
+
 def qwen2(config: Config) -> Model:
     """Llama with biases on Q, K and V: Qwen 1.5, 2 and 2.5."""
-    return _qwen(config, attention_of(config, qkv_bias=True))
+    return qwen_of(config, attention_of(config, qkv_bias=True))
 
 
 def qwen3(config: Config) -> Model:
     """Llama with norms on queries and keys: Qwen 3."""
-    bias = config.flag("attention_bias", default=False)
-    return _qwen(config, attention_of(config, query_key_norm="head", qkv_bias=bias, out_bias=bias))
+    return qwen_of(config, attention_of(config, query_key_norm="head", **biased(config)))
 
 
-def _qwen(config: Config, attention: Attention) -> Model:
+def qwen_of(config: Config, attention: Attention) -> Model:
     """Llama with this attention, windowed from layer `max_window_layers` on if the file says so."""
     window = config.window()
     if not config.flag("use_sliding_window", default=False):
@@ -74,7 +82,7 @@ def gemma(config: Config) -> Model:
     config = config.with_defaults(head_dim=256)
     return model_of(
         config,
-        attention_of(config),
+        attention_of(config, **biased(config)),
         (MLP(intermediate=config.number("intermediate_size")), config.layers),
         tied=True,
     )
@@ -84,7 +92,9 @@ def gemma2(config: Config) -> Model:
     """Norms before and after each block, and a sliding window on every other layer: Gemma 2."""
     config = config.with_defaults(head_dim=256, sliding_window=4096)
     return _gemma_pattern(
-        config, attention_of(config, norms=2), windowed_layers(config, range(0, config.layers, 2))
+        config,
+        attention_of(config, norms=2, **biased(config)),
+        windowed_layers(config, range(0, config.layers, 2)),
     )
 
 
@@ -100,7 +110,8 @@ def gemma3(config: Config) -> Model:
     period = config.count("sliding_window_pattern", default=6)
     full = range(period - 1, config.layers, period)
     windowed = windowed_layers(config, config.others(full))
-    return _gemma_pattern(config, attention_of(config, norms=2, query_key_norm="head"), windowed)
+    attention = attention_of(config, norms=2, query_key_norm="head", **biased(config))
+    return _gemma_pattern(config, attention, windowed)
 
 
 def _gemma_pattern(config: Config, attention: Attention, windowed: Sequence[int]) -> Model:
@@ -120,7 +131,7 @@ def olmo2(config: Config) -> Model:
     """Norms only after the blocks, and norms over all heads of queries and of keys: OLMo 2."""
     return model_of(
         config,
-        attention_of(config, query_key_norm="all"),
+        attention_of(config, query_key_norm="all", **biased(config)),
         (MLP(intermediate=config.number("intermediate_size")), config.layers),
         tied=False,
     )
@@ -133,6 +144,7 @@ def cohere(config: Config) -> Model:
         norm=Norm.SCALE_ONLY,
         reduces=False,
         query_key_norm="all" if config.flag("use_qk_norm", default=False) else None,
+        **biased(config),
     )
     return model_of(
         config,
@@ -174,6 +186,7 @@ def gpt2(config: Config) -> Model:
 def opt(config: Config) -> Model:
     """GPT-2 with two more positions than the context has tokens: OPT."""
     config.expect(do_layer_norm_before=True, activation_function="relu")
+    config.expect(layer_norm_elementwise_affine=True, _remove_final_layer_norm=False)
     if config.number("word_embed_proj_dim", default=config.hidden) != config.hidden:
         raise InputError(
             f"{config.name}: word_embed_proj_dim differs from hidden_size (OPT-350m): "
@@ -206,6 +219,7 @@ def falcon(config: Config) -> Model:
         kv_heads = config.number("num_kv_heads", default=config.heads)
     else:
         kv_heads = 1 if multi_query else config.number("num_kv_heads", default=config.heads)
+        config.ignore("num_kv_heads")
     two_norms = config.get("num_ln_in_parallel_attn", default=2 if new else 1) == 2 or not parallel
     bias = config.flag("bias", default=False)
     rotary = not config.flag("alibi", default=False)
@@ -219,8 +233,9 @@ def falcon(config: Config) -> Model:
         rotary=rotary,
         reduces=not parallel,
     )
+    factor = config.number("ff_factor", default=4)
     mlp = MLP(
-        intermediate=config.number("ffn_hidden_size", default=4 * config.hidden),
+        intermediate=config.number("ffn_hidden_size", default=factor * config.hidden),
         gated=False,
         bias=bias,
         norm=None,
@@ -255,6 +270,7 @@ def gpt_neox(config: Config) -> Model:
 
 def starcoder2(config: Config) -> Model:
     """Biases, layer norms, a plain MLP and a window on every layer: StarCoder 2."""
+    config.expect(mlp_type="default", norm_type="layer_norm")
     bias, window = config.flag("use_bias", default=True), config.window()
     attention = attention_of(config, norm=Norm.LAYER, qkv_bias=bias, out_bias=bias)
     mlp = MLP(
@@ -276,7 +292,7 @@ DENSE: dict[str, Callable[[Config], Model]] = {
     "llama": llama,
     "granite": llama,
     "mistral": mistral,
-    "phi3": mistral,
+    "phi3": phi3,
     "qwen2": qwen2,
     "qwen2_vl": qwen2,
     "qwen2_5_vl": qwen2,

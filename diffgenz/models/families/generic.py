@@ -12,7 +12,8 @@ from diffgenz.models.blocks.block import Block
 from diffgenz.models.blocks.mlp import MLP
 from diffgenz.models.blocks.norm import Norm
 from diffgenz.models.config import Config, Layers, attention_of, model_of, windowed_layers
-from diffgenz.models.families.moe import experts_of, latent_of, with_dense
+from diffgenz.models.families.latent import latent_of
+from diffgenz.models.families.moe import experts_of, with_dense
 from diffgenz.models.model import Model
 
 ALIASES: dict[str, tuple[str, ...]] = {

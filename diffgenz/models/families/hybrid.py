@@ -14,7 +14,9 @@ from diffgenz.models.blocks.mamba import Mamba, Mamba2
 from diffgenz.models.blocks.mlp import MLP
 from diffgenz.models.blocks.moe import MoE
 from diffgenz.models.config import Config, Layers, attention_of, model_with
-from diffgenz.models.families.moe import experts_of, first_dense_of, latent_of, shared_of, sparse_of
+from diffgenz.models.families.latent import latent_of
+from diffgenz.models.families.moe import experts_of, first_dense_of, shared_of, sparse_of
+from diffgenz.models.families.nemotron import nemotron_h
 from diffgenz.models.model import Model, Repeated
 
 
@@ -29,6 +31,8 @@ def _rank(config: Config, key: str) -> int | float:
 
 def _mamba(config: Config, state_norms: str | None) -> Mamba:
     """The Mamba-1 block of a config, with `state_norms` as in `Mamba`."""
+    config.expect(rms_norm=True)
+    config.ignore("pad_vocab_size_multiple")  # vocab_size is padded
     expanded = config.number("expand", default=2, fraction=True) * config.hidden
     return Mamba(
         inner=config.number("intermediate_size", "d_inner", default=expanded),
@@ -53,11 +57,14 @@ def falcon_mamba(config: Config) -> Model:
 
 def mamba2(config: Config) -> Model:
     """Only Mamba-2 blocks: Codestral Mamba."""
-    config.ignore("expand", "intermediate_size", "time_step_rank")  # follow from the others
+    config.ignore("intermediate_size", "d_inner", "time_step_rank")  # follow from the others
+    config.ignore("pad_vocab_size_multiple")  # vocab_size is padded
     config.expect(norm_before_gate=True, rms_norm=True)
+    heads, head_dim = config.number("num_heads"), config.number("head_dim")
+    expanded(config, "expand", heads * head_dim)
     block = Mamba2(
-        heads=config.number("num_heads"),
-        head_dim=config.number("head_dim"),
+        heads=heads,
+        head_dim=head_dim,
         groups=config.number("n_groups"),
         state=config.number("state_size"),
         width=config.number("conv_kernel", default=4),
@@ -66,6 +73,24 @@ def mamba2(config: Config) -> Model:
         conv_bias=config.flag("use_conv_bias", default=True),
     )
     return model_with(config, (block, config.layers), tied=False)
+
+
+def expanded(config: Config, key: str, inner: float) -> None:
+    """Refuse a file whose expansion of the model's width contradicts the mixer's heads.
+
+    Arguments:
+        config: the facts.
+        key: the field of the expansion, which may be missing.
+        inner: heads x their width.
+
+    Raises:
+        InputError: both are stated, and contradict each other.
+    """
+    if config.get(key) is not None and config.number(key) * config.hidden != inner:
+        raise InputError(
+            f"{config.name}: {key}: {config.get(key)!r} x {config.hidden!r} (hidden_size) "
+            f"contradicts the mixer's heads, which are {inner!r} wide together"
+        )
 
 
 def jamba(config: Config) -> Model:
@@ -85,6 +110,7 @@ def jamba(config: Config) -> Model:
         conv_bias=config.flag("mamba_conv_bias", default=True),
         state_norms="scaled",
     )
+    config.expect(mamba_inner_layernorms=True)
     width = config.number("intermediate_size")
     blocks: list[tuple[Block, Layers]] = [
         (mixer, config.others(full)),
@@ -121,70 +147,6 @@ def _every(config: Config, what: str, period: int, offset: int) -> tuple[int, ..
     return tuple(layer for layer in range(config.layers) if layer % period == offset)
 
 
-def nemotron_h(config: Config) -> Model:
-    """Nemotron-H: one block for each layer, as a pattern spells them.
-
-    In the pattern, M stands for Mamba-2, * for attention without positions, - for a plain MLP and
-    E for experts.
-    """
-    pattern = config.get("hybrid_override_pattern")
-    if pattern is None:
-        raise config.lacks("hybrid_override_pattern")
-    if not isinstance(pattern, str) or len(pattern) != config.layers or set(pattern) - set("M*-E"):
-        raise InputError(
-            f"{config.name}: hybrid_override_pattern: {pattern!r} must spell {config.layers} "
-            "layers (num_hidden_layers) in M, *, - and E"
-        )
-    bias = config.flag("attention_bias", default=False)
-    config.ignore("expand", "use_bias")  # heads and their width say the same; of no layer here
-    kinds: dict[str, Callable[[], Block]] = {
-        "M": lambda: Mamba2(
-            heads=config.number("mamba_num_heads"),
-            head_dim=config.number("mamba_head_dim"),
-            groups=config.number("n_groups"),
-            state=config.number("ssm_state_size"),
-            width=config.number("conv_kernel", default=4),
-            chunk=config.number("chunk_size", default=128),
-            bias=config.flag("mamba_proj_bias", default=False),
-            conv_bias=config.flag("use_conv_bias", default=True),
-        ),
-        "*": lambda: attention_of(
-            config,
-            head_dim=config.number(
-                "head_dim", "attention_head_dim", default=config.hidden / config.heads
-            ),
-            rotary=False,
-            qkv_bias=bias,
-            out_bias=bias,
-        ),
-        "-": lambda: MLP(
-            intermediate=config.number("intermediate_size"),
-            gated=False,
-            bias=config.flag("mlp_bias", default=False),
-        ),
-        "E": lambda: experts_of(
-            config,
-            gated=False,
-            shared=MLP(
-                intermediate=config.number("moe_shared_expert_intermediate_size")
-                * config.count("n_shared_experts", default=1),
-                gated=False,
-                norm=None,
-                reduces=False,
-            ),
-        ),
-    }
-    return model_with(
-        config,
-        *(
-            (build(), [layer for layer, each in enumerate(pattern) if each == kind])
-            for kind, build in kinds.items()
-            if kind in pattern
-        ),
-        tied=False,
-    )
-
-
 def granite_hybrid(config: Config) -> Model:
     """Granite 4: Mamba-2 and attention, which is mostly without positions.
 
@@ -196,6 +158,7 @@ def granite_hybrid(config: Config) -> Model:
     )
     if full is None:
         raise config.lacks("layer_types")
+    config.expect(normalization_function="rmsnorm")
     rotary = config.get("position_embedding_type") == "rope"
     blocks: list[tuple[Block, Layers]] = [
         (attention_of(config, rotary=rotary, qkv_bias=bias, out_bias=bias), full)
@@ -218,10 +181,11 @@ def granite_hybrid(config: Config) -> Model:
 
 def _granite_mamba(config: Config) -> Mamba2:
     """The Mamba-2 block of Granite 4."""
-    config.ignore("mamba_expand")  # heads and their width say the same
+    heads, head_dim = config.number("mamba_n_heads"), config.number("mamba_d_head")
+    expanded(config, "mamba_expand", heads * head_dim)
     return Mamba2(
-        heads=config.number("mamba_n_heads"),
-        head_dim=config.number("mamba_d_head"),
+        heads=heads,
+        head_dim=head_dim,
         groups=config.number("mamba_n_groups", default=1),
         state=config.number("mamba_d_state"),
         width=config.number("mamba_d_conv", default=4),
@@ -242,10 +206,12 @@ def zamba2(config: Config) -> Model:
         raise config.lacks("hybrid_layer_ids")
     config.expect(use_shared_attention_adapter=False, add_bias_linear=False)
     config.expect(attention_hidden_size=2 * config.hidden)
-    config.ignore("mamba_expand", "kv_channels", "use_shared_mlp_adapter")
+    config.ignore("kv_channels", "use_shared_mlp_adapter", "num_query_groups")
+    heads, head_dim = config.number("n_mamba_heads"), config.number("mamba_headdim")
+    expanded(config, "mamba_expand", heads * head_dim)
     mixer = Mamba2(
-        heads=config.number("n_mamba_heads"),
-        head_dim=config.number("mamba_headdim"),
+        heads=heads,
+        head_dim=head_dim,
         groups=config.number("mamba_ngroups", default=1),
         state=config.number("mamba_d_state"),
         width=config.number("mamba_d_conv", default=4),
@@ -316,6 +282,7 @@ def _qwen_mixers(config: Config) -> tuple[tuple[Block, Layers], ...]:
         value_dim=config.number("linear_value_head_dim"),
         width=config.number("linear_conv_kernel_dim", default=4),
     )
+    config.ignore("output_gate_type")  # an activation
     bias = config.flag("attention_bias", default=False)
     attention = attention_of(
         config,

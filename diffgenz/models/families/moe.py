@@ -1,10 +1,10 @@
 """Mixture-of-experts families, one function each, as in `families.dense`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from diffgenz.core.errors import InputError
 from diffgenz.models.blocks.block import Block
-from diffgenz.models.blocks.latent_attention import Indexer, LatentAttention
 from diffgenz.models.blocks.mlp import MLP
 from diffgenz.models.blocks.moe import MoE
 from diffgenz.models.blocks.norm import Norm
@@ -14,28 +14,37 @@ from diffgenz.models.model import Model
 ROUTED = ("num_local_experts", "num_experts", "n_routed_experts")
 """What files call the routed experts of a layer."""
 
-USED = ("num_experts_per_tok", "num_experts_per_token", "moe_top_k")
+USED = (
+    *("num_experts_per_tok", "num_experts_per_token", "experts_per_token"),
+    *("moe_top_k", "moe_topk"),
+)
 """What files call the routed experts that each token uses."""
 
 
-def experts_of(config: Config, **differences: object) -> MoE:
+def experts_of(config: Config, **differences: Any) -> MoE:
     """A mixture of experts whose sizes have the names that most families give them.
 
     Arguments:
         config: the facts.
         differences: fields of `MoE` in which the family differs.
     """
-    routed, used = config.number(*ROUTED), config.number(*USED)
-    config.ignore("intermediate_size")  # of dense layers, where there are any
-    own = config.get("moe_intermediate_size") is not None
-    width = config.number("moe_intermediate_size" if own else "intermediate_size")
-    if used > routed:
+    facts: dict[str, Any] = {
+        fact: config.number(*keys)
+        for fact, keys in (("routed", ROUTED), ("used", USED))
+        if fact not in differences
+    }
+    if "intermediate" not in differences:
+        config.ignore("intermediate_size")  # of dense layers, where there are any
+        own = config.get("moe_intermediate_size") is not None
+        width = config.number("moe_intermediate_size" if own else "intermediate_size")
+        facts["intermediate"] = width
+    if {"routed", "used"} <= set(facts) and facts["used"] > facts["routed"]:
         raise InputError(
-            f"{config.name}: {config.stated(*USED)}: {used} exceeds {config.stated(*ROUTED)}, "
-            f"{routed}; correct one of them"
+            f"{config.name}: {config.stated(*USED)}: {facts['used']} exceeds "
+            f"{config.stated(*ROUTED)}, {facts['routed']}; correct one of them"
         )
-    facts = {"routed": routed, "used": used, "intermediate": width} | _limit_of(config)
-    return MoE(**(facts | differences))  # pyright: ignore[reportArgumentType]
+    facts |= _limit_of(config)
+    return MoE(**(facts | differences))
 
 
 def _limit_of(config: Config) -> dict[str, int]:
@@ -103,21 +112,86 @@ def with_dense(config: Config, moe: MoE, sparse: Sequence[int]) -> tuple[tuple[B
 
 
 def first_dense_of(config: Config, moe: MoE) -> tuple[tuple[Block, Layers], ...]:
-    """(block, layers) of dense MLPs in the first `first_k_dense_replace` layers, then of experts.
+    """(block, layers) of dense MLPs and of experts, where the first layers are dense.
+
+    Arguments:
+        config: the facts, as in `sparse_layers`.
+        moe: the block of experts.
+    """
+    return with_dense(config, moe, sparse_layers(config))
+
+
+def sparse_layers(config: Config) -> tuple[int, ...]:
+    """The layers that have experts, as DeepSeek's files and those of its relatives say.
+
+    They list them ("sparse" in `mlp_layer_types`, 1 in `moe_layer_freq`), or they say that
+    the first `first_k_dense_replace` layers are dense and every `moe_layer_freq`-th other has
+    experts.
+
+    Raises:
+        InputError: a list has the wrong length or an unknown kind, or two of these contradict each
+            other.
+    """
+    key, period = "moe_layer_freq", 1
+    found: dict[str, tuple[int, ...]] = {}
+    if isinstance(config.get(key), list):
+        found[key] = listed(config, key, 0, 1)[1]
+    else:
+        period = config.count(key, default=1)
+    if config.get("mlp_layer_types") is not None:
+        found["mlp_layer_types"] = listed(config, "mlp_layer_types", "dense", "sparse")[1]
+    key = "first_k_dense_replace"
+    if config.get(key) is not None or not found:
+        first = config.count(key, default=0, least=0)
+        found[key] = tuple(layer for layer in range(first, config.layers) if layer % period == 0)
+    (first, layers), *others = found.items()
+    for other, different in others:
+        if different != layers:
+            raise InputError(
+                f"{config.name}: {first} contradicts {other}: they give experts to "
+                f"{len(layers)} and {len(different)} layers; remove one"
+            )
+    return layers
+
+
+def listed(config: Config, key: str, *kinds: Any) -> tuple[tuple[int, ...], ...]:
+    """The layers of each of these kinds, as `Config.split` reads a list that must be there.
+
+    Raises:
+        InputError: there is no list under `key`, or as in `Config.split`.
+    """
+    layers = config.split(key, *kinds)
+    if layers is None:
+        raise config.lacks(key)
+    return layers
+
+
+def overrides(config: Config, layers: Sequence[int], **names: str) -> dict[str, int | float]:
+    """What `per_layer_config` says of these layers, as newer files of transformers write it.
+
+    It is empty where the file has no such field.
 
     Arguments:
         config: the facts.
-        moe: the block of experts.
+        layers: the layers of which it may say something, and the same of all.
+        names: the field of each fact in an entry.
 
     Raises:
-        InputError: not every later layer has experts (`moe_layer_freq`).
+        InputError: it says something of other layers, different things of these, or other facts.
     """
-    dense = config.count("first_k_dense_replace", default=0, least=0)
-    if config.get("moe_layer_freq", default=1) != 1:
-        raise InputError(
-            f"{config.name}: moe_layer_freq: {config.get('moe_layer_freq')!r} is not modelled; 1 is"
-        )
-    return with_dense(config, moe, range(min(dense, config.layers), config.layers))
+    key = "per_layer_config"
+    entries = config.get(key, default={})
+    if not isinstance(entries, Mapping):
+        raise InputError(f"{config.name}: {key}: {entries!r} is not an object of layers")
+    if not entries:
+        return {}
+    first = next(iter(entries.values()))
+    named = {int(layer) if layer.isdecimal() else -1 for layer in entries}
+    same = isinstance(first, Mapping) and all(each == first for each in entries.values())
+    if not same or named != set(layers) or set(first) - set(names.values()):
+        raise config.not_modelled(key)
+    entry = Config(f"{config.name}: {key}", first)
+    return {fact: entry.number(field) for fact, field in names.items() if field in first}
 
 
 def unwindowed(config: Config) -> None:
@@ -237,49 +311,6 @@ def deepseek(config: Config) -> Model:
     )
 
 
-def deepseek_v2(config: Config) -> Model:
-    """DeepSeek-V2: latent attention and shared experts."""
-    return model_of(
-        config,
-        latent_of(config),
-        *first_dense_of(config, experts_of(config, shared=shared_of(config))),
-        tied=False,
-    )
-
-
-def deepseek_v3(config: Config) -> Model:
-    """DeepSeek-V2 with a bias per expert in the router: V3, R1, Kimi-K2.
-
-    V3.2 has an indexer, too.
-    """
-    moe = experts_of(config, shared=shared_of(config), router_bias=True)
-    return model_of(config, latent_of(config), *first_dense_of(config, moe), tied=False)
-
-
-def latent_of(config: Config) -> LatentAttention:
-    """Latent attention whose sizes have the names that DeepSeek and its relatives give them.
-
-    It has an indexer where the config has `index_topk`.
-    """
-    config.ignore("num_key_value_heads", "head_dim", "qk_head_dim")  # follow from the others
-    indexer = None
-    if config.get("index_topk") is not None:
-        indexer = Indexer(
-            config.number("index_n_heads"),
-            config.number("index_head_dim"),
-            config.number("index_topk"),
-        )
-    return LatentAttention(
-        heads=config.heads,
-        latent=config.number("kv_lora_rank"),
-        nope_dim=config.number("qk_nope_head_dim"),
-        rope_dim=config.number("qk_rope_head_dim"),
-        value_dim=config.number("v_head_dim"),
-        query_rank=None if config.get("q_lora_rank") is None else config.number("q_lora_rank"),
-        indexer=indexer,
-    )
-
-
 def glm4_moe(config: Config) -> Model:
     """GLM-4.5: biases on Q, K and V, and experts as in DeepSeek-V3.
 
@@ -345,12 +376,9 @@ MOE: dict[str, Callable[[Config], Model]] = {
     "qwen3_moe": qwen3_moe,
     "qwen3_vl_moe": qwen3_moe,
     "olmoe": olmoe,
+    "flex_olmo": olmoe,
     "minimax_m2": minimax_m2,
     "deepseek": deepseek,
-    "deepseek_v2": deepseek_v2,
-    "deepseek_v3": deepseek_v3,
-    "deepseek_v32": deepseek_v3,
-    "kimi_k2": deepseek_v3,
     "glm4_moe": glm4_moe,
     "gpt_oss": gpt_oss,
     "llama4_text": llama4,
