@@ -1,10 +1,7 @@
-"""Checkpoints: their config.json's quantization_config as formats, against published sizes and by
-hand."""
-
-import json
-from typing import Any, NamedTuple
+"""Precisions of checkpoints: what their sections say, as far as a `Precision` can say it."""
 
 import pytest
+from checkpoint_cases import DENSE, EXPERTS, written
 
 from diffgenz import InputError, load_model, load_platform, load_precision
 from diffgenz.models.files import model_ids
@@ -12,95 +9,39 @@ from diffgenz.operators.operator import Kind
 from diffgenz.operators.step import Step
 
 V3 = "deepseek-ai/DeepSeek-V3"
-NVFP4 = {"num_bits": 4, "type": "float", "group_size": 16}
+NVFP4 = {
+    "quant_method": "modelopt",
+    "quant_algo": "NVFP4",
+    "kv_cache_scheme": {"num_bits": 8, "type": "float"},
+}
+FP8 = {"quant_method": "fp8"}
 INT4 = {"num_bits": 4, "type": "int", "group_size": 32, "symmetric": True}
 ATTENTION = "model.layers.*.self_attn"
 
 
-class Read(NamedTuple):
-    """A quantization_config, and how it is read.
-
-    Arguments:
-        quantization: what config.json says.
-        formats: of weights, activations and KV cache.
-        size: B of a weight.
-    """
-
-    quantization: dict[str, Any]
-    formats: tuple[str, str, str]
-    size: float
-
-
-def method(name, **facts):
-    return {"quant_method": name, **facts}
-
-
-def group(weights, activations=None):
-    """The only group of layers of a compressed-tensors file."""
-    groups = {"g": {"weights": weights, "input_activations": activations}}
-    return method("compressed-tensors", config_groups=groups)
-
-
-FP8 = {"num_bits": 8, "type": "float"}
-INT4_ALONE = ("int4", "bf16", "bf16")
-NF4 = {"load_in_4bit": True}
-DOUBLE = NF4 | {"bnb_4bit_use_double_quant": True}
-MXFP4 = {"weight": {"dtype": "fp4", "group_size": 32}, "input_tensors": {"dtype": "fp4"}}
-
-READ = {
-    "fp8 blocks": Read(
-        method("fp8", weight_block_size=[128, 128]), ("fp8_block", "fp8", "bf16"), 1 + 4 / 128**2
-    ),
-    "fp8": Read(method("fp8", activation_scheme="static"), ("fp8", "fp8", "bf16"), 1),
-    "mxfp4": Read(method("mxfp4"), ("mxfp4", "bf16", "bf16"), 17 / 32),
-    "gptq": Read(
-        method("gptq", bits=4, group_size=128, sym=True), INT4_ALONE, (128 * 4 + 16) / 8 / 128
-    ),
-    "gptq, 8 bit": Read(method("gptq", bits=8, group_size=-1), ("int8", "bf16", "bf16"), 1),
-    "awq, with zeros": Read(
-        method("awq", bits=4, group_size=64, zero_point=True),
-        INT4_ALONE,
-        (64 * 4 + 16 + 4) / 8 / 64,
-    ),
-    "bitsandbytes, NF4": Read(method("bitsandbytes", **NF4), INT4_ALONE, (64 * 4 + 32) / 8 / 64),
-    "bitsandbytes, double": Read(
-        method("bitsandbytes", **DOUBLE), INT4_ALONE, 0.5 + (8 + 32 / 256) / 8 / 64
-    ),
-    "bitsandbytes, 8 bit": Read(
-        method("bitsandbytes", load_in_8bit=True), ("int8", "int8", "bf16"), 1
-    ),
-    "modelopt": Read(
-        method("modelopt", quant_algo="NVFP4", kv_cache_scheme=FP8),
-        ("nvfp4", "nvfp4", "fp8"),
-        0.5625,
-    ),
-    "quark": Read(method("quark", global_quant_config=MXFP4), ("mxfp4", "mxfp4", "bf16"), 17 / 32),
-    "compressed-tensors, W8A8": Read(
-        group(FP8 | {"strategy": "channel"}, FP8), ("fp8", "fp8", "bf16"), 1
-    ),
-    "compressed-tensors, W4A16": Read(group(INT4), INT4_ALONE, 0.5625),
-    "compressed-tensors, W4A4": Read(group(NVFP4, NVFP4), ("nvfp4", "nvfp4", "bf16"), 0.5625),
-}
-
-
-def written(folder, quantization, key="quantization_config", **facts):
-    path = folder / "config.json"
-    path.write_text(
-        json.dumps({"torch_dtype": "bfloat16", "num_hidden_layers": 4, key: quantization} | facts)
+def test_formats_sizes_and_cache_come_from_the_checkpoint(tmp_path):
+    precision = load_precision(written(tmp_path, NVFP4))
+    assert (precision.weights, precision.activations, precision.kv_cache) == (
+        "nvfp4",
+        "nvfp4",
+        "fp8",
     )
-    return path
-
-
-@pytest.mark.parametrize("name", READ)
-def test_every_method_is_read(name, tmp_path):
-    quantization, formats, size = READ[name]
-    precision = load_precision(written(tmp_path, quantization))
-    assert (precision.weights, precision.activations, precision.kv_cache) == formats
-    assert float(precision.weight_size) == pytest.approx(size, rel=1e-7)
+    assert float(precision.weight_size) == 0.5625
     assert not precision.wide
-    assert (
-        load_precision(written(tmp_path, quantization, "compression_config")).weights == formats[0]
-    )
+    section = {
+        "config_groups": {"g": {"weights": INT4 | {"group_size": 64}}},
+        "ignore": ["lm_head"],
+    }
+    precision = load_precision(written(tmp_path, section))
+    assert (precision.weights, precision.activations) == ("int4", "bf16")
+    assert float(precision.weight_size) == pytest.approx(0.5 + 2 / 64)
+
+
+def test_the_cache_alone_may_be_narrow(tmp_path):
+    section = {"quant_method": "compressed-tensors", "config_groups": {}, "kv_cache_scheme": "fp8"}
+    precision = load_precision(written(tmp_path, section), dtype="fp16")
+    assert precision.summary == "weights fp16, activations fp16, KV cache fp8, else fp16"
+    assert float(precision.weight_size) == 2.0
 
 
 def test_shipped_models_are_what_their_checkpoints_are():
@@ -124,7 +65,7 @@ def test_shipped_models_are_what_their_checkpoints_are():
 
 
 def test_what_is_given_replaces_what_is_stored(tmp_path):
-    path = written(tmp_path, READ["modelopt"].quantization)
+    path = written(tmp_path, NVFP4)
     precision = load_precision(
         path, dtype="fp16", activations="fp8", kv_cache="gear-int4", messages="int8"
     )
@@ -144,7 +85,7 @@ def test_without_quantisation_everything_is_in_torch_dtype(tmp_path):
     )
     assert (
         load_precision(
-            written(tmp_path, None, torch_dtype=None, text_config={"dtype": "float32"})
+            written(tmp_path, None, DENSE | {"torch_dtype": None, "dtype": "float32"})
         ).dtype
         == "fp32"
     )
@@ -180,49 +121,31 @@ def test_gpt_oss_takes_the_published_bytes(name, published):
 
 
 @pytest.mark.parametrize(
-    ("modules", "facts", "experts_only"),
+    ("config", "modules", "experts_only"),
     [
-        (["lm_head", "model.embed_tokens", "model.layers.0.mlp.gate", "re:visual.*"], {}, False),
-        (["model.layers.4.self_attn"], {}, False),  # of a multi-token-prediction layer
-        ([ATTENTION, "lm_head"], {"num_experts": 8}, True),
-        (
-            [
-                "re:.*self_attn.*",
-                "re:.*shared_experts.*",
-                "re:.*mlp\\.(gate|up|gate_up|down)_proj.*",
-            ],
-            {"n_routed_experts": 8},
-            True,
-        ),
+        (DENSE, ["lm_head", "model.embed_tokens", "model.layers.0.mlp.gate", "re:visual.*"], False),
+        (DENSE | {"num_nextn_predict_layers": 1}, ["model.layers.4.self_attn"], False),
+        (EXPERTS, [ATTENTION, "lm_head"], True),
+        (EXPERTS, ["re:.*self_attn.*", "re:.*mlp\\.(gate|up|gate_up|down)_proj.*"], True),
     ],
 )
-def test_layers_left_wide(modules, facts, experts_only, tmp_path):
-    path = written(tmp_path, {"quant_method": "mxfp4", "modules_to_not_convert": modules}, **facts)
-    assert (load_precision(path).wide == ("attention", "mlp")) == experts_only
+def test_layers_left_wide(config, modules, experts_only, tmp_path):
+    path = written(tmp_path, FP8 | {"modules_to_not_convert": modules}, config)
+    assert load_precision(path).experts_only == experts_only
 
 
 @pytest.mark.parametrize(
-    ("quantization", "message"),
+    ("section", "message"),
     [
         ({"quant_method": "aqlm"}, "quant_method: 'aqlm' is not known"),
-        ({"quant_method": "gptq"}, "cannot read gptq"),
-        ({"quant_method": "gptq", "bits": 3}, "3-bit weights"),
         (
-            {"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION"},
-            "quant_algo: 'MIXED_PRECISION' is not known",
-        ),
-        (
-            {"quant_method": "fp8", "ignored_layers": [ATTENTION]},
-            r"leaves model.layers.\*.self_attn wide",
-        ),
-        (
-            {"config_groups": {"a": {"weights": INT4}, "b": {"weights": NVFP4}}},
-            "2 different formats",
+            FP8 | {"ignored_layers": [ATTENTION]},
+            "has attention in bf16, mlp in fp8, which no precision says",
         ),
     ],
 )
-def test_what_cannot_be_said_is_refused_with_the_remedy(quantization, message, tmp_path):
+def test_what_cannot_be_said_is_refused_with_the_remedy(section, message, tmp_path):
     with pytest.raises(
         InputError, match=f"{message}.*give the formats themselves: weights, activations"
     ):
-        load_precision(written(tmp_path, quantization))
+        load_precision(written(tmp_path, section))

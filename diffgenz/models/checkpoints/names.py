@@ -64,6 +64,9 @@ WIDE = re.compile(
 )
 """Matches modules that are kept in dtype anyhow, or are too small to be modelled."""
 
+IN_FRONT = re.compile(r"model|layer|backbone|transformer|thinker|neox|block[^_]|\bh\b|\^|decoder")
+"""Matches expressions that say what stands in front of a module's name."""
+
 PATTERN = re.compile(r"[*?\[\]^$()|+\\]")
 EXPRESSION = re.compile(r"[\^$()|+\\]|^\.\*")
 """Matches entries that are regular expressions, and no wildcards."""
@@ -123,6 +126,8 @@ class Names:
             return self._matched(entry, key, search=False)
         if EXPRESSION.search(entry):
             return self._matched(entry, key, search=True)
+        if OTHER_PARTS.search(entry):
+            return []
         found = self._matched(_wildcard(entry), key, search=False)
         return found or self._matched(_wildcard(entry, r"\w*"), key, search=False)
 
@@ -199,12 +204,14 @@ class Names:
             ) from None
         match: Callable[[str], object] = compiled.search if search else compiled.match
         usual = "(?!" in expression or "(?<!" in expression  # what it leaves out is one spelling
+        free = search or expression.startswith((".*", "(?:.*"))
+        few = free and not IN_FRONT.search(expression)  # what stands in front does not matter
         candidates = self._candidates(expression)
         by_name, fused = [], []
         for index in candidates:
             each = self.placed[index]
             names = each.module.names[:1] if usual else each.module.names
-            if any(match(name) for name in _whole_names(names, each.layer)):
+            if any(match(name) for name in _whole_names(names, each.layer, few)):
                 by_name.append(index)
             elif not usual:
                 fused.append(index)
@@ -215,8 +222,8 @@ class Names:
         }
         for index in fused:
             each = self.placed[index]
-            free = [name for name in each.module.fused if (each.layer, name) not in taken]
-            if any(match(name) for name in _whole_names(free, each.layer)):
+            fresh = [name for name in each.module.fused if (each.layer, name) not in taken]
+            if any(match(name) for name in _whole_names(fresh, each.layer, few)):
                 by_name.append(index)
         return by_name
 
@@ -244,11 +251,18 @@ def _all_names(each: Placed) -> tuple[str, ...]:
     return (*each.module.names, *each.module.fused)
 
 
-def _whole_names(names: Iterable[str], layer: int | None) -> Iterable[str]:
-    """The names of a module in a layer, with all that may stand in front of them."""
+def _whole_names(names: Iterable[str], layer: int | None, few: bool) -> Iterable[str]:
+    """The names of a module, with all that may stand in front of them.
+
+    Arguments:
+        names: its names below the layer.
+        layer: the layer; None for the LM head.
+        few: whether one of the things that may stand in front is enough.
+    """
     if layer is None:
-        return (f"{start}{name}" for name in names for start in HEADS)
-    return (f"{start}{layer}.{name}" for name in names for start in LAYERS)
+        return (f"{start}{name}" for name in names for start in (HEADS[:1] if few else HEADS))
+    starts = LAYERS[:1] if few else LAYERS
+    return (f"{start}{layer}.{name}" for name in names for start in starts)
 
 
 def _without_whole(path: str) -> str:
