@@ -98,7 +98,7 @@ class Precision(eqx.Module):
             names = (formats.weights, formats.activations)
             plain = isinstance(given, str)
             if plain and names == (self.dtype, self.dtype):
-                wide.add(key)
+                wide |= set() if key == "head" else {key}
             elif not (plain and names == general and key in MODULES and key != "head"):
                 own[key] = formats
         return tuple(sorted(wide)), own

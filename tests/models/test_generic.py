@@ -115,7 +115,7 @@ PLAIN = ("llama", "qwen3", "mistral", "qwen3_moe", "mixtral", "deepseek_v3", "gl
     [
         name
         for name in model_ids()
-        if read_config(name)[1]["model_type"] in PLAIN
+        if read_config(name)[1].get("model_type") in PLAIN
         and "vision_config" not in read_config(name)[1]
     ],
 )

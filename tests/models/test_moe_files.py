@@ -24,11 +24,14 @@ def changed(name, **changes):
 
 
 def parameters(name, **changes):
-    return float(model_from_config(changed(name, **changes), "changed").parameters)
+    """Of the language model."""
+    return float(
+        model_from_config(changed(name, **changes), "changed").replace(vision=None).parameters
+    )
 
 
 def count(name):
-    return float(load_model(name).parameters)
+    return float(load_model(name).replace(vision=None).parameters)
 
 
 def layers(first, then, dense, total):

@@ -5,6 +5,7 @@ from checkpoint_cases import DENSE, EXPERTS, written
 
 from diffgenz import InputError, load_model, load_platform, load_precision
 from diffgenz.models.files import model_ids
+from diffgenz.operators.layer_format import DTYPE
 from diffgenz.operators.operator import Kind
 from diffgenz.operators.step import Step
 
@@ -131,17 +132,19 @@ def test_gpt_oss_takes_the_published_bytes(name, published):
 )
 def test_layers_left_wide(config, modules, experts_only, tmp_path):
     path = written(tmp_path, FP8 | {"modules_to_not_convert": modules}, config)
-    assert load_precision(path).experts_only == experts_only
+    assert (load_precision(path).layer("qkv", "attention").part == DTYPE) == experts_only
+
+
+def test_a_dense_model_may_be_wide_in_part(tmp_path):
+    precision = load_precision(written(tmp_path, FP8 | {"ignored_layers": [ATTENTION]}))
+    assert (precision.weights, precision.activations) == ("fp8", "fp8")
+    assert precision.modules_named == {"attention": "bf16"}
 
 
 @pytest.mark.parametrize(
     ("section", "message"),
     [
         ({"quant_method": "aqlm"}, "quant_method: 'aqlm' is not known"),
-        (
-            FP8 | {"ignored_layers": [ATTENTION]},
-            "has attention in bf16, mlp in fp8, which no precision says",
-        ),
     ],
 )
 def test_what_cannot_be_said_is_refused_with_the_remedy(section, message, tmp_path):

@@ -160,7 +160,8 @@ def gemma4(config: Config, vision: Config, width: float) -> Tower:
     hidden, merge = vision.number("hidden_size"), vision.number("pooling_kernel_size", default=3)
     most = config.count("vision_soft_tokens_per_image", default=280)
     vision.ignore(
-        "default_output_length", "image_seq_length", "global_head_dim", "standardize"
+        *("default_output_length", "image_seq_length", "video_seq_length"),
+        *("global_head_dim", "standardize"),
     )  # 2 vectors
     vision.expect(use_clipped_linears=False)
     vision.expect(attention_bias=False, num_key_value_heads=vision.get("num_attention_heads"))
