@@ -4,12 +4,22 @@ Nothing here imports JAX, so that `diffgenz list` is quick.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from diffgenz.core.errors import InputError, unknown
 
 FOLDER = Path(__file__).parent / "configs"
+
+
+MAMBA_SSM = "mamba_ssm"
+"""The `model_type` of files that the mamba_ssm package writes, which state none."""
+
+
+def kind_of(config: Mapping[str, Any]) -> Any:
+    """The `model_type` that a config.json states, or whose fields it has; None without one."""
+    return config.get("model_type") or (MAMBA_SSM if "ssm_cfg" in config else None)
 
 
 def model_ids() -> list[str]:

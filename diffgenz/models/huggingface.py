@@ -15,10 +15,10 @@ from diffgenz.models.families.hybrid import HYBRID
 from diffgenz.models.families.moe import MOE
 from diffgenz.models.families.recurrent import RECURRENT
 from diffgenz.models.families.relatives import RELATIVES
-from diffgenz.models.families.state_spaces import KIND, state_spaces
+from diffgenz.models.families.state_spaces import state_spaces
 from diffgenz.models.families.vision import tower_of
 from diffgenz.models.families.windowed import WINDOWED
-from diffgenz.models.files import read_config
+from diffgenz.models.files import MAMBA_SSM, kind_of, read_config
 from diffgenz.models.model import Model
 from diffgenz.models.mtp import has_mtp
 
@@ -32,7 +32,7 @@ FAMILIES: dict[str, Callable[[Config], Model]] = {
     **HYBRID,
     **RECURRENT,
     "gemma3n": gemma3n,
-    KIND: state_spaces,
+    MAMBA_SSM: state_spaces,
 }
 """The function that reads the config.json of each `model_type`."""
 
@@ -101,7 +101,8 @@ def _kind_of(language: Config) -> str:
     Raises:
         InputError: there is none, or no family is known under it.
     """
-    kind = language.get("model_type", default=KIND if "ssm_cfg" in language.raw else None)
+    language.ignore("model_type")
+    kind = kind_of(language.raw)
     if kind is None:
         known = ", ".join(sorted(FAMILIES))
         raise InputError(f"{language.name}: config.json lacks model_type; known are {known}")
