@@ -5,7 +5,7 @@ Nothing here imports JAX, so that `diffgenz list` is quick, and nothing is downl
 
 import json
 import os.path
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,6 +46,15 @@ class Located(NamedTuple):
         All it says is in that one file.
         """
         return FOLDER in self.path.parents
+
+
+MAMBA_SSM = "mamba_ssm"
+"""The `model_type` of files that the mamba_ssm package writes, which state none."""
+
+
+def kind_of(config: Mapping[str, Any]) -> Any:
+    """The `model_type` that a config.json states, or whose fields it has; None without one."""
+    return config.get("model_type") or (MAMBA_SSM if "ssm_cfg" in config else None)
 
 
 def model_ids() -> list[str]:

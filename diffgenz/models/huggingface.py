@@ -20,10 +20,10 @@ from diffgenz.models.families.moe_relatives import MOE_RELATIVES
 from diffgenz.models.families.patterned import PATTERNED
 from diffgenz.models.families.recurrent import RECURRENT
 from diffgenz.models.families.relatives import RELATIVES
-from diffgenz.models.families.state_spaces import KIND, state_spaces
+from diffgenz.models.families.state_spaces import state_spaces
 from diffgenz.models.families.vision import tower_of
 from diffgenz.models.families.windowed import WINDOWED
-from diffgenz.models.files import locate, read_object
+from diffgenz.models.files import MAMBA_SSM, kind_of, locate, read_object
 from diffgenz.models.model import Model
 from diffgenz.models.mtp import has_mtp
 from diffgenz.models.parts import NESTED, left_out, parts_of
@@ -44,7 +44,7 @@ FAMILIES: dict[str, Callable[[Config], Model]] = {
     "gemma4": gemma4,
     "deepseek_v4": deepseek_v4,
     "deepseek_ref": deepseek_v4,  # as a repository of SGLang calls it
-    KIND: state_spaces,
+    MAMBA_SSM: state_spaces,
 }
 """The function that reads the config.json of each `model_type`."""
 
@@ -131,7 +131,8 @@ def _kind_of(language: Config) -> str | None:
     Raises:
         InputError: it is no text.
     """
-    kind = language.get("model_type", default=KIND if "ssm_cfg" in language.raw else None)
+    language.ignore("model_type")
+    kind = kind_of(language.raw)
     if kind is None:
         return None
     if not isinstance(kind, str):

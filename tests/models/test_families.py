@@ -6,7 +6,7 @@ import jax
 import pytest
 
 from diffgenz import load_model, model_from_config
-from diffgenz.models.files import model_ids, read_config
+from diffgenz.models.files import kind_of, model_ids, read_config
 from diffgenz.models.huggingface import FAMILIES
 from diffgenz.operators.message import AllReduce
 from diffgenz.operators.precision import Precision
@@ -46,8 +46,7 @@ def test_every_family_has_a_shipped_model(read):
     """A family may have several names, as of a model and of its language model."""
     configs = [read_config(name)[1] for name in MODELS]
     types = {config.get("text_config", config).get("model_type") for config in configs}
-    types |= {config.get("model_type") for config in configs}
-    types |= {"mamba_ssm" for config in configs if "ssm_cfg" in config}
+    types |= {kind_of(config) for config in configs}
     assert types & {kind for kind, family in FAMILIES.items() if family.__name__ == read}
 
 

@@ -7,9 +7,6 @@ from diffgenz.models.blocks.mamba import Mamba, Mamba2
 from diffgenz.models.config import Config, model_with
 from diffgenz.models.model import Model
 
-KIND = "mamba_ssm"
-"""The name of a file that has `ssm_cfg` and no `model_type`."""
-
 
 def state_spaces(config: Config) -> Model:
     """Only Mamba or Mamba-2 blocks, as `ssm_cfg` says, with a tied LM head: state-spaces' files.

@@ -8,7 +8,7 @@ from diffgenz.core.errors import InputError
 from diffgenz.core.formats import FORMATS
 from diffgenz.core.units import show
 from diffgenz.hardware.specs import Spec, read_spec, schema, system_ids
-from diffgenz.models.files import model_ids, read_config
+from diffgenz.models.files import kind_of, model_ids, read_config
 from diffgenz.scenario.use_case_figures import SOURCE, USE_CASES
 from diffgenz.ui.tables import number, table
 
@@ -43,7 +43,7 @@ def models() -> tuple[str, Any]:
         data.append(
             {
                 "id": name,
-                "model_type": text["model_type"],
+                "model_type": kind_of(text),
                 "parameters": config["published_parameters"],
                 "source": config["source"],
             }
