@@ -153,7 +153,9 @@ def _check_modules(precision: Precision, model: Model) -> None:
     own = [key for key in precision.modules_named if key not in MODULES]
     if own:
         step = Step(1.0, 1.0, 0.0, 1.0, precision)
-        operators = (*model.layer_operators(step), *model.head_operators(step))
+        operators = [*model.head_operators(step)]
+        for decoding in (False, True):  # latent attention has rows of its own in each
+            operators += model.layer_operators(step.replace(decoding=decoding))
         rows = {op.name for op in operators if op.kind in (Kind.LINEAR, Kind.WIDE)}
         for key in own:
             if key not in rows:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from diffgenz import load_model, load_precision
+from diffgenz import Scenario, Workload, estimate, load_model, load_platform, load_precision
 from diffgenz.operators.step import Step
 
 FOLDER = Path(__file__).parents[3] / "shared" / "reports" / "configs"
@@ -34,6 +34,17 @@ def test_counts_are_the_published_ones(name):
     # publishers differ in whether they count embedding and LM head, once or twice
     tables = 2 * float(model.vocabulary * model.hidden)
     assert 0.99 * active - tables <= float(model.active_parameters) <= 1.01 * active + tables
+
+
+@pytest.mark.parametrize(
+    "name", sorted(path.name for path in FOLDER.iterdir()) if FOLDER.is_dir() else []
+)
+def test_every_file_is_served_in_its_own_formats(name):
+    """As `diffgenz estimate FILE --weights checkpoint` does."""
+    model, platform = load_model(FOLDER / name), load_platform("b200_sxm", 8, fit="none")
+    precision = load_precision(FOLDER / name, platform.accelerator)
+    result = estimate(Scenario(model, platform, Workload(4, 512, 64), None, precision))
+    assert 0 < float(result.tpot) < float(result.ttft) < 10
 
 
 def test_nemotron_super_by_hand():
