@@ -48,6 +48,9 @@ class Located(NamedTuple):
         return FOLDER in self.path.parents
 
 
+NESTED = ("text_config", "llm_config", "language_config", "thinker_config")
+"""The sections that hold the language model, or that hold a section that holds it."""
+
 MAMBA_SSM = "mamba_ssm"
 """The `model_type` of files that the mamba_ssm package writes, which state none."""
 

@@ -23,10 +23,10 @@ from diffgenz.models.families.relatives import RELATIVES
 from diffgenz.models.families.state_spaces import state_spaces
 from diffgenz.models.families.vision import tower_of
 from diffgenz.models.families.windowed import WINDOWED
-from diffgenz.models.files import MAMBA_SSM, kind_of, locate, read_object
+from diffgenz.models.files import MAMBA_SSM, NESTED, kind_of, locate, read_object
 from diffgenz.models.model import Model
 from diffgenz.models.mtp import has_mtp
-from diffgenz.models.parts import NESTED, left_out, parts_of
+from diffgenz.models.parts import left_out, parts_of
 
 FAMILIES: dict[str, Callable[[Config], Model]] = {
     **DENSE,

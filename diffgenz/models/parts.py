@@ -7,9 +7,7 @@ from typing import Any, NamedTuple
 from diffgenz.core.errors import InputError
 from diffgenz.models.class_defaults import left_to_class
 from diffgenz.models.config import Config, brief
-
-NESTED = ("text_config", "llm_config", "language_config", "thinker_config")
-"""The sections that hold the language model, or that hold a section that holds it."""
+from diffgenz.models.files import NESTED
 
 LANGUAGE = {
     "llava": "llama",

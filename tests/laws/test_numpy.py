@@ -30,8 +30,7 @@ from diffgenz.inference.prefill_decode import Decodes, Prompts
 from diffgenz.inference.timed_by import timed_by
 from diffgenz.inference.uncertainty import _moved, _with_kernels, gradients
 from diffgenz.kernels.selection import fits_behind
-from diffgenz.models.files import model_ids, read_config
-from diffgenz.models.huggingface import FAMILIES
+from diffgenz.models.files import NESTED, kind_of, model_ids, read_config
 
 CHAT = Workload(12, 700, 90)
 KINDS = {
@@ -55,14 +54,19 @@ def shipped(name: str, fit: str = "fitted") -> Scenario:
 
 
 def family_models() -> list[str]:
-    """The first shipped model of each family."""
-    found: dict[str, str] = {}
+    """The first shipped model of each `model_type` that brings another set of kinds of blocks."""
+    found: dict[frozenset[type], str] = {}
+    seen = set()
     for name in model_ids():
         config = read_config(name)[1]
-        kinds = config.get("model_type"), config.get("text_config", config).get("model_type")
-        for kind in kinds:
-            found.setdefault(kind, name)
-    return sorted({found[family] for family in FAMILIES})
+        nested = next((config[key] for key in NESTED if key in config), config)
+        kind = kind_of(nested) or kind_of(config)
+        if kind not in seen:
+            seen.add(kind)
+            model = load_model(name)
+            blocks = frozenset(type(repeated.block) for repeated in model.blocks)
+            found.setdefault(blocks | {type(model.vision)}, name)
+    return sorted(found.values())
 
 
 def of_jax(case: Scenario) -> Scenario:

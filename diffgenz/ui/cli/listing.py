@@ -8,7 +8,7 @@ from diffgenz.core.errors import InputError
 from diffgenz.core.formats import FORMATS
 from diffgenz.core.units import show
 from diffgenz.hardware.specs import Spec, read_spec, schema, system_ids
-from diffgenz.models.files import kind_of, model_ids, read_config
+from diffgenz.models.files import NESTED, kind_of, model_ids, read_config
 from diffgenz.scenario.use_case_figures import SOURCE, USE_CASES
 from diffgenz.ui.tables import number, table
 
@@ -39,11 +39,11 @@ def models() -> tuple[str, Any]:
     data = []
     for name in model_ids():
         _, config = read_config(name)
-        text = config.get("text_config", config)
+        text = next((config[key] for key in NESTED if key in config), config)
         data.append(
             {
                 "id": name,
-                "model_type": kind_of(text),
+                "model_type": kind_of(text) or kind_of(config),
                 "parameters": config["published_parameters"],
                 "source": config["source"],
             }
