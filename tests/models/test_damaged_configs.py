@@ -6,7 +6,7 @@ import re
 import pytest
 from damaged_configs import damaged
 
-from diffgenz import Parallelism, Scenario, Workload, estimate, load_platform, model_from_config
+from diffgenz import Scenario, Workload, estimate, load_platform, model_from_config
 from diffgenz.core.errors import InputError
 
 COUNT, SEED = 700, 20260729
@@ -47,14 +47,13 @@ def test_a_damaged_file_is_read_or_refused_by_field(generic):
 
 
 def test_what_is_read_can_be_estimated():
-    platform, read = load_platform("h100_sxm", accelerators=8, fit="none"), 0
+    platform, read = load_platform("h100_sxm", fit="none"), 0
     for what, _, raw in damaged(COUNT, SEED + 1):
         model = outcome(raw, generic=True)
         if isinstance(model, str):
             continue
         read += 1
         case = Scenario(model, platform, Workload(batch=4, input_tokens=512, output_tokens=64))
-        case = case.replace(plan=Parallelism(pipeline=8))
         result = estimate(case)
         for number in (result.ttft, result.tpot, result.memory.total):
             assert 0 < float(number) < math.inf, what

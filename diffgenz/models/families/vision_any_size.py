@@ -96,12 +96,15 @@ def qwen3_vl(config: Config, vision: Config, width: float) -> Tower:
     )
 
 
-def pixtral(config: Config, vision: Config, width: float) -> Tower:
+def pixtral(config: Config, vision: Config, width: float) -> Tower | None:
     """A tower with RMS norms, gated MLPs and no biases: Pixtral, Mistral Small 3.1.
 
     `image_size` is the largest side that it takes; images of `IMAGE_SIZE` are assumed. In Mistral
-    Small 3.1 (`mistral3`), a projection merges neighbouring patches; in Pixtral, none do.
+    Small 3.1 (`mistral3`), a projection merges neighbouring patches; in Pixtral, none do. None for
+    any other tower, which is not modelled.
     """
+    if vision.get("model_type", default="pixtral") != "pixtral":
+        return None
     vision = vision.with_defaults(
         hidden_size=1024,
         intermediate_size=4096,
