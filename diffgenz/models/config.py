@@ -163,6 +163,16 @@ class Config:
         copy.read.update(key for key in defaults if key not in stated)
         return copy
 
+    def calling(self, **names: str) -> "Config":
+        """The same config, where fields are called by these further names.
+
+        Arguments:
+            names: what the file calls a field, by the name that most files have for it.
+        """
+        copy = self._copy(self.raw)
+        copy.aliases = {**self.aliases, **{key: (name,) for key, name in names.items()}}
+        return copy
+
     def _copy(self, raw: Mapping[str, Any]) -> "Config":
         """A config of other content that remembers together with this one what was read."""
         copy = Config(self.name, raw, self.generic, self.aliases)

@@ -48,8 +48,7 @@ def gptj(config: Config) -> Model:
 
 def gpt_neo(config: Config) -> Model:
     """GPT-2 without biases on Q, K and V, and with a window on every other layer: GPT-Neo."""
-    config = config.with_defaults(num_attention_heads=config.get("num_heads"))
-    config.ignore("num_heads")
+    config = config.calling(num_attention_heads="num_heads")
     listed = config.kinds("attention_layers")
     if listed is None:
         listed = _expanded(config, config.get("attention_types", default=[]))
@@ -164,8 +163,7 @@ def qwen(config: Config) -> Model:
     config.ignore("use_cache_kernel", "onnx_safe")
     mlp = mlp_of(config, intermediate=config.number("intermediate_size") / 2, bias=False)
     attention = {"qkv_bias": True, "norm": Norm.RMS}
-    config = config.with_defaults(head_dim=config.get("kv_channels"))
-    config.ignore("kv_channels")
+    config = config.calling(head_dim="kv_channels")
     return _early(config, attention, mlp, tied=False, norm=Norm.RMS)
 
 

@@ -97,10 +97,8 @@ def _rounded(width: float, multiple: float) -> int:
 
 def openelm(config: Config) -> Model:
     """Heads and MLPs that grow from layer to layer, norms on queries and keys: OpenELM."""
-    config = config.with_defaults(
-        num_hidden_layers=config.get("num_transformer_layers"), hidden_size=config.get("model_dim")
-    )
-    config.ignore("num_transformer_layers", "model_dim", "num_gqa_groups", "qkv_multipliers")
+    config = config.calling(num_hidden_layers="num_transformer_layers", hidden_size="model_dim")
+    config.ignore("num_gqa_groups", "qkv_multipliers")
     config.ignore("rope_max_length")
     config.expect(ffn_with_glu=True, normalization_layer_name="rms_norm")
     listed = [config.kinds(key) for key in ("num_query_heads", "num_kv_heads", "ffn_multipliers")]

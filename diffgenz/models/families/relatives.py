@@ -232,12 +232,11 @@ def chatglm(config: Config) -> Model:
     """GLM with field names of its own: ChatGLM 2 and 3, GLM-4-9B."""
     config.expect(rmsnorm=True, post_layer_norm=True, original_rope=True, interleaved_qkv=False)
     config.expect(apply_residual_connection_post_layernorm=False, pre_seq_len=0)
-    config = config.with_defaults(
-        vocab_size=config.get("padded_vocab_size"),
-        head_dim=config.get("kv_channels"),
-        intermediate_size=config.get("ffn_hidden_size"),
+    config = config.calling(
+        vocab_size="padded_vocab_size",
+        head_dim="kv_channels",
+        intermediate_size="ffn_hidden_size",
     )
-    config.ignore("padded_vocab_size", "kv_channels", "ffn_hidden_size")
     grouped = config.flag("multi_query_attention", default=True)
     groups = config.count("multi_query_group_num", default=1)
     bias = config.flag("add_bias_linear", default=False)
