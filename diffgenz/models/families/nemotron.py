@@ -27,7 +27,7 @@ def nemotron_h(config: Config) -> Model:
         )
     bias = config.flag("attention_bias", default=False)
     config.ignore("expand", "mamba_expand", "time_step_rank")  # heads say the same; of Mamba-1
-    config.ignore("use_bias")  # of no layer
+    config.expect(use_bias=False)
     build: dict[str, Callable[[], Block]] = {
         "M": lambda: Mamba2(
             heads=config.number("mamba_num_heads"),
