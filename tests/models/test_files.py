@@ -358,3 +358,14 @@ def test_files_are_read_without_jax():
     program = "import sys, diffgenz.models.files; print('jax' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr
+
+
+def test_the_formats_of_a_cached_checkpoint_may_stand_beside_its_config(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    folder = tmp_path / "models--org--Narrow-8B" / "snapshots" / "abc"
+    folder.mkdir(parents=True)
+    config = read_config("Qwen/Qwen3-8B")[1]
+    (folder / "config.json").write_text(json.dumps(config))
+    sidecar = {"quantization": {"quant_algo": "FP8", "exclude_modules": ["lm_head"]}}
+    (folder / "hf_quant_config.json").write_text(json.dumps(sidecar))
+    assert load_precision("org/Narrow-8B").weights == "fp8"

@@ -4,7 +4,6 @@ It does so in config.json, or in the part of it about the language model, or in
 hf_quant_config.json beside it (NVIDIA ModelOpt). What is in both must be the same.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +12,7 @@ from diffgenz.core.errors import InputError
 from diffgenz.models.checkpoints.kv_cache import cache_of
 from diffgenz.models.checkpoints.modelopt import algorithm_of
 from diffgenz.models.checkpoints.settings import REMEDY, Settings
-from diffgenz.models.files import read_config
+from diffgenz.models.files import read_config, read_sidecar
 
 KEYS = ("quantization_config", "compression_config")
 """The fields of config.json that hold a quantisation section."""
@@ -45,19 +44,7 @@ def read_source(model: str | Path) -> Source:
         InputError: as in `read_config`, or a sidecar that is not a JSON object.
     """
     name, config = read_config(model)
-    path = Path(model)
-    folder = path if path.is_dir() else path.parent if path.name == "config.json" else None
-    if folder is None or not (folder / SIDECAR).is_file():
-        return Source(name, config)
-    try:
-        sidecar = json.loads((folder / SIDECAR).read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(
-            f"{name}: {folder / SIDECAR} is not valid JSON ({error}); is it truncated?"
-        ) from None
-    if not isinstance(sidecar, dict):
-        raise InputError(f"{name}: {folder / SIDECAR} holds no JSON object; take the complete file")
-    return Source(name, config, sidecar)
+    return Source(name, config, read_sidecar(model, SIDECAR))
 
 
 def sections_of(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
