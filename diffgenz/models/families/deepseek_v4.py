@@ -1,11 +1,12 @@
 """DeepSeek-V4: compressed attention, hyper-connections, and experts in every layer."""
 
 from diffgenz.core.errors import InputError
+from diffgenz.models.assembly import Layers, model_with
 from diffgenz.models.blocks.block import Block
 from diffgenz.models.blocks.compressed_attention import CompressedAttention, Compressor
 from diffgenz.models.blocks.hyper_connection import HyperConnection
 from diffgenz.models.blocks.latent_attention import Indexer
-from diffgenz.models.config import Config, Layers, model_with
+from diffgenz.models.config import Config
 from diffgenz.models.families.moe import experts_of, shared_of
 from diffgenz.models.model import Model, Repeated
 

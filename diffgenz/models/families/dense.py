@@ -8,17 +8,11 @@ there. Parameter counts follow from the blocks, and tests compare them with the 
 from collections.abc import Callable, Sequence
 
 from diffgenz.core.errors import InputError
+from diffgenz.models.assembly import attention_of, biased, mlp_of, model_of, windowed_layers
 from diffgenz.models.blocks.attention import Attention
 from diffgenz.models.blocks.mlp import MLP
 from diffgenz.models.blocks.norm import Norm
-from diffgenz.models.config import (
-    Config,
-    attention_of,
-    biased,
-    mlp_of,
-    model_of,
-    windowed_layers,
-)
+from diffgenz.models.config import Config
 from diffgenz.models.model import Model
 
 

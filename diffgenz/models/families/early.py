@@ -8,10 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 from diffgenz.core.errors import InputError
+from diffgenz.models.assembly import attention_of, mlp_of, model_of
 from diffgenz.models.blocks.embedding_norm import EmbeddingNorm
 from diffgenz.models.blocks.mlp import MLP
 from diffgenz.models.blocks.norm import Norm
-from diffgenz.models.config import Config, attention_of, mlp_of, model_of
+from diffgenz.models.config import Config
 from diffgenz.models.model import Model, Repeated
 
 

@@ -4,10 +4,11 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 from diffgenz.core.errors import InputError
+from diffgenz.models.assembly import Layers, attention_of, model_with
 from diffgenz.models.blocks.block import Block
 from diffgenz.models.blocks.mlp import MLP
 from diffgenz.models.blocks.projection import Projection
-from diffgenz.models.config import Config, Layers, attention_of, model_with
+from diffgenz.models.config import Config
 from diffgenz.models.model import Model
 
 

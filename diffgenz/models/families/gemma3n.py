@@ -3,6 +3,7 @@
 from typing import Any
 
 from diffgenz.core.errors import InputError
+from diffgenz.models.assembly import Layers, attention_of, biased, model_with, windowed_layers
 from diffgenz.models.blocks.block import Block
 from diffgenz.models.blocks.mlp import MLP
 from diffgenz.models.blocks.per_layer import (
@@ -12,7 +13,7 @@ from diffgenz.models.blocks.per_layer import (
     PerLayerInput,
     StreamProjections,
 )
-from diffgenz.models.config import Config, Layers, attention_of, biased, model_with, windowed_layers
+from diffgenz.models.config import Config
 from diffgenz.models.model import Model, Repeated
 
 

@@ -3,10 +3,11 @@
 from typing import Any
 
 from diffgenz.core.errors import InputError
+from diffgenz.models.assembly import Layers, attention_of, biased, model_with, windowed_layers
 from diffgenz.models.blocks.block import Block
 from diffgenz.models.blocks.mlp import MLP
 from diffgenz.models.blocks.per_layer import PerLayerEmbedding, PerLayerInput
-from diffgenz.models.config import Config, Layers, attention_of, biased, model_with, windowed_layers
+from diffgenz.models.config import Config
 from diffgenz.models.families.moe import experts_of, overrides
 from diffgenz.models.model import Model, Repeated
 

@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from diffgenz.core.errors import InputError
+from diffgenz.models.assembly import Layers, attention_of, model_of, windowed_layers
 from diffgenz.models.blocks.block import Block
 from diffgenz.models.blocks.mlp import MLP
 from diffgenz.models.blocks.norm import Norm
-from diffgenz.models.config import Config, Layers, attention_of, model_of, windowed_layers
+from diffgenz.models.config import Config
 from diffgenz.models.families.latent import latent_of
 from diffgenz.models.families.moe import experts_of, with_dense
 from diffgenz.models.model import Model

@@ -7,13 +7,14 @@ import math
 from collections.abc import Callable
 
 from diffgenz.core.errors import InputError
+from diffgenz.models.assembly import Layers, attention_of, model_with
 from diffgenz.models.blocks.adapter import Adapter
 from diffgenz.models.blocks.block import Block
 from diffgenz.models.blocks.linear_attention import GatedDeltaNet, KimiDeltaAttention
 from diffgenz.models.blocks.mamba import Mamba, Mamba2
 from diffgenz.models.blocks.mlp import MLP
 from diffgenz.models.blocks.moe import MoE
-from diffgenz.models.config import Config, Layers, attention_of, model_with
+from diffgenz.models.config import Config
 from diffgenz.models.families.latent import latent_of
 from diffgenz.models.families.moe import experts_of, first_dense_of, shared_of, sparse_of
 from diffgenz.models.families.nemotron import nemotron_h

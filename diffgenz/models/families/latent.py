@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 from diffgenz.core.errors import InputError
+from diffgenz.models.assembly import Layers, model_with
 from diffgenz.models.blocks.block import Block
 from diffgenz.models.blocks.latent_attention import Indexer, LatentAttention
 from diffgenz.models.blocks.moe import MoE
-from diffgenz.models.config import Config, Layers, model_with
+from diffgenz.models.config import Config
 from diffgenz.models.families.moe import experts_of, first_dense_of, listed, shared_of
 from diffgenz.models.model import Model
 

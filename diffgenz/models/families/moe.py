@@ -4,11 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from diffgenz.core.errors import InputError
+from diffgenz.models.assembly import Layers, attention_of, model_of, windowed_layers
 from diffgenz.models.blocks.block import Block
 from diffgenz.models.blocks.mlp import MLP
 from diffgenz.models.blocks.moe import MoE
 from diffgenz.models.blocks.norm import Norm
-from diffgenz.models.config import Config, Layers, attention_of, model_of, windowed_layers
+from diffgenz.models.config import Config
 from diffgenz.models.model import Model
 
 ROUTED = ("num_local_experts", "num_experts", "n_routed_experts")

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Sequence
 
 from diffgenz.core.errors import InputError
+from diffgenz.models.assembly import attention_of, biased, model_of, model_with
 from diffgenz.models.blocks.mlp import MLP
 from diffgenz.models.blocks.short_conv import ShortConv
-from diffgenz.models.config import Config, attention_of, biased, model_of, model_with
+from diffgenz.models.config import Config
 from diffgenz.models.families.moe import (
     experts_of,
     first_dense_of,

@@ -3,11 +3,12 @@
 from collections.abc import Callable
 
 from diffgenz.core.errors import InputError
+from diffgenz.models.assembly import attention_of, model_with
 from diffgenz.models.blocks.block import Block
 from diffgenz.models.blocks.mamba import Mamba2
 from diffgenz.models.blocks.mlp import MLP
 from diffgenz.models.blocks.moe import MoE
-from diffgenz.models.config import Config, attention_of, model_with
+from diffgenz.models.config import Config
 from diffgenz.models.families.moe import experts_of
 from diffgenz.models.model import Model
 

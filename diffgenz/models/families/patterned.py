@@ -4,11 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 from diffgenz.core.errors import InputError
+from diffgenz.models.assembly import Layers, attention_of, model_with
 from diffgenz.models.blocks.attention import Attention
 from diffgenz.models.blocks.block import Block
 from diffgenz.models.blocks.mlp import MLP
 from diffgenz.models.blocks.sparse_attention import BlockIndex, SparseAttention
-from diffgenz.models.config import Config, Layers, attention_of, model_with
+from diffgenz.models.config import Config
 from diffgenz.models.families.moe import (
     experts_of,
     listed,

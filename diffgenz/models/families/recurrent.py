@@ -6,12 +6,13 @@ See `families.hybrid` for others.
 from collections.abc import Callable, Sequence
 
 from diffgenz.core.errors import InputError
+from diffgenz.models.assembly import attention_of, biased, mlp_of, model_with
 from diffgenz.models.blocks.gated_recurrence import GatedRecurrence
 from diffgenz.models.blocks.linear_attention import GatedDeltaNet
 from diffgenz.models.blocks.mamba import Mamba2
 from diffgenz.models.blocks.short_conv import ShortConv
 from diffgenz.models.blocks.side_by_side import SideBySide
-from diffgenz.models.config import Config, attention_of, biased, mlp_of, model_with
+from diffgenz.models.config import Config
 from diffgenz.models.families.hybrid import expanded
 from diffgenz.models.model import Model
 

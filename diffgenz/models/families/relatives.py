@@ -7,8 +7,9 @@ or the names of fields.
 from collections.abc import Callable
 from typing import Any
 
+from diffgenz.models.assembly import attention_of, biased, mlp_of, model_of
 from diffgenz.models.blocks.norm import Norm
-from diffgenz.models.config import Config, attention_of, biased, mlp_of, model_of
+from diffgenz.models.config import Config
 from diffgenz.models.families.dense import llama, mistral, qwen2, qwen_of
 from diffgenz.models.families.latent import latent_of
 from diffgenz.models.families.moe import qwen3_moe

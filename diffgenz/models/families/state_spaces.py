@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 
+from diffgenz.models.assembly import model_with
 from diffgenz.models.blocks.block import Block
 from diffgenz.models.blocks.mamba import Mamba, Mamba2
-from diffgenz.models.config import Config, model_with
+from diffgenz.models.config import Config
 from diffgenz.models.model import Model
 
 
