@@ -29,6 +29,9 @@ SYSTEM = "h100_sxm"
 FAMILIES = ("gemm", "prefill", "decode", "elementwise", "all_reduce")
 """The families of kernels that dense models execute."""
 
+WHOLE = dgz.Serving(chunk=None, memory_utilization=1)
+"""Whole prompts on all of the memory, which is what the baseline calculates."""
+
 COLUMNS: dict[str, Any] = {
     "layers": lambda r, n: r.integers(16, 130, n),
     "hidden": lambda r, n: 128 * r.integers(8, 130, n),
@@ -119,7 +122,7 @@ def configuration(c: dict[str, Any]) -> dgz.Scenario:
     platform = Platform(accelerator, (node, fabric), 65536.0)
     plan = dgz.Parallelism(c["tp"], c["pp"], c["dp"], c["overlap"])
     workload = dgz.Workload(c["batch"], c["input_tokens"], c["output_tokens"])
-    return dgz.Scenario(model, platform, workload, plan, precision)
+    return dgz.Scenario(model, platform, workload, plan, precision, WHOLE)
 
 
 def metrics(c: dict[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from dense import cast, with_kernels
+from dense import WHOLE, cast, with_kernels
 from report import Report, parser_of
 from throughput import (
     BLOCK,
@@ -110,7 +110,7 @@ def estimate(numbers: Numbers, kernels: Library | None) -> dgz.Estimate:
     platform, workload, plan = numbers
     model, platform = dgz.load_model(MODEL), with_kernels(platform, kernels)
     precision = dgz.Precision(weights="fp8_block", activations="fp8_block")
-    return dgz.estimate(dgz.Scenario(model, platform, workload, plan, precision))
+    return dgz.estimate(dgz.Scenario(model, platform, workload, plan, precision, WHOLE))
 
 
 def gradient(numbers: Numbers, kernels: Library | None) -> dgz.Platform:

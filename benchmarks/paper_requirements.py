@@ -25,6 +25,7 @@ from diffgenz import (
     Precision,
     Requirements,
     Scenario,
+    Serving,
     UseCase,
     estimate,
     ideal_platform,
@@ -138,6 +139,8 @@ MODELS = {
 
 QUANTITIES = {"decode bandwidth": "TB/s", "decode compute": "TFLOP/s", "prefill compute": "PFLOP/s"}
 PRECISION = Precision("bf16", "int8", "int8", "int8")
+WHOLE = Serving(chunk=None, memory_utilization=1)
+"""The paper's prompts are computed at once, on all of the memory."""
 
 
 def use_case(name: str) -> UseCase:
@@ -159,7 +162,7 @@ def asked(model: Model, case: UseCase) -> Scenario:
     """The scenario of a use case on an ideal platform."""
     plan = Parallelism()
     platform = ideal_platform(plan, PRECISION)
-    return Scenario(model, platform, case.workload, plan, PRECISION, case.served())
+    return Scenario(model, platform, case.workload, plan, PRECISION, case.served(WHOLE))
 
 
 def required(model: Model, case: UseCase) -> Requirements:

@@ -30,6 +30,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from dense import WHOLE
 from numpy_baseline import estimate as numpy_estimate
 from report import Report, parser_of, timed
 from throughput import REFERENCE, Program, columns, genz_seconds, metrics, on_device
@@ -75,8 +76,9 @@ def space(model: str, count: int, fit: str, scale: float = 1.0) -> dgz.Space:
         if experts
         else {"tensor": dgz.axes.values(1, 2, 4, 8).sampled()}
     )
+    chat = dgz.Workload(64, 2048, 256)
     return dgz.Space(
-        dgz.Scenario(dgz.load_model(model), platform, dgz.Workload(64, 2048, 256), plan, precision),
+        dgz.Scenario(dgz.load_model(model), platform, chat, plan, precision, WHOLE),
         {
             peak: dgz.axes.log_uniform(scale * 1e14, scale * 1e16),
             "memory_bandwidth": dgz.axes.log_uniform(scale * 1e12, scale * 16e12),

@@ -42,7 +42,7 @@ class Estimate(eqx.Module):
         cost_per_million_output_tokens: USD of all accelerators in use, with prefill included; None
             where an accelerator has no price.
         mixed_tpot: s between tokens of one request while each iteration carries a chunk of prompts
-            too; None where prompts are not chunked.
+            too; None unless `Serving.mixed` asks for it.
     """
 
     ttft: Leaf

@@ -110,7 +110,7 @@ class Jobs(eqx.Module):
         until_first: the jobs that count in the time to the first token.
         per_token: the jobs that count in the time per output token.
         mixed: the jobs that count in the time per output token while each iteration carries a chunk
-            of prompts, too; empty where prompts are not chunked.
+            of prompts, too; empty where nobody asks for it.
         micro_batches: the micro-batches of the whole batch, not rounded: requests that rounding up
             adds, and idle replicas, do no work.
         accelerators: the accelerators in use: how many of each kind.

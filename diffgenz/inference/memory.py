@@ -29,7 +29,7 @@ class Memory(eqx.Module):
         kv_cache: B of KV cache and states of all requests in flight, at full length.
         activations: B of activations of the largest iteration.
         total: the sum of these three, and what the runtime reserves.
-        capacity: B of the main memory.
+        capacity: B of the main memory that the server may use (`Serving.memory_utilization`).
         movable: the part of `total` that may live in slower memory; None where nothing may.
         room: B that slower memory can hold, all tiers together; None where nothing may move there.
         offloaded: B that live in each tier, nearest first, since the main memory is full.
@@ -121,7 +121,8 @@ def memory_of(
             home = its_case.platform.accelerator
             held = _held(its.prefill)
             total = its_weights + its.cache + held + home.memory_reserve
-            apart = Memory(its_weights, its.cache, held, total, home.memory_capacity)
+            usable = serving.memory_utilization * home.memory_capacity
+            apart = Memory(its_weights, its.cache, held, total, usable)
         else:
             weights, kv_cache = weights + its_weights, kv_cache + its.cache
     total = weights + kv_cache + activations + accelerator.memory_reserve
@@ -131,7 +132,8 @@ def memory_of(
     elif serving.offload is Offload.WEIGHTS:
         matrices = [op for op in layers if op.kind in MATRICES]
         movable = _stored(matrices) * pipeline.widest
-    memory = Memory(weights, kv_cache, activations, total, accelerator.memory_capacity, draft=apart)
+    usable = serving.memory_utilization * accelerator.memory_capacity
+    memory = Memory(weights, kv_cache, activations, total, usable, draft=apart)
     return memory if movable is None else _offloaded(memory, movable, accelerator.tiers)
 
 

@@ -3,6 +3,7 @@
 import equinox as eqx
 
 from diffgenz.core import xp
+from diffgenz.core.leaves import with_parts
 from diffgenz.core.smooth import Scalar, share_of
 from diffgenz.inference.iteration import Iteration
 from diffgenz.inference.prefill_decode import (
@@ -14,6 +15,7 @@ from diffgenz.inference.prefill_decode import (
     prefill,
     prompt_step,
 )
+from diffgenz.models.cache_groups import padded_caches
 from diffgenz.operators.operator import Kind, Operator
 from diffgenz.scenario.scenario import Scenario
 
@@ -24,9 +26,11 @@ class Served(eqx.Module):
     Arguments:
         prefill: the iteration that prefills their prompts, or one of the `chunks` of these.
         decode: one decode iteration, averaged over the generation.
-        mixed: a chunk of prompts beside the running decodes; None where prompts are not chunked.
+        mixed: a chunk of prompts beside the running decodes; None where nobody asks for it.
         chunks: prefill iterations; None: one.
-        cache: B of KV cache or state that each rank keeps for all layers, at full length.
+        cache: B of KV cache or state that each rank keeps for all layers, at full length. A window
+            keeps what vLLM sets aside for a request: min(length, window - 1 + chunk) tokens, and
+            layers are padded as `models.cache_groups` says.
     """
 
     prefill: Iteration
@@ -52,16 +56,19 @@ class Served(eqx.Module):
         first, decoding = prefill(case, prompt), decode(case, prompt)
         length = case.workload.input_tokens + case.workload.output_tokens - 1
         mine = share_of(kept, 1 / case.plan.attention_data, case.smooth_batch)
-        last = decode_step(case, prompt.replace(sequences=mine), length)
+        chunk = case.serving.chunk
+        ahead = case.workload.input_tokens if chunk is None else chunk
+        last = decode_step(case, prompt.replace(sequences=mine, ahead=ahead - 1), length)
         if case.serving.speculation is None:
             last = last.replace(queries=last.queries + drafted)
-        cache = _cached(decode_cores(case, last))
+        padded, state_padding = padded_caches(case.model)
+        cache = _cached(decode_cores(with_parts(case, {"model": padded}), last))
         states = [
             op for op in decoding.layers if op.sees_sequences and op.kind is not Kind.ATTENTION
         ]
         if states:
-            cache = cache + _cached(states) * (mine / prompt.sequences)
-        both = None if chunks is None else mixed(case.model, prompt, first, decoding)
+            cache = cache + _cached(states) * (state_padding * (mine / prompt.sequences))
+        both = mixed(case.model, prompt, first, decoding) if case.serving.mixed else None
         return cls(first, decoding, both, chunks, cache)
 
     @property

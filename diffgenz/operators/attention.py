@@ -32,6 +32,14 @@ def attention_keys(step: Step, window: Scalar | None) -> Scalar:
     return (ramp * (0.5 * (start + end + 1)) + (queries - ramp) * window) / queries
 
 
+def held_by(step: Step, window: Scalar) -> Scalar:
+    """Tokens of each sequence that the cache of a window holds, those of this step included.
+
+    min(context + queries, window + ahead)
+    """
+    return xp.minimum(step.context + step.all_queries, window + step.ahead)
+
+
 def attention(
     step: Step,
     heads: Scalar,
@@ -59,7 +67,7 @@ def attention(
     values = head_dim if value_dim is None else value_dim
     mean_dim = head_dim if value_dim is None else 0.5 * (head_dim + value_dim)
     length = step.context + step.all_queries
-    held = length if window is None else xp.minimum(length, window)
+    held = length if window is None else held_by(step, window)
     read = sent = length if window is None else xp.minimum(length, window + step.all_queries - 1)
     if isinstance(step.shared, Shared) and not step.decoding and window is not None:
         # zig-zag: two runs of queries, a window before each

@@ -91,6 +91,8 @@ class Step(Record):
             attention).
         shared: how context-parallel ranks share the sequences, if they do.
         smooth: whether tokens are shared without rounding (`Scenario.smooth_batch`).
+        ahead: prompt tokens that a window's cache holds beside the window, since they are computed
+            at once; 0 where nobody asks what a cache holds.
         sequence: 1 where tensor-parallel ranks share what is done to each token alone between
             their blocks, 0 where each does all of it; None: 0, and nothing of it is compiled.
     """
@@ -104,6 +106,7 @@ class Step(Record):
     attention_data: Leaf = number(default=1.0)
     decoding: bool = eqx.field(static=True, default=False)
     shared: Alone | Shared = eqx.field(default_factory=Alone)
+    ahead: Leaf | float = number(default=0.0)
     sequence: Leaf | None = number(default=None)
     smooth: bool = eqx.field(static=True, default=False)
 

@@ -221,6 +221,7 @@ def _serving(values: Words, plan: Parallelism, precision: Precision) -> Serving:
         **_numbers(values, "serving"),
         speculation=_speculation(values, plan, precision),
         offload=None if offload is None else offload.replace("-", "_"),
+        mixed=values["mixed"],
     )
 
 

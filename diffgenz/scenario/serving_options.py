@@ -11,13 +11,14 @@ import equinox as eqx
 
 from diffgenz.core import xp
 from diffgenz.core.checks import Condition, at_most
-from diffgenz.core.errors import unknown
+from diffgenz.core.errors import InputError, unknown
 from diffgenz.core.record import Record, number
 from diffgenz.core.smooth import Leaf, Scalar
 from diffgenz.hardware.platform import Platform
 from diffgenz.models.model import Model
 from diffgenz.operators.precision import Precision
 from diffgenz.scenario.parallelism import Parallelism
+from diffgenz.scenario.words import CHUNK, UTILIZATION
 
 _TERMS = 8  # of the series near acceptance 1; those left out there are below float32's rounding
 
@@ -121,7 +122,8 @@ def _named_offload(what: Offload | str | None) -> Offload | None:
 class Serving(Record):
     """What a server does besides batching.
 
-    Each option can be used alone or together with any others. None is used by default.
+    Each option can be used alone or together with any others. By default prompts are computed in
+    chunks, and memory is not used to its end, as engines do it.
 
     Arguments:
         chunk: prompt tokens of one iteration of a micro-batch, at least 1 (chunked prefill,
@@ -133,14 +135,18 @@ class Serving(Record):
             search), at least 1; None: one.
         offload: what may live in the accelerator's slower memory tiers where its main memory is
             full, or its name; None: nothing may.
+        memory_utilization: the share of an accelerator's main memory that the server may use, in
+            (0, 1].
+        mixed: whether decode iterations that carry a chunk of prompts are timed, too
+            (`Estimate.mixed_tpot`); off by default.
 
     Raises:
-        InputError: a chunk or beams below 1, a prefix hit outside [0, 1], or something to offload
-            that is not in `Offload`.
+        InputError: a chunk or beams below 1, a prefix hit outside [0, 1], mixed iterations without
+            chunks, a utilization outside (0, 1], or something to offload that is not in `Offload`.
     """
 
     chunk: Leaf | None = number(
-        at_least=1, default=None, remedy="leave it out to prefill whole prompts at once"
+        at_least=1, default=float(CHUNK), remedy="use None (--chunk whole) to prefill whole prompts"
     )
     prefix_hit: Leaf | None = number(at_most=1, default=None, off=0)
     speculation: Speculation | None = None
@@ -150,6 +156,15 @@ class Serving(Record):
         remedy="leave it out to decode one sequence for each request",
     )
     offload: Offload | None = eqx.field(static=True, converter=_named_offload, default=None)
+    memory_utilization: Leaf = number(above=0, at_most=1, default=UTILIZATION)
+    mixed: bool = eqx.field(static=True, default=False)
+
+    def conditions(self) -> Iterable[Condition]:
+        if self.mixed and self.chunk is None:
+            raise InputError(
+                "mixed: whole prompts are no part of decode iterations; give a chunk (--chunk)"
+            )
+        return ()
 
     @property
     def draft(self) -> Draft | MTP | None:

@@ -18,6 +18,14 @@ GEAR = (
 )
 """How people write a compressed KV cache, for the help text."""
 
+CHUNK = 8192
+"""Prompt tokens of an iteration by default: the token budget of vLLM's server (its default
+`--max-num-batched-tokens`) and of SGLang (`--chunked-prefill-size`) on accelerators of 70 GB and
+more; both take less on smaller ones."""
+
+UTILIZATION = 0.9
+"""The share of an accelerator's memory that vLLM takes by default (`--gpu-memory-utilization`)."""
+
 _FORMATS = "fp32, bf16, fp16, fp8, fp8_block, int8, mxfp4, nvfp4, int4, ..."
 
 
@@ -31,6 +39,8 @@ class Word(NamedTuple):
         help: what it says, for people.
         default: its value where it is left out.
         choices: the only values that it may have; empty where it may have any.
+        switches: whether it is a switch of what is computed, and no number.
+        off: the text that stands for no number at all, an option that is not in use.
         is_file: whether its value may be the path of a file.
     """
 
@@ -40,6 +50,8 @@ class Word(NamedTuple):
     help: str
     default: Any = None
     choices: tuple[str, ...] = ()
+    switches: bool = False
+    off: str = ""
     is_file: bool = False
 
     @property
@@ -50,7 +62,8 @@ class Word(NamedTuple):
     @property
     def leaf(self) -> str:
         """The full name of the number that it sets; "" where it says something else."""
-        return "" if self.kind is str or "." not in self.place else self.place
+        number = self.kind is not str and not self.switches and "." in self.place
+        return self.place if number else ""
 
     @property
     def number(self) -> str:
@@ -68,6 +81,9 @@ class Word(NamedTuple):
         Arguments:
             given: a text, a number or a truth value.
 
+        Returns:
+            The value; None where it is `off`.
+
         Raises:
             InputError: the value is not of that kind, or is not one of the choices.
         """
@@ -77,10 +93,14 @@ class Word(NamedTuple):
             raise self._refused(f"{given!r} is neither true nor false")
         if isinstance(given, bool):
             raise self._refused("expected one argument")
+        if self.off and given == self.off:
+            return None
         try:
             value = self.kind(str(given))
         except ValueError:
-            raise self._refused(f"invalid {self.kind.__name__} value: {str(given)!r}") from None
+            rest = f"; a number or {self.off}" if self.off else ""
+            shown = f"invalid {self.kind.__name__} value: {str(given)!r}{rest}"
+            raise self._refused(shown) from None
         if self.choices and value not in self.choices:
             among = ", ".join(map(repr, self.choices))
             raise self._refused(f"invalid choice: {value!r} (choose from {among})")
@@ -220,7 +240,18 @@ WORDS = {
             "chunk",
             int,
             "serving.chunk",
-            "chunked prefill: prompt tokens of one iteration (default: whole prompts)",
+            "chunked prefill: prompt tokens of one iteration, or whole: prompts at once "
+            f"(default: {CHUNK})",
+            CHUNK,
+            off="whole",
+        ),
+        Word(
+            "mixed",
+            bool,
+            "serving.mixed",
+            "the time between tokens while each iteration carries a chunk of prompts, too",
+            False,
+            switches=True,
         ),
         Word(
             "prefix-hit",
@@ -269,6 +300,14 @@ WORDS = {
             "serving.offload",
             "what lives in slower memory where the main one is full (default: nothing)",
             choices=("weights", "kv-cache"),
+        ),
+        Word(
+            "memory-utilization",
+            float,
+            "serving.memory_utilization",
+            "share of each accelerator's memory that the server may use, above 0 to 1 "
+            f"(default: {UTILIZATION})",
+            UTILIZATION,
         ),
         Word(
             "sharpness",

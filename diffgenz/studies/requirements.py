@@ -79,8 +79,9 @@ class Requirements(eqx.Module):
     Arguments:
         prefill: for the TTFT objective.
         decode: for the TPOT objective.
-        memory_capacity: B on the fullest accelerator (`Memory.total`): of the main memory and, with
-            offloading, slower memory together.
+        memory_capacity: B of the main memory, and with offloading of slower memory together, such
+            that the share that the server may use holds the `Memory.total` of the fullest
+            accelerator.
     """
 
     prefill: Needs
@@ -148,7 +149,7 @@ def _named(needs: Needs, names: list[str]) -> Needs:
 
 @eqx.filter_jit
 def _requirements(case: Scenario, ttft: Scalar, tpot: Scalar) -> tuple[Needs, Needs, Scalar]:
-    """The needs of prefill and decode, and the memory on the fullest accelerator, in B."""
+    """The needs of prefill and decode, and the memory of the fullest accelerator, in B."""
     question = _Question(case, ttft, tpot)
     none = jnp.zeros(())
     links = tuple(LinkNeeds(level.name, none, none) for level in case.platform.network)
@@ -157,7 +158,7 @@ def _requirements(case: Scenario, ttft: Scalar, tpot: Scalar) -> tuple[Needs, Ne
     over_numbers = jax.vmap(lambda decoding, sought: _least(question, decoding, sought), (None, 0))
     prefill, decode = jax.vmap(over_numbers, (0, None))(jnp.array([False, True]), each)
     needs = (jax.tree.unflatten(structure, list(values)) for values in (prefill, decode))
-    return *needs, estimate(case).memory.total
+    return *needs, estimate(case).memory.total / case.serving.memory_utilization
 
 
 Sought = Needs

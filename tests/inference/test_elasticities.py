@@ -24,7 +24,7 @@ from diffgenz.inference.metrics import METRICS, metrics_of
 
 CHAT = Workload(batch=12, input_tokens=700, output_tokens=90)
 CASE = Scenario(WINDOWED, make_cluster(), CHAT, Parallelism(16, 2, 1, 0.2))
-CHUNKED = CASE.replace(serving=Serving(chunk=512))
+CHUNKED = CASE.replace(serving=Serving(chunk=512, mixed=True))
 STEP = 1e-5
 
 
@@ -83,7 +83,7 @@ def test_a_metric_that_there_is_not_is_refused(llama_8b):
     free = Platform(Accelerator("free", {"bf16": 1e15}, 1e12, 1e11))
     with pytest.raises(InputError, match="cost_per_million_output_tokens needs a price"):
         elasticities(Scenario(llama_8b, free, CHAT), "cost_per_million_output_tokens")
-    with pytest.raises(InputError, match="mixed_tpot needs chunked prefill"):
+    with pytest.raises(InputError, match="mixed_tpot needs mixed iterations"):
         elasticities(CASE, "mixed_tpot")
 
 

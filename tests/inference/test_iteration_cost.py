@@ -34,7 +34,8 @@ PLANS = {
 
 
 def case_of(model=DENSE, plan=PLANS["one rank"], workload=CHAT, sharpness=HARD, **options):
-    return Scenario(model, CLUSTER, workload, plan, None, Serving(**options), sharpness)
+    serving = Serving(**({"chunk": None} | options))
+    return Scenario(model, CLUSTER, workload, plan, None, serving, sharpness)
 
 
 @pytest.mark.parametrize("plan", PLANS)
@@ -54,7 +55,7 @@ def test_decodes_alone_at_the_mean_context_take_the_time_per_token(plan):
 @pytest.mark.parametrize("plan", PLANS)
 def test_both_take_the_time_per_token_beside_chunks(plan):
     """Chunks of 750 tokens: each prompt in two pieces, on average after 375 of its tokens."""
-    case = case_of(plan=PLANS[plan], chunk=750)
+    case = case_of(plan=PLANS[plan], chunk=750, mixed=True)
     cost = iteration_cost(case, Prompts(1, 750, 375), Decodes(6, MEAN))
     assert_close(cost.seconds, estimate(case).mixed_tpot, rtol=1e-6)
 

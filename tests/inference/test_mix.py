@@ -54,7 +54,7 @@ def test_metrics_of_one_scenario_are_those_of_its_estimate():
 
 def test_what_only_some_scenarios_have_is_no_metric_of_the_mix():
     one = scenario()
-    chunked = one.replace(serving=dgz.Serving(chunk=64))
+    chunked = one.replace(serving=dgz.Serving(chunk=64, mixed=True))
     found = metrics_with_flags(Mix((one, chunked), (1, 1)))
     assert "mixed_tpot" not in found
     assert "mixed_tpot[1]" in found

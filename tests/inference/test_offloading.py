@@ -25,7 +25,8 @@ from diffgenz.inference.timing.pipeline import Parts
 
 CHAT = Workload(batch=6, input_tokens=1500, output_tokens=60)
 TIMES = ("ttft", "tpot", "end_to_end", "energy_per_output_token")
-SERVING = {what: Serving(offload=what) for what in Offload}
+PLAIN = Serving(chunk=None, memory_utilization=1)
+SERVING = {what: PLAIN.replace(offload=what) for what in Offload}
 ROUNDING = 3e-7
 """Between two programs of the same sums in float32."""
 MATRICES = 32.0 * 2 * (4096 * (2 * 4096 + 2 * 1024) + 3 * 4096 * 14336)
@@ -38,6 +39,11 @@ def with_memory(platform, capacity, *tiers):
     return platform.replace(
         accelerator=platform.accelerator.replace(memory_capacity=capacity, tiers=tiers)
     )
+
+
+def plain_case(model, platform):
+    """Whole prompts on one accelerator, all of whose memory may be used."""
+    return Scenario(model, platform, CHAT, Parallelism(), serving=PLAIN)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +72,7 @@ def offloaded(llama_8b, cluster):
 
 @pytest.mark.parametrize("what", Offload)
 def test_what_fits_is_left_alone(what, offloaded, llama_8b, cluster):
-    plain = estimate(Scenario(llama_8b, cluster, CHAT, Parallelism()))
+    plain = estimate(plain_case(llama_8b, cluster))
     fits = jax.tree.map(
         lambda leaf: leaf[0], offloaded[what, 1](*jnp.array([[100e9], [1e3], [1e9]]))
     )
@@ -78,14 +84,12 @@ def test_what_fits_is_left_alone(what, offloaded, llama_8b, cluster):
 
 @pytest.mark.parametrize("what", Offload)
 def test_infinitely_fast_memory_is_more_memory(what, offloaded, llama_8b, cluster):
-    plain = estimate(Scenario(llama_8b, cluster, CHAT, Parallelism()))
+    plain = estimate(plain_case(llama_8b, cluster))
     capacities = jnp.array([16e9, float(plain.memory.total) - 0.4e9])
     fast = offloaded[what, 1](capacities, jnp.full(2, jnp.inf), jnp.full(2, 0.5e9))
     for name in TIMES:
         assert_close(getattr(fast, name), jnp.broadcast_to(getattr(plain, name), 2), rtol=ROUNDING)
-    more = estimate(
-        Scenario(llama_8b, with_memory(cluster, capacities[1] + 0.5e9), CHAT, Parallelism())
-    )
+    more = estimate(plain_case(llama_8b, with_memory(cluster, capacities[1] + 0.5e9)))
     assert_close(fast.memory.margin[1], more.memory.margin, rtol=1e-4)
     assert fast.memory.fits.tolist() == [False, True]
 
@@ -95,7 +99,7 @@ def test_half_the_weights_by_hand(offloaded, llama_8b, cluster):
 
     The rest hides behind it. So it is with two stages, for both micro-batches.
     """
-    total = float(estimate(Scenario(llama_8b, cluster, CHAT, Parallelism())).memory.total)
+    total = float(estimate(plain_case(llama_8b, cluster)).memory.total)
     bandwidths = jnp.array([1e9, 5e10, 1e11, 1e14])
     at = (jnp.full(4, total - MATRICES / 2), bandwidths, jnp.full(4, 1e12))
     half = offloaded[Offload.WEIGHTS, 1](*at)
@@ -106,11 +110,13 @@ def test_half_the_weights_by_hand(offloaded, llama_8b, cluster):
     assert (np.diff(half.tpot) < 0).all()
     assert (np.diff(half.ttft) <= 0).all()
     assert_close(
-        half.tpot[3], estimate(Scenario(llama_8b, cluster, CHAT, Parallelism())).tpot, rtol=0
+        half.tpot[3],
+        estimate(plain_case(llama_8b, cluster)).tpot,
+        rtol=0,
     )
 
     two = Parallelism(1, 2)
-    stage = estimate(Scenario(llama_8b, cluster, CHAT, two)).memory
+    stage = estimate(Scenario(llama_8b, cluster, CHAT, two, serving=PLAIN)).memory
     staged = offloaded[Offload.WEIGHTS, 2](
         stage.total[None] - MATRICES / 4, jnp.array([1e9]), jnp.array([1e12])
     )
@@ -122,7 +128,7 @@ def test_half_the_weights_by_hand(offloaded, llama_8b, cluster):
 
 def test_a_quarter_of_the_cache_by_hand(offloaded, llama_8b, cluster):
     """Decode reads its share at the mean context, prefill writes its share of the prompts."""
-    memory = estimate(Scenario(llama_8b, cluster, CHAT, Parallelism())).memory
+    memory = estimate(plain_case(llama_8b, cluster)).memory
     quarter = offloaded[Offload.KV_CACHE, 1](
         memory.total[None] - 0.25 * memory.kv_cache, jnp.array([1e8]), jnp.array([1e12])
     )
@@ -132,7 +138,7 @@ def test_a_quarter_of_the_cache_by_hand(offloaded, llama_8b, cluster):
 
 
 def test_the_nearest_memory_fills_first(llama_8b, cluster):
-    total = float(estimate(Scenario(llama_8b, cluster, CHAT, Parallelism())).memory.total)
+    total = float(estimate(plain_case(llama_8b, cluster)).memory.total)
     near, far = MemoryTier("near", 1e9, 5e10), MemoryTier("far", 5e9, 1e9)
     both = estimate(
         Scenario(
@@ -175,7 +181,7 @@ def touched(what, iteration):
 )
 def test_what_of_a_cache_is_touched(name, prefilled, decoded, cluster):
     precision = Precision(kv_cache="fp8")
-    case = Scenario(load_model(name), cluster, CHAT, Parallelism(), precision)
+    case = Scenario(load_model(name), cluster, CHAT, Parallelism(), precision, PLAIN)
     step = prompt_step(case, CHAT.batch)
     assert_close(touched(Offload.KV_CACHE, prefill(case, step)), prefilled, rtol=1e-6)
     assert_close(touched(Offload.KV_CACHE, decode(case, step)), decoded, rtol=1e-6)
@@ -187,7 +193,7 @@ def test_of_experts_only_the_reached_are_read(cluster):
     An expert has 3 x 7168 x 2048 parameters.
     """
     model = load_model("deepseek-ai/DeepSeek-V3")
-    case = Scenario(model, cluster, CHAT, Parallelism())
+    case = Scenario(model, cluster, CHAT, Parallelism(), serving=PLAIN)
     one, many = (
         touched(Offload.WEIGHTS, decode(case, prompt_step(case, jnp.asarray(n))))
         for n in (1.0, 1e6)

@@ -31,7 +31,9 @@ def eager():
 
 
 def case_of(model, workload=CHAT, **options):
-    return Scenario(model, CLUSTER, workload, Parallelism(), serving=Serving(**options))
+    return Scenario(
+        model, CLUSTER, workload, Parallelism(), serving=Serving(**({"chunk": None} | options))
+    )
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -86,7 +88,7 @@ def test_beams_share_the_prompt_by_hand(llama_8b):
 def test_a_mix_reads_each_sequences_state_once(cluster):
     """A chunk of 700 tokens of one prompt beside 6 decodes: states of 7 sequences, not of
     tokens."""
-    case = Scenario(HYBRID, cluster, CHAT, Parallelism(2), serving=Serving(chunk=700))
+    case = Scenario(HYBRID, cluster, CHAT, Parallelism(2), serving=Serving(chunk=700, mixed=True))
     served = Served.of(case, jnp.asarray(6.0), jnp.asarray(6.0))
 
     def states(iteration):

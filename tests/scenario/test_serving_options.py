@@ -40,9 +40,12 @@ def test_tokens_of_a_verification(drafts, double):
 
 
 BAD = [
-    (lambda: Serving(chunk=0), "chunk: 0 is not allowed.*leave it out"),
+    (lambda: Serving(chunk=0), "chunk: 0 is not allowed.*--chunk whole"),
     (lambda: Serving(prefix_hit=1.1), "prefix_hit: 1.1 is not allowed"),
     (lambda: Serving(prefix_hit=-0.1), "prefix_hit: -0.1 is not allowed"),
+    (lambda: Serving(memory_utilization=0), "memory_utilization: 0 is not allowed"),
+    (lambda: Serving(memory_utilization=1.1), "memory_utilization: 1.1 is not allowed"),
+    (lambda: Serving(chunk=None, mixed=True), "mixed: whole prompts are no part of decode"),
     (lambda: Serving(beams=0.5), "beams: 0.5 is not allowed"),
     (lambda: Speculation(0, 0.5), "drafts: 0 is not allowed.*leave speculation out"),
     (lambda: Speculation(3, 1.5), "acceptance: 1.5 is not allowed"),

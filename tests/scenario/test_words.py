@@ -28,6 +28,7 @@ NUMBERS = {
     "drafts": 3,
     "acceptance": 0.5,
     "beams": 2,
+    "memory-utilization": 0.75,
     "isl": 300,
     "osl": 30,
     "images": 2,
@@ -50,7 +51,7 @@ def test_a_word_sets_its_number(name):
 
 @pytest.mark.parametrize("name", [name for name, word in WORDS.items() if word.leaf])
 def test_numbers_state_their_unit(name):
-    words = {"chunk": 256, "prefix-hit": 0.5, "drafts": 3, "acceptance": 0.5, "beams": 2}
+    words = {"prefix-hit": 0.5, "drafts": 3, "acceptance": 0.5, "beams": 2}
     case = from_words(EVERYWHERE | words).scenario
     case = with_unset(case, WORDS[name].leaf, 1.0)
     (path,) = find(case, WORDS[name].leaf)
@@ -65,6 +66,8 @@ def test_values_are_read_as_what_they_are():
     assert read["sharpness"] == "2"
     assert read["fit"] == WORDS["fit"].default
     assert read["isl"] == 1024
+    assert read["chunk"] == 8192
+    assert read_words({"chunk": "whole"})["chunk"] is None
     assert list(read) == list(WORDS)
 
 
@@ -74,6 +77,7 @@ def test_values_are_read_as_what_they_are():
         ({"isl": "long"}, "argument --isl: invalid int value: 'long'"),
         ({"isl": 1.5}, "argument --isl: invalid int value: '1.5'"),
         ({"overlap": "half"}, "argument --overlap: invalid float value: 'half'"),
+        ({"chunk": "all"}, "argument --chunk: invalid int value: 'all'; a number or whole"),
         ({"chunk": True}, "argument --chunk: expected one argument"),
         ({"sp": 1}, "argument --sp: 1 is neither true nor false"),
         ({"offload": "all"}, r"argument --offload: invalid choice: 'all' \(choose from 'weights'"),

@@ -193,7 +193,8 @@ def test_keys_are_gathered_and_outputs_merged_by_hand():
 
     8 query heads of each rank are merged in two shots.
     """
-    rows = breakdown(case_of(DENSE, Parallelism(2, context=4), sharpness=HARD))
+    case = case_of(DENSE, Parallelism(2, context=4), sharpness=HARD, serving=Serving(chunk=None))
+    rows = breakdown(case)
     per_token = 2 * (4 // 2) * 64 * 2
     windowed = min(3000, 256 + 3000 - 1)
     tokens = 3 * 3000 + 5 * windowed

@@ -1,6 +1,7 @@
 """Llama and Gemma on one accelerator, by hand."""
 
 import equinox as eqx
+import pytest
 from support import (
     CHIP,
     assert_close,
@@ -13,6 +14,7 @@ from diffgenz import (
     Platform,
     Precision,
     Scenario,
+    Serving,
     Workload,
     estimate,
     load_model,
@@ -68,10 +70,14 @@ def test_memory_of_llama_by_hand(llama_8b, cluster):
     assert not bool(estimate(many).memory.fits)
 
 
-def test_windowed_layers_keep_no_more_than_their_window(gemma_27b, cluster):
-    memory = estimate(Scenario(gemma_27b, cluster, Workload(1, 10_000, 1), Parallelism())).memory
+@pytest.mark.parametrize("chunk", [None, 8192, 2048, 512])
+def test_windowed_layers_keep_their_window_and_a_chunk(chunk, gemma_27b, cluster):
+    """10 full and 52 windowed layers of vLLM, in groups of 10: 1 and 6, the last padded."""
+    case = Scenario(gemma_27b, cluster, Workload(1, 10_000, 1), Parallelism())
     per_token = 2 * 16 * 128 * 2
-    assert_close(memory.kv_cache, (10 * 10_001 + 52 * 1024) * per_token, rtol=1e-6)
+    held = 10_001 if chunk is None else 1024 - 1 + chunk
+    found = estimate(case.replace(serving=Serving(chunk=chunk))).memory.kv_cache
+    assert_close(found, (10 * 10_001 + 60 * held) * per_token, rtol=1e-6)
 
 
 def test_tied_weights_are_stored_once_and_read_twice(cluster):

@@ -31,8 +31,10 @@ CHAT = Workload(batch=6, input_tokens=1500, output_tokens=60)
 PLANS = [Parallelism(), Parallelism(4, 2, 1, 0.5)]
 TIMES = ("ttft", "tpot", "end_to_end", "throughput", "energy_per_output_token")
 
+WHOLE = {"chunk": None}
+
 OPTIONS = {
-    "chunk": {"chunk": 700.0},
+    "chunk": {"chunk": 700.0, "mixed": True},
     "prefix_hit": {"prefix_hit": 0.4},
     "speculation": {"speculation": Speculation(3, 0.6)},
     "beams": {"beams": 3.0},
@@ -47,7 +49,7 @@ def figures(result):
 
 def served(model, platform, plan=PLANS[0], workload=CHAT, **options):
     """The estimate with some serving options."""
-    return estimate(Scenario(model, platform, workload, plan, serving=Serving(**options)))
+    return estimate(Scenario(model, platform, workload, plan, serving=Serving(**(WHOLE | options))))
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +67,7 @@ def test_options_that_change_nothing(name, plan):
     """
     model = load_model(name)
     with jax.disable_jit():  # each program would run once: to compile it takes longer
-        plain = figures(estimate(Scenario(model, ROOM, CHAT, plan)))
+        plain = figures(served(model, ROOM, plan))
         assert_close(figures(served(model, ROOM, plan, beams=1)), plain, rtol=1e-6)
         for chunk in (9000.0, 1e9):
             whole = figures(served(model, ROOM, plan, chunk=chunk))
@@ -86,7 +88,7 @@ TOGETHER = [
 
 @pytest.mark.parametrize(("name", "chosen"), TOGETHER)
 def test_any_two_together_add_up(name, chosen, small):
-    options = {}
+    options = dict(WHOLE)
     for option in chosen:
         options |= OPTIONS.get(option, {"speculation": Speculation(3, 0.6, small)})
     tiers = (MemoryTier("host", 1e12, 5e10),)
@@ -110,7 +112,7 @@ def test_any_two_together_add_up(name, chosen, small):
 
 def test_chunks_bound_activations_and_slow_prefill(llama_8b, cluster):
     sizes = jnp.array([128.0, 512.0, 2048.0, 9000.0])
-    results = jax.vmap(lambda chunk: served(llama_8b, cluster, chunk=chunk))(sizes)
+    results = jax.vmap(lambda chunk: served(llama_8b, cluster, chunk=chunk, mixed=True))(sizes)
     assert (np.diff(results.ttft) < 0).all()
     assert (np.diff(results.mixed_tpot) > 0).all()
     assert_close(results.memory.activations, (sizes + 6) * 2 * (4096 + 3 * 14336), rtol=1e-5)
@@ -143,7 +145,7 @@ def test_nothing_accepted_is_a_token_for_each_verification_and_all_accepted_is_a
     none, half, all_ = (
         served(llama_8b, cluster, speculation=Speculation(4, a)) for a in (0, 0.5, 1)
     )
-    plain = estimate(Scenario(llama_8b, cluster, CHAT, Parallelism()))
+    plain = served(llama_8b, cluster)
     assert_close(none.tpot, 5 * all_.tpot, rtol=1e-6)
     assert_close(none.tpot, (31 / 16) * half.tpot, rtol=1e-6)
     assert 1 < none.tpot / plain.tpot < 1.05  # weights are read once, for 5 tokens as for 1
@@ -155,7 +157,7 @@ def test_a_draft_model_takes_its_time_and_memory(llama_8b, small, cluster):
         served(llama_8b, cluster, PLANS[1], speculation=Speculation(4, 0.5, draft))
         for draft in (None, small)
     )
-    alone = estimate(Scenario(small.model, cluster, CHAT, small.plan))
+    alone = served(small.model, cluster, small.plan)
     assert_close(drafted.tpot, free.tpot + 4 / (31 / 16) * alone.tpot, rtol=1e-6)
     assert_close(drafted.ttft, free.ttft + alone.ttft, rtol=1e-6)
     assert_close(drafted.memory.weights, free.memory.weights + alone.memory.weights, rtol=1e-6)

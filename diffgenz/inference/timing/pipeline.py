@@ -146,7 +146,8 @@ class UntilFirst(Passes):
         slowest = self.pipeline.slowest_stage(times)
         rest = xp.ones(())
         if chunks is not None:
-            rest = xp.where(self.pipeline.widest < 1, 1.0, chunks)
+            several = self.pipeline.widest < 0.9  # 2/3 at most; of one stage 1, but for rounding
+            rest = xp.where(several, 1.0, chunks)
         return Parts(1 + waits * slowest.layers, 1 + waits * slowest.head, rest)
 
 

@@ -8,7 +8,7 @@ import equinox as eqx
 from diffgenz.core import xp
 from diffgenz.core.record import number
 from diffgenz.core.smooth import Leaf, Scalar, ceil_share
-from diffgenz.models.blocks.block import Block
+from diffgenz.models.blocks.block import Block, Cache
 from diffgenz.models.blocks.module import ATTENTION, IN_ATTENTION, OUT, Module, spelled
 from diffgenz.operators.attention import attention
 from diffgenz.operators.elementwise import elementwise
@@ -69,6 +69,12 @@ class Attention(Block):
     tied_values: bool = eqx.field(static=True, default=False)
     borrows_cache: bool = eqx.field(static=True, default=False)
     streams: int = eqx.field(static=True, default=1)
+
+    @property
+    def cache(self) -> Cache | None:
+        if self.borrows_cache:
+            return None
+        return Cache.FULL if self.window is None else Cache.WINDOW
 
     @property
     def most_shards(self) -> Scalar:

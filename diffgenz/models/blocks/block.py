@@ -4,11 +4,13 @@ A new block is one class in a file beside this one:
 
 - inherit from `Block` and declare its sizes with `number`,
 - define `mixes_tokens` and `work`, which returns the operators between the norm and the all-reduce,
+- define `cache` where it keeps keys and values,
 - define `core` too where attention depends on the context, and use it in `work`,
 - define `most_shards` where heads are handed out to tensor-parallel ranks,
 - define `modules`, where checkpoints may store its weights in narrower formats than dtype.
 """
 
+import enum
 from abc import abstractmethod
 from typing import ClassVar
 
@@ -23,6 +25,14 @@ from diffgenz.models.blocks.norm import Norm, norm
 from diffgenz.operators.message import AllReduce, Axis
 from diffgenz.operators.operator import Operator
 from diffgenz.operators.step import Step
+
+
+class Cache(enum.Enum):
+    """What a block keeps of each sequence."""
+
+    FULL = "full"  # something of every token
+    WINDOW = "window"  # something of the last tokens
+    STATE = "state"  # as much for any number of tokens
 
 
 class Block(Record):
@@ -44,6 +54,11 @@ class Block(Record):
     norm: Norm | None = eqx.field(static=True, default=Norm.RMS, kw_only=True)
     norms: int = eqx.field(static=True, default=1, kw_only=True)
     reduces: bool = eqx.field(static=True, default=True, kw_only=True)
+
+    @property
+    def cache(self) -> Cache | None:
+        """The one kind of cache that it keeps; None where it keeps nothing, or several kinds."""
+        return Cache.STATE if self.keeps_state else None
 
     @property
     def most_shards(self) -> Scalar:

@@ -18,7 +18,7 @@ from diffgenz.core.smooth import Leaf, Scalar, ceil_share
 from diffgenz.models.blocks.block import Block
 from diffgenz.models.blocks.latent_attention import Indexer
 from diffgenz.models.blocks.module import ATTENTION, IN_ATTENTION, Module, spelled
-from diffgenz.operators.attention import attention_keys, attention_over
+from diffgenz.operators.attention import attention_keys, attention_over, held_by
 from diffgenz.operators.elementwise import elementwise
 from diffgenz.operators.linear import linear, per_head_linear, wide_linear
 from diffgenz.operators.operator import Operator
@@ -177,7 +177,7 @@ class CompressedAttention(Block):
     def core(self, step: Step) -> tuple[Operator, ...]:
         heads, each = ceil_share(self.heads, step.shard), self.head_dim
         length = step.context + step.all_queries
-        keys, held = attention_keys(step, self.window), xp.minimum(length, self.window)
+        keys, held = attention_keys(step, self.window), held_by(step, self.window)
         read = xp.minimum(length, self.window + step.all_queries - 1)
         scores: tuple[Operator, ...] = ()
         if self.compressor is not None:

@@ -18,7 +18,7 @@ from diffgenz.core import xp
 from diffgenz.core.record import Record, number
 from diffgenz.core.smooth import Leaf, Scalar, ceil_share
 from diffgenz.kernels.shapes import LatentDecodeShape, LatentPrefillShape
-from diffgenz.models.blocks.block import Block
+from diffgenz.models.blocks.block import Block, Cache
 from diffgenz.models.blocks.module import ATTENTION, IN_ATTENTION, OUT, Module, spelled
 from diffgenz.operators.attention import (
     attention_keys,
@@ -117,6 +117,10 @@ class LatentAttention(Block):
     value_dim: Leaf = number(at_least=1)
     query_rank: Leaf | None = number(at_least=1, default=None)
     indexer: Indexer | None = None
+
+    @property
+    def cache(self) -> Cache | None:
+        return Cache.FULL
 
     @property
     def most_shards(self) -> Scalar:

@@ -6,7 +6,7 @@ from diffgenz.core import xp
 from diffgenz.core.errors import InputError
 from diffgenz.core.smooth import Scalar
 from diffgenz.models.blocks.attention import Attention
-from diffgenz.models.blocks.block import Block
+from diffgenz.models.blocks.block import Block, Cache
 from diffgenz.models.blocks.mamba import Mamba2
 from diffgenz.models.blocks.module import Module
 from diffgenz.operators.operator import Operator
@@ -40,6 +40,10 @@ class SideBySide(Block):
                     f"{name}: has a norm or an all-reduce of its own; give norm=None, reduces=False"
                 )
         return ()
+
+    @property
+    def cache(self) -> Cache | None:
+        return None
 
     @property
     def most_shards(self) -> Scalar:

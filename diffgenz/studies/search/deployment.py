@@ -38,12 +38,12 @@ class Deployment:
     def scenario(self) -> Scenario:
         """The deployment as a scenario, whose `estimate` has these `metrics`."""
         case = self.question
-        serving = case.serving if self.chunk is None else case.serving.replace(chunk=self.chunk)
+        mixed = case.serving.mixed and self.chunk is not None
         return case.replace(
             workload=case.workload.replace(batch=self.batch),
             plan=Parallelism(**self.plan),
             precision=self.precision,
-            serving=serving,
+            serving=case.serving.replace(chunk=self.chunk, mixed=mixed),
         )
 
     @property

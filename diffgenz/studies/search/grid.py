@@ -1,7 +1,6 @@
 """All combinations of plans, batches, formats and chunks, numbered and estimated together."""
 
 import dataclasses
-import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -13,7 +12,7 @@ import numpy as np
 
 from diffgenz.core.batches import COMPILED_QUICKLY
 from diffgenz.core.leaves import with_parts
-from diffgenz.core.smooth import Scalar
+from diffgenz.core.smooth import Scalar, as_leaf
 from diffgenz.inference.estimate import Estimate, compiled_estimate
 from diffgenz.inference.metrics import METRICS, metrics_of
 from diffgenz.inference.resolved import Resolved, resolved
@@ -110,7 +109,13 @@ class Grid:
         Returns:
             the estimate, with every number of shape (combinations,).
         """
-        formats = [_in_formats(case, precision) for precision in self.precisions]
+        whole = with_parts(case, {"serving.chunk": None, "serving.mixed": False})
+        some = with_parts(case, {"serving.chunk": as_leaf(1.0)})  # columns have the sizes
+        formats = {
+            chunked: [_in_formats(each, precision) for precision in self.precisions]
+            for chunked, each in ((False, whole), (True, some))
+            if (self.chunked == chunked).any()
+        }
         columns = self.columns
         done = 0
 
@@ -123,7 +128,7 @@ class Grid:
         def part(group: tuple[list[int], bool]) -> tuple[np.ndarray, Estimate]:
             members, chunked = group
             mine = np.flatnonzero(np.isin(self._format, members) & (self.chunked == chunked))
-            fixed, varied = _split([formats[member] for member in members])
+            fixed, varied = _split([formats[chunked][member] for member in members])
             which = np.searchsorted(members, self._format[mine])
             rows = (
                 jax.tree.map(lambda leaf, at=self._plan[mine]: np.asarray(leaf)[at], self.plans),
@@ -132,13 +137,16 @@ class Grid:
                 columns["chunk"][mine] if chunked else None,
             )
             found = _in_blocks(partial(_estimates, fixed), rows, len(mine), report)
-            if not chunked and self.chunked.any():  # whole prompts have no such time
+            if not chunked and case.serving.mixed:  # whole prompts have no such time
                 found = with_parts(found, {"mixed_tpot": np.full_like(found.tpot, np.nan)})
             return mine, found
 
         report(0)
-        chunkings = [each for each in (False, True) if (self.chunked == each).any()]
-        groups = list(itertools.product(_alike(formats), chunkings))
+        groups = [
+            (members, chunked)
+            for chunked, choices in formats.items()
+            for members in _alike(choices)
+        ]
         with ThreadPoolExecutor(len(groups)) as threads:  # XLA compiles several programs at once
             numbers, parts = zip(*threads.map(part, groups), strict=True)
         back = np.argsort(np.concatenate(numbers))
@@ -260,9 +268,8 @@ def _estimates(
     def one(plan: Parallelism, batch: Scalar, choice: Resolved, chunk: Scalar | None) -> Estimate:
         question: Resolved = eqx.combine(choice, fixed)
         case = question.case
-        serving = case.serving if chunk is None else case.serving.replace(chunk=chunk)
         workload = case.workload.replace(batch=batch)
-        parts = {"workload": workload, "plan": plan, "serving": serving}
+        parts = {"workload": workload, "plan": plan, "serving.chunk": chunk}
         return compiled_estimate(dataclasses.replace(question, case=with_parts(case, parts)))
 
     return jax.vmap(one)(plans, batches, formats, chunks)

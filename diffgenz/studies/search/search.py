@@ -108,7 +108,7 @@ def search(
     tpot: float | None = None,
     batches: Sequence[float] = BATCHES,
     precisions: Sequence[Precision] | None = None,
-    chunks: Sequence[float | None] = (None,),
+    chunks: Sequence[float | None] | None = None,
     sort: str = SORT,
     where: Sequence[str] = (),
     progress: Callable[[int, int], None] | None = None,
@@ -116,19 +116,20 @@ def search(
     """Every plan that uses all accelerators, at every batch, in all formats and chunk sizes.
 
     Each row is the estimate of its scenario: kernels are timed as `estimate` times them, by the
-    fits of the platform where it has some. With chunked prefill, prompts that arrive are computed
-    along with running requests: there the target `tpot` holds for `mixed_tpot`, the time between
-    tokens while each iteration carries a chunk. Whole prompts are computed before their requests
-    decode.
+    fits of the platform where it has some. Where the scenario asks for mixed iterations
+    (`Serving.mixed`), prompts that arrive are computed along with running requests: there the
+    target `tpot` holds for `mixed_tpot`, the time between tokens while each iteration carries a
+    chunk. Whole prompts are computed before their requests decode.
 
     Arguments:
-        case: the question; its batch, plan, formats and chunk are what is searched. A draft model
+        case: the question; its batch, plan and formats are what is searched. A draft model
             keeps its own ranks, and plans with fewer are left out.
         ttft: s until the first token, at most; None for any.
         tpot: s between tokens, at most; None for any.
         batches: requests in flight over all replicas.
         precisions: formats. Default: `formats_for` the accelerator.
-        chunks: prompt tokens of one iteration of an attention group; None for whole prompts.
+        chunks: prompt tokens of one iteration of an attention group, of which None stands for
+            whole prompts. Default: the scenario's own.
         sort: the metric that says which is best; tokens/s per accelerator by default.
         where: further conditions, formulas of metrics in SI, ranks, batch and chunk, such as
             "memory.total <= 70e9" or "tensor <= 8".
@@ -139,7 +140,8 @@ def search(
             what `Scenario` refuses.
         NoSolution: nothing fits, or what fits misses the targets; it says what comes closest.
     """
-    _check(case, ttft, tpot, batches, chunks)
+    chunks = (case.serving.chunk,) if chunks is None else chunks
+    _check(ttft, tpot, batches, chunks)
     conditions = [_condition(text) for text in where]
     if sort not in METRICS:
         raise unknown("sort", sort, METRICS)
@@ -249,7 +251,6 @@ def _kernels(case: Scenario, grid: Grid) -> list[dict[str, str]]:
 
 
 def _check(
-    case: Scenario,
     ttft: float | None,
     tpot: float | None,
     batches: Sequence[float],
@@ -266,11 +267,6 @@ def _check(
     check_whole("batches", batches, "requests")
     if not len(chunks):
         raise InputError("chunks: none to try; give at least one, or None for whole prompts")
-    if case.serving.chunk is not None:
-        raise InputError(
-            f"serving: a chunk of {float(case.serving.chunk):g} is not allowed here; "
-            "give it in chunks"
-        )
     sizes = [chunk for chunk in chunks if chunk is not None]
     check("chunks", sizes, minimum=1, remedy="use None for whole prompts")
     check_whole("chunks", sizes, "tokens")

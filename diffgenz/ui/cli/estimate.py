@@ -55,6 +55,7 @@ def _estimated(case: Any, replicas: int, uncertainty: bool) -> Any:
     from diffgenz.inference.breakdown import breakdown
     from diffgenz.inference.estimate import estimate
     from diffgenz.inference.uncertainty import deviations
+    from diffgenz.studies.search.remedies import remedy
     from diffgenz.studies.search.smallest_layout import smallest_layout
     from diffgenz.ui.text.estimate import Estimated
 
@@ -66,6 +67,9 @@ def _estimated(case: Any, replicas: int, uncertainty: bool) -> Any:
             "numbers"
         )
     if not bool(result.memory.fits):
+        found = remedy(case)
+        if found is not None:
+            return Estimated(case, result, remedy=found)
         return Estimated(case, result, needed=smallest_layout(case, replicas))
     deviation = deviations(case) if uncertainty else None
     return Estimated(case, result, breakdown(case), deviation)

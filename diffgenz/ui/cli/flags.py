@@ -4,6 +4,7 @@ Nothing here imports JAX, so that `--help` is quick.
 """
 
 import argparse
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
@@ -87,6 +88,8 @@ def _options(word: Word) -> dict[str, Any]:
     if word.kind is bool:
         return {"action": "store_true", "help": word.help}
     options: dict[str, Any] = {"type": word.kind, "default": word.default, "help": word.help}
+    if word.off:
+        options["type"] = functools.partial(_or_off, word)
     if word.choices:
         options["choices"] = word.choices
     if word.name in ("model", "draft-model"):
@@ -94,6 +97,14 @@ def _options(word: Word) -> dict[str, Any]:
     if word.name == "system":
         options["required"] = True
     return options
+
+
+def _or_off(word: Word, text: str) -> Any:
+    """A number, or the text that says that there is none."""
+    try:
+        return text if text == word.off else word.kind(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor {word.off}") from None
 
 
 def words_in(options: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:

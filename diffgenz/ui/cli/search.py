@@ -7,7 +7,7 @@ from typing import Any
 
 from diffgenz.core.errors import InputError
 from diffgenz.core.files import written_aside
-from diffgenz.scenario.words import CHECKPOINT, GEAR
+from diffgenz.scenario.words import CHECKPOINT, CHUNK, GEAR
 from diffgenz.ui.cli.cache import cache_compilations
 from diffgenz.ui.cli.flags import SERVING, add_words, words_in
 from diffgenz.ui.cli.progress import progress_line
@@ -40,11 +40,12 @@ def flags(parser: argparse.ArgumentParser) -> None:
         "chunk": {
             "type": _chunk,
             "nargs": "+",
-            "default": [None],
+            "default": [CHUNK],
             "metavar": "TOKENS",
-            "help": "chunked prefill: prompt tokens of one iteration to try, or whole; --tpot then "
-            "holds while iterations carry chunks (default: whole)",
+            "help": "chunked prefill: prompt tokens of one iteration to try, or whole "
+            f"(default: {CHUNK})",
         },
+        "mixed": {"help": "--tpot holds while each iteration carries a chunk of prompts, too"},
     }
     add_words(parser, ("batch", "weights", "kv-cache", "messages", *SERVING), changed)
     parser.add_argument(
@@ -113,7 +114,8 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
             where=options.where,
             progress=line and (lambda done, total: line.write(_progress(done, total))),
         )
-    best, chunked = found.best(options.top), any(chunk is not None for chunk in chunks)
+    best, mixed = found.best(options.top), case.serving.mixed
+    chunked = mixed or len(chunks) > 1
     title = f"{case.model.name} on {options.gpus} x {case.platform.accelerator.name}"
     title += f"; {options.isl} tokens in, {options.osl} out"
     if options.messages is not None:
@@ -141,7 +143,7 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
         "not_ranked": [deployment_row(deployment) for deployment in found.apart[: options.top]],
     }
     bound = bound_text(best[0], breakdown(best[0].scenario), found.next_batch)
-    targets = targets_text(options.ttft, options.tpot, chunked)
+    targets = targets_text(options.ttft, options.tpot, mixed)
     text = [title, *note_lines(case), *serving_lines(case.serving)]
     text.append(search_text(found, best, targets, chunked, bound))
     if options.out is not None:

@@ -5,13 +5,16 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
 
+from diffgenz.core.smooth import Leaf
 from diffgenz.hardware.platform import Platform
 from diffgenz.inference.breakdown import RESOURCES, Breakdown
+from diffgenz.inference.capacity import requests_that_fit
 from diffgenz.inference.estimate import Estimate
 from diffgenz.inference.memory import Memory
 from diffgenz.inference.metrics import METRICS
 from diffgenz.scenario.from_words import Asked
 from diffgenz.scenario.scenario import Scenario
+from diffgenz.studies.search.remedies import Remedy
 from diffgenz.ui.labels import SCALARS
 from diffgenz.ui.tables import number, table
 from diffgenz.ui.text.scenario import plain, precision_json, ranks_json, serving_json
@@ -28,14 +31,17 @@ class Estimated(NamedTuple):
         result: its estimate.
         breakdown: where its time goes; None where it does not fit in memory.
         deviation: the standard deviations of the estimate; None where they were not asked for.
-        needed: where it does not fit, the scenario on the fewest accelerators that hold it; None
-            where it fits, or no number of them does.
+        remedy: where it does not fit, the options with which it fits on the same accelerators;
+            None where it fits, or none of them is enough.
+        needed: where no option is enough, the scenario on the fewest accelerators that hold it;
+            None where no number of them does.
     """
 
     scenario: Scenario
     result: Estimate
     breakdown: Breakdown | None = None
     deviation: Estimate | None = None
+    remedy: Remedy | None = None
     needed: Scenario | None = None
 
     @property
@@ -53,6 +59,7 @@ def estimates_text(points: Sequence[Estimated]) -> str:
     """A table of estimates with a row each, what does not fit, and the details of a single one."""
     text = [_summary(points)]
     text += [_misfit(point) for point in points if not point.fits]
+    text += ["", _room(points[-1])] if points[-1].fits else []
     if len(points) == 1 and points[0].breakdown is not None:
         point = points[0]
         memory = memory_line(point.result.memory, point.scenario.platform)
@@ -72,6 +79,8 @@ def estimate_json(point: Estimated, asked: Asked, kernels: dict[str, str]) -> di
     case, workload = point.scenario, point.scenario.workload
     where = point.breakdown
     smallest = case if point.fits else point.needed
+    if point.remedy is not None:
+        smallest = point.remedy.scenario
     phases = ("ttft", "tpot")
     return {
         "model": case.model.name,
@@ -91,6 +100,8 @@ def estimate_json(point: Estimated, asked: Asked, kernels: dict[str, str]) -> di
         **_scalars(point.result if point.fits else None),
         "deviation": None if point.deviation is None else _scalars(point.deviation),
         "memory": memory_json(point.result.memory, case.platform),
+        "requests_that_fit": _finite(requests_that_fit(case, point.result.memory)),
+        "fits_with": point.remedy and point.remedy.options,
         "accelerators_needed": None if smallest is None else int(smallest.plan.ranks),
         "bound_by": None if where is None else {phase: where.bound_by(phase) for phase in phases},
         "breakdown": None if where is None else {phase: where.rows(phase) for phase in phases},
@@ -99,6 +110,11 @@ def estimate_json(point: Estimated, asked: Asked, kernels: dict[str, str]) -> di
 
 def _scalars(result: Estimate | None) -> dict[str, float | None]:
     return {name: None if result is None else plain(attrgetter(name)(result)) for name in SCALARS}
+
+
+def _finite(value: Leaf) -> float | None:
+    """A number as JSON takes it; None for infinity."""
+    return float(value) if math.isfinite(float(value)) else None
 
 
 def _summary(points: Sequence[Estimated]) -> str:
@@ -133,10 +149,26 @@ def _cell(name: str, point: Estimated) -> str:
     return text
 
 
+def _room(point: Estimated) -> str:
+    """How many requests of the scenario's lengths the memory has room for."""
+    workload = point.scenario.workload
+    count = float(requests_that_fit(point.scenario, point.result.memory))
+    if not math.isfinite(count):
+        return "memory has room for any number of requests: they keep nothing"
+    length = float(workload.input_tokens + workload.output_tokens)
+    return (
+        f"memory has room for {count:,.0f} such requests ({count * length:,.0f} tokens of KV cache)"
+    )
+
+
 def _misfit(point: Estimated) -> str:
     """That an estimate does not fit, and what would hold it."""
     memory = memory_line(point.result.memory, point.scenario.platform)
     start = f"\nbatch {point.batch} does not fit: {memory}."
+    if point.remedy is not None:
+        options, _, result = point.remedy
+        total = _total_of_capacity(result.memory, 1)
+        return f"{start}\nIt fits on these accelerators with {options}: {total} GB."
     if point.needed is None:
         remedy = "reduce the batch, the lengths, or the bytes per weight or KV element"
         return f"{start}\nNo layout of it fits: {remedy}."

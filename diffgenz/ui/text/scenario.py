@@ -199,6 +199,7 @@ def serving_json(serving: Serving) -> dict[str, Any]:
         system = draft.platform and draft.platform.accelerator.name
     return {
         "chunk": plain(serving.chunk),
+        "memory_utilization": float(serving.memory_utilization),
         "prefix_hit": plain(serving.prefix_hit) or 0.0,
         **told,
         "draft_system": system,
@@ -209,11 +210,10 @@ def serving_json(serving: Serving) -> dict[str, Any]:
 
 
 def serving_lines(serving: Serving) -> list[str]:
-    """The serving options in use, for people: one line, or none where none is in use."""
+    """The serving options, for people: one line."""
     j = serving_json(serving)
-    parts = []
-    if serving.chunk is not None:
-        parts.append(f"chunks of {j['chunk']:g} tokens")
+    chunks = "whole prompts" if serving.chunk is None else f"chunks of {j['chunk']:,.0f} tokens"
+    parts = [chunks, f"{100 * j['memory_utilization']:g} % of memory in use at most"]
     if j["prefix_hit"]:
         parts.append(f"{100 * j['prefix_hit']:g} % of prompts cached")
     if serving.speculation is not None:
@@ -227,7 +227,7 @@ def serving_lines(serving: Serving) -> list[str]:
     if serving.offload is not None:
         what = {Offload.WEIGHTS: "weights", Offload.KV_CACHE: "KV cache"}[serving.offload]
         parts.append(f"{what} in slower memory where the main one is full")
-    return [f"serving: {'; '.join(parts)}"] if parts else []
+    return [f"serving: {'; '.join(parts)}"]
 
 
 def plain(value: Leaf | None) -> float | None:

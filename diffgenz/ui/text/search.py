@@ -54,7 +54,7 @@ def search_text(
         found: by the search.
         best: of its layouts.
         targets: what was asked of times, for people; "" for nothing.
-        chunked: whether chunk sizes were searched.
+        chunked: whether chunk sizes, and iterations that carry them, are shown.
         bound: what bounds the best one (`bound_text`); "" for nothing to say.
     """
     meeting = f", {len(found.deployments) + len(found.apart):,} with {targets}" if targets else ""
@@ -97,17 +97,17 @@ def _rows(deployments: Sequence[Deployment], chunked: bool) -> str:
     return table(("row", *_header(chunked)), ranked)
 
 
-def targets_text(ttft: float | None, tpot: float | None, chunked: bool) -> str:
+def targets_text(ttft: float | None, tpot: float | None, mixed: bool) -> str:
     """What was asked of times, for people; in ms, "" for nothing.
 
     Arguments:
         ttft: ms until the first token, at most.
         tpot: ms between tokens, at most.
-        chunked: whether chunk sizes were searched.
+        mixed: whether iterations carry chunks of prompts.
     """
     asked = {"TTFT": ttft, "TPOT": tpot}
     text = " and ".join(f"{name} <= {ms:g} ms" for name, ms in asked.items() if ms is not None)
-    if tpot is not None and chunked:
+    if tpot is not None and mixed:
         text += " (while each iteration carries a chunk, where there are chunks)"
     return text
 
