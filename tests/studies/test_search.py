@@ -260,7 +260,7 @@ def test_another_order_and_further_conditions(found):
         search(case, **asked, where=("batch > 5000",))
     for changes, message in (
         ({"sort": "tpto"}, "sort: 'tpto' is not known; did you mean tpot"),
-        ({"sort": "mixed_tpot"}, "sort: mixed_tpot needs chunked prefill"),
+        ({"sort": "mixed_tpot"}, "sort: mixed_tpot needs mixed iterations"),
         ({"where": ("tensr <= 2",)}, "where: 'tensr' is not known; did you mean tensor"),
         ({"where": ("tensor",)}, "where: 'tensor' is a number"),
     ):

@@ -41,7 +41,7 @@ def test_serving_options(capsys):
     options = ("--chunk", "256", "--prefix-hit", "0.5", "--drafts", "3", "--acceptance", "0.5")
     plain, served = (
         run_json(capsys, "estimate", *LLAMA, *ROOFLINE, "--batch", "4", *flags)
-        for flags in ((), (*options, "--beams", "2"))
+        for flags in ((), (*options, "--beams", "2", "--mixed"))
     )
     assert plain["mixed_tpot"] is None
     assert served["serving"]["chunk"] == 256

@@ -138,7 +138,7 @@ BAD = [
     ),
     (["estimate", *LLAMA, "--offload", "all"], "argument --offload: invalid choice: 'all'"),
     (["estimate", *LLAMA, "--beams", "0"], "beams: 0 is not allowed"),
-    (["sensitivity", *LLAMA, "--metric", "mixed_tpot"], "mixed_tpot needs chunked prefill"),
+    (["sensitivity", *LLAMA, "--metric", "mixed_tpot"], "mixed_tpot needs mixed iterations"),
     (["sensitivity", *LLAMA, "--metric", "latency"], "metric: 'latency' is not known"),
     (["sensitivity", *LLAMA, "--images", "1"], "images: 1 exceeds 0"),
     (["search", *LLAMA, "--gpus", "1", "--top", "0"], "--top: 0 is not allowed"),

@@ -25,7 +25,7 @@ def test_without_a_system_they_are_of_ideal_accelerators(capsys):
     assert data["system"] is data["now"] is data["ttft"] is None
     assert data["batch"] == 2
     assert data["beams"] == 4
-    assert data["serving"]["chunk"] is None
+    assert data["serving"]["chunk"] == 8192
     assert "beams" not in data["serving"]
     assert data["prefill"]["compute"] == {"value": 0, "bound": "any"}
     assert data["decode"]["compute"]["value"] > 1e12
@@ -39,7 +39,7 @@ def test_what_is_out_of_reach_is_said(capsys):
     words = (*LLAMA, "--use-case", "chat", "--tpot", "0.1", "--chunk", "512")
     text = run(capsys, "requirements", *words)
     assert "out of reach" in text
-    assert "serving: chunks of 512 tokens\n" in text
+    assert "serving: chunks of 512 tokens; 90 % of memory usable\n" in text
     assert "the others as on NVIDIA H100 SXM 80GB" in text
 
 

@@ -46,10 +46,10 @@ def test_results_are_shown_saved_drawn_and_exported(tmp_path, capsys):
 def test_chunks_are_tried(tmp_path, capsys):
     results = tmp_path / "found.json"
     drafts = ("--drafts", "3", "--acceptance", "0.5")
-    asked = [*ASKED, "--gpus", "2", "--batch", "16", "--chunk", "256", *drafts]
+    asked = [*ASKED, "--gpus", "2", "--batch", "16", "--chunk", "256", "--mixed", *drafts]
     text = run(capsys, *asked, "--out", str(results))
     assert "while each iteration carries a chunk" in text
-    assert "serving: 3 drafts, acceptance 0.5" in text
+    assert "memory usable; 3 drafts, acceptance 0.5" in text
     data = json.loads(results.read_text())
     assert data["chunks"] == [256]
     assert all(row["chunk"] == 256 and row["mixed_tpot"] <= 0.03 for row in data["best"])

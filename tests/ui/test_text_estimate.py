@@ -70,7 +70,8 @@ def test_a_fitting_estimate_has_a_row_and_its_details(case):
         *("22.5", "of", "80.0", "2.5", "-", "compute,", "compute"),
     ]
     assert lines[4].startswith("memory per accelerator, GB: weights 16.00, KV cache 2.00, ")
-    assert lines[6].startswith("TTFT, ms")
+    assert lines[5].startswith("memory has room for ")
+    assert lines[7].startswith("TTFT, ms")
 
 
 def test_chunked_prefill_has_a_column_more(case):

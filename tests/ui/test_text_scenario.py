@@ -25,6 +25,7 @@ def test_the_title_of_a_dense_model(llama_8b, platform):
     assert title(case, "; a note", {"gemm bf16": "roofline"}).splitlines() == [
         "meta-llama/Llama-3.1-8B (8.03e9 parameters) on 4 x NVIDIA H100 SXM 80GB (4 more unused)",
         "tp 2, pp 2, dp 1; 600 tokens in, 60 out",
+        "serving: chunks of 8,192 tokens; 90 % of memory usable",
         "weights bf16, activations bf16, KV cache bf16, else bf16; a note",
         "uncalibrated: smooth roofline with launch latency, peaks fully reached",
     ]
@@ -40,7 +41,7 @@ def test_the_title_of_experts_images_and_options(platform):
     assert lines[1] == (
         "tp 8, pp 1, dp 1, ep 1, attention dp 1; 600 tokens and 2 x 1024 of images in, 60 out"
     )
-    assert lines[2] == "serving: chunks of 256 tokens"
+    assert lines[2] == "serving: chunks of 256 tokens; 90 % of memory usable"
 
 
 @pytest.mark.parametrize(
@@ -92,22 +93,25 @@ def test_formats():
 
 
 def test_no_serving_option():
-    assert serving_lines(dgz.Serving()) == []
-    off = {"prefix_hit": 0.0}
+    whole = dgz.Serving(chunk=None, memory_utilization=1)
+    assert serving_lines(whole) == ["serving: whole prompts; 100 % of memory usable"]
+    off = {"prefix_hit": 0.0, "memory_utilization": 1.0}
     keys = ("chunk", "drafts", "acceptance", "tokens_per_verification", "draft_system")
     keys += ("draft_model", "beams", "offload")
-    assert serving_json(dgz.Serving()) == dict.fromkeys(keys) | off
+    assert serving_json(whole) == dict.fromkeys(keys) | off
 
 
 def test_all_serving_options(llama_8b):
     speculation = dgz.Speculation(3, 0.5)
     serving = dgz.Serving(256, 0.5, speculation, 2, "kv_cache")
     assert serving_lines(serving) == [
-        "serving: chunks of 256 tokens; 50 % of prompts cached; 3 drafts, acceptance 0.5: 1.88 "
-        "tokens per verification; 2 beams; KV cache in slower memory where the main one is full"
+        "serving: chunks of 256 tokens; 90 % of memory usable; 50 % of prompts cached; 3 drafts, "
+        "acceptance 0.5: 1.88 tokens per verification; 2 beams; KV cache in slower memory where "
+        "the main one is full"
     ]
     assert serving_json(serving) == {
         "chunk": 256,
+        "memory_utilization": 0.9,
         "prefix_hit": 0.5,
         "drafts": 3,
         "acceptance": 0.5,
@@ -121,7 +125,8 @@ def test_all_serving_options(llama_8b):
 
 def test_drafts_by_a_model_or_a_module(llama_8b):
     def line(draft):
-        return serving_lines(dgz.Serving(speculation=dgz.Speculation(1, 0, draft)))[0]
+        (found,) = serving_lines(dgz.Serving(speculation=dgz.Speculation(1, 0, draft)))
+        return found.replace("chunks of 8,192 tokens; 90 % of memory usable; ", "")
 
     said = "acceptance 0: 1 tokens per verification"
     assert line(dgz.MTP()) == f"serving: 1 drafts by its own MTP module, {said}"

@@ -59,12 +59,13 @@ def estimates_text(points: Sequence[Estimated]) -> str:
     """A table of estimates with a row each, what does not fit, and the details of a single one."""
     text = [_summary(points)]
     text += [_misfit(point) for point in points if not point.fits]
-    text += ["", _room(points[-1])] if points[-1].fits else []
     if len(points) == 1 and points[0].breakdown is not None:
         point = points[0]
         memory = memory_line(point.result.memory, point.scenario.platform)
         times = [time_table(points[0].breakdown, phase) for phase in ("ttft", "tpot")]
-        text += ["", memory, "", times[0], "", times[1]]
+        text += ["", memory, _room(point), "", times[0], "", times[1]]
+    elif points[-1].fits:
+        text += ["", _room(points[-1])]
     return "\n".join(text)
 
 
@@ -156,9 +157,8 @@ def _room(point: Estimated) -> str:
     if not math.isfinite(count):
         return "memory has room for any number of requests: they keep nothing"
     length = float(workload.input_tokens + workload.output_tokens)
-    return (
-        f"memory has room for {count:,.0f} such requests ({count * length:,.0f} tokens of KV cache)"
-    )
+    tokens = f"{count * length:,.0f} tokens of KV cache"
+    return f"memory has room for {count:,.0f} such requests ({tokens})"
 
 
 def _misfit(point: Estimated) -> str:

@@ -199,7 +199,7 @@ def serving_json(serving: Serving) -> dict[str, Any]:
         system = draft.platform and draft.platform.accelerator.name
     return {
         "chunk": plain(serving.chunk),
-        "memory_utilization": float(serving.memory_utilization),
+        "memory_utilization": round(float(serving.memory_utilization), 6),
         "prefix_hit": plain(serving.prefix_hit) or 0.0,
         **told,
         "draft_system": system,
@@ -213,7 +213,7 @@ def serving_lines(serving: Serving) -> list[str]:
     """The serving options, for people: one line."""
     j = serving_json(serving)
     chunks = "whole prompts" if serving.chunk is None else f"chunks of {j['chunk']:,.0f} tokens"
-    parts = [chunks, f"{100 * j['memory_utilization']:g} % of memory in use at most"]
+    parts = [chunks, f"{100 * j['memory_utilization']:g} % of memory usable"]
     if j["prefix_hit"]:
         parts.append(f"{100 * j['prefix_hit']:g} % of prompts cached")
     if serving.speculation is not None:
