@@ -1,7 +1,7 @@
 """Why serving engines refuse a scenario, as sentences that name the field, its value and a remedy."""
 
 from diffgenz.scenario.engines.engine import TITLES, Ranks
-from diffgenz.scenario.engines.formats import offered
+from diffgenz.scenario.engines.formats import PLAIN, offered
 from diffgenz.scenario.engines.layouts import Layouts
 from diffgenz.scenario.scenario import Scenario, prompted
 
@@ -56,12 +56,14 @@ def longest(case: Scenario) -> int:
     return int(workload.input_tokens + workload.output_tokens)
 
 
-def engine_notes(case: Scenario, formats: bool = True) -> list[str]:
-    """What engines would refuse of a scenario: one sentence of each, one for those that agree.
+def engine_notes(case: Scenario) -> list[str]:
+    """What engines would refuse of a scenario: a sentence for each, one for those that agree.
+
+    Of formats, it is those that contradict a quantised checkpoint. A variant of another one may be
+    known to its user alone, and weights in dtype are those that nobody has chosen yet.
 
     Arguments:
         case: the scenario, with one concrete plan.
-        formats: whether formats that no checkpoint has are worth a note.
     """
     by_reason: dict[str, list[str]] = {}
     for engine, title in TITLES.items():
@@ -69,7 +71,8 @@ def engine_notes(case: Scenario, formats: bool = True) -> list[str]:
         if reasons:
             by_reason.setdefault(reasons[0], []).append(title)
     found = [f"{' and '.join(titles)} would refuse {reason}" for reason, titles in by_reason.items()]
-    if formats:
-        found += [f"no engine would load {reason}" for reason in format_refusals(case)]
+    known = offered(case.model)
+    if known is not None and known.checkpoint and case.precision.weights not in PLAIN:
+        found += [f"engines would refuse {reason}" for reason in format_refusals(case)]
     long = beyond_positions(case)
-    return found if long is None else [*found, f"engines would refuse the length: {long}"]
+    return found if long is None else [*found, f"engines would refuse requests so long: {long}"]
