@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 import diffgenz as dgz
-from diffgenz.studies.search.launch_command import ENGINES, launch_command
+from diffgenz.studies.launch.launch_command import ENGINES, launch_command
 
 MIXTRAL = "mistralai/Mixtral-8x7B-v0.1"
 DENSE = {

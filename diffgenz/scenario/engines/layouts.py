@@ -223,5 +223,3 @@ def _remedy(layer: Layer, ranks: Ranks, fits: Sequence[int]) -> str:
     if layer.shared is not Shared.TENSOR and ranks.attention_data > 1:
         return "use fewer ranks in a stage, or tp 1"
     return f"use tp {fits[-1]}" if fits else "use another format"
-
-

@@ -70,7 +70,9 @@ def engine_notes(case: Scenario) -> list[str]:
         reasons = layout_refusals(case, engine)
         if reasons:
             by_reason.setdefault(reasons[0], []).append(title)
-    found = [f"{' and '.join(titles)} would refuse {reason}" for reason, titles in by_reason.items()]
+    found = [
+        f"{' and '.join(titles)} would refuse {reason}" for reason, titles in by_reason.items()
+    ]
     known = offered(case.model)
     if known is not None and known.checkpoint and case.precision.weights not in PLAIN:
         found += [f"engines would refuse {reason}" for reason in format_refusals(case)]

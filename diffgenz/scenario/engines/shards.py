@@ -19,9 +19,9 @@ from diffgenz.models.blocks.latent_attention import LatentAttention
 from diffgenz.models.blocks.linear_attention import GatedDeltaNet, KimiDeltaAttention
 from diffgenz.models.blocks.mamba import Mamba, Mamba2
 from diffgenz.models.blocks.mlp import MLP
-from diffgenz.models.blocks.moe import MoE
 from diffgenz.models.blocks.module import ATTENTION, EXPERTS
 from diffgenz.models.blocks.module import MLP as DENSE
+from diffgenz.models.blocks.moe import MoE
 from diffgenz.models.blocks.short_conv import ShortConv
 from diffgenz.models.blocks.side_by_side import SideBySide
 from diffgenz.models.model import Model

@@ -104,7 +104,7 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
         raise InputError(f"--out: {Path(options.out).name!r} is neither .json nor .csv")
     if options.plot is not None:
         check_picture(Path(options.plot))
-    words = words_in(options, (*_BEFORE, *SERVING)) | {"chunk": None}
+    words = words_in(options, (*_BEFORE, *SERVING, "messages")) | {"chunk": None}
     asked = from_words(words | {"tp": 1})
     case, chunks = asked.scenario, options.chunk
     precisions, told = formats_of(

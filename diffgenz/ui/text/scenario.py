@@ -22,9 +22,7 @@ UNEQUAL = (
 """What the line below says where choices that are compared are timed in different ways."""
 
 
-def title(
-    case: Scenario, note: str, kernels: dict[str, str], engines: Sequence[str] = ()
-) -> str:
+def title(case: Scenario, note: str, kernels: dict[str, str], engines: Sequence[str] = ()) -> str:
     """What is estimated, for people: the lines above every result.
 
     Arguments:
