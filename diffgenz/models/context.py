@@ -5,7 +5,6 @@ fields that state a length, times the factor of a scaled rotary embedding where 
 include it. A request that is longer is refused.
 """
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -21,6 +20,9 @@ LENGTHS = (
 )
 """Fields that state the length."""
 
+LARGEST = 2**53
+"""What no length and no factor reaches."""
+
 INCLUDED = ("su", "longrope", "llama3")
 """Scalings whose factor the length includes. That of yarn is times the length before it."""
 
@@ -33,26 +35,28 @@ def context_of(raw: Mapping[str, Any]) -> int | None:
     Arguments:
         raw: the part of a config.json about the language model.
     """
-    stated = [raw[key] for key in LENGTHS if _is_positive(raw.get(key))]
+    stated = [length for key in LENGTHS if (length := _positive(raw.get(key))) is not None]
     if not stated:
         return None
     length = min(stated)
     if "gemma3" in str(raw.get("model_type")):
         return int(length)
     for scaling in _scalings(raw):
-        kind, factor = scaling.get("rope_type", scaling.get("type")), scaling.get("factor")
-        if kind in INCLUDED or not _is_positive(factor):
+        kind, times = (
+            scaling.get("rope_type", scaling.get("type")),
+            _positive(scaling.get("factor")),
+        )
+        if kind in INCLUDED or times is None:
             continue
-        before = scaling.get("original_max_position_embeddings")
-        if kind == "yarn" and _is_positive(before):
-            length = before
-        length *= factor
+        before = _positive(scaling.get("original_max_position_embeddings"))
+        length = times * (before if kind == "yarn" and before is not None else length)
     return int(length)
 
 
-def _is_positive(value: Any) -> bool:
+def _positive(value: Any) -> float | None:
+    """The value where it is a positive number that a length or a factor may be."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and 0 < value < math.inf
+    return value if is_number and 0 < value < LARGEST else None
 
 
 def _scalings(raw: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

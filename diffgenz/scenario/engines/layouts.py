@@ -4,9 +4,9 @@ The rules are those of vLLM (`config/parallel.py`, `config/model.py`, `layers/li
 `layers/vocab_parallel_embedding.py`, `layers/mamba/mamba_mixer2.py`, `quantization/fp8.py`,
 `quantization/utils/fp8_utils.py`, `quantization/gptq.py`, `quantization/awq.py`,
 `quantization/moe_wna16.py`, `quantization/modelopt.py`, `worker/gpu/pcp_manager.py`) and of SGLang
-(`server_args.py`, `layers/linear.py`, `layers/moe/fused_moe_triton/layer.py`, `quantization/fp8.py`)
-as of November 2026. Where versions of an engine differ, the stricter rule stands here, so that what
-passes starts on all of them.
+(`server_args.py`, `layers/linear.py`, `layers/moe/fused_moe_triton/layer.py`,
+`quantization/fp8.py`) as of November 2026. Where versions of an engine differ, the stricter rule
+stands here, so that what passes starts on all of them.
 """
 
 import math
@@ -138,8 +138,8 @@ class Layouts:
     def _indivisible(self, width: Width, layer: Layer, ranks: Ranks, sharing: int) -> str:
         fits = [n for n in range(1, sharing) if width.divides(n)]
         return (
-            f"{_said(layer, ranks, sharing)}: it does not divide the {width.units:,} {width.what} of "
-            f"{self.name}; {_remedy(layer, ranks, fits)}"
+            f"{_said(layer, ranks, sharing)}: it does not divide the {width.units:,} {width.what} "
+            f"of {self.name}; {_remedy(layer, ranks, fits)}"
         )
 
     def _scales(self, ranks: Ranks, precision: Precision, engine: str) -> Iterator[str]:

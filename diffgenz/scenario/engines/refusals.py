@@ -1,4 +1,4 @@
-"""Why serving engines refuse a scenario, as sentences that name the field, its value and a remedy."""
+"""Why serving engines refuse a scenario: sentences that name the field, its value and a remedy."""
 
 from diffgenz.scenario.engines.engine import TITLES, Ranks
 from diffgenz.scenario.engines.formats import PLAIN, offered
@@ -45,8 +45,9 @@ def beyond_positions(case: Scenario) -> str | None:
     if reach is None or tokens <= reach:
         return None
     return (
-        f"{tokens:,} tokens, input and output, exceed the {reach:,} positions of {case.model.name}; "
-        "use shorter requests, or a config.json with scaled positions (rope_scaling)"
+        f"{tokens:,} tokens, input and output, exceed the {reach:,} positions of "
+        f"{case.model.name}; use shorter requests, or a config.json with scaled positions "
+        "(rope_scaling)"
     )
 
 
