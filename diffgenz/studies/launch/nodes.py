@@ -10,13 +10,17 @@ TRAYS = {72: 4, 384: 16}
 They are GB200 NVL72 (18 trays of 4) and CloudMatrix 384 (24 hosts of 8 packages of 2 dies).
 """
 
+LARGEST = 16
+"""Accelerators of the largest host (16 in NVIDIA's HGX-2); more are a fabric between hosts."""
+
 
 def node_size(platform: Platform) -> int:
-    """Accelerators of one host: those that the innermost level of the network connects."""
-    if not platform.network:
-        return 1
-    inner = int(platform.network[0].size)
-    return TRAYS.get(inner, inner) if len(platform.network) > 1 else inner
+    """Accelerators of one host: those that the innermost level of the network connects.
+
+    It is 1 where that level is a fabric, as for a GH200.
+    """
+    inner = int(platform.network[0].size) if platform.network else 1
+    return TRAYS.get(inner, inner if inner <= LARGEST else 1)
 
 
 class Spread(NamedTuple):
