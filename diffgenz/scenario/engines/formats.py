@@ -6,10 +6,13 @@ QUANTIZATION_CHOICES). Any other format needs a checkpoint of its own, and a `--
 is not the checkpoint's is refused (vLLM `ModelConfig._verify_quantization`).
 """
 
+from functools import lru_cache
+from pathlib import Path
 from typing import NamedTuple
 
 from diffgenz.core.errors import InputError
-from diffgenz.models.checkpoints import read_stored
+from diffgenz.models.checkpoints import Stored, read_stored
+from diffgenz.models.checkpoints.sections import SIDECAR
 from diffgenz.models.files import locate
 from diffgenz.models.model import Model
 from diffgenz.models.variants import variants_of
@@ -79,6 +82,22 @@ class Offered(NamedTuple):
         )
 
 
+@lru_cache
+def _stored(source: str, *changed: int) -> Stored | None:
+    """`read_stored`, which takes a second for long lists of modules, once for each state of files.
+
+    Arguments:
+        source: the model.
+        changed: when each file was changed, in ns.
+    """
+    return read_stored(source)
+
+
+def _changed(path: Path) -> int:
+    """When a file was changed, in ns; 0 where there is none."""
+    return path.stat().st_mtime_ns if path.is_file() else 0
+
+
 def offered(model: Model) -> Offered | None:
     """The formats that a model is offered in.
 
@@ -88,9 +107,11 @@ def offered(model: Model) -> Offered | None:
     if not model.source:
         return None
     try:
-        if locate(model.source).note:
+        located = locate(model.source)
+        if located.note:
             return None
-        stored = read_stored(model.source)
+        files = (located.path, located.path.with_name(SIDECAR))
+        stored = _stored(model.source, *(_changed(each) for each in files))
     except InputError:
         return None
     variants = variants_of(model.name)
