@@ -109,7 +109,9 @@ def test_attention_groups_on_four_nodes():
 def test_replicas_larger_than_a_node_are_servers_of_their_own():
     scenario = case(gpus=32, tensor=8, pipeline=2, data=2)
     text = flags("vllm", scenario)
-    assert text.startswith("# run 2 of these behind a load balancer\n# on node 0")
+    assert text.startswith(
+        "# run 2 of these, each on 2 nodes of its own, behind a load balancer\n# on"
+    )
     assert "--data-parallel-size" not in text
     assert "--nnodes 2" in text
 

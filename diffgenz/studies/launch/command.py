@@ -48,3 +48,14 @@ class Command(NamedTuple):
 
 def _words(start: str, flags: tuple[str, ...]) -> str:
     return " \\\n    ".join([start, *flags])
+
+
+def copies_of(count: int, nodes: int) -> str:
+    """What to know of a server that is run several times.
+
+    Arguments:
+        count: how many times.
+        nodes: that each is on.
+    """
+    own = "" if nodes == 1 else f", each on {nodes} nodes of its own,"
+    return f"run {count} of these{own} behind a load balancer"

@@ -3,7 +3,7 @@
 import math
 
 from diffgenz.scenario.engines.engine import Ranks
-from diffgenz.studies.launch.command import HEAD, RANK, Command
+from diffgenz.studies.launch.command import HEAD, RANK, Command, copies_of
 from diffgenz.studies.launch.served import Served
 
 _MOST_PREFILL_TOKENS = 16384
@@ -26,16 +26,16 @@ def sglang(ranks: Ranks, served: Served, experts: bool, node: int) -> Command:
         node: accelerators of a host.
     """
     groups = ranks.attention_data
+    nodes = _nodes(ranks.stage, ranks.pipeline, node)
     comments = [*served.comments]
     if ranks.data > 1:
-        comments.append(f"run {ranks.data} of these behind a load balancer")
+        comments.append(copies_of(ranks.data, nodes))
     flags = [f"--tp-size {ranks.stage}"]
     flags += [f"--pp-size {ranks.pipeline}"] * (ranks.pipeline > 1)
     flags += [f"--ep-size {ranks.expert}"] * (ranks.expert > 1)
     flags += [f"--dp-size {groups}", "--enable-dp-attention"] * (groups > 1)
     flags += ["--moe-dense-tp-size 1"] * ranks.dense_whole
     flags += _own(ranks, served)
-    nodes = _nodes(ranks.stage, ranks.pipeline, node)
     if nodes == 1:
         return Command(_start(served), tuple(flags), comments=tuple(comments))
     flags += [f"--nnodes {nodes}", f"--dist-init-addr {HEAD}:{_PORT}"]

@@ -1,7 +1,7 @@
 """Flags of vLLM's `vllm serve` (docs.vllm.ai: engine arguments, parallelism and scaling)."""
 
 from diffgenz.scenario.engines.engine import Ranks
-from diffgenz.studies.launch.command import HEAD, RANK, Command
+from diffgenz.studies.launch.command import HEAD, RANK, Command, copies_of
 from diffgenz.studies.launch.nodes import Spread, spread_of
 from diffgenz.studies.launch.served import Served
 
@@ -29,7 +29,7 @@ def vllm(ranks: Ranks, served: Served, experts: bool, node: int) -> Command:
     copies = ranks.data // together
     comments = [*served.comments]
     if copies > 1:
-        comments.append(f"run {copies} of these behind a load balancer")
+        comments.append(copies_of(copies, spread.all_nodes))
     flags = [f"--tensor-parallel-size {ranks.tensor}"]
     if ranks.context > 1:
         flags.append(f"--prefill-context-parallel-size {ranks.context}")
