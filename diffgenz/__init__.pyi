@@ -45,14 +45,14 @@ from .scenario.workload import Workload as Workload
 from .serving.disaggregation import Disaggregated as Disaggregated
 from .serving.disaggregation import Pool as Pool
 from .serving.disaggregation import disaggregate as disaggregate
+from .studies.launch.launch_command import ENGINES as ENGINES
+from .studies.launch.launch_command import launch_command as launch_command
 from .studies.requirements import LinkNeeds as LinkNeeds
 from .studies.requirements import Needs as Needs
 from .studies.requirements import Requirements as Requirements
 from .studies.requirements import ideal_platform as ideal_platform
 from .studies.requirements import requirements as requirements
 from .studies.search.deployment import Deployment as Deployment
-from .studies.search.launch_command import ENGINES as ENGINES
-from .studies.search.launch_command import launch_command as launch_command
 from .studies.search.plans import plans as plans
 from .studies.search.search import Search as Search
 from .studies.search.search import search as search

@@ -6,6 +6,7 @@ from typing import Any
 
 from diffgenz.core.errors import InputError
 from diffgenz.models.config import Config, NotModelled, brief
+from diffgenz.models.context import context_of
 from diffgenz.models.families.deepseek_v4 import deepseek_v4
 from diffgenz.models.families.dense import DENSE
 from diffgenz.models.families.early import EARLY
@@ -97,7 +98,8 @@ def model_from_config(config: Mapping[str, Any], name: str, generic: bool = Fals
         ignored = [*ignored, *wrapper.ignored]
     if ignored:
         notes.append(f"ignored: {', '.join(dict.fromkeys(ignored))}")
-    return model.replace(vision=tower, mtp=mtp, notes=(*notes, *missing))
+    context = context_of(parts.language.raw)
+    return model.replace(vision=tower, mtp=mtp, notes=(*notes, *missing), context=context)
 
 
 def _language(config: Config) -> tuple[Model, Config]:
@@ -170,4 +172,5 @@ def load_model(model: str | Path, generic: bool = False) -> Model:
     """
     located = locate(model)
     found = model_from_config(read_object(located.path), located.name, generic)
-    return found.replace(notes=(*found.notes, located.note)) if located.note else found
+    notes = (*found.notes, located.note) if located.note else found.notes
+    return found.replace(notes=notes, source=str(model))

@@ -82,6 +82,10 @@ class Model(Record):
             in a multi-token-prediction module.
         notes: what a reader of its numbers should know: parts that are not modelled, fields that
             were assumed.
+        context: tokens of the longest sequence that its positions reach, as engines read its
+            config.json; None where that says nothing.
+        source: where its checkpoint is described: the id or path that it was loaded from; "" for a
+            model built by hand.
 
     Raises:
         InputError: no block that mixes tokens.
@@ -99,6 +103,8 @@ class Model(Record):
     mtp: bool = eqx.field(static=True, default=False)
     borrows: bool = eqx.field(static=True, default=False)
     notes: tuple[str, ...] = label(default=())
+    context: int | None = label(default=None, repr=False)
+    source: str = label(default="", repr=False)
 
     def conditions(self) -> Iterable[Condition]:
         if not any(repeated.block.mixes_tokens for repeated in self.blocks):

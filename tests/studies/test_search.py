@@ -25,6 +25,7 @@ from diffgenz import (
 from diffgenz.inference.metrics import metrics_of
 from diffgenz.kernels.families import FAMILIES
 from diffgenz.kernels.library import Library
+from diffgenz.studies.search.formats import slower_formats
 from diffgenz.studies.search.search import knee
 
 LLAMA = "meta-llama/Llama-3.1-8B"
@@ -46,7 +47,7 @@ def assert_row_is_its_estimate(deployment, rtol: float = 1e-5) -> None:
 @pytest.fixture(scope="module")
 def found():
     case = Scenario(load_model(MIXTRAL), make_cluster(8), WORK)
-    return search(case, tpot=0.02, batches=[1, 8, 100, 4096])
+    return search(case, tpot=0.02, batches=[1, 8, 100, 4096], any_layout=True)
 
 
 def test_rows_are_single_estimates(found):
@@ -174,7 +175,7 @@ def test_formats_of_several_structures_are_searched_together():
     case = Scenario(load_model(LLAMA), make_cluster(2), SHORT)
     formats = (Precision(), Precision(kv_cache="gear-int4"), Precision(weights="fp8"))
     found = search(case, batches=[1, 64], precisions=formats)
-    assert len(found.deployments) == found.tried == 4 * 2 * 3
+    assert len(found.deployments) == found.tried == 3 * 2 * 3  # tp, pp or dp 2
     one = {
         (d.precision.names["weights"], d.precision.names["kv_cache"]): d
         for d in found.deployments
@@ -247,7 +248,7 @@ def test_formats_without_measured_kernels_are_not_ranked_with_the_others(half_me
 
 def test_another_order_and_further_conditions(found):
     case = Scenario(load_model(MIXTRAL), make_cluster(8), WORK)
-    asked = {"tpot": 0.02, "batches": [1, 8, 100, 4096]}
+    asked = {"tpot": 0.02, "batches": [1, 8, 100, 4096], "any_layout": True}
     where = ("tensor <= 2", "memory.total <= 60e9")
     chosen = search(case, **asked, sort="ttft", where=where).deployments
     times = [d.metrics["ttft"] for d in chosen]
@@ -349,3 +350,56 @@ def test_only_plans_of_all_accelerators_are_tried(found):
         int(np.prod([d.plan[name] for name in d.plan if name != "expert"]))
         for d in found.deployments
     } == {8}
+
+
+def test_only_what_an_engine_accepts_is_tried_unless_asked_for(found):
+    """Mixtral's experts are on some of the ranks (SGLang) or all; its sequences on one."""
+    case = Scenario(load_model(MIXTRAL), make_cluster(8), WORK)
+    accepted = search(case, batches=[8], precisions=[Precision()])
+    every = search(case, batches=[8], precisions=[Precision()], any_layout=True)
+    assert all(d.plan["context"] == 1 for d in accepted.deployments)
+    layouts = {d.layout for d in every.deployments if d.plan["context"] == 1}
+    assert {d.layout for d in accepted.deployments} == layouts
+    assert accepted.tried < every.tried
+
+
+def test_where_no_engine_accepts_anything_it_says_why():
+    case = Scenario(load_model("Qwen/Qwen3-235B-A22B"), make_cluster(8), SHORT)
+    blocks = Precision("bf16", "fp8_block", "fp8")
+    found = search(case, batches=[1], precisions=[blocks])
+    cut = [d.plan for d in found.deployments if d.plan["tensor"] / d.plan["expert"] == 8]
+    assert cut == []  # 1536 / 8 = 192
+    narrow = Scenario(load_model(SMALL), make_cluster(3), SHORT)  # 14 heads
+    assert {d.plan["tensor"] for d in search(narrow, batches=[1]).deployments} == {1}
+
+
+def test_a_quantised_checkpoint_is_searched_as_it_is():
+    model = load_model("openai/gpt-oss-20b")
+    case = Scenario(model, load_platform("h100_sxm", 1), SHORT)
+    found = search(case, batches=[1])
+    assert {d.precision.weights for d in found.deployments} == {"mxfp4"}
+    assert {d.precision.modules_named["attention"] for d in found.deployments} == {"bf16"}
+    assert found.notes[0].startswith("the checkpoint is in mxfp4 (mxfp4), which is what is tried")
+    assert_row_is_its_estimate(found.deployments[0])
+
+
+def test_a_narrower_format_that_is_slower_is_noted(found):
+    """By hand: int4 at 10 against bf16 at 20, and fp8 at 30, which nothing wider beats."""
+
+    def at(weights, activations, value):
+        precision = Precision("bf16", weights, activations)
+        metrics = {"tokens_per_second_per_accelerator": value}
+        first = found.deployments[0]
+        return dataclasses.replace(first, precision=precision, metrics=metrics)
+
+    rows = [
+        at("fp8", "fp8", 30.0),
+        at("bf16", "bf16", 20.0),
+        at("int4", "bf16", 10.0),
+        at("bf16", "bf16", 5.0),
+    ]
+    (note,) = slower_formats(rows, "tokens_per_second_per_accelerator")
+    assert note.startswith(
+        "int4/bf16 is worse than fp8 here, though narrower: at best 10 against 30"
+    )
+    assert slower_formats(rows[:2], "tokens_per_second_per_accelerator") == ()

@@ -55,7 +55,34 @@ def test_chunks_are_tried(tmp_path, capsys):
     assert all(row["chunk"] == 256 and row["mixed_tpot"] <= 0.03 for row in data["best"])
     command = run(capsys, "export", "vllm", str(results))
     assert "--max-num-batched-tokens" in command
-    assert command.startswith("# the search was with drafts 3.0, acceptance 0.5")
+    assert command.startswith("# modelled with 3 drafts, acceptance 0.5: set the engine's own")
+
+
+def test_formats_are_named_and_exported_as_the_checkpoint_has_them(tmp_path, capsys):
+    """gpt-oss: experts in mxfp4, attention in bf16, and no --quantization."""
+    results = tmp_path / "found.json"
+    asked = ("search", "openai/gpt-oss-20b", "--system", "h200_sxm", "--gpus", "2")
+    small = ("--batch", "4", "--isl", "200", "--osl", "20", "--fit", "none")
+    text = run(capsys, *asked, *small, "--out", str(results))
+    assert "note: the checkpoint is in mxfp4 (mxfp4), which is what is tried" in text
+    data = json.loads(results.read_text())
+    assert {row["weights"] for row in data["best"]} == {"mxfp4"}
+    command = run(capsys, "export", "vllm", str(results))
+    assert "vllm serve openai/gpt-oss-20b " in command
+    assert "--quantization" not in command
+    named = run(capsys, *asked, *small, "--weights", "checkpoint", "fp8", "--any-layout")
+    assert "note: no engine would load weights fp8: the checkpoint is in mxfp4" in named
+    assert main([*asked, "--weights", "fp9"]) == 2
+    assert "weights: 'fp9' is not known" in capsys.readouterr().err
+
+
+def test_a_row_that_no_engine_runs_is_not_exported(tmp_path, capsys):
+    results = tmp_path / "found.json"
+    asked = [*ASKED, "--gpus", "2", "--batch", "16", "--any-layout", "--where", "context == 2"]
+    run(capsys, *asked, "--weights", "bf16", "--out", str(results))
+    assert main(["export", "vllm", str(results)]) == 2
+    said = capsys.readouterr().err
+    assert "vLLM refuses cp 2: it shares no sequences of attention with KV heads; use cp 1" in said
 
 
 def test_exit_3_when_nothing_fits(capsys):

@@ -26,13 +26,14 @@ BLOCK = 2**14
 
 
 class Grid:
-    """All combinations of plans, batches, formats and chunks, numbered.
+    """All combinations of plans, batches, formats and chunks that are accepted, numbered.
 
     Arguments:
         plans: as one batch, every field of shape (plans,).
         batches: requests in flight over all replicas.
         precisions: formats.
         chunks: prompt tokens of one iteration; None for whole prompts.
+        accepted: which plans may be combined with which formats; of shape (plans, precisions).
     """
 
     def __init__(
@@ -41,13 +42,14 @@ class Grid:
         batches: tuple[float, ...],
         precisions: tuple[Precision, ...],
         chunks: tuple[float | None, ...],
+        accepted: np.ndarray,
     ):
         self.plans, self.batches = plans, batches
         self.precisions, self.chunks = precisions, chunks
         shape = (plans.tensor.size, len(batches), len(precisions), len(chunks))
-        self._plan, self._batch, self._format, self._chunk = (
-            which.ravel() for which in np.indices(shape)
-        )
+        every = [which.ravel() for which in np.indices(shape)]
+        kept = accepted[every[0], every[2]]
+        self._plan, self._batch, self._format, self._chunk = (which[kept] for which in every)
 
     @property
     def size(self) -> int:

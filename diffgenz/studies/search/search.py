@@ -19,8 +19,9 @@ from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.scenario import Scenario
 from diffgenz.scenario.serving_options import Draft
 from diffgenz.studies.expressions import Expression
+from diffgenz.studies.search.acceptance import accepted_by_engines
 from diffgenz.studies.search.deployment import RANKS, Deployment
-from diffgenz.studies.search.formats import formats_for, timed_alike
+from diffgenz.studies.search.formats import formats_of, slower_formats, timed_alike
 from diffgenz.studies.search.grid import Grid
 from diffgenz.studies.search.limits import Limits
 from diffgenz.studies.search.plans import plans
@@ -46,6 +47,7 @@ class Search:
         next_batch: what becomes of the best deployment at the next larger batch, for people.
         kernels: what times the kernels of each format of linear layers that was tried (`timed_by`),
             collectives of all plans included.
+        notes: what to know of the formats: why these were tried, and which of them are of no use.
     """
 
     tried: int
@@ -54,6 +56,7 @@ class Search:
     apart: list[Deployment] = dataclasses.field(default_factory=list)
     next_batch: str = ""
     kernels: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def best(self, count: int) -> list[Deployment]:
         """The best `count` layouts, each at its best batch and chunk size."""
@@ -111,9 +114,13 @@ def search(
     chunks: Sequence[float | None] | None = None,
     sort: str = SORT,
     where: Sequence[str] = (),
+    any_layout: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Search:
     """Every plan that uses all accelerators, at every batch, in all formats and chunk sizes.
+
+    They are plans that vLLM or SGLang accept, in formats that the model's checkpoint or a known
+    variant of it is in (`scenario.engines`).
 
     Each row is the estimate of its scenario: kernels are timed as `estimate` times them, by the
     fits of the platform where it has some. Where the scenario asks for mixed iterations
@@ -127,27 +134,40 @@ def search(
         ttft: s until the first token, at most; None for any.
         tpot: s between tokens, at most; None for any.
         batches: requests in flight over all replicas.
-        precisions: formats. Default: `formats_for` the accelerator.
+        precisions: formats. Default: those of the model's checkpoint where it is quantised, else
+            those that accelerator and engines serve it in (`formats_of`).
         chunks: prompt tokens of one iteration of an attention group, of which None stands for
             whole prompts. Default: the scenario's own.
         sort: the metric that says which is best; tokens/s per accelerator by default.
         where: further conditions, formulas of metrics in SI, ranks, batch and chunk, such as
             "memory.total <= 70e9" or "tensor <= 8".
+        any_layout: whether to try plans, too, that no engine accepts.
         progress: called with the configurations done and their number, again and again.
 
     Raises:
         InputError: a target, batch or chunk that is not positive, a name that is not known, and
             what `Scenario` refuses.
-        NoSolution: nothing fits, or what fits misses the targets; it says what comes closest.
+        NoSolution: no engine accepts any plan, nothing fits, or what fits misses the targets; it
+            says what comes closest.
     """
     chunks = (case.serving.chunk,) if chunks is None else chunks
     _check(ttft, tpot, batches, chunks)
     conditions = [_condition(text) for text in where]
     if sort not in METRICS:
         raise unknown("sort", sort, METRICS)
-    accelerator = case.platform.accelerator
-    choices = formats_for(accelerator) if precisions is None else tuple(precisions)
-    grid = Grid(_plans(case), tuple(batches), choices, tuple(chunks))
+    notes: tuple[str, ...] = ()
+    if precisions is None:
+        choices, notes = formats_of(case.model, case.platform.accelerator)
+    else:
+        choices = tuple(precisions)
+    every = _plans(case)
+    accepted = np.ones((every.tensor.size, len(choices)), bool)
+    if not any_layout:
+        accepted = accepted_by_engines(case, every, choices)
+        kept = accepted.any(axis=1)
+        every = jax.tree.map(lambda leaf: leaf[kept], every)
+        accepted = accepted[kept]
+    grid = Grid(every, tuple(batches), choices, tuple(chunks), accepted)
     results = grid.estimates(case, progress)
     columns = {name: np.asarray(column) for name, column in metrics_of(results).items()}
     fits = np.asarray(results.memory.fits) & np.isfinite(results.end_to_end)
@@ -178,13 +198,15 @@ def search(
             "only deployments in formats without measured kernels meet the targets; ask for these "
             'formats alone (precisions), or for bounds of all (load_platform(..., fit="none"))'
         )
+    deployments = grid.deployments(order, results, case, kernels)
     return Search(
         len(fits),
         int(fits.sum()),
-        grid.deployments(order, results, case, kernels),
+        deployments,
         grid.deployments(apart, results, case, kernels),
         limits.at(grid.at_next_batch(int(order[0])), grid.columns["batch"], columns, sort),
         _by_format(choices, kernels),
+        (*notes, *slower_formats(deployments, sort)),
     )
 
 

@@ -33,6 +33,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> tuple[str, Any]:
     """The estimates of every batch size: text and JSON."""
     from diffgenz.inference.timed_by import timed_by
+    from diffgenz.scenario.engines.refusals import engine_notes
     from diffgenz.scenario.from_words import from_words
     from diffgenz.ui.text.estimate import estimate_json, estimates_text
     from diffgenz.ui.text.scenario import title
@@ -46,7 +47,7 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     points = [_estimated(case, options.dp, options.uncertainty) for case in cases]
     kernels = timed_by(asked.scenario)
     data = [estimate_json(point, asked, kernels) for point in points]
-    above = title(asked.scenario, asked.note, kernels)
+    above = title(asked.scenario, asked.note, kernels, engine_notes(asked.scenario))
     return f"{above}\n\n{estimates_text(points)}", data if len(data) > 1 else data[0]
 
 

@@ -29,8 +29,10 @@ def flags(parser: argparse.ArgumentParser) -> None:
             "help": "requests in flight to try (default: powers of two to 4096)",
         },
         "weights": {
-            "choices": (CHECKPOINT,),
-            "help": "serve it as its config.json says (default: formats that fit the system)",
+            "nargs": "+",
+            "help": f"formats of weights to try, among them {CHECKPOINT}: as its config.json says "
+            "(default: checkpoint where that is quantised, else those that engines make or known "
+            "variants are in, and the system multiplies)",
         },
         "kv-cache": {
             "nargs": "+",
@@ -62,6 +64,11 @@ def flags(parser: argparse.ArgumentParser) -> None:
         help="what else must hold, of metrics in SI, ranks, batch and chunk: 'tensor <= 8'; may be "
         "given again",
     )
+    parser.add_argument(
+        "--any-layout",
+        action="store_true",
+        help="try layouts, too, that neither vLLM nor SGLang accepts",
+    )
     parser.add_argument("--top", type=int, default=10, help="rows to show (default: 10)")
     parser.add_argument("--out", metavar="FILE", help="save the rows as .json or .csv")
     parser.add_argument(
@@ -84,6 +91,7 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     """The best deployments and the Pareto front: text and JSON."""
     from diffgenz.inference.breakdown import breakdown
     from diffgenz.scenario.from_words import from_words
+    from diffgenz.studies.search.formats import formats_of
     from diffgenz.studies.search.search import BATCHES, search
     from diffgenz.ui.plots.figure import check_picture
     from diffgenz.ui.plots.search import pareto_plot
@@ -97,10 +105,16 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
         raise InputError(f"--out: {Path(options.out).name!r} is neither .json nor .csv")
     if options.plot is not None:
         check_picture(Path(options.plot))
-    words = words_in(options, (*_BEFORE, *SERVING))
-    asked = from_words(words | {"chunk": None, "tp": 1})
+    words = words_in(options, (*_BEFORE, *SERVING, "messages")) | {"chunk": None}
+    asked = from_words(words | {"tp": 1})
     case, chunks = asked.scenario, options.chunk
-    precisions = _precisions(options, case)
+    precisions, told = formats_of(
+        case.model,
+        case.platform.accelerator,
+        options.weights,
+        options.kv_cache,
+        options.messages,
+    )
     ttft, tpot = (None if ms is None else ms / 1e3 for ms in (options.ttft, options.tpot))
     with progress_line() as line:
         found = search(
@@ -112,6 +126,7 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
             chunks=chunks,
             sort=options.sort,
             where=options.where,
+            any_layout=options.any_layout,
             progress=line and (lambda done, total: line.write(_progress(done, total))),
         )
     best, mixed = found.best(options.top), case.serving.mixed
@@ -121,8 +136,10 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     if options.messages is not None:
         title += f"; messages {options.messages}"
     serving = serving_json(case.serving)
+    notes = [*told, *found.notes]
     data = {
         "model": case.model.name,
+        "words": {name: value for name, value in words.items() if value is not None},
         "system": asked.system,
         "accelerators": options.gpus,
         "input_tokens": options.isl,
@@ -134,7 +151,7 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
         "sort": options.sort,
         "where": options.where,
         "kernels": found.kernels,
-        "notes": list(case.model.notes),
+        "notes": [*case.model.notes, *notes],
         "tried": found.tried,
         "fitting": found.fitting,
         "meeting": len(found.deployments),
@@ -144,7 +161,7 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     }
     bound = bound_text(best[0], breakdown(best[0].scenario), found.next_batch)
     targets = targets_text(options.ttft, options.tpot, mixed)
-    text = [title, *note_lines(case), *serving_lines(case.serving)]
+    text = [title, *note_lines(case, notes), *serving_lines(case.serving)]
     text.append(search_text(found, best, targets, chunked, bound))
     if options.out is not None:
         _save(Path(options.out), data)
@@ -158,22 +175,6 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
 def _progress(done: int, total: int) -> str:
     """The line of progress: a program is compiled for each structure of formats, which is slow."""
     return f"{done:,} of {total:,} deployments" + ("; compiling" if not done else "")
-
-
-def _precisions(options: argparse.Namespace, case: Any) -> tuple[Any, ...]:
-    """The formats to try: those that fit the system, or the checkpoint's own."""
-    from diffgenz.models.checkpoints import load_precision
-    from diffgenz.studies.search.formats import formats_for
-
-    accelerator = case.platform.accelerator
-    usual = formats_for(accelerator, options.kv_cache, options.messages)
-    if options.weights is None:
-        return usual
-    given = {"dtype": usual[0].dtype, "messages": options.messages}
-    return tuple(
-        load_precision(options.model, accelerator, kv_cache=cache, **given)
-        for cache in options.kv_cache or (None, "fp8")
-    )
 
 
 def _save(path: Path, data: dict[str, Any]) -> None:

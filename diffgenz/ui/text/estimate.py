@@ -12,6 +12,7 @@ from diffgenz.inference.capacity import requests_that_fit
 from diffgenz.inference.estimate import Estimate
 from diffgenz.inference.memory import Memory
 from diffgenz.inference.metrics import METRICS
+from diffgenz.scenario.engines.refusals import engine_notes
 from diffgenz.scenario.from_words import Asked
 from diffgenz.scenario.scenario import Scenario
 from diffgenz.studies.search.remedies import Remedy
@@ -97,7 +98,7 @@ def estimate_json(point: Estimated, asked: Asked, kernels: dict[str, str]) -> di
         "precision": precision_json(case.precision),
         "serving": serving_json(case.serving),
         "kernels": kernels,
-        "notes": list(case.model.notes),
+        "notes": [*case.model.notes, *engine_notes(case)],
         **_scalars(point.result if point.fits else None),
         "deviation": None if point.deviation is None else _scalars(point.deviation),
         "memory": memory_json(point.result.memory, case.platform),

@@ -22,13 +22,14 @@ UNEQUAL = (
 """What the line below says where choices that are compared are timed in different ways."""
 
 
-def title(case: Scenario, note: str, kernels: dict[str, str]) -> str:
+def title(case: Scenario, note: str, kernels: dict[str, str], engines: Sequence[str] = ()) -> str:
     """What is estimated, for people: the lines above every result.
 
     Arguments:
         case: the scenario.
         note: what there is to tell of the checkpoint's formats, "" for nothing.
         kernels: what times them (`inference.timed_by`).
+        engines: what serving engines would refuse of it (`scenario.engines.refusals`).
     """
     model, workload, plan = case.model, case.workload, case.plan
     prompt = f"{float(workload.input_tokens):g} tokens"
@@ -42,7 +43,7 @@ def title(case: Scenario, note: str, kernels: dict[str, str]) -> str:
     return "\n".join(
         [
             f"{model.name} ({parameters(model)}) on {machine}",
-            *note_lines(case),
+            *note_lines(case, engines),
             f"{ranks_line(model, plan)}; {prompt} in, {output} out",
             *serving_lines(case.serving),
             case.precision.summary + note,
@@ -51,13 +52,18 @@ def title(case: Scenario, note: str, kernels: dict[str, str]) -> str:
     )
 
 
-def note_lines(case: Scenario) -> list[str]:
-    """What to know of the model and of the draft model, for people: a line for each note."""
+def note_lines(case: Scenario, others: Sequence[str] = ()) -> list[str]:
+    """What to know of the model and of the draft model, for people: a line for each note.
+
+    Arguments:
+        case: the scenario.
+        others: further notes.
+    """
     draft = case.serving.draft
     notes = [f"note: {note}" for note in case.model.notes]
     if isinstance(draft, Draft):
         notes += [f"note: {draft.model.name}: {note}" for note in draft.model.notes]
-    return notes
+    return [*notes, *(f"note: {note}" for note in others)]
 
 
 def parameters(model: Model) -> str:

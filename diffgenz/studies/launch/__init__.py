@@ -1,0 +1,1 @@
+"""A scenario as the commands that start it on a serving engine: `launch_command`."""
