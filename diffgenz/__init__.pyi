@@ -12,6 +12,7 @@ from .hardware.accelerator import MemoryTier as MemoryTier
 from .hardware.network import Level as Level
 from .hardware.platform import Platform as Platform
 from .hardware.platform import load_platform as load_platform
+from .hardware.specs import list_systems as list_systems
 from .inference.breakdown import Breakdown as Breakdown
 from .inference.breakdown import breakdown as breakdown
 from .inference.elasticities import elasticities as elasticities
@@ -25,6 +26,7 @@ from .inference.prefill_decode import Decodes as Decodes
 from .inference.prefill_decode import Prompts as Prompts
 from .inference.uncertainty import deviations as deviations
 from .models.checkpoints import load_precision as load_precision
+from .models.files import list_models as list_models
 from .models.huggingface import load_model as load_model
 from .models.huggingface import model_from_config as model_from_config
 from .models.model import Model as Model

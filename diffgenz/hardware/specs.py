@@ -110,7 +110,7 @@ def specs_folder() -> Path:
     return data_folder("hw_specs")
 
 
-def system_ids() -> list[str]:
+def list_systems() -> list[str]:
     """The ids of the shipped accelerators, sorted."""
     return sorted(path.stem for path in specs_folder().glob("*.toml"))
 
@@ -128,7 +128,7 @@ def read_spec(system: str | Path) -> Spec:
     """
     path = Path(system)
     if path.suffix != ".toml":
-        if str(system) not in system_ids():
+        if str(system) not in list_systems():
             raise _unknown_system(str(system))
         path = specs_folder() / f"{system}.toml"
     spec = _Reader(path, read_toml(path, "system")).spec()
@@ -149,7 +149,7 @@ def _unknown_system(asked: str) -> InputError:
     Those that only look alike, as an RTX 3080 and an RTX 3090 do, are other chips and are not
     proposed.
     """
-    ids = system_ids()
+    ids = list_systems()
     if asked and Path(f"{asked}.toml").is_file():
         hint = f"write {asked}.toml for the file"
     elif Path(asked).is_file():

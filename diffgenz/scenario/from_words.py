@@ -76,6 +76,8 @@ def from_words(
             raise InputError(f"--{name}: is missing; see `diffgenz list {name}s`")
     plan, accelerators = _plan(values)
     model = load_model(values["model"], values["generic"])
+    if values["imbalance"] is not None:
+        model = model.with_imbalance(values["imbalance"])
     if values["system"] is not None:
         spec = read_spec(values["system"])
         platform = Platform.from_spec(spec, accelerators, values["fit"])

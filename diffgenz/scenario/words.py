@@ -7,6 +7,7 @@ words.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from diffgenz.core.counts import real, whole
 from diffgenz.core.errors import InputError, unknown
 from diffgenz.kernels.software import DEFAULT
 
@@ -32,6 +33,7 @@ class Word(NamedTuple):
         default: its value where it is left out.
         choices: the only values that it may have; empty where it may have any.
         is_file: whether its value may be the path of a file.
+        tokens: whether it counts tokens, of which 4k is 4096.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Word(NamedTuple):
     default: Any = None
     choices: tuple[str, ...] = ()
     is_file: bool = False
+    tokens: bool = False
 
     @property
     def flag(self) -> str:
@@ -78,13 +81,26 @@ class Word(NamedTuple):
         if isinstance(given, bool):
             raise self._refused("expected one argument")
         try:
-            value = self.kind(str(given))
-        except ValueError:
-            raise self._refused(f"invalid {self.kind.__name__} value: {str(given)!r}") from None
+            value = self.value_of(str(given))
+        except InputError as error:
+            raise self._refused(str(error)) from None
         if self.choices and value not in self.choices:
             among = ", ".join(map(repr, self.choices))
             raise self._refused(f"invalid choice: {value!r} (choose from {among})")
         return value
+
+    def value_of(self, text: str) -> Any:
+        """The value that a text states, of the kind of this word.
+
+        Arguments:
+            text: as people type it, such as "4k" for tokens.
+
+        Raises:
+            InputError: it states none.
+        """
+        if self.kind is int:
+            return whole(text, tokens=self.tokens)
+        return real(text) if self.kind is float else text
 
     def _refused(self, why: str) -> InputError:
         return InputError(f"argument {self.flag}: {why}; see `diffgenz estimate --help`")
@@ -147,6 +163,13 @@ WORDS = {
             "plan.expert",
             "groups that hold different experts, of the tp x cp x attention-dp ranks (default: 1)",
             1,
+        ),
+        Word(
+            "imbalance",
+            float,
+            "model",
+            "tokens of the busiest group of experts / mean tokens of a group, with --ep "
+            "(default: 1)",
         ),
         Word(
             "cp",
@@ -221,6 +244,7 @@ WORDS = {
             int,
             "serving.chunk",
             "chunked prefill: prompt tokens of one iteration (default: whole prompts)",
+            tokens=True,
         ),
         Word(
             "prefix-hit",
@@ -292,8 +316,9 @@ WORDS = {
             "isl",
             int,
             "workload.input_tokens",
-            "input sequence length, tokens (default: 1024)",
+            "input sequence length, tokens; 4k is 4096 (default: 1024)",
             1024,
+            tokens=True,
         ),
         Word(
             "osl",
@@ -301,6 +326,7 @@ WORDS = {
             "workload.output_tokens",
             "output sequence length, tokens (default: 128)",
             128,
+            tokens=True,
         ),
         Word(
             "images",

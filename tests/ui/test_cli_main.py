@@ -8,16 +8,16 @@ import pytest
 from ui_cases import LLAMA, run, run_json
 
 from diffgenz.core.formats import FORMATS
-from diffgenz.hardware.specs import system_ids
-from diffgenz.models.files import model_ids
+from diffgenz.hardware.specs import list_systems
+from diffgenz.models.files import list_models
 from diffgenz.scenario.use_case_figures import USE_CASES
 from diffgenz.scenario.words import WORDS
 from diffgenz.ui.cli.flags import SYNONYMS
 from diffgenz.ui.cli.main import COMMANDS, main
 
 LISTS = {
-    "models": model_ids(),
-    "systems": system_ids(),
+    "models": list_models(),
+    "systems": list_systems(),
     "use-cases": list(USE_CASES),
     "formats": list(FORMATS),
 }
@@ -207,6 +207,9 @@ def test_a_closed_pipe_is_no_error():
         (["--concurrency", "64"], "(--concurrency is --batch here)"),
         (["--input-len=4096"], "(--input-len is --isl here)"),
         (["--tensor-parallel-size", "8"], "(--tensor-parallel-size is --tp here)"),
+        (["--total-gpus", "8"], "(--total-gpus is --gpus here)"),
+        (["--gpu", "8"], "(--gpu is --system here)"),
+        (["--model", "meta-llama/Llama-3.1-8B"], "(--model is MODEL, the first argument, here)"),
     ],
 )
 def test_flags_of_other_tools_are_hinted_at(words, hint, capsys):
@@ -215,7 +218,13 @@ def test_flags_of_other_tools_are_hinted_at(words, hint, capsys):
     assert hint in capsys.readouterr().err
 
 
+def test_flags_of_other_tools_are_hinted_at_where_ours_are_missing(capsys):
+    assert main(["estimate", "meta-llama/Llama-3.1-8B", "--hardware", "h100_sxm"]) == 2
+    error = capsys.readouterr().err
+    assert "are required: --system (--hardware is --system here); see `diffgenz est" in error
+
+
 def test_synonyms_are_of_words_that_there_are():
     assert set(SYNONYMS) <= set(WORDS)
-    ours = {f"--{name}" for name in WORDS}
+    ours = {f"--{name}" for name in WORDS} - {"--model"}  # which goes without a flag
     assert not ours & {f"--{each}" for text in SYNONYMS.values() for each in text.split()}

@@ -5,15 +5,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+from diffgenz.core.counts import whole
 from diffgenz.core.errors import InputError
 from diffgenz.core.files import written_aside
 from diffgenz.scenario.words import CHECKPOINT, GEAR
 from diffgenz.ui.cli.cache import cache_compilations
-from diffgenz.ui.cli.flags import SERVING, add_words, words_in
+from diffgenz.ui.cli.flags import COUNT, MILLISECONDS, SERVING, add_words, words_in
 from diffgenz.ui.cli.progress import progress_line
 
 _TARGETS = {"ttft": "time to first token, at most", "tpot": "time per output token, at most"}
-_BEFORE = ("model", "generic", "system", "gpus", "isl", "osl", "fit")
+_BEFORE = ("model", "generic", "system", "gpus", "imbalance", "isl", "osl", "fit")
 
 
 def flags(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +22,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
     gpus = {"required": True, "help": "accelerators; every plan uses all of them"}
     add_words(parser, _BEFORE, {"gpus": gpus})
     for name, what in _TARGETS.items():
-        parser.add_argument(f"--{name}", type=float, metavar="MS", help=what)
+        parser.add_argument(f"--{name}", type=MILLISECONDS, metavar="MS", help=what)
     changed: dict[str, dict[str, Any]] = {
         "batch": {
             "nargs": "+",
@@ -61,7 +62,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
         help="what else must hold, of metrics in SI, ranks, batch and chunk: 'tensor <= 8'; may be "
         "given again",
     )
-    parser.add_argument("--top", type=int, default=10, help="rows to show (default: 10)")
+    parser.add_argument("--top", type=COUNT, default=10, help="rows to show (default: 10)")
     parser.add_argument("--out", metavar="FILE", help="save the rows as .json or .csv")
     parser.add_argument(
         "--plot",
@@ -72,8 +73,8 @@ def flags(parser: argparse.ArgumentParser) -> None:
 
 def _chunk(text: str) -> int | None:
     try:
-        return None if text == "whole" else int(text)
-    except ValueError:
+        return None if text == "whole" else whole(text, tokens=True)
+    except InputError:
         raise argparse.ArgumentTypeError(
             f"{text!r} is neither a number of tokens nor whole"
         ) from None

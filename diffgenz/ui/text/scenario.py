@@ -165,7 +165,17 @@ def ranks_line(model: Model, plan: Parallelism) -> str:
     ranks += f", pp {int(plan.pipeline)}, dp {int(plan.data)}"
     if model.experts:
         ranks += f", ep {int(plan.expert)}, attention dp {int(plan.attention_data)}"
+        ranks += _imbalance(model, plan)
     return ranks + ("" if plan.sequence is None else ", sequence parallel")
+
+
+def _imbalance(model: Model, plan: Parallelism) -> str:
+    """How unequal the groups of experts are, for people; "" where they are alike."""
+    if model.imbalance == 1:
+        return ""
+    counts = min(model.imbalance, float(plan.expert))
+    without = f", which counts as {counts:g} with ep {int(plan.expert)}"
+    return f", imbalance {model.imbalance:g}{without if counts < model.imbalance else ''}"
 
 
 def ranks_json(plan: Parallelism) -> dict[str, Any]:
