@@ -7,7 +7,7 @@ Every number is a leaf in SI: any of them can be vmapped over, differentiated or
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 from diffgenz.core.checks import Condition, at_most
 from diffgenz.core.record import Record, number
@@ -39,6 +39,9 @@ class Platform(Record):
     Raises:
         InputError: no accelerator, or more of them than the outermost level connects.
     """
+
+    written: ClassVar[str] = 'load_platform("SYSTEM", accelerators)'
+    """How people write one, for errors."""
 
     accelerator: Accelerator
     network: tuple[Level, ...] = ()

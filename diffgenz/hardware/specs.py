@@ -126,6 +126,10 @@ def read_spec(system: str | Path) -> Spec:
     Raises:
         InputError: no such id or file, or a file that breaks the schema; the message names the key.
     """
+    if not isinstance(system, str | Path):
+        raise InputError(
+            f'system: a {type(system).__name__} is no name; write "h100_sxm", or the path of a file'
+        )
     path = Path(system)
     if path.suffix != ".toml":
         if str(system) not in list_systems():

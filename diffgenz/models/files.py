@@ -78,6 +78,8 @@ def locate(model: str | Path) -> Located:
     Raises:
         InputError: there is none, or there are several; the candidates or the nearest are named.
     """
+    if not isinstance(model, str | Path):
+        raise InputError(f'model: a {type(model).__name__} is no name; write "ORG/NAME", or a path')
     text = str(model).strip()
     if not text:
         raise InputError("model: '' names none; give an id, or the path of a config.json")

@@ -1,6 +1,7 @@
 """A whole model: embedding, repeated blocks, final norm and LM head."""
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 import equinox as eqx
 
@@ -86,6 +87,9 @@ class Model(Record):
     Raises:
         InputError: no block that mixes tokens.
     """
+
+    written: ClassVar[str] = 'load_model("ORG/NAME")'
+    """How people write one, for errors."""
 
     name: str = label()
     hidden: Leaf = number(above=0)

@@ -54,7 +54,9 @@ def test_a_plain_file(tmp_path):
 
 def test_blank_lines_short_rows_a_byte_order_mark_and_blanks_are_read(tmp_path):
     path = tmp_path / "mine.csv"
-    text = "family, format ,source,m,n,k,latency_us,kernel\r\n\r\ngemm, bf16,mine,8,16,32,5\r\n,,,\r\n"
+    text = (
+        "family, format ,source,m,n,k,latency_us,kernel\r\n\r\ngemm, bf16,mine,8,16,32,5\r\n,,,\r\n"
+    )
     path.write_bytes(text.encode("utf-8-sig"))
     (gemm,) = read(path)
     assert said(gemm) == ("gemm", "bf16", "mine", "")

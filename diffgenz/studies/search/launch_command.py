@@ -59,6 +59,13 @@ def launch_command(
     """
     if engine not in ENGINES:
         raise unknown("engine", engine, ENGINES)
+    if not isinstance(model, str):
+        raise InputError(f"model: a {type(model).__name__} is no id; write Model.name")
+    if not isinstance(deployment, Mapping) and not hasattr(deployment, "as_dict"):
+        raise InputError(
+            f"deployment: {deployment!r} is no Deployment; write search(case)[0], or a row that "
+            "was saved"
+        )
     d = deployment if isinstance(deployment, Mapping) else deployment.as_dict()
     weights, cache = d["weights"], d["kv_cache"]
     if cache not in _CACHES:

@@ -16,7 +16,7 @@ from diffgenz.inference.timed_by import Run, run_by, sources_of
 from diffgenz.operators.message import Axis
 from diffgenz.operators.precision import Precision
 from diffgenz.scenario.parallelism import Parallelism
-from diffgenz.scenario.scenario import Scenario
+from diffgenz.scenario.scenario import Scenario, demand_scenario
 from diffgenz.scenario.serving_options import Draft
 from diffgenz.studies.expressions import Expression
 from diffgenz.studies.search.deployment import RANKS, Deployment
@@ -139,6 +139,7 @@ def search(
             what `Scenario` refuses.
         NoSolution: nothing fits, or what fits misses the targets; it says what comes closest.
     """
+    demand_scenario(case)
     _check(case, ttft, tpot, batches, chunks)
     conditions = [_condition(text) for text in where]
     if sort not in METRICS:
