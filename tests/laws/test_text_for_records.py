@@ -29,8 +29,10 @@ for name in sorted(dgz.__all__):
     given = {p.name: "some text" for p in parameters if p.default is p.empty}
     if name == "disaggregate":
         given["link_bandwidth"] = 1e9
-    if name in ("sweep", "merge"):
+    if "reductions" in given:
         given["reductions"] = {}
+    if name == "Mix":
+        given |= {"scenarios": ("some text",), "shares": (1.0,)}
     try:
         thing(**given)
     except dgz.InputError as error:

@@ -226,6 +226,7 @@ def findings_in(space: Space, reductions: Mapping[str, Reduction], folder: str |
     Raises:
         InputError: it holds no sweep, or another one, or a damaged one.
     """
+    demand("space", space, Space, "Space(scenario, axes)")
     place = Path(folder)
     manifest = read_manifest(place)
     check_same(

@@ -149,6 +149,18 @@ def _options(word: Word) -> dict[str, Any]:
     return options
 
 
+def add_set(parser: argparse.ArgumentParser) -> None:
+    """`--set`."""
+    parser.add_argument(
+        "--set",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="another value for a number of the system, such as 'memory_bandwidth=7 TB/s' or "
+        "'network.0.bandwidth=900 GB/s'; may be given again",
+    )
+
+
 def words_in(options: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
     """What the flags of a command say, by word."""
     return {name: getattr(options, name.replace("-", "_")) for name in names}

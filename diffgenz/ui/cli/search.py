@@ -10,7 +10,7 @@ from diffgenz.core.errors import InputError
 from diffgenz.core.files import written_aside
 from diffgenz.scenario.words import CHECKPOINT, GEAR
 from diffgenz.ui.cli.cache import cache_compilations
-from diffgenz.ui.cli.flags import COUNT, MILLISECONDS, SERVING, add_words, words_in
+from diffgenz.ui.cli.flags import COUNT, MILLISECONDS, SERVING, add_set, add_words, words_in
 from diffgenz.ui.cli.progress import progress_line
 
 _TARGETS = {"ttft": "time to first token, at most", "tpot": "time per output token, at most"}
@@ -21,6 +21,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
     gpus = {"required": True, "help": "accelerators; every plan uses all of them"}
     add_words(parser, _BEFORE, {"gpus": gpus})
+    add_set(parser)
     for name, what in _TARGETS.items():
         parser.add_argument(f"--{name}", type=MILLISECONDS, metavar="MS", help=what)
     changed: dict[str, dict[str, Any]] = {
@@ -87,7 +88,7 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     from diffgenz.studies.search.search import BATCHES, search
     from diffgenz.ui.plots.figure import check_picture
     from diffgenz.ui.plots.search import pareto_plot
-    from diffgenz.ui.text.scenario import note_lines, serving_json, serving_lines
+    from diffgenz.ui.text.scenario import note_lines, notes_of, serving_json, serving_lines
     from diffgenz.ui.text.search import bound_text, deployment_row, search_text, targets_text
 
     cache_compilations()
@@ -98,7 +99,7 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     if options.plot is not None:
         check_picture(Path(options.plot))
     words = words_in(options, (*_BEFORE, *SERVING))
-    asked = from_words(words | {"chunk": None, "tp": 1})
+    asked = from_words(words | {"chunk": None, "tp": 1}, settings=options.set)
     case, chunks = asked.scenario, options.chunk
     precisions = _precisions(options, case)
     ttft, tpot = (None if ms is None else ms / 1e3 for ms in (options.ttft, options.tpot))
@@ -133,7 +134,7 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
         "sort": options.sort,
         "where": options.where,
         "kernels": found.kernels,
-        "notes": list(case.model.notes),
+        "notes": notes_of(case),
         "tried": found.tried,
         "fitting": found.fitting,
         "meeting": len(found.deployments),
