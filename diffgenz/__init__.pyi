@@ -1,6 +1,11 @@
 """The one list of public names: read by type checkers, and by `__init__.py` when it runs."""
 
 from .calibrating.calibrate import calibrate as calibrate
+from .calibrating.comparing import Comparison as Comparison
+from .calibrating.comparing import compare as compare
+from .calibrating.readers.serving.benchmark import Benchmark as Benchmark
+from .calibrating.readers.serving.benchmark import Latency as Latency
+from .calibrating.readers.serving.registry import read_benchmarks as read_benchmarks
 from .calibrating.suggest import suggest as suggest
 from .core.errors import InputError as InputError
 from .core.errors import NoSolution as NoSolution

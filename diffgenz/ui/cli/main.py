@@ -14,6 +14,7 @@ from importlib.metadata import version
 from diffgenz.core.errors import InputError, NoSolution
 from diffgenz.ui.cli import (
     calibrate,
+    compare,
     estimate,
     export,
     listing,
@@ -56,6 +57,10 @@ COMMANDS = {
     "calibrate": (
         calibrate,
         "kernel models from measurements: parameters with standard errors, held-out errors",
+    ),
+    "compare": (
+        compare,
+        "a serving benchmark's own file beside the estimate of the same set-up",
     ),
     "merge": (merge, "one sweep of its shards"),
 }
