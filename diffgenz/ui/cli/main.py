@@ -25,6 +25,7 @@ from diffgenz.ui.cli import (
     sensitivity,
     sweep,
 )
+from diffgenz.ui.cli.completion import ASKED, complete
 from diffgenz.ui.cli.flags import Parser, add_json
 
 COMMANDS = {
@@ -75,7 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         interrupted.
     """
     try:
-        options = _parser().parse_args(arguments)
+        parser = _parser()
+        if ASKED in os.environ:
+            complete(parser)
+        options = parser.parse_args(arguments)
         text, data = COMMANDS[options.command][0].run(options)
         print(json.dumps(data, indent=2, allow_nan=False) if options.json else text)
         sys.stdout.flush()

@@ -33,14 +33,17 @@ def comparisons_text(found: Sequence[Comparison]) -> str:
     first = found[0].asked.scenario
     told = {name: [label(each) for each in found] for name, label in _SETUP.items()}
     alike = {name: labels[0] for name, labels in told.items() if len(set(labels)) == 1}
+    if not {"in", "out"} <= alike.keys():  # both stand in the table where one varies
+        alike = {name: label for name, label in alike.items() if name not in ("in", "out")}
     varying = [name for name in told if name not in alike]
     header = f"{first.model.name} ({parameters(first.model)})"
     header += f" on {alike['system']}" if "system" in alike else ""
-    tokens = [f"{alike[name]} tokens {name}" for name in ("in", "out") if name in alike]
+    tokens = f"{alike['in']} tokens in, {alike['out']} out" if {"in", "out"} <= alike.keys() else ""
+    layout = [part for part in (alike.get("ranks", ""), tokens) if part]
     lines = [
         header,
         *note_lines(first),
-        "; ".join([*([alike["ranks"]] if "ranks" in alike else []), *(tokens or [])]),
+        *(["; ".join(layout)] if layout else []),
         *serving_lines(first.serving),
         *([alike["formats"]] if "formats" in alike else []),
         *kernel_lines({each.asked.system or "": each.kernels for each in found}),
@@ -58,7 +61,7 @@ def comparisons_text(found: Sequence[Comparison]) -> str:
         for each in found
         if not bool(each.result.memory.fits)
     ]
-    return "\n".join(line for line in lines if line is not None)
+    return "\n".join(lines)
 
 
 _SETUP: dict[str, Any] = {

@@ -10,6 +10,8 @@ from diffgenz.calibrating.readers.serving.fields import Fields
 
 TOOL = "InferenceX"
 
+_TIMES = {"TTFT": "ttft", "TPOT": "tpot", "ITL": "itl", "E2E Latency": "e2el"}
+
 CSV = {
     "Model": "model",
     "ISL": "isl",
@@ -31,12 +33,7 @@ CSV = {
     "Output Throughput/GPU (tok/s)": "output_tput_per_gpu",
     **{
         f"{statistic} {name} (s)": f"{statistic.lower()}_{key}"
-        for name, key in (
-            ("TTFT", "ttft"),
-            ("TPOT", "tpot"),
-            ("ITL", "itl"),
-            ("E2E Latency", "e2el"),
-        )
+        for name, key in _TIMES.items()
         for statistic in ("Mean", "Median", "P99")
     },
 }

@@ -39,9 +39,8 @@ def read(place: str, raw: dict[str, Any]) -> Benchmark:
     failed = fields.count("failed")
     if failed is None:
         failed = max(0, (asked or 0) - (completed or 0))
-    rate = (
-        None if str(raw.get("request_rate")) in ("inf", "None") else fields.number("request_rate")
-    )
+    endless = str(raw.get("request_rate")) in ("inf", "Infinity", "None")
+    rate = None if endless else fields.number("request_rate")
     inputs, outputs = (fields.number(f"total_{side}_tokens") for side in ("input", "output"))
     ranks = {word: fields.count(*names) for word, names in _RANKS.items()}
     drafts = fields.number("spec_decode_acceptance_length")
