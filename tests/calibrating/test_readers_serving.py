@@ -56,7 +56,7 @@ def test_sglang(tmp_path):
     assert first.ranks == {"pp": 1, "ep": 4, "tp": 2, "attention-dp": 2}
     assert (first.precision, first.kv_cache) == ("fp8", "fp8")
     assert (first.input_tokens, first.output_tokens, first.batch) == (1024, 512, 16)
-    assert first.end_to_end == Latency(5.0, {50.0: 4.9, 99.0: 5.5})
+    assert said(first.end_to_end) == (5.0, {50.0: 4.9, 99.0: 5.5})
     assert (first.speculative, first.unmodelled) == ("", "")
     rated = {**SGLANG, "request_rate": 3.2}
     assert one(tmp_path, rated).batch == pytest.approx(15.6)

@@ -45,7 +45,8 @@ _ENGINES = {"vllm": "vllm", "sglang": "sglang", "trt": "trtllm", "trtllm": "trtl
 def knows(raw: dict[str, Any]) -> bool:
     """Whether an object is one row."""
     names = raw.keys() | (raw["metrics"].keys() if isinstance(raw.get("metrics"), dict) else set())
-    return {"conc", "output_tput_per_gpu"} <= names and bool({"hw", "hardware"} & names)
+    measured = {"output_tput_per_gpu", "mean_tpot", "median_tpot"}
+    return "conc" in names and bool({"hw", "hardware"} & names) and bool(measured & names)
 
 
 def knows_header(header: list[str]) -> bool:
