@@ -23,7 +23,7 @@ def test_the_prediction_is_the_estimate_of_the_same_set_up(capsys, tmp_path):
     text = run(capsys, "compare", path, *H100, *ROOFLINE)
     assert "\ntp 8, pp 1, dp 1; 2048 tokens in, 256 out\n" in text
     assert "a batch that arrives together" in text
-    assert "TTFT of several requests in flight includes queueing" in text
+    assert "under load TTFT includes queueing (not compared), and TPOT the prompts of" in text
     (row,) = [line.split() for line in text.splitlines() if line.startswith("    8 ")]
     assert row[:4] == ["8", "700", "-", "-"]
     assert max(map(len, text.splitlines())) <= 160

@@ -21,11 +21,11 @@ from diffgenz.ui.text.scenario import (
 
 _LABELS = {"ttft": "TTFT ms", "tpot": "TPOT ms", "throughput": "tok/s"}
 _FACTORS = {"ttft": 1e3, "tpot": 1e3, "throughput": 1.0}
-_RATIO = (
-    "ratio: predicted / measured; means, or medians where the file has no mean. The estimate is of "
-    "a batch that arrives together"
+_RATIO = "ratio: predicted / measured; means, or medians where the file has no mean"
+_QUEUED = (
+    "the estimate is of a batch that arrives together; under load TTFT includes queueing (not "
+    "compared), and TPOT the prompts of other requests that are computed in between"
 )
-_QUEUED = "TTFT of several requests in flight includes queueing, and is not compared"
 
 
 def comparisons_text(found: Sequence[Comparison]) -> str:
