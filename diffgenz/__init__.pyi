@@ -1,6 +1,11 @@
 """The one list of public names: read by type checkers, and by `__init__.py` when it runs."""
 
 from .calibrating.calibrate import calibrate as calibrate
+from .calibrating.comparing import Comparison as Comparison
+from .calibrating.comparing import compare as compare
+from .calibrating.readers.serving.benchmark import Benchmark as Benchmark
+from .calibrating.readers.serving.benchmark import Latency as Latency
+from .calibrating.readers.serving.registry import read_benchmarks as read_benchmarks
 from .calibrating.suggest import suggest as suggest
 from .core.errors import InputError as InputError
 from .core.errors import NoSolution as NoSolution
@@ -12,6 +17,7 @@ from .hardware.accelerator import MemoryTier as MemoryTier
 from .hardware.network import Level as Level
 from .hardware.platform import Platform as Platform
 from .hardware.platform import load_platform as load_platform
+from .hardware.specs import list_systems as list_systems
 from .inference.breakdown import Breakdown as Breakdown
 from .inference.breakdown import breakdown as breakdown
 from .inference.elasticities import elasticities as elasticities
@@ -25,6 +31,7 @@ from .inference.prefill_decode import Decodes as Decodes
 from .inference.prefill_decode import Prompts as Prompts
 from .inference.uncertainty import deviations as deviations
 from .models.checkpoints import load_precision as load_precision
+from .models.files import list_models as list_models
 from .models.huggingface import load_model as load_model
 from .models.huggingface import model_from_config as model_from_config
 from .models.model import Model as Model

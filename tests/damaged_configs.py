@@ -5,7 +5,7 @@ import random
 from pathlib import Path
 
 from diffgenz.models.families.generic import ALIASES
-from diffgenz.models.files import model_ids, read_config
+from diffgenz.models.files import list_models, read_config
 
 REPORTS = Path(__file__).resolve().parents[2] / "shared" / "reports" / "configs"
 
@@ -37,7 +37,7 @@ VALUES = (
 
 def published():
     """(name, content) of the shipped files and of those of reports, where there are any."""
-    found = [read_config(name) for name in model_ids()]
+    found = [read_config(name) for name in list_models()]
     for path in sorted(REPORTS.glob("*/config.json")) if REPORTS.exists() else ():
         found.append((path.parent.name, json.loads(path.read_text(encoding="utf-8-sig"))))
     return found

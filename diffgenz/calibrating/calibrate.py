@@ -18,7 +18,7 @@ from diffgenz.kernels.fits import KernelFit
 
 
 def calibrate(
-    files: Sequence[str | Path],
+    files: str | Path | Sequence[str | Path],
     system: str | Path,
     kinds: Sequence[str] = tuple(KINDS),
     *,
@@ -30,7 +30,7 @@ def calibrate(
     """Fit kernel models to measurements.
 
     Arguments:
-        files: tables, and folders of them (docs/calibration.md lists the layouts).
+        files: tables, and folders of them, or one of these (docs/calibration.md lists the layouts).
         system: the accelerator that was measured: a shipped id, or a file.
         kinds: names of `kernels.families.KINDS`; other kernels in the files are left alone.
         starts: points that each fit starts from, at least 1.
@@ -58,7 +58,7 @@ def calibrate(
 
 
 def measurements(
-    files: Sequence[str | Path],
+    files: str | Path | Sequence[str | Path],
     system: str | Path,
     kinds: Sequence[str] = tuple(KINDS),
     *,

@@ -28,7 +28,7 @@ from diffgenz.kernels.library import Bound, Library
 from diffgenz.kernels.selection import fits_behind
 from diffgenz.operators.layer_format import DTYPE
 from diffgenz.operators.precision import Precision
-from diffgenz.scenario.scenario import Scenario
+from diffgenz.scenario.scenario import Scenario, demand_scenario
 
 REPEAT = 0.04
 """Relative standard deviation of one kernel's repeated measurements.
@@ -93,6 +93,7 @@ def suggest(
     Raises:
         InputError: there are no fitted kernels, or there is no such metric.
     """
+    demand_scenario(case)
     accelerator, precision = case.platform.accelerator, case.precision
     fits = [] if accelerator.kernels is None else fits_behind(accelerator.kernels)
     if candidates is None and fits:

@@ -30,6 +30,21 @@ class Condition(NamedTuple):
     message: Callable[[], str]
 
 
+def demand(field: str, value: Any, kind: type | tuple[type, ...], remedy: str) -> None:
+    """Raise `InputError` unless `value` is of a class, or of one of several.
+
+    Arguments:
+        field: what people call it.
+        value: the object.
+        kind: the class; the first of several is what people call it.
+        remedy: how to write one: 'load_model("ORG/NAME")'.
+    """
+    if not isinstance(value, kind):
+        shown = repr(value) if isinstance(value, str) else f"a {type(value).__name__}"
+        name = (kind[0] if isinstance(kind, tuple) else kind).__name__
+        raise InputError(f"{field}: {shown} is no {name}; write {remedy}")
+
+
 def at_most(field: str, value: Any, limit: Any, what: str) -> Condition:
     """`value` <= `limit`.
 

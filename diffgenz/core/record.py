@@ -13,13 +13,13 @@ read the same fields (`numbers_of`).
 import dataclasses
 import functools
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Self, dataclass_transform
+from typing import TYPE_CHECKING, Any, Self, dataclass_transform, get_args, get_origin
 
 import equinox as eqx
 import numpy as np
 
 from diffgenz.core import xp
-from diffgenz.core.checks import Condition, check, check_whole, checking, enforce, within
+from diffgenz.core.checks import Condition, check, check_whole, checking, demand, enforce, within
 from diffgenz.core.errors import unknown
 from diffgenz.core.reprs import text_of_record
 from diffgenz.core.smooth import as_leaf
@@ -136,6 +136,20 @@ def numbers_of(record: type) -> dict[str, Number]:
     return {f.name: f.metadata["number"] for f in fields if "number" in f.metadata}
 
 
+@functools.cache
+def _records_in(record: type) -> dict[str, tuple[type, ...]]:
+    """The fields of a class of records that hold records, or tuples of them, and their classes."""
+    found = {}
+    for each in dataclasses.fields(record):
+        kind = each.type
+        if get_origin(kind) is tuple:
+            kind = get_args(kind)[0]
+        kinds = get_args(kind) or (kind,)
+        if all(isinstance(k, type) and issubclass(k, (eqx.Module, type(None))) for k in kinds):
+            found[each.name] = kinds
+    return found
+
+
 if TYPE_CHECKING:
     from equinox._module._module import _ModuleMeta
 
@@ -159,6 +173,10 @@ class Record(eqx.Module, metaclass=_Fields):
     def __check_init__(self):
         if not checking():
             return
+        for name, kinds in _records_in(type(self)).items():
+            value = getattr(self, name)
+            for each in value if isinstance(value, tuple) else (value,):
+                demand(name, each, kinds, getattr(kinds[0], "written", f"{kinds[0].__name__}(...)"))
         for name, about in numbers_of(type(self)).items():
             about.check(name, getattr(self, name))
         enforce(self.conditions())

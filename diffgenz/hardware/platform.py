@@ -7,18 +7,18 @@ Every number is a leaf in SI: any of them can be vmapped over, differentiated or
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 from diffgenz.core.checks import Condition, at_most
-from diffgenz.core.record import Record, number
+from diffgenz.core.record import Record, label, number
 from diffgenz.core.sections import said_of
 from diffgenz.core.smooth import Leaf
 from diffgenz.hardware.accelerator import Accelerator, MemoryTier
 from diffgenz.hardware.network import Level
 from diffgenz.hardware.specs import Spec, read_spec
 from diffgenz.hardware.topology import topology_named
-from diffgenz.kernels.library import Origin
-from diffgenz.kernels.selection import load_kernels
+from diffgenz.kernels.library import Library, Origin
+from diffgenz.kernels.selection import load_kernels, timed_how
 from diffgenz.kernels.software import DEFAULT
 
 STATIC_SHARE, COMPUTE_SHARE, MEMORY_SHARE, NETWORK_SHARE = 0.3, 0.4, 0.2, 0.1
@@ -35,14 +35,19 @@ class Platform(Record):
         accelerator: one of them.
         network: its levels, innermost first; may be empty for a single accelerator.
         accelerators: how many there are.
+        notes: what a reader of its estimates should know: numbers that were set.
 
     Raises:
         InputError: no accelerator, or more of them than the outermost level connects.
     """
 
+    written: ClassVar[str] = 'load_platform("SYSTEM", accelerators)'
+    """How people write one, for errors."""
+
     accelerator: Accelerator
     network: tuple[Level, ...] = ()
     accelerators: Leaf = number(at_least=1, whole="accelerators", structure=True, default=1.0)
+    notes: tuple[str, ...] = label(default=(), repr=False)
 
     def conditions(self) -> Iterable[Condition]:
         for inner, outer in pairwise(self.network):
@@ -98,7 +103,16 @@ class Platform(Record):
             times_inner = level.figures["bandwidth"] / spec.network[0].figures["bandwidth"]
             power = NETWORK_SHARE * dynamic * times_inner
             network.append(Level(level.name, topology, **level.figures, power=power))
-        return cls(accelerator, tuple(network), accelerators)
+        return cls(accelerator, tuple(network), accelerators, _notes(spec, accelerator.kernels))
+
+
+def _notes(spec: Spec, kernels: Library | None) -> tuple[str, ...]:
+    """What was set of an accelerator file, and whose fits time it then."""
+    if not spec.settings:
+        return ()
+    how = timed_how(kernels)
+    reused = f"; the fits of {how.removeprefix('like ')} are reused" if "like " in how else ""
+    return (f"set {', '.join(spec.settings)}{reused}",)
 
 
 def load_platform(

@@ -23,13 +23,28 @@ UNSOURCED = "no source given in the file"
 """The source of a figure that is written without one."""
 
 _MEMORY = {"capacity": "B", "bandwidth": "B/s", "reserve": "B"}
-_TIER = {"capacity": "B", "bandwidth": "B/s"}
+TIER = {"capacity": "B", "bandwidth": "B/s"}
+"""The unit of each number of a tier of slower memory."""
+
 _ON_CHIP = {"capacity": "B", "bandwidth": "B/s"}
 _EXECUTION = {"compute_units": "1", "launch_latency": "s"}
 _POWER = {"tdp": "W", "idle": "W"}
 _PRICE = {"per_hour": "USD/s"}
-_NETWORK = {"size": "1", "bandwidth": "B/s", "latency": "s"}
-_MAY_BE_ZERO = {"reserve", "idle", "latency", "launch_latency"}
+LEVEL = {"size": "1", "bandwidth": "B/s", "latency": "s"}
+"""The unit of each number of a network level."""
+
+FIGURES = {
+    "peak_flops": dict.fromkeys(PEAKS, "FLOP/s"),
+    "memory": _MEMORY,
+    "execution": _EXECUTION,
+    "power": _POWER,
+    "price": _PRICE,
+}
+"""The unit of each number of an accelerator that estimates depend on, by table and key."""
+
+MAY_BE_ZERO = {"reserve", "idle", "latency", "launch_latency"}
+"""Keys of numbers that may be zero."""
+
 _TOP = {
     "name",
     "vendor",
@@ -84,6 +99,7 @@ class Spec:
         like: the accelerator whose fitted kernels time it, "transferred" or "none"; "" where the
             file says nothing.
         changed: whether it has other figures than the shipped file of the same id.
+        settings: what was changed of the file (`hardware.settings`), for people.
     """
 
     id: str
@@ -100,6 +116,7 @@ class Spec:
     sources: dict[str, str] = field(default_factory=dict)
     like: str = ""
     changed: bool = False
+    settings: tuple[str, ...] = ()
 
 
 def specs_folder() -> Path:
@@ -110,7 +127,7 @@ def specs_folder() -> Path:
     return data_folder("hw_specs")
 
 
-def system_ids() -> list[str]:
+def list_systems() -> list[str]:
     """The ids of the shipped accelerators, sorted."""
     return sorted(path.stem for path in specs_folder().glob("*.toml"))
 
@@ -126,9 +143,13 @@ def read_spec(system: str | Path) -> Spec:
     Raises:
         InputError: no such id or file, or a file that breaks the schema; the message names the key.
     """
+    if not isinstance(system, str | Path):
+        raise InputError(
+            f'system: a {type(system).__name__} is no name; write "h100_sxm", or the path of a file'
+        )
     path = Path(system)
     if path.suffix != ".toml":
-        if str(system) not in system_ids():
+        if str(system) not in list_systems():
             raise _unknown_system(str(system))
         path = specs_folder() / f"{system}.toml"
     spec = _Reader(path, read_toml(path, "system")).spec()
@@ -149,7 +170,7 @@ def _unknown_system(asked: str) -> InputError:
     Those that only look alike, as an RTX 3080 and an RTX 3090 do, are other chips and are not
     proposed.
     """
-    ids = system_ids()
+    ids = list_systems()
     if asked and Path(f"{asked}.toml").is_file():
         hint = f"write {asked}.toml for the file"
     elif Path(asked).is_file():
@@ -254,12 +275,12 @@ class _Reader:
             self.text("name", raw, where),
             self.text("topology", raw, where),
             raw.get("dimensions", 1),
-            self.figures(where, figures, _NETWORK, _NETWORK),
+            self.figures(where, figures, LEVEL, LEVEL),
         )
 
     def tier(self, where: str, raw: dict[str, Any]) -> tuple[str, Figures]:
         figures = {key: value for key, value in raw.items() if key != "name"}
-        return self.text("name", raw), self.figures(where, figures, _TIER, _TIER)
+        return self.text("name", raw), self.figures(where, figures, TIER, TIER)
 
     def table(self, key: str, required: bool = False, skip: str = "") -> dict[str, Any]:
         table = self.raw.get(key, {})
@@ -305,7 +326,7 @@ class _Reader:
         if unit == "1" and isinstance(quantity, int | float) and not isinstance(quantity, bool):
             quantity = str(quantity)
         value = parse(quantity, unit, field=f"{self.path.name}: {where}")
-        allow_zero = where.rsplit(".", 1)[-1] in _MAY_BE_ZERO
+        allow_zero = where.rsplit(".", 1)[-1] in MAY_BE_ZERO
         if not (value > 0 or (allow_zero and value == 0)) or value == float("inf"):
             bound = "not negative" if allow_zero else "above zero"
             raise self.fail(where, f"{quantity!r} must be finite and {bound}")

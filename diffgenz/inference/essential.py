@@ -5,7 +5,7 @@ from diffgenz.core.record import unnamed
 from diffgenz.hardware.platform import Platform
 from diffgenz.inference.timing.execution import kernels_in_use
 from diffgenz.operators.precision import Precision
-from diffgenz.scenario.scenario import Scenario
+from diffgenz.scenario.scenario import Scenario, demand_scenario
 from diffgenz.scenario.serving_options import Draft
 
 
@@ -15,6 +15,7 @@ def essential(case: Scenario) -> Scenario:
     Labels are left out, and so are the peaks and fitted kernels of formats that are not in use. All
     other numbers keep their names, which `resolved` gives up.
     """
+    demand_scenario(case)
     draft = case.serving.draft
     own = () if not isinstance(draft, Draft) or draft.platform is not None else (draft.precision,)
     case = with_parts(case, {"platform": _in_use(case.platform, (case.precision, *own))})

@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 
 from diffgenz.core import xp
+from diffgenz.core.checks import demand
 from diffgenz.core.errors import InputError
 from diffgenz.core.smooth import Leaf, as_leaf
 from diffgenz.core.verb import verb
@@ -18,7 +19,7 @@ from diffgenz.inference.prefill_decode import Decodes, Prompts, any_mix
 from diffgenz.inference.resolved import Resolved, resolved
 from diffgenz.inference.timing.machine import Machine
 from diffgenz.inference.timing.pipeline import Pipeline
-from diffgenz.scenario.scenario import Scenario, prompted
+from diffgenz.scenario.scenario import Scenario, demand_scenario, prompted
 
 
 class IterationCost(eqx.Module):
@@ -54,6 +55,11 @@ def iteration_cost(
     Raises:
         InputError: there are neither prompts nor decodes.
     """
+    demand_scenario(case)
+    if prompts is not None:
+        demand("prompts", prompts, Prompts, "Prompts(sequences, tokens)")
+    if decodes is not None:
+        demand("decodes", decodes, Decodes, "Decodes(sequences, context)")
     if prompts is None and decodes is None:
         raise InputError("iteration: it computes nothing; give prompts, decodes, or both")
     as_leaves = jax.tree.map(as_leaf, (prompts, decodes))

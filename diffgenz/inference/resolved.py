@@ -8,7 +8,7 @@ from diffgenz.core.leaves import with_parts
 from diffgenz.core.record import unnamed
 from diffgenz.hardware.platform import Platform
 from diffgenz.inference.timing.execution import Execution
-from diffgenz.scenario.scenario import Scenario
+from diffgenz.scenario.scenario import Scenario, demand_scenario
 from diffgenz.scenario.serving_options import Draft
 
 
@@ -35,8 +35,9 @@ def resolved(case: Scenario) -> Resolved:
     """The scenario as compiled functions take it.
 
     Raises:
-        InputError: an accelerator does not multiply one of the formats.
+        InputError: it is no scenario, or an accelerator does not multiply one of the formats.
     """
+    demand_scenario(case)
     execution = Execution.of(case.platform.accelerator, case.precision)
     draft, drafting = case.serving.draft, None
     parts: dict[str, Any] = {

@@ -23,7 +23,7 @@ from diffgenz.inference.resolved import resolved
 from diffgenz.kernels.fits import KernelFit
 from diffgenz.kernels.library import Library
 from diffgenz.kernels.selection import fits_behind
-from diffgenz.scenario.scenario import Scenario
+from diffgenz.scenario.scenario import Scenario, demand_scenario
 
 Metrics = TypeVar("Metrics")
 
@@ -41,6 +41,7 @@ def deviations(case: Scenario, samples: int = 0) -> Estimate:
     Raises:
         InputError: the platform's kernels are not fitted.
     """
+    demand_scenario(case)
     accelerator = case.platform.accelerator
     fits = [] if accelerator.kernels is None else fits_behind(accelerator.kernels)
     case = essential(case)

@@ -60,7 +60,7 @@ def kind_of(config: Mapping[str, Any]) -> Any:
     return config.get("model_type") or (MAMBA_SSM if "ssm_cfg" in config else None)
 
 
-def model_ids() -> list[str]:
+def list_models() -> list[str]:
     """Hugging Face ids of the shipped models, sorted."""
     return sorted(f"{path.parent.name}/{path.stem}" for path in FOLDER.glob("*/*.json"))
 
@@ -78,6 +78,8 @@ def locate(model: str | Path) -> Located:
     Raises:
         InputError: there is none, or there are several; the candidates or the nearest are named.
     """
+    if not isinstance(model, str | Path):
+        raise InputError(f'model: a {type(model).__name__} is no name; write "ORG/NAME", or a path')
     text = str(model).strip()
     if not text:
         raise InputError("model: '' names none; give an id, or the path of a config.json")
@@ -94,7 +96,7 @@ def locate(model: str | Path) -> Located:
         raise _without_config(path)
     if path.suffix == ".json" or path.is_absolute() or text[0] in "~." or text.count("/") > 1:
         raise InputError(f"model: there is no file {text}; give a config.json or its folder")
-    nearest = str(unknown("model", text, {*model_ids(), *hub_cache.cached()}))
+    nearest = str(unknown("model", text, {*list_models(), *hub_cache.cached()}))
     joint = " " if nearest.endswith("?") else "; "
     raise InputError(f"{nearest}{joint}(the path of any config.json, or of its folder, will do)")
 
@@ -204,7 +206,7 @@ def _named(name: str) -> Located | None:
     Raises:
         InputError: there are several of that name, or the one in the cache has no config.json.
     """
-    shipped, cached = model_ids(), hub_cache.cached()
+    shipped, cached = list_models(), hub_cache.cached()
     for known in (shipped, cached):
         exact = _only(name, [each for each in known if each.lower() == name.lower()])
         if exact is not None:

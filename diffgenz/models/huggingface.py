@@ -74,6 +74,10 @@ def model_from_config(config: Mapping[str, Any], name: str, generic: bool = Fals
             missing or out of range, or one that may change a shape and that the family does not
             know.
     """
+    if not isinstance(config, Mapping):
+        raise InputError(
+            f"config: a {type(config).__name__} is no mapping; write load_model(PATH) for a file"
+        )
     parts = parts_of(name, config, generic)
     try:
         model, language = _language(parts.language)

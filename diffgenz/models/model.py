@@ -1,6 +1,7 @@
 """A whole model: embedding, repeated blocks, final norm and LM head."""
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 import equinox as eqx
 
@@ -91,6 +92,9 @@ class Model(Record):
         InputError: no block that mixes tokens.
     """
 
+    written: ClassVar[str] = 'load_model("ORG/NAME")'
+    """How people write one, for errors."""
+
     name: str = label()
     hidden: Leaf = number(above=0)
     vocabulary: Leaf = number(above=0)
@@ -136,6 +140,36 @@ class Model(Record):
         """Routed experts of each block that has any; expert-parallel groups must divide them."""
         return tuple(
             repeated.block.experts for repeated in self.blocks if repeated.block.experts is not None
+        )
+
+    @property
+    def imbalance(self) -> float:
+        """Tokens of the busiest group of experts / mean tokens of a group; 1 without experts."""
+        each = [getattr(repeated.block, "imbalance", 1.0) for repeated in self.blocks]
+        return max((float(value) for value in each), default=1.0)
+
+    def with_imbalance(self, imbalance: Leaf | float) -> "Model":
+        """The model with as much more work for the busiest group of experts than for a mean one.
+
+        Arguments:
+            imbalance: tokens of the busiest expert-parallel group / mean tokens of a group, at
+                least 1; above the number of groups it counts as that number.
+
+        Raises:
+            InputError: the model has no experts, or a number below 1.
+        """
+        if not self.experts:
+            raise InputError(
+                f"imbalance: {float(imbalance):g} is of no use, since {self.name} has no experts; "
+                "leave it out"
+            )
+        return self.replace(
+            blocks=tuple(
+                repeated
+                if repeated.block.experts is None
+                else repeated.replace(block=repeated.block.replace(imbalance=imbalance))
+                for repeated in self.blocks
+            )
         )
 
     def reduction(self, step: Step) -> AllReduce:

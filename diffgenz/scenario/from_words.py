@@ -11,7 +11,7 @@ Flags and space files come here. Nothing in the caller's process is changed. The
 - A draft model has the formats of the model, and its tensor-parallel ranks as far as it has heads.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from diffgenz.core import xp
@@ -19,6 +19,7 @@ from diffgenz.core.errors import InputError
 from diffgenz.core.smooth import HARD
 from diffgenz.hardware.accelerator import Accelerator
 from diffgenz.hardware.platform import Platform, load_platform
+from diffgenz.hardware.settings import with_settings
 from diffgenz.hardware.specs import read_spec
 from diffgenz.models.checkpoints import (
     load_precision,
@@ -56,7 +57,9 @@ class Asked(NamedTuple):
 
 
 def from_words(
-    words: Words, without_system: Callable[[Parallelism, Precision], Platform] | None = None
+    words: Words,
+    without_system: Callable[[Parallelism, Precision], Platform] | None = None,
+    settings: Sequence[str] = (),
 ) -> Asked:
     """The scenario that some words describe.
 
@@ -65,6 +68,8 @@ def from_words(
             their defaults. `model` is required.
         without_system: makes the platform from a plan and formats where no `system` is named.
             None: `system` is required, too.
+        settings: numbers of the system to change, such as "memory_bandwidth=7 TB/s"
+            (`hardware.settings`).
 
     Raises:
         InputError: an unknown word, a value that is refused, or words that do not go together. The
@@ -76,11 +81,15 @@ def from_words(
             raise InputError(f"--{name}: is missing; see `diffgenz list {name}s`")
     plan, accelerators = _plan(values)
     model = load_model(values["model"], values["generic"])
+    if values["imbalance"] is not None:
+        model = model.with_imbalance(values["imbalance"])
     if values["system"] is not None:
-        spec = read_spec(values["system"])
+        spec = with_settings(read_spec(values["system"]), settings)
         platform = Platform.from_spec(spec, accelerators, values["fit"])
         precision, note = _precision(values, platform.accelerator)
         system = spec.id
+    elif settings:
+        raise InputError(f"--set: {settings[0]!r} changes nothing without a --system; name one")
     else:
         assert without_system is not None
         precision, note = _precision(values, None)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 
 import equinox as eqx
 
-from diffgenz.core.checks import Condition, at_most, divides
+from diffgenz.core.checks import Condition, at_most, demand, divides
 from diffgenz.core.errors import InputError, unknown
 from diffgenz.core.leaves import with_parts
 from diffgenz.core.record import Record
@@ -28,8 +28,8 @@ from diffgenz.scenario.serving_options import MTP, Draft, Serving
 from diffgenz.scenario.workload import Workload
 
 _PARTS = (
-    ("model", Model, 'load_model("ORG/NAME")'),
-    ("platform", Platform, 'load_platform("SYSTEM", accelerators)'),
+    ("model", Model, Model.written),
+    ("platform", Platform, Platform.written),
     ("workload", Workload, "Workload(batch, input_tokens, output_tokens)"),
     ("plan", Parallelism, "Parallelism(tensor=8)"),
     ("precision", Precision, 'Precision(weights="fp8", activations="fp8")'),
@@ -82,9 +82,8 @@ class Scenario(Record):
     ):
         parts = (model, platform, workload, plan, precision, serving)
         for (name, kind, remedy), value in zip(_PARTS, parts, strict=True):
-            if value is not None and not isinstance(value, kind):
-                shown = repr(value) if isinstance(value, str) else f"a {type(value).__name__}"
-                raise InputError(f"{name}: {shown} is no {kind.__name__}; write {remedy}")
+            if value is not None or name in ("model", "platform"):
+                demand(name, value, kind, remedy)
         self.model = model
         self.platform = platform
         self.workload = Workload() if workload is None else workload
@@ -146,6 +145,11 @@ class Scenario(Record):
                 f"offload: {accelerator.name} has no slower memory to offload to; leave it out, or "
                 "add a [[memory_tier]] to its file (Accelerator.tiers)"
             )
+
+
+def demand_scenario(case: object, field: str = "case") -> None:
+    """Raise `InputError` unless `case`, called `field`, is a scenario."""
+    demand(field, case, Scenario, "Scenario(model, platform, workload)")
 
 
 def _check_modules(precision: Precision, model: Model) -> None:

@@ -7,6 +7,7 @@ words.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from diffgenz.core.counts import real, whole
 from diffgenz.core.errors import InputError, unknown
 from diffgenz.kernels.software import DEFAULT
 
@@ -42,6 +43,7 @@ class Word(NamedTuple):
         switches: whether it is a switch of what is computed, and no number.
         off: the text that stands for no number at all, an option that is not in use.
         is_file: whether its value may be the path of a file.
+        tokens: whether it counts tokens, of which 4k is 4096.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Word(NamedTuple):
     switches: bool = False
     off: str = ""
     is_file: bool = False
+    tokens: bool = False
 
     @property
     def flag(self) -> str:
@@ -93,18 +96,32 @@ class Word(NamedTuple):
             raise self._refused(f"{given!r} is neither true nor false")
         if isinstance(given, bool):
             raise self._refused("expected one argument")
-        if self.off and given == self.off:
-            return None
         try:
-            value = self.kind(str(given))
-        except ValueError:
-            rest = f"; a number or {self.off}" if self.off else ""
-            shown = f"invalid {self.kind.__name__} value: {str(given)!r}{rest}"
-            raise self._refused(shown) from None
+            value = self.value_of(str(given))
+        except InputError as error:
+            raise self._refused(str(error)) from None
+        if self.off and value == self.off:
+            return None
         if self.choices and value not in self.choices:
             among = ", ".join(map(repr, self.choices))
             raise self._refused(f"invalid choice: {value!r} (choose from {among})")
         return value
+
+    def value_of(self, text: str) -> Any:
+        """The value that a text states, of the kind of this word.
+
+        Arguments:
+            text: as people type it, such as "4k" for tokens, or `off`, which is returned.
+
+        Raises:
+            InputError: it states none.
+        """
+        if self.kind is str or (self.off and text == self.off):
+            return text
+        try:
+            return whole(text, tokens=self.tokens) if self.kind is int else real(text)
+        except InputError as error:
+            raise InputError(f"{error}, or {self.off}" if self.off else str(error)) from None
 
     def _refused(self, why: str) -> InputError:
         return InputError(f"argument {self.flag}: {why}; see `diffgenz estimate --help`")
@@ -167,6 +184,13 @@ WORDS = {
             "plan.expert",
             "groups that hold different experts, of the tp x cp x attention-dp ranks (default: 1)",
             1,
+        ),
+        Word(
+            "imbalance",
+            float,
+            "model",
+            "tokens of the busiest group of experts / mean tokens of a group, with --ep "
+            "(default: 1)",
         ),
         Word(
             "cp",
@@ -244,6 +268,7 @@ WORDS = {
             f"(default: {CHUNK})",
             CHUNK,
             off="whole",
+            tokens=True,
         ),
         Word(
             "mixed",
@@ -331,8 +356,9 @@ WORDS = {
             "isl",
             int,
             "workload.input_tokens",
-            "input sequence length, tokens (default: 1024)",
+            "input sequence length, tokens; 4k is 4096 (default: 1024)",
             1024,
+            tokens=True,
         ),
         Word(
             "osl",
@@ -340,6 +366,7 @@ WORDS = {
             "workload.output_tokens",
             "output sequence length, tokens (default: 128)",
             128,
+            tokens=True,
         ),
         Word(
             "images",

@@ -13,7 +13,7 @@ import equinox as eqx
 import numpy as np
 
 from diffgenz.core import xp
-from diffgenz.core.checks import check
+from diffgenz.core.checks import check, demand
 from diffgenz.core.record import Record, number
 from diffgenz.core.smooth import Leaf, Scalar
 from diffgenz.hardware.platform import Platform
@@ -22,7 +22,7 @@ from diffgenz.models.model import Model
 from diffgenz.models.mtp import mtp_module
 from diffgenz.operators.step import Step
 from diffgenz.scenario.parallelism import Parallelism
-from diffgenz.scenario.scenario import Scenario, prompted
+from diffgenz.scenario.scenario import Scenario, demand_scenario, prompted
 from diffgenz.scenario.serving_options import MTP
 
 STAGES = ("prefill", "transfer", "decode")
@@ -101,6 +101,9 @@ def disaggregate(
     Raises:
         InputError: a link without bandwidth, a negative latency, or what `Scenario` refuses.
     """
+    demand_scenario(case)
+    for name, pool in (("prefill", prefill), ("decode", decode)):
+        demand(name, pool, Pool, "Pool(platform, plan, workers)")
     check("link_bandwidth", link_bandwidth, exclusive=True, finite=False)
     check("link_latency", link_latency)
     workload, hit = case.workload, case.serving.prefix_hit

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import optimistix as optx
 from jaxtyping import Array, Bool, Float
 
-from diffgenz.core.checks import check
+from diffgenz.core.checks import check, demand
 from diffgenz.core.smooth import Leaf, Scalar
 from diffgenz.hardware.accelerator import Accelerator
 from diffgenz.hardware.network import Level
@@ -28,7 +28,7 @@ from diffgenz.inference.essential import essential
 from diffgenz.inference.estimate import estimate
 from diffgenz.operators.precision import Precision
 from diffgenz.scenario.parallelism import Parallelism
-from diffgenz.scenario.scenario import Scenario
+from diffgenz.scenario.scenario import Scenario, demand_scenario
 
 UNLIMITED = 1e30
 """FLOP/s, B and B/s of an ideal platform: finite, so that derivatives are too."""
@@ -104,6 +104,8 @@ class Requirements(eqx.Module):
 
 def ideal_platform(plan: Parallelism, precision: Precision) -> Platform:
     """Unlimited accelerators without latencies, as many as `plan` uses, behind one switch."""
+    demand("plan", plan, Parallelism, "Parallelism(tensor=8)")
+    demand("precision", precision, Precision, 'Precision(weights="fp8", activations="fp8")')
     peaks = dict.fromkeys(precision.peaks, UNLIMITED)
     accelerator = Accelerator(
         "an ideal accelerator", peaks, memory_bandwidth=UNLIMITED, memory_capacity=UNLIMITED
@@ -130,6 +132,7 @@ def requirements(
     Raises:
         InputError: an objective that is zero, negative or NaN.
     """
+    demand_scenario(case)
     for name, value in (("ttft", ttft), ("tpot", tpot)):
         check(name, value, exclusive=True, finite=False)
     objectives = (jnp.asarray(ttft, float), jnp.asarray(tpot, float))

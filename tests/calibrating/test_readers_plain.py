@@ -1,5 +1,8 @@
 """The reader of plain CSVs."""
 
+import subprocess
+import sys
+
 import pytest
 from reader_cases import columns, read, said, write
 
@@ -49,6 +52,44 @@ def test_a_plain_file(tmp_path):
     assert (columns(scan)["state_size"], scan.seconds.tolist()) == ([4], [1e-5])
 
 
+def test_blank_lines_short_rows_a_byte_order_mark_and_blanks_are_read(tmp_path):
+    path = tmp_path / "mine.csv"
+    text = (
+        "family, format ,source,m,n,k,latency_us,kernel\r\n\r\ngemm, bf16,mine,8,16,32,5\r\n,,,\r\n"
+    )
+    path.write_bytes(text.encode("utf-8-sig"))
+    (gemm,) = read(path)
+    assert said(gemm) == ("gemm", "bf16", "mine", "")
+    assert gemm.seconds.tolist() == pytest.approx([5e-6])
+
+
+def test_commas_between_thousands_in_quotes(tmp_path):
+    header = "family,format,source,m,n,k,latency_us"
+    (gemm,) = read(write(tmp_path, "mine.csv", header, 'gemm,bf16,a,"1,024",16,32,5'))
+    assert columns(gemm)["m"] == [1024]
+
+
+def test_rows_are_counted_as_in_the_file(tmp_path):
+    rows = ("gemm,bf16,a,1,2,3,4", "", "gemm,bf16,a,1,2,x,4")
+    with pytest.raises(InputError, match="column 'k', row 3: 'x' is no number"):
+        read(write(tmp_path, "mine.csv", "family,format,source,m,n,k,latency_s", *rows))
+
+
+def test_neither_pandas_nor_pyarrow_are_needed(tmp_path):
+    path = write(
+        tmp_path, "mine.csv", "family,format,source,m,n,k,latency_us", "gemm,bf16,a,8,8,8,5"
+    )
+    code = "\n".join(
+        [
+            "import sys",
+            "sys.modules['pandas'] = sys.modules['pyarrow'] = None",
+            "from diffgenz.calibrating.readers.registry import samples_of",
+            f"assert len(samples_of([{str(path)!r}])) == 1",
+        ]
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 @pytest.mark.parametrize(
     ("header", "row", "message"),
     [
@@ -95,7 +136,22 @@ def test_a_plain_file(tmp_path):
         (
             "family,format,source,m,n,k,latency_s",
             "gemm,bf16,a,1,2,3,",
-            "column 'latency_s', row 1: 'nan' is no number; fill it in, or leave the row out",
+            "column 'latency_s', row 1: it is empty; fill it in, or leave the row out",
+        ),
+        (
+            "family,format,source,m,n,k,latency_s",
+            "gemm,bf16,a,1,2,3,inf",
+            "column 'latency_s', row 1: 'inf' is no number; fill it in, or leave the row out",
+        ),
+        (
+            "family,format,source,m,m,k,latency_s",
+            "gemm,bf16,a,1,2,3,4",
+            "column 'm' is there twice; keep one of them",
+        ),
+        (
+            "family,format,source,m,n,k,latency_s",
+            "gemm,bf16,a,1,024,2,3,4",
+            "row 1 has 8 cells under 7 columns; put quotes around a cell with a comma",
         ),
         (
             "family,format,source,m,n,k,latency_s,kernl",

@@ -61,9 +61,10 @@ def test_estimates_become_dicts_and_tables():
 
 WRONG = """
 from diffgenz import *
-platform = load_platform("h100_sxm", fit="none")
-for parts in (("ORG/NAME", platform), (platform, platform), (None, "h100_sxm"),
-              (None, None, 64), (None, None, None, 8), (None, None, None, None, "fp8")):
+model, platform = load_model("meta-llama/Llama-3.1-8B"), load_platform("h100_sxm", fit="none")
+for parts in (("ORG/NAME", platform), (platform, platform), (model, "h100_sxm"), (None, platform),
+              (model, platform, 64), (model, platform, None, 8),
+              (model, platform, None, None, "fp8")):
     try:
         Scenario(*parts)
     except InputError as error:
@@ -73,6 +74,7 @@ REFUSALS = [
     "model: 'ORG/NAME' is no Model; write load_model(\"ORG/NAME\")",
     'model: a Platform is no Model; write load_model("ORG/NAME")',
     "platform: 'h100_sxm' is no Platform; write load_platform(\"SYSTEM\", accelerators)",
+    'model: a NoneType is no Model; write load_model("ORG/NAME")',
     "workload: a int is no Workload; write Workload(batch, input_tokens, output_tokens)",
     "plan: a int is no Parallelism; write Parallelism(tensor=8)",
     'precision: \'fp8\' is no Precision; write Precision(weights="fp8", activations="fp8")',

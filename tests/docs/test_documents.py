@@ -54,6 +54,17 @@ def test_the_sweep_runs_and_prints_what_is_shown(capsys, tmp_path, monkeypatch):
         check_alike(capsys.readouterr().out.strip(), shown)
 
 
+@pytest.mark.slow
+def test_the_comparison_prints_what_is_shown(capsys, tmp_path, monkeypatch):
+    text = DOCS["command_line.md"]
+    monkeypatch.chdir(tmp_path)
+    Path("serving.json").write_text(re.findall(r"```json\n(.*?)```", text, flags=re.S)[0])
+    block = re.search(r"```text\n\$ diffgenz (compare .*?)\n(.*?)\n```", text, flags=re.S)
+    assert block
+    assert main(shlex.split(block[1])) == 0
+    check_alike(capsys.readouterr().out.strip(), block[2])
+
+
 def names_of(text, **given):
     """The names that the Python blocks of a document define, run one after the other."""
     names = dict(given)

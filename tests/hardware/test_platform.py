@@ -8,9 +8,9 @@ from support import CHIP, FABRIC, NODE, assert_close
 
 from diffgenz import Accelerator, Level, MemoryTier, Platform, load_platform
 from diffgenz.core.errors import InputError
-from diffgenz.hardware.specs import read_spec, system_ids
+from diffgenz.hardware.specs import list_systems, read_spec
 
-SYSTEMS = system_ids()
+SYSTEMS = list_systems()
 systems = pytest.mark.parametrize("system", SYSTEMS)
 
 

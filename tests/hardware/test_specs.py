@@ -7,10 +7,10 @@ from support import assert_close
 
 from diffgenz.core.errors import InputError
 from diffgenz.hardware.platform import load_platform
-from diffgenz.hardware.specs import UNSOURCED, read_spec, specs_folder, system_ids
+from diffgenz.hardware.specs import UNSOURCED, list_systems, read_spec, specs_folder
 from diffgenz.hardware.topology import TOPOLOGIES, topology_named
 
-SYSTEMS = system_ids()
+SYSTEMS = list_systems()
 
 EXPECTED = set(
     [

@@ -30,7 +30,7 @@ from diffgenz.inference.prefill_decode import Decodes, Prompts
 from diffgenz.inference.timed_by import timed_by
 from diffgenz.inference.uncertainty import _moved, _with_kernels, gradients
 from diffgenz.kernels.selection import fits_behind
-from diffgenz.models.files import NESTED, kind_of, model_ids, read_config
+from diffgenz.models.files import NESTED, kind_of, list_models, read_config
 
 CHAT = Workload(12, 700, 90)
 KINDS = {
@@ -57,7 +57,7 @@ def family_models() -> list[str]:
     """The first shipped model of each `model_type` that brings another set of kinds of blocks."""
     found: dict[frozenset[type], str] = {}
     seen = set()
-    for name in model_ids():
+    for name in list_models():
         config = read_config(name)[1]
         nested = next((config[key] for key in NESTED if key in config), config)
         kind = kind_of(nested) or kind_of(config)

@@ -6,7 +6,7 @@ import pytest
 
 from diffgenz import load_model
 from diffgenz.models.checkpoints.modules import modules_of
-from diffgenz.models.files import model_ids
+from diffgenz.models.files import list_models
 from diffgenz.operators.operator import Kind
 from diffgenz.operators.precision import Precision
 from diffgenz.operators.step import Step
@@ -22,7 +22,7 @@ def operated(model, decoding: bool) -> Counter:
     return rows
 
 
-@pytest.mark.parametrize("name", model_ids())
+@pytest.mark.parametrize("name", list_models())
 def test_modules_are_the_weights_of_the_operators(name):
     model = load_model(name)
     placed = [each for each in modules_of(model) if each.module.kind != "head"]

@@ -6,13 +6,13 @@ import jax
 import pytest
 
 from diffgenz import load_model, model_from_config
-from diffgenz.models.files import kind_of, model_ids, read_config
+from diffgenz.models.files import kind_of, list_models, read_config
 from diffgenz.models.huggingface import FAMILIES
 from diffgenz.operators.message import AllReduce
 from diffgenz.operators.precision import Precision
 from diffgenz.operators.step import Step
 
-MODELS = model_ids()
+MODELS = list_models()
 
 
 @cache

@@ -13,8 +13,8 @@ from diffgenz.models.checkpoints import load_precision
 from diffgenz.models.files import (
     FOLDER,
     demand_own_files,
+    list_models,
     locate,
-    model_ids,
     read_config,
     read_object,
     read_sidecar,
@@ -116,7 +116,7 @@ def test_files_that_are_no_json_object_are_refused(content, message, tmp_path):
 
 
 def test_ids_have_any_case_and_may_lack_the_organisation():
-    for name in model_ids():
+    for name in list_models():
         assert locate(name) == locate(name.upper()) == locate(f" {name.lower()}/ ")
         assert (locate(name).name, locate(name).note) == (name, "")
         assert locate(name.partition("/")[2].lower()) == locate(name)
@@ -291,7 +291,7 @@ def test_the_nearest_names_are_proposed(cache):
 
 def test_shipped_models_have_architectures_of_their_own():
     found = {}
-    for name in model_ids():
+    for name in list_models():
         found.setdefault(architecture(name), []).append(name)
     pairs = [names for names in found.values() if len(names) > 1]
     for names in pairs:  # of one architecture indeed, each by its own name

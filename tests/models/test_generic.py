@@ -14,7 +14,7 @@ from diffgenz.models.blocks.latent_attention import LatentAttention
 from diffgenz.models.blocks.mlp import MLP
 from diffgenz.models.blocks.moe import MoE
 from diffgenz.models.families.generic import ALIASES
-from diffgenz.models.files import model_ids, read_config
+from diffgenz.models.files import list_models, read_config
 from diffgenz.models.huggingface import FAMILIES
 
 UNKNOWN = SMALL | {"model_type": "neverheardof", "tie_word_embeddings": False}
@@ -92,7 +92,7 @@ def known(**changes):
     return model_from_config(SMALL | changes, "m", generic=True)
 
 
-@pytest.mark.parametrize("name", model_ids())
+@pytest.mark.parametrize("name", list_models())
 def test_shipped_models_are_the_same_with_the_flag(name):
     with_flag, without = load_model(name, generic=True), load_model(name)
     assert float(with_flag.parameters) == float(without.parameters)
@@ -114,7 +114,7 @@ PLAIN = ("llama", "qwen3", "mistral", "qwen3_moe", "mixtral", "deepseek_v3", "gl
     "name",
     [
         name
-        for name in model_ids()
+        for name in list_models()
         if read_config(name)[1].get("model_type") in PLAIN
         and "vision_config" not in read_config(name)[1]
     ],

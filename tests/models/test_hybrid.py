@@ -20,11 +20,11 @@ from diffgenz.inference.breakdown import RESOURCES
 from diffgenz.models.blocks.attention import Attention
 from diffgenz.models.blocks.mlp import MLP
 from diffgenz.models.families.hybrid import HYBRID
-from diffgenz.models.files import model_ids, read_config
+from diffgenz.models.files import list_models, read_config
 from diffgenz.operators.step import Step
 from diffgenz.studies.search.smallest_layout import smallest_layout
 
-SHIPPED = [name for name in model_ids() if read_config(name)[1].get("model_type") in HYBRID]
+SHIPPED = [name for name in list_models() if read_config(name)[1].get("model_type") in HYBRID]
 
 
 def step(sequences=1.0, queries=1.0, context=0.0, ranks=1.0, decoding=False):

@@ -9,10 +9,10 @@ from support import assert_close, explained
 from diffgenz import InputError, Parallelism, Precision, Scenario, Workload, estimate, load_model
 from diffgenz.models.blocks.mlp import MLP
 from diffgenz.models.blocks.moe import MoE
-from diffgenz.models.files import model_ids, read_config
+from diffgenz.models.files import list_models, read_config
 from diffgenz.operators.step import Alone, Shared, Step
 
-CONFIGS = {name: read_config(name)[1] for name in model_ids()}
+CONFIGS = {name: read_config(name)[1] for name in list_models()}
 SPARSE = [name for name, config in CONFIGS.items() if "published_active_parameters" in config]
 HIDDEN = jnp.asarray(512.0)
 

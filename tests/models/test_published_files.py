@@ -3,7 +3,7 @@
 import pytest
 
 from diffgenz import InputError, load_model, model_from_config
-from diffgenz.models.files import kind_of, model_ids, read_config
+from diffgenz.models.files import kind_of, list_models, read_config
 from diffgenz.models.huggingface import FAMILIES
 
 WRITTEN_BY_4 = {
@@ -102,7 +102,7 @@ def parameters(config):
 def shipped():
     """A shipped model of each family, by the type of its language model."""
     found = {}
-    for name in model_ids():
+    for name in list_models():
         config = read_config(name)[1]
         for kind in (kind_of(config), config.get("text_config", {}).get("model_type")):
             if kind in FAMILIES:

@@ -4,7 +4,7 @@ import pytest
 from checkpoint_cases import DENSE, EXPERTS, written
 
 from diffgenz import InputError, load_model, load_platform, load_precision
-from diffgenz.models.files import model_ids
+from diffgenz.models.files import list_models
 from diffgenz.operators.layer_format import DTYPE
 from diffgenz.operators.operator import Kind
 from diffgenz.operators.step import Step
@@ -48,7 +48,7 @@ def test_the_cache_alone_may_be_narrow(tmp_path):
 def test_shipped_models_are_what_their_checkpoints_are():
     quantised = {
         name: precision
-        for name in model_ids()
+        for name in list_models()
         if (precision := load_precision(name)).weights != precision.dtype
     }
     blocks = (

@@ -14,7 +14,7 @@ from diffgenz.models.blocks.mlp import MLP
 from diffgenz.models.config import Config
 from diffgenz.models.families.vision import VISION
 from diffgenz.models.families.vision_any_size import gemma4
-from diffgenz.models.files import model_ids, read_config
+from diffgenz.models.files import list_models, read_config
 from diffgenz.models.vision import PatchAttention, Projector, Tower
 from diffgenz.operators.operator import Kind
 
@@ -72,11 +72,11 @@ def test_towers_are_those_of_the_checkpoints(name, double):
 def test_every_tower_has_a_shipped_model():
     shipped = {
         VISION[read_config(name)[1]["model_type"]]
-        for name in model_ids()
+        for name in list_models()
         if load_model(name).vision is not None
     }
     assert shipped == set(VISION.values())
-    assert {name for name in model_ids() if load_model(name).vision is not None} == set(TOWERS)
+    assert {name for name in list_models() if load_model(name).vision is not None} == set(TOWERS)
 
 
 def test_flops_by_hand():

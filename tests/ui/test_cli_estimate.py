@@ -3,6 +3,7 @@
 import pytest
 from ui_cases import LLAMA, ROOFLINE, run, run_json
 
+from diffgenz.hardware.specs import specs_folder
 from diffgenz.ui.cli.main import main
 
 BIG = ("meta-llama/Llama-3.1-405B", "--system", "h100_sxm", "--gpus", "8", *ROOFLINE)
@@ -93,3 +94,64 @@ def test_uncertainty(capsys):
 def test_numbers_too_large_for_float32(capsys):
     assert main(["estimate", *LLAMA, *ROOFLINE, "--gpus", "1", "--osl", str(10**38)]) == 2
     assert "overflow float32; use smaller numbers" in capsys.readouterr().err
+
+
+def test_several_systems_are_one_table(capsys, tmp_path):
+    chip = (specs_folder() / "h100_sxm.toml").read_text().replace("3.35 TB/s", "6.7 TB/s")
+    own = tmp_path / "mine.toml"
+    own.write_text(f'{chip}\n[kernels]\nlike = "h100_sxm"\n')
+    words = ("--system", "h100_sxm", str(own), "--batch", "1", "8", "--isl", "1k")
+    data = run_json(capsys, "estimate", LLAMA[0], *words)
+    asked = [(each["system"], each["batch"]) for each in data]
+    assert asked == [("h100_sxm", 1), ("h100_sxm", 8), ("mine", 1), ("mine", 8)]
+    assert data[2]["tpot"] < data[0]["tpot"]
+    alone = run_json(
+        capsys, "estimate", LLAMA[0], "--system", str(own), "--batch", "8", "--isl", "1024"
+    )
+    assert alone["tpot"] == pytest.approx(data[3]["tpot"], rel=1e-6)
+    text = run(capsys, "estimate", LLAMA[0], *words)
+    assert "on 1 each of h100_sxm, mine\n" in text
+    assert "\nh100_sxm: kernels as measured, of vllm" in text
+    assert "\nmine: kernels of vllm" in text
+    assert "\nnot on one footing" in text
+    rows = [line.split()[:2] for line in text.splitlines() if line.startswith("mine  ")]
+    assert rows == [["mine", "1"], ["mine", "8"]]
+
+
+def test_systems_on_one_footing_have_one_line_of_kernels(capsys):
+    systems = ("--system", "h100_sxm", "h200_sxm", "--isl", "64")
+    text = run(capsys, "estimate", LLAMA[0], *systems, *ROOFLINE)
+    assert "not on one footing" not in text
+    assert text.count("uncalibrated: smooth roofline") == 1
+
+
+def test_an_error_says_which_of_several_systems_it_is_of(capsys):
+    systems = ("--system", "h100_sxm", "a100_sxm")
+    formats = ("--weights", "fp8", "--activations", "fp8")
+    assert main(["estimate", LLAMA[0], *systems, *formats]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("diffgenz: error: --system a100_sxm: precision: ")
+
+
+def test_numbers_of_the_system_are_set(capsys):
+    before = run_json(capsys, "estimate", *LLAMA)
+    double = ("--set", "memory_bandwidth=6.7 TB/s", "--set", "price=3 USD/h")
+    after = run_json(capsys, "estimate", *LLAMA, *double)
+    assert after["tpot"] < before["tpot"]
+    assert after["notes"] == [
+        "set memory.bandwidth = 6.7 TB/s (3.35 TB/s in h100_sxm), price.per_hour = 3 USD/h "
+        "(2.99 USD/h in h100_sxm); the fits of h100_sxm are reused"
+    ]
+    assert "as on h100_sxm" in after["kernels"]["gemm bf16"]
+    text = run(capsys, "estimate", *LLAMA, *double)
+    assert f"\nnote: {after['notes'][0]}\n" in text
+
+
+def test_imbalance_slows_the_experts(capsys):
+    words = ("Qwen/Qwen3-30B-A3B", "--system", "h200_sxm", "--gpus", "4", "--ep", "4", *ROOFLINE)
+    even = run_json(capsys, "estimate", *words, "--batch", "64")
+    uneven = run_json(capsys, "estimate", *words, "--batch", "64", "--imbalance", "2")
+    assert (even["imbalance"], uneven["imbalance"]) == (1, 2)
+    assert uneven["ttft"] > even["ttft"]
+    text = run(capsys, "estimate", *words, "--imbalance", "8")
+    assert "imbalance 8, which counts as 4 with ep 4" in text

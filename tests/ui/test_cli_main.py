@@ -8,16 +8,16 @@ import pytest
 from ui_cases import LLAMA, run, run_json
 
 from diffgenz.core.formats import FORMATS
-from diffgenz.hardware.specs import system_ids
-from diffgenz.models.files import model_ids
+from diffgenz.hardware.specs import list_systems
+from diffgenz.models.files import list_models
 from diffgenz.scenario.use_case_figures import USE_CASES
 from diffgenz.scenario.words import WORDS
 from diffgenz.ui.cli.flags import SYNONYMS
 from diffgenz.ui.cli.main import COMMANDS, main
 
 LISTS = {
-    "models": model_ids(),
-    "systems": system_ids(),
+    "models": list_models(),
+    "systems": list_systems(),
     "use-cases": list(USE_CASES),
     "formats": list(FORMATS),
 }
@@ -95,7 +95,8 @@ BAD = [
         ["requirements", LLAMA[0], "--use-case", "chats"],
         "use case: 'chats' is not known; did you mean chat?",
     ),
-    (["requirements", LLAMA[0]], "the following arguments are required: --use-case"),
+    (["requirements", LLAMA[0]], "--ttft, --tpot: no objective is given; give one of them in ms"),
+    (["requirements", LLAMA[0], "--isl", "0", "--ttft", "9"], "input_tokens: 0 is not allowed"),
     (
         ["requirements", LLAMA[0], *CHAT, "--tpot", "0"],
         "--tpot: 0 is not allowed; it must be finite and above 0 ms",
@@ -106,6 +107,10 @@ BAD = [
         ["requirements", *LLAMA, *CHAT, "--gpus", "4", "--tp", "8"],
         "--gpus: tp 8 x cp 1 x attention-dp 1 x pp 1 x dp 1 = 8 ranks exceed 4",
     ),
+    (["estimate", *LLAMA, "--imbalance", "2"], "imbalance: 2 is of no use, since meta-llama/Ll"),
+    (["estimate", *LLAMA, "--batch", "4k"], "argument --batch: '4k' is ambiguous: k may count"),
+    (["estimate", *LLAMA, "--set", "speed=1 TB/s"], "--set: 'speed' is not known"),
+    (["requirements", LLAMA[0], "--ttft", "9", "--set", "tdp=1 W"], "changes nothing without a"),
     (["estimate", *LLAMA, "--chunk", "0"], "chunk: 0 is not allowed"),
     (["estimate", *LLAMA, "--prefix-hit", "1.5"], "prefix_hit: 1.5 is not allowed"),
     (["estimate", *LLAMA, "--drafts", "3"], "--drafts: 3 drafts need --acceptance"),
@@ -207,6 +212,9 @@ def test_a_closed_pipe_is_no_error():
         (["--concurrency", "64"], "(--concurrency is --batch here)"),
         (["--input-len=4096"], "(--input-len is --isl here)"),
         (["--tensor-parallel-size", "8"], "(--tensor-parallel-size is --tp here)"),
+        (["--total-gpus", "8"], "(--total-gpus is --gpus here)"),
+        (["--gpu", "8"], "(--gpu is --system here)"),
+        (["--model", "meta-llama/Llama-3.1-8B"], "(--model is MODEL, the first argument, here)"),
     ],
 )
 def test_flags_of_other_tools_are_hinted_at(words, hint, capsys):
@@ -215,7 +223,13 @@ def test_flags_of_other_tools_are_hinted_at(words, hint, capsys):
     assert hint in capsys.readouterr().err
 
 
+def test_flags_of_other_tools_are_hinted_at_where_ours_are_missing(capsys):
+    assert main(["estimate", "meta-llama/Llama-3.1-8B", "--hardware", "h100_sxm"]) == 2
+    error = capsys.readouterr().err
+    assert "are required: --system (--hardware is --system here); see `diffgenz est" in error
+
+
 def test_synonyms_are_of_words_that_there_are():
     assert set(SYNONYMS) <= set(WORDS)
-    ours = {f"--{name}" for name in WORDS}
+    ours = {f"--{name}" for name in WORDS} - {"--model"}  # which goes without a flag
     assert not ours & {f"--{each}" for text in SYNONYMS.values() for each in text.split()}

@@ -56,3 +56,21 @@ def test_what_is_out_of_reach_is_said(capsys):
 )
 def test_verdicts(name, value, expected):
     assert verdict(name, value) == expected
+
+
+def test_objectives_need_no_use_case(capsys):
+    words = (LLAMA[0], "--tpot", "20ms", "--isl", "4k", "--osl", "64", "--batch", "8")
+    data = run_json(capsys, "requirements", *words)
+    assert data["use_case"] is None
+    assert (data["tpot"], data["ttft"]) == (pytest.approx(0.02), None)
+    assert (data["input_tokens"], data["output_tokens"], data["batch"]) == (4096, 64, 8)
+    assert data["prefill"]["compute"] == {"value": 0, "bound": "any"}
+    text = run(capsys, "requirements", *words)
+    assert text.startswith("meta-llama/Llama-3.1-8B (8.03e9 parameters) on an accelerator\n")
+    assert "\nbatch 8, 4096 tokens in, 64 out; TPOT 20 ms\n" in text
+
+
+def test_lengths_and_batch_override_those_of_the_use_case(capsys):
+    words = (LLAMA[0], "--use-case", "chat", "--isl", "100", "--batch", "3")
+    data = run_json(capsys, "requirements", *words)
+    assert (data["use_case"], data["input_tokens"], data["batch"]) == ("chat", 100, 3)

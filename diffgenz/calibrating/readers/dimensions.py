@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from diffgenz.core.errors import InputError
-from diffgenz.models.files import model_ids, read_config
+from diffgenz.models.files import list_models, read_config
 
 
 class Dimensions(NamedTuple):
@@ -44,7 +44,7 @@ def dimensions(path: Path) -> tuple[Dimensions, str]:
     beside, text = path.parent / "config.json", path.resolve().as_posix()
     if beside.is_file():
         return _dimensions(read_config(beside)[1], path), f"/{path.name}"
-    for model in sorted(model_ids(), key=len, reverse=True):
+    for model in sorted(list_models(), key=len, reverse=True):
         match = re.search(re.escape(model).replace("/", "[/_]") + "(?=[/_])", text)
         if match:
             return _dimensions(read_config(model)[1], path), text[match.end() :]
@@ -70,7 +70,7 @@ def head_dim(hidden: float, heads: float, kv_heads: float, path: Path) -> float:
     if beside.is_file():
         return _dimensions(read_config(beside)[1], path).head_dim
     found = set()
-    for model in model_ids():
+    for model in list_models():
         config = read_config(model)[1]
         if {"hidden_size", "num_attention_heads"} <= config.keys():
             sizes = _dimensions(config, path)

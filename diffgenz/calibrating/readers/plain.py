@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from diffgenz.calibrating.readers.frames import frame_of, numbers, rows_where, words
+from diffgenz.calibrating.readers.csv_table import CsvTable, read_csv
 from diffgenz.calibrating.readers.products import batched_moved, gemm_moved
 from diffgenz.calibrating.readers.reader import Layout, has
 from diffgenz.calibrating.samples import Samples
 from diffgenz.core.errors import InputError, unknown
 from diffgenz.core.formats import format_named
 from diffgenz.kernels.families import FAMILIES, family_named
+from diffgenz.kernels.form import Form
 from diffgenz.kernels.kernel_format import KernelFormat
 from diffgenz.kernels.shapes import BatchedShape, GemmShape
 
@@ -37,33 +38,29 @@ EXAMPLE = "family,format,source,m,n,k,latency_us\ngemm,bf16,mine-1.0,4096,4096,4
 
 def plain(path: Path) -> list[Samples]:
     """The samples of a plain CSV, by family, format, source and kernel."""
-    frame = frame_of(path)
-    latency = _latency(list(frame.columns), path)
+    table = read_csv(path)
+    latency = _latency(list(table.columns), path)
     for column in WORDS:
-        if column not in frame:
+        if column not in table:
             raise InputError(
                 f"{path}: column {column!r} is missing; "
                 f"a plain CSV has {', '.join(WORDS)}, a shape and a latency"
             )
-        empty = np.flatnonzero(words(frame, column) == "nan")
+        empty = np.flatnonzero(table.words(column) == "")
         if len(empty):
             raise InputError(
-                f"{path}: column {column!r}, row {empty[0] + 1}: it is empty; "
+                f"{path}: column {column!r}, row {table.lines[empty[0]]}: it is empty; "
                 f"every row must say its {column}"
             )
-    kernels = words(frame, "kernel") if "kernel" in frame else np.full(len(frame), "nan")
-    keys = np.array(
-        [*(words(frame, column) for column in WORDS), np.where(kernels == "nan", "", kernels)]
-    )
+    keys = np.array([table.words(column) for column in (*WORDS, "kernel")])
     found = []
-    for key in np.unique(keys, axis=1).T:
+    for key in sorted(set(zip(*keys, strict=True))):
         family, format, source, kernel = (str(word) for word in key)
-        rows = rows_where(frame, (keys == key[:, None]).all(axis=0))
+        rows = table.where((keys == np.array(key, object)[:, None]).all(axis=0))
         form = family_named(family, f"{path}: column 'family'").form_in(format)
         for part in KernelFormat.of(format):
             format_named(part, f"{path}: column 'format'")
-        (seconds,) = numbers(rows, (latency,), path)
-        seconds, shape = seconds * UNITS[latency], _shape(form.Shape, family, format, rows, path)
+        seconds, shape = rows.numbers(latency) * UNITS[latency], _shape(form, family, format, rows)
         found.append(Samples.of(family, format, source, kernel, shape, seconds))
     if not found:
         raise InputError(f"{path}: it has no rows; add measurements below the header")
@@ -85,20 +82,21 @@ def _latency(columns: list[str], path: Path) -> str:
     return given[0]
 
 
-def _shape(shape: Any, family: str, format: str, rows: Any, path: Path) -> Any:
-    """The shape, of the class `shape`, that the rows of one family have."""
-    filled = {field for field in shape._fields if field in rows and rows[field].notna().any()}
+def _shape(form: type[Form], family: str, format: str, rows: CsvTable) -> Any:
+    """The shape, of the class that `form` is fitted to, that the rows of one family have."""
+    shape = form.Shape
+    filled = {field for field in shape._fields if any(rows.words(field))}
     follows = {"moved"} if shape in MOVED else set()
     for field in shape._fields:
         if field not in filled | follows | shape._field_defaults.keys():
             raise InputError(
-                f"{path}: column {field!r} is missing or empty; "
+                f"{rows.path}: column {field!r} is missing or empty; "
                 f"{family} has {', '.join(shape._fields)}"
             )
     columns: dict[str, Any] = {
         field: np.full(len(rows), default) for field, default in shape._field_defaults.items()
     }
-    columns |= dict(zip(filled, numbers(rows, tuple(filled), path), strict=True))
+    columns |= {field: rows.numbers(field) for field in shape._fields if field in filled}
     if follows - columns.keys():
         columns["moved"] = MOVED[shape](shape(**columns, moved=0.0), format)
     return shape(**columns)

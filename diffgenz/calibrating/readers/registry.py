@@ -70,12 +70,12 @@ LAYOUTS: tuple[Layout, ...] = (
 
 
 def samples_of(
-    files: Sequence[str | Path], told: Callable[[str], None] | None = None
+    files: str | Path | Sequence[str | Path], told: Callable[[str], None] | None = None
 ) -> list[tuple[Path, Samples]]:
     """The samples of all files, each with its file.
 
     Arguments:
-        files: files, and folders, in which all files that some reader knows are read.
+        files: files, and folders, in which all files that some reader knows are read; or one.
         told: called with what is wrong with a file in a folder, which is then left out. Without it,
             that is an error, as it is for files that are named.
 
@@ -84,7 +84,7 @@ def samples_of(
             reader knows a file of a folder.
     """
     found = []
-    for name in files:
+    for name in [files] if isinstance(files, str | Path) else files:
         path = Path(name)
         if not path.exists():
             raise InputError(

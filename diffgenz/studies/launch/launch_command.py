@@ -8,7 +8,7 @@ from collections.abc import Callable
 from diffgenz.core.errors import InputError, unknown
 from diffgenz.scenario.engines.engine import SGLANG, TITLES, VLLM, Ranks
 from diffgenz.scenario.engines.refusals import beyond_positions, refusals
-from diffgenz.scenario.scenario import Scenario
+from diffgenz.scenario.scenario import Scenario, demand_scenario
 from diffgenz.studies.launch.command import Command
 from diffgenz.studies.launch.nodes import node_size
 from diffgenz.studies.launch.served import Served, served
@@ -38,6 +38,7 @@ def launch_command(engine: str, case: Scenario) -> str:
     """
     if engine not in ENGINES:
         raise unknown("engine", engine, ENGINES)
+    demand_scenario(case)
     reasons = refusals(case, engine)
     long = beyond_positions(case)
     reasons += [] if long is None else [long]

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from diffgenz.core.checks import demand
 from diffgenz.hardware.platform import Platform
 from diffgenz.models.model import Model
 from diffgenz.scenario.parallelism import Parallelism
@@ -18,6 +19,8 @@ def plans(model: Model, platform: Platform) -> Parallelism:
     Returns:
         a plan of which every field has shape (plans,).
     """
+    demand("model", model, Model, Model.written)
+    demand("platform", platform, Platform, Platform.written)
     total, heads, layers = int(platform.accelerators), float(model.most_shards), int(model.layers)
     experts = [int(count) for count in model.experts]
     rows = [

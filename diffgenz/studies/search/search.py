@@ -16,7 +16,7 @@ from diffgenz.inference.timed_by import Run, run_by, sources_of
 from diffgenz.operators.message import Axis
 from diffgenz.operators.precision import Precision
 from diffgenz.scenario.parallelism import Parallelism
-from diffgenz.scenario.scenario import Scenario
+from diffgenz.scenario.scenario import Scenario, demand_scenario
 from diffgenz.scenario.serving_options import Draft
 from diffgenz.studies.expressions import Expression
 from diffgenz.studies.search.acceptance import accepted_by_engines
@@ -150,6 +150,7 @@ def search(
         NoSolution: no engine accepts any plan, nothing fits, or what fits misses the targets; it
             says what comes closest.
     """
+    demand_scenario(case)
     chunks = (case.serving.chunk,) if chunks is None else chunks
     _check(ttft, tpot, batches, chunks)
     conditions = [_condition(text) for text in where]

@@ -19,14 +19,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffgenz.core import xp
-from diffgenz.core.checks import enforce
+from diffgenz.core.checks import demand, enforce
 from diffgenz.core.errors import InputError
 from diffgenz.core.leaves import Path, leaf_at, name_of, structure_digest, with_leaves, with_unset
 from diffgenz.core.record import conditions_within
 from diffgenz.scenario.mix import Mix, number_named, paths_named
-from diffgenz.scenario.scenario import Scenario
+from diffgenz.scenario.scenario import Scenario, demand_scenario
 from diffgenz.studies.expressions import Expression
-from diffgenz.studies.sweep.axes import Axis, Choice, Grid
+from diffgenz.studies.sweep.axes import Axis, Choice, Grid, Range
 from diffgenz.studies.sweep.checks import (
     check_formulas,
     check_number,
@@ -79,8 +79,13 @@ class Space:
         samples: int | None = None,
         seed: int = 0,
     ):
+        if not isinstance(scenario, Mix):
+            demand_scenario(scenario, "scenario")
         if not axes:
             raise InputError("space: it has no axes; give at least one")
+        for name, axis in axes.items():
+            example = "axes.values(1e12, 2e12), axes.log_uniform(1e12, 4e12) or another"
+            demand(f"axes[{name}]", axis, (Grid, Range, Choice), example)
         self.axes = dict(axes)
         self.seed = seed
         self.scenario, self.enumerated, self.drawn, self.variants = slots_of(scenario, self.axes)

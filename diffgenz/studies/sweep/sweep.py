@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from diffgenz.core.checks import demand
 from diffgenz.core.errors import InputError
 from diffgenz.studies.sweep.checkpoint import (
     MANIFEST,
@@ -94,6 +95,7 @@ def sweep(
         InputError: a folder that holds another sweep, or this one while `resume` is false; a
             damaged checkpoint; a disk that is full; a shard that is not one.
     """
+    demand("space", space, Space, "Space(scenario, axes)")
     _check(reductions, out, shard, chunk)
     number, shards = shard
     start, stop = space.size * (number - 1) // shards, space.size * number // shards
@@ -132,6 +134,8 @@ def _check(
     shard: tuple[int, int],
     chunk: int,
 ) -> None:
+    for name, reduction in reductions.items():
+        demand(f"reductions[{name}]", reduction, Reduction, "Pareto(...), Top(...) or another")
     number, shards = shard
     if out is None and any(isinstance(reduction, Rows) for reduction in reductions.values()):
         raise InputError("rows: they are written to a folder; give out")
@@ -165,7 +169,7 @@ def in_turn(engine: Engine, chunks: list[tuple[int, int, int]]) -> Chunks:
 def merge(
     space: Space,
     reductions: Mapping[str, Reduction],
-    folders: Sequence[str | Path],
+    folders: str | Path | Sequence[str | Path],
     out: str | Path,
 ) -> Findings:
     """The findings of a sweep that was cut into shards, saved like those of one in one piece.
@@ -173,14 +177,15 @@ def merge(
     Arguments:
         space: as of the shards.
         reductions: as of the shards.
-        folders: of the shards, in any order.
+        folders: of the shards, in any order, or one of them.
         out: a new folder, or one that holds the same sweep.
 
     Raises:
         InputError: shards of different sweeps, or one that is missing, unfinished, damaged or
             there twice.
     """
-    places = [Path(folder) for folder in folders]
+    demand("space", space, Space, "Space(scenario, axes)")
+    places = [Path(each) for each in ([folders] if isinstance(folders, str | Path) else folders)]
     if not places:
         raise InputError("merge: no shards; name their folders")
     manifests = [read_manifest(place) for place in places]
@@ -221,6 +226,7 @@ def findings_in(space: Space, reductions: Mapping[str, Reduction], folder: str |
     Raises:
         InputError: it holds no sweep, or another one, or a damaged one.
     """
+    demand("space", space, Space, "Space(scenario, axes)")
     place = Path(folder)
     manifest = read_manifest(place)
     check_same(

@@ -10,8 +10,9 @@ from typing import Any
 
 from diffgenz.core.errors import InputError, NoSolution
 from diffgenz.kernels.software import DEFAULT
+from diffgenz.scenario.words import WORDS
 from diffgenz.ui.cli.cache import cache_compilations
-from diffgenz.ui.cli.flags import add_words
+from diffgenz.ui.cli.flags import COUNT, add_words, typed
 
 
 def flags(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +39,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
         help="save the fits there, for `--fit FIT.toml` of the other commands",
     )
     parser.add_argument(
-        "--starts", type=int, default=256, help="points that each fit starts from (default: 256)"
+        "--starts", type=COUNT, default=256, help="points that each fit starts from (default: 256)"
     )
     parser.add_argument(
         "--posterior",
@@ -47,7 +48,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--suggest",
-        type=int,
+        type=COUNT,
         metavar="N",
         help="no fit, but the N measurements that would narrow a metric most; FILE is then a fit",
     )
@@ -61,7 +62,8 @@ def flags(parser: argparse.ArgumentParser) -> None:
     }
     for name, (default, what) in numbers.items():
         words = f"with --suggest: {what} (default: {default})"
-        parser.add_argument(f"--{name}", type=int, default=default, help=words)
+        read = typed(WORDS[name].value_of)
+        parser.add_argument(f"--{name}", type=read, default=default, help=words)
     parser.add_argument(
         "--metric",
         default="tpot",

@@ -2,10 +2,11 @@
 
 import argparse
 import math
+from contextlib import nullcontext
 from typing import Any
 
 from diffgenz.core.errors import InputError
-from diffgenz.ui.cli.flags import LAYOUT, REQUESTS, add_words, words_in
+from diffgenz.ui.cli.flags import LAYOUT, REQUESTS, add_set, add_words, words_in
 
 _SEVERAL = {
     "nargs": "+",
@@ -18,10 +19,17 @@ _EXAMPLE = (
 )
 
 
+_SYSTEMS = {
+    "nargs": "+",
+    "help": "accelerators to compare (see `diffgenz list systems`), or TOML files; one or several",
+}
+
+
 def flags(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
     parser.epilog = f"Example: {_EXAMPLE}"
-    add_words(parser, (*LAYOUT, "fit"))
+    add_words(parser, (*LAYOUT, "fit"), {"system": _SYSTEMS})
+    add_set(parser)
     parser.add_argument(
         "--uncertainty",
         action="store_true",
@@ -31,24 +39,49 @@ def flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> tuple[str, Any]:
-    """The estimates of every batch size: text and JSON."""
+    """The estimates of every system and batch size: text and JSON."""
     from diffgenz.inference.timed_by import timed_by
     from diffgenz.scenario.engines.refusals import engine_notes
-    from diffgenz.scenario.from_words import from_words
     from diffgenz.ui.text.estimate import estimate_json, estimates_text
-    from diffgenz.ui.text.scenario import title
+    from diffgenz.ui.text.scenario import title, title_of_several
+
+    asked = {system: _asked(options, system) for system in dict.fromkeys(options.system)}
+    names = _names(asked)
+    points, data, kernels = [], [], {}
+    for system, its in asked.items():
+        kernels[names[system]] = timed = timed_by(its.scenario)
+        for batch in options.batch:
+            workload = its.scenario.workload.replace(batch=float(batch))
+            case = its.scenario.replace(workload=workload)
+            name = names[system] if len(asked) > 1 else ""
+            point = _estimated(case, options.dp, options.uncertainty)._replace(system=name)
+            points.append(point)
+            data.append(estimate_json(point, its, timed) | ({"system": name} if name else {}))
+    first, (timed, *others) = next(iter(asked.values())), kernels.values()
+    above = title(first.scenario, first.note, timed, engine_notes(first.scenario))
+    if others:
+        above = title_of_several({names[system]: its for system, its in asked.items()}, kernels)
+    return f"{above}\n\n{estimates_text(points)}", data if len(data) > 1 else data[0]
+
+
+def _asked(options: argparse.Namespace, system: str) -> Any:
+    """The question about one of the systems; errors say which it is where there are several."""
+    from diffgenz.core.sections import said_of
+    from diffgenz.scenario.from_words import from_words
 
     words = words_in(options, (*LAYOUT, "fit", *REQUESTS))
-    asked = from_words(words | {"batch": options.batch[0]})
-    cases = [asked.scenario]
-    for batch in options.batch[1:]:
-        workload = asked.scenario.workload.replace(batch=float(batch))
-        cases.append(asked.scenario.replace(workload=workload))
-    points = [_estimated(case, options.dp, options.uncertainty) for case in cases]
-    kernels = timed_by(asked.scenario)
-    data = [estimate_json(point, asked, kernels) for point in points]
-    above = title(asked.scenario, asked.note, kernels, engine_notes(asked.scenario))
-    return f"{above}\n\n{estimates_text(points)}", data if len(data) > 1 else data[0]
+    words |= {"system": system, "batch": options.batch[0]}
+    with said_of(f"--system {system}") if len(options.system) > 1 else nullcontext():
+        return from_words(words, settings=options.set)
+
+
+def _names(asked: dict[str, Any]) -> dict[str, str]:
+    """What people call each system: its id, or its path where files have the same name."""
+    ids = [its.system for its in asked.values()]
+    return {
+        system: its.system if ids.count(its.system) == 1 else system
+        for system, its in asked.items()
+    }
 
 
 def _estimated(case: Any, replicas: int, uncertainty: bool) -> Any:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from diffgenz.core.errors import InputError
+from diffgenz.ui.cli.flags import COUNT
 
 _ENGINES = ("vllm", "sglang")
 _RANKS = {
@@ -26,7 +27,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
         "results", metavar="FILE", help="what `diffgenz search ... --out FILE.json` saved"
     )
     parser.add_argument(
-        "--row", type=int, default=1, help="which of its rows (default: 1, the best)"
+        "--row", type=COUNT, default=1, help="which of its rows (default: 1, the best)"
     )
 
 

@@ -4,11 +4,12 @@ Nothing here imports JAX, so that `--help` is quick.
 """
 
 import argparse
-import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
+from diffgenz.core.counts import real, whole
 from diffgenz.core.errors import InputError
+from diffgenz.core.units import parse
 from diffgenz.scenario.words import WORDS, Word
 
 REQUESTS = tuple(name for name, word in WORDS.items() if word.record == "workload")
@@ -22,6 +23,7 @@ SERVING = tuple(name for name, word in WORDS.items() if word.place.startswith("s
 
 
 SYNONYMS = {
+    "model": "model model-path model-id model-name",
     "batch": "concurrency max-concurrency batch-size bs max-num-seqs max-running-requests",
     "isl": "input-len input-length input-tokens prompt-len prompt-tokens random-input-len",
     "osl": "output-len output-length output-tokens max-tokens random-output-len",
@@ -40,20 +42,69 @@ SYNONYMS = {
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose complaints are one line, like all others."""
+    """A parser whose complaints are one line, like all others.
+
+    It does not guess at abbreviations: `--gpu` is the `--system` of other tools, not `--gpus`.
+    """
+
+    def __init__(self, **options: Any):
+        super().__init__(**options, allow_abbrev=False)
+        self._given: list[str] = []
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does; what is given is kept for hints."""
+        self._given = [] if args is None else list(args)
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
-        raise InputError(f"{message}{_hint(message)}; see `{self.prog} --help`")
+        asked = message.startswith(("unrecognized arguments", "the following arguments"))
+        hint = _hint([*self._given, *message.split()], self._option_string_actions) if asked else ""
+        raise InputError(f"{message}{hint}; see `{self.prog} --help`")
 
 
-def _hint(message: str) -> str:
-    """The flags of ours that say what unknown ones in a complaint say; "" for none."""
-    unknown = [word.partition("=")[0] for word in message.split() if word.startswith("--")]
-    if not message.startswith("unrecognized arguments"):
-        return ""
-    known = {f"--{each}": f"--{ours}" for ours, text in SYNONYMS.items() for each in text.split()}
-    found = [f"{flag} is {known[flag]} here" for flag in unknown if flag in known]
-    return f" ({', '.join(found)})" if found else ""
+def _hint(given: Sequence[str], ours: Iterable[str]) -> str:
+    """The flags of ours that say what unknown ones say; "" for none.
+
+    Arguments:
+        given: what was typed.
+        ours: the flags that the command has.
+    """
+    flags = [word.partition("=")[0] for word in given if word.startswith("--")]
+    known = {f"--{each}": f"--{name}" for name, text in SYNONYMS.items() for each in text.split()}
+    known |= {flag: "MODEL, the first argument," for flag in known if known[flag] == "--model"}
+    found = {f: known[f] for f in flags if f in known and f not in set(ours)}
+    hints = ", ".join(f"{flag} is {word} here" for flag, word in found.items())
+    return f" ({hints})" if hints else ""
+
+
+def typed(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    """A function for argparse's `type` that complains as `read` does.
+
+    Arguments:
+        read: makes a value of a text, or raises `InputError`.
+    """
+
+    def value_of(text: str) -> Any:
+        try:
+            return read(text)
+        except InputError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return value_of
+
+
+COUNT = typed(whole)
+"""The `type` of flags that count something but tokens."""
+
+
+def _milliseconds(text: str) -> float:
+    """The ms of a time in ms, or with its unit: "500", "500ms", "2 s"."""
+    bare = text.strip()
+    return 1e3 * parse(bare, "s", field="time") if bare[-1:] == "s" else real(text)
+
+
+MILLISECONDS = typed(_milliseconds)
+"""The `type` of flags for times in ms, or with a unit; their value is in ms."""
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
@@ -87,9 +138,8 @@ def _options(word: Word) -> dict[str, Any]:
     """How `add_argument` takes a word."""
     if word.kind is bool:
         return {"action": "store_true", "help": word.help}
-    options: dict[str, Any] = {"type": word.kind, "default": word.default, "help": word.help}
-    if word.off:
-        options["type"] = functools.partial(_or_off, word)
+    options: dict[str, Any] = {"default": word.default, "help": word.help}
+    options["type"] = typed(word.value_of)
     if word.choices:
         options["choices"] = word.choices
     if word.name in ("model", "draft-model"):
@@ -99,12 +149,16 @@ def _options(word: Word) -> dict[str, Any]:
     return options
 
 
-def _or_off(word: Word, text: str) -> Any:
-    """A number, or the text that says that there is none."""
-    try:
-        return text if text == word.off else word.kind(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor {word.off}") from None
+def add_set(parser: argparse.ArgumentParser) -> None:
+    """`--set`."""
+    parser.add_argument(
+        "--set",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="another value for a number of the system, such as 'memory_bandwidth=7 TB/s' or "
+        "'network.0.bandwidth=900 GB/s'; may be given again",
+    )
 
 
 def words_in(options: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:

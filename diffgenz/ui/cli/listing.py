@@ -7,8 +7,8 @@ from typing import Any
 from diffgenz.core.errors import InputError
 from diffgenz.core.formats import FORMATS
 from diffgenz.core.units import show
-from diffgenz.hardware.specs import Spec, read_spec, schema, system_ids
-from diffgenz.models.files import NESTED, kind_of, model_ids, read_config
+from diffgenz.hardware.specs import Spec, list_systems, read_spec, schema
+from diffgenz.models.files import NESTED, kind_of, list_models, read_config
 from diffgenz.scenario.use_case_figures import SOURCE, USE_CASES
 from diffgenz.ui.tables import number, table
 
@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
 def models() -> tuple[str, Any]:
     """The shipped models: text and JSON."""
     data = []
-    for name in model_ids():
+    for name in list_models():
         _, config = read_config(name)
         text = next((config[key] for key in NESTED if key in config), config)
         data.append(
@@ -57,7 +57,7 @@ def models() -> tuple[str, Any]:
 
 def systems() -> tuple[str, Any]:
     """The shipped accelerators: text and JSON."""
-    specs = [read_spec(system) for system in system_ids()]
+    specs = [read_spec(system) for system in list_systems()]
     rows = []
     for spec in specs:
         wide = (

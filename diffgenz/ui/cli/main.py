@@ -14,6 +14,7 @@ from importlib.metadata import version
 from diffgenz.core.errors import InputError, NoSolution
 from diffgenz.ui.cli import (
     calibrate,
+    compare,
     estimate,
     export,
     listing,
@@ -24,6 +25,7 @@ from diffgenz.ui.cli import (
     sensitivity,
     sweep,
 )
+from diffgenz.ui.cli.completion import ASKED, complete
 from diffgenz.ui.cli.flags import Parser, add_json
 
 COMMANDS = {
@@ -57,6 +59,10 @@ COMMANDS = {
         calibrate,
         "kernel models from measurements: parameters with standard errors, held-out errors",
     ),
+    "compare": (
+        compare,
+        "a serving benchmark's own file beside the estimate of the same set-up",
+    ),
     "merge": (merge, "one sweep of its shards"),
 }
 """The file of each command, and what it does, for `--help`."""
@@ -70,7 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         interrupted.
     """
     try:
-        options = _parser().parse_args(arguments)
+        parser = _parser()
+        if ASKED in os.environ:
+            complete(parser)
+        options = parser.parse_args(arguments)
         text, data = COMMANDS[options.command][0].run(options)
         print(json.dumps(data, indent=2, allow_nan=False) if options.json else text)
         sys.stdout.flush()

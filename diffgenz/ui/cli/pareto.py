@@ -6,6 +6,7 @@ from typing import Any
 
 from diffgenz.core.errors import InputError, NoSolution, unknown
 from diffgenz.ui.cli.cache import cache_compilations
+from diffgenz.ui.cli.flags import COUNT
 
 
 def flags(parser: argparse.ArgumentParser) -> None:
@@ -14,7 +15,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--keep", metavar="NAME", help="which [keep.NAME] of the file (default: the first front)"
     )
-    parser.add_argument("--top", type=int, default=20, help="rows to show (default: 20)")
+    parser.add_argument("--top", type=COUNT, default=20, help="rows to show (default: 20)")
     parser.add_argument(
         "--sort",
         metavar="GOAL",

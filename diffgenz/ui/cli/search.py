@@ -5,23 +5,25 @@ import json
 from pathlib import Path
 from typing import Any
 
+from diffgenz.core.counts import whole
 from diffgenz.core.errors import InputError
 from diffgenz.core.files import written_aside
 from diffgenz.scenario.words import CHECKPOINT, CHUNK, GEAR
 from diffgenz.ui.cli.cache import cache_compilations
-from diffgenz.ui.cli.flags import SERVING, add_words, words_in
+from diffgenz.ui.cli.flags import COUNT, MILLISECONDS, SERVING, add_set, add_words, words_in
 from diffgenz.ui.cli.progress import progress_line
 
 _TARGETS = {"ttft": "time to first token, at most", "tpot": "time per output token, at most"}
-_BEFORE = ("model", "generic", "system", "gpus", "isl", "osl", "fit")
+_BEFORE = ("model", "generic", "system", "gpus", "imbalance", "isl", "osl", "fit")
 
 
 def flags(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
     gpus = {"required": True, "help": "accelerators; every plan uses all of them"}
     add_words(parser, _BEFORE, {"gpus": gpus})
+    add_set(parser)
     for name, what in _TARGETS.items():
-        parser.add_argument(f"--{name}", type=float, metavar="MS", help=what)
+        parser.add_argument(f"--{name}", type=MILLISECONDS, metavar="MS", help=what)
     changed: dict[str, dict[str, Any]] = {
         "batch": {
             "nargs": "+",
@@ -69,7 +71,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="try layouts, too, that neither vLLM nor SGLang accepts",
     )
-    parser.add_argument("--top", type=int, default=10, help="rows to show (default: 10)")
+    parser.add_argument("--top", type=COUNT, default=10, help="rows to show (default: 10)")
     parser.add_argument("--out", metavar="FILE", help="save the rows as .json or .csv")
     parser.add_argument(
         "--plot",
@@ -80,8 +82,8 @@ def flags(parser: argparse.ArgumentParser) -> None:
 
 def _chunk(text: str) -> int | None:
     try:
-        return None if text == "whole" else int(text)
-    except ValueError:
+        return None if text == "whole" else whole(text, tokens=True)
+    except InputError:
         raise argparse.ArgumentTypeError(
             f"{text!r} is neither a number of tokens nor whole"
         ) from None
@@ -95,7 +97,7 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     from diffgenz.studies.search.search import BATCHES, search
     from diffgenz.ui.plots.figure import check_picture
     from diffgenz.ui.plots.search import pareto_plot
-    from diffgenz.ui.text.scenario import note_lines, serving_json, serving_lines
+    from diffgenz.ui.text.scenario import note_lines, notes_of, serving_json, serving_lines
     from diffgenz.ui.text.search import bound_text, deployment_row, search_text, targets_text
 
     cache_compilations()
@@ -106,7 +108,7 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     if options.plot is not None:
         check_picture(Path(options.plot))
     words = words_in(options, (*_BEFORE, *SERVING, "messages")) | {"chunk": None}
-    asked = from_words(words | {"tp": 1})
+    asked = from_words(words | {"tp": 1}, settings=options.set)
     case, chunks = asked.scenario, options.chunk
     precisions, told = formats_of(
         case.model,
@@ -151,7 +153,7 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
         "sort": options.sort,
         "where": options.where,
         "kernels": found.kernels,
-        "notes": [*case.model.notes, *notes],
+        "notes": [*notes_of(case), *notes],
         "tried": found.tried,
         "fitting": found.fitting,
         "meeting": len(found.deployments),

@@ -3,12 +3,13 @@
 import argparse
 from typing import Any
 
-from diffgenz.ui.cli.flags import LAYOUT, REQUESTS, add_words, words_in
+from diffgenz.ui.cli.flags import LAYOUT, REQUESTS, add_set, add_words, words_in
 
 
 def flags(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
     add_words(parser, (*LAYOUT, "fit", *REQUESTS))
+    add_set(parser)
     parser.add_argument(
         "--metric",
         nargs="+",
@@ -30,10 +31,11 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     from diffgenz.inference.timed_by import timed_by
     from diffgenz.inference.worth import worth
     from diffgenz.scenario.from_words import from_words
-    from diffgenz.ui.text.scenario import title
+    from diffgenz.ui.text.scenario import notes_of, title
     from diffgenz.ui.text.sensitivity import elasticities_table, is_hardware
 
-    asked = from_words(words_in(options, (*LAYOUT, "fit", *REQUESTS)))
+    words = words_in(options, (*LAYOUT, "fit", *REQUESTS))
+    asked = from_words(words, settings=options.set)
     case, result = asked.scenario, estimate(asked.scenario)
     fits = bool(result.memory.fits)
     text = [f"{title(case, asked.note, timed_by(case))}; batch {float(case.workload.batch):g}"]
@@ -56,5 +58,4 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
         told[name] = {"value": value, "elasticities": card, "ten_percent_more": more}
     if not fits:
         text.append("note: this deployment does not fit in memory")
-    notes = list(case.model.notes)
-    return "\n".join(text), {"fits": fits, "notes": notes, "metrics": told}
+    return "\n".join(text), {"fits": fits, "notes": notes_of(case), "metrics": told}

@@ -6,8 +6,10 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from diffgenz.core.counts import real
 from diffgenz.core.errors import InputError
 from diffgenz.ui.cli.cache import cache_compilations
+from diffgenz.ui.cli.flags import typed
 from diffgenz.ui.cli.progress import progress_line
 
 _LEAST = 2**18
@@ -30,7 +32,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--n",
-        type=float,
+        type=typed(real),
         help="configurations, at least, where axes are sampled; 1e9 is a number (default: the "
         "file's samples)",
     )

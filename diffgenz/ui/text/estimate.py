@@ -18,7 +18,7 @@ from diffgenz.scenario.scenario import Scenario
 from diffgenz.studies.search.remedies import Remedy
 from diffgenz.ui.labels import SCALARS
 from diffgenz.ui.tables import number, table
-from diffgenz.ui.text.scenario import plain, precision_json, ranks_json, serving_json
+from diffgenz.ui.text.scenario import notes_of, plain, precision_json, ranks_json, serving_json
 
 _COLUMNS = tuple(name for name in METRICS if name in {*SCALARS, "memory.total"} - {"power"})
 _SPREAD = ("ttft", "tpot", "end_to_end")
@@ -36,6 +36,7 @@ class Estimated(NamedTuple):
             None where it fits, or none of them is enough.
         needed: where no option is enough, the scenario on the fewest accelerators that hold it;
             None where no number of them does.
+        system: what people call the accelerator, where several are compared; else "".
     """
 
     scenario: Scenario
@@ -44,6 +45,7 @@ class Estimated(NamedTuple):
     deviation: Estimate | None = None
     remedy: Remedy | None = None
     needed: Scenario | None = None
+    system: str = ""
 
     @property
     def fits(self) -> bool:
@@ -95,10 +97,11 @@ def estimate_json(point: Estimated, asked: Asked, kernels: dict[str, str]) -> di
         "input_tokens": int(workload.input_tokens),
         "output_tokens": int(workload.output_tokens),
         "images": int(workload.images),
+        "imbalance": case.model.imbalance if case.model.experts else None,
         "precision": precision_json(case.precision),
         "serving": serving_json(case.serving),
         "kernels": kernels,
-        "notes": [*case.model.notes, *engine_notes(case)],
+        "notes": [*notes_of(case), *engine_notes(case)],
         **_scalars(point.result if point.fits else None),
         "deviation": None if point.deviation is None else _scalars(point.deviation),
         "memory": memory_json(point.result.memory, case.platform),
@@ -121,15 +124,18 @@ def _finite(value: Leaf) -> float | None:
 
 def _summary(points: Sequence[Estimated]) -> str:
     """The table of metrics: a row for each estimate."""
-    names = [name for name in _COLUMNS if _is_shown(name, points[0].result)]
+    names = [name for name in _COLUMNS if any(_is_shown(name, each.result) for each in points)]
+    compared = any(point.system for point in points)
     header = ("batch", *(METRICS[name].label for name in names), "bound by")
+    header = ("system", *header) if compared else header
     rows = []
     for point in points:
         bounds = "does not fit"
         if point.breakdown is not None:
             bounds = ", ".join(point.breakdown.bound_by(phase) for phase in ("ttft", "tpot"))
-        rows.append((point.batch, *(_cell(name, point) for name in names), bounds))
-    return table(header, rows)
+        system = (point.system,) if compared else ()
+        rows.append((*system, point.batch, *(_cell(name, point) for name in names), bounds))
+    return table(header, rows, "l" if compared else "")
 
 
 def _is_shown(name: str, result: Estimate) -> bool:
@@ -165,7 +171,8 @@ def _room(point: Estimated) -> str:
 def _misfit(point: Estimated) -> str:
     """That an estimate does not fit, and what would hold it."""
     memory = memory_line(point.result.memory, point.scenario.platform)
-    start = f"\nbatch {point.batch} does not fit: {memory}."
+    where = f"{point.system}, " if point.system else ""
+    start = f"\n{where}batch {point.batch} does not fit: {memory}."
     if point.remedy is not None:
         options, _, result = point.remedy
         total = _total_of_capacity(result.memory, 1)

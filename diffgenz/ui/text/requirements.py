@@ -16,6 +16,7 @@ from diffgenz.ui.tables import number, table
 from diffgenz.ui.text.scenario import (
     kernels_line,
     note_lines,
+    notes_of,
     parameters,
     precision_json,
     ranks_json,
@@ -90,7 +91,7 @@ def requirements_json(required: Required) -> dict[str, Any]:
     serving = serving_json(case.serving)
     return {
         "model": case.model.name,
-        "use_case": use_case.name,
+        "use_case": use_case.name or None,
         **{name: float(getattr(use_case, name)) for name in counts},
         **{name: finite(float(getattr(use_case, name))) for name in ("ttft", "tpot")},
         "system": system,
@@ -99,7 +100,7 @@ def requirements_json(required: Required) -> dict[str, Any]:
         "precision": precision_json(case.precision),
         "serving": {name: value for name, value in serving.items() if name != "beams"},
         "kernels": required.kernels,
-        "notes": list(case.model.notes),
+        "notes": notes_of(case),
         **phases,
         "memory_capacity": float(required.result.memory_capacity),
         "now": None if system is None else _now(case),
@@ -128,9 +129,11 @@ def _title(model: Model, use_case: UseCase, ranks: int) -> str:
     objectives = {"TTFT": float(u.ttft), "TPOT": float(u.tpot)}
     goals = [f"{name} {number(1e3 * s)} ms" for name, s in objectives.items() if math.isfinite(s)]
     tokens = f"{float(u.input_tokens):g} tokens in, {float(u.output_tokens):g} out"
-    requests = f"batch {float(u.batch):g}, {float(u.beams):g} beams, {tokens}"
+    beams = f"{float(u.beams):g} beams, " if u.name or float(u.beams) != 1 else ""
+    requests = f"batch {float(u.batch):g}, {beams}{tokens}"
     machines = "an accelerator" if ranks == 1 else f"{ranks} accelerators"
-    first = f"{model.name} ({parameters(model)}) for {u.name} on {machines}"
+    purpose = f" for {u.name}" if u.name else ""
+    first = f"{model.name} ({parameters(model)}){purpose} on {machines}"
     return f"{first}\n{requests}; {', '.join(goals)}"
 
 

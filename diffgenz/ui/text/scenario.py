@@ -8,6 +8,8 @@ from diffgenz.kernels.families import FAMILIES
 from diffgenz.kernels.selection import ON, ROOFLINE, TRANSFERRED
 from diffgenz.models.model import Model
 from diffgenz.operators.precision import Precision
+from diffgenz.scenario.engines.refusals import engine_notes
+from diffgenz.scenario.from_words import Asked
 from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.scenario import Scenario
 from diffgenz.scenario.serving_options import Draft, Offload, Serving
@@ -31,20 +33,15 @@ def title(case: Scenario, note: str, kernels: dict[str, str], engines: Sequence[
         kernels: what times them (`inference.timed_by`).
         engines: what serving engines would refuse of it (`scenario.engines.refusals`).
     """
-    model, workload, plan = case.model, case.workload, case.plan
-    prompt = f"{float(workload.input_tokens):g} tokens"
-    if float(workload.images) and model.vision is not None:
-        tokens = float(model.vision.tokens)
-        prompt += f" and {float(workload.images):g} x {tokens:g} of images"
+    model, plan = case.model, case.plan
     unused = int(case.platform.accelerators) - int(plan.ranks)
     machine = f"{int(plan.ranks)} x {case.platform.accelerator.name}"
     machine += f" ({unused} more unused)" if unused else ""
-    output = f"{float(workload.output_tokens):g}"
     return "\n".join(
         [
             f"{model.name} ({parameters(model)}) on {machine}",
             *note_lines(case, engines),
-            f"{ranks_line(model, plan)}; {prompt} in, {output} out",
+            f"{ranks_line(model, plan)}; {tokens_line(case)}",
             *serving_lines(case.serving),
             case.precision.summary + note,
             kernels_line(kernels),
@@ -52,15 +49,74 @@ def title(case: Scenario, note: str, kernels: dict[str, str], engines: Sequence[
     )
 
 
+def title_of_several(asked: Mapping[str, Asked], kernels: Mapping[str, dict[str, str]]) -> str:
+    """What is estimated on several systems, for people: the lines above their results.
+
+    What is alike is said once, what differs for each system.
+
+    Arguments:
+        asked: the questions, by what people call the system.
+        kernels: what times them (`inference.timed_by`), by the same.
+    """
+    cases = {name: each.scenario for name, each in asked.items()}
+    case = next(iter(cases.values()))
+    own = {
+        name: [f"note: {note}" for note in (*each.platform.notes, *engine_notes(each))]
+        for name, each in cases.items()
+    }
+    return "\n".join(
+        [
+            f"{case.model.name} ({parameters(case.model)}) "
+            f"on {int(case.plan.ranks)} each of {', '.join(cases)}",
+            *(line for line in note_lines(case) if line not in next(iter(own.values()))),
+            *_alike(own),
+            f"{ranks_line(case.model, case.plan)}; {tokens_line(case)}",
+            *serving_lines(case.serving),
+            *_alike(
+                {n: [each.scenario.precision.summary + each.note] for n, each in asked.items()}
+            ),
+            *kernel_lines(kernels),
+        ]
+    )
+
+
+def _alike(lines: Mapping[str, list[str]]) -> list[str]:
+    """Lines of several systems: once where all have the same, else each with its systems."""
+    found: dict[str, list[str]] = {}
+    for name, own in lines.items():
+        for line in own:
+            found.setdefault(line, []).append(name)
+    everyone = list(lines)
+    return [
+        line if names == everyone else f"{', '.join(names)}: {line}"
+        for line, names in found.items()
+    ]
+
+
+def tokens_line(case: Scenario) -> str:
+    """How long prompts and answers are, for people."""
+    model, workload = case.model, case.workload
+    prompt = f"{float(workload.input_tokens):g} tokens"
+    if float(workload.images) and model.vision is not None:
+        tokens = float(model.vision.tokens)
+        prompt += f" and {float(workload.images):g} x {tokens:g} of images"
+    return f"{prompt} in, {float(workload.output_tokens):g} out"
+
+
+def notes_of(case: Scenario) -> list[str]:
+    """What to know of the model, and what was set of the platform."""
+    return [*case.model.notes, *case.platform.notes]
+
+
 def note_lines(case: Scenario, others: Sequence[str] = ()) -> list[str]:
-    """What to know of the model and of the draft model, for people: a line for each note.
+    """The same and what to know of the draft model, for people: a line for each note.
 
     Arguments:
         case: the scenario.
         others: further notes.
     """
     draft = case.serving.draft
-    notes = [f"note: {note}" for note in case.model.notes]
+    notes = [f"note: {note}" for note in notes_of(case)]
     if isinstance(draft, Draft):
         notes += [f"note: {draft.model.name}: {note}" for note in draft.model.notes]
     return [*notes, *(f"note: {note}" for note in others)]
@@ -171,7 +227,17 @@ def ranks_line(model: Model, plan: Parallelism) -> str:
     ranks += f", pp {int(plan.pipeline)}, dp {int(plan.data)}"
     if model.experts:
         ranks += f", ep {int(plan.expert)}, attention dp {int(plan.attention_data)}"
+        ranks += _imbalance(model, plan)
     return ranks + ("" if plan.sequence is None else ", sequence parallel")
+
+
+def _imbalance(model: Model, plan: Parallelism) -> str:
+    """How unequal the groups of experts are, for people; "" where they are alike."""
+    if model.imbalance == 1:
+        return ""
+    counts = min(model.imbalance, float(plan.expert))
+    without = f", which counts as {counts:g} with ep {int(plan.expert)}"
+    return f", imbalance {model.imbalance:g}{without if counts < model.imbalance else ''}"
 
 
 def ranks_json(plan: Parallelism) -> dict[str, Any]:

@@ -1,0 +1,238 @@
+"""`compare`: what was measured under a serving load beside the estimate of the same set-up.
+
+A file says a part of the set-up, and words the rest. The estimate is of as many requests as were in
+flight, which arrive together: it knows no queueing.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from diffgenz.calibrating.readers.serving.benchmark import Benchmark
+from diffgenz.core.errors import InputError
+from diffgenz.core.sections import said_of
+from diffgenz.hardware.specs import list_systems, read_spec
+from diffgenz.inference.estimate import Estimate, estimate
+from diffgenz.inference.timed_by import timed_by
+from diffgenz.kernels.software import DEFAULT
+from diffgenz.models.checkpoints import load_precision, quantization_section, read_source
+from diffgenz.scenario.from_words import Asked, from_words
+from diffgenz.scenario.words import CHECKPOINT
+
+RANKS = ("gpus", "tp", "pp", "dp", "ep", "cp", "attention-dp")
+"""The words that say a layout."""
+
+METRICS = ("ttft", "tpot", "throughput")
+"""What is compared."""
+
+_NARROW = {
+    "fp8": "fp8",
+    "fp8_block": "fp8",
+    "nvfp4": "fp4",
+    "mxfp4": "fp4",
+    "int4": "int4",
+    "bf16": "bf16",
+    "fp16": "bf16",
+    "int8": "int8",
+}
+"""How many bits our formats have, as benchmarks call them."""
+
+_PRECISIONS = {
+    **dict.fromkeys(("fp8", "w8a8_fp8", "fp8_e4m3", "modelopt", "modelopt_fp8"), "fp8"),
+    **dict.fromkeys(("fp4", "nvfp4", "modelopt_fp4", "mxfp4"), "fp4"),
+    **dict.fromkeys(("int4", "awq", "gptq", "awq_marlin", "gptq_marlin"), "int4"),
+    **dict.fromkeys(("bf16", "bfloat16", "fp16", "float16", "half", "none"), "bf16"),
+    **dict.fromkeys(("int8", "w8a8_int8"), "int8"),
+}
+"""What benchmarks call the format of the weights."""
+
+
+class Comparison(NamedTuple):
+    """A benchmark beside its estimate.
+
+    Arguments:
+        benchmark: what was measured.
+        asked: the set-up that was estimated.
+        result: the estimate.
+        kernels: what times its kernels (`inference.timed_by`).
+    """
+
+    benchmark: Benchmark
+    asked: Asked
+    result: Estimate
+    kernels: dict[str, str]
+
+    @property
+    def measured(self) -> dict[str, float | None]:
+        """TTFT and TPOT in s (means, else medians), and output tokens/s; None where unknown."""
+        b = self.benchmark
+        tpot = b.itl if b.tpot.typical is None else b.tpot
+        return {"ttft": b.ttft.typical, "tpot": tpot.typical, "throughput": b.throughput}
+
+    @property
+    def predicted(self) -> dict[str, float]:
+        """The same of the estimate."""
+        return {name: float(getattr(self.result, name)) for name in METRICS}
+
+    @property
+    def ratios(self) -> dict[str, float | None]:
+        """Predicted / measured; None where it is unknown, or TTFT includes queueing."""
+        found: dict[str, float | None] = {}
+        for name, value in self.measured.items():
+            is_queued = name == "ttft" and float(self.asked.scenario.workload.batch) > 1
+            found[name] = self.predicted[name] / value if value and not is_queued else None
+        return found
+
+
+def compare(
+    benchmarks: Sequence[Benchmark],
+    words: Mapping[str, Any],
+    settings: Sequence[str] = (),
+    skipped: Callable[[str], None] | None = None,
+) -> list[Comparison]:
+    """The estimates of what was measured.
+
+    Runs of other models or systems than the words name are left out, and so are runs that no
+    estimate describes: disaggregated ones, and speculative ones where no word says the drafts.
+
+    Arguments:
+        benchmarks: what was measured.
+        words: what the files do not say, by word (`scenario.words.WORDS`); None where nothing is
+            said. A model, system, layout, format or fit overrides the file's.
+        settings: numbers of the system to change (`hardware.settings`).
+        skipped: called with each run that is left out, and why.
+
+    Raises:
+        InputError: several models of which none is named, a set-up that neither the file nor a word
+            says, a word that contradicts the file, or nothing to compare.
+    """
+    chosen = _of_one_model(benchmarks, words.get("model"))
+    chosen = _on_system(chosen, words.get("system"))
+    found, reasons = [], []
+    for benchmark in chosen:
+        reason = benchmark.unmodelled
+        if benchmark.speculative and words.get("drafts") is None:
+            reason = f"speculative decoding ({benchmark.speculative}); give --drafts, --acceptance"
+        if reason:
+            reasons.append(f"left out: {benchmark.place}: {reason}")
+            if skipped is not None:
+                skipped(reasons[-1])
+            continue
+        asked = question_of(benchmark, words, settings)
+        case = asked.scenario
+        found.append(Comparison(benchmark, asked, estimate(case), timed_by(case)))
+    if not found:
+        raise InputError(f"FILE: nothing is left to compare; {reasons[0]}")
+    return found
+
+
+def question_of(
+    benchmark: Benchmark, words: Mapping[str, Any], settings: Sequence[str] = ()
+) -> Asked:
+    """The set-up of a benchmark as a scenario; arguments and errors are those of `compare`."""
+    values = {name: value for name, value in words.items() if value is not None}
+    values.setdefault("model", benchmark.model or None)
+    if values["model"] is None:
+        raise InputError(f"{benchmark.place}: model: the file does not say it; give --model")
+    if "system" not in values:
+        values["system"] = system_named(benchmark)
+    if not any(name in values for name in RANKS):
+        if not benchmark.ranks:
+            raise InputError(
+                f"{benchmark.place}: tp: the file does not say on how many accelerators it ran; "
+                "give --tp or --gpus"
+            )
+        values |= benchmark.ranks
+    stated = {"isl": benchmark.input_tokens, "osl": benchmark.output_tokens}
+    for name, value in (stated | {"batch": benchmark.batch}).items():
+        values[name] = _stated(benchmark, name, value, values.get(name))
+    values.setdefault("fit", benchmark.engine or DEFAULT)
+    if benchmark.kv_cache:
+        values.setdefault("kv-cache", benchmark.kv_cache)
+    with said_of(benchmark.place):
+        if not {"weights", "activations", "modules"} & values.keys():
+            values |= _formats(values["model"], values["system"], benchmark.precision)
+        return from_words(values, settings=settings)
+
+
+def system_named(benchmark: Benchmark) -> str:
+    """The accelerator that a benchmark calls "h200" or "b200-trt".
+
+    Raises:
+        InputError: the file says none, or none of that name is shipped.
+    """
+    text = benchmark.system.strip().lower()
+    if not text:
+        raise InputError(f"{benchmark.place}: system: the file does not say it; give --system")
+    ids = list_systems()
+    first = re.split(r"[-_ ]", text)[0]
+    alike = [each for each in ids if each == first or each.startswith(f"{first}_")]
+    for name in (text, f"{first}_sxm", *alike[:1]):
+        if name in ids:
+            return name
+    raise InputError(f"{benchmark.place}: system: {benchmark.system!r} is not known; give --system")
+
+
+def _of_one_model(benchmarks: Sequence[Benchmark], named: str | None) -> list[Benchmark]:
+    """The runs of the model that is named, where files have several."""
+    models = {_key(each.model): each.model for each in benchmarks if each.model}
+    if len(models) < 2:
+        return list(benchmarks)
+    if named is None or _key(named) not in models:
+        raise InputError(
+            f"{benchmarks[0].place.partition(':')[0]}: model: {' and '.join(models.values())} are "
+            f"{len(models)} models; name one of them with --model"
+        )
+    return [each for each in benchmarks if _key(each.model) == _key(named)]
+
+
+def _on_system(benchmarks: Sequence[Benchmark], named: str | None) -> list[Benchmark]:
+    """The runs on the accelerator that is named, where files have several."""
+    systems = {each.system for each in benchmarks if each.system}
+    if named is None or len(systems) < 2:
+        return list(benchmarks)
+    chosen = [each for each in benchmarks if each.system and system_named(each) == named]
+    if not chosen:
+        raise InputError(
+            f"--system: {named!r} is none of those in the files, {', '.join(sorted(systems))}; "
+            "name one of them, or leave it out for all"
+        )
+    return chosen
+
+
+def _key(model: str) -> str:
+    """A model's name without its publisher, case and punctuation."""
+    return re.sub("[^a-z0-9]", "", model.rstrip("/").rpartition("/")[2].lower())
+
+
+def _stated(benchmark: Benchmark, word: str, stated: float | None, given: Any) -> int:
+    """A number of the workload, from the file or from a word."""
+    if stated is None and given is None:
+        raise InputError(f"{benchmark.place}: {word}: the file does not say it; give --{word}")
+    if stated is None:
+        return int(given)
+    number = max(1, round(stated))
+    if given is not None and int(given) != number:
+        raise InputError(
+            f"--{word}: {given} contradicts {benchmark.place}, which has {number}; leave it out"
+        )
+    return number
+
+
+def _formats(model: str, system: str, precision: str) -> dict[str, str]:
+    """The words for the formats of a benchmark: the checkpoint's own, unless it says others."""
+    own = None
+    if quantization_section(read_source(model)) is not None:
+        own = _NARROW.get(load_precision(model).linear_format.partition("/")[0])
+    asked = _PRECISIONS.get(precision.lower()) if precision else own
+    if own is not None and asked in (own, None):
+        return {"weights": CHECKPOINT}
+    if asked is None and precision:
+        raise InputError(f"precision: {precision!r} is not known; give --weights, --activations")
+    if asked in (None, "bf16"):
+        return {}
+    if asked == "int4":
+        return {"weights": "int4"}
+    fours = "nvfp4" if "nvfp4" in read_spec(system).peak_flops else "mxfp4"
+    format = fours if asked == "fp4" else str(asked)
+    return {"weights": format, "activations": format}

@@ -1,0 +1,1 @@
+"""Files of serving benchmarks: one `Benchmark` for each run that they hold."""

@@ -1,0 +1,117 @@
+"""From files to benchmarks: every reader of serving runs, and which of them knows a file."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from diffgenz.calibrating.readers.csv_table import read_csv
+from diffgenz.calibrating.readers.serving import aiperf, inferencex, sglang, vllm
+from diffgenz.calibrating.readers.serving.benchmark import Benchmark
+from diffgenz.core.errors import InputError
+
+
+class Tool(NamedTuple):
+    """A kind of run.
+
+    Arguments:
+        name: what people call the tool that wrote it, and the file.
+        knows: whether an object of JSON is such a run.
+        read: the benchmark of a place and an object.
+    """
+
+    name: str
+    knows: Callable[[dict[str, Any]], bool]
+    read: Callable[[str, dict[str, Any]], Benchmark]
+
+
+TOOLS: tuple[Tool, ...] = (
+    Tool("`vllm bench serve --save-result` (JSON)", vllm.knows, vllm.read),
+    Tool("SGLang's bench_serving (JSON lines)", sglang.knows, sglang.read),
+    Tool("aiperf and genai-perf (profile_export_*.json)", aiperf.knows, aiperf.read),
+    Tool("InferenceX (agg_*.json, or its site's CSV)", inferencex.knows, inferencex.read),
+)
+"""Every kind of run that is read."""
+
+
+def read_benchmarks(files: str | Path | Sequence[str | Path]) -> list[Benchmark]:
+    """The serving benchmarks in some files, in their order.
+
+    Arguments:
+        files: files of `TOOLS`, or one of them; a file may hold several runs.
+
+    Raises:
+        InputError: a file cannot be read, no reader knows it, it holds no run, or requests of a run
+            failed: no average counts them, so that nothing can be compared with it.
+    """
+    found = []
+    for name in [files] if isinstance(files, str | Path) else files:
+        path = Path(name)
+        rows = _csv_rows(path) if path.suffix.lower() == ".csv" else _json_rows(path)
+        if not rows:
+            raise InputError(f"{path.name}: it holds no runs; give the result of a benchmark")
+        for number, row in rows:
+            place = path.name if len(rows) == 1 else f"{path.name}: row {number}"
+            found.append(_checked(_read(place, row)))
+    return found
+
+
+def _read(place: str, row: Any) -> Benchmark:
+    """The benchmark of a row, by the reader that knows it."""
+    if isinstance(row, dict):
+        for tool in TOOLS:
+            if tool.knows(row):
+                return tool.read(place, row)
+    known = ", ".join(tool.name for tool in TOOLS)
+    raise InputError(f"{place}: no reader knows this benchmark; known are {known}")
+
+
+def _checked(benchmark: Benchmark) -> Benchmark:
+    """The same benchmark; `InputError` where requests failed or none completed."""
+    if benchmark.failed:
+        total = benchmark.failed + (benchmark.completed or 0)
+        raise InputError(
+            f"{benchmark.place}: failed: {benchmark.failed:,} of {total:,} requests failed, and "
+            "averages leave them out; repeat the run without failures"
+        )
+    if benchmark.completed == 0:
+        raise InputError(f"{benchmark.place}: completed: 0 requests; repeat the run")
+    return benchmark
+
+
+def _json_rows(path: Path) -> list[tuple[int, Any]]:
+    """The objects in a file of JSON or JSON lines, each with its number, counted from 1."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        what = getattr(error, "strerror", None) or error
+        raise InputError(f"FILE: {path} cannot be read: {what}") from None
+    try:
+        whole = json.loads(text)
+        rows = whole if isinstance(whole, list) else [whole]
+        return list(enumerate(rows, 1))
+    except ValueError as error:
+        lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+        wrong = str(error)
+    try:
+        return [(number, json.loads(line)) for number, line in lines]
+    except ValueError:
+        raise InputError(
+            f"{path.name}: it is neither JSON nor JSON lines: {wrong}; give the file as the tool "
+            "wrote it"
+        ) from None
+
+
+def _csv_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
+    """The rows of a CSV of InferenceX's site, with the names that its JSON has."""
+    table = read_csv(path)
+    if not inferencex.knows_header(list(table.columns)):
+        raise InputError(
+            f"{path.name}: its columns are not those of InferenceX's site, such as Hardware, ISL, "
+            "OSL and Concurrency; export it again"
+        )
+    named = {column: inferencex.CSV[column] for column in table.columns if column in inferencex.CSV}
+    return [
+        (int(line), {name: str(table.columns[column][index]) for column, name in named.items()})
+        for index, line in enumerate(table.lines)
+    ]

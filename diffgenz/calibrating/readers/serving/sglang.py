@@ -1,0 +1,77 @@
+"""SGLang's bench_serving: a file of JSON lines, a run in each.
+
+Newer versions add what the server said of itself (`server_info`): model, ranks and formats.
+"""
+
+from typing import Any
+
+from diffgenz.calibrating.readers.serving.benchmark import Benchmark
+from diffgenz.calibrating.readers.serving.fields import Fields
+
+TOOL = "sglang bench_serving"
+
+_ENGINES = {"sglang": "sglang", "vllm": "vllm", "trt": "trtllm"}
+_CACHES = {"fp8_e4m3": "fp8", "fp8_e5m2": "fp8", "fp8": "fp8", "bfloat16": "bf16", "bf16": "bf16"}
+
+
+def knows(raw: dict[str, Any]) -> bool:
+    """Whether an object is one run of this tool."""
+    return {"backend", "request_throughput", "mean_e2e_latency_ms"} <= raw.keys()
+
+
+def read(place: str, raw: dict[str, Any]) -> Benchmark:
+    """One run.
+
+    Arguments:
+        place: the file and the row.
+        raw: the object in the file.
+    """
+    fields = Fields(place, raw)
+    info = raw.get("server_info")
+    server = Fields(f"{place}: server_info", info if isinstance(info, dict) else {})
+    completed = fields.count("completed")
+    errors = raw.get("errors")
+    failed = sum(1 for error in errors if error) if isinstance(errors, list) else 0
+    endless = str(raw.get("request_rate")) in ("inf", "Infinity", "None", "trace")
+    inputs, outputs = (fields.number(f"total_{side}_tokens") for side in ("input", "output"))
+    drafts = fields.number("accept_length")
+    speculative = server.text("speculative_algorithm")
+    if not speculative and drafts is not None and drafts > 1:
+        speculative = f"{drafts:.3g} tokens per verification"
+    engine = fields.text("backend").partition("-")[0]
+    disaggregated = server.text("disaggregation_mode") not in ("", "null")
+    return Benchmark(
+        place,
+        TOOL,
+        model=server.text("model_path", "served_model_name"),
+        engine=_ENGINES.get(engine, ""),
+        ranks=_ranks(server),
+        precision=server.text("quantization"),
+        kv_cache=_CACHES.get(server.text("kv_cache_dtype"), ""),
+        input_tokens=None if not completed or inputs is None else inputs / completed,
+        output_tokens=None if not completed or outputs is None else outputs / completed,
+        concurrency=fields.number("max_concurrency"),
+        rate=None if endless else fields.number("request_rate"),
+        in_flight=fields.number("concurrency"),
+        ttft=fields.latency("ttft", "_ms"),
+        tpot=fields.latency("tpot", "_ms"),
+        itl=fields.latency("itl", "_ms"),
+        end_to_end=fields.latency("e2e_latency", "_ms"),
+        throughput=fields.number("output_throughput"),
+        completed=completed,
+        failed=failed,
+        speculative=speculative,
+        unmodelled="prefill and decode on pools of their own" if disaggregated else "",
+    )
+
+
+def _ranks(server: Fields) -> dict[str, int]:
+    """The layout in our words: --tp-size counts the groups of DP attention, too."""
+    tensor = server.count("tp_size")
+    if tensor is None:
+        return {}
+    groups = server.count("dp_size") or 1
+    ranks = {"pp": server.count("pp_size") or 1, "ep": server.count("ep_size") or 1}
+    if server.flag("enable_dp_attention"):
+        return {**ranks, "tp": max(1, tensor // groups), "attention-dp": groups}
+    return {**ranks, "tp": tensor, "dp": groups}

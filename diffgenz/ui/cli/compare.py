@@ -1,0 +1,51 @@
+"""`diffgenz compare`: a serving benchmark's own file beside the estimate of the same set-up."""
+
+import argparse
+import sys
+from typing import Any
+
+from diffgenz.scenario.words import WORDS
+from diffgenz.ui.cli.flags import LAYOUT, REQUESTS, add_set, add_words, words_in
+
+_WORDS = (*(name for name in LAYOUT if name != "model"), "fit", *REQUESTS)
+_EXAMPLE = "diffgenz compare result.json --model Qwen/Qwen3-32B --system h100_sxm --tp 4"
+
+
+def flags(parser: argparse.ArgumentParser) -> None:
+    """The arguments of the command."""
+    parser.epilog = f"Example: {_EXAMPLE}"
+    parser.add_argument(
+        "files",
+        metavar="BENCH.json",
+        nargs="+",
+        help="results of `vllm bench serve --save-result`, SGLang's bench_serving, aiperf, "
+        "genai-perf or InferenceX",
+    )
+    parser.add_argument(
+        "--model", metavar="MODEL", help=f"{WORDS['model'].help} (default: what the file says)"
+    )
+    unsaid: dict[str, dict[str, Any]] = {
+        name: {"default": None} for name in _WORDS if WORDS[name].kind is not bool
+    }
+    unsaid["system"] |= {"required": False}
+    for name in ("system", "isl", "osl", "batch", "fit"):
+        what = WORDS[name].help.partition(" (default")[0]
+        unsaid[name] |= {"help": f"{what} (default: what the file says)"}
+    add_words(parser, _WORDS, unsaid)
+    add_set(parser)
+
+
+def run(options: argparse.Namespace) -> tuple[str, Any]:
+    """Measured beside predicted: text and JSON."""
+    from diffgenz.calibrating.comparing import compare
+    from diffgenz.calibrating.readers.serving.registry import read_benchmarks
+    from diffgenz.ui.text.compare import comparison_json, comparisons_text
+
+    benchmarks = read_benchmarks(options.files)
+    words = {"model": options.model, **words_in(options, _WORDS)}
+    found = compare(benchmarks, words, options.set, _say)
+    return comparisons_text(found), [comparison_json(each) for each in found]
+
+
+def _say(words: str) -> None:
+    print(words, file=sys.stderr, flush=True)

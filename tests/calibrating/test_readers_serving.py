@@ -1,0 +1,145 @@
+"""Readers of serving benchmarks, each on a file as its tool writes it."""
+
+import json
+
+import pytest
+from serving_cases import AIPERF, CSV, GENAI_PERF, INFERENCEX, SGLANG, VLLM, write
+
+from diffgenz import InputError, read_benchmarks
+from diffgenz.calibrating.readers.serving.benchmark import Benchmark
+
+
+def one(folder, *runs, name="bench.json"):
+    (benchmark,) = read_benchmarks(write(folder, name, *runs))
+    return benchmark
+
+
+def said(latency):
+    """Mean and percentiles of a distribution, for comparison with figures to 1e-9."""
+    mean = pytest.approx(latency.mean, rel=1e-9)
+    return mean, {key: pytest.approx(value, rel=1e-9) for key, value in latency.percentiles.items()}
+
+
+def test_vllm(tmp_path):
+    found = one(tmp_path, VLLM)
+    assert (found.tool, found.place) == ("vllm bench serve", "bench.json")
+    assert (found.model, found.system, found.engine) == ("meta-llama/Llama-3.1-70B", "", "")
+    assert (found.input_tokens, found.output_tokens) == (2048, 256)
+    assert (found.concurrency, found.rate, found.batch) == (8, None, 8)
+    assert (found.completed, found.failed, found.throughput) == (80, 0, 512)
+    assert said(found.ttft) == (0.7, {50.0: 0.65, 99.0: 1.4})
+    assert said(found.tpot) == (0.0125, {50.0: 0.012, 99.0: 0.015, 99.9: 0.016})
+    assert found.itl.mean == pytest.approx(0.0126)
+    assert found.ranks == {}
+
+
+def test_vllm_says_more_in_its_metadata_and_details(tmp_path):
+    details = {"input_lens": [2048], "ttfts": [0.7], "itls": [[0.01]], "errors": [""]}
+    said = {"tp": "8", "system": "h100_sxm", "precision": "fp8"}
+    found = one(tmp_path, {**said, **VLLM, **details, "backend": "vllm"})
+    assert (found.ranks, found.system, found.precision) == ({"tp": 8}, "h100_sxm", "fp8")
+    assert found.engine == "vllm"
+
+
+def test_requests_in_flight_at_a_rate_are_those_of_littles_law(tmp_path):
+    slow = {**VLLM, "request_rate": 2.0, "max_concurrency": None}
+    seconds = 0.7 + 255 * 0.0125
+    assert one(tmp_path, slow).batch == pytest.approx(2.0 * seconds)
+    known = {**slow, "mean_e2el_ms": 4000.0}
+    assert one(tmp_path, known).batch == pytest.approx(8.0)
+
+
+def test_sglang(tmp_path):
+    first, second = read_benchmarks(write(tmp_path, "runs.jsonl", SGLANG, SGLANG))
+    assert (first.place, second.place) == ("runs.jsonl: row 1", "runs.jsonl: row 2")
+    assert (first.model, first.engine) == ("Qwen/Qwen3-30B-A3B", "sglang")
+    assert first.ranks == {"pp": 1, "ep": 4, "tp": 2, "attention-dp": 2}
+    assert (first.precision, first.kv_cache) == ("fp8", "fp8")
+    assert (first.input_tokens, first.output_tokens, first.batch) == (1024, 512, 16)
+    assert said(first.end_to_end) == (5.0, {50.0: 4.9, 99.0: 5.5})
+    assert (first.speculative, first.unmodelled) == ("", "")
+    rated = {**SGLANG, "request_rate": 3.2}
+    assert one(tmp_path, rated).batch == pytest.approx(15.6)
+    plain = {**SGLANG, "server_info": {**SGLANG["server_info"], "enable_dp_attention": False}}
+    assert one(tmp_path, plain).ranks == {"pp": 1, "ep": 4, "tp": 4, "dp": 2}
+    older = {name: value for name, value in SGLANG.items() if name != "server_info"}
+    assert (one(tmp_path, older).model, one(tmp_path, older).ranks) == ("", {})
+
+
+@pytest.mark.parametrize("run", [AIPERF, GENAI_PERF], ids=["aiperf", "genai-perf"])
+def test_aiperf_and_genai_perf(run, tmp_path):
+    found = one(tmp_path, run)
+    assert (found.model, found.batch) == ("openai/gpt-oss-20b", 10)
+    assert (found.input_tokens, found.output_tokens, found.throughput) == (512, 128, 512)
+    assert said(found.ttft) == (0.15, {50.0: 0.14, 99.0: 0.3})
+    assert said(found.tpot) == (0.0177, {50.0: 0.0175, 90.0: 0.019})
+    assert (found.completed, found.failed) == (100, 0)
+
+
+def test_units_of_aiperf_are_read(tmp_path):
+    micro = {"time_to_first_token": {"unit": "us", "avg": 150000.0}}
+    assert one(tmp_path, AIPERF | micro).ttft.mean == pytest.approx(0.15)
+
+
+def test_inferencex(tmp_path):
+    found = one(tmp_path, INFERENCEX)
+    assert (found.system, found.engine, found.precision) == ("h200-nv", "vllm", "fp8")
+    assert (found.ranks, found.batch) == ({"pp": 1, "ep": 1, "tp": 8}, 4)
+    assert found.throughput == 480
+    assert said(found.ttft) == (0.1, {50.0: 0.09, 99.0: 0.3})
+    groups = {**INFERENCEX, "dp_attention": "true", "ep": 8}
+    assert one(tmp_path, groups).ranks == {"pp": 1, "ep": 8, "tp": 1, "attention-dp": 8}
+    listed = tmp_path / "agg.json"
+    listed.write_text(json.dumps([INFERENCEX, groups]))
+    assert len(read_benchmarks(listed)) == 2
+    metrics = {name: INFERENCEX[name] for name in ("output_tput_per_gpu", "mean_tpot")}
+    rest = {name: value for name, value in INFERENCEX.items() if name not in metrics}
+    assert one(tmp_path, {**rest, "metrics": metrics}).tpot.mean == pytest.approx(0.008)
+
+
+def test_the_csv_of_inferencex_says_the_same_as_its_json(tmp_path):
+    (row,), found = read_benchmarks(write(tmp_path, "site.csv", CSV)), one(tmp_path, INFERENCEX)
+    assert (row.ranks, row.batch, row.throughput) == (found.ranks, found.batch, found.throughput)
+    assert (row.ttft.mean, row.tpot.mean) == (found.ttft.mean, found.tpot.mean)
+    assert (row.input_tokens, row.system, row.engine) == (1024, "h200", "vllm")
+
+
+@pytest.mark.parametrize(
+    ("runs", "message"),
+    [
+        ([{**VLLM, "completed": 77, "failed": 3}], "failed: 3 of 80 requests failed"),
+        ([{k: v for k, v in VLLM.items() if k != "failed"} | {"completed": 79}], "failed: 1 of 80"),
+        ([{**VLLM, "completed": 0, "num_prompts": 0}], "completed: 0 requests"),
+        ([SGLANG, {**SGLANG, "errors": ["", "timeout"]}], "row 2: failed: 1 of 65 requests failed"),
+        ([AIPERF | {"error_request_count": {"avg": 5.0}}], "failed: 5 of 105 requests failed"),
+        ([AIPERF | {"error_summary": [{"count": 2}]}], "failed: 2 of 102 requests failed"),
+        ([AIPERF | {"was_cancelled": True}], "was_cancelled: true; let the benchmark run"),
+        ([AIPERF | {"input_config": {"model_names": ["a", "b"]}}], "a, b are 2 models; measure"),
+        ([AIPERF | {"request_latency": {"unit": "min", "avg": 1}}], "its unit 'min' is not one of"),
+        ([{**VLLM, "mean_tpot_ms": "NaN"}], "tpot mean: 'NaN' is no finite number"),
+        ([{**VLLM, "max_concurrency": "many"}], "max_concurrency: 'many' is no finite number"),
+        ([{"hello": 1}], "no reader knows this benchmark; known are `vllm bench serve"),
+        (["3"], "no reader knows this benchmark"),
+        (["[]"], "it holds no runs"),
+        ([""], "it holds no runs"),
+        (["{]"], "it is neither JSON nor JSON lines"),
+    ],
+)
+def test_runs_that_cannot_be_used_are_refused_in_one_line(runs, message, tmp_path):
+    with pytest.raises(InputError) as caught:
+        read_benchmarks([write(tmp_path, "bench.json", *runs)])
+    assert message in str(caught.value)
+    assert str(caught.value).startswith("bench.json: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_files_that_are_none(tmp_path):
+    with pytest.raises(InputError, match="FILE: .*none.json cannot be read"):
+        read_benchmarks(tmp_path / "none.json")
+    with pytest.raises(InputError, match="its columns are not those of InferenceX"):
+        read_benchmarks(write(tmp_path, "mine.csv", "a,b\n1,2\n"))
+
+
+def test_without_times_or_throughput_the_requests_in_flight_are_not_known():
+    assert Benchmark("here", "a tool").batch is None
+    assert Benchmark("here", "a tool", rate=2.0, in_flight=0.2).batch == 1
