@@ -138,9 +138,7 @@ def batches(
         draws = each[:, BATCHES:].reshape(len(MEASURES), -1, EACH, chosen.shape[1]).mean(axis=2)
         value = each[:, :BATCHES].mean(axis=1)
         found[size] = {
-            name: measured(
-                each[i, :BATCHES].mean(axis=0), draws[i] if draws.size else None, null[i]
-            )
+            name: measured(value[i], draws[i] if draws.size else None, null[i])
             for i, name in enumerate(MEASURES)
         }
     return found
