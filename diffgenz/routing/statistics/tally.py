@@ -16,7 +16,7 @@ GROUPS = 32
 WINDOWS = 16
 """Windows of time at most; successive ones are joined when a trace turns out longer."""
 
-SAMPLE = 1 << 16
+SAMPLE = 1 << 15
 """Tokens that are kept, at most."""
 
 

@@ -114,7 +114,7 @@ def _layers(found: RoutingStatistics) -> str:
     """A row for each layer."""
     phase, load = list(found.load.items())[-1]
     columns: list[tuple[str, np.ndarray]] = [
-        (name, load[name].value) for name in ("max/mean", "CV", "Gini", "entropy")
+        (name, load[name].value) for name in ("max/mean", "Gini", "entropy")
     ]
     if "pooled" in found.phases:
         columns.append(("pre/dec", found.phases["pooled"].value))
