@@ -141,6 +141,16 @@ def test_lists_of_steps(tmp_path, name, around):
     assert list(trace.phase) == [PREFILL] * 3 + [DECODE] * 2
 
 
+def test_a_request_with_other_things_beside_its_steps(tmp_path):
+    record = {"prompt": "2 + 2?", "subject": "algebra", "trace": steps()}
+    for step in record["trace"]:
+        step["0"] = []  # a layer without experts
+    trace = load_trace(lines(tmp_path / "t.jsonl", record, record | {"subject": "law"}))
+    np.testing.assert_array_equal(trace.chosen, [*IDS, *IDS])
+    assert trace.domains == ("algebra", "law")
+    assert trace.layers == (1, 3, 5)
+
+
 def test_a_folder_of_steps_has_a_domain_for_each_folder(tmp_path):
     for domain in ("math", "chat"):
         (tmp_path / domain).mkdir()

@@ -199,6 +199,19 @@ def test_windows_follow_steps_where_they_are_known():
     assert late == pytest.approx(1, abs=0.05)
 
 
+def test_of_many_domains_the_largest_are_compared():
+    domain = (np.arange(240) % 12).repeat(np.where(np.arange(240) % 12 < 8, 20, 10))
+    request = np.arange(240).repeat(np.where(np.arange(240) % 12 < 8, 20, 10))
+    chosen = drawn(len(domain), 2, 8, 1)
+    names = tuple(f"d{i}" for i in range(12))
+    trace = Trace(8, (0, 1), chosen, request, domain=domain, domains=names)
+    found = routing_statistics(trace)
+    assert {name for pair in found.similarity for name in pair} == set(names[:8])
+    assert len(found.similarity) == 28
+    for name, counts in found.domain_counts.items():
+        np.testing.assert_array_equal(counts, trace.counts("domain")[names.index(name)])
+
+
 # --- prefill and decode ------------------------------------------------------------------------
 
 

@@ -4,7 +4,9 @@
      {"1": [[12]], "3": [[9]]}, ...]                    each generated token
 
 Step 0 is the prefill. A document is the list of one request, a list of such lists, or a dictionary
-of them by request; a file has one document, or one per line.
+of them by request; a file has one document, or one per line. A dictionary that has other things
+beside one list of steps is one request, whose `domain` (or `subject`, `category`, `task`) is read.
+Layers without tokens, written as [], are left out.
 """
 
 import re
@@ -16,12 +18,15 @@ import numpy as np
 
 from diffgenz.core.errors import InputError
 from diffgenz.routing.readers.reader import Asked, experts_of
+from diffgenz.routing.readers.responses import DOMAINS
 from diffgenz.routing.trace import DECODE, PREFILL, Trace
 
 
 def knows(document: Any) -> bool:
     """Whether a document is a step, a list of steps, or holds lists of steps."""
-    return any(_is_step(_first(document, depth)) for depth in range(3))
+    return _steps_in(document) is not None or any(
+        _is_step(_first(document, depth)) for depth in range(3)
+    )
 
 
 def read(path: Path, found: Iterator[tuple[int, Any]], asked: Asked) -> Iterator[Trace]:
@@ -36,9 +41,10 @@ def read(path: Path, found: Iterator[tuple[int, Any]], asked: Asked) -> Iterator
         if _is_step(document):  # a step in each line: the file is one request
             single.append(document)
             continue
+        domain = _domain(document)
         for each in _requests(document):
             try:
-                trace = _trace(each, request, layers, asked)
+                trace = _trace(each, request, layers, asked, domain)
             except InputError as error:
                 raise InputError(f"{path}: request {request}, from line {line}: {error}") from None
             layers = trace.layers
@@ -70,6 +76,22 @@ def _is_step(document: Any) -> bool:
     )
 
 
+def _steps_in(document: Any) -> list[Any] | None:
+    """The list of steps in a dictionary that has other things beside it; None where it is none."""
+    if not isinstance(document, dict) or all(isinstance(v, list | dict) for v in document.values()):
+        return None
+    found = [v for v in document.values() if isinstance(v, list) and v and _is_step(v[0])]
+    return found[0] if len(found) == 1 else None
+
+
+def _domain(document: Any) -> str:
+    """The domain that a document says."""
+    if _steps_in(document) is None:
+        return "all"
+    names = (*DOMAINS, "subject")
+    return next((str(document[name]) for name in names if name in document), "all")
+
+
 def _layer(key: str) -> int | None:
     """The index of a layer: of "3", "layer_3", "model.layers.3.mlp"."""
     numbers = re.findall(r"\d+", key)
@@ -78,6 +100,10 @@ def _layer(key: str) -> int | None:
 
 def _requests(document: Any) -> Iterator[list[Any]]:
     """The lists of steps in a document."""
+    steps = _steps_in(document)
+    if steps is not None:
+        yield steps
+        return
     if isinstance(document, dict):
         document = list(document.values())
     if not isinstance(document, list):
@@ -89,7 +115,13 @@ def _requests(document: Any) -> Iterator[list[Any]]:
             yield from _requests(inside)
 
 
-def _trace(steps: list[Any], request: int, layers: tuple[int, ...] | None, asked: Asked) -> Trace:
+def _trace(
+    steps: list[Any],
+    request: int,
+    layers: tuple[int, ...] | None,
+    asked: Asked,
+    domain: str = "all",
+) -> Trace:
     """The tokens of one request."""
     blocks: list[np.ndarray] = []
     for number, step in enumerate(steps):
@@ -101,6 +133,7 @@ def _trace(steps: list[Any], request: int, layers: tuple[int, ...] | None, asked
             if layer is None or layer in found:
                 raise InputError(f"step {number}: {key!r} is no layer of its own; name each once")
             found[layer] = value
+        found = {layer: value for layer, value in found.items() if value != []}
         have = tuple(sorted(found))
         layers = have if layers is None else layers
         if have != layers:
@@ -136,5 +169,6 @@ def _trace(steps: list[Any], request: int, layers: tuple[int, ...] | None, asked
         chosen=chosen,
         request=np.full(len(chosen), request),
         phase=phase,
+        domains=(domain,),
         model=asked.model,
     )

@@ -16,6 +16,9 @@ from diffgenz.routing.statistics.similarity import plain, similarity
 from diffgenz.routing.statistics.tally import GROUPS, WINDOWS, Tally, tally_of
 from diffgenz.routing.trace import DECODE, PHASES, PREFILL, Counts, Trace
 
+MOST_DOMAINS = 8
+"""Domains that are compared with each other, at most: those with most tokens."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RoutingStatistics:
@@ -30,11 +33,12 @@ class RoutingStatistics:
         requests: how many; None: not known.
         domains: the names of the domains, where there are several.
         counts: by phase, [layers, experts]: how often each expert was chosen.
+        domain_counts: by domain, the same of both phases, where there are several domains.
         load: by phase, the measures of `imbalance.py` by name.
         batches: by tokens of a batch, the measures of random batches (of decode, if there is any).
         windows: the measure max/mean of each window of time, and "successive" and "ends": the
             cosine of successive windows (their mean), and of the first and the last.
-        similarity: by pair of domains, "cosine" and "JS".
+        similarity: by pair of domains, "cosine" and "JS"; of the eight with most tokens.
         phases: "pooled" and "request": the correlations of prefill and decode.
         lengths: mean tokens of a request's prefill and decode that "request" was computed at.
         coactivation: "within" and "next": the lifts of pairs of experts.
@@ -49,6 +53,7 @@ class RoutingStatistics:
     requests: int | None
     domains: tuple[str, ...]
     counts: dict[str, np.ndarray]
+    domain_counts: dict[str, np.ndarray]
     load: dict[str, dict[str, Measured]]
     batches: dict[int, dict[str, Measured]]
     windows: dict[str, Measured]
@@ -73,6 +78,7 @@ class RoutingStatistics:
             "requests": self.requests,
             "domains": list(self.domains),
             "counts": {phase: counts.tolist() for phase, counts in self.counts.items()},
+            "domain_counts": {name: each.tolist() for name, each in self.domain_counts.items()},
             "load": {phase: all_of(found) for phase, found in self.load.items()},
             "batches": {str(size): all_of(found) for size, found in self.batches.items()},
             "windows": all_of(self.windows),
@@ -151,8 +157,11 @@ def _of_tally(tally: Tally, trace: Trace | Source, rng: np.random.Generator) -> 
     chosen, group, request, phase = tally.sample()
     rows = phase == there[-1]
     k = tally.k
-    pairs = [(a, b) for b in range(len(trace.domains)) for a in range(b)]
-    alike = similarity(tally.counts.sum(axis=0), pairs, rng) if pairs else []
+    by_domain = tally.counts.sum(axis=0)
+    largest = _largest(tally.tokens.sum(axis=0))
+    pairs = _pairs(len(largest))
+    alike = similarity(by_domain[largest], pairs, rng) if pairs else []
+    compared = [trace.domains[i] for i in largest]
     phases = {"pooled": pooled(by_phase, rng), "request": by_request(tally.phases, rng)}
     lengths = None
     if phases["request"] is not None:
@@ -171,18 +180,30 @@ def _of_tally(tally: Tally, trace: Trace | Source, rng: np.random.Generator) -> 
         requests=tally.requests,
         domains=trace.domains if len(trace.domains) > 1 else (),
         counts={PHASES[p]: by_phase[p].sum(axis=0) for p in there},
+        domain_counts=dict(zip(trace.domains, by_domain.sum(axis=1), strict=True))
+        if len(trace.domains) > 1
+        else {},
         load={PHASES[p]: imbalance(by_phase[p], k, rng) for p in there},
         batches=batches(chosen[rows], request[rows], group[rows], tally.experts, rng),
         windows=_stability(tally.windows, k, rng),
         similarity={
-            (trace.domains[a], trace.domains[b]): found
-            for (a, b), found in zip(pairs, alike, strict=True)
+            (compared[a], compared[b]): found for (a, b), found in zip(pairs, alike, strict=True)
         },
         phases={name: each for name, each in phases.items() if each is not None},
         lengths=lengths,
         coactivation={name: each for name, each in lifts.items() if each is not None},
         sampled=len(chosen),
     )
+
+
+def _largest(tokens: np.ndarray) -> np.ndarray:
+    """The indices of the domains that are compared, ascending: those with most tokens."""
+    return np.sort(np.argsort(-tokens, kind="stable")[:MOST_DOMAINS])
+
+
+def _pairs(number: int) -> list[tuple[int, int]]:
+    """All pairs of so many parts."""
+    return [(a, b) for b in range(number) for a in range(b)]
 
 
 def _stability(windows: np.ndarray, k: int | None, rng: np.random.Generator) -> dict[str, Measured]:
@@ -224,10 +245,12 @@ def _of_counts(counts: Counts, rng: np.random.Generator) -> RoutingStatistics:
     np.add.at(units, place, counts.counts)
     if counts.by == "step" and number >= 2 * WINDOWS:
         np.add.at(windows, (np.arange(number) * WINDOWS // number, place), counts.counts)
-    pairs = [(a, b) for b in range(number) for a in range(b)] if counts.by == "domain" else []
+    largest = _largest(counts.counts.sum(axis=(1, 2)))
+    pairs = _pairs(len(largest)) if counts.by == "domain" else []
     both = counts.by == "phase" and number == 2
     phases = pooled(counts.counts[:, None], rng) if both else None
-    alike = [plain(counts.counts[a], counts.counts[b], rng) for a, b in pairs]
+    compared = [counts.groups[i] for i in largest]
+    alike = [plain(counts.counts[largest[a]], counts.counts[largest[b]], rng) for a, b in pairs]
     return RoutingStatistics(
         model=counts.model,
         experts=experts,
@@ -237,12 +260,14 @@ def _of_counts(counts: Counts, rng: np.random.Generator) -> RoutingStatistics:
         requests=number if counts.by == "request" else None,
         domains=counts.groups if counts.by == "domain" else (),
         counts={name: units.sum(axis=0)},
+        domain_counts=dict(zip(counts.groups, counts.counts, strict=True))
+        if counts.by == "domain"
+        else {},
         load={name: imbalance(units, counts.k, rng)},
         batches={},
         windows=_stability(windows, counts.k, rng),
         similarity={
-            (counts.groups[a], counts.groups[b]): found
-            for (a, b), found in zip(pairs, alike, strict=True)
+            (compared[a], compared[b]): found for (a, b), found in zip(pairs, alike, strict=True)
         },
         phases={} if phases is None else {"pooled": phases},
         lengths=None,
