@@ -12,7 +12,20 @@ from diffgenz.core.errors import InputError
 
 
 def checked_names(experts: int, layers: Any, names: Any, called: str = "domains") -> dict[str, Any]:
-    """The number of experts, the layers and the names of domains or groups, checked."""
+    """The number of experts, the layers and the names of domains or groups, checked.
+
+    Arguments:
+        experts: routed experts per layer, at least 1.
+        layers: the model's indices of layers, ascending from 0.
+        names: of domains or groups, all different.
+        called: what the names are of.
+
+    Returns:
+        The three as an int and tuples, by the names of their fields.
+
+    Raises:
+        InputError: one is not what its field allows.
+    """
     if isinstance(experts, bool) or int(experts) != experts or experts < 1:
         raise InputError(f"experts: {experts!r} is not a number of experts; give 1 or more")
     indices = tuple(int(layer) for layer in layers)
@@ -42,7 +55,17 @@ def _integers(name: str, given: Any) -> np.ndarray:
 
 
 def chosen_experts(given: Any, experts: int, layers: int) -> np.ndarray:
-    """The chosen experts as an array of the smallest type, checked."""
+    """The chosen experts as an array of the smallest type, checked.
+
+    Arguments:
+        given: [tokens, layers, k]; expert ids.
+        experts: routed experts per layer.
+        layers: how many layers there should be.
+
+    Raises:
+        InputError: the shape is another, rows differ in length, an id is out of range or chosen
+            twice.
+    """
     chosen = _integers("chosen", given)
     if chosen.ndim != 3 or chosen.shape[1] != layers:
         raise InputError(
@@ -71,7 +94,18 @@ def chosen_experts(given: Any, experts: int, layers: int) -> np.ndarray:
 
 
 def per_token(name: str, given: Any, tokens: int, dtype: Any, end: int | None) -> np.ndarray:
-    """A number for each token, checked."""
+    """A number for each token, checked.
+
+    Arguments:
+        name: of the field.
+        given: [tokens]; whole numbers from 0.
+        tokens: how many there should be.
+        dtype: the type of the array.
+        end: numbers are below it; None: below the largest of the type.
+
+    Raises:
+        InputError: there are more or fewer, or one is out of range.
+    """
     array = _integers(name, given)
     if array.shape != (tokens,):
         raise InputError(f"{name}: has shape {list(array.shape)}; give one for each of the tokens")
@@ -83,7 +117,15 @@ def per_token(name: str, given: Any, tokens: int, dtype: Any, end: int | None) -
 
 
 def router_weights(given: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """The router's weights, checked."""
+    """The router's weights, checked.
+
+    Arguments:
+        given: numbers, at least 0.
+        shape: that of the chosen experts.
+
+    Raises:
+        InputError: the shape is another, or a number is negative or not finite.
+    """
     weights = np.asarray(given, np.float32)
     if weights.shape != shape:
         raise InputError(

@@ -120,6 +120,20 @@ def test_arrays_of_other_names(tmp_path):
     refused(tmp_path / "v.npz", "'request' has 4 rows, 'expert' has 5")
 
 
+def test_padding_and_layers_without_experts_in_arrays(tmp_path, monkeypatch):
+    ids = drawn(40, 3, 8, 2, 5)
+    padded = np.full((42, 4, 3), -1)
+    padded[:40, 1:, :2] = ids  # a dense layer, a third slot and two tokens of padding
+    np.savez(tmp_path / "t.npz", topk_ids=padded, request=np.arange(42) // 10)
+    monkeypatch.setattr("diffgenz.routing.readers.npz.BLOCK", 100)
+    trace = load_trace(tmp_path / "t.npz")
+    np.testing.assert_array_equal(trace.chosen, ids)
+    assert trace.layers == (1, 2, 3)
+    np.testing.assert_array_equal(trace.request, np.arange(40) // 10)
+    np.savez(tmp_path / "w.npz", topk_ids=padded, weights=np.ones((42, 4, 3)))
+    refused(tmp_path / "w.npz", "'topk_ids' has -1 beside weights")
+
+
 # --- lists of steps ----------------------------------------------------------------------------
 
 

@@ -83,17 +83,27 @@ def read(path: Path, asked: Asked) -> Iterator[Trace | Counts]:
             part, block = order, block[order]
             own_weights = None if own_weights is None else own_weights[order]
         if block.dtype.kind == "i" and block.size and block.min() < 0:
-            block, indices, mask = routed(block, np.asarray(indices))
-            part = np.arange(first, first + len(mask))[mask]
+            if own_weights is not None:
+                raise InputError(
+                    f"{path}: {name!r} has {int(block.min())} beside weights; leave padding out"
+                )
+            size = len(block)
+            block, kept, mask = routed(block, np.asarray(indices))
+            part = np.arange(tokens)[part][mask]
+            if not len(block):  # nothing but padding
+                first += size
+                continue
+        else:
+            size, kept = len(block), indices
         yield Trace(
             experts=experts_of(block, asked, declared),
-            layers=tuple(int(i) for i in indices),
+            layers=tuple(int(i) for i in kept),
             chosen=block,
             weights=own_weights,
             **{field: array[part] for field, array in fields.items()},
             **common,
         )
-        first += len(block)
+        first += size
 
 
 def _fields(archive: Archive) -> dict[str, np.ndarray]:
