@@ -572,6 +572,8 @@ def test_a_table_with_all_columns(tmp_path):
         ("1,2,3\n1,2,x\n", "a matrix of counts has numbers only"),
         ("0,0,0\n0,0,0\n", "are all zero"),
         ("1,2,-3\n", "one is negative"),
+        ("layer,token,experts\n0,0,1000000000000\n", "are more than any model has"),
+        ("layer,expert,count\n0,1000000000000,3\n", "are more than any model has"),
         ("layer,expert,count\n0,1\n", "each row has layer, expert and count"),
         ("", "is empty"),
     ],
@@ -596,6 +598,9 @@ def test_matrices_of_counts(tmp_path):
         found = load_counts(path)
         np.testing.assert_array_equal(found.counts, COUNTED[None], err_msg=str(path))
         assert found.by == "all"
+    (tmp_path / "far.csv").write_text(csv_of("layer,expert,count", [(1000000, 0, 5), (3, 2, 7)]))
+    far = load_counts(tmp_path / "far.csv")
+    assert (far.layers, far.counts.tolist()) == ((3, 1000000), [[[0, 0, 7], [5, 0, 0]]])
     with pytest.raises(InputError, match="16 are asked for, the file counts 8"):
         load_counts(tmp_path / "m.npy", experts=16)
 
@@ -610,7 +615,7 @@ def test_an_array_of_steps_and_one_of_ids(tmp_path):
     np.save(tmp_path / "flat.npy", np.ones(3))
     refused(tmp_path / "flat.npy", r"has shape \[3\]")
     np.save(tmp_path / "pickled.npy", np.array([{}], dtype=object))
-    refused(tmp_path / "pickled.npy", "is damaged")
+    refused(tmp_path / "pickled.npy", "holds pickled objects")
     data = (tmp_path / "ids.npy").read_bytes()
     (tmp_path / "ids.npy").write_bytes(data[:-8])
     refused(tmp_path / "ids.npy", "is damaged or ends too early")
@@ -656,6 +661,8 @@ def test_files_that_are_no_traces(tmp_path):
     refused(tmp_path / "empty.json", "is empty")
     (tmp_path / "other.json").write_text('{"hello": 1}')
     refused(tmp_path / "other.json", "holds hello; known are")
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    refused(tmp_path / "deep.json", "is not JSON")
     (tmp_path / "folder").mkdir()
     refused(tmp_path / "folder", "no file in this folder is a trace")
 

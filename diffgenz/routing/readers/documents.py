@@ -63,7 +63,7 @@ def documents(path: Path) -> Documents:
             try:
                 json.loads(beginning)
                 lines = True
-            except ValueError:
+            except (ValueError, RecursionError):
                 lines = False
             file.seek(0)
             if not lines:

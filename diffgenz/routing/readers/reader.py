@@ -13,6 +13,10 @@ BLOCK = 1 << 22
 """Choices (tokens x layers x k) that a piece of a trace holds, about."""
 
 
+MOST = 1 << 16
+"""Experts of a layer, at most: larger ids are no experts."""
+
+
 class Asked(NamedTuple):
     """What people say of a file that the file itself may not.
 
@@ -53,7 +57,7 @@ def experts_of(chosen: np.ndarray, asked: Asked, declared: int | None = None) ->
         declared: what the file says.
 
     Raises:
-        InputError: people and the file disagree.
+        InputError: people and the file disagree, or there are more than `MOST`.
     """
     if declared is not None and asked.experts is not None and declared != asked.experts:
         raise InputError(
@@ -61,7 +65,11 @@ def experts_of(chosen: np.ndarray, asked: Asked, declared: int | None = None) ->
             "give the trace of that model"
         )
     known = asked.experts or declared
-    return known if known else max(int(chosen.max(initial=0)) + 1, chosen.shape[2], 1)
+    if not known:
+        known = max(int(chosen.max(initial=0)) + 1, chosen.shape[2], 1)
+    if known > MOST:
+        raise InputError(f"experts: {known:,} are more than any model has; at most {MOST:,}")
+    return known
 
 
 def routed(

@@ -63,11 +63,19 @@ def read(path: Path, asked: Asked) -> Iterator[Trace | Counts]:
         )
 
 
-def counts_of(counts: np.ndarray, asked: Asked) -> Counts:
+def counts_of(counts: np.ndarray, asked: Asked, names: np.ndarray | None = None) -> Counts:
     """Counts of steps [steps, layers, experts], or of all [layers, experts].
 
     Steps in which nothing was counted are left out (the recorder's buffer begins full of zeros),
     and so are layers without experts.
+
+    Arguments:
+        counts: choices.
+        asked: what people say of them.
+        names: [layers]; the model's indices of the layers. Default: 0, 1, ...
+
+    Raises:
+        InputError: they have another shape, are of another model, or all zero.
     """
     counts = counts[None] if counts.ndim == 2 else counts
     if counts.ndim != 3:
@@ -89,7 +97,7 @@ def counts_of(counts: np.ndarray, asked: Asked) -> Counts:
         counts=counts[np.ix_(steps, layers)],
         groups=tuple(map(str, steps)) if len(counts) > 1 else ("all",),
         by="step" if len(counts) > 1 else "all",
-        layers=tuple(map(int, layers)),
+        layers=tuple(map(int, layers if names is None else names[layers])),
         k=asked.k,
         model=asked.model,
     )

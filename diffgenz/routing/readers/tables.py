@@ -114,12 +114,13 @@ def _long(path: Path, header: list[str], cells: Iterator[list[str]], asked: Aske
     index = found[:, :2].astype(np.int64)
     if np.any(index < 0) or np.any(index != found[:, :2]):
         raise InputError(f"{path}: a layer or expert is no whole number from 0")
-    experts = asked.experts or int(index[:, 1].max()) + 1
+    experts = experts_of(index[:, 1].reshape(-1, 1, 1), asked)
     if index[:, 1].max() >= experts:
         raise InputError(f"{path}: expert {index[:, 1].max()} is out of range; there are {experts}")
-    counts = np.zeros((1, int(index[:, 0].max()) + 1, experts))
-    np.add.at(counts[0], (index[:, 0], index[:, 1]), found[:, 2])
-    return counts_of(counts, asked)
+    layers, place = np.unique(index[:, 0], return_inverse=True)
+    counts = np.zeros((1, len(layers), experts))
+    np.add.at(counts[0], (place, index[:, 1]), found[:, 2])
+    return counts_of(counts, asked, layers)
 
 
 def _tokens(
@@ -203,6 +204,10 @@ def read_npy(path: Path, asked: Asked) -> Iterator[Trace | Counts]:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except BROKEN as error:
+        if "pickle" in str(error) or "Python objects" in str(error):
+            raise InputError(
+                f"{path}: holds pickled objects, which are not read; save an array of numbers"
+            ) from None
         raise broken(path, error) from None
     if array.ndim not in (2, 3) or array.dtype.kind not in "iuf":
         raise InputError(
