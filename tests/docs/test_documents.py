@@ -4,6 +4,7 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from diffgenz.ui.cli.main import main
@@ -117,6 +118,16 @@ def test_python_of_calibration(tmp_path, monkeypatch):
 
     text = DOCS["calibration.md"].replace(', fit="fit.toml"', "")
     names_of(text, dgz=dgz, model=dgz.load_model("meta-llama/Llama-3.1-8B"), chat=dgz.Workload())
+
+
+@pytest.mark.slow
+def test_python_of_routing_writes_the_example(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names_of(DOCS["routing.md"])
+    with np.load("routing_trace.npz") as now, np.load(ROOT / "examples/routing_trace.npz") as then:
+        assert set(now) == set(then)
+        for name in now:
+            np.testing.assert_array_equal(now[name], then[name])
 
 
 def test_both_setup_commands_are_whole():

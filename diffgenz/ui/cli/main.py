@@ -21,6 +21,7 @@ from diffgenz.ui.cli import (
     merge,
     pareto,
     requirements,
+    routing,
     search,
     sensitivity,
     sweep,
@@ -55,6 +56,7 @@ COMMANDS = {
         pareto,
         "what a sweep kept: its Pareto front, best configurations, maps; as table, file or picture",
     ),
+    "routing": (routing, "traces of expert activations of mixture-of-experts models"),
     "calibrate": (
         calibrate,
         "kernel models from measurements: parameters with standard errors, held-out errors",
