@@ -18,7 +18,7 @@ class Moments:
 
     They are of decode tokens, or of prompt tokens where there are no others. Products of shares are
     of the two halves of a request, so that the noise of few tokens does not enter; halves are of
-    successive tokens, as neighbours resemble each other.
+    successive tokens, as neighbours resemble each other. Requests count by their tokens.
 
     Arguments:
         gini: Gini coefficient of the experts' shares of all tokens, from 0 to 1.
@@ -124,17 +124,23 @@ class _Layout:
         """Participation, and products within and across domains relative to that of a request."""
         if not halves.size:
             return np.nan, np.nan, np.nan
+        weight = halves.sum((0, 2))
+        weight /= weight.sum()
         first, second = halves / halves.sum(2, keepdims=True)
-        own = (first * second).sum(1)
-        pairs = np.array([first.sum(0) @ second.sum(0), own.sum()])
-        sizes = np.bincount(domain, minlength=len(self.trace.domains))
-        inside = sum(first[domain == d].sum(0) @ second[domain == d].sum(0) for d in set(domain))
-        same, others = float((sizes * (sizes - 1.0)).sum()), len(own) ** 2 - float(sizes @ sizes)
-        mean = own.mean()
+        mean = float(weight @ (first * second).sum(1))
+        if not mean:
+            return np.nan, np.nan, np.nan
+        own = float(weight**2 @ (first * second).sum(1))
+        first, second = weight[:, None] * first, weight[:, None] * second
+        parts = [domain == each for each in np.unique(domain)]
+        inside = sum(first[each].sum(0) @ second[each].sum(0) for each in parts)
+        across = first.sum(0) @ second.sum(0) - inside
+        shares = sum(weight[each].sum() ** 2 for each in parts)
+        same, others = shares - float(weight @ weight), 1 - shares
         return (
-            1 / (self.trace.experts * mean) if mean else np.nan,
-            (inside - pairs[1]) / same / mean if same and mean else np.nan,
-            (pairs[0] - inside) / others / mean if others and mean else np.nan,
+            1 / (self.trace.experts * mean),
+            (inside - own) / same / mean if same > 1e-9 else np.nan,
+            across / others / mean if others > 1e-9 else np.nan,
         )
 
     def lift(self, layer: int) -> float:
