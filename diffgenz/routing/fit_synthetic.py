@@ -95,7 +95,8 @@ def fit_synthetic(
     pooled = some.counts("all")[0]
     layers = np.array([_of_gini(gini(each)) for each in pooled])
     spread = float(np.std(np.log(layers), ddof=1)) if len(layers) > 1 else 0.0
-    start = dataclasses.replace(start, popularity=1.0, domain=0.0, popularity_spread=spread)
+    basis = start.basis | {"popularity_spread": "fitted"}
+    start = dataclasses.replace(start, popularity_spread=round(spread, 4), basis=basis)
     return fit_moments(target, start, layout_of(some), seed=seed, progress=progress)
 
 
@@ -145,15 +146,17 @@ def fit_moments(
         residuals, begin, bounds=(low, high), diff_step=0.1, x_scale=0.3, max_nfev=12
     )
     values = dict(zip(names, (round(float(x), 4) for x in np.exp(found.x)), strict=True))
-    basis = {**start.basis, **dict.fromkeys([*names, "popularity_spread"], "fitted")}
+    basis = start.basis | dict.fromkeys(names, "fitted")
     return dataclasses.replace(start, **values, basis=basis)
 
 
 def fit_counts(counts: Counts, k: int | None = None) -> Synthetic:
     """The generative model of counts per domain, layer by layer, in closed form.
 
-    The variance of ln p over domains is that of domains; the variance over experts of its mean is
-    that of popularity, plus the mean of as many domains' as there are.
+    The variance over domains of the logarithm of an expert's weight is that of domains; the
+    variance over experts of its mean is that of popularity, plus that of the mean of so many
+    domains. An expert of weight w is among the k of a token with a probability of about
+    1 - exp(-w t) for one t (successive sampling; Rosen, Asymptotic theory for order sampling, 1997).
 
     Arguments:
         counts: of two domains or more; every expert was chosen at least once in each.
@@ -170,14 +173,21 @@ def fit_counts(counts: Counts, k: int | None = None) -> Synthetic:
         )
     if not counts.counts.all():
         raise InputError("counts: an expert was never chosen; give counts of more tokens")
-    logs = np.log(counts.counts / counts.counts.sum(2, keepdims=True))
+    picks = k or counts.k or 1
+    share = picks * counts.counts / counts.counts.sum(2, keepdims=True)
+    if share.max() >= 1:
+        raise InputError(
+            f"counts: an expert has {share.max() / picks:.0%} of all choices, more than tokens with "
+            f"{picks} different experts can give it; give the k of these counts"
+        )
+    logs = np.log(share if picks == 1 else -np.log1p(-share))
     logs -= logs.mean(2, keepdims=True)
     of_domains = logs.var(0, ddof=1).mean(1)
     popularity = np.maximum(logs.mean(0).var(1, ddof=1) - of_domains / len(logs), 0)
     values = (tuple(round(float(x), 4) for x in np.sqrt(v)) for v in (popularity, of_domains))
     return Synthetic(
         counts.experts,
-        k or counts.k or 1,
+        picks,
         counts.layers,
         counts.groups,
         **dict(zip(("popularity", "domain"), values, strict=True)),

@@ -14,7 +14,8 @@ from diffgenz.core.files import read_toml
 from diffgenz.core.sections import Section, said_of
 from diffgenz.routing.synthetic import Synthetic
 
-_FOLDER = Path(__file__).parent / "presets"
+FOLDER = Path(__file__).parent / "presets"
+"""Where the presets are."""
 _FIELDS = {field.name: field for field in dataclasses.fields(Synthetic)}
 _WHOLE = {name for name, field in _FIELDS.items() if field.type is int}
 _PER_LAYER = {"popularity", "domain"}
@@ -23,7 +24,7 @@ _BASES = ("fitted", "published", "assumed")
 
 def preset_names() -> list[str]:
     """The names of the presets, sorted."""
-    return sorted(path.stem for path in _FOLDER.glob("*.toml"))
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
 
 
 def load_synthetic(name: str | Path) -> Synthetic:
@@ -40,7 +41,7 @@ def load_synthetic(name: str | Path) -> Synthetic:
     if path.suffix != ".toml":
         if str(name) not in preset_names():
             raise unknown("preset", name, preset_names())
-        path = _FOLDER / f"{name}.toml"
+        path = FOLDER / f"{name}.toml"
     return _read(Section(path.name, read_toml(path, "routing"), _FIELDS))
 
 
