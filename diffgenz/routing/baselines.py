@@ -99,9 +99,7 @@ def capacity_greedy(counts: np.ndarray, ranks_per_node: int) -> Placement:
     return on_nodes(node_of, counts.sum(1), nodes, ranks_per_node)
 
 
-def on_nodes(
-    node_of: np.ndarray, load: np.ndarray, nodes: int, ranks_per_node: int
-) -> Placement:
+def on_nodes(node_of: np.ndarray, load: np.ndarray, nodes: int, ranks_per_node: int) -> Placement:
     """The placement of experts whose nodes are known, packed onto ranks by their load; no replicas.
 
     Arguments:

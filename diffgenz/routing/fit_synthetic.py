@@ -34,7 +34,9 @@ _RANGES = {"concentration": (0.1, 30.0), "block_bonus": (0.1, 12.0)}
 _RANGE = (0.01, 4.0)
 _MATCHED = tuple(name for name in NAMES if name != "peak")
 _LEAST_LIFT = 1.1
-_REQUESTS, _TOKENS, _LAYERS = 512, 50_000, 8
+_REQUESTS, _TOKENS = 512, 30_000
+_DRAWS, _LAYERS = 4, 4
+"""Moments are the mean over so many draws of at most so many layers each."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,20 +127,20 @@ def fit_moments(
         raise InputError("target: no moment is known; give gini at least")
     known = [name for name in _MATCHED if not np.isnan(getattr(target, name))]
     wanted = np.array([getattr(target, name) for name in known])
-    layers = start.layers[:: -(-len(start.layers) // _LAYERS)]
+    few = start.select(start.layers[:: -(-len(start.layers) // _LAYERS)])
     first = _closed_forms(target, start)
     drawn = 0
 
     def residuals(logarithms: np.ndarray) -> np.ndarray:
         nonlocal drawn
         values = dict(zip(names, map(float, np.exp(logarithms)), strict=True))
-        model = dataclasses.replace(start, layers=layers, **values)
-        have = moments(layout.draw(model, seed))
-        drawn += 1
+        model = dataclasses.replace(few, **values)
+        have = [moments(layout.draw(model, seed + draw)) for draw in range(_DRAWS)]
+        drawn += _DRAWS
         if progress is not None:
             progress(drawn)
-        got = np.nan_to_num(np.array([getattr(have, name) for name in known]))
-        return (got - wanted) / (0.05 + np.abs(wanted))
+        got = np.mean([[getattr(each, name) for name in known] for each in have], axis=0)
+        return (np.nan_to_num(got) - wanted) / (0.05 + np.abs(wanted))
 
     low, high = np.log([_RANGES.get(name, _RANGE) for name in names]).T
     begin = np.clip(np.log([first[name] for name in names]), low + 0.01, high - 0.01)

@@ -64,7 +64,9 @@ class Objective:
         pairs = column_sums(part, node_of, nodes)
         away = 1 - np.trace(pairs, axis1=1, axis2=2)
         off = nodes**2 * pairs[:, ~np.eye(nodes, dtype=bool)]
-        worst = off.max(1) if self.power is None else root(raised(off, self.power).mean(1), self.power)
+        worst = (
+            off.max(1) if self.power is None else root(raised(off, self.power).mean(1), self.power)
+        )
         load = load_norm(nodes * part.sum(1), node_of, nodes, self.power)
         return away / (1 - 1 / nodes) + self.pair * worst + self.load * load
 
@@ -169,6 +171,4 @@ def _pair_changes(scaled: np.ndarray, node_of: np.ndarray, power: int | None) ->
     new = replaced(without, scaled, mask.astype(scaled.dtype), power)
     old = raised(pairs, power).sum(1)
     new -= np.take_along_axis(old, node_of, 1)[:, :, None]
-    return norm_change(
-        new + new.swapaxes(1, 2), old.sum(1), nodes * (nodes - 1), power
-    )
+    return norm_change(new + new.swapaxes(1, 2), old.sum(1), nodes * (nodes - 1), power)

@@ -17,20 +17,29 @@ the other terms (`gumbel.py`).
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from scipy.special import gammaincinv
 
 from diffgenz.core.checks import check, check_whole
-from diffgenz.core.errors import InputError
+from diffgenz.core.errors import InputError, unknown
 from diffgenz.routing.gumbel import gumbel, top, top_of_groups
 from diffgenz.routing.trace import DECODE, PREFILL, Trace
 
-_STANDARD = ("popularity", "popularity_spread", "domain", "request", "prefill_request")
-_DEVIATIONS = (*_STANDARD, "private", "prefill", "block_bonus")
+_PER_LAYER = ("popularity", "domain")
+"""Parameters of which each layer may have its own."""
+_NOT_NEGATIVE = (
+    *_PER_LAYER,
+    "popularity_spread",
+    "request",
+    "private",
+    "prefill",
+    "prefill_request",
+    "block_bonus",
+)
 _VALUES = 2**18
 """Logits that one thread holds at once."""
 _REQUESTS = 1024
@@ -105,7 +114,7 @@ class Synthetic:
 
     def __post_init__(self) -> None:
         """Checks the values."""
-        for name in (*_DEVIATIONS, "concentration"):
+        for name in (*_NOT_NEGATIVE, "concentration"):
             check(name, getattr(self, name), exclusive=name == "concentration")
         for name, what, least, most in (
             ("experts", "experts", 1, np.inf),
@@ -119,6 +128,8 @@ class Synthetic:
         ):
             check(name, getattr(self, name), minimum=least, maximum=most)
             check_whole(name, getattr(self, name), what)
+        if not self.domains:
+            raise InputError('domains: there are none; give one or more, such as ("all",)')
         if self.experts % self.groups:
             raise InputError(
                 f"groups: {self.groups} does not divide the {self.experts} experts; choose a "
@@ -135,12 +146,34 @@ class Synthetic:
                 f"layers: {list(self.layers)[:8]} are not layer indices; give one or more, "
                 "ascending from 0"
             )
-        for name in ("popularity", "domain"):
-            if np.ndim(getattr(self, name)) and len(getattr(self, name)) != len(self.layers):  # pyright: ignore[reportArgumentType]
+        for name in _PER_LAYER:
+            value = getattr(self, name)
+            if isinstance(value, tuple) and len(value) != len(self.layers):
                 raise InputError(
-                    f"{name}: has {len(getattr(self, name))} values for {len(self.layers)} "
-                    "layers; give one number, or one for each layer"
+                    f"{name}: has {len(value)} values for {len(self.layers)} layers; give one "
+                    "number, or one for each layer"
                 )
+
+    def select(self, layers: Iterable[int]) -> Self:
+        """The model of some of its layers.
+
+        Arguments:
+            layers: the model's indices of them, ascending.
+
+        Raises:
+            InputError: it has no such layer.
+        """
+        kept = tuple(layers)
+        for layer in kept:
+            if layer not in self.layers:
+                raise unknown("layers", str(layer), map(str, self.layers))
+        at = [self.layers.index(layer) for layer in kept]
+        values = {
+            name: tuple(each[position] for position in at)
+            for name in _PER_LAYER
+            if isinstance(each := getattr(self, name), tuple)
+        }
+        return dataclasses.replace(self, layers=kept, **values)
 
 
 def synthesize(

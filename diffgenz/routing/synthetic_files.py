@@ -52,7 +52,7 @@ def _read(file: Section) -> Synthetic:
             raise InputError(f"{file.at(key)}: is missing; write {key} = ...")
     values = {key: _value(file, key) for key in file.raw if key != "basis"}
     if not values["source"].strip():
-        raise InputError(f'{file.at("source")}: is empty; say where the values come from')
+        raise InputError(f"{file.at('source')}: is empty; say where the values come from")
     basis = file.section("basis", _FIELDS)
     for key in basis.raw:
         if basis.text(key) not in _BASES:
