@@ -128,6 +128,7 @@ def fit_moments(
     known = [name for name in _MATCHED if not np.isnan(getattr(target, name))]
     wanted = np.array([getattr(target, name) for name in known])
     few = start.select(start.layers[:: -(-len(start.layers) // _LAYERS)])
+    few = dataclasses.replace(few, popularity_spread=0.0)  # of few layers it would be noise
     first = _closed_forms(target, start)
     drawn = 0
 
