@@ -15,7 +15,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from scipy.special import erfinv, ndtri
+from scipy.special import ndtri
 
 import diffgenz.routing.synthetic_files as files
 from diffgenz.core.files import written_aside
@@ -115,28 +115,20 @@ def by_domain(data: Path, model: str, layers: int) -> Synthetic:
     )
 
 
-def published(
-    gini: float, pearson: float, note: str, assumed: dict[str, float], synthetic: Synthetic
-) -> Synthetic:
-    """A model of which only moments were published."""
-    popularity = 2 * float(erfinv(gini))
-    prefill = np.sqrt(np.log(1 + np.expm1(popularity**2) / pearson**2) - popularity**2)
-    basis = {"popularity": "published", "prefill": "published"}
-    basis |= dict.fromkeys([*assumed, "block_bonus"], "assumed")
-    return dataclasses.replace(
-        synthetic,
-        popularity=round(popularity, 4),
-        prefill=round(float(prefill), 4),
-        **assumed,
-        source=note,
-        basis=basis,
-    )
+def published(target: Moments, note: str, assumed: tuple[str, ...], start: Synthetic) -> Synthetic:
+    """A model of which only moments were published: all but two parameters are assumed."""
+    requests = 128
+    layout = Layout(np.full(requests, 64), np.full(requests, 64), np.arange(requests) % 4)
+    made = fit_moments(target, start, layout)
+    basis = dict.fromkeys(made.basis, "published") | dict.fromkeys(assumed, "assumed")
+    return dataclasses.replace(made, source=note, basis=basis)
 
 
 _PUBLISHED = (
     "From published moments only, no trace of this model was seen: arXiv 2604.23150 for the "
     "correlation of prefill and decode, {pearson}, and the gain of its placement, {gain}. {gini} "
-    "Assumed: the spread over domains, requests and factors, and that experts are chosen "
+    "Assumed: popularity where no Gini coefficient says it, the spread over domains and requests, "
+    "chosen so that a placement gains about as much, 8 factors, and that experts are chosen "
     "independently{limit}, as co-activation was not published."
 )
 
@@ -154,11 +146,15 @@ def deepseek_v3(_: Path) -> Synthetic:
         8,
         tuple(range(3, 61)),
         DOMAINS,
+        domain=0.3,
+        request=0.15,
+        private=0.3,
         groups=8,
         used_groups=4,
         model="deepseek-ai/DeepSeek-V3",
     )
-    return published(0.31, 0.55, note, {"domain": 0.3, "request": 0.15, "private": 0.3}, model)
+    target = Moments(gini=0.31, prefill_pearson=0.55)
+    return published(target, note, ("domain", "request", "private", "block_bonus"), model)
 
 
 def qwen3_235b(_: Path) -> Synthetic:
@@ -166,13 +162,22 @@ def qwen3_235b(_: Path) -> Synthetic:
     note = _PUBLISHED.format(
         pearson="Pearson .68",
         gain="12 % less traffic between nodes",
-        gini="Its Gini coefficient was not published: .30 is assumed.",
+        gini="Its Gini coefficient was not published.",
         limit="",
     )
-    model = Synthetic(128, 8, tuple(range(94)), DOMAINS, model="Qwen/Qwen3-235B-A22B")
-    assumed = {"domain": 0.9, "request": 0.45, "private": 0.3}
-    made = published(0.30, 0.68, note, assumed, model)
-    return dataclasses.replace(made, basis=made.basis | {"popularity": "assumed"})
+    model = Synthetic(
+        128,
+        8,
+        tuple(range(94)),
+        DOMAINS,
+        popularity=0.55,
+        domain=0.8,
+        request=0.4,
+        private=0.3,
+        model="Qwen/Qwen3-235B-A22B",
+    )
+    assumed = ("popularity", "domain", "request", "private", "block_bonus")
+    return published(Moments(prefill_pearson=0.68), note, assumed, model)
 
 
 DOMAINS = ("code", "mathematics", "chat", "general")

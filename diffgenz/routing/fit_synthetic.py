@@ -34,7 +34,7 @@ _RANGES = {"concentration": (0.1, 30.0), "block_bonus": (0.1, 12.0)}
 _RANGE = (0.01, 4.0)
 _MATCHED = tuple(name for name in NAMES if name != "peak")
 _LEAST_LIFT = 1.1
-_REQUESTS, _TOKENS = 512, 30_000
+_REQUESTS, _TOKENS = 64, 40_000
 _DRAWS, _LAYERS = 4, 4
 """Moments are the mean over so many draws of at most so many layers each."""
 
@@ -213,11 +213,13 @@ def layout_of(trace: Trace) -> Layout:
 
 
 def _some(trace: Trace, seed: int) -> Trace:
-    """The first tokens of some requests, drawn at random, of a large trace; else all of it."""
-    numbers = trace.requests
-    if len(numbers) > _REQUESTS:
-        numbers = np.random.default_rng(seed).permutation(numbers)[:_REQUESTS]
-        trace = trace.select(requests=numbers)
+    """All of a trace or, of a large one, requests drawn at random; of long ones the beginning."""
+    numbers, lengths = np.unique(trace.request, return_counts=True)
+    order = np.random.default_rng(seed).permutation(len(numbers))
+    enough = int(np.searchsorted(np.cumsum(lengths[order]), _TOKENS))
+    count = min(max(enough, _REQUESTS), len(numbers))
+    if count < len(numbers):
+        trace = trace.select(requests=numbers[order[:count]])
     if trace.tokens <= _TOKENS:
         return trace
     share = _TOKENS / trace.tokens
@@ -240,7 +242,9 @@ def _free(target: Moments, start: Synthetic) -> list[str]:
 
 def _closed_forms(target: Moments, start: Synthetic) -> dict[str, float]:
     """Where to begin: what log-normal weights would have, apart from all others."""
-    popularity = _of_gini(target.gini)
+    popularity = float(np.mean(start.popularity))
+    if not np.isnan(target.gini):
+        popularity = _of_gini(target.gini)
 
     def of_ratio(ratio: float) -> float:
         return np.sqrt(-np.log(np.clip(ratio, 0.02, 0.98)))
