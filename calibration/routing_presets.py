@@ -138,7 +138,7 @@ def deepseek_v3(_: Path) -> Synthetic:
     note = _PUBLISHED.format(
         pearson="Pearson .55",
         gain="6 % less traffic between nodes",
-        gini="Its Gini coefficient lies between .24 and .38; .31 is taken.",
+        gini="Its Gini coefficient is told at second hand, .24 to .38: .31 is taken.",
         limit=" but for the limit of 4 of 8 groups",
     )
     model = Synthetic(
