@@ -196,7 +196,7 @@ PRESETS = {
 
 def main() -> None:
     """Make presets, and write them where the package has them."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("data", type=Path, metavar="DATA")
     parser.add_argument("presets", nargs="*", metavar="PRESET")
     options = parser.parse_args()

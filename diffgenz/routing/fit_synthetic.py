@@ -86,14 +86,9 @@ def fit_synthetic(
     target = moments(some)
     if start is None:
         blocks = trace.k > 1 and target.lift > _LEAST_LIFT and trace.experts >= 8
-        start = Synthetic(
-            trace.experts,
-            trace.k,
-            trace.layers,
-            trace.domains,
-            **({"partitions": 2, "blocks": 8, "block_choices": 2} if blocks else {}),
-            model=trace.model,
-        )
+        start = Synthetic(trace.experts, trace.k, trace.layers, trace.domains, model=trace.model)
+        if blocks:
+            start = dataclasses.replace(start, partitions=2, blocks=8, block_choices=2)
     pooled = some.counts("all")[0]
     layers = np.array([_of_gini(gini(each)) for each in pooled])
     spread = float(np.std(np.log(layers), ddof=1)) if len(layers) > 1 else 0.0
