@@ -19,11 +19,10 @@ from typing import Any
 
 import numpy as np
 from report import Report, parser_of
-from routing_presets import maverick_layout
 
 from diffgenz.routing.baselines import linear, on_nodes
 from diffgenz.routing.coactivation import gathered, pairs_of
-from diffgenz.routing.fit_synthetic import Layout
+from diffgenz.routing.fit_synthetic import Layout, log_normal_lengths
 from diffgenz.routing.grouping import balanced_kmeans, fit_router, signatures
 from diffgenz.routing.locality import assigned, parts
 from diffgenz.routing.moments import moments
@@ -113,8 +112,11 @@ def layout(requests: int, prefill: int, decode: int, domains: int) -> Layout:
     )
 
 
+MMLU = Layout(log_normal_lengths(387, 15, 0.66, 59), np.full(387, 126), np.arange(387) % 3)
+"""Requests as long as those of the trace of Llama-4-Maverick."""
+
 LAYOUTS: dict[str, tuple[Layout, slice | tuple[int, ...], Callable[..., float]]] = {
-    "llama-4-maverick": (maverick_layout(), slice(None), grouped),
+    "llama-4-maverick": (MMLU, slice(None), grouped),
     "deepseek-v2-lite": (layout(600, 0, 95, 1), slice(None), together),
     "olmoe": (layout(5, 0, 20_000, 5), (0, 7, 15), by_domain),
     "mixtral": (layout(5, 0, 20_000, 5), (0, 7, 15), by_domain),

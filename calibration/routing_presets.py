@@ -15,11 +15,16 @@ import json
 from pathlib import Path
 
 import numpy as np
-from scipy.special import ndtri
 
 import diffgenz.routing.synthetic_files as files
 from diffgenz.core.files import written_aside
-from diffgenz.routing.fit_synthetic import Layout, fit_counts, fit_moments, fit_synthetic
+from diffgenz.routing.fit_synthetic import (
+    Layout,
+    fit_counts,
+    fit_moments,
+    fit_synthetic,
+    log_normal_lengths,
+)
 from diffgenz.routing.moments import Moments
 from diffgenz.routing.synthetic import Synthetic
 from diffgenz.routing.trace import Counts, Trace
@@ -38,11 +43,8 @@ MAVERICK = Moments(
 
 def maverick_layout() -> Layout:
     """The requests of that trace: prompts of 15 tokens in the median and 18.7 in the mean."""
-    requests = 387
-    quantile = ndtri((np.arange(requests) + 0.5) / requests)
-    prompts = np.clip(np.round(15 * np.exp(0.66 * quantile)), 1, 59).astype(int)
-    decode = np.full(requests, 126)
-    return Layout(prompts, decode, np.arange(requests) % 3)
+    prompts = log_normal_lengths(387, 15, 0.66, 59)
+    return Layout(prompts, np.full(387, 126), np.arange(387) % 3)
 
 
 def maverick(_: Path) -> Synthetic:

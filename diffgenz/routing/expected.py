@@ -195,7 +195,8 @@ def travel(
 def visited(parts: int, experts: int, k: int, groups: int = 1, used_groups: int = 1) -> float:
     """The expected number of nodes or ranks that hold an expert of a token, uniformly routed.
 
-    Without a limit the k experts are any different ones of E: N (1 - C(E - E/N, k) / C(E, k)).
+    Without a limit the k experts are any different ones of E: N (1 - C(E - E/N, k) / C(E, k)),
+    or the sum over parts where these have unequal numbers of experts.
     With one, `used_groups` of the groups are any, the same number of the k experts is one of each
     of these, and the others are any of theirs. It is exact where a part has whole groups, or no
     group has an expert more than its first.
@@ -206,10 +207,18 @@ def visited(parts: int, experts: int, k: int, groups: int = 1, used_groups: int 
         k: experts that a token chooses.
         groups: groups of neighbouring experts; 1: not limited.
         used_groups: groups that a token's experts are in.
+
+    Raises:
+        InputError: neither of the numbers of groups and of parts divides the other.
     """
     if used_groups == groups:
-        left = experts - experts // parts
-        return parts * (1 - comb(left, k) / comb(experts, k))
+        sizes = [(at + 1) * experts // parts - at * experts // parts for at in range(parts)]
+        return sum(1 - comb(experts - size, k) / comb(experts, k) for size in sizes)
+    if max(groups, parts) % min(groups, parts):
+        raise InputError(
+            f"groups: {groups} groups of experts do not lie evenly over {parts} nodes or ranks; "
+            "choose a number that divides them, or that they divide"
+        )
     if groups >= parts:
         held = groups // parts
         return parts * (1 - comb(groups - held, used_groups) / comb(groups, used_groups))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import least_squares
-from scipy.special import erfinv
+from scipy.special import erfinv, ndtri
 
 from diffgenz.core.errors import InputError
 from diffgenz.routing.moments import NAMES, Moments, gini, moments
@@ -58,6 +58,19 @@ class Layout:
         count = len(self.prefill_tokens)
         lengths = (self.prefill_tokens, self.decode_tokens)
         return synthesize(synthetic, count, *lengths, domain=self.domain, seed=seed)
+
+
+def log_normal_lengths(requests: int, median: float, spread: float, longest: int) -> np.ndarray:
+    """Lengths of requests as they come: [requests], the quantiles of a log-normal distribution.
+
+    Arguments:
+        requests: how many.
+        median: of the lengths, at least 1.
+        spread: standard deviation of their logarithm, at least 0.
+        longest: none is longer; none is shorter than 1.
+    """
+    quantiles = ndtri((np.arange(requests) + 0.5) / requests)
+    return np.clip(np.round(median * np.exp(spread * quantiles)), 1, longest).astype(np.int64)
 
 
 def fit_synthetic(

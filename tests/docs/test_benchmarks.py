@@ -22,6 +22,7 @@ FIGURES = {
     "experts.py": 16,
     "deployments.py": 7,
     "sweep.py": 4,
+    "synthetic_traces.py": 10,
 }
 """The checks that a quick run of each script writes."""
 

@@ -147,7 +147,7 @@ def test_on_one_node_nothing_is_far():
 
 @pytest.mark.parametrize(
     ("parts", "experts", "k", "groups", "used"),
-    [(8, 64, 6, 1, 1), (4, 64, 6, 1, 1), (64, 64, 6, 1, 1), (8, 256, 8, 8, 4), (4, 256, 8, 8, 4),
+    [(8, 64, 6, 1, 1), (6, 64, 6, 1, 1), (4, 64, 6, 1, 1), (64, 64, 6, 1, 1), (8, 256, 8, 8, 4), (4, 256, 8, 8, 4),
      (16, 256, 8, 8, 4), (64, 256, 8, 8, 4)],
 )  # fmt: skip
 def test_parts_visited_are_those_of_drawn_tokens(parts, experts, k, groups, used):
@@ -164,3 +164,8 @@ def test_deepseek_v3_reaches_four_of_eight_nodes():
     assert once.far.mean() == pytest.approx(3.5, abs=0.1)
     found = travel(once, each, 8, 8, 4)
     assert found.far == pytest.approx(1, abs=0.03)
+
+
+def test_groups_that_do_not_lie_evenly_are_refused():
+    with pytest.raises(InputError, match="groups: 8 groups of experts do not lie evenly over 6"):
+        visited(6, 256, 8, 8, 4)
