@@ -6,8 +6,8 @@ For each preset, statistics of traces drawn from it (mean over draws, and their 
 beside those of the real model. The gain of a placement is not fitted, and is the test of a preset:
 tokens that go to other nodes, relative to linear placement with requests in turn. Where tokens
 choose one expert it comes from requests: half of them teach groups and an exact assignment of
-experts to nodes, and the others follow their prompts. Where they choose several and are sent once to
-each node it comes from experts that are chosen together.
+experts to nodes, and the others follow their prompts. Where they choose several and are sent once
+to each node it comes from experts that are chosen together.
 
 Real figures are those of the traces that calibration/routing_presets.py names, and of arXiv
 2604.23150. The last rows say how fast traces are drawn.
@@ -65,7 +65,7 @@ REAL = {
 
 
 def grouped(trace: Trace, nodes: int, seed: int = 0) -> float:
-    """Choices that leave their node, relative to linear: requests grouped, sent by their prompts."""
+    """Choices that leave their node, relative to linear: groups of requests, told by prompts."""
     past, coming = trace.halves(seed)
     decode, prefill = past.counts(phase=DECODE), past.counts(phase=PREFILL)
     group = balanced_kmeans(signatures(decode), nodes, seed=seed)

@@ -167,7 +167,7 @@ def fit_counts(counts: Counts, k: int | None = None) -> Synthetic:
     The variance over domains of the logarithm of an expert's weight is that of domains; the
     variance over experts of its mean is that of popularity, plus that of the mean of so many
     domains. An expert of weight w is among the k of a token with a probability of about
-    1 - exp(-w t) for one t (successive sampling; Rosen, Asymptotic theory for order sampling, 1997).
+    1 - exp(-w t) for one t (Rosen, Asymptotic theory for order sampling, 1997).
 
     Arguments:
         counts: of two domains or more; every expert was chosen at least once in each.
@@ -188,7 +188,7 @@ def fit_counts(counts: Counts, k: int | None = None) -> Synthetic:
     share = picks * counts.counts / counts.counts.sum(2, keepdims=True)
     if share.max() >= 1:
         raise InputError(
-            f"counts: an expert has {share.max() / picks:.0%} of all choices, more than tokens with "
+            f"counts: an expert has {share.max() / picks:.0%} of all choices, more than tokens of "
             f"{picks} different experts can give it; give the k of these counts"
         )
     logs = np.log(share if picks == 1 else -np.log1p(-share))

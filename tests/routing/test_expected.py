@@ -147,8 +147,8 @@ def test_on_one_node_nothing_is_far():
 
 @pytest.mark.parametrize(
     ("parts", "experts", "k", "groups", "used"),
-    [(8, 64, 6, 1, 1), (6, 64, 6, 1, 1), (4, 64, 6, 1, 1), (64, 64, 6, 1, 1), (8, 256, 8, 8, 4), (4, 256, 8, 8, 4),
-     (16, 256, 8, 8, 4), (64, 256, 8, 8, 4)],
+    [(8, 64, 6, 1, 1), (6, 64, 6, 1, 1), (4, 64, 6, 1, 1), (64, 64, 6, 1, 1),
+     (8, 256, 8, 8, 4), (4, 256, 8, 8, 4), (16, 256, 8, 8, 4), (64, 256, 8, 8, 4)],
 )  # fmt: skip
 def test_parts_visited_are_those_of_drawn_tokens(parts, experts, k, groups, used):
     drawn = top_of_groups(gumbel(np.random.default_rng(0), 20_000, experts), k, groups, used)
