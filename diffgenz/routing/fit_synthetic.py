@@ -93,7 +93,7 @@ def fit_synthetic(
         progress: called with the number of traces drawn, after each.
 
     Raises:
-        InputError: the trace has no tokens, or all of them choose the same experts.
+        InputError: the trace has no tokens.
     """
     some = _some(trace, seed)
     target = moments(some)
@@ -128,7 +128,7 @@ def fit_moments(
         progress: called with the number of traces drawn, after each.
 
     Raises:
-        InputError: no moment is known, or one is out of the range that any parameters reach.
+        InputError: no moment is known.
     """
     names = _free(target, start)
     if not names:
@@ -261,7 +261,8 @@ def _closed_forms(target: Moments, start: Synthetic) -> dict[str, float]:
         rho = np.clip(rho, 0.05, 0.99)
         return np.sqrt(np.log(1 + np.expm1(popularity**2) / rho**2) - popularity**2)
 
-    request = of_ratio(target.same_domain) / np.sqrt(2)
+    alike = np.isnan(target.same_domain)  # a single request
+    request = 0.3 if alike else of_ratio(target.same_domain) / np.sqrt(2)
     return {
         "popularity": popularity,
         "domain": of_ratio(target.domain_cosine),

@@ -16,7 +16,7 @@ from diffgenz.routing.fit_synthetic import (
 from diffgenz.routing.moments import NAMES, Moments, moments
 from diffgenz.routing.synthetic import Synthetic, synthesize
 from diffgenz.routing.synthetic_files import load_synthetic
-from diffgenz.routing.trace import Counts
+from diffgenz.routing.trace import Counts, Trace
 
 DATA = Path("/work/shared/measurements/routing")
 FACTORS = Synthetic(
@@ -74,6 +74,22 @@ def test_moments_that_are_not_known_leave_their_parameters():
     assert np.mean(drawn) == pytest.approx(0.4, abs=0.03)
     with pytest.raises(InputError, match="no moment is known"):
         fit_moments(Moments(), start, layout)
+
+
+CHOSEN = {
+    "one token": (4, np.zeros((1, 1, 1), int), np.zeros(1, int)),
+    "all alike": (4, np.zeros((50, 2, 1), int), np.arange(50) // 10),
+    "all experts": (2, np.tile([0, 1], (50, 1, 1)), np.arange(50) // 10),
+    "one request": (8, np.arange(60).reshape(60, 1, 1) % 8, np.zeros(60, int)),
+}
+
+
+@pytest.mark.parametrize("name", CHOSEN)
+def test_traces_that_say_little_are_fitted_all_the_same(name):
+    experts, chosen, request = CHOSEN[name]
+    fitted = fit_synthetic(Trace(experts, tuple(range(chosen.shape[1])), chosen, request))
+    assert fitted.basis["popularity"] == "fitted"
+    assert fitted.popularity > 1 if name in ("one token", "all alike") else fitted.popularity < 0.2
 
 
 @pytest.mark.parametrize("k", [1, 2, 6])
