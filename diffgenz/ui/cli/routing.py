@@ -6,12 +6,16 @@ A command of it is a file beside this one with `flags(parser)` and `run(options)
 import argparse
 from typing import Any
 
-from diffgenz.ui.cli import routing_stats
+from diffgenz.ui.cli import routing_stats, routing_synthesize
 
 COMMANDS = {
     "stats": (
         routing_stats,
         "load imbalance, domains, prefill against decode, co-activation, stability of a trace",
+    ),
+    "synthesize": (
+        routing_synthesize,
+        "draw a trace from a generative model: a preset, parameters in a file, or fitted to a trace",
     ),
 }
 """The file of each command, and what it does, for `--help`."""

@@ -1,0 +1,174 @@
+"""Experts near the requests that choose them: placement by counts, without replicas.
+
+Per layer, with all tokens summing to 1, it minimises
+
+    bytes between nodes / (1 - 1 / nodes) + pair * norm of pairs + load * norm of loads
+
+where both norms are power means that are 1 when all nodes are equal (power None: the maximum).
+Assignment is exact for the first term alone; swaps then lower the whole.
+"""
+
+import dataclasses
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from diffgenz.core.errors import InputError
+from diffgenz.routing.swaps import (
+    column_sums,
+    descend,
+    load_changes,
+    load_norm,
+    norm_change,
+    over_others,
+    raised,
+    replaced,
+    root,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """What the largest message and the largest load count beside the bytes between nodes.
+
+    Arguments:
+        pair: weight of the norm of messages between nodes, at least 0.
+        load: weight of the norm of loads, at least 0.
+        power: of the means, a power of two, at least 2; None: the largest itself.
+    """
+
+    pair: float = 0.2
+    load: float = 0.3
+    power: int | None = 4
+
+    def __post_init__(self) -> None:
+        """Checks the numbers."""
+        power = self.power
+        if power is not None and (power < 2 or power & (power - 1)):
+            raise InputError(f"power: {power} is not a power of two; give 2, 4, 8 or None")
+        for name in ("pair", "load"):
+            if not 0 <= getattr(self, name) < np.inf:
+                raise InputError(f"{name}: {getattr(self, name)} is not allowed; give 0 or more")
+
+    def value(self, part: np.ndarray, node_of: np.ndarray) -> np.ndarray:
+        """The objective: [layers].
+
+        Arguments:
+            part: [layers, nodes, experts]; the part of a layer's tokens that each node's requests
+                send to each expert.
+            node_of: [layers, experts]; the node of each expert; every node has equally many.
+        """
+        nodes = part.shape[1]
+        if nodes == 1:
+            return np.full(len(part), self.pair * 0.0 + self.load)
+        pairs = column_sums(part, node_of, nodes)
+        away = 1 - np.trace(pairs, axis1=1, axis2=2)
+        off = nodes**2 * pairs[:, ~np.eye(nodes, dtype=bool)]
+        worst = (
+            off.max(1) if self.power is None else root(raised(off, self.power).mean(1), self.power)
+        )
+        load = load_norm(nodes * part.sum(1), node_of, nodes, self.power)
+        return away / (1 - 1 / nodes) + self.pair * worst + self.load * load
+
+    def changes(self, part: np.ndarray, node_of: np.ndarray) -> np.ndarray:
+        """The change of the objective by each swap of two experts: [layers, experts, experts].
+
+        Arguments:
+            part: [layers, nodes, experts]; as of `value`.
+            node_of: [layers, experts]; as of `value`.
+        """
+        nodes = part.shape[1]
+        here = part[np.arange(len(part))[:, None], node_of]  # [l, e1, e2]: e2 at e1's node
+        own = np.diagonal(here, axis1=1, axis2=2)
+        local = here - own[:, :, None]
+        change = -(local + local.swapaxes(1, 2)) / (1 - 1 / nodes)
+        if self.load:
+            load = nodes * part.sum(1)
+            change += self.load * load_changes(load, node_of, nodes, self.power)
+        if self.pair:
+            change += self.pair * _pair_changes(nodes**2 * part, node_of, self.power)
+        return change
+
+
+def assigned(part: np.ndarray) -> np.ndarray:
+    """The node of each expert that keeps most tokens on their node: [layers, experts].
+
+    This is exact, every node having equally many experts.
+
+    Arguments:
+        part: [layers, nodes, experts]; tokens of each node's requests that choose each expert.
+    """
+    layers, nodes, experts = part.shape
+    room = experts // nodes
+    node_of = np.empty((layers, experts), np.intp)
+    for layer in range(layers):
+        _, column = linear_sum_assignment(np.repeat(part[layer].T, room, axis=1), maximize=True)
+        node_of[layer] = column // room
+    return node_of
+
+
+def localised(
+    counts: np.ndarray, objective: Objective = Objective(), start: np.ndarray | None = None
+) -> np.ndarray:
+    """The node of each expert, [layers, experts], by exact assignment and swaps.
+
+    Arguments:
+        counts: [layers, nodes, experts]; tokens of each node's requests that choose each expert;
+            nodes divide the experts.
+        objective: what is minimised.
+        start: [layers, experts]; nodes from which swaps begin, instead of the assignment.
+    """
+    part = parts(counts)
+    if start is None:
+        start = assigned(part)
+    if part.shape[1] == 1:
+        return start
+    return descend(
+        start,
+        part.shape[1],
+        lambda layers, node_of: objective.changes(part[layers], node_of),
+        lambda layers, node_of: objective.value(part[layers], node_of),
+    )
+
+
+def parts(counts: np.ndarray) -> np.ndarray:
+    """Counts of each layer over their sum, in float32; a layer without tokens stays 0.
+
+    Arguments:
+        counts: [layers, nodes, experts].
+    """
+    total = counts.sum((1, 2), keepdims=True)
+    return (counts / np.where(total > 0, total, 1)).astype(np.float32)
+
+
+def _pair_changes(scaled: np.ndarray, node_of: np.ndarray, power: int | None) -> np.ndarray:
+    """The change of the norm of messages by each swap: [layers, experts, experts].
+
+    A swap changes two columns of the matrix of messages. The sum of powers of e1's column with e2
+    in its place is, by the binomial theorem, a matrix product over (term, node of the requests).
+
+    Arguments:
+        scaled: [layers, nodes, experts]; parts times nodes squared.
+        node_of: [layers, experts]; the node of each expert.
+        power: of the mean; None: the maximum.
+    """
+    layers, nodes, experts = scaled.shape
+    pairs = column_sums(scaled, node_of, nodes)
+    away = ~np.eye(nodes, dtype=bool)
+    pairs = np.where(away, pairs, 0)
+    sender = np.swapaxes(scaled, 1, 2)
+    mask = away[node_of]  # [l, e, g]: g is not e's node
+    column = np.take_along_axis(pairs.swapaxes(1, 2), node_of[:, :, None], 1)
+    without = np.where(mask, column - sender, 0)
+    if power is None:
+        swapped = np.zeros((layers, experts, experts), scaled.dtype)
+        for node in range(nodes):
+            new = without[:, :, node, None] + mask[:, :, node, None] * scaled[:, node, None, :]
+            np.maximum(swapped, new, out=swapped)
+        rest = over_others(pairs.max(1), node_of)
+        largest = np.maximum(np.maximum(swapped, swapped.swapaxes(1, 2)), rest)
+        return largest - pairs.max((1, 2))[:, None, None]
+    new = replaced(without, scaled, mask.astype(scaled.dtype), power)
+    old = raised(pairs, power).sum(1)
+    new -= np.take_along_axis(old, node_of, 1)[:, :, None]
+    return norm_change(new + new.swapaxes(1, 2), old.sum(1), nodes * (nodes - 1), power)
