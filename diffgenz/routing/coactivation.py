@@ -10,7 +10,7 @@ from itertools import combinations
 
 import numpy as np
 
-from diffgenz.routing.locality import parts
+from diffgenz.routing.locality import filled, parts
 from diffgenz.routing.swaps import column_sums, descend, load_changes, load_norm
 
 SAMPLE = 8192
@@ -34,7 +34,7 @@ class Affinity:
 
     together: np.ndarray
     part: np.ndarray
-    load: float = 0.1
+    load: float = 0.3
     locality: float = 0.0
 
     def value(self, layers: np.ndarray, node_of: np.ndarray) -> np.ndarray:
@@ -104,14 +104,15 @@ def gathered(
     together: np.ndarray,
     counts: np.ndarray,
     *,
-    load: float = 0.1,
+    load: float = 0.3,
     locality: float = 0.0,
     starts: int = 5,
     seed: int = 0,
 ) -> np.ndarray:
     """The node of each expert, [layers, experts]: the best of several starts, in each layer.
 
-    The first start is linear, the others are random.
+    The first start is linear, the others are random. Where nodes do not divide the experts, some
+    nodes have one more than others.
 
     Arguments:
         together: [layers, experts, experts]; how often two experts are chosen by one token.
@@ -121,10 +122,14 @@ def gathered(
         starts: how many, at least 1.
         seed: of the random numbers.
     """
+    given = counts.shape[2]
+    counts = filled(counts, counts.shape[1])
     layers, nodes, experts = counts.shape
+    missing = experts - given
+    together = np.pad(together, ((0, 0), (0, missing), (0, missing)))
     linear = np.tile(np.arange(experts) * nodes // experts, (layers, 1))
     if nodes == 1:
-        return linear
+        return linear[:, :given]
     total = together.sum((1, 2), keepdims=True) / 2
     share = together / np.where(total > 0, total, 1) / (1 - 1 / nodes)
     affinity = Affinity(share.astype(np.float32), parts(counts), load, locality)
@@ -137,4 +142,4 @@ def gathered(
         reached = affinity.value(every, node_of)
         better = reached < value
         best, value = np.where(better[:, None], node_of, best), np.minimum(reached, value)
-    return best
+    return best[:, :given]

@@ -26,8 +26,8 @@ def replicated_where_used(
 
     Arguments:
         counts: [layers, nodes, experts]; tokens of each node's requests that choose each expert.
-        node_of: [layers, experts]; the node of each expert's first copy; every node has equally
-            many.
+        node_of: [layers, experts]; the node of each expert's first copy; no node has more than
+            per_node of them.
         ranks_per_node: expert-parallel ranks of a node.
         per_node: slots of a node.
         balance: what a rank's mean load of computing counts beside all bytes, at least 0.
@@ -72,9 +72,10 @@ def with_replicas(
     balance: float,
     objective: Objective | None = None,
 ) -> np.ndarray:
-    """Copies, with the first ones moved once more for what the others leave to them.
+    """Copies, with the first ones moved once more: [layers, nodes, experts].
 
-    The shape is [layers, nodes, experts].
+    They are moved by the tokens that others leave to them: none of nodes that have a copy, of other
+    nodes a copy's even part.
 
     Arguments:
         counts: [layers, nodes, experts]; tokens of each node's requests that choose each expert.
@@ -88,7 +89,7 @@ def with_replicas(
     if objective is None or per_node * counts.shape[1] == counts.shape[2]:
         return copies
     first = node_of[:, None] == np.arange(counts.shape[1])[:, None]
-    left = np.where((copies > 0) & ~first, 0.0, counts)
+    left = np.where((copies > 0) & ~first, 0.0, counts) / copies.sum(1, keepdims=True)
     moved = localised(left, objective, start=node_of)
     return replicated_where_used(counts, moved, ranks_per_node, per_node, balance)
 

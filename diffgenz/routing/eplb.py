@@ -73,9 +73,7 @@ def everywhere(load: np.ndarray, nodes: int, ranks_per_node: int, slots: int) ->
     expert, each = _copies(load, slots)
     sizes = np.tile(rank_sizes(slots // nodes, ranks_per_node), nodes)
     order = in_bins(pack(each, sizes))
-    return Placement(
-        np.take_along_axis(expert, order, 1), load.shape[1], nodes, ranks_per_node
-    )
+    return Placement(np.take_along_axis(expert, order, 1), load.shape[1], nodes, ranks_per_node)
 
 
 def over_nodes(load: np.ndarray, nodes: int, ranks_per_node: int, slots: int) -> Placement:

@@ -59,7 +59,7 @@ def demand(traffic: Traffic, tokens_per_rank: float) -> Demand:
 
 @dataclasses.dataclass(frozen=True)
 class Roofline:
-    """A plain model: experts by a roofline, the exchange by its busiest node or its largest message.
+    """A plain model: experts by a roofline, the exchange by its busiest node or largest message.
 
         experts:  20 us + max over ranks of max(active 3 h i / memory, rows 6 h i / flops)
         exchange: 30 us + max(between nodes, within the busiest node)

@@ -37,9 +37,9 @@ class Objective:
         power: of the means, a power of two, at least 2; None: the largest itself.
     """
 
-    pair: float = 0.2
-    load: float = 0.3
-    power: int | None = 4
+    pair: float = 0.3
+    load: float = 1.5
+    power: int | None = 8
 
     def __post_init__(self) -> None:
         """Checks the numbers."""
@@ -64,7 +64,9 @@ class Objective:
         pairs = column_sums(part, node_of, nodes)
         away = 1 - np.trace(pairs, axis1=1, axis2=2)
         off = nodes**2 * pairs[:, ~np.eye(nodes, dtype=bool)]
-        worst = off.max(1) if self.power is None else root(raised(off, self.power).mean(1), self.power)
+        worst = (
+            off.max(1) if self.power is None else root(raised(off, self.power).mean(1), self.power)
+        )
         load = load_norm(nodes * part.sum(1), node_of, nodes, self.power)
         return away / (1 - 1 / nodes) + self.pair * worst + self.load * load
 
@@ -111,22 +113,49 @@ def localised(
     """The node of each expert, [layers, experts], by exact assignment and swaps.
 
     Arguments:
-        counts: [layers, nodes, experts]; tokens of each node's requests that choose each expert;
-            nodes divide the experts.
+        counts: [layers, nodes, experts]; tokens of each node's requests that choose each expert.
+            Where nodes do not divide the experts, some nodes have one more than others.
         objective: what is minimised.
         start: [layers, experts]; nodes from which swaps begin, instead of the assignment.
     """
-    part = parts(counts)
-    if start is None:
-        start = assigned(part)
-    if part.shape[1] == 1:
+    _, nodes, experts = counts.shape
+    part = parts(filled(counts, nodes))
+    start = assigned(part) if start is None else filled_nodes(start, nodes)
+    if nodes == 1:
         return start
-    return descend(
+    node_of = descend(
         start,
-        part.shape[1],
+        nodes,
         lambda layers, node_of: objective.changes(part[layers], node_of),
         lambda layers, node_of: objective.value(part[layers], node_of),
     )
+    return node_of[:, :experts]
+
+
+def filled(values: np.ndarray, nodes: int) -> np.ndarray:
+    """The values with zeros for experts that nobody chooses, so that nodes divide their number.
+
+    Arguments:
+        values: [..., experts].
+        nodes: nodes.
+    """
+    missing = -values.shape[-1] % nodes
+    return np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, missing)]) if missing else values
+
+
+def filled_nodes(node_of: np.ndarray, nodes: int) -> np.ndarray:
+    """The nodes of experts, and for those that `filled` adds the nodes that lack one.
+
+    Arguments:
+        node_of: [layers, experts]; the node of each expert.
+        nodes: nodes.
+    """
+    missing = -node_of.shape[1] % nodes
+    if not missing:
+        return node_of
+    lacks = -(-node_of.shape[1] // nodes) - (node_of[:, :, None] == np.arange(nodes)).sum(1)
+    more = np.repeat(np.tile(np.arange(nodes), len(node_of)), lacks.reshape(-1))
+    return np.concatenate([node_of, more.reshape(len(node_of), missing)], axis=1)
 
 
 def parts(counts: np.ndarray) -> np.ndarray:
@@ -169,6 +198,4 @@ def _pair_changes(scaled: np.ndarray, node_of: np.ndarray, power: int | None) ->
     new = replaced(without, scaled, mask.astype(scaled.dtype), power)
     old = raised(pairs, power).sum(1)
     new -= np.take_along_axis(old, node_of, 1)[:, :, None]
-    return norm_change(
-        new + new.swapaxes(1, 2), old.sum(1), nodes * (nodes - 1), power
-    )
+    return norm_change(new + new.swapaxes(1, 2), old.sum(1), nodes * (nodes - 1), power)

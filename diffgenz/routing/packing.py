@@ -76,9 +76,7 @@ def packed(
     return Placement(slots.reshape(layers, -1), experts, nodes, ranks_per_node)
 
 
-def packed_copies(
-    copies: np.ndarray, counts: np.ndarray, ranks_per_node: int
-) -> Placement:
+def packed_copies(copies: np.ndarray, counts: np.ndarray, ranks_per_node: int) -> Placement:
     """The placement of so many copies of each expert on each node, packed onto ranks.
 
     Arguments:
@@ -95,6 +93,4 @@ def packed_copies(
     each = np.where(held, counts / np.maximum(copies, 1) + away, 0.0)
     flat = copies.reshape(-1)
     index = np.repeat(np.arange(flat.size), flat).reshape(layers, nodes, -1)
-    return packed(
-        index % experts, each.reshape(-1)[index], experts, nodes, ranks_per_node
-    )
+    return packed(index % experts, each.reshape(-1)[index], experts, nodes, ranks_per_node)

@@ -56,9 +56,7 @@ def _descended(
     return node_of
 
 
-def _swapped(
-    node_of: np.ndarray, change: np.ndarray, nodes: int
-) -> tuple[np.ndarray, np.ndarray]:
+def _swapped(node_of: np.ndarray, change: np.ndarray, nodes: int) -> tuple[np.ndarray, np.ndarray]:
     """The nodes after the best swaps of disjoint nodes, and after the very best alone."""
     rows = np.arange(len(node_of))
     partner = change.argmin(2)
@@ -136,9 +134,7 @@ def load_changes(
     return norm_change(new + new.swapaxes(1, 2), old.sum(1), nodes, power)
 
 
-def replaced(
-    without: np.ndarray, load: np.ndarray, counts: np.ndarray, power: int
-) -> np.ndarray:
+def replaced(without: np.ndarray, load: np.ndarray, counts: np.ndarray, power: int) -> np.ndarray:
     """The sums over terms of (without + load)^power for all pairs of experts: [l, e1, e2].
 
     By the binomial theorem it is a matrix product over (exponent, term).

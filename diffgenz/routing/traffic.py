@@ -131,9 +131,7 @@ class Tally:
             self.slot_rows,
         )
 
-    def interval(
-        self, measure: str, *, draws: int = 400, seed: int = 0
-    ) -> tuple[float, float]:
+    def interval(self, measure: str, *, draws: int = 400, seed: int = 0) -> tuple[float, float]:
         """Between what a measure lies, as a mean over layers, with 95 % confidence.
 
         Requests are drawn again, with replacement; the 2.5th and 97.5th percentiles are returned.
@@ -278,13 +276,17 @@ def _by_node(values: np.ndarray, node: np.ndarray, nodes: int) -> np.ndarray:
     return np.stack([values[node == each].sum(0) for each in range(nodes)], axis=1)
 
 
-def _check(layers: int, experts: int, node: np.ndarray, requests: int, placement: Placement) -> None:
+def _check(
+    layers: int, experts: int, node: np.ndarray, requests: int, placement: Placement
+) -> None:
     if (layers, experts) != (placement.layers, placement.experts):
         raise InputError(
             f"placement: has {placement.layers} layers of {placement.experts} experts, the trace "
             f"{layers} of {experts}; give the placement of the model that was traced"
         )
-    if node.shape != (requests,) or (requests and not 0 <= node.min() <= node.max() < placement.nodes):
+    if node.shape != (requests,) or (
+        requests and not 0 <= node.min() <= node.max() < placement.nodes
+    ):
         raise InputError(
             f"node: does not give each of the {requests} requests a node from 0 to "
             f"{placement.nodes - 1}"
