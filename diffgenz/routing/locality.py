@@ -60,7 +60,7 @@ class Objective:
         """
         nodes = part.shape[1]
         if nodes == 1:
-            return np.full(len(part), self.pair * 0.0 + self.load)
+            return np.full(len(part), self.load)
         pairs = column_sums(part, node_of, nodes)
         away = 1 - np.trace(pairs, axis1=1, axis2=2)
         off = nodes**2 * pairs[:, ~np.eye(nodes, dtype=bool)]
@@ -80,8 +80,9 @@ class Objective:
         nodes = part.shape[1]
         here = part[np.arange(len(part))[:, None], node_of]  # [l, e1, e2]: e2 at e1's node
         own = np.diagonal(here, axis1=1, axis2=2)
-        local = here - own[:, :, None]
-        change = -(local + local.swapaxes(1, 2)) / (1 - 1 / nodes)
+        here -= own[:, :, None].copy()
+        here *= -1 / (1 - 1 / nodes)
+        change = here + here.swapaxes(1, 2)
         if self.load:
             load = nodes * part.sum(1)
             change += self.load * load_changes(load, node_of, nodes, self.power)

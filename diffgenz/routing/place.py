@@ -14,7 +14,7 @@ from diffgenz.core.errors import InputError
 from diffgenz.routing import eplb
 from diffgenz.routing.baselines import linear, on_nodes
 from diffgenz.routing.coactivation import gathered, pairs_of
-from diffgenz.routing.copies import with_replicas
+from diffgenz.routing.copies import moved_for_replicas, replicated_where_used
 from diffgenz.routing.layer_time import LayerTime, Roofline, demand
 from diffgenz.routing.locality import Objective, localised
 from diffgenz.routing.migration import Migration, aligned
@@ -214,7 +214,10 @@ def _first_copies(
         for locality in (0.0, LOCALITY) if grouped else (0.0,):
             found.append(gathered(together, counts, locality=locality, starts=starts, seed=seed))
     if grouped or work.chosen is None:
-        found += [localised(counts, objective) for objective in OBJECTIVES]
+        node_of = None
+        for objective in OBJECTIVES:
+            node_of = localised(counts, objective, start=node_of)
+            found.append(node_of)
     return [np.repeat(node_of, size, axis=1) for node_of in found]
 
 
@@ -231,11 +234,12 @@ def _ours(
         if slots == counts.shape[2]:
             yield on_nodes(node_of, counts.sum(1), nodes, ranks_per_node)
             continue
-        objective = OBJECTIVES[index] if work.chosen is None else None
+        size = (ranks_per_node, slots // nodes)
+        if work.chosen is None and nodes > 1:
+            copies = replicated_where_used(counts, node_of, *size, BALANCES[0])
+            node_of = moved_for_replicas(counts, node_of, copies, OBJECTIVES[index])
         for balance in BALANCES:
-            copies = with_replicas(
-                counts, node_of, ranks_per_node, slots // nodes, balance, objective
-            )
+            copies = replicated_where_used(counts, node_of, *size, balance)
             yield packed_copies(copies, counts, ranks_per_node)
 
 
