@@ -37,8 +37,8 @@ def pack(load: np.ndarray, sizes: np.ndarray, item: np.ndarray | None = None) ->
         if kinds is not None:
             kind = kinds[rows, which]
             taken = holds[rows, :, kind]
-            again = (taken | (room <= 0)).all(1)
-            weight = np.where(taken & ~again[:, None], np.inf, weight)
+            again = np.all(taken | (room <= 0), axis=1, keepdims=True)
+            weight = np.where(taken & ~again, np.inf, weight)
         best = by_size[np.argmin(weight[:, by_size], axis=1)]
         bin_of[rows, which] = best
         total[rows, best] += load[rows, which]

@@ -61,6 +61,15 @@ class Traffic:
         return measures.largest_pair(self.to_nodes)
 
     @property
+    def padded(self) -> np.ndarray:
+        """[layers]; copies of a token that leave its node when all messages are as the largest.
+
+        Compare this between placements that send different numbers of copies.
+        """
+        nodes = self.placement.nodes
+        return self.largest_pair * self.to_nodes.sum((1, 2)) * (1 - 1 / nodes) / self.tokens
+
+    @property
     def wire(self) -> np.ndarray:
         """[layers]; the most that a node sends or receives over a node's mean tokens."""
         return measures.wire(self.to_nodes)
