@@ -3,7 +3,7 @@
 All are without replicas, nodes having equally many experts.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
@@ -87,19 +87,20 @@ def optimum(counts: np.ndarray, objective: Objective, seconds: float = 10.0) -> 
     cost = np.concatenate([-part[node, expert] / (1 - 1 / nodes), [objective.pair, objective.load]])
     once = _rows(expert, np.arange(places), np.ones(places), experts, places + 2)
     full = _rows(node, np.arange(places), np.ones(places), nodes, places + 2)
-    limits = []
+    at_most = []
     for to in range(nodes):
         here = np.flatnonzero(node == to)
         sums = [(nodes * part.sum(0), places + 1)]
         sums += [(nodes**2 * part[sender], places) for sender in range(nodes) if sender != to]
         for values, largest in sums:
             columns, row = np.append(here, largest), np.zeros(experts + 1, int)
-            limits.append(_rows(row, columns, np.append(values, -1.0), 1, places + 2))
-    maxima = vstack(limits)
+            at_most.append(_rows(row, columns, np.append(values, -1.0), 1, places + 2))
+    maxima = vstack(at_most)
+    limits: Any = (np.zeros(places + 2), np.append(np.ones(places), [np.inf, np.inf]))
     found = milp(
         cost,
         integrality=np.append(np.ones(places), [0, 0]),
-        bounds=Bounds(np.zeros(places + 2), np.append(np.ones(places), [np.inf, np.inf])),
+        bounds=Bounds(*limits),
         constraints=[
             LinearConstraint(once, 1, 1),
             LinearConstraint(full, experts // nodes, experts // nodes),

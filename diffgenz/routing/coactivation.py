@@ -111,8 +111,8 @@ def gathered(
 ) -> np.ndarray:
     """The node of each expert, [layers, experts]: the best of several starts, in each layer.
 
-    The first start is linear, the others are random. Where nodes do not divide the experts, some
-    nodes have one more than others.
+    The first start is linear, the others are random. No node has more experts than the quotient,
+    rounded up.
 
     Arguments:
         together: [layers, experts, experts]; how often two experts are chosen by one token.

@@ -214,7 +214,7 @@ def tally_of_counts(
         rows[part] = _summed(sent, placement.rank_of_slot, placement.ranks)
         slot_rows += sent.sum(0)
     to_nodes = rows.reshape(len(counts), layers, placement.nodes, -1).sum(-1)
-    tokens = counts[:, 0].sum(1) / k
+    tokens = counts.sum(2).mean(1) / k
     return Tally(placement, node, tokens, to_nodes, rows, rows, slot_rows)
 
 
