@@ -5,7 +5,8 @@ where no kernels are known.
 """
 
 import dataclasses
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,16 +29,8 @@ class Demand(NamedTuple):
     to_ranks: np.ndarray
 
 
-class LayerTime(Protocol):
-    """Seconds of a layer: dispatch, experts, combine."""
-
-    def __call__(self, demand: Demand, /) -> np.ndarray:
-        """The seconds of each layer: [layers].
-
-        Arguments:
-            demand: what one step asks of it.
-        """
-        ...
+LayerTime = Callable[[Demand], np.ndarray]
+"""The seconds of a layer, [layers], for what one step asks of it: dispatch, experts, combine."""
 
 
 def demand(traffic: Traffic, tokens_per_rank: float) -> Demand:

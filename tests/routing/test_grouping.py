@@ -1,4 +1,4 @@
-"""Grouping of requests: equal sizes, exactness, what it gains on held-out requests, and its null."""
+"""Grouping of requests: equal sizes, exactness, the gain on held-out requests, and its null."""
 
 from itertools import permutations
 
