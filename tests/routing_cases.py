@@ -1,10 +1,90 @@
-"""Requests that differ in the experts they use, drawn from a logistic-normal factor model.
+"""Files of traces as engines write them, written without the engines."""
 
-Parameters are those fitted to a trace of Llama-4-Maverick: 128 experts, one per token, 24 layers,
-requests of three domains.
-"""
+import io
+import pickle
+import sys
+import types
+import zipfile
+from collections import OrderedDict
 
 import numpy as np
+
+KINDS = {"i4": "IntStorage", "i8": "LongStorage", "f4": "FloatStorage", "f8": "DoubleStorage"}
+
+
+class TensorLike:
+    """An array that is pickled as torch pickles a tensor."""
+
+    def __init__(self, array, offset=0, size=None, stride=None):
+        self.array = np.ascontiguousarray(array)
+        self.offset = offset
+        self.size = self.array.shape if size is None else size
+        self.stride = stride or tuple(s // self.array.itemsize for s in self.array.strides)
+
+
+class StorageLike:
+    """The storage of a tensor."""
+
+    def __init__(self, array):
+        self.array = array
+
+
+def _rebuild_tensor_v2(*_arguments):
+    raise AssertionError("only its name is written")
+
+
+_rebuild_tensor_v2.__module__ = "torch._utils"
+
+
+def torch_save(path, content, monkeypatch, order="little"):
+    """Writes `content`, whose arrays are `TensorLike`, as torch.save (2.x) does."""
+    torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
+    setattr(utils, "_rebuild_tensor_v2", _rebuild_tensor_v2)  # noqa: B010
+    for name in KINDS.values():
+        setattr(torch, name, type(name, (), {"__module__": "torch"}))
+    arrays = []
+
+    class Pickler(pickle.Pickler):
+        def persistent_id(self, obj):
+            if not isinstance(obj, StorageLike):
+                return None
+            arrays.append(obj.array)
+            kind = getattr(torch, KINDS[obj.array.dtype.str[1:]])
+            return ("storage", kind, str(len(arrays) - 1), "cuda:0", obj.array.size)
+
+        def reducer_override(self, obj):
+            if isinstance(obj, TensorLike):
+                storage = StorageLike(obj.array)
+                return _rebuild_tensor_v2, (
+                    storage,
+                    obj.offset,
+                    obj.size,
+                    obj.stride,
+                    False,
+                    OrderedDict(),
+                )
+            return NotImplemented
+
+    stream = io.BytesIO()
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "torch", torch)
+        patch.setitem(sys.modules, "torch._utils", utils)
+        Pickler(stream, protocol=2).dump(content)
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("archive/data.pkl", stream.getvalue())
+        file.writestr("archive/byteorder", order)
+        for number, array in enumerate(arrays):
+            if order == "big":
+                array = array.byteswap()
+            file.writestr(f"archive/data/{number}", array.tobytes())
+        file.writestr("archive/version", "3\n")
+    return path
+
+
+def drawn(tokens, layers, experts, k, seed=0):
+    """Chosen experts [tokens, layers, k], all different within a token and layer."""
+    rng = np.random.default_rng(seed)
+    return np.argsort(rng.random((tokens, layers, experts)), axis=2)[..., :k]
 
 
 def maverick(

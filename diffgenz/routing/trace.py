@@ -6,11 +6,17 @@ reduces. The file format is in docs/routing.md.
 
 import copy
 import dataclasses
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from diffgenz.core.errors import InputError, unknown
+from diffgenz.core.files import written_aside
+from diffgenz.routing.checking import checked_names, chosen_experts, per_token, router_weights
+
+FORMAT = "diffgenz-trace-1"
+"""What files of traces are marked with."""
 
 PREFILL, DECODE = 0, 1
 """The phases of a token: part of a prompt, or generated."""
@@ -65,8 +71,8 @@ class Trace:
 
     def __post_init__(self) -> None:
         """Makes arrays of what was given, and checks it."""
-        fields = _checked_names(self.experts, self.layers, self.domains)
-        fields["chosen"] = chosen = _chosen(self.chosen, self.experts, len(fields["layers"]))
+        fields = checked_names(self.experts, self.layers, self.domains)
+        fields["chosen"] = chosen = chosen_experts(self.chosen, self.experts, len(fields["layers"]))
         tokens = len(chosen)
         for name, dtype, end in (
             ("request", np.int32, None),
@@ -79,9 +85,9 @@ class Trace:
             if given is None and name in ("phase", "domain"):
                 given = np.full(tokens, DECODE if name == "phase" else 0)
             if given is not None:
-                fields[name] = _per_token(name, given, tokens, dtype, end)
+                fields[name] = per_token(name, given, tokens, dtype, end)
         if self.weights is not None:
-            fields["weights"] = _weights(self.weights, chosen.shape)
+            fields["weights"] = router_weights(self.weights, chosen.shape)
         for name, value in fields.items():
             object.__setattr__(self, name, value)
 
@@ -211,6 +217,48 @@ class Trace:
             chosen, group = chosen[mask], group[mask]
         return counted(chosen, group, len(names), self.experts)
 
+    def save(self, path: str | Path) -> None:
+        """Write it in the format of docs/routing.md, which `load_trace` reads.
+
+        The tokens of each request are written together; where they were not, and no steps are
+        known, the place of each token is kept as its step.
+
+        Arguments:
+            path: where; its name should end in .npz.
+
+        Raises:
+            InputError: it cannot be written.
+        """
+        trace = self.together()
+        small = np.uint8 if self.experts <= 2**8 else np.uint16 if self.experts <= 2**16 else None
+        arrays: dict[str, Any] = {
+            "format": np.array(FORMAT),
+            "experts": np.array(self.experts),
+            "layers": np.array(self.layers),
+            "domains": np.array(self.domains),
+            "chosen": trace.chosen.astype(small or trace.chosen.dtype),
+        }
+        for name in ("request", "phase", "domain", "rank", "step", "weights", "model"):
+            if getattr(trace, name) is not None:
+                arrays[name] = np.asarray(getattr(trace, name))
+        with written_aside(Path(path), "trace") as aside, aside.open("wb") as file:
+            np.savez(file, **arrays)
+
+    def together(self) -> Self:
+        """The same tokens with those of each request standing together, in order of first tokens.
+
+        Where they do not yet, and no steps are known, the place of each token becomes its step.
+        """
+        runs = np.count_nonzero(self.request[1:] != self.request[:-1]) + 1
+        if runs <= len(self.requests) or not self.tokens:
+            return self
+        _, first, index = np.unique(self.request, return_index=True, return_inverse=True)
+        order = np.argsort(first[index], kind="stable")
+        trace = self.select(order)
+        if trace.step is None:
+            object.__setattr__(trace, "step", order.astype(np.int32))
+        return trace
+
     def reduced(self, by: str = "request", phase: int | None = None) -> "Counts":
         """What remains of it when only counts are kept.
 
@@ -261,7 +309,7 @@ class Counts:
             raise InputError(
                 f"counts: have shape {list(counts.shape)}; give [groups, layers, experts]"
             )
-        names = _checked_names(counts.shape[2], self.layers, self.groups, "groups")
+        names = checked_names(counts.shape[2], self.layers, self.groups, "groups")
         if counts.shape[:2] != (len(names["groups"]), len(names["layers"])):
             raise InputError(
                 f"counts: have {counts.shape[0]} groups of {counts.shape[1]} layers, but "
@@ -295,86 +343,3 @@ def counted(chosen: np.ndarray, group: np.ndarray, groups: int, experts: int) ->
         flat = (start + chosen[:, layer]).ravel()
         out[:, layer] = np.bincount(flat, minlength=groups * experts).reshape(groups, experts)
     return out
-
-
-def _checked_names(
-    experts: int, layers: Any, names: Any, called: str = "domains"
-) -> dict[str, Any]:
-    """The number of experts, the layers and the names of domains or groups, checked."""
-    if isinstance(experts, bool) or int(experts) != experts or experts < 1:
-        raise InputError(f"experts: {experts!r} is not a number of experts; give 1 or more")
-    indices = tuple(int(layer) for layer in layers)
-    if not indices or indices[0] < 0 or any(np.diff(indices) <= 0):
-        raise InputError(
-            f"layers: {list(indices)[:8]} are not layer indices; give one or more, ascending from 0"
-        )
-    known = tuple(map(str, names))
-    if not known or len(set(known)) < len(known):
-        raise InputError(f"{called}: {list(known)[:8]} are not different names; name each once")
-    return {"experts": int(experts), "layers": indices, called: known}
-
-
-def _integers(name: str, given: Any) -> np.ndarray:
-    """An array of whole numbers, from a rectangle of them."""
-    try:
-        array = np.asarray(given)
-    except ValueError:
-        raise InputError(f"{name}: rows have different lengths; give each the same") from None
-    if array.dtype.kind not in "iu":
-        if array.size and (array.dtype.kind != "f" or not np.all(array == np.floor(array))):
-            raise InputError(f"{name}: holds {array.dtype}, not whole numbers; give integers")
-        array = array.astype(np.int64)
-    return array
-
-
-def _chosen(given: Any, experts: int, layers: int) -> np.ndarray:
-    """The chosen experts as an array of the smallest type, checked."""
-    chosen = _integers("chosen", given)
-    if chosen.ndim != 3 or chosen.shape[1] != layers:
-        raise InputError(
-            f"chosen: has shape {list(chosen.shape)}; give [tokens, {layers} layers, k]"
-        )
-    k = chosen.shape[2]
-    if not 1 <= k <= experts:
-        raise InputError(
-            f"chosen: has {k} experts per token and layer, of {experts}; give 1 to {experts}"
-        )
-    if chosen.size and not (chosen.min() >= 0 and chosen.max() < experts):
-        bad = int(chosen.min()) if chosen.min() < 0 else int(chosen.max())
-        raise InputError(
-            f"chosen: expert {bad} is out of range; {experts} experts have ids 0 to {experts - 1}"
-        )
-    for first in range(k):
-        for second in range(first):
-            twice = chosen[..., first] == chosen[..., second]
-            if twice.any():
-                token, layer = (int(i) for i in np.argwhere(twice)[0])
-                raise InputError(
-                    f"chosen: token {token} has expert {int(chosen[token, layer, first])} twice in "
-                    f"the layer at position {layer}; the k experts of a token are different"
-                )
-    return chosen.astype(np.int16 if experts <= 2**15 else np.int32, copy=False)
-
-
-def _per_token(name: str, given: Any, tokens: int, dtype: Any, end: int | None) -> np.ndarray:
-    """A number for each token, checked."""
-    array = _integers(name, given)
-    if array.shape != (tokens,):
-        raise InputError(f"{name}: has shape {list(array.shape)}; give one for each of the tokens")
-    end = np.iinfo(dtype).max if end is None else end
-    if tokens and not (array.min() >= 0 and array.max() < end):
-        bad = int(array.min()) if array.min() < 0 else int(array.max())
-        raise InputError(f"{name}: {bad} is out of range; give 0 to {end - 1}")
-    return array.astype(dtype, copy=False)
-
-
-def _weights(given: Any, shape: tuple[int, ...]) -> np.ndarray:
-    """The router's weights, checked."""
-    weights = np.asarray(given, np.float32)
-    if weights.shape != shape:
-        raise InputError(
-            f"weights: have shape {list(weights.shape)}; give that of chosen, {list(shape)}"
-        )
-    if not np.all(np.isfinite(weights)) or np.any(weights < 0):
-        raise InputError("weights: one is negative or not finite; weights are at least 0")
-    return weights
