@@ -30,6 +30,15 @@ from .models.huggingface import model_from_config as model_from_config
 from .models.model import Model as Model
 from .operators.gear import Gear as Gear
 from .operators.precision import Precision as Precision
+from .routing.source import Source as Source
+from .routing.source import load_counts as load_counts
+from .routing.source import load_trace as load_trace
+from .routing.source import open_trace as open_trace
+from .routing.statistics.measured import Measured as Measured
+from .routing.statistics.statistics import RoutingStatistics as RoutingStatistics
+from .routing.statistics.statistics import routing_statistics as routing_statistics
+from .routing.trace import Counts as Counts
+from .routing.trace import Trace as Trace
 from .scenario.mix import Mix as Mix
 from .scenario.parallelism import Parallelism as Parallelism
 from .scenario.scenario import Scenario as Scenario

@@ -32,6 +32,8 @@ def _integers(name: str, given: Any) -> np.ndarray:
         array = np.asarray(given)
     except ValueError:
         raise InputError(f"{name}: rows have different lengths; give each the same") from None
+    if array.dtype.kind == "b":
+        return array.astype(np.int8)
     if array.dtype.kind not in "iu":
         if array.size and (array.dtype.kind != "f" or not np.all(array == np.floor(array))):
             raise InputError(f"{name}: holds {array.dtype}, not whole numbers; give integers")

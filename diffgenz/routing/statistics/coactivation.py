@@ -77,13 +77,11 @@ def _within_lift(
     ids: np.ndarray, group: np.ndarray, groups: int, experts: int, weights: np.ndarray
 ) -> np.ndarray:
     """The lift within a layer, for each row of weights of groups."""
-    start = group.astype(np.int64) * experts**2
-    pairs = np.zeros(groups * experts**2)
-    for i in range(ids.shape[1]):
-        for j in range(i):
-            pairs += np.bincount(
-                start + ids[:, i] * experts + ids[:, j], minlength=groups * experts**2
-            )
+    start = group.astype(np.int64)[:, None] * experts**2
+    one, two = np.triu_indices(ids.shape[1], 1)
+    pairs = np.bincount(
+        (start + ids[:, one] * experts + ids[:, two]).ravel(), minlength=groups * experts**2
+    )
     square = pairs.reshape(groups, experts, experts)
     square = square + square.transpose(0, 2, 1)
     square[:, np.arange(experts), np.arange(experts)] = 0
@@ -102,12 +100,10 @@ def _across_lift(
     weights: np.ndarray,
 ) -> np.ndarray:
     """The lift of two layers, for each row of weights of groups."""
-    start = group.astype(np.int64)[:, None] * experts**2 + two
-    pairs = np.zeros(groups * experts**2)
-    for i in range(one.shape[1]):
-        pairs += np.bincount(
-            (start + one[:, i, None] * experts).ravel(), minlength=groups * experts**2
-        )
+    start = group.astype(np.int64)[:, None, None] * experts**2
+    pairs = np.bincount(
+        (start + one[:, :, None] * experts + two[:, None]).ravel(), minlength=groups * experts**2
+    )
     square = pairs.reshape(groups, experts, experts)
     first, second = (_shares(weights @ square.sum(axis=axis)) for axis in (2, 1))
     return _together(square, weights) / ((first**2).sum(axis=1) * (second**2).sum(axis=1))

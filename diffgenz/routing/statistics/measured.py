@@ -118,7 +118,7 @@ def redrawn(groups: np.ndarray, rng: np.random.Generator, draws: int = DRAWS) ->
     return out
 
 
-def _means(values: np.ndarray, axis: int) -> np.ndarray:
+def _means(values: np.ndarray, axis: int) -> Any:
     """Means of the numbers among values; NaN where there is none."""
     known = np.isfinite(values)
     total = np.where(known, values, 0).sum(axis)

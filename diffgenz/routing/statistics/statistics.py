@@ -1,6 +1,7 @@
 """All statistics of a trace, or of counts."""
 
 import dataclasses
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -85,7 +86,12 @@ class RoutingStatistics:
         }
 
 
-def routing_statistics(trace: Trace | Source | Counts, *, seed: int = 0) -> RoutingStatistics:
+def routing_statistics(
+    trace: Trace | Source | Counts,
+    *,
+    seed: int = 0,
+    told: Callable[[str], None] | None = None,
+) -> RoutingStatistics:
     """Statistics of expert activations, each with a 95 % interval and a null.
 
     Intervals come from drawing requests again; a statistic has none, or is left out, where requests
@@ -95,6 +101,7 @@ def routing_statistics(trace: Trace | Source | Counts, *, seed: int = 0) -> Rout
         trace: tokens in memory, files opened by `open_trace` (which may be larger than memory), or
             counts.
         seed: of the random numbers; the same seed gives the same statistics.
+        told: called with how far it is, now and then.
 
     Raises:
         InputError: a file is damaged, there are no tokens, or a domain has none.
@@ -106,18 +113,30 @@ def routing_statistics(trace: Trace | Source | Counts, *, seed: int = 0) -> Rout
         together = trace.together()
         numbers = np.unique(together.request, return_inverse=True)[1]
         dense = dataclasses.replace(together, request=numbers)
-        chunks: Any = _parts(dense)
+        chunks: Iterable[Trace] = _parts(dense)
     else:
         chunks = trace.chunks()
+    if told is not None:
+        chunks = _telling(chunks, told)
     tally = tally_of(chunks, trace.experts, len(trace.layers), trace.k, len(trace.domains), seed)
     return _of_tally(tally, trace, rng)
 
 
-def _parts(trace: Trace) -> Any:
+def _parts(trace: Trace) -> Iterator[Trace]:
     """A trace in memory, some tokens at a time."""
     rows = max((1 << 22) // (len(trace.layers) * trace.k), 1)
     for first in range(0, trace.tokens, rows):
         yield trace.select(slice(first, first + rows))
+
+
+def _telling(chunks: Iterable[Trace], told: Callable[[str], None]) -> Iterator[Trace]:
+    """The chunks, and how many tokens were read so far."""
+    tokens, requests = 0, 0
+    for chunk in chunks:
+        yield chunk
+        tokens += chunk.tokens
+        requests = int(chunk.request.max(initial=0)) + 1
+        told(f"{tokens:,} tokens of {requests:,} requests read")
 
 
 def _of_tally(tally: Tally, trace: Trace | Source, rng: np.random.Generator) -> RoutingStatistics:
@@ -132,8 +151,7 @@ def _of_tally(tally: Tally, trace: Trace | Source, rng: np.random.Generator) -> 
     chosen, group, request, phase = tally.sample()
     rows = phase == there[-1]
     k = tally.k
-    pairs = [(a, b) for a in range(len(trace.domains)) for b in range(a)]
-    pairs = [(b, a) for a, b in pairs]
+    pairs = [(a, b) for b in range(len(trace.domains)) for a in range(b)]
     alike = similarity(tally.counts.sum(axis=0), pairs, rng) if pairs else []
     phases = {"pooled": pooled(by_phase, rng), "request": by_request(tally.phases, rng)}
     lengths = None

@@ -58,17 +58,15 @@ class Tally:
         self.requests = max(self.requests, int(trace.request.max()) + 1)
         np.add.at(self.tokens, (trace.phase, trace.domain), 1)
         chosen = np.ascontiguousarray(trace.chosen.transpose(1, 0, 2))
-        _domains = self.counts.shape[1]
-        cell = (trace.phase.astype(np.int64) * _domains + trace.domain) * GROUPS + group
+        domains = self.counts.shape[1]
+        cell = (trace.phase.astype(np.int64) * domains + trace.domain) * GROUPS + group
         window = self._windows(trace)
-        for layer, ids in enumerate(chosen):
-            for target, cells in ((self.counts, cell), (self.windows, window * GROUPS + group)):
-                flat = target.reshape(-1, self.layers, self.experts)
-                used, place = np.unique(cells, return_inverse=True)
-                found = np.bincount(
-                    (place[:, None] * self.experts + ids).ravel(),
-                    minlength=len(used) * self.experts,
-                )
+        for target, cells in ((self.counts, cell), (self.windows, window * GROUPS + group)):
+            flat = target.reshape(-1, self.layers, self.experts)
+            used, place = np.unique(cells, return_inverse=True)
+            start = place[:, None] * self.experts
+            for layer, ids in enumerate(chosen):
+                found = np.bincount((start + ids).ravel(), minlength=len(used) * self.experts)
                 flat[used, layer] += found.reshape(-1, self.experts)
         self.phases.add(trace, chosen, group)
         self._sample(trace, group)

@@ -20,6 +20,7 @@ from diffgenz.ui.cli import (
     merge,
     pareto,
     requirements,
+    routing,
     search,
     sensitivity,
     sweep,
@@ -53,6 +54,7 @@ COMMANDS = {
         pareto,
         "what a sweep kept: its Pareto front, best configurations, maps; as table, file or picture",
     ),
+    "routing": (routing, "traces of expert activations of mixture-of-experts models"),
     "calibrate": (
         calibrate,
         "kernel models from measurements: parameters with standard errors, held-out errors",
