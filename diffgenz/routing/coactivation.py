@@ -106,7 +106,7 @@ def gathered(
     *,
     load: float = 0.3,
     locality: float = 0.0,
-    starts: int = 5,
+    starts: int = 10,
     seed: int = 0,
 ) -> np.ndarray:
     """The node of each expert, [layers, experts]: the best of several starts, in each layer.
