@@ -46,7 +46,8 @@ class Affinity:
         """
         together, part = self.together[layers], self.part[layers]
         nodes = part.shape[1]
-        apart = (together * (node_of[:, :, None] != node_of[:, None, :])).sum((1, 2)) / 2
+        at = np.eye(nodes, dtype=together.dtype)[node_of]
+        apart = (together.sum((1, 2)) - (at * (together @ at)).sum((1, 2))) / 2
         value = apart + self.load * load_norm(nodes * part.sum(1), node_of, nodes, _POWER)
         if self.locality:
             own = np.trace(column_sums(part, node_of, nodes), axis1=1, axis2=2)
@@ -63,7 +64,8 @@ class Affinity:
         together, part = self.together[layers], self.part[layers]
         nodes = part.shape[1]
         rows = np.arange(len(part))[:, None]
-        to_node = column_sums(together, node_of, nodes).swapaxes(1, 2)
+        at = np.eye(nodes, dtype=together.dtype)[node_of]
+        to_node = (together @ at).swapaxes(1, 2)
         there = to_node[rows, node_of]  # [l, e1, e2]: e2 to e1's node
         gain = np.diagonal(there, axis1=1, axis2=2)[:, None, :] - there
         if self.locality:
