@@ -236,7 +236,7 @@ def speed(report: Report) -> None:
         place(source, 8, RANKS, slots, node=np.arange(64) % 8)
         wall, cores = time.perf_counter() - start, time.process_time() - used
         print(f"256 experts x 58 layers, {slots} slots: {wall:.1f} s, {cores:.1f} s of cores")
-        report.check(f"placing 58 layers of {slots} slots", min(wall, cores), "s", 5.0)
+        report.check(f"CPU time of placing 58 layers, {slots} slots", cores, "s", 5.0)
 
 
 def partition(report: Report, trace: Trace, nodes: int) -> None:
