@@ -209,7 +209,8 @@ def add(
             f"{name} sd": sd for name, sd in zip(COLUMNS, values.std(0).tolist(), strict=True)
         }
         row = {"data": data, "gain": gain, "nodes": nodes, "method": method, "slots": slots}
-        report.rows.append(row | for_row | spread)
+        known = {name: value for name, value in (for_row | spread).items() if value == value}
+        report.rows.append(row | known)
     return means
 
 
@@ -218,7 +219,7 @@ def show(report: Report) -> None:
     heads = ("data", "gain", "nodes", "slots", "method", *COLUMNS)
     cells = []
     for row in report.rows:
-        shown = [f"{row[name]:.3f}" if row[name] == row[name] else "" for name in COLUMNS]
+        shown = [f"{row[name]:.3f}" if name in row else "" for name in COLUMNS]
         shown[0] += f" +- {row['bytes sd']:.3f}"
         cells.append(
             (row["data"], row["gain"], str(row["nodes"]), str(row["slots"]), row["method"], *shown)
