@@ -69,7 +69,7 @@ def load_greedy(load: np.ndarray, nodes: int, ranks_per_node: int) -> Placement:
         nodes: nodes.
         ranks_per_node: expert-parallel ranks of a node.
     """
-    layers, experts = load.shape
+    experts = load.shape[1]
     check_slots(experts, experts, nodes, ranks_per_node)
     node = pack(load, np.full(nodes, experts // nodes))
     return on_nodes(node, load, nodes, ranks_per_node)

@@ -10,7 +10,7 @@ from itertools import combinations
 
 import numpy as np
 
-from diffgenz.routing.locality import parts
+from diffgenz.routing.locality import filled, parts
 from diffgenz.routing.swaps import column_sums, descend, load_changes, load_norm
 
 SAMPLE = 8192
@@ -34,7 +34,7 @@ class Affinity:
 
     together: np.ndarray
     part: np.ndarray
-    load: float = 0.1
+    load: float = 0.3
     locality: float = 0.0
 
     def value(self, layers: np.ndarray, node_of: np.ndarray) -> np.ndarray:
@@ -46,7 +46,8 @@ class Affinity:
         """
         together, part = self.together[layers], self.part[layers]
         nodes = part.shape[1]
-        apart = (together * (node_of[:, :, None] != node_of[:, None, :])).sum((1, 2)) / 2
+        at = np.eye(nodes, dtype=together.dtype)[node_of]
+        apart = (together.sum((1, 2)) - (at * (together @ at)).sum((1, 2))) / 2
         value = apart + self.load * load_norm(nodes * part.sum(1), node_of, nodes, _POWER)
         if self.locality:
             own = np.trace(column_sums(part, node_of, nodes), axis1=1, axis2=2)
@@ -63,7 +64,8 @@ class Affinity:
         together, part = self.together[layers], self.part[layers]
         nodes = part.shape[1]
         rows = np.arange(len(part))[:, None]
-        to_node = column_sums(together, node_of, nodes).swapaxes(1, 2)
+        at = np.eye(nodes, dtype=together.dtype)[node_of]
+        to_node = (together @ at).swapaxes(1, 2)
         there = to_node[rows, node_of]  # [l, e1, e2]: e2 to e1's node
         gain = np.diagonal(there, axis1=1, axis2=2)[:, None, :] - there
         if self.locality:
@@ -104,14 +106,15 @@ def gathered(
     together: np.ndarray,
     counts: np.ndarray,
     *,
-    load: float = 0.1,
+    load: float = 0.3,
     locality: float = 0.0,
-    starts: int = 5,
+    starts: int = 10,
     seed: int = 0,
 ) -> np.ndarray:
     """The node of each expert, [layers, experts]: the best of several starts, in each layer.
 
-    The first start is linear, the others are random.
+    The first start is linear, the others are random. No node has more experts than the quotient,
+    rounded up.
 
     Arguments:
         together: [layers, experts, experts]; how often two experts are chosen by one token.
@@ -121,10 +124,14 @@ def gathered(
         starts: how many, at least 1.
         seed: of the random numbers.
     """
+    given = counts.shape[2]
+    counts = filled(counts, counts.shape[1])
     layers, nodes, experts = counts.shape
+    missing = experts - given
+    together = np.pad(together, ((0, 0), (0, missing), (0, missing)))
     linear = np.tile(np.arange(experts) * nodes // experts, (layers, 1))
     if nodes == 1:
-        return linear
+        return linear[:, :given]
     total = together.sum((1, 2), keepdims=True) / 2
     share = together / np.where(total > 0, total, 1) / (1 - 1 / nodes)
     affinity = Affinity(share.astype(np.float32), parts(counts), load, locality)
@@ -137,4 +144,4 @@ def gathered(
         reached = affinity.value(every, node_of)
         better = reached < value
         best, value = np.where(better[:, None], node_of, best), np.minimum(reached, value)
-    return best
+    return best[:, :given]

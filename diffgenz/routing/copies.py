@@ -26,8 +26,8 @@ def replicated_where_used(
 
     Arguments:
         counts: [layers, nodes, experts]; tokens of each node's requests that choose each expert.
-        node_of: [layers, experts]; the node of each expert's first copy; every node has equally
-            many.
+        node_of: [layers, experts]; the node of each expert's first copy; no node has more than
+            per_node of them.
         ranks_per_node: expert-parallel ranks of a node.
         per_node: slots of a node.
         balance: what a rank's mean load of computing counts beside all bytes, at least 0.
@@ -64,33 +64,22 @@ def replicated_where_used(
     return copies.astype(np.intp)
 
 
-def with_replicas(
-    counts: np.ndarray,
-    node_of: np.ndarray,
-    ranks_per_node: int,
-    per_node: int,
-    balance: float,
-    objective: Objective | None = None,
+def moved_for_replicas(
+    counts: np.ndarray, node_of: np.ndarray, copies: np.ndarray, objective: Objective
 ) -> np.ndarray:
-    """Copies, with the first ones moved once more for what the others leave to them.
+    """The nodes of first copies, [layers, experts], moved by the tokens that others leave to them.
 
-    The shape is [layers, nodes, experts].
+    These are none of nodes that have a copy, and of other nodes a copy's even part.
 
     Arguments:
         counts: [layers, nodes, experts]; tokens of each node's requests that choose each expert.
         node_of: [layers, experts]; the node of each expert's first copy.
-        ranks_per_node: expert-parallel ranks of a node.
-        per_node: slots of a node.
-        balance: what a rank's mean load of computing counts beside all bytes, at least 0.
-        objective: by what the first copies are moved; None: they stay.
+        copies: [layers, nodes, experts]; copies of each expert on each node, the first included.
+        objective: what is minimised.
     """
-    copies = replicated_where_used(counts, node_of, ranks_per_node, per_node, balance)
-    if objective is None or per_node * counts.shape[1] == counts.shape[2]:
-        return copies
     first = node_of[:, None] == np.arange(counts.shape[1])[:, None]
-    left = np.where((copies > 0) & ~first, 0.0, counts)
-    moved = localised(left, objective, start=node_of)
-    return replicated_where_used(counts, moved, ranks_per_node, per_node, balance)
+    left = np.where((copies > 0) & ~first, 0.0, counts) / copies.sum(1, keepdims=True)
+    return localised(left, objective, start=node_of)
 
 
 def _powers(part: np.ndarray, copies: np.ndarray, ranks: int) -> tuple[np.ndarray, np.ndarray]:

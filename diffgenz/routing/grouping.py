@@ -8,6 +8,7 @@ that knows the decode.
 """
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -215,6 +216,46 @@ def kept(decode: np.ndarray, node: np.ndarray, placement: Placement) -> np.ndarr
     """
     served = np.einsum("rle,rle->rl", usage(decode), (placement.copies > 0)[:, node].swapaxes(0, 1))
     return served.mean(1)
+
+
+class Drift(NamedTuple):
+    """Whether requests still use experts as those did for which they were placed.
+
+    Arguments:
+        expected: the part of a decode that its own node served, of requests held out in training.
+        seen: the same of new requests.
+        low: seen, at the 2.5th percentile over resampled requests.
+        high: seen, at the 97.5th.
+        refit: whether less than half of the gain over 1 / nodes is left, with this confidence:
+            group and place anew on a trace of these requests.
+    """
+
+    expected: float
+    seen: float
+    low: float
+    high: float
+    refit: bool
+
+
+def drift(
+    held_out: np.ndarray, new: np.ndarray, placement: Placement, *, draws: int = 400, seed: int = 0
+) -> Drift:
+    """Whether the structure that was learned holds for new requests.
+
+    Arguments:
+        held_out: [requests]; `kept` of requests like those of training, not among them.
+        new: [requests]; `kept` of the new requests.
+        placement: where the experts are: what it keeps by itself is no gain.
+        draws: how often requests are drawn again.
+        seed: of the random numbers.
+    """
+    if not len(held_out) or not len(new):
+        raise InputError("drift: there are no requests to compare; give some of each")
+    index = np.random.default_rng(seed).integers(len(new), size=(draws, len(new)))
+    low, high = np.percentile(new[index].mean(1), [2.5, 97.5])
+    expected, chance = float(held_out.mean()), 1 / placement.nodes
+    refit = bool(high < chance + (expected - chance) / 2)
+    return Drift(expected, float(new.mean()), float(low), float(high), refit)
 
 
 def _check_groups(requests: int, groups: int) -> None:

@@ -5,7 +5,8 @@ where no kernels are known.
 """
 
 import dataclasses
-from typing import NamedTuple, Protocol
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,16 +29,8 @@ class Demand(NamedTuple):
     to_ranks: np.ndarray
 
 
-class LayerTime(Protocol):
-    """Seconds of a layer: dispatch, experts, combine."""
-
-    def __call__(self, demand: Demand, /) -> np.ndarray:
-        """The seconds of each layer: [layers].
-
-        Arguments:
-            demand: what one step asks of it.
-        """
-        ...
+LayerTime = Callable[[Demand], np.ndarray]
+"""The seconds of a layer, [layers], for what one step asks of it: dispatch, experts, combine."""
 
 
 def demand(traffic: Traffic, tokens_per_rank: float) -> Demand:
@@ -59,7 +52,7 @@ def demand(traffic: Traffic, tokens_per_rank: float) -> Demand:
 
 @dataclasses.dataclass(frozen=True)
 class Roofline:
-    """A plain model: experts by a roofline, the exchange by its busiest node or its largest message.
+    """A plain model: experts by a roofline, the exchange by its busiest node or largest message.
 
         experts:  20 us + max over ranks of max(active 3 h i / memory, rows 6 h i / flops)
         exchange: 30 us + max(between nodes, within the busiest node)

@@ -37,9 +37,9 @@ class Objective:
         power: of the means, a power of two, at least 2; None: the largest itself.
     """
 
-    pair: float = 0.2
-    load: float = 0.3
-    power: int | None = 4
+    pair: float = 0.3
+    load: float = 1.5
+    power: int | None = 8
 
     def __post_init__(self) -> None:
         """Checks the numbers."""
@@ -60,7 +60,7 @@ class Objective:
         """
         nodes = part.shape[1]
         if nodes == 1:
-            return np.full(len(part), self.pair * 0.0 + self.load)
+            return np.full(len(part), self.load)
         pairs = column_sums(part, node_of, nodes)
         away = 1 - np.trace(pairs, axis1=1, axis2=2)
         off = nodes**2 * pairs[:, ~np.eye(nodes, dtype=bool)]
@@ -80,8 +80,9 @@ class Objective:
         nodes = part.shape[1]
         here = part[np.arange(len(part))[:, None], node_of]  # [l, e1, e2]: e2 at e1's node
         own = np.diagonal(here, axis1=1, axis2=2)
-        local = here - own[:, :, None]
-        change = -(local + local.swapaxes(1, 2)) / (1 - 1 / nodes)
+        here -= own[:, :, None].copy()
+        here *= -1 / (1 - 1 / nodes)
+        change = here + here.swapaxes(1, 2)
         if self.load:
             load = nodes * part.sum(1)
             change += self.load * load_changes(load, node_of, nodes, self.power)
@@ -113,22 +114,90 @@ def localised(
     """The node of each expert, [layers, experts], by exact assignment and swaps.
 
     Arguments:
-        counts: [layers, nodes, experts]; tokens of each node's requests that choose each expert;
-            nodes divide the experts.
+        counts: [layers, nodes, experts]; tokens of each node's requests that choose each expert.
+            No node has more experts than the quotient, rounded up.
         objective: what is minimised.
         start: [layers, experts]; nodes from which swaps begin, instead of the assignment.
     """
-    part = parts(counts)
-    if start is None:
-        start = assigned(part)
-    if part.shape[1] == 1:
+    _, nodes, experts = counts.shape
+    part = parts(filled(counts, nodes))
+    start = assigned(part) if start is None else filled_nodes(start, nodes)
+    if nodes == 1:
         return start
-    return descend(
+    node_of = descend(
         start,
-        part.shape[1],
+        nodes,
         lambda layers, node_of: objective.changes(part[layers], node_of),
         lambda layers, node_of: objective.value(part[layers], node_of),
     )
+    return node_of[:, :experts]
+
+
+def polished(
+    counts: np.ndarray,
+    node_of: np.ndarray,
+    objective: Objective,
+    *,
+    kicks: int = 40,
+    seed: int = 0,
+) -> np.ndarray:
+    """The nodes of experts, [layers, experts], by swaps on the largest message and load themselves.
+
+    Descents by the power means, then by the largest, begin in turn at the best so far after a few
+    random swaps, and at random. It is for few experts.
+
+    Arguments:
+        counts: [layers, nodes, experts]; tokens of each node's requests that choose each expert;
+            nodes divide the experts.
+        node_of: [layers, experts]; where it begins.
+        objective: the weights, and the power of the means.
+        kicks: how many such descents, at least 0.
+        seed: of the random numbers.
+    """
+    part = parts(counts)
+    exact = dataclasses.replace(objective, power=None)
+    random = np.random.default_rng(seed)
+    best = localised(counts, exact, start=node_of)
+    value = exact.value(part, best)
+    layers, experts = best.shape
+    for kick in range(kicks):
+        trial = random.permuted(best, axis=1) if kick % 2 else best.copy()
+        for _ in range(int(random.integers(1, max(3, experts // 4)))):
+            one, other = random.integers(experts, size=(2, layers))
+            rows = np.arange(layers)
+            trial[rows, one], trial[rows, other] = trial[rows, other], trial[rows, one]
+        trial = localised(counts, objective, start=trial)
+        trial = localised(counts, exact, start=trial)
+        reached = exact.value(part, trial)
+        better = reached < value
+        best, value = np.where(better[:, None], trial, best), np.minimum(reached, value)
+    return best
+
+
+def filled(values: np.ndarray, nodes: int) -> np.ndarray:
+    """The values with zeros for experts that nobody chooses, so that nodes divide their number.
+
+    Arguments:
+        values: [..., experts].
+        nodes: nodes.
+    """
+    missing = -values.shape[-1] % nodes
+    return np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, missing)]) if missing else values
+
+
+def filled_nodes(node_of: np.ndarray, nodes: int) -> np.ndarray:
+    """The nodes of experts, and for those that `filled` adds the nodes that lack one.
+
+    Arguments:
+        node_of: [layers, experts]; the node of each expert.
+        nodes: nodes.
+    """
+    missing = -node_of.shape[1] % nodes
+    if not missing:
+        return node_of
+    lacks = -(-node_of.shape[1] // nodes) - (node_of[:, :, None] == np.arange(nodes)).sum(1)
+    more = np.repeat(np.tile(np.arange(nodes), len(node_of)), lacks.reshape(-1))
+    return np.concatenate([node_of, more.reshape(len(node_of), missing)], axis=1)
 
 
 def parts(counts: np.ndarray) -> np.ndarray:

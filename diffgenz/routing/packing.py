@@ -27,24 +27,24 @@ def pack(load: np.ndarray, sizes: np.ndarray, item: np.ndarray | None = None) ->
     total = np.zeros((len(load), bins))
     room = np.tile(sizes, (len(load), 1))
     bin_of = np.empty(load.shape, np.intp)
-    if item is not None:
-        item = item.reshape(load.shape)
-        holds = np.zeros((len(load), bins, int(item.max()) + 1), bool)
+    kinds = None if item is None else item.reshape(load.shape)
+    most = 0 if kinds is None else int(np.amax(kinds)) + 1
+    holds = np.zeros((len(load), bins, most), bool)
     by_size = np.argsort(sizes, kind="stable")
     for place in range(items):
         which = order[:, place]
         weight = np.where(room > 0, total, np.inf)
-        if item is not None:
-            kind = item[rows, which]
+        if kinds is not None:
+            kind = kinds[rows, which]
             taken = holds[rows, :, kind]
-            again = (taken | (room <= 0)).all(1)
-            weight = np.where(taken & ~again[:, None], np.inf, weight)
+            again = np.all(taken | (room <= 0), axis=1, keepdims=True)
+            weight = np.where(taken & ~again, np.inf, weight)
         best = by_size[np.argmin(weight[:, by_size], axis=1)]
         bin_of[rows, which] = best
         total[rows, best] += load[rows, which]
         room[rows, best] -= 1
-        if item is not None:
-            holds[rows, best, kind] = True
+        if kinds is not None:
+            holds[rows, best, kinds[rows, which]] = True
     return bin_of.reshape(shape)
 
 

@@ -1,9 +1,10 @@
 """Files of placements: ours (JSON or npz), and those with which engines start.
 
-SGLang reads `--init-expert-location FILE.json`: an object whose only key, `physical_to_logical_map`,
-has a row for every layer of the model, dense ones included, whose rows are not used. The slots of a
-row are divided evenly over the ranks, in order; `--ep-num-redundant-experts` is the number of slots
-beyond the experts (python/sglang/srt/eplb/expert_location.py, 2026).
+SGLang reads `--init-expert-location FILE.json`: an object whose only key,
+`physical_to_logical_map`, has a row for every layer of the model; those of dense layers are there,
+and not used. The slots of a row are divided evenly over the ranks, in order;
+`--ep-num-redundant-experts` is the number of slots beyond the experts
+(python/sglang/srt/eplb/expert_location.py, 2026).
 
 vLLM starts from `--expert-placement-strategy linear` or `round_robin` and rebalances by EPLB while
 it runs; it reads no file of a placement (vllm/config/parallel.py, 2026). Its plug-in for Ascend

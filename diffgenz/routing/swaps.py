@@ -4,7 +4,9 @@ Each sweep knows the change by every swap of two experts. Swaps are taken in ord
 while no two touch the same node: their effects on sums over nodes then simply add.
 """
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from math import comb
 
 import numpy as np
@@ -15,8 +17,9 @@ Changes = Callable[[np.ndarray, np.ndarray], np.ndarray]
 Value = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """The objective: (layers' indices [l], node of each expert [l, experts]) -> [l]."""
 
-_LEAST = 1e-6  # gains below are within the rounding of float32
+_LEAST = 1e-5  # lesser gains are noise: in float32, and in any trace
 _WORTH = 0.1  # swaps of a sweep gain at least this part of the best one
+_PIECE = 2**18  # multiplications of one product: OpenBLAS does not divide as few
 _BLOCK = 2**18  # numbers of one block of layers: what stays in a core's cache
 
 
@@ -32,8 +35,15 @@ def descend(node_of: np.ndarray, nodes: int, changes: Changes, value: Value) -> 
     layers, experts = node_of.shape
     size = max(1, _BLOCK // experts**2)
     blocks = [np.arange(at, min(at + size, layers)) for at in range(0, layers, size)]
-    done = [_descended(block, node_of[block], nodes, changes, value) for block in blocks]
-    return np.concatenate(done)
+    pool = ThreadPoolExecutor(min(len(blocks), os.cpu_count() or 1))
+    try:
+        jobs = [
+            pool.submit(_descended, block, node_of[block], nodes, changes, value)
+            for block in blocks
+        ]
+        return np.concatenate([job.result() for job in jobs])
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _descended(
@@ -150,7 +160,20 @@ def replaced(without: np.ndarray, load: np.ndarray, counts: np.ndarray, power: i
         left.append(left[-1] * without)
         right.append(right[-1] * load)
     weighted = [comb(power, k) * left[power - k] for k in range(power + 1)]
-    return np.concatenate(weighted, axis=2) @ np.concatenate(right, axis=1)
+    return _product(np.concatenate(weighted, axis=2), np.concatenate(right, axis=1))
+
+
+def _product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """The matrix product of each layer, in pieces so small that BLAS starts no threads for them.
+
+    Layers are already spread over threads.
+    """
+    layers, rows, inner = left.shape
+    size = rows
+    while size % 2 == 0 and size * inner * right.shape[2] > _PIECE:
+        size //= 2
+    pieces = left.reshape(layers, rows // size, size, inner) @ right[:, None]
+    return pieces.reshape(layers, rows, -1)
 
 
 def norm_change(change: np.ndarray, total: np.ndarray, count: int, power: int) -> np.ndarray:

@@ -61,6 +61,15 @@ class Traffic:
         return measures.largest_pair(self.to_nodes)
 
     @property
+    def padded(self) -> np.ndarray:
+        """[layers]; copies of a token that leave its node when all messages are as the largest.
+
+        Compare this between placements that send different numbers of copies.
+        """
+        nodes = self.placement.nodes
+        return self.largest_pair * self.to_nodes.sum((1, 2)) * (1 - 1 / nodes) / self.tokens
+
+    @property
     def wire(self) -> np.ndarray:
         """[layers]; the most that a node sends or receives over a node's mean tokens."""
         return measures.wire(self.to_nodes)
@@ -205,7 +214,7 @@ def tally_of_counts(
         rows[part] = _summed(sent, placement.rank_of_slot, placement.ranks)
         slot_rows += sent.sum(0)
     to_nodes = rows.reshape(len(counts), layers, placement.nodes, -1).sum(-1)
-    tokens = counts[:, 0].sum(1) / k
+    tokens = counts.sum(2).mean(1) / k
     return Tally(placement, node, tokens, to_nodes, rows, rows, slot_rows)
 
 
