@@ -30,6 +30,12 @@ from .models.huggingface import model_from_config as model_from_config
 from .models.model import Model as Model
 from .operators.gear import Gear as Gear
 from .operators.precision import Precision as Precision
+from .operators.routing import PerKind as PerKind
+from .operators.routing import PowerLaw as PowerLaw
+from .operators.routing import Routing as Routing
+from .operators.routing import Traced as Traced
+from .operators.routing import Uniform as Uniform
+from .operators.routing import traced as traced
 from .scenario.mix import Mix as Mix
 from .scenario.parallelism import Parallelism as Parallelism
 from .scenario.scenario import Scenario as Scenario

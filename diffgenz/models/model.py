@@ -1,5 +1,6 @@
 """A whole model: embedding, repeated blocks, final norm and LM head."""
 
+import itertools
 from collections.abc import Iterable
 
 import equinox as eqx
@@ -147,8 +148,22 @@ class Model(Record):
         """
         reduction = reduction or self.reduction(step)
         return tuple(
-            op for each in self.blocks for op in each.operators(self.hidden, step, reduction)
+            op
+            for each, own in zip(self.blocks, self._steps(step), strict=True)
+            for op in each.operators(self.hidden, own, reduction)
         )
+
+    def _steps(self, step: Step) -> list[Step]:
+        """The step of each entry of `blocks`: each kind of experts has a routing of its own."""
+        if step.routing.kinds_told is None:
+            return [step] * len(self.blocks)
+        kinds = itertools.count()
+        return [
+            step
+            if each.block.experts is None
+            else step.replace(routing=step.routing.of_kind(next(kinds)))
+            for each in self.blocks
+        ]
 
     def cores(self, step: Step) -> tuple[Operator, ...]:
         """Those kernels of all layers that depend on the context, in the same order."""

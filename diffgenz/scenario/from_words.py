@@ -30,6 +30,7 @@ from diffgenz.models.files import locate
 from diffgenz.models.huggingface import load_model
 from diffgenz.operators.precision import Precision
 from diffgenz.scenario.parallelism import Parallelism
+from diffgenz.scenario.routing_words import read_routing
 from diffgenz.scenario.scenario import Scenario
 from diffgenz.scenario.serving_options import MTP, Draft, Serving, Speculation
 from diffgenz.scenario.words import CHECKPOINT, WORDS, read_words
@@ -92,6 +93,7 @@ def from_words(
         plan,
         precision,
         _serving(values, plan, precision),
+        None if values["routing"] is None else read_routing(values["routing"]),
         _sharpness(values["sharpness"]),
     )
     return Asked(scenario, system, note)

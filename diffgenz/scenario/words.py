@@ -271,6 +271,15 @@ WORDS = {
             choices=("weights", "kv-cache"),
         ),
         Word(
+            "routing",
+            str,
+            "routing",
+            "which experts tokens go to: uniform, power-law:SPREAD, or a .toml or .json file of "
+            "what a trace says (rows, dispersion, variation, far, near, remote, pair, wire) "
+            "(default: uniform)",
+            is_file=True,
+        ),
+        Word(
             "sharpness",
             str,
             "sharpness",

@@ -14,6 +14,7 @@ from diffgenz.scenario.from_words import Asked
 from diffgenz.scenario.scenario import Scenario
 from diffgenz.ui.labels import SCALARS
 from diffgenz.ui.tables import number, table
+from diffgenz.ui.text.routing import routing_json
 from diffgenz.ui.text.scenario import plain, precision_json, ranks_json, serving_json
 
 _COLUMNS = tuple(name for name in METRICS if name in {*SCALARS, "memory.total"} - {"power"})
@@ -86,6 +87,7 @@ def estimate_json(point: Estimated, asked: Asked, kernels: dict[str, str]) -> di
         "images": int(workload.images),
         "precision": precision_json(case.precision),
         "serving": serving_json(case.serving),
+        "routing": routing_json(case.routing),
         "kernels": kernels,
         "notes": list(case.model.notes),
         **_scalars(point.result if point.fits else None),

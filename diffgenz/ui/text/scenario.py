@@ -11,6 +11,7 @@ from diffgenz.operators.precision import Precision
 from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.scenario import Scenario
 from diffgenz.scenario.serving_options import Draft, Offload, Serving
+from diffgenz.ui.text.routing import routing_lines
 
 UNCALIBRATED = "uncalibrated: smooth roofline with launch latency, peaks fully reached"
 """What the line above a result says where no fitted kernel times any of it."""
@@ -44,6 +45,7 @@ def title(case: Scenario, note: str, kernels: dict[str, str]) -> str:
             f"{model.name} ({parameters(model)}) on {machine}",
             *note_lines(case),
             f"{ranks_line(model, plan)}; {prompt} in, {output} out",
+            *routing_lines(case.routing),
             *serving_lines(case.serving),
             case.precision.summary + note,
             kernels_line(kernels),
