@@ -211,11 +211,11 @@ class MoE(Block):
             groups=step.groups,
             excess=excess,
             travel=travel,
-            limit=self._limit,
+            limit=self.limit,
         )
 
     @property
-    def _limit(self) -> GroupLimit | None:
+    def limit(self) -> GroupLimit | None:
         """The groups that the experts of a token are in; None where they may be anywhere."""
         if self.groups is None or self.groups_used is None:
             return None
@@ -265,7 +265,7 @@ class MoE(Block):
         """
         everyone = step.tokens * step.groups
         travel = step.groups > 1
-        arriving = visited(1.0, 1 / step.expert_shard, self.used, self.routed, self._limit)
+        arriving = visited(1.0, 1 / step.expert_shard, self.used, self.routed, self.limit)
         arriving = xp.where(travel, arriving, 1.0)
         used = self.used / arriving
         _, weight_size, activation_size = step.precision.layer(self._row, "experts")

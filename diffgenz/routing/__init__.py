@@ -1,0 +1,4 @@
+"""Expert-activation traces of mixture-of-experts models.
+
+`trace.py` is the record that everything here works on: which experts each token chose.
+"""
