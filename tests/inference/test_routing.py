@@ -82,7 +82,7 @@ def test_uniform_routing_compiles_the_same_program():
         return jax.jit(lambda q: compiled_estimate(q).tpot).lower(question).as_text()
 
     assert text(Traced()) == text(Uniform())
-    assert text(Traced(wire=np.float32(1.2))) != text(Uniform())
+    assert text(Traced(pair=np.float32(1.2))) != text(Uniform())
 
 
 # ---- laws
@@ -159,7 +159,7 @@ def test_energy_counts_the_copies_of_each_level():
             for index, each in enumerate(cluster.network)
         )
         platform = cluster.replace(accelerator=cluster.accelerator.replace(**chip), network=network)
-        return float(estimate(case_of(platform, routing=Traced(**numbers))).energy)
+        return float(estimate(case_of(platform, routing=Traced(**numbers))).energy_per_output_token)
 
     assert joules(1, far=0.5) == pytest.approx(0.5 * joules(1), rel=1e-3)
     assert joules(0, near=0.5) == pytest.approx(0.5 * joules(0), rel=1e-3)
