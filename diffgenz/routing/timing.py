@@ -143,7 +143,10 @@ class LayerTime:
     def own(self) -> Work:
         """What the routing of the scenario asks."""
         block, even = self._block, self.uniform
-        pairs, ranks = xp.asarray(self.tokens * float(block.used), float), 1 / self._step.expert_shard
+        pairs, ranks = (
+            xp.asarray(self.tokens * float(block.used), float),
+            1 / self._step.expert_shard,
+        )
         excess = self._routing.excess(pairs, block.routed, ranks)
         share = self._routing.active(xp.asarray(self.tokens, float), block.used, block.routed)
         near, far, remote, pair, wire = (
