@@ -37,6 +37,12 @@ from .models.huggingface import model_from_config as model_from_config
 from .models.model import Model as Model
 from .operators.gear import Gear as Gear
 from .operators.precision import Precision as Precision
+from .operators.routing import PerKind as PerKind
+from .operators.routing import PowerLaw as PowerLaw
+from .operators.routing import Routing as Routing
+from .operators.routing import Traced as Traced
+from .operators.routing import Uniform as Uniform
+from .operators.routing import traced as traced
 from .routing.source import Source as Source
 from .routing.source import load_counts as load_counts
 from .routing.source import load_trace as load_trace

@@ -1,5 +1,7 @@
 """What tests share: a cluster built by hand, every leaf of a record by name, comparisons."""
 
+import math
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -55,6 +57,12 @@ FABRIC = {
     "latency": 5e-6,
     "power": 5.0,  # 1e-10 J/B
 }
+
+
+def visits(parts: int, experts: int, picks: int) -> float:
+    """Parts that hold an expert of a token, of which all its experts are different ones."""
+    missed = math.comb(experts - experts // parts, picks) / math.comb(experts, picks)
+    return parts * (1 - missed)
 
 
 def make_cluster(accelerators: float = 64) -> Platform:

@@ -45,6 +45,7 @@ from diffgenz.models.blocks.moe import MoE
 from diffgenz.models.blocks.norm import Norm
 from diffgenz.models.model import Repeated
 from diffgenz.models.vision import PatchAttention, Projector, Tower
+from diffgenz.operators.routing import Traced
 
 # ---- models
 
@@ -90,7 +91,6 @@ EXPERTS = Model(
                 intermediate=512,
                 shared=MLP(intermediate=512, norm=None),
                 shared_gate=True,
-                imbalance=1.3,
             ),
             12,
         ),
@@ -198,6 +198,7 @@ SCENARIOS = {
         CHAT.replace(batch=200),
         Parallelism(2, 2, 1, 0.3, 16, 8),
         serving=Serving(speculation=Speculation(3, 0.6, MTP()), offload=Offload.KV_CACHE),
+        routing=Traced(1.3, 1.2, 0.5, far=0.8, near=0.9, remote=0.9, pair=1.2, wire=1.1),
     ),
     "sparse, shared context": Scenario(
         SPARSE,

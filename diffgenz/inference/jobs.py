@@ -34,6 +34,7 @@ from diffgenz.inference.timing.execution import Execution
 from diffgenz.inference.timing.machine import Machine
 from diffgenz.inference.timing.pipeline import Every, Parts, Passes, PerToken, Pipeline, UntilFirst
 from diffgenz.models.mtp import mtp_module
+from diffgenz.operators.routing import Uniform
 from diffgenz.scenario.scenario import Scenario, prompted
 from diffgenz.scenario.serving_options import MTP, Serving
 
@@ -210,7 +211,8 @@ def _draft(case: Scenario, pipeline: Pipeline) -> tuple[Scenario, Served] | None
     options = Serving(chunk=serving.chunk, prefix_hit=serving.prefix_hit, beams=serving.beams)
     if isinstance(draft, MTP):
         plan = case.plan.replace(pipeline=1.0, data=1.0).as_structure()
-        its = with_parts(case, {"model": mtp_module(case.model), "plan": plan, "serving": options})
+        parts = {"model": mtp_module(case.model), "plan": plan, "serving": options}
+        its = with_parts(case, parts | {"routing": case.routing.of_kind(-1)})
         requests = pipeline.requests
     else:
         platform = case.platform if draft.platform is None else draft.platform
@@ -222,6 +224,7 @@ def _draft(case: Scenario, pipeline: Pipeline) -> tuple[Scenario, Served] | None
                 "plan": draft.plan,
                 "precision": draft.precision,
                 "serving": options,
+                "routing": Uniform(),
             },
         )
         groups = case.plan.attention_data

@@ -59,6 +59,7 @@ def _step(case: Scenario, sequences: Scalar, queries: Scalar, context: Scalar) -
         shared=Alone() if plan.context is None else Shared(plan.context),
         sequence=plan.sequence,
         smooth=case.smooth_batch,
+        routing=case.routing,
     )
 
 

@@ -1,5 +1,6 @@
 """A whole model: embedding, repeated blocks, final norm and LM head."""
 
+import itertools
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -142,36 +143,6 @@ class Model(Record):
             repeated.block.experts for repeated in self.blocks if repeated.block.experts is not None
         )
 
-    @property
-    def imbalance(self) -> float:
-        """Tokens of the busiest group of experts / mean tokens of a group; 1 without experts."""
-        each = [getattr(repeated.block, "imbalance", 1.0) for repeated in self.blocks]
-        return max((float(value) for value in each), default=1.0)
-
-    def with_imbalance(self, imbalance: Leaf | float) -> "Model":
-        """The model with as much more work for the busiest group of experts than for a mean one.
-
-        Arguments:
-            imbalance: tokens of the busiest expert-parallel group / mean tokens of a group, at
-                least 1; above the number of groups it counts as that number.
-
-        Raises:
-            InputError: the model has no experts, or a number below 1.
-        """
-        if not self.experts:
-            raise InputError(
-                f"imbalance: {float(imbalance):g} is of no use, since {self.name} has no experts; "
-                "leave it out"
-            )
-        return self.replace(
-            blocks=tuple(
-                repeated
-                if repeated.block.experts is None
-                else repeated.replace(block=repeated.block.replace(imbalance=imbalance))
-                for repeated in self.blocks
-            )
-        )
-
     def reduction(self, step: Step) -> AllReduce:
         """The all-reduce of the hidden states in which the embedding and each layer end."""
         return reduction_of(self.hidden, step)
@@ -187,8 +158,22 @@ class Model(Record):
         """
         reduction = reduction or self.reduction(step)
         return tuple(
-            op for each in self.blocks for op in each.operators(self.hidden, step, reduction)
+            op
+            for each, own in zip(self.blocks, self._steps(step), strict=True)
+            for op in each.operators(self.hidden, own, reduction)
         )
+
+    def _steps(self, step: Step) -> list[Step]:
+        """The step of each entry of `blocks`: each kind of experts has a routing of its own."""
+        if step.routing.kinds_told is None:
+            return [step] * len(self.blocks)
+        kinds = itertools.count()
+        return [
+            step
+            if each.block.experts is None
+            else step.replace(routing=step.routing.of_kind(next(kinds)))
+            for each in self.blocks
+        ]
 
     def cores(self, step: Step) -> tuple[Operator, ...]:
         """Those kernels of all layers that depend on the context, in the same order."""

@@ -11,7 +11,8 @@ import enum
 import equinox as eqx
 
 from diffgenz.core.smooth import Scalar
-from diffgenz.operators.routing import GroupLimit
+from diffgenz.operators.routing import Travel
+from diffgenz.operators.visits import GroupLimit
 
 
 class Axis(enum.Enum):
@@ -80,9 +81,10 @@ class Exchange(Message):
         tokens: new tokens that this device dispatches.
         dispatch: B of one copy of those tokens on the way to their experts.
         combine: B of one copy of those tokens on the way back.
-        busiest: tokens that the busiest group of experts receives / the mean of all groups, at
-            least 1.
         groups: groups of ranks with tokens of their own; with 1 nothing travels.
+        excess: rows that the fullest group of experts receives / the mean of all groups, at least
+            1; None is 1.
+        travel: how tokens travel, relative to uniform routing.
         limit: the groups of experts that a token's are in; None where they may be anywhere.
     """
 
@@ -91,6 +93,7 @@ class Exchange(Message):
     tokens: Scalar
     dispatch: Scalar
     combine: Scalar
-    busiest: Scalar
     groups: Scalar
+    excess: Scalar | None = None
+    travel: Travel = Travel()
     limit: GroupLimit | None = None

@@ -14,6 +14,7 @@ from diffgenz.core import xp
 from diffgenz.core.record import Record, number
 from diffgenz.core.smooth import Leaf, Scalar, share_of
 from diffgenz.operators.precision import Precision
+from diffgenz.operators.routing import Routing, Uniform
 
 
 class Alone(Record):
@@ -95,6 +96,7 @@ class Step(Record):
             at once; 0 where nobody asks what a cache holds.
         sequence: 1 where tensor-parallel ranks share what is done to each token alone between
             their blocks, 0 where each does all of it; None: 0, and nothing of it is compiled.
+        routing: which experts tokens go to.
     """
 
     sequences: Leaf = number()
@@ -109,6 +111,7 @@ class Step(Record):
     ahead: Leaf | float = number(default=0.0)
     sequence: Leaf | None = number(default=None)
     smooth: bool = eqx.field(static=True, default=False)
+    routing: Routing = eqx.field(default_factory=Uniform)
 
     @property
     def tokens(self) -> Scalar:

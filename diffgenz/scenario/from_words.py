@@ -30,7 +30,9 @@ from diffgenz.models.checkpoints import (
 from diffgenz.models.files import locate
 from diffgenz.models.huggingface import load_model
 from diffgenz.operators.precision import Precision
+from diffgenz.operators.routing import Routing, Traced
 from diffgenz.scenario.parallelism import Parallelism
+from diffgenz.scenario.routing_words import read_routing
 from diffgenz.scenario.scenario import Scenario
 from diffgenz.scenario.serving_options import MTP, Draft, Serving, Speculation
 from diffgenz.scenario.words import CHECKPOINT, WORDS, read_words
@@ -81,8 +83,6 @@ def from_words(
             raise InputError(f"--{name}: is missing; see `diffgenz list {name}s`")
     plan, accelerators = _plan(values)
     model = load_model(values["model"], values["generic"])
-    if values["imbalance"] is not None:
-        model = model.with_imbalance(values["imbalance"])
     if values["system"] is not None:
         spec = with_settings(read_spec(values["system"]), settings)
         platform = Platform.from_spec(spec, accelerators, values["fit"])
@@ -101,6 +101,7 @@ def from_words(
         plan,
         precision,
         _serving(values, plan, precision),
+        _routing(values),
         _sharpness(values["sharpness"]),
     )
     return Asked(scenario, system, note)
@@ -221,6 +222,16 @@ def _reasons(
         text += f", but {accelerator.name} does not multiply {' and '.join(lost)}: "
         text += f"activations stay {precision.dtype}"
     return text
+
+
+def _routing(values: Words) -> Routing | None:
+    """Which experts tokens go to, as the words say; None where they say nothing."""
+    named, imbalance = values["routing"], values["imbalance"]
+    if imbalance is None:
+        return None if named is None else read_routing(named)
+    if named is not None:
+        raise InputError(f"--imbalance: {imbalance:g} contradicts --routing {named}; leave one out")
+    return Traced(rows=imbalance, pair=imbalance, wire=imbalance, note=f"imbalance {imbalance:g}")
 
 
 def _serving(values: Words, plan: Parallelism, precision: Precision) -> Serving:

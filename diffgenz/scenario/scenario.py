@@ -22,6 +22,7 @@ from diffgenz.models.model import Model
 from diffgenz.operators.layer_format import MODULES
 from diffgenz.operators.operator import Kind
 from diffgenz.operators.precision import Precision
+from diffgenz.operators.routing import Routing, Uniform
 from diffgenz.operators.step import Step
 from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.serving_options import MTP, Draft, Serving
@@ -34,6 +35,7 @@ _PARTS = (
     ("plan", Parallelism, "Parallelism(tensor=8)"),
     ("precision", Precision, 'Precision(weights="fp8", activations="fp8")'),
     ("serving", Serving, "Serving(chunk=2048)"),
+    ("routing", Routing, "Traced(rows=1.8, far=0.7)"),
 )
 """The records of a scenario, in the order of its arguments, and how to write each."""
 
@@ -48,6 +50,7 @@ class Scenario(Record):
         plan: how the model is laid out. Default: tensor-parallel over all accelerators.
         precision: number formats. Default: bf16 throughout.
         serving: what the server does besides batching. Default: nothing.
+        routing: which experts tokens go to. Default: all are equally popular.
         sharpness: 1, 2, 4, 8 or `HARD`, see `core.smooth`.
         smooth_batch: whether requests and tokens are continuous variables, for optimizers: ranks,
             stages and tiles of kernels then take smooth shares of them, not whole ones. Off,
@@ -66,6 +69,7 @@ class Scenario(Record):
     plan: Parallelism
     precision: Precision
     serving: Serving
+    routing: Routing
     sharpness: float = eqx.field(static=True)
     smooth_batch: bool = eqx.field(static=True)
 
@@ -77,10 +81,11 @@ class Scenario(Record):
         plan: Parallelism | None = None,
         precision: Precision | None = None,
         serving: Serving | None = None,
+        routing: Routing | None = None,
         sharpness: float = SHARPNESS,
         smooth_batch: bool = False,
     ):
-        parts = (model, platform, workload, plan, precision, serving)
+        parts = (model, platform, workload, plan, precision, serving, routing)
         for (name, kind, remedy), value in zip(_PARTS, parts, strict=True):
             if value is not None or name in ("model", "platform"):
                 demand(name, value, kind, remedy)
@@ -90,6 +95,7 @@ class Scenario(Record):
         self.plan = Parallelism(platform.accelerators) if plan is None else plan
         self.precision = Precision() if precision is None else precision
         self.serving = Serving() if serving is None else serving
+        self.routing = Uniform() if routing is None else routing
         self.sharpness = sharpness
         self.smooth_batch = smooth_batch
 
@@ -123,6 +129,14 @@ class Scenario(Record):
             yield at_most("expert", plan.expert, 1.0, what)
             what = f"since {name} has no experts; use data"
             yield at_most("attention_data", plan.attention_data, 1.0, what)
+        kinds = len(model.experts)
+        if not kinds and not isinstance(self.routing, Uniform):
+            raise InputError(f"routing: {name} has no experts; leave it out")
+        if self.routing.kinds_told not in (None, kinds):
+            raise InputError(
+                f"routing: tells {self.routing.kinds_told} kinds of layers apart, and {name} has "
+                f"{kinds} with experts; give one routing for each, or one for all"
+            )
         for experts in model.experts:
             yield divides("expert", plan.expert, experts, f"experts of {name}")
 

@@ -188,9 +188,9 @@ WORDS = {
         Word(
             "imbalance",
             float,
-            "model",
-            "tokens of the busiest group of experts / mean tokens of a group, with --ep "
-            "(default: 1)",
+            "routing",
+            "rows of the fullest rank of experts and messages of the busiest node, over their "
+            "means, with --ep: short for a --routing of rows, pair and wire (default: 1)",
         ),
         Word(
             "cp",
@@ -325,6 +325,15 @@ WORDS = {
             "serving.offload",
             "what lives in slower memory where the main one is full (default: nothing)",
             choices=("weights", "kv-cache"),
+        ),
+        Word(
+            "routing",
+            str,
+            "routing",
+            "which experts tokens go to: uniform, power-law:SPREAD, or a .toml or .json file of "
+            "what a trace says (rows, dispersion, variation, far, near, remote, pair, wire) "
+            "(default: uniform)",
+            is_file=True,
         ),
         Word(
             "memory-utilization",

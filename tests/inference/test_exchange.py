@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from support import make_cluster, make_machine
+from support import make_cluster, make_machine, visits
 
 from diffgenz import (
     HARD,
@@ -25,7 +25,8 @@ from diffgenz.kernels.hardware import Wires
 from diffgenz.kernels.library import Library
 from diffgenz.kernels.shapes import ExchangeShape
 from diffgenz.operators.message import Axis, Exchange
-from diffgenz.operators.routing import GroupLimit
+from diffgenz.operators.routing import Travel
+from diffgenz.operators.visits import GroupLimit
 
 FORMS = {
     "dispatch_low_latency": {"fp8": Dispatch(barrier=4.0, copy=1.3)},
@@ -42,9 +43,9 @@ def fitted_cluster(forms=FORMS):
     )
 
 
-def exchange(tokens, picks=8.0, busiest=1.0, groups=64.0):
-    numbers = (picks, 256.0, tokens, tokens * 7168, tokens * 7168 * 2, busiest, groups)
-    return Exchange("exchange", Axis.EXPERT, *(jnp.asarray(x) for x in numbers))
+def exchange(tokens, picks=8.0, groups=64.0, **routing):
+    numbers = (picks, 256.0, tokens, tokens * 7168, tokens * 7168 * 2, groups)
+    return Exchange("exchange", Axis.EXPERT, *(jnp.asarray(x) for x in numbers), **routing)
 
 
 def by_hand(mode, ranks, nodes, near, far, lanes, tokens):
@@ -67,30 +68,31 @@ def test_exchanges_take_the_fastest_transport_by_hand(ranks, tokens):
     """
     plan, nodes = Parallelism(1, expert=ranks, attention_data=ranks), ranks / 8
     low = by_hand("low_latency", ranks, nodes, 8 * 7 / ranks, 8 * (1 - 1 / nodes), 256, tokens)
-    near = ranks * (1 - (1 - 1 / ranks) ** 8) * 7 / 8
-    far = nodes * (1 - (1 - 1 / nodes) ** 8) * (1 - 1 / nodes)
+    near = visits(ranks, 256, 8) * 7 / 8
+    far = visits(ranks // 8, 256, 8) * (1 - 1 / nodes)
     normal = by_hand("normal", ranks, nodes, near, far, SMS, tokens)
     machine = make_machine(fitted_cluster(), plan)
     volume = jnp.asarray(ranks * tokens * 7168)
     gathered = [machine.peers.all_gather(each, HARD) for each in (volume, 2 * volume)]
     gathered = float(sum(gathered)) + 2 * 2e-6
     found = machine.seconds(exchange(tokens), HARD)
-    assert float(found.total) == pytest.approx(min(low, normal, gathered), rel=1e-5)
+    assert float(found.total) == pytest.approx(min(low, normal, gathered), rel=2e-4)
     launches = 2 * 2e-6 if gathered < min(low, normal) else 0.0
     assert float(found.launch) == pytest.approx(launches)
     assert (low < normal) == (tokens == 1)
     smooth = (low**-8 + normal**-8 + gathered**-8) ** (-1 / 8)
-    assert float(machine.seconds(exchange(tokens), 8).total) == pytest.approx(smooth, rel=1e-5)
+    assert float(machine.seconds(exchange(tokens), 8).total) == pytest.approx(smooth, rel=2e-4)
 
 
-def test_busy_experts_delay_an_exchange_and_one_group_has_none():
+def test_full_ranks_delay_an_exchange_and_one_group_has_none():
     plan = Parallelism(1, expert=64, attention_data=64)
     machine = make_machine(fitted_cluster(), plan)
 
     def seconds(**options):
         return float(machine.seconds(exchange(4096.0, **options), 8).total)
 
-    even, uneven = seconds(busiest=1.0), seconds(busiest=2.0)
+    two = jnp.asarray(2.0)
+    even, uneven = seconds(), seconds(excess=two, travel=Travel(wire=two))
     assert 1.3 * even < uneven < 2 * even
     assert seconds(groups=1.0) == 0
 

@@ -4,14 +4,14 @@ import dataclasses
 
 import jax.numpy as jnp
 import pytest
-from support import FABRIC, NODE, assert_close, make_cluster, make_machine
+from support import FABRIC, NODE, assert_close, make_cluster, make_machine, visits
 
 from diffgenz import HARD, Parallelism, Precision, load_model
 from diffgenz.inference.timing.collectives import Group, Link
 from diffgenz.models.blocks.moe import MoE
 from diffgenz.operators.message import AllGather, AllReduce, Axis, Exchange, Handover
-from diffgenz.operators.routing import GroupLimit
 from diffgenz.operators.step import Step
+from diffgenz.operators.visits import GroupLimit
 
 LAUNCH = 2e-6
 
@@ -78,69 +78,65 @@ def test_context_ranks_gather_over_the_accelerators_between_them():
 # ---- experts
 
 
-def exchange(picks, busiest=1.0, dispatch=2e6, combine=4e6, groups=8.0):
-    numbers = (picks, 64.0, 100.0, dispatch, combine, busiest, groups)
-    return Exchange("exchange", Axis.EXPERT, *(jnp.asarray(x) for x in numbers))
+def exchange(picks, dispatch=2e6, combine=4e6, groups=8.0, **routing):
+    numbers = (picks, 64.0, 100.0, dispatch, combine, groups)
+    return Exchange("exchange", Axis.EXPERT, *(jnp.asarray(x) for x in numbers), **routing)
 
 
 def exchange_seconds(plan, picks, sharpness=HARD, **options):
     """Seconds of an exchange, and of its all-to-all alone."""
     message, machine = exchange(picks, **options), machine_of(plan)
-    scattered = machine.stage.there_and_back(
-        message.busiest * (message.dispatch + message.combine),
-        message.picks,
-        plan.expert,
-        sharpness,
-    )
+    scattered = machine.stage.there_and_back(message, plan.expert, sharpness, padded=True)
     return float(machine.seconds(message, sharpness).total), float(scattered) + 2 * LAUNCH
 
 
 def test_a_token_crosses_to_a_node_once_however_many_experts_it_has_there(cluster):
-    """64 ranks in nodes of 8, 8 experts per token.
+    """64 ranks in nodes of 8, 8 of 64 experts per token.
 
-    8 (1 - (7/8)^8) nodes over the fabric, 64 (1 - (63/64)^8) ranks inside; levels work at the same
-    time.
+    Each is on a rank of its own; levels work at the same time.
     """
     links = links_of(cluster)
-    volume, picks = jnp.asarray(1e6), jnp.asarray(8.0)
-    inside = 64 * (1 - (63 / 64) ** 8) * (7 / 8) * 1e6 / 4e11
-    outside = 8 * (1 - (7 / 8) ** 8) * (7 / 8) * 1e6 / 5e10
+    message = exchange(8.0, dispatch=4e5, combine=6e5)
+    inside = 8 * (7 / 8) * 1e6 / 4e11
+    outside = visits(8, 64, 8) * (7 / 8) * 1e6 / 5e10
 
     def seconds(ranks, sharpness=HARD):
         group = Group.of(jnp.asarray(ranks), links)
-        return group.there_and_back(volume, picks, jnp.asarray(ranks), sharpness)
+        return group.there_and_back(message, jnp.asarray(ranks), sharpness, padded=False)
 
     latencies = 2 * (1e-6 + 5e-6)
-    assert_close(seconds(64.0), max(inside, outside) + latencies, rtol=1e-5)
-    assert_close(seconds(64.0, 8), (inside**8 + outside**8) ** (1 / 8) + latencies, rtol=1e-5)
-    assert_close(seconds(8.0), 8 * (1 - (7 / 8) ** 8) * (7 / 8) * 2.5e-6 + 2e-6, rtol=1e-5)
+    assert_close(seconds(64.0), max(inside, outside) + latencies, rtol=1e-3)
+    assert_close(seconds(64.0, 8), (inside**8 + outside**8) ** (1 / 8) + latencies, rtol=1e-3)
+    assert_close(seconds(8.0), visits(8, 64, 8) * (7 / 8) * 2.5e-6 + 2e-6, rtol=1e-3)
     assert float(seconds(1.0)) == 0
 
 
 def test_with_one_owner_everything_goes_everywhere(cluster):
     group = Group.of(jnp.asarray(8.0), links_of(cluster))
     whole = 2 * group.all_gather(jnp.asarray(8e6), HARD)
-    back = group.there_and_back(jnp.asarray(2e6), jnp.asarray(3.0), jnp.asarray(1.0), HARD)
+    message = exchange(3.0, dispatch=1e6, combine=1e6)
+    back = group.there_and_back(message, jnp.asarray(1.0), HARD, padded=True)
     assert_close(back, whole, rtol=1e-5)
 
 
 def test_experts_are_reached_by_the_faster_transport_by_hand():
     """A node: 4 attention groups of 2 ranks.
 
-    All-gather: 3/4 of all tokens, 8 ranks' shares. All-to-all: 7/8 of 8 (1 - (7/8)**k) copies of a
-    share.
+    All-gather: 3/4 of all tokens, 8 ranks' shares. All-to-all: 7/8 of a share's copies, one for
+    each of the ranks that hold one of its k experts.
     """
     plan, latencies = Parallelism(2, expert=8, attention_data=4), 2 * 1e-6 + 2 * LAUNCH
     gathered = latencies + 3 / 4 * 8 * 6e6 / 4e11
-    for picks in (1.0, 4.0, 14.0, 30.0):
-        scattered = latencies + 7 / 8 * 8 * (1 - (7 / 8) ** picks) * 6e6 / 4e11
-        now, before = exchange_seconds(plan, picks)
-        assert (now, before) == pytest.approx((min(gathered, scattered), scattered), rel=1e-5)
+    for picks in (1, 4, 13, 30):
+        scattered = latencies + 7 / 8 * visits(8, 64, picks) * 6e6 / 4e11
+        now, before = exchange_seconds(plan, float(picks))
+        assert (now, before) == pytest.approx((min(gathered, scattered), scattered), rel=2e-3)
         assert (now < 0.99 * before) == (picks > 15)
         smooth = (gathered**-8 + scattered**-8) ** (-1 / 8)
-        assert exchange_seconds(plan, picks, 8)[0] == pytest.approx(smooth, rel=1e-5)
-    # a gather does not wait for the busiest
-    assert exchange_seconds(plan, 4.0, busiest=8.0)[0] == pytest.approx(gathered, rel=1e-5)
+        assert exchange_seconds(plan, float(picks), 8)[0] == pytest.approx(smooth, rel=2e-3)
+    # a gather does not wait for the fullest
+    full = exchange_seconds(plan, 4.0, excess=jnp.asarray(8.0))
+    assert full[0] == pytest.approx(gathered, rel=1e-5)
     # all ranks need all tokens
     alone = plan.replace(expert=1)
     assert exchange_seconds(alone, 1.0)[0] == pytest.approx(gathered, rel=1e-5)
@@ -152,7 +148,7 @@ def test_experts_are_reached_by_the_faster_transport_by_hand():
 )
 def test_the_second_transport_never_slows_experts_down(plan):
     for picks in (1.0, 8.0, 64.0):
-        now, before = exchange_seconds(plan, picks)
+        now, before = exchange_seconds(plan, float(picks))
         assert now <= before * (1 + 1e-6)
 
 
@@ -170,12 +166,11 @@ def test_an_exchange_is_launched_twice_and_needs_two_groups():
 def test_bytes_of_an_exchange_are_those_of_the_copies_by_hand():
     """16 ranks, 2 nodes: 15/16 of the ranks are others.
 
-    A copy for each of 16 (1 - (15/16)**4) ranks inside, for each of 2 (1 - (1/2)**4) nodes outside.
+    A copy for each rank inside that holds one of 4 experts, for each such node outside.
     """
     machine = machine_of(Parallelism(1, expert=16, attention_data=16))
-    near = 16 * (1 - (15 / 16) ** 4) * 7 / 8 * 6e6
-    far = 2 * (1 - (1 / 2) ** 4) * 1 / 2 * 6e6
-    assert_close(machine.sent(exchange(4.0)), (near, far), 1e-5)
+    near, far = visits(16, 64, 4) * 7 / 8 * 6e6, visits(2, 64, 4) * 1 / 2 * 6e6
+    assert_close(machine.sent(exchange(4.0)), (near, far), 1e-3)
     assert_close(machine.sent(exchange(4.0, groups=1.0)), (0.0, 0.0), 0)
     assert (NODE["size"], FABRIC["size"]) == (8, 1024)
 
@@ -187,7 +182,7 @@ def test_a_router_limited_to_groups_sends_fewer_copies():
     limited = dataclasses.replace(message, limit=limit)
     machine, volume = machine_of(plan), 6e6
     assert_close(machine.sent(limited)[1], 3.5 * volume, 1e-5)
-    assert_close(machine.sent(message)[1], 8 * (1 - (7 / 8) ** 8) * 7 / 8 * volume, 1e-5)
+    assert_close(machine.sent(message)[1], visits(8, 64, 8) * 7 / 8 * volume, 1e-3)
     within = 32 * (1 - 7 / 8 * (31 / 32) ** 4)  # ranks, 8 of each of 4 nodes
     assert_close(machine.sent(limited)[0], within * 7 / 8 * volume, 1e-5)
 
@@ -203,8 +198,8 @@ def test_a_router_limited_to_groups_sends_fewer_copies():
         ("deepseek-ai/DeepSeek-V3", 3.5),
         ("deepseek-ai/DeepSeek-R1", 3.5),
         ("deepseek-ai/DeepSeek-V2", 3 * 7 / 8),
-        ("moonshotai/Kimi-K2-Instruct", 8 * (1 - (7 / 8) ** 8) * 7 / 8),
-        ("zai-org/GLM-4.5", 8 * (1 - (7 / 8) ** 8) * 7 / 8),
+        ("moonshotai/Kimi-K2-Instruct", visits(8, 384, 8) * 7 / 8),
+        ("zai-org/GLM-4.5", visits(8, 160, 8) * 7 / 8),
     ],
 )
 def test_far_copies_of_a_token_of_shipped_models(name, copies):
@@ -216,4 +211,4 @@ def test_far_copies_of_a_token_of_shipped_models(name, copies):
     (message,) = [each for each in messages if isinstance(each, Exchange)]
     machine = machine_of(Parallelism(1, expert=32, attention_data=64))
     sent = machine.sent(message)[1] / (message.dispatch + message.combine)
-    assert_close(sent, copies, 1e-5)
+    assert_close(sent, copies, 2e-4)

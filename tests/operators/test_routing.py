@@ -1,104 +1,115 @@
-"""How many ranks or nodes hold a token's experts, with and without a limit on their groups."""
-
-import functools
-import math
+"""Records of routing: what is left out is uniform, and kinds of layers are told apart."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffgenz.operators.routing import GroupLimit, reached, visited
+from diffgenz import InputError, PerKind, PowerLaw, Traced, Uniform, traced
+from diffgenz.operators.popularity import active_share, fullest
 
-V3, V2 = (256, 8, 4, 8, 2), (160, 8, 3, 6, 1)
-LIMITED = {
-    "DeepSeek-V3": V3,
-    "DeepSeek-V2": V2,
-    "one group": (256, 8, 1, 8, 2),
-    "two groups": (256, 8, 2, 8, 2),
-    "nearly all groups": (256, 8, 7, 8, 2),
-    "all groups": (256, 8, 8, 8, 2),
-    "few experts": (256, 8, 4, 3, 2),
-    "sixteen groups": (512, 16, 4, 10, 2),
+NEUTRAL = {
+    "rows": 1,
+    "dispersion": 0,
+    "variation": 0,
+    "far": 1,
+    "near": 1,
+    "remote": 1,
+    "pair": 1,
+    "wire": 1,
 }
-"""Experts, groups, groups used, experts used, experts by whose scores a group is chosen."""
 
 
-@functools.cache
-def routed(experts, groups, used, picks, best, tokens=20_000):
-    """Experts of tokens, as DeepSeek's routers choose them by scores: (tokens, picks)."""
-    scores = np.random.default_rng(7).random((tokens, experts), dtype=np.float32)
-    grouped = scores.reshape(tokens, groups, -1)
-    of_group = np.sort(grouped, axis=-1)[..., -best:].sum(-1)
-    dropped = np.argsort(-of_group, axis=-1)[:, used:]
-    np.put_along_axis(grouped, dropped[..., None], -1.0, axis=1)
-    return np.argsort(-scores, axis=-1)[:, :picks]
+def single(*numbers):
+    return [np.float32(x) for x in numbers]
 
 
-def drawn(limit, parts):
-    """The mean number of parts that hold an expert of a token."""
-    held = routed(*limit) // (limit[0] // parts)
-    hit = np.zeros((len(held), parts), bool)
-    np.put_along_axis(hit, held, True, axis=1)
-    return hit.sum(axis=1).mean()
+def answers(routing, tokens=100.0, used=8.0, experts=256.0, ranks=8.0):
+    n, k, e, r = single(tokens, used, experts, ranks)
+    excess = routing.excess(n * k, e, r)
+    return excess, routing.active(n, k, e), routing.travel(excess)
 
 
-def formula(limit, parts, holders=None):
-    _, groups, used, picks, _ = limit
-    numbers = (np.float32(x) for x in (parts, holders or parts, picks))
-    return float(visited(*numbers, GroupLimit(np.float32(groups), np.float32(used))))
+def test_uniform_routing_fills_ranks_evenly():
+    excess, active, travel = answers(Uniform())
+    assert excess is None
+    assert float(active) == pytest.approx(1 - (1 - 8 / 256) ** 100, rel=1e-5)
+    assert all(each is None for each in travel)
 
 
-@pytest.mark.parametrize("name", LIMITED)
-@pytest.mark.parametrize("parts", [1, 2, 4, 8, 16, 32])
-def test_tokens_visit_as_many_parts_as_routers_send_them_to(name, parts):
-    """Draws that return, as in the formula, visit a few percent fewer than experts drawn once.
-
-    That is so without a limit, too.
-    """
-    assert formula(LIMITED[name], parts) == pytest.approx(drawn(LIMITED[name], parts), rel=0.045)
-
-
-@pytest.mark.parametrize("limit", [V3, V2])
-def test_nodes_that_hold_groups_by_hand(limit):
-    """8 nodes hold a group each, and 4 nodes two.
-
-    All the groups are visited. A node of two is not where all of them are among the other six.
-    """
-    used = limit[2]
-    assert formula(limit, 8) == pytest.approx(used, rel=1e-5)
-    for parts in (2, 4):
-        missed = math.comb(8 - 8 // parts, used) / math.comb(8, used)
-        assert formula(limit, parts) == pytest.approx(parts * (1 - missed), rel=1e-4)
-    assert formula(limit, 1) == pytest.approx(1, rel=1e-5)
+def test_numbers_of_uniform_routing_are_not_kept():
+    for routing in (Traced(), Traced(**NEUTRAL)):
+        assert jax.tree.leaves(routing) == []
+        assert answers(routing) == answers(Uniform())
+    for routing in (traced(), traced(**NEUTRAL), traced(**{k: [v, v] for k, v in NEUTRAL.items()})):
+        kinds = routing.kinds if isinstance(routing, PerKind) else (routing,)
+        assert all(isinstance(kind, Uniform) for kind in kinds)
 
 
-def test_without_a_limit_draws_are_independent():
-    many = GroupLimit(np.float32(1e4), np.float32(1e4))
-    for numbers in ((8.0, 8.0, 8.0), (64.0, 8.0, 6.0), (1.0, 1.0, 2.0)):
-        parts, holders, picks = (np.float32(x) for x in numbers)
-        independent = reached(parts, 1 / holders, picks)
-        assert visited(parts, holders, picks) == independent
-        assert visited(parts, holders, picks, many) == independent
+def test_traced_numbers_are_counted():
+    routing = Traced(1.8, None, 0.7, 0.73, 0.9, 0.95, 1.4, 1.2)
+    excess, active, travel = answers(routing)
+    assert float(excess) == pytest.approx(1.8)
+    assert float(active) == float(active_share(*single(100, 8, 256, 0.7)))
+    assert [float(each) for each in travel] == pytest.approx([0.9, 0.73, 0.95, 1.4, 1.2])
+    assert float(answers(routing, ranks=1.5)[0]) == 1.5  # not more than all rows
+    varying = routing.replace(dispersion=1.3)
+    assert float(answers(varying)[0]) == float(fullest(*single(800, 8, 1.8, 1.3)))
+    even = Traced(dispersion=1.3)
+    assert float(answers(even)[0]) == float(fullest(*single(800, 8, 1.0, 1.3)))
 
 
-def test_ranks_with_the_same_experts_are_visited_together():
-    assert formula(V3, 64, holders=8) == pytest.approx(8 * formula(V3, 8), rel=1e-6)
+def test_a_power_law_is_one_number():
+    excess, active, travel = answers(PowerLaw(0.0))
+    assert float(excess) == pytest.approx(1, rel=1e-5)
+    assert float(active) == pytest.approx(1 - (1 - 8 / 256) ** 100, rel=1e-4)
+    excess, active, travel = answers(PowerLaw(0.8))
+    assert float(excess) > 1.5
+    assert float(active) < 0.9
+    assert float(travel.wire) == float(travel.pair) == float(excess)
+    assert travel.far is travel.near is travel.remote is None
 
 
-@pytest.mark.parametrize("parts", [1.0, 2.0, 3.0, 4.0, 6.5, 8.0, 12.0, 20.0, 64.0])
-@pytest.mark.parametrize("used", [1.0, 1.5, 2.0, 3.0, 4.25, 5.0, 8.0])
-def test_visits_grow_with_parts_and_groups_and_are_differentiable(parts, used):
-    def of(parts, used, groups, picks):
-        return visited(parts, parts, picks, GroupLimit(groups, used))
+def test_kinds_of_layers_have_a_routing_each():
+    routing = traced(rows=[1.8, 1.0], far=0.7, note="a trace")
+    assert isinstance(routing, PerKind)
+    assert routing.kinds_told == 2
+    first, second = routing.of_kind(0), routing.of_kind(-1)
+    assert (float(first.rows), float(first.far)) == pytest.approx((1.8, 0.7))
+    assert second.rows is None
+    assert float(second.far) == pytest.approx(0.7)
+    assert first.note == second.note == "a trace"
+    assert traced(rows=1.8).of_kind(1).rows == np.float32(1.8)
 
-    with jax.enable_x64(True):
-        here = [jnp.asarray(x) for x in (parts, used, 8.0, 8.0)]
-        slopes = jax.grad(of, argnums=(0, 1, 2, 3))(*here)
-        assert all(bool(jnp.isfinite(slope)) for slope in slopes)
-        smooth = parts not in (1.0, 8.0) and used != 8.0  # where forms meet, sides differ
-        for at, step in ((0, 1e-6), (1, 1e-6)):
-            up, down = (float(of(*here[:at], here[at] + h, *here[at + 1 :])) for h in (step, -step))
-            assert up >= down - 1e-7
-            if smooth:
-                assert float(slopes[at]) == pytest.approx((up - down) / 2e-6, rel=1e-3, abs=1e-6)
+
+def test_layers_of_a_kind_are_averaged():
+    routing = traced(rows=[1.2, 1.4, 3.0], far=0.5, kinds=[0, 0, 1])
+    assert [float(kind.rows) for kind in routing.kinds] == pytest.approx([1.3, 3.0])
+    assert [float(kind.far) for kind in routing.kinds] == [0.5, 0.5]
+    alike = traced(rows=np.array([1.2, 1.4]), kinds=[0, 0])
+    assert float(alike.rows) == pytest.approx(1.3)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Traced(rows=0.5), "rows: 0.5 is not allowed; it must be finite, at least 1"),
+        (lambda: Traced(far=-0.1), "far: -0.1 is not allowed"),
+        (lambda: Traced(wire=np.nan), "wire: nan is not allowed"),
+        (lambda: Traced(variation=np.inf), "variation: inf is not allowed"),
+        (lambda: PowerLaw(-1.0), "spread: -1 is not allowed"),
+        (lambda: PowerLaw(4.0), "spread: 4 is not allowed"),
+        (lambda: PerKind(()), "kinds: give one Uniform, PowerLaw or Traced for each"),
+        (lambda: traced(row=1.8), "routing: 'row' is not known; did you mean rows"),
+        (lambda: traced(rows=[1.8, 1.2], far=[0.7]), r"do not fit 2 layers or kinds of layers"),
+        (lambda: traced(rows=[[1.8]]), r"routing: rows \(1, 1\) do not fit"),
+        (lambda: traced(rows=[]), r"routing: rows \(0,\) do not fit 0 layers"),
+        (lambda: traced(rows="many"), "routing: rows: 'many' is neither a number nor an array"),
+        (lambda: traced(rows=[[1.2], [1.3, 1.4]]), "is neither a number nor an array"),
+        (lambda: traced(rows=[1.8, 1.2], kinds=[0]), "do not fit 1 layers"),
+        (lambda: traced(rows=[1.8, 1.2], kinds=[0, 2]), r"kinds: \[0, 2\] leave one out"),
+        (lambda: traced(rows=[1.8, 0.2]), "rows: 0.2 is not allowed"),
+    ],
+)
+def test_other_numbers_are_refused(make, message):
+    with pytest.raises(InputError, match=message):
+        make()

@@ -7,7 +7,7 @@ import pytest
 
 import diffgenz as dgz
 from diffgenz.core.formats import FORMATS
-from diffgenz.models.files import model_ids
+from diffgenz.models.files import list_models
 from diffgenz.models.names import architecture
 from diffgenz.models.variants import _by_architecture, variants_of
 from diffgenz.scenario.engines.formats import offered
@@ -59,7 +59,7 @@ def test_a_variant_serves_what_the_checkpoint_does_not():
 
 
 def test_variants_are_of_shipped_models_in_known_formats():
-    shipped = {architecture(each) for each in model_ids()}
+    shipped = {architecture(each) for each in list_models()}
     for name, variants in _by_architecture().items():
         assert name in shipped
         assert set(variants) <= set(FORMATS)

@@ -5,7 +5,7 @@ import re
 import pytest
 
 import diffgenz as dgz
-from diffgenz.models.files import model_ids
+from diffgenz.models.files import list_models
 from diffgenz.operators.layer_format import LayerFormat
 from diffgenz.scenario.engines.engine import SGLANG, TITLES, VLLM, Ranks
 from diffgenz.scenario.engines.layouts import Layouts
@@ -81,7 +81,7 @@ def test_accepted(model, plan, precision):
         assert refused(model, plan, precision, engine) == []
 
 
-@pytest.mark.parametrize("model", model_ids())
+@pytest.mark.parametrize("model", list_models())
 def test_one_rank_and_as_many_as_a_prime_larger_than_any_width(model):
     """Each model runs whole; none is shared by 7,919 ranks, which divide no width."""
     for engine in TITLES:

@@ -151,7 +151,8 @@ def test_imbalance_slows_the_experts(capsys):
     words = ("Qwen/Qwen3-30B-A3B", "--system", "h200_sxm", "--gpus", "4", "--ep", "4", *ROOFLINE)
     even = run_json(capsys, "estimate", *words, "--batch", "64")
     uneven = run_json(capsys, "estimate", *words, "--batch", "64", "--imbalance", "2")
-    assert (even["imbalance"], uneven["imbalance"]) == (1, 2)
+    assert uneven["routing"]["rows"] == uneven["routing"]["wire"] == 2
     assert uneven["ttft"] > even["ttft"]
     text = run(capsys, "estimate", *words, "--imbalance", "8")
-    assert "imbalance 8, which counts as 4 with ep 4" in text
+    assert "experts (imbalance 8): rows 8 x the mean on the fullest rank" in text
+    assert main(["estimate", *words, "--imbalance", "2", "--routing", "power-law:1"]) == 2

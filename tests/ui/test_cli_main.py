@@ -107,7 +107,10 @@ BAD = [
         ["requirements", *LLAMA, *CHAT, "--gpus", "4", "--tp", "8"],
         "--gpus: tp 8 x cp 1 x attention-dp 1 x pp 1 x dp 1 = 8 ranks exceed 4",
     ),
-    (["estimate", *LLAMA, "--imbalance", "2"], "imbalance: 2 is of no use, since meta-llama/Ll"),
+    (
+        ["estimate", *LLAMA, "--imbalance", "2"],
+        "routing: meta-llama/Llama-3.1-8B has no exp",
+    ),
     (["estimate", *LLAMA, "--batch", "4k"], "argument --batch: '4k' is ambiguous: k may count"),
     (["estimate", *LLAMA, "--set", "speed=1 TB/s"], "--set: 'speed' is not known"),
     (["requirements", LLAMA[0], "--ttft", "9", "--set", "tdp=1 W"], "changes nothing without a"),

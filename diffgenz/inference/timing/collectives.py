@@ -23,7 +23,9 @@ from diffgenz.hardware.topology import Ranks, Schedule, Topology
 from diffgenz.kernels.form import Form
 from diffgenz.kernels.library import Bound, executed, shared
 from diffgenz.kernels.shapes import CollectiveShape
-from diffgenz.operators.routing import GroupLimit, visited
+from diffgenz.operators.message import Exchange
+from diffgenz.operators.routing import times
+from diffgenz.operators.visits import visited
 
 NEVER = 1e12
 """Factor on the time of an algorithm that another beats for every volume: it is never chosen."""
@@ -214,48 +216,47 @@ class Group(eqx.Module):
         return sum(times, start=xp.zeros(()))
 
     def there_and_back(
-        self,
-        volume: Scalar,
-        picks: Scalar,
-        owners: Scalar,
-        sharpness: float,
-        limit: GroupLimit | None = None,
+        self, exchange: Exchange, owners: Scalar, sharpness: float, *, padded: bool
     ) -> Scalar:
         """Seconds to dispatch tokens to their experts and to return the results; 0 for one rank.
 
-        Each token goes to `picks` of the `owners` expert groups, drawn at random. A level carries
-        it once for each group of ranks behind it that holds any of them. Levels work at the same
-        time: their latencies add, and the slowest sets the pace.
+        Each token goes to some of the `owners` expert groups. A level carries it once for each
+        group of ranks behind it that holds any of its experts. Levels work at the same time: their
+        latencies add, and the slowest sets the pace. On the innermost level all wait for the
+        fullest group of experts, further out for the busiest node.
 
         Arguments:
-            volume: B of one rank's tokens, sent plus returned.
-            picks: experts per token.
+            exchange: the tokens that travel.
             owners: expert-parallel groups; the ranks of one group need the same tokens.
             sharpness: of the maximum over levels.
-            limit: the groups that a token's experts are in; None where they may be anywhere.
+            padded: whether all messages between nodes are as long as the longest.
         """
         latency, slowest = xp.zeros(()), None
-        for rung, copies in zip(self.rungs, self.copies(picks, owners, limit), strict=True):
+        volume = exchange.dispatch + exchange.combine
+        beyond = exchange.travel.pair if padded else exchange.travel.wire
+        for index, (rung, copies) in enumerate(
+            zip(self.rungs, self.copies(exchange, owners), strict=True)
+        ):
             schedule = rung.link.topology.all_to_all(rung.ranks)[0]
             latency = latency + 2 * schedule.steps * rung.link.latency
-            moving = schedule.share * copies * volume * rung.link.per_byte
+            busiest = times(volume, beyond if index else exchange.excess)
+            moving = schedule.share * copies * busiest * rung.link.per_byte
             slowest = moving if slowest is None else smooth_max(slowest, moving, sharpness)
         return latency if slowest is None else latency + slowest
 
-    def copies(
-        self, picks: Scalar, owners: Scalar, limit: GroupLimit | None = None
-    ) -> tuple[Scalar, ...]:
+    def copies(self, exchange: Exchange, owners: Scalar) -> tuple[Scalar, ...]:
         """How many copies of a token each level carries, innermost first.
 
         Arguments:
-            picks: experts per token.
+            exchange: the tokens that travel.
             owners: expert-parallel groups that the ranks form.
-            limit: the groups that a token's experts are in; None where they may be anywhere.
         """
+        picks, experts, limit = exchange.picks, exchange.experts, exchange.limit
         units, found = xp.ones(()), []
-        for rung in reversed(self.rungs):
+        for index, rung in reversed(tuple(enumerate(self.rungs))):
             units = units * rung.ranks.count
-            found.append(visited(units, xp.minimum(units, owners), picks, limit))
+            copies = visited(units, xp.minimum(units, owners), picks, experts, limit)
+            found.append(times(copies, exchange.travel.far if index else exchange.travel.near))
         return tuple(reversed(found))
 
     def shares_sent(self) -> tuple[Scalar, ...]:

@@ -1,9 +1,11 @@
 """The time that DeepEP's kernels take to bring tokens to the ranks of their experts and back.
 
 It is known where these kernels are fitted. Low-latency kernels send a token once for each of its
-experts. Normal kernels send it once for each rank, and over the network between nodes once for each
-node (arXiv 2412.19437, section 3.2.2). Both see the two innermost levels of the platform's network;
-on levels further out only the time on the wires is counted.
+experts, straight to their ranks, so that all wait for the fullest rank. Normal kernels send it once
+for each rank, and over the network between nodes once for each node (arXiv 2412.19437, section
+3.2.2), spread over the links of the node: there all wait for the busiest node, and inside nodes for
+the fullest rank. Both see the two innermost levels of the platform's network; on levels further out
+only the time on the wires is counted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +21,8 @@ from diffgenz.kernels.hardware import Wires
 from diffgenz.kernels.library import Bound, executed, shared
 from diffgenz.kernels.shapes import ExchangeShape
 from diffgenz.operators.message import Exchange
-from diffgenz.operators.routing import visited
+from diffgenz.operators.routing import times
+from diffgenz.operators.visits import visited
 
 SMS = 20.0
 """Streaming multiprocessors given to normal kernels (DeepEP's default, `Buffer.num_sms`)."""
@@ -82,25 +85,28 @@ class DeepEP(eqx.Module):
         """
         inside, ranks = stage.rungs[0].ranks.count, stage.count
         nodes = xp.ceil(ranks / inside)
+        picks, experts, limit = exchange.picks, exchange.experts, exchange.limit
+        travel = exchange.travel
         if self.low_latency:
-            near = exchange.picks / owners * (inside - 1)
-            far = exchange.picks * ranks / owners * (1 - 1 / nodes)
-            lanes = exchange.experts
+            near = picks / owners * (inside - 1)
+            far = picks * ranks / owners * (1 - 1 / nodes)
+            if travel.remote is not None:
+                elsewhere = travel.remote * (1 - 1 / nodes)
+                near, far = near * nodes * xp.maximum(1 - elsewhere, 0.0), far * travel.remote
+            lanes, beyond = experts, exchange.excess
         else:
-            picks, limit = exchange.picks, exchange.limit
-            near = visited(ranks, owners, picks, limit) * (1 - 1 / inside)
-            nodes_visited = visited(nodes, xp.minimum(nodes, owners), picks, limit)
-            far, lanes = nodes_visited * (1 - 1 / nodes), SMS
+            near = visited(ranks, owners, picks, experts, limit) * (1 - 1 / inside)
+            near = times(near, travel.near)
+            nodes_visited = visited(nodes, xp.minimum(nodes, owners), picks, experts, limit)
+            far = times(nodes_visited * (1 - 1 / nodes), travel.far)
+            lanes, beyond = SMS, travel.wire
+        near, far = times(near, exchange.excess), times(far, beyond)
         phases = []
         for bound, own in ((self.dispatch, exchange.dispatch), (self.combine, exchange.combine)):
-            moved = own * exchange.busiest
-            shape = ExchangeShape(
-                ranks, nodes, exchange.tokens, own, near * moved, far * moved, lanes
-            )
+            shape = ExchangeShape(ranks, nodes, exchange.tokens, own, near * own, far * own, lanes)
             phases.append(executed(bound, [(1.0, shape)]))
         fitted = sum(phases, start=xp.zeros(()))
         if len(stage.rungs) > 2:
-            volume = exchange.busiest * (exchange.dispatch + exchange.combine)
-            wires = stage.there_and_back(volume, exchange.picks, owners, sharpness, exchange.limit)
+            wires = stage.there_and_back(exchange, owners, sharpness, padded=False)
             fitted = smooth_max(fitted, wires, sharpness)
         return fitted

@@ -118,7 +118,7 @@ class Machine(eqx.Module):
         A collective is taken to send the fewest bytes that any algorithm sends, even where another
         one is faster. An all-reduce sends 2 (n - 1) / n of what arrives at a level, an all-gather
         half of that, and an exchange one copy of a token for each group of ranks that holds any of
-        its experts.
+        its experts: the mean rank's, however busy others are.
         """
         match message:
             case AllReduce():
@@ -128,9 +128,9 @@ class Machine(eqx.Module):
             case Handover():
                 return tuple(hops * message.volume for hops in self.hops)
             case Exchange():
-                volume = message.busiest * (message.dispatch + message.combine)
+                volume = message.dispatch + message.combine
                 volume = xp.where(message.groups > 1, volume, 0.0)
-                copies = self.stage.copies(message.picks, self.owners, message.limit)
+                copies = self.stage.copies(message, self.owners)
                 return tuple(
                     rung.ranks.others * each * volume
                     for rung, each in zip(self.stage.rungs, copies, strict=True)
@@ -150,8 +150,9 @@ class Machine(eqx.Module):
         """One dispatch and combine by the fastest transport; zero where all ranks see all tokens.
 
         With an all-to-all, each rank sends its share of its tokens to their experts and gets it
-        back, and the busiest experts set the pace. Where DeepEP's kernels are fitted, they time it,
-        and the launch is part of what was measured.
+        back, and the fullest rank and the busiest node set the pace. Where DeepEP's kernels are
+        fitted, they time it, and the launch is part of what was measured. Otherwise all messages
+        between nodes are as long as the longest, as those of a collective are.
 
         With an all-gather, and a reduce-scatter on the way back, every rank gets the tokens of all
         its peers and picks those of its experts.
@@ -167,10 +168,8 @@ class Machine(eqx.Module):
             seconds = mode.seconds(exchange, self.stage, self.owners, sharpness)
             transports.append(Sending(seconds, xp.zeros(())))
         if not self.deepep:
-            volume, launch = exchange.dispatch + exchange.combine, 2 * self.rates.launch
-            wires = self.stage.there_and_back(
-                exchange.busiest * volume, exchange.picks, self.owners, sharpness, exchange.limit
-            )
+            launch = 2 * self.rates.launch
+            wires = self.stage.there_and_back(exchange, self.owners, sharpness, padded=True)
             transports.append(Sending(wires + launch, launch))
 
         fastest = transports[0]

@@ -19,8 +19,9 @@ from diffgenz.operators.elementwise import elementwise
 from diffgenz.operators.linear import expert_linear, linear, wide_linear
 from diffgenz.operators.message import AllReduce, Axis, Exchange
 from diffgenz.operators.operator import Operator
-from diffgenz.operators.routing import GroupLimit, reached, visited
+from diffgenz.operators.routing import Travel, times
 from diffgenz.operators.step import Step
+from diffgenz.operators.visits import GroupLimit, visited
 
 PARENTS = "mlp block_sparse_moe feed_forward mixer moe ffn"
 """The names of what a layer's experts are in."""
@@ -44,8 +45,10 @@ class MoE(Block):
     holds both projections whole. Router and shared experts see the whole hidden state.
 
     FLOP follow tokens, and weight traffic follows experts: n tokens that go to k of E experts each
-    reach E (1 - (1 - k / E)**n) of them in expectation, if all are equally popular. The kernel's
-    tiles pad the rows of each reached expert by half a tile on average.
+    reach E (1 - (1 - k / E)**n) of them in expectation, if all are equally popular. Where they are
+    not, the step's routing says how many are reached, how full the fullest rank is, and how far
+    tokens travel (`operators.routing`). The kernel's tiles pad the rows of each reached expert by
+    half a tile on average.
 
     Arguments:
         routed: routed experts E, at least 1.
@@ -62,8 +65,6 @@ class MoE(Block):
         latent: width of the vectors that the routed experts read and write, at least 1; None where
             it is the model's.
         tile: rows of the grouped GEMM's smallest tile.
-        imbalance: rows of the busiest expert-parallel group / mean rows of a group, at least 1;
-            above the number of groups it counts as that number.
         norm, norms, reduces: as in `Block`.
 
     Raises:
@@ -84,7 +85,6 @@ class MoE(Block):
     groups: Leaf | None = number(at_least=1, default=None)
     groups_used: Leaf | None = number(at_least=1, default=None)
     tile: Leaf = number(at_least=1, default=16.0)
-    imbalance: Leaf = number(at_least=1, default=1.0)
 
     def conditions(self) -> tuple[Condition, ...]:
         found = [at_most("used", self.used, self.routed, "the routed experts")]
@@ -99,16 +99,15 @@ class MoE(Block):
         """Routed experts of the whole model."""
         return self.routed
 
-    def reached(self, tokens: Scalar) -> Scalar:
-        """The expected number of routed experts that at least one of `tokens` tokens goes to."""
-        return reached(self.routed, self.used / self.routed, tokens)
-
     def work(self, hidden: Scalar, step: Step) -> tuple[Operator, ...]:
         precision, tokens, size = step.precision, step.tokens, step.precision.dtype_size
         everyone = tokens * step.groups
-        share = self.reached(everyone) / self.routed
+        routing = step.routing.of_kind(0)  # the step is one of this kind's
+        share = routing.active(everyone, self.used, self.routed)
         held = self.routed * step.expert_shard
-        rows = everyone * self.used * step.expert_shard * self._busiest(step)
+        pairs = everyone * self.used
+        excess = routing.excess(pairs, self.routed, 1 / step.expert_shard)
+        rows = times(pairs * step.expert_shard, excess)
         name = self._row
         width = ceil_share(self.intermediate, step.shard / (step.expert_shard * step.rank_groups))
         up = width * (2 if self.gated else 1)
@@ -125,14 +124,15 @@ class MoE(Block):
         part, _, activation_size = precision.layer(name, "experts")
         dispatch = elementwise("dispatch", dispatched, moved * activation_size)
         activation = elementwise("expert_activation", rows * up * size, rows * width * size)
-        shape = self._shape(inner, width, up, share, step)
+        shape = self._shape(inner, width, up, share, excess, step)
+        exchange = self._exchange(inner, excess, routing.travel(excess), step)
         narrowed, widened = self._projections(hidden, step)
         shared = () if self.shared is None else self.shared.operators(hidden, step)
         gate = wide_linear("shared_gate", tokens, xp.ones(()), hidden, precision)
         return (
             wide_linear("router", tokens, self.routed, hidden, precision, bias=self.router_bias),
             *narrowed,
-            dispatch.inside(EXPERTS, part).sending(self._exchange(inner, step)),
+            dispatch.inside(EXPERTS, part).sending(exchange),
             expert_linear(name, rows, up, inner, precision, **experts, shape=shape),
             activation.inside(EXPERTS, part),
             expert_linear("expert_down", rows, inner, width, precision, **experts),
@@ -187,15 +187,15 @@ class MoE(Block):
             (linear("latent_up", tokens, hidden, self.latent, precision, DENSE),),
         )
 
-    def _busiest(self, step: Step) -> Scalar:
-        """Rows of the busiest expert-parallel group / mean rows of a group."""
-        return xp.minimum(self.imbalance, 1 / step.expert_shard)
-
-    def _exchange(self, width: Scalar, step: Step) -> Exchange:
+    def _exchange(
+        self, width: Scalar, excess: Scalar | None, travel: Travel, step: Step
+    ) -> Exchange:
         """The message that sends this rank's tokens to their experts and the results back.
 
         Arguments:
             width: elements of what travels for each token.
+            excess: rows of the fullest group / mean rows of a group; None is 1.
+            travel: how tokens travel, relative to uniform routing.
             step: the iteration.
         """
         tokens = step.own_tokens
@@ -208,13 +208,14 @@ class MoE(Block):
             tokens=tokens,
             dispatch=sent * step.precision.layer(self._row, "experts").activation_size,
             combine=sent * step.precision.message_size,
-            busiest=self._busiest(step),
             groups=step.groups,
-            limit=self._limit,
+            excess=excess,
+            travel=travel,
+            limit=self.limit,
         )
 
     @property
-    def _limit(self) -> GroupLimit | None:
+    def limit(self) -> GroupLimit | None:
         """The groups that the experts of a token are in; None where they may be anywhere."""
         if self.groups is None or self.groups_used is None:
             return None
@@ -240,7 +241,13 @@ class MoE(Block):
         return combine.sending(AllReduce("context_merge", Axis.CONTEXT, volume))
 
     def _shape(
-        self, hidden: Scalar, width: Scalar, up: Scalar, share: Scalar, step: Step
+        self,
+        hidden: Scalar,
+        width: Scalar,
+        up: Scalar,
+        share: Scalar,
+        excess: Scalar | None,
+        step: Step,
     ) -> ExpertsShape:
         """The shape by which fitted kernels know this layer's experts.
 
@@ -253,11 +260,12 @@ class MoE(Block):
             width: intermediate features of one expert's shard.
             up: outputs of the first product: 2 width where it is gated, else width.
             share: fraction of the routed experts that receive at least one token.
+            excess: rows of the fullest group / mean rows of a group; None is 1.
             step: the iteration.
         """
-        everyone, excess = step.tokens * step.groups, self._busiest(step)
+        everyone = step.tokens * step.groups
         travel = step.groups > 1
-        arriving = visited(1.0, 1 / step.expert_shard, self.used, self._limit)
+        arriving = visited(1.0, 1 / step.expert_shard, self.used, self.routed, self.limit)
         arriving = xp.where(travel, arriving, 1.0)
         used = self.used / arriving
         _, weight_size, activation_size = step.precision.layer(self._row, "experts")
@@ -269,8 +277,8 @@ class MoE(Block):
             hidden,
             width,
             up,
-            excess,
-            variation_of(share, everyone * self.used * excess / self.routed),
+            xp.ones(()) if excess is None else excess,
+            variation_of(share, times(everyone * self.used, excess) / self.routed),
             weight_size,
             activation_size,
         )

@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     from diffgenz.ui.cli.progress import progress_line
     from diffgenz.ui.plots.figure import check_picture
     from diffgenz.ui.plots.routing import load_plot
-    from diffgenz.ui.text.routing import statistics_text
+    from diffgenz.ui.text.routing_statistics import statistics_text
 
     if options.plot is not None:
         check_picture(Path(options.plot))

@@ -18,6 +18,7 @@ from diffgenz.scenario.scenario import Scenario
 from diffgenz.studies.search.remedies import Remedy
 from diffgenz.ui.labels import SCALARS
 from diffgenz.ui.tables import number, table
+from diffgenz.ui.text.routing import routing_json
 from diffgenz.ui.text.scenario import notes_of, plain, precision_json, ranks_json, serving_json
 
 _COLUMNS = tuple(name for name in METRICS if name in {*SCALARS, "memory.total"} - {"power"})
@@ -97,9 +98,9 @@ def estimate_json(point: Estimated, asked: Asked, kernels: dict[str, str]) -> di
         "input_tokens": int(workload.input_tokens),
         "output_tokens": int(workload.output_tokens),
         "images": int(workload.images),
-        "imbalance": case.model.imbalance if case.model.experts else None,
         "precision": precision_json(case.precision),
         "serving": serving_json(case.serving),
+        "routing": routing_json(case.routing),
         "kernels": kernels,
         "notes": [*notes_of(case), *engine_notes(case)],
         **_scalars(point.result if point.fits else None),

@@ -13,6 +13,7 @@ from diffgenz.scenario.scenario import Scenario
 from diffgenz.scenario.use_cases import UseCase
 from diffgenz.studies.requirements import Needs, Requirements
 from diffgenz.ui.tables import number, table
+from diffgenz.ui.text.routing import routing_json, routing_lines
 from diffgenz.ui.text.scenario import (
     kernels_line,
     note_lines,
@@ -67,6 +68,7 @@ def requirements_text(required: Required) -> str:
             _title(case.model, required.use_case, int(case.plan.ranks)),
             *note_lines(case),
             ranks_line(case.model, case.plan),
+            *routing_lines(case.routing),
             *serving_lines(case.serving),
             case.precision.summary + required.asked.note,
             f"each number on its own, the others {others}",
@@ -99,6 +101,7 @@ def requirements_json(required: Required) -> dict[str, Any]:
         **ranks_json(case.plan),
         "precision": precision_json(case.precision),
         "serving": {name: value for name, value in serving.items() if name != "beams"},
+        "routing": routing_json(case.routing),
         "kernels": required.kernels,
         "notes": notes_of(case),
         **phases,

@@ -13,6 +13,7 @@ from diffgenz.scenario.from_words import Asked
 from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.scenario import Scenario
 from diffgenz.scenario.serving_options import Draft, Offload, Serving
+from diffgenz.ui.text.routing import routing_lines
 
 UNCALIBRATED = "uncalibrated: smooth roofline with launch latency, peaks fully reached"
 """What the line above a result says where no fitted kernel times any of it."""
@@ -42,6 +43,7 @@ def title(case: Scenario, note: str, kernels: dict[str, str], engines: Sequence[
             f"{model.name} ({parameters(model)}) on {machine}",
             *note_lines(case, engines),
             f"{ranks_line(model, plan)}; {tokens_line(case)}",
+            *routing_lines(case.routing),
             *serving_lines(case.serving),
             case.precision.summary + note,
             kernels_line(kernels),
@@ -227,17 +229,7 @@ def ranks_line(model: Model, plan: Parallelism) -> str:
     ranks += f", pp {int(plan.pipeline)}, dp {int(plan.data)}"
     if model.experts:
         ranks += f", ep {int(plan.expert)}, attention dp {int(plan.attention_data)}"
-        ranks += _imbalance(model, plan)
     return ranks + ("" if plan.sequence is None else ", sequence parallel")
-
-
-def _imbalance(model: Model, plan: Parallelism) -> str:
-    """How unequal the groups of experts are, for people; "" where they are alike."""
-    if model.imbalance == 1:
-        return ""
-    counts = min(model.imbalance, float(plan.expert))
-    without = f", which counts as {counts:g} with ep {int(plan.expert)}"
-    return f", imbalance {model.imbalance:g}{without if counts < model.imbalance else ''}"
 
 
 def ranks_json(plan: Parallelism) -> dict[str, Any]:
