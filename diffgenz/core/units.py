@@ -164,8 +164,10 @@ def show(value: float, unit: str, digits: int = 3) -> str:
         (1e-9, "n"),
         (1e-12, "p"),
     ]
-    size = abs(value) * (1 + 0.5 * 10.0**-digits)  # 999.9995 G is 1 T in four digits
+    size = abs(float(f"{value:.{digits - 1}e}"))  # as it will be written: 999.6 G is 1 T
     scale, prefix = next((step for step in steps if size >= step[0]), steps[-1])
     if prefix == "k" and unit == "s":
         scale, prefix = 1.0, ""
+    if size / scale >= 10**digits:
+        return f"{value / scale:,.0f} {prefix}{unit}"
     return f"{value / scale:.{digits}g} {prefix}{unit}"

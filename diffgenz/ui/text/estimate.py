@@ -104,14 +104,20 @@ def _scalars(result: Estimate | None) -> dict[str, float | None]:
 def _summary(points: Sequence[Estimated]) -> str:
     """The table of metrics: a row for each estimate."""
     names = [name for name in _COLUMNS if _is_shown(name, points[0].result)]
-    header = ("batch", *(METRICS[name].label for name in names), "bound by")
+    capacities = {_capacity(point.result.memory, 1) for point in points}
+    capacity = capacities.pop() if len(capacities) == 1 else None  # in the header, if one for all
+    labels = {name: METRICS[name].label for name in names}
+    if capacity is not None:
+        labels["memory.total"] += f" of {capacity}"
+    header = ("batch", *labels.values(), "bound by")
     rows = []
     for point in points:
         bounds = "does not fit"
         if point.breakdown is not None:
             bounds = ", ".join(point.breakdown.bound_by(phase) for phase in ("ttft", "tpot"))
-        rows.append((point.batch, *(_cell(name, point) for name in names), bounds))
-    return table(header, rows)
+        cells = (_cell(name, point, capacity is None) for name in names)
+        rows.append((point.batch, *cells, bounds))
+    return table(header, rows, "r" * (len(header) - 1) + "l")
 
 
 def _is_shown(name: str, result: Estimate) -> bool:
@@ -119,10 +125,11 @@ def _is_shown(name: str, result: Estimate) -> bool:
     return name == "cost_per_million_output_tokens" or attrgetter(name)(result) is not None
 
 
-def _cell(name: str, point: Estimated) -> str:
+def _cell(name: str, point: Estimated, with_capacity: bool) -> str:
     """A metric in the units of people, with its standard deviation where that is known."""
     if name == "memory.total":
-        return _total_of_capacity(point.result.memory, 1)
+        memory = point.result.memory
+        return _total_of_capacity(memory, 1) if with_capacity else _gigabytes(memory.total, 1)
     value = attrgetter(name)(point.result)
     if value is None or not point.fits:
         return "-"
@@ -182,9 +189,17 @@ def _offloaded(memory: Memory, platform: Platform) -> dict[str, float]:
 
 def _total_of_capacity(memory: Memory, decimals: int) -> str:
     """GB in use of those there are: of main memory and of slower memory that may be used."""
-    total, capacity = (f"{float(x) / 1e9:.{decimals}f}" for x in (memory.total, memory.capacity))
-    room = "" if memory.room is None else f" + {float(memory.room) / 1e9:.{decimals}f}"
-    return f"{total} of {capacity}{room}"
+    return f"{_gigabytes(memory.total, decimals)} of {_capacity(memory, decimals)}"
+
+
+def _capacity(memory: Memory, decimals: int) -> str:
+    """GB that there are: of main memory and of slower memory that may be used."""
+    room = "" if memory.room is None else f" + {_gigabytes(memory.room, decimals)}"
+    return f"{_gigabytes(memory.capacity, decimals)}{room}"
+
+
+def _gigabytes(size: Any, decimals: int) -> str:
+    return f"{float(size) / 1e9:.{decimals}f}"
 
 
 def time_table(breakdown: Breakdown, phase: str) -> str:

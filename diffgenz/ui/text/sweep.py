@@ -17,7 +17,7 @@ from diffgenz.studies.sweep.reductions.reduction import Reduction
 from diffgenz.studies.sweep.space import Space
 from diffgenz.studies.sweep.sweep import Pace
 from diffgenz.ui.labels import shown
-from diffgenz.ui.tables import bar, number, table
+from diffgenz.ui.tables import number, table
 from diffgenz.ui.text.scenario import kernel_lines
 
 _ALWAYS = (
@@ -154,10 +154,11 @@ def histogram_table(findings: Findings, name: str) -> str:
     texts = ["", *(number(float(edge) * factor) for edge in edges), ""]
     most = max(int(counts.max()), 1)
     rows = [
-        (low, high, f"{count:,}", bar(count / most))
+        (low, high, f"{count:,}")
         for (low, high), count in zip(pairwise(texts), counts, strict=True)
     ]
-    return table((f"{label} from", "to", "configurations", ""), rows, "rrrl")
+    bars = [(count / most, "") for count in counts]
+    return table((f"{label} from", "to", "configurations"), rows, keys=2, bars=bars)
 
 
 def rows_json(columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
