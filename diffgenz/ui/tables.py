@@ -169,7 +169,13 @@ def _widths(some: Sequence[_Column], within: int) -> list[int]:
             if max(slack) <= 0:
                 break
             widths[slack.index(max(slack))] -= 1
-    return widths
+    return [_taken(column, width) for column, width in zip(some, widths, strict=True)]
+
+
+def _taken(column: _Column, width: int) -> int:
+    """What a column takes of the width that it is given: broken headers take less."""
+    header = max(map(_length, _header_lines(column.header, width)))
+    return min(width, max(header, column.widest, 1))
 
 
 def _breakable(header: str) -> str:
