@@ -4,7 +4,6 @@ With `--suggest`: which measurement would help most.
 """
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from diffgenz.core.errors import InputError, NoSolution
 from diffgenz.kernels.software import DEFAULT
 from diffgenz.ui.cli.cache import cache_compilations
 from diffgenz.ui.cli.flags import add_words
+from diffgenz.ui.cli.progress import is_terminal, say, working
 
 
 def flags(parser: argparse.ArgumentParser) -> None:
@@ -95,7 +95,16 @@ def _fits(options: argparse.Namespace) -> tuple[str, Any]:
     kinds = tuple(KINDS)
     if options.fit is not None:
         kinds = tuple(name.strip() for name in options.fit.split(","))
-    show = (lambda fit: _say(fit_line(fit))) if sys.stderr.isatty() or options.progress else None
+    told = is_terminal() or options.progress
+    done = []
+
+    def show(fit: Any) -> None:
+        done.append(fit)
+        working(f"{len(done)} fits done, at the next")
+        if told:
+            say(fit_line(fit))
+
+    working("reading the files, fitting the first kernel")
     fits = calibrate(
         options.files,
         options.system,
@@ -103,7 +112,7 @@ def _fits(options: argparse.Namespace) -> tuple[str, Any]:
         starts=options.starts,
         posterior=options.posterior,
         progress=show,
-        skipped=_say,
+        skipped=say,
     )
     count = "1 fit" if len(fits) == 1 else f"{len(fits)} fits"
     title = f"{spec.name}: {count}, each with a fifth of the shapes held out"
@@ -162,7 +171,3 @@ def _suggestions(options: argparse.Namespace) -> tuple[str, Any]:
     table = suggestions_table(found, options.metric)
     above = "\n".join([title, *note_lines(case)])
     return f"{above}\n\n{table}", [each._asdict() for each in found]
-
-
-def _say(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)

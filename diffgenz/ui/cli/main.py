@@ -25,6 +25,7 @@ from diffgenz.ui.cli import (
     sweep,
 )
 from diffgenz.ui.cli.flags import Parser, add_json
+from diffgenz.ui.cli.progress import clock
 from diffgenz.ui.terminal import wrapped
 
 COMMANDS = {
@@ -72,7 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         options = _parser().parse_args(arguments)
-        text, data = COMMANDS[options.command][0].run(options)
+        with clock(options.command):
+            text, data = COMMANDS[options.command][0].run(options)
         print(json.dumps(data, indent=2, allow_nan=False) if options.json else wrapped(text))
         sys.stdout.flush()
     except InputError as error:

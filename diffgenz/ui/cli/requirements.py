@@ -7,6 +7,7 @@ from typing import Any
 from diffgenz.core.errors import InputError
 from diffgenz.ui.cli.cache import cache_compilations
 from diffgenz.ui.cli.flags import LAYOUT, add_words, words_in
+from diffgenz.ui.cli.progress import working
 
 _SYSTEM = {
     "required": False,
@@ -38,6 +39,7 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     from diffgenz.ui.text.requirements import Required, requirements_json, requirements_text
 
     cache_compilations()
+    working("compiling, then solving for each number")
     use_case = load_use_case(options.use_case).replace(**_changes(options))
     words = words_in(options, (*LAYOUT, "fit")) | {"beams": None}
     asked = from_words(words, without_system=ideal_platform)
