@@ -85,8 +85,8 @@ def table(
         room = within - _span([column.snug for column in every]) - _GAP
         every.append(_bars(bars, room))
     some = every[:keys] + [column for column in every[keys:] if not column.same]
-    folded = [f"{column.header} {column.cells[0]}" for column in every[keys:] if column.same]
-    below = [wrapped(f"all rows: {', '.join(folded)}")] if folded else []
+    folded = [_said(column) for column in every[keys:] if column.same]
+    below = [wrapped(f"all rows: {'; '.join(folded)}")] if folded else []
     if _span([column.snug for column in every]) <= within:
         return _block(every, within)
     if len(some) > keys and _span([column.snug for column in some]) <= within:
@@ -97,6 +97,12 @@ def table(
         some, below = every, []
     parts = [_block(part, within) for part in _parts(some, keys, within)]
     return "\n".join(["\n\n".join(parts), *below])
+
+
+def _said(column: _Column) -> str:
+    """What a column says in every row: "memory 80 GB" for "80" under "memory, GB"."""
+    name, _, unit = column.header.partition(", ")
+    return f"{name} {column.cells[0]} {unit}".rstrip()
 
 
 def _bars(bars: Sequence[tuple[float, str]], room: int) -> _Column:

@@ -37,7 +37,7 @@ KEYS = {
     PrefillShape: lambda columns: columns["context"] + columns["queries"],
     DecodeShape: lambda columns: columns["length"],
 }
-"""The keys that a query attends to at most where there is no window, of shapes that may have one."""
+"""The keys that a query attends to at most without a window, by shapes that may have one."""
 
 EXAMPLE = "family,format,source,m,n,k,latency_us\ngemm,bf16,mine-1.0,4096,4096,4096,229.5"
 
