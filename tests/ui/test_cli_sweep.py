@@ -13,7 +13,8 @@ import diffgenz as dgz
 from diffgenz.hardware.specs import specs_folder
 from diffgenz.studies.sweep import sweep as sweeping
 from diffgenz.ui.cli.main import main
-from diffgenz.ui.plots.sweep import parallel_plot, plot
+from diffgenz.ui.plots.parallel import parallel_plot
+from diffgenz.ui.plots.sweep import plot
 from diffgenz.ui.text.sweep import duration
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -42,7 +42,8 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     from diffgenz.studies.sweep.reductions.histogram import Histogram
     from diffgenz.studies.sweep.reductions.pareto import Pareto
     from diffgenz.ui.plots.figure import check_picture
-    from diffgenz.ui.plots.sweep import parallel_plot, plot
+    from diffgenz.ui.plots.parallel import parallel_plot
+    from diffgenz.ui.plots.sweep import plot
     from diffgenz.ui.sweep_folder import read_findings
     from diffgenz.ui.text.scenario import kernel_lines
     from diffgenz.ui.text.sweep import cells_json, histogram_table
