@@ -2,6 +2,7 @@
 
 import argparse
 import math
+from pathlib import Path
 from typing import Any
 
 from diffgenz.core.errors import InputError
@@ -28,15 +29,28 @@ def flags(parser: argparse.ArgumentParser) -> None:
         help="show times +- a standard deviation, from the fits of the kernels",
     )
     add_words(parser, REQUESTS, {"batch": _SEVERAL})
+    parser.add_argument(
+        "--plot",
+        metavar="FILE",
+        help="of one batch: draw where its times go, and its operators under the roofline, as "
+        ".png, .svg or .pdf (needs diffgenz[plots])",
+    )
 
 
 def run(options: argparse.Namespace) -> tuple[str, Any]:
     """The estimates of every batch size: text and JSON."""
     from diffgenz.inference.timed_by import timed_by
     from diffgenz.scenario.from_words import from_words
+    from diffgenz.ui.plots.figure import check_picture
     from diffgenz.ui.text.estimate import estimate_json, estimates_text
     from diffgenz.ui.text.scenario import title
 
+    if options.plot is not None:
+        check_picture(Path(options.plot))
+        if len(options.batch) > 1:
+            raise InputError(
+                f"--plot: one estimate is drawn, not {len(options.batch)}; give one --batch"
+            )
     words = words_in(options, (*LAYOUT, "fit", *REQUESTS))
     asked = from_words(words | {"batch": options.batch[0]})
     cases = [asked.scenario]
@@ -47,7 +61,24 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     kernels = timed_by(asked.scenario)
     data = [estimate_json(point, asked, kernels) for point in points]
     above = title(asked.scenario, asked.note, kernels)
-    return f"{above}\n\n{estimates_text(points)}", data if len(data) > 1 else data[0]
+    text = f"{above}\n\n{estimates_text(points)}"
+    if options.plot is not None:
+        text += f"\n\n{_drawn(points[0], options.plot)}"
+    return text, data if len(data) > 1 else data[0]
+
+
+def _drawn(point: Any, path: str) -> str:
+    """Draw an estimate, and say so."""
+    from diffgenz.inference.roofline import roofline
+    from diffgenz.ui.plots.estimate import estimate_plot
+
+    case = point.scenario
+    if point.breakdown is None:
+        return f"{path} is not written: what does not fit has no times to draw"
+    title = f"{case.model.name} on {int(case.plan.ranks)} x {case.platform.accelerator.name}"
+    title += f", batch {point.batch}"
+    estimate_plot(case, point.breakdown, roofline(case), Path(path), title)
+    return f"wrote {path}"
 
 
 def _estimated(case: Any, replicas: int, uncertainty: bool) -> Any:
