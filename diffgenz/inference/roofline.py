@@ -14,7 +14,7 @@ from diffgenz.inference.breakdown import Numbers
 from diffgenz.inference.estimate import constant_ranks
 from diffgenz.inference.jobs import Job, jobs_of
 from diffgenz.inference.resolved import Resolved, resolved
-from diffgenz.inference.timing.roofline import operator_shares
+from diffgenz.inference.timing.roofline import kernel_key, operator_shares
 from diffgenz.scenario.scenario import Scenario
 
 
@@ -22,7 +22,8 @@ class Roofline(eqx.Module):
     """What the operators of one phase do in one iteration, by name.
 
     Arguments:
-        operators: names of operators, the rows.
+        operators: names of operators, the rows; what one kernel does with another's is in that
+            one's row.
         flops: FLOP of each, shape (operators,).
         traffic: B that each moves to and from memory, in the same shape.
         seconds: s that each takes, in the same shape.
@@ -69,8 +70,13 @@ def _of(jobs: tuple[Job, ...], sharpness: float) -> Roofline:
     for job in jobs:
         shares = operator_shares(job.iteration.operators, job.machine.rates, sharpness)
         seconds = shares.compute + shares.memory + shares.launch
-        for index, op in enumerate(job.iteration.operators):
-            row = sums.setdefault(job.name + op.name, [0.0, 0.0, 0.0])
+        operators, kernels = job.iteration.operators, job.machine.rates.kernels
+        timed_with = {op.kernel: op.name for op in operators if op.shape is not None}
+        for index, op in enumerate(operators):
+            name = op.name
+            if op.shape is None and kernel_key(op) in kernels:  # one kernel does both
+                name = timed_with.get(op.kernel, name)
+            row = sums.setdefault(job.name + name, [0.0, 0.0, 0.0])
             for place, value in enumerate((op.flops, op.traffic)):
                 row[place] = row[place] + value * op.repeats
             row[2] = row[2] + seconds[index]

@@ -103,6 +103,41 @@ def colour_bar(figure: Any, axes: Any, scale: Any, label: str) -> None:
         bar.ax.set_ylim(low, high)
 
 
+def name_points(axes: Any, names: list[tuple[str, float, float, str]]) -> None:
+    """Write names beside points, each where it covers no other name; else with a line to it.
+
+    Arguments:
+        axes: whose place in the figure is settled.
+        names: the text, x, y and colour of each.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    renderer = FigureCanvasAgg(axes.figure).get_renderer()
+    frame, taken = axes.get_window_extent(renderer), []
+    around = [(9, -3), (9, 7), (9, -13), (-9, -3), (-9, 7), (-9, -13)]
+    far = [(side * 25, step * 11) for step in range(2, 12) for side in (1, -1)]
+    farther = [(side * 25, -step * 11) for step in range(2, 12) for side in (1, -1)]
+    for text, x, y, colour in names:
+        arrow = {"arrowstyle": "-", "color": colour, "lw": 0.5, "alpha": 0.6}
+        for place in (*around, *(each for pair in zip(farther, far, strict=True) for each in pair)):
+            label = axes.annotate(
+                text,
+                (x, y),
+                xytext=place,
+                textcoords="offset points",
+                fontsize=7.5,
+                color=colour,
+                ha="left" if place[0] > 0 else "right",
+                arrowprops=arrow if place in (*far, *farther) else None,
+            )
+            box = label.get_window_extent(renderer).padded(1)
+            inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0
+            if inside and box.y1 <= frame.y1 and not any(box.overlaps(each) for each in taken):
+                taken.append(box)
+                break
+            label.remove()
+
+
 def untangle(figure: Any) -> None:
     """Turn the labels of horizontal axes that collide, and drop numbers that still do."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

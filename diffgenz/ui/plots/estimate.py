@@ -8,7 +8,7 @@ import numpy as np
 from diffgenz.inference.breakdown import RESOURCES, Breakdown
 from diffgenz.inference.roofline import Roofline
 from diffgenz.scenario.scenario import Scenario
-from diffgenz.ui.plots.axes import plain, plain_ticks
+from diffgenz.ui.plots.axes import name_points, plain, plain_ticks
 from diffgenz.ui.plots.figure import figure_for, save_figure
 
 _BARS = 10
@@ -46,9 +46,10 @@ def estimate_plot(
     for phase in _PHASES:
         _bars(panels[phase], where, phase)
     panels["ttft"].legend(fontsize=8, loc="lower right")
-    _roof(panels["roof"], case, where, roofs)
+    names = _roof(panels["roof"], case, where, roofs)
     figure.suptitle(title, fontsize=11)
     figure.tight_layout()
+    name_points(panels["roof"], names)
     save_figure(figure, path)
 
 
@@ -67,6 +68,7 @@ def _bars(axes: Any, where: Breakdown, phase: str) -> None:
         left += column
     axes.set_yticks(range(len(shown)), shown, fontsize=8)
     axes.invert_yaxis()
+    axes.set_xlim(0, 1.05 * left.max())
     axes.grid(alpha=0.3, axis="x")
     total = plain(milliseconds.sum())
     axes.set_title(
@@ -75,8 +77,14 @@ def _bars(axes: Any, where: Breakdown, phase: str) -> None:
     axes.set_xlabel(f"{_PHASES[phase][0]}, ms")
 
 
-def _roof(axes: Any, case: Scenario, where: Breakdown, roofs: tuple[Roofline, Roofline]) -> None:
-    """What memory and arithmetic allow, and what each operator reaches."""
+def _roof(
+    axes: Any, case: Scenario, where: Breakdown, roofs: tuple[Roofline, Roofline]
+) -> list[tuple[str, float, float, str]]:
+    """What memory and arithmetic allow, and what each operator reaches.
+
+    Returns:
+        names to write beside points: the text, x, y and colour of each.
+    """
     accelerator = case.platform.accelerator
     bandwidth = float(accelerator.memory_bandwidth)
     peaks = {
@@ -93,6 +101,7 @@ def _roof(axes: Any, case: Scenario, where: Breakdown, roofs: tuple[Roofline, Ro
         axes.annotate(
             f"{name} peak", (high, peak / 1e12), ha="right", va="bottom", fontsize=8, color="0.3"
         )
+    names = []
     for phase, (label, marker, colour) in _PHASES.items():
         seconds = {name: sum(row.values()) for name, row in where.rows(phase).items()}
         ordered = sorted(points[phase], key=lambda name: -seconds.get(name, 0.0))
@@ -103,7 +112,7 @@ def _roof(axes: Any, case: Scenario, where: Breakdown, roofs: tuple[Roofline, Ro
             size = 12 + 250 * share
             axes.scatter(x, y / 1e12, s=size, marker=marker, color=colour, alpha=0.6, lw=0)
         axes.scatter([], [], marker=marker, color=colour, alpha=0.6, label=label)
-        _name(axes, {name: points[phase][name] for name in ordered[:_NAMED]}, colour)
+        names += [(name, *points[phase][name], colour) for name in ordered[:_NAMED]]
     axes.set(
         xscale="log",
         yscale="log",
@@ -118,26 +127,4 @@ def _roof(axes: Any, case: Scenario, where: Breakdown, roofs: tuple[Roofline, Ro
     plain_ticks(axes.yaxis, np.geomspace(*axes.get_ylim(), 9))
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, loc="lower right")
-
-
-def _name(axes: Any, points: dict[str, tuple[float, float]], colour: str) -> None:
-    """Names beside points; those that lie together are named together."""
-    groups: list[tuple[np.ndarray, list[str]]] = []
-    for name, point in points.items():
-        place = np.log10(point)
-        near = next((names for at, names in groups if np.abs(at - place).max() < 0.12), None)
-        if near is None:
-            groups.append((place, [name]))
-        else:
-            near.append(name)
-    for place, names in groups:
-        x, y = 10**place
-        axes.annotate(
-            ", ".join(names),
-            (x, y / 1e12),
-            xytext=(7, -7),
-            textcoords="offset points",
-            fontsize=7.5,
-            color=colour,
-            va="top",
-        )
+    return [(name, x, y / 1e12, colour) for name, x, y, colour in names]
