@@ -85,7 +85,7 @@ def table(
         room = within - _span([column.snug for column in every]) - _GAP
         every.append(_bars(bars, room))
     some = every[:keys] + [column for column in every[keys:] if not column.same]
-    folded = [_said(column) for column in every[keys:] if column.same]
+    folded = [_said(column) for column in every[keys:] if column.same and column.cells[0]]
     below = [wrapped(f"all rows: {'; '.join(folded)}")] if folded else []
     if _span([column.snug for column in every]) <= within:
         return _block(every, within)

@@ -38,6 +38,11 @@ def flags(parser: argparse.ArgumentParser) -> None:
         help="save the fits there, for `--fit FIT.toml` of the other commands",
     )
     parser.add_argument(
+        "--plot",
+        metavar="FILE",
+        help="draw predicted against measured times as .png, .svg or .pdf (needs diffgenz[plots])",
+    )
+    parser.add_argument(
         "--starts", type=int, default=256, help="points that each fit starts from (default: 256)"
     )
     parser.add_argument(
@@ -76,6 +81,14 @@ def flags(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> tuple[str, Any]:
     """Fits, or what to measure next: text and JSON."""
+    from diffgenz.ui.plots.figure import check_picture
+
+    if options.plot is not None:
+        check_picture(Path(options.plot))
+        if options.suggest is not None:
+            raise InputError(
+                "--plot: --suggest fits nothing that could be drawn; leave one of them out"
+            )
     return _fits(options) if options.suggest is None else _suggestions(options)
 
 
@@ -84,6 +97,7 @@ def _fits(options: argparse.Namespace) -> tuple[str, Any]:
     from diffgenz.calibrating.calibrate import KINDS, calibrate
     from diffgenz.hardware.specs import read_spec
     from diffgenz.kernels.fits import write_fits
+    from diffgenz.ui.plots.calibrate import calibrate_plot
     from diffgenz.ui.text.fits import fit_json, fit_line, fits_table, remarks
 
     if not options.files:
@@ -98,11 +112,11 @@ def _fits(options: argparse.Namespace) -> tuple[str, Any]:
     told = is_terminal() or options.progress
     done = []
 
-    def show(fit: Any) -> None:
-        done.append(fit)
+    def show(measured: Any) -> None:
+        done.append(measured)
         working(f"{len(done)} fits done, at the next")
         if told:
-            say(fit_line(fit))
+            say(fit_line(measured.fit))
 
     working("reading the files, fitting the first kernel")
     fits = calibrate(
@@ -122,6 +136,9 @@ def _fits(options: argparse.Namespace) -> tuple[str, Any]:
     if options.out is not None:
         write_fits(Path(options.out), spec.id, fits, _command(options))
         text += ["", f"saved: {options.out}; use it with `--fit {options.out}`"]
+    if options.plot is not None:
+        calibrate_plot(done, Path(options.plot), f"{spec.name}: {count}")
+        text += ["", f"wrote {options.plot}"]
     return "\n".join(text), [fit_json(fit) for fit in fits]
 
 

@@ -113,7 +113,8 @@ def name_points(axes: Any, names: list[tuple[str, float, float, str]]) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     renderer = FigureCanvasAgg(axes.figure).get_renderer()
-    frame, taken = axes.get_window_extent(renderer), []
+    frame = axes.get_window_extent(renderer).padded(-6)
+    taken = [text.get_window_extent(renderer) for text in axes.texts]
     around = [(9, -3), (9, 7), (9, -13), (-9, -3), (-9, 7), (-9, -13)]
     far = [(side * 25, step * 11) for step in range(2, 12) for side in (1, -1)]
     farther = [(side * 25, -step * 11) for step in range(2, 12) for side in (1, -1)]
