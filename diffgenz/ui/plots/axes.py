@@ -1,5 +1,6 @@
 """What pictures share: logarithmic scales in plain figures, colours, labels that do not collide."""
 
+import math
 from itertools import pairwise
 from typing import Any
 
@@ -146,7 +147,7 @@ def untangle(figure: Any) -> None:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     for axes in figure.axes:
-        labels = [tick.label1 for tick in axes.xaxis.get_major_ticks() if _is_seen(tick, axes)]
+        labels = _labels(axes.xaxis)
         words = [label for label in labels if label.get_text() and not _is_number(label.get_text())]
         if words and _collide(labels, canvas):
             axes.tick_params(axis="x", labelrotation=30)
@@ -155,12 +156,14 @@ def untangle(figure: Any) -> None:
                 label.set_rotation_mode("anchor")
         elif not words:
             _thin(labels, canvas, 0)
-        _thin([t.label1 for t in axes.yaxis.get_major_ticks() if _is_seen(t, axes)], canvas, 1)
+        _thin(_labels(axes.yaxis), canvas, 1)
 
 
-def _is_seen(tick: Any, axes: Any) -> bool:
-    low, high = sorted(axes.get_xlim() if tick in axes.xaxis.get_major_ticks() else axes.get_ylim())
-    return low <= tick.get_loc() <= high and bool(tick.label1.get_text())
+def _labels(axis: Any) -> list[Any]:
+    """The labels of an axis that are seen."""
+    low, high = sorted(axis.get_view_interval())
+    ticks = [tick for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+    return [tick.label1 for tick in ticks if tick.label1.get_text()]
 
 
 def _is_number(text: str) -> bool:
@@ -173,12 +176,12 @@ def _boxes(labels: list[Any], canvas: Any) -> list[Any]:
 
 def _collide(labels: list[Any], canvas: Any) -> bool:
     boxes = sorted(_boxes(labels, canvas), key=lambda box: box.x0)
-    return any(first.x1 + 4 > second.x0 for first, second in pairwise(boxes))
+    return any(bool(first.x1 + 4 > second.x0) for first, second in pairwise(boxes))
 
 
 def _thin(labels: list[Any], canvas: Any, along: int) -> None:
     """Hide labels that would touch the one before, along x (0) or y (1)."""
-    space, end = (4.0, 0.0)[along], -np.inf
+    space, end = (4.0, 0.0)[along], -math.inf
     ends = [(box.min[along], box.max[along]) for box in _boxes(labels, canvas)]
     for (low, high), label in sorted(zip(ends, labels, strict=True), key=lambda each: each[0][0]):
         if low < end + space:
