@@ -144,7 +144,7 @@ def test_an_estimate_is_drawn(drawn, llama_8b, tmp_path):
     assert not texts_that_touch(figure)
     labels = {axes.get_xlabel() for axes in figure.axes}
     assert labels == {"TTFT, ms", "TPOT, ms", "arithmetic intensity, FLOP/B"}
-    bars = [axes for axes in figure.axes if axes.get_xlabel() == "TTFT, ms"][0]
+    bars = next(axes for axes in figure.axes if axes.get_xlabel() == "TTFT, ms")
     widths = sum(patch.get_width() for patch in bars.patches)
     assert widths == pytest.approx(1e3 * float(np.sum(np.asarray(where.ttft))), rel=1e-5)
     accelerator = case.platform.accelerator
