@@ -68,7 +68,7 @@ def draw(row: dict[str, Any], samples: Samples, predicted: np.ndarray, folder: P
         title=f"mean error {100 * row['mean']:.1f} %",
     )
     for axis in (axes[0].xaxis, axes[0].yaxis):
-        plain_ticks(axis, np.geomspace(*ends, 9))
+        plain_ticks(axis, np.geomspace(ends[0], ends[1], 9))
     residuals = 100 * (model / measured - 1)
     for axis, (name, column) in zip(axes[1:], varying, strict=False):
         axis.plot(

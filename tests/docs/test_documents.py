@@ -1,4 +1,8 @@
-"""What README and docs/ show is what the code does: commands print it, Python blocks run."""
+"""What README and docs/ show is what the code does: commands print it, Python blocks run.
+
+A block of commands that is too dear to run has a line `<!-- not run: REASON -->` above it; a block
+that is a file for them has `<!-- file: NAME -->`. A line "..." stands for any lines of output.
+"""
 
 import re
 import shlex
@@ -11,7 +15,8 @@ from diffgenz.ui.cli.main import main
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 DOCS = {path.name: path.read_text() for path in sorted((ROOT / "docs").glob("*.md"))}
-CONSOLE = re.compile(r"```console\n\$ diffgenz (.*?)\n(.*?)\n```", re.S)
+FENCE = re.compile(r"(?:<!-- (not run|file): ([^\n]+?) -->\n)?```(\w+)\n(.*?)\n```", re.S)
+PROMPT = "$ diffgenz "
 PYTHON = re.compile(r"```python\n(.*?)```", re.S)
 NUMBER = re.compile(r"[-+]?\d[\d,]*\.?\d*(?:e[-+]?\d+)?")
 

@@ -80,6 +80,6 @@ def _panel(axes: Any, family: str, members: Sequence[Measured]) -> None:
     axes.set_title(f"{family}; band: +-{100 * (wide - 1):.0f} %, dark: held out", fontsize=10)
     for axis in (axes.xaxis, axes.yaxis):
         if is_wide(line):
-            plain_ticks(axis, np.geomspace(*line, 9))
+            plain_ticks(axis, np.geomspace(line[0], line[1], 9))
     axes.grid(alpha=0.3)
     axes.legend(fontsize=7, loc="upper left")

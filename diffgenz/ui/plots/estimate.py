@@ -124,7 +124,7 @@ def _roof(
     )
     axes.title.set_fontsize(10)
     plain_ticks(axes.xaxis, np.geomspace(low, high, 9))
-    plain_ticks(axes.yaxis, np.geomspace(*axes.get_ylim(), 9))
+    plain_ticks(axes.yaxis, np.geomspace(every[:, 1].min() / 3e12, max(peaks.values()) / 1e12, 9))
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, loc="lower right")
     return [(name, x, y / 1e12, colour) for name, x, y, colour in names]

@@ -51,8 +51,8 @@ def _errors(fit: KernelFit) -> tuple[str, str, str]:
     """Mean and median error on held-out rows, and the share within what was expected."""
     if not fit.held_out:
         return "not known", "not known", "-"
-    errors = (f"{100 * error:.1f}" for error in (fit.mean_error, fit.median_error))
-    return *errors, f"{100 * fit.coverage:.0f} %"
+    mean, median = (f"{100 * error:.1f}" for error in (fit.mean_error, fit.median_error))
+    return mean, median, f"{100 * fit.coverage:.0f} %"
 
 
 def warning(fit: KernelFit) -> str | None:
