@@ -131,7 +131,7 @@ def _winners(
         vmin=-0.5,
         vmax=len(shown) - 0.5,
     )
-    texts = [*map(short, names), *(["others"] if others else [])]
+    texts = [*(short(name, 48) for name in names), *(["others"] if others else [])]
     axes.legend(
         handles=[Patch(color=c, label=text) for c, text in zip(shown, texts, strict=True)],
         title=label,
