@@ -6,12 +6,25 @@ from typing import Any
 import numpy as np
 
 from diffgenz.calibrating.samples import Samples
+from diffgenz.ui.plots.axes import plain_ticks
 from diffgenz.ui.plots.figure import figure_for, save_figure
 
 MOST_POINTS = 4000
 """Points that a picture draws at most."""
 WORST = 60
 """%: larger errors are drawn at the edge."""
+UNITS = {
+    "moved": "moved, B",
+    "volume": "volume, B",
+    "near": "near, B",
+    "far": "far, B",
+    "own": "own, B",
+    "cache_size": "cache size, B per element",
+    "state_size": "state size, B per element",
+    "weight_size": "weight size, B per element",
+    "activation_size": "activation size, B per element",
+}
+"""What columns of shapes are called that are no plain counts."""
 
 
 def draw(row: dict[str, Any], samples: Samples, predicted: np.ndarray, folder: Path) -> None:
@@ -54,6 +67,8 @@ def draw(row: dict[str, Any], samples: Samples, predicted: np.ndarray, folder: P
         ylabel="model, us",
         title=f"mean error {100 * row['mean']:.1f} %",
     )
+    for axis in (axes[0].xaxis, axes[0].yaxis):
+        plain_ticks(axis, np.geomspace(ends[0], ends[1], 9))
     residuals = 100 * (model / measured - 1)
     for axis, (name, column) in zip(axes[1:], varying, strict=False):
         axis.plot(
@@ -65,8 +80,10 @@ def draw(row: dict[str, Any], samples: Samples, predicted: np.ndarray, folder: P
         )
         axis.axhline(0, color="0.3", linewidth=1)
         edges = (-WORST - 2, WORST + 2)
-        axis.set(xscale="log", xlabel=name, ylabel="model - measured, %", ylim=edges)
-        axis.xaxis.set_minor_formatter("")
+        axis.set(
+            xscale="log", xlabel=UNITS.get(name, name), ylabel="model - measured, %", ylim=edges
+        )
+        plain_ticks(axis.xaxis, column + (column.min() == 0))
     for axis in axes[len(varying) + 1 :]:
         axis.set_visible(False)
     beyond = 100 * np.mean(np.abs(residuals) > WORST)

@@ -74,6 +74,14 @@ def answers_in_numpy():
     verb.FEW = 10**9
 
 
+@pytest.fixture(scope="session", autouse=True)
+def a_wide_screen():
+    """Tables and sentences in one piece, whatever the terminal; tests of widths set their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "250")
+        yield
+
+
 # ---- what JAX spends time on
 
 PHASES = {

@@ -24,7 +24,7 @@ def calibrate(
     *,
     starts: int = STARTS,
     posterior: bool = False,
-    progress: Callable[[KernelFit], None] | None = None,
+    progress: Callable[[Measured], None] | None = None,
     skipped: Callable[[str], None] | None = None,
 ) -> list[KernelFit]:
     """Fit kernel models to measurements.
@@ -36,7 +36,7 @@ def calibrate(
         starts: points that each fit starts from, at least 1.
         posterior: whether to sample the posterior of the parameters after each fit, for its mean
             and covariance; this needs NumPyro.
-        progress: called with each fit when it is done.
+        progress: called with the rows of each kernel and their fit, when it is done.
         skipped: called with what is left out, in words.
 
     Returns:
@@ -53,7 +53,7 @@ def calibrate(
             found = with_posterior(found, measured.samples, measured.hardware)
         fits.append(found)
         if progress is not None:
-            progress(found)
+            progress(measured._replace(fit=found))
     return fits
 
 

@@ -27,6 +27,12 @@ IN_CACHE_SHARE = 0.005
 With more of them, a last-level cache is part of what was measured.
 """
 
+TOO_SLOW = 1000.0
+"""How many times a launch and the peak roofline a kernel's rows may take, in the median.
+
+Kernels take a few times as much, and tens of times where the host is slow.
+"""
+
 
 def cleaned(samples: Samples, hardware: Any, file: Path | str) -> Samples:
     """The rows without those that cannot be believed.
@@ -41,8 +47,8 @@ def cleaned(samples: Samples, hardware: Any, file: Path | str) -> Samples:
         file: where they come from, for messages.
 
     Raises:
-        InputError: no row is left, or too many rows are faster than the peak roofline, as with
-            another unit of time.
+        InputError: no row is left, too many rows are faster than the peak roofline, or most of
+            them are far slower, as with another unit of time.
     """
     columns = np.column_stack([*samples.shape, samples.seconds])
     samples = samples.only(
@@ -90,8 +96,15 @@ def _bounds(form: type[Form], shape: Any, hardware: Any) -> tuple[Number, Number
 
 
 def _possible(samples: Samples, hardware: Any, file: Path | str) -> Samples:
-    """The rows without those that are faster than the peak roofline."""
+    """The rows without those that are faster than the peak roofline; not in another unit."""
     bound = _least(samples, hardware)[1]
+    slowness = float(np.median(samples.seconds / (bound + float(hardware.launch))))
+    if slowness > TOO_SLOW:
+        raise InputError(
+            f"{file}: {samples.family} {samples.format}: half of the {len(samples)} rows take more "
+            f"than {slowness:,.0f} times what the accelerator's peaks and a launch take; check "
+            "the unit of the latencies (us, ms or s), and that --system is what was measured"
+        )
     fast = samples.seconds < bound
     if fast.mean() > IMPOSSIBLE_SHARE:
         worst = np.argsort(samples.seconds / bound)[:3].tolist()

@@ -152,20 +152,22 @@ def show(value: float, unit: str, digits: int = 3) -> str:
     if value == 0 or value != value or abs(value) == float("inf"):
         return f"{value:g} {unit}"
     steps = [
-        (1e18, "E"),
-        (1e15, "P"),
-        (1e12, "T"),
-        (1e9, "G"),
-        (1e6, "M"),
-        (1e3, "k"),
-        (1.0, ""),
-        (1e-3, "m"),
-        (1e-6, "u"),
-        (1e-9, "n"),
         (1e-12, "p"),
+        (1e-9, "n"),
+        (1e-6, "u"),
+        (1e-3, "m"),
+        (1.0, ""),
+        (1e3, "k"),
+        (1e6, "M"),
+        (1e9, "G"),
+        (1e12, "T"),
+        (1e15, "P"),
+        (1e18, "E"),
     ]
-    size = abs(value) * (1 + 0.5 * 10.0**-digits)  # 999.9995 G is 1 T in four digits
-    scale, prefix = next((step for step in steps if size >= step[0]), steps[-1])
-    if prefix == "k" and unit == "s":
+    below = (step for step in steps if float(f"{abs(value) / step[0]:.{digits}g}") < 1000)
+    scale, prefix = next(below, steps[-1])  # rounded first: 999.7 GB/s is 1 TB/s
+    if prefix not in ("", "m", "u", "n", "p") and unit == "s":
         scale, prefix = 1.0, ""
+    if abs(value) / scale >= 10**digits:
+        return f"{value / scale:,.0f} {prefix}{unit}"
     return f"{value / scale:.{digits}g} {prefix}{unit}"

@@ -12,6 +12,7 @@ from diffgenz.hardware.network import Level
 from diffgenz.inference.metrics import METRICS
 from diffgenz.scenario.mix import Mix, paths_named
 from diffgenz.scenario.scenario import Scenario
+from diffgenz.studies.sweep.findings import Findings
 
 SCALARS = tuple(name for name in METRICS if not name.startswith("memory."))
 """The metrics that are no part of the memory."""
@@ -55,3 +56,8 @@ def shown(name: str, question: Scenario | Mix, plain: Container[str] = ()) -> tu
     is_link = number.unit == "B/s" and isinstance(leaf_at(question, path[:-1]), Level)
     unit, factor = _LINK if is_link else _UNITS[number.unit]
     return f"{name}, {unit}", factor
+
+
+def shown_in(findings: Findings, name: str) -> tuple[str, float]:
+    """The label and the factor of a column of what a sweep found."""
+    return shown(name, findings.space.scenario, findings.space.quantities)

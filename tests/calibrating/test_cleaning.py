@@ -69,6 +69,15 @@ def test_another_unit_of_time_is_suspected():
         match=r"19\d of 200 rows are faster than the accelerator's peaks allow \(m \d.*another unit of time",
     ):
         cleaned(wrong, H100, "table.csv")
+    slow = dataclasses.replace(samples, seconds=samples.seconds * 1e3)
+    with pytest.raises(
+        InputError,
+        match=r"table.csv: gemm bf16: half of the 200 rows take more than 1,\d{3} times what .*"
+        r"check the unit of the latencies \(us, ms or s\)",
+    ):
+        cleaned(slow, H100, "table.csv")
+    hosts = dataclasses.replace(samples, seconds=samples.seconds + 200e-6)
+    assert len(cleaned(hosts, H100, "table.csv"))  # a slow host is another thing
     with pytest.raises(
         InputError, match="v100_sxm: peak_flops: it has no fp8, which rows in fp8 need"
     ):

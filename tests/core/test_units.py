@@ -139,11 +139,31 @@ def test_what_is_shown_reads_back(value, unit):
         (3.35e12, "B/s", "3.35 TB/s"),
         (2.5e-6, "s", "2.5 us"),
         (700.0, "W", "700 W"),
-        (1500.0, "s", "1.5e+03 s"),
+        (1500.0, "s", "1,500 s"),
         (0.0, "B", "0 B"),
         (4e-13, "J/FLOP", "0.4 pJ/FLOP"),
         (float("inf"), "s", "inf s"),
     ],
 )
 def test_shows(value, unit, text):
+    assert show(value, unit) == text
+
+
+@given(st.floats(1e-12, 1e20), st.sampled_from(["B/s", "FLOP/s", "s", "W"]), st.integers(2, 4))
+def test_what_is_shown_has_no_exponent_where_there_is_a_prefix(value, unit, digits):
+    assert "e+" not in show(value, unit, digits)
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (999.6e-9, "s", "1 us"),
+        (1e-6, "s", "1 us"),
+        (999.4e-9, "s", "999 ns"),
+        (999.51e9, "B/s", "1 TB/s"),
+        (12_345.0, "s", "12,345 s"),
+        (2.5e21, "B/s", "2,500 EB/s"),
+    ],
+)
+def test_rounding_never_leaves_a_thousand(value, unit, text):
     assert show(value, unit) == text

@@ -1,4 +1,8 @@
-"""What README and docs/ show is what the code does: commands print it, Python blocks run."""
+"""What README and docs/ show is what the code does: commands print it, Python blocks run.
+
+A block of commands that is too dear to run has a line `<!-- not run: REASON -->` above it; a block
+that is a file for them has `<!-- file: NAME -->`. A line "..." stands for any lines of output.
+"""
 
 import re
 import shlex
@@ -12,18 +16,22 @@ from diffgenz.ui.cli.main import main
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 DOCS = {path.name: path.read_text() for path in sorted((ROOT / "docs").glob("*.md"))}
-CONSOLE = re.compile(r"```console\n\$ diffgenz (.*?)\n(.*?)\n```", re.S)
+FENCE = re.compile(r"(?:<!-- (not run|file): ([^\n]+?) -->\n)?```(\w+)\n(.*?)\n```", re.S)
+PROMPT = "$ diffgenz "
 PYTHON = re.compile(r"```python\n(.*?)```", re.S)
 NUMBER = re.compile(r"[-+]?\d[\d,]*\.?\d*(?:e[-+]?\d+)?")
 
 
-def blocks(pattern):
-    """Each block of README, which is tested everywhere, and of docs/, which CI's second job
-    runs."""
+def consoles():
+    """Each block of commands with the files of its document; README's are run everywhere, those of
+    docs/ in CI's second job."""
     for name, text in {"README.md": README, **DOCS}.items():
         marks = () if name == "README.md" else pytest.mark.slow
-        for number, found in enumerate(pattern.findall(text)):
-            yield pytest.param(found, id=f"{name}-{number}", marks=marks)
+        found = FENCE.findall(text)
+        files = {about: body for what, about, _, body in found if what == "file"}
+        for number, (what, _, kind, body) in enumerate(found):
+            if kind == "console" and what != "not run":
+                yield pytest.param(files, body, id=f"{name}-{number}", marks=marks)
 
 
 def check_alike(printed, shown):
@@ -35,24 +43,48 @@ def check_alike(printed, shown):
         assert float(now.replace(",", "")) == pytest.approx(expected, rel=0.011)
 
 
-@pytest.mark.parametrize("block", list(blocks(CONSOLE)))
-def test_commands_print_what_is_shown(block, capsys):
-    command, shown = block
-    assert main(shlex.split(command)) == 0
-    check_alike(capsys.readouterr().out.strip(), shown)
-
-
-@pytest.mark.slow
-def test_the_sweep_runs_and_prints_what_is_shown(capsys, tmp_path, monkeypatch):
-    text = DOCS["command_line.md"]
+@pytest.mark.parametrize(("files", "block"), list(consoles()))
+def test_commands_print_what_is_shown(files, block, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Path("space.toml").write_text(re.findall(r"```toml\n(.*?)```", text, flags=re.S)[0])
-    block = re.search(r"```text\n(\$ diffgenz sweep.*?)\n```", text, flags=re.S)
-    assert block
-    for part in block[1].removeprefix("$ diffgenz ").split("\n$ diffgenz "):
+    monkeypatch.delenv("COLUMNS")  # as where output is piped
+    for name, text in files.items():
+        Path(name).write_text(f"{text}\n")
+    assert block.startswith(PROMPT)
+    for part in block.removeprefix(PROMPT).split(f"\n{PROMPT}"):
         command, shown = part.split("\n", 1)
         assert main(shlex.split(command)) == 0
-        check_alike(capsys.readouterr().out.strip(), shown)
+        printed = capsys.readouterr().out.strip()
+        if "..." in shown.split("\n"):
+            printed, shown = without_elided(printed, shown)
+        check_alike(printed, shown)
+
+
+def without_elided(printed, shown):
+    """Both texts without the lines that "..." stands for."""
+    lines, asked = printed.split("\n"), shown.split("\n")
+    place = asked.index("...")
+    after = len(asked) - place - 1
+    assert len(lines) >= place + after
+    kept = lines[:place] + lines[len(lines) - after :]
+    return "\n".join(kept), "\n".join(asked[:place] + asked[place + 1 :])
+
+
+def test_all_that_is_shown_of_commands_is_run_or_says_why_not():
+    for name, text in {"README.md": README, **DOCS}.items():
+        for what, about, kind, body in FENCE.findall(text):
+            if PROMPT in body:
+                assert kind == "console", f"{name}: {body[:60]}"
+            if what == "not run":
+                assert len(about) > 10, f"{name}: say why"
+        assert text.count("<!-- not run:") + text.count("<!-- file:") == sum(
+            bool(what) for what, *_ in FENCE.findall(text)
+        ), f"{name}: a remark stands above no block"
+
+
+def test_python_of_every_document_is_run():
+    """Each has a test of its own below."""
+    run = {"python.md", "sweeps.md", "serving.md", "formats.md", "calibration.md"}
+    assert {name for name, text in DOCS.items() if PYTHON.search(text)} == run
 
 
 @pytest.mark.slow

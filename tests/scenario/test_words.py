@@ -77,7 +77,7 @@ def test_values_are_read_as_what_they_are():
         ({"isl": "long"}, "argument --isl: invalid int value: 'long'"),
         ({"isl": 1.5}, "argument --isl: invalid int value: '1.5'"),
         ({"overlap": "half"}, "argument --overlap: invalid float value: 'half'"),
-        ({"chunk": "all"}, "argument --chunk: invalid int value: 'all'; a number or whole"),
+        ({"chunk": "all"}, "argument --chunk: invalid int value: 'all', or whole"),
         ({"chunk": True}, "argument --chunk: expected one argument"),
         ({"sp": 1}, "argument --sp: 1 is neither true nor false"),
         ({"offload": "all"}, r"argument --offload: invalid choice: 'all' \(choose from 'weights'"),

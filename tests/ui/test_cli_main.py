@@ -78,8 +78,8 @@ BAD = [
     (["estimate", *LLAMA, "--kv-cache", "gear-int9"], "core: 'int9' is not known"),
     (["estimate", *LLAMA, "--messages", "fp9"], "messages: 'fp9' is not known"),
     (
-        ["search", *LLAMA, "--gpus", "1", "--weights", "fp8"],
-        "argument --weights: invalid choice: 'fp8'",
+        ["search", *LLAMA, "--gpus", "1", "--weights", "fp9"],
+        "weights: 'fp9' is not known",
     ),
     (["estimate", *LLAMA, "--overlap", "2"], "overlap: 2 is not allowed"),
     (["estimate", *LLAMA, "--sharpness", "3"], "--sharpness: '3' is not available"),

@@ -123,14 +123,14 @@ def test_the_table(deployment):
     ]
     assert lines[5] == (
         "row  tok/s/GPU  tok/s/user  TTFT ms  TPOT ms  batch    GB  USD/Mtok  tp  cp  adp  pp  dp  "
-        "ep  weights  act.         KV  chunk  mixed ms                                  kernels"
+        "ep  weights  act.         KV  chunk  mixed ms  kernels"
     )
     assert lines[7].split() == [
         *("1", "1,000", "200", "250", "5", "64", "30.0", "-"),
         *("2", "1", "1", "1", "4", "1", "fp8", "fp8", "gear-int4", "256", "7.5"),
         *("vllm", "for", "fp8_block;", "roofline:", "attention"),
     ]
-    assert lines[-1].endswith("attention  " + "█" * 20)
+    assert lines[-1].endswith("attention  " + "█" * 30)
     found = dgz.Search(1000, 500, [deployment])
     plain = search_text(found, [deployment], "", chunked=False)
     assert "chunk" not in plain

@@ -13,7 +13,8 @@ import diffgenz as dgz
 from diffgenz.hardware.specs import specs_folder
 from diffgenz.studies.sweep import sweep as sweeping
 from diffgenz.ui.cli.main import main
-from diffgenz.ui.plots.sweep import parallel_plot, plot
+from diffgenz.ui.plots.parallel import parallel_plot
+from diffgenz.ui.plots.sweep import plot
 from diffgenz.ui.text.sweep import duration
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -47,7 +48,10 @@ def test_a_front_is_shown_saved_and_drawn(swept, capsys, tmp_path):
     assert tpots == sorted(tpots, reverse=True)  # of two goals, more of one costs some of the other
     again = run_json(capsys, "pareto", str(swept), "--sort", "tpot")["rows"]
     assert [row["tpot"] for row in again] == tpots[::-1]
-    assert len(table.read_text().splitlines()) == 1 + data["count"]
+    lines_of_table = table.read_text().splitlines()
+    assert len(lines_of_table) == 1 + data["count"]
+    first = dict(zip(lines_of_table[0].split(","), lines_of_table[1].split(","), strict=False))
+    assert int(first["index"]) == data["rows"][0]["index"]  # the best first, as on the screen
     assert picture.stat().st_size > 5000
     assert lines.read_bytes().startswith(b"<?xml")
     text = run(capsys, "pareto", str(swept), "--top", "1")
@@ -152,7 +156,11 @@ def test_nothing_feasible_says_the_tally_and_exits_3(written, tmp_path, capsys):
 def test_a_front_that_overflows_is_said(written, tmp_path, capsys):
     path = written(TINY.replace('kind = "pareto"', 'kind = "pareto"\ncapacity = 1'))
     text = run(capsys, "sweep", path, "--out", str(tmp_path / "out"))
-    assert "the front is not exact; give [keep.front] a larger capacity" in text
+    assert "warning: front: the front is not exact: it had room for 1 points, and " in text
+    assert "[keep.front] capacity = " in text
+    assert "exact: nothing that was tried beats" not in text
+    again = run(capsys, "pareto", str(tmp_path / "out"))
+    assert "the front is not exact" in again
 
 
 def test_an_interruption_says_how_to_go_on(written, tmp_path, capsys, monkeypatch):
@@ -202,6 +210,21 @@ def test_examples_hold_what_they_ask(name, tmp_path):
         draw = parallel_plot if kept == "best" else plot
         draw(findings, kept, picture)
         assert picture.stat().st_size > 5000
+
+
+def test_power_is_known_by_name_and_an_exact_front_is_said(written, tmp_path, capsys):
+    text = TINY.replace('"tpot <= 0.02"', '"tpot <= 0.02", "power <= 700"').replace(
+        'minimize = ["tpot"]', 'minimize = ["power"]'
+    )
+    out = str(tmp_path / "out")
+    assert "points, exact: nothing that was tried" in run(
+        capsys, "sweep", written(text), "--out", out
+    )
+    data = run_json(capsys, "pareto", out)
+    assert all(0 < row["power"] <= 700 for row in data["rows"])
+    throughputs = [row["throughput"] for row in data["rows"]]
+    assert throughputs == sorted(throughputs, reverse=True)  # the best first
+    assert "W/GPU" in run(capsys, "pareto", out)
 
 
 def test_json_of_a_sweep(written, tmp_path, capsys):

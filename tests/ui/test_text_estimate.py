@@ -60,14 +60,14 @@ def test_a_fitting_estimate_has_a_row_and_its_details(case):
         "tok/s",
         "tok/s/user",
         "tok/s/GPU",
-        "memory GB",
+        "memory GB of 80.0",
         "J/token",
         "USD/Mtok",
         "bound by",
     ]
     assert lines[2].split() == [
         *("4", "100", "10", "1.37", "374", "100", "46.8"),
-        *("22.5", "of", "80.0", "2.5", "-", "compute,", "compute"),
+        *("22.5", "2.5", "-", "compute,", "compute"),
     ]
     assert lines[4].startswith("memory per accelerator, GB: weights 16.00, KV cache 2.00, ")
     assert lines[5].startswith("memory has room for ")
@@ -105,8 +105,6 @@ def test_what_does_not_fit_says_what_would(case):
         "-",
         "-",
         "90.0",
-        "of",
-        "80.0",
         "-",
         "-",
         "does",

@@ -43,6 +43,13 @@ class CsvTable:
         columns = {name: cells[which] for name, cells in self.columns.items()}
         return CsvTable(self.path, columns, self.lines[which])
 
+    def filled(self, name: str, text: str) -> "CsvTable":
+        """The table with `text` in the empty cells of a column, if it has that column."""
+        if name not in self:
+            return self
+        cells = np.where(self.columns[name] == "", text, self.columns[name])
+        return CsvTable(self.path, self.columns | {name: cells}, self.lines)
+
     def numbers(self, name: str) -> np.ndarray:
         """A column as float64.
 

@@ -2,7 +2,8 @@
 
 Its columns are family, format, source, the fields of the family's shape, and a latency. Columns
 that a row's family does not have stay empty. `kernel` may be left out, and so may `moved` of gemm
-and batched, which follows from the format, and fields that have a default.
+and batched, which follows from the format, `window` of attention, and fields that have a default.
+A `window` that is empty, 0 or negative is none: the query attends to all keys.
 """
 
 from pathlib import Path
@@ -19,7 +20,7 @@ from diffgenz.core.formats import format_named
 from diffgenz.kernels.families import FAMILIES, family_named
 from diffgenz.kernels.form import Form
 from diffgenz.kernels.kernel_format import KernelFormat
-from diffgenz.kernels.shapes import BatchedShape, GemmShape
+from diffgenz.kernels.shapes import BatchedShape, DecodeShape, GemmShape, PrefillShape
 
 UNITS = {"latency_s": 1.0, "latency_ms": 1e-3, "latency_us": 1e-6}
 """Seconds of each column of latencies that a file may have."""
@@ -32,6 +33,12 @@ MOVED = {
     BatchedShape: lambda shape, format: batched_moved(shape.n, shape.k, shape.groups, format),
 }
 """The bytes that shapes move, where they follow from the others of its fields and the format."""
+
+KEYS = {
+    PrefillShape: lambda columns: columns["context"] + columns["queries"],
+    DecodeShape: lambda columns: columns["length"],
+}
+"""The keys that a query attends to at most without a window, by shapes that may have one."""
 
 EXAMPLE = "family,format,source,m,n,k,latency_us\ngemm,bf16,mine-1.0,4096,4096,4096,229.5"
 
@@ -86,7 +93,7 @@ def _shape(form: type[Form], family: str, format: str, rows: CsvTable) -> Any:
     """The shape, of the class that `form` is fitted to, that the rows of one family have."""
     shape = form.Shape
     filled = {field for field in shape._fields if any(rows.words(field))}
-    follows = {"moved"} if shape in MOVED else set()
+    follows = {name for name, of in (("moved", MOVED), ("window", KEYS)) if shape in of}
     for field in shape._fields:
         if field not in filled | follows | shape._field_defaults.keys():
             raise InputError(
@@ -96,8 +103,12 @@ def _shape(form: type[Form], family: str, format: str, rows: CsvTable) -> Any:
     columns: dict[str, Any] = {
         field: np.full(len(rows), default) for field, default in shape._field_defaults.items()
     }
+    rows = rows.filled("window", "0")
     columns |= {field: rows.numbers(field) for field in shape._fields if field in filled}
-    if follows - columns.keys():
+    if shape in KEYS:
+        keys, window = KEYS[shape](columns), columns.get("window", np.zeros(len(rows)))
+        columns["window"] = np.where(window > 0, np.minimum(window, keys), keys)
+    if shape in MOVED and "moved" not in columns:
         columns["moved"] = MOVED[shape](shape(**columns, moved=0.0), format)
     return shape(**columns)
 

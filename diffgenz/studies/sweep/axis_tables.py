@@ -9,7 +9,7 @@ stack            = { options = { "8-high" = { memory_capacity = "24 GB" }, "12-h
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -173,19 +173,20 @@ class _Reader:
     def _systems(self) -> dict[str, Any]:
         count, kernels = float(self.platform.accelerators), self.platform.accelerator.kernels
         fit = NONE if kernels is None or kernels.origin is None else kernels.origin.fit
-        options = {}
-        for name in self.section.texts("systems"):
+        options, texts = {}, self.section.texts("systems")
+        for name, label in zip(texts, short_names(texts), strict=True):
             loaded = load_platform(local(name, self.folder), count, fit)
             parts = {"accelerator": loaded.accelerator, "network": loaded.network}
-            options[name] = {}
+            options[label] = {}
             for part, record in parts.items():
-                options[name] |= self._everywhere(f"platform.{part}", record)
+                options[label] |= self._everywhere(f"platform.{part}", record)
         return options
 
     def _models(self) -> dict[str, Any]:
+        texts = self.section.texts("models")
         return {
-            name: self._everywhere("model", load_model(local(name, self.folder), self.generic))
-            for name in self.section.texts("models")
+            label: self._everywhere("model", load_model(local(name, self.folder), self.generic))
+            for name, label in zip(texts, short_names(texts), strict=True)
         }
 
     def _formats(self) -> dict[str, Any]:
@@ -298,6 +299,25 @@ def plan_label(plan: Mapping[str, float]) -> str:
         if name != "overlap" and ranks > (name != "sequence")
     ]
     return ", ".join(words) or "tp 1"
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """What people call systems and models that files describe: without folders and suffixes.
+
+    Ids stay as they are, and so do all files whose short names are another's.
+    """
+    paths = [Path(name) for name in names]
+    short = [
+        path.stem
+        if path.suffix == ".toml"
+        else path.parent.name or name
+        if path.name == "config.json"
+        else name
+        for name, path in zip(names, paths, strict=True)
+    ]
+    return [
+        each if short.count(each) == 1 else name for name, each in zip(names, short, strict=True)
+    ]
 
 
 def local(name: str, folder: Path) -> str:

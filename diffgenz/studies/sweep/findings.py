@@ -228,18 +228,21 @@ class Findings:
         sides = {axis: self.space.level_values(axis) for axis in reduction.by}
         return xarray.Dataset(fields, coords=sides)
 
-    def write_table(self, name: str, path: Path, count: int | None = None) -> None:
+    def write_table(
+        self, name: str, path: Path, count: int | None = None, sort: str | None = None
+    ) -> None:
         """Save the `table` of a reduction, aside first.
 
         Arguments:
             name: the reduction.
             path: a .csv file, or a .parquet file (needs diffgenz[tables]).
             count: how many rows; None: all.
+            sort: the goal that says which come first; None: in the order of `indices`.
 
         Raises:
             InputError: another kind of file, or one that cannot be written.
         """
-        table = self.table(name, count)
+        table = self.table(name, count, sort)
         if path.suffix not in (".csv", ".parquet"):
             raise InputError(f"out: {path.name!r} is of no known kind; use .csv or .parquet")
         with written_aside(path, "out") as aside:

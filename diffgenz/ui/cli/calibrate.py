@@ -4,7 +4,6 @@ With `--suggest`: which measurement would help most.
 """
 
 import argparse
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from diffgenz.kernels.software import DEFAULT
 from diffgenz.scenario.words import WORDS
 from diffgenz.ui.cli.cache import cache_compilations
 from diffgenz.ui.cli.flags import COUNT, add_words, typed
+from diffgenz.ui.cli.progress import is_terminal, say, working
 
 
 def flags(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +37,11 @@ def flags(parser: argparse.ArgumentParser) -> None:
         "--out",
         metavar="FIT.toml",
         help="save the fits there, for `--fit FIT.toml` of the other commands",
+    )
+    parser.add_argument(
+        "--plot",
+        metavar="FILE",
+        help="draw predicted against measured times as .png, .svg or .pdf (needs diffgenz[plots])",
     )
     parser.add_argument(
         "--starts", type=COUNT, default=256, help="points that each fit starts from (default: 256)"
@@ -78,6 +83,14 @@ def flags(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> tuple[str, Any]:
     """Fits, or what to measure next: text and JSON."""
+    from diffgenz.ui.plots.figure import check_picture
+
+    if options.plot is not None:
+        check_picture(Path(options.plot))
+        if options.suggest is not None:
+            raise InputError(
+                "--plot: --suggest fits nothing that could be drawn; leave one of them out"
+            )
     return _fits(options) if options.suggest is None else _suggestions(options)
 
 
@@ -86,6 +99,7 @@ def _fits(options: argparse.Namespace) -> tuple[str, Any]:
     from diffgenz.calibrating.calibrate import KINDS, calibrate
     from diffgenz.hardware.specs import read_spec
     from diffgenz.kernels.fits import write_fits
+    from diffgenz.ui.plots.calibrate import calibrate_plot
     from diffgenz.ui.text.fits import fit_json, fit_line, fits_table, remarks
 
     if not options.files:
@@ -97,7 +111,16 @@ def _fits(options: argparse.Namespace) -> tuple[str, Any]:
     kinds = tuple(KINDS)
     if options.fit is not None:
         kinds = tuple(name.strip() for name in options.fit.split(","))
-    show = (lambda fit: _say(fit_line(fit))) if sys.stderr.isatty() or options.progress else None
+    told = is_terminal() or options.progress
+    done = []
+
+    def show(measured: Any) -> None:
+        done.append(measured)
+        working(f"{len(done)} fits done, at the next")
+        if told:
+            say(fit_line(measured.fit))
+
+    working("reading the files, fitting the first kernel")
     fits = calibrate(
         options.files,
         options.system,
@@ -105,7 +128,7 @@ def _fits(options: argparse.Namespace) -> tuple[str, Any]:
         starts=options.starts,
         posterior=options.posterior,
         progress=show,
-        skipped=_say,
+        skipped=say,
     )
     count = "1 fit" if len(fits) == 1 else f"{len(fits)} fits"
     title = f"{spec.name}: {count}, each with a fifth of the shapes held out"
@@ -115,6 +138,9 @@ def _fits(options: argparse.Namespace) -> tuple[str, Any]:
     if options.out is not None:
         write_fits(Path(options.out), spec.id, fits, _command(options))
         text += ["", f"saved: {options.out}; use it with `--fit {options.out}`"]
+    if options.plot is not None:
+        calibrate_plot(done, Path(options.plot), f"{spec.name}: {count}")
+        text += ["", f"wrote {options.plot}"]
     return "\n".join(text), [fit_json(fit) for fit in fits]
 
 
@@ -164,7 +190,3 @@ def _suggestions(options: argparse.Namespace) -> tuple[str, Any]:
     table = suggestions_table(found, options.metric)
     above = "\n".join([title, *note_lines(case)])
     return f"{above}\n\n{table}", [each._asdict() for each in found]
-
-
-def _say(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)

@@ -3,6 +3,7 @@
 import argparse
 import math
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 from diffgenz.core.errors import InputError
@@ -36,15 +37,28 @@ def flags(parser: argparse.ArgumentParser) -> None:
         help="show times +- a standard deviation, from the fits of the kernels",
     )
     add_words(parser, REQUESTS, {"batch": _SEVERAL})
+    parser.add_argument(
+        "--plot",
+        metavar="FILE",
+        help="of one batch: draw where its times go, and its operators under the roofline, as "
+        ".png, .svg or .pdf (needs diffgenz[plots])",
+    )
 
 
 def run(options: argparse.Namespace) -> tuple[str, Any]:
     """The estimates of every system and batch size: text and JSON."""
     from diffgenz.inference.timed_by import timed_by
     from diffgenz.scenario.engines.refusals import engine_notes
+    from diffgenz.ui.plots.figure import check_picture
     from diffgenz.ui.text.estimate import estimate_json, estimates_text
     from diffgenz.ui.text.scenario import title, title_of_several
 
+    if options.plot is not None:
+        check_picture(Path(options.plot))
+        for name in ("batch", "system"):
+            count = len(getattr(options, name))
+            if count > 1:
+                raise InputError(f"--plot: one estimate is drawn, not {count}; give one --{name}")
     asked = {system: _asked(options, system) for system in dict.fromkeys(options.system)}
     names = _names(asked)
     points, data, kernels = [], [], {}
@@ -61,7 +75,10 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     above = title(first.scenario, first.note, timed, engine_notes(first.scenario))
     if others:
         above = title_of_several({names[system]: its for system, its in asked.items()}, kernels)
-    return f"{above}\n\n{estimates_text(points)}", data if len(data) > 1 else data[0]
+    text = f"{above}\n\n{estimates_text(points)}"
+    if options.plot is not None:
+        text += f"\n\n{_drawn(points[0], options.plot)}"
+    return text, data if len(data) > 1 else data[0]
 
 
 def _asked(options: argparse.Namespace, system: str) -> Any:
@@ -82,6 +99,20 @@ def _names(asked: dict[str, Any]) -> dict[str, str]:
         system: its.system if ids.count(its.system) == 1 else system
         for system, its in asked.items()
     }
+
+
+def _drawn(point: Any, path: str) -> str:
+    """Draw an estimate, and say so."""
+    from diffgenz.inference.roofline import roofline
+    from diffgenz.ui.plots.estimate import estimate_plot
+
+    case = point.scenario
+    if point.breakdown is None:
+        return f"{path} is not written: what does not fit has no times to draw"
+    title = f"{case.model.name} on {int(case.plan.ranks)} x {case.platform.accelerator.name}"
+    title += f", batch {point.batch}"
+    estimate_plot(case, point.breakdown, roofline(case), Path(path), title)
+    return f"wrote {path}"
 
 
 def _estimated(case: Any, replicas: int, uncertainty: bool) -> Any:

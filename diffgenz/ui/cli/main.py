@@ -28,6 +28,8 @@ from diffgenz.ui.cli import (
 )
 from diffgenz.ui.cli.completion import ASKED, complete
 from diffgenz.ui.cli.flags import Parser, add_json
+from diffgenz.ui.cli.progress import clock
+from diffgenz.ui.terminal import wrapped
 
 COMMANDS = {
     "list": (
@@ -82,8 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if ASKED in os.environ:
             complete(parser)
         options = parser.parse_args(arguments)
-        text, data = COMMANDS[options.command][0].run(options)
-        print(json.dumps(data, indent=2, allow_nan=False) if options.json else text)
+        with clock(options.command):
+            text, data = COMMANDS[options.command][0].run(options)
+        print(json.dumps(data, indent=2, allow_nan=False) if options.json else wrapped(text))
         sys.stdout.flush()
     except InputError as error:
         print(f"diffgenz: error: {error}", file=sys.stderr)

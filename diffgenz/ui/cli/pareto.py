@@ -43,7 +43,8 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     from diffgenz.studies.sweep.reductions.histogram import Histogram
     from diffgenz.studies.sweep.reductions.pareto import Pareto
     from diffgenz.ui.plots.figure import check_picture
-    from diffgenz.ui.plots.sweep import parallel_plot, plot
+    from diffgenz.ui.plots.parallel import parallel_plot
+    from diffgenz.ui.plots.sweep import plot
     from diffgenz.ui.sweep_folder import read_findings
     from diffgenz.ui.text.scenario import kernel_lines
     from diffgenz.ui.text.sweep import cells_json, histogram_table
@@ -74,14 +75,14 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     kernels = kernels_of(findings.space)
     data["kernels"] = kernels
     text = [f"{name}, of {among}{have}", *kernel_lines(kernels), ""]
+    sort = options.sort
+    if sort is None and isinstance(reduction, Pareto):
+        sort = (*reduction.maximize, *reduction.minimize)[0]
     if isinstance(reduction, Histogram):
         edges, counts = findings.counts(name)
         data |= {"edges": edges.tolist(), "counts": counts.tolist()}
         text.append(histogram_table(findings, name))
     else:
-        sort = options.sort
-        if sort is None and isinstance(reduction, Pareto):
-            sort = (*reduction.maximize, *reduction.minimize)[0]
         lines, rows = _configurations(findings, name, options.top, sort)
         text += lines
         data |= rows
@@ -90,7 +91,7 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
         cells = cells_json(findings.map(name, options.value))
         data["map"] = {"by": levels, "cells": cells}
     if options.out is not None:
-        findings.write_table(name, Path(options.out))
+        findings.write_table(name, Path(options.out), sort=sort)
     if options.plot is not None:
         plot(findings, name, Path(options.plot), options.value)
     if options.parallel is not None:
@@ -131,5 +132,5 @@ def _configurations(
     if more:
         lines.append(f"... and {more:,} more: --top, or all of them with --out FILE.csv")
     if overflow:
-        lines.append(overflow_warning(name, overflow))
+        lines.append(overflow_warning(name, count, overflow))
     return lines, {"count": count, "overflow": overflow, "rows": rows}

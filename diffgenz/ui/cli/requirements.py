@@ -8,6 +8,7 @@ from diffgenz.core.errors import InputError
 from diffgenz.scenario.words import WORDS
 from diffgenz.ui.cli.cache import cache_compilations
 from diffgenz.ui.cli.flags import LAYOUT, MILLISECONDS, add_set, add_words, words_in
+from diffgenz.ui.cli.progress import working
 
 _SYSTEM = {
     "required": False,
@@ -56,6 +57,7 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
 
     cache_compilations()
     use_case = _use_case(options)
+    working("compiling, then solving for each number")
     words = words_in(options, (*LAYOUT, "fit")) | {"beams": None}
     asked = from_words(words, without_system=ideal_platform, settings=options.set)
     case = asked.scenario

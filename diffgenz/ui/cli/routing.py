@@ -15,7 +15,7 @@ COMMANDS = {
     ),
     "synthesize": (
         routing_synthesize,
-        "draw a trace from a generative model: a preset, a file of parameters, or fitted to a trace",
+        "draw a trace from a generative model: a preset, a file, or fitted to a trace",
     ),
 }
 """The file of each command, and what it does, for `--help`."""

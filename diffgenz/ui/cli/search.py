@@ -163,7 +163,7 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     }
     bound = bound_text(best[0], breakdown(best[0].scenario), found.next_batch)
     targets = targets_text(options.ttft, options.tpot, mixed)
-    text = [title, *note_lines(case, notes), *serving_lines(case.serving)]
+    text = [title, *note_lines(case, notes), *serving_lines(case.serving, chunks)]
     text.append(search_text(found, best, targets, chunked, bound))
     if options.out is not None:
         _save(Path(options.out), data)

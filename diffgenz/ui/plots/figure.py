@@ -5,6 +5,7 @@ from typing import Any
 
 from diffgenz.core.errors import InputError
 from diffgenz.core.files import written_aside
+from diffgenz.ui.plots.axes import untangle
 
 
 def figure_for(path: Path) -> Any:
@@ -34,11 +35,12 @@ def check_picture(path: Path) -> None:
 
 
 def save_figure(figure: Any, path: Path, dots_per_inch: int = 150) -> None:
-    """Write `figure`, aside first.
+    """Write `figure`, aside first, with no labels upon each other.
 
     Raises:
         InputError: a format that matplotlib does not write, or a place that cannot be written.
     """
+    untangle(figure)
     try:
         with written_aside(path, "plot") as aside:
             figure.savefig(aside, format=path.suffix[1:], dpi=dots_per_inch, bbox_inches="tight")

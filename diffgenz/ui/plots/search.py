@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from diffgenz.studies.search.deployment import Deployment
 from diffgenz.studies.search.search import Search
+from diffgenz.ui.plots.axes import is_wide, plain_ticks
 from diffgenz.ui.plots.figure import figure_for, save_figure
 
 _USER, _ACCELERATOR = "tokens_per_second_per_user", "tokens_per_second_per_accelerator"
@@ -29,12 +32,14 @@ def pareto_plot(found: Search, path: Path, title: str) -> None:
         xlabel="tokens/s per user",
         ylabel="tokens/s per accelerator",
         title=title,
-        xscale="log",
-        yscale="log",
     )
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter("{x:g}")
-        axis.set_minor_formatter("{x:g}" if axis is axes.xaxis else "")
+    for axis, scale, speeds in zip(
+        (axes.xaxis, axes.yaxis), (axes.set_xscale, axes.set_yscale), every, strict=True
+    ):
+        numbers = np.array([speed for speed in speeds if speed], float)
+        if len(numbers) and is_wide(numbers):
+            scale("log")
+            plain_ticks(axis, np.geomspace(numbers.min(), numbers.max(), 9))
     axes.grid(alpha=0.3, which="both")
     axes.legend()
     save_figure(figure, path)

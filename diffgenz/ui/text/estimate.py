@@ -68,8 +68,10 @@ def estimates_text(points: Sequence[Estimated]) -> str:
         memory = memory_line(point.result.memory, point.scenario.platform)
         times = [time_table(points[0].breakdown, phase) for phase in ("ttft", "tpot")]
         text += ["", memory, _room(point), "", times[0], "", times[1]]
-    elif points[-1].fits:
-        text += ["", _room(points[-1])]
+    else:
+        last = {point.system: point for point in points}.values()  # of each system
+        rooms = [_room(point) for point in last if point.fits]
+        text += ["", *rooms] if rooms else []
     return "\n".join(text)
 
 
@@ -127,7 +129,12 @@ def _summary(points: Sequence[Estimated]) -> str:
     """The table of metrics: a row for each estimate."""
     names = [name for name in _COLUMNS if any(_is_shown(name, each.result) for each in points)]
     compared = any(point.system for point in points)
-    header = ("batch", *(METRICS[name].label for name in names), "bound by")
+    capacities = {_capacity(point.result.memory, 1) for point in points}
+    capacity = capacities.pop() if len(capacities) == 1 else None  # in the header, if one for all
+    labels = {name: METRICS[name].label for name in names}
+    if capacity is not None:
+        labels["memory.total"] += f" of {capacity}"
+    header = ("batch", *labels.values(), "bound by")
     header = ("system", *header) if compared else header
     rows = []
     for point in points:
@@ -135,8 +142,10 @@ def _summary(points: Sequence[Estimated]) -> str:
         if point.breakdown is not None:
             bounds = ", ".join(point.breakdown.bound_by(phase) for phase in ("ttft", "tpot"))
         system = (point.system,) if compared else ()
-        rows.append((*system, point.batch, *(_cell(name, point) for name in names), bounds))
-    return table(header, rows, "l" if compared else "")
+        cells = (_cell(name, point, capacity is None) for name in names)
+        rows.append((*system, point.batch, *cells, bounds))
+    numbers = "r" * (len(names) + 1)
+    return table(header, rows, f"l{numbers}l" if compared else f"{numbers}l")
 
 
 def _is_shown(name: str, result: Estimate) -> bool:
@@ -144,10 +153,11 @@ def _is_shown(name: str, result: Estimate) -> bool:
     return name == "cost_per_million_output_tokens" or attrgetter(name)(result) is not None
 
 
-def _cell(name: str, point: Estimated) -> str:
+def _cell(name: str, point: Estimated, with_capacity: bool) -> str:
     """A metric in the units of people, with its standard deviation where that is known."""
     if name == "memory.total":
-        return _total_of_capacity(point.result.memory, 1)
+        memory = point.result.memory
+        return _total_of_capacity(memory, 1) if with_capacity else _gigabytes(memory.total, 1)
     value = attrgetter(name)(point.result)
     if value is None or not point.fits:
         return "-"
@@ -166,7 +176,8 @@ def _room(point: Estimated) -> str:
         return "memory has room for any number of requests: they keep nothing"
     length = float(workload.input_tokens + workload.output_tokens)
     tokens = f"{count * length:,.0f} tokens of KV cache"
-    return f"memory has room for {count:,.0f} such requests ({tokens})"
+    where = f"{point.system}: " if point.system else ""
+    return f"{where}memory has room for {count:,.0f} such requests ({tokens})"
 
 
 def _misfit(point: Estimated) -> str:
@@ -223,9 +234,17 @@ def _offloaded(memory: Memory, platform: Platform) -> dict[str, float]:
 
 def _total_of_capacity(memory: Memory, decimals: int) -> str:
     """GB in use of those there are: of main memory and of slower memory that may be used."""
-    total, capacity = (f"{float(x) / 1e9:.{decimals}f}" for x in (memory.total, memory.capacity))
-    room = "" if memory.room is None else f" + {float(memory.room) / 1e9:.{decimals}f}"
-    return f"{total} of {capacity}{room}"
+    return f"{_gigabytes(memory.total, decimals)} of {_capacity(memory, decimals)}"
+
+
+def _capacity(memory: Memory, decimals: int) -> str:
+    """GB that there are: of main memory and of slower memory that may be used."""
+    room = "" if memory.room is None else f" + {_gigabytes(memory.room, decimals)}"
+    return f"{_gigabytes(memory.capacity, decimals)}{room}"
+
+
+def _gigabytes(size: Any, decimals: int) -> str:
+    return f"{float(size) / 1e9:.{decimals}f}"
 
 
 def time_table(breakdown: Breakdown, phase: str) -> str:

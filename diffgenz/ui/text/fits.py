@@ -24,6 +24,9 @@ _HEADER = (
 )
 _WIDEST = 28
 
+_BAD = 0.3
+"""Mean relative error on held-out rows above which a fit is warned of."""
+
 
 def fits_table(fits: Sequence[KernelFit]) -> str:
     """One line for each fit, for people."""
@@ -37,18 +40,40 @@ def fits_table(fits: Sequence[KernelFit]) -> str:
             f"{sum(fit.dropped.values()):,}",
             f"{len(fit.values)}",
             f"{sum(share > 0.5 for share in fit.learned.values())}",
-            f"{100 * fit.mean_error:.1f}",
-            f"{100 * fit.median_error:.1f}",
-            f"{100 * fit.coverage:.0f} %",
+            *_errors(fit),
         )
         for fit in fits
     ]
     return table(_HEADER, rows, "llll")
 
 
+def _errors(fit: KernelFit) -> tuple[str, str, str]:
+    """Mean and median error on held-out rows, and the share within what was expected."""
+    if not fit.held_out:
+        return "not known", "not known", "-"
+    mean, median = (f"{100 * error:.1f}" for error in (fit.mean_error, fit.median_error))
+    return mean, median, f"{100 * fit.coverage:.0f} %"
+
+
+def warning(fit: KernelFit) -> str | None:
+    """What is wrong with a fit that does not hold, and what to check; None where it does."""
+    name = f"{fit.family} {fit.format} {fit.source}"
+    if not fit.held_out:
+        rows = "1 row" if fit.rows == 1 else f"{fit.rows} rows"
+        return f"warning: {name}: {rows}: too few to hold some out, so its error is not known"
+    if fit.mean_error <= _BAD:
+        return None
+    window = "the window (empty or 0 is none), " if "window" in fit.form.Shape._fields else ""
+    return (
+        f"warning: {name}: {100 * fit.mean_error:.0f} % off on average, so do not trust it; check "
+        f"the units of times and shapes, {window}and that rows of one name are of one kernel, "
+        "one software and one accelerator"
+    )
+
+
 def remarks(fits: Sequence[KernelFit]) -> list[str]:
-    """What was left out and why, and what the data do not say: a line each."""
-    lines = []
+    """Fits that do not hold, what was left out and why, what the data do not say: a line each."""
+    lines = [words for words in map(warning, fits) if words is not None]
     for fit in fits:
         name = f"{fit.family} {fit.format} {fit.source}"
         lines += [f"{name}: {count:,} rows left out: {why}" for why, count in fit.dropped.items()]
@@ -66,6 +91,8 @@ def remarks(fits: Sequence[KernelFit]) -> list[str]:
 def fit_line(fit: KernelFit) -> str:
     """How well a fit holds, in one line."""
     name = f"{fit.family} {fit.format} {fit.source}"
+    if not fit.held_out:
+        return f"{name}: {fit.rows} rows, none held out"
     return f"{name}: {100 * fit.mean_error:.1f} % on {fit.held_out} held-out rows"
 
 
@@ -80,6 +107,7 @@ def fit_json(fit: KernelFit) -> dict[str, Any]:
         **dict.fromkeys(unknown),
         "form": fit.form.__name__,
         "standard_errors": fit.standard_errors,
+        "warning": warning(fit),
         "unseen": fit.unseen,
     }
 

@@ -273,11 +273,20 @@ def serving_json(serving: Serving) -> dict[str, Any]:
     }
 
 
-def serving_lines(serving: Serving) -> list[str]:
-    """The serving options, for people: one line."""
+def serving_lines(serving: Serving, chunks: Sequence[Leaf | float | None] = ()) -> list[str]:
+    """The serving options, for people: one line.
+
+    Arguments:
+        serving: the options.
+        chunks: prompt tokens of an iteration, of which None is whole prompts, where several are
+            tried.
+    """
     j = serving_json(serving)
-    chunks = "whole prompts" if serving.chunk is None else f"chunks of {j['chunk']:,.0f} tokens"
-    parts = [chunks, f"{100 * j['memory_utilization']:g} % of memory usable"]
+    sizes = chunks or [serving.chunk]
+    numbers = [f"{float(size):,.0f}" for size in sizes if size is not None]
+    named = ["whole prompts"] if None in sizes else []
+    named += [f"chunks of {' or '.join(numbers)} tokens"] if numbers else []
+    parts = [" or ".join(named), f"{100 * j['memory_utilization']:g} % of memory usable"]
     if j["prefix_hit"]:
         parts.append(f"{100 * j['prefix_hit']:g} % of prompts cached")
     if serving.speculation is not None:

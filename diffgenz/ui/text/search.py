@@ -11,7 +11,7 @@ from diffgenz.scenario.words import WORDS
 from diffgenz.studies.search.deployment import RANKS, Deployment
 from diffgenz.studies.search.search import Search, knee
 from diffgenz.ui.labels import SCALARS
-from diffgenz.ui.tables import bar, number, table
+from diffgenz.ui.tables import number, table
 from diffgenz.ui.text.scenario import kernel_lines, kernels_word
 
 _WORDS = {word.number: word.name for word in WORDS.values()} | {"attention_data": "adp"}
@@ -94,7 +94,8 @@ def bound_text(best: Deployment, where: Breakdown, next_batch: str) -> str:
 def _rows(deployments: Sequence[Deployment], chunked: bool) -> str:
     """A table of deployments, numbered from 1."""
     ranked = [(str(row), *_cells(d, chunked)) for row, d in enumerate(deployments, 1)]
-    return table(("row", *_header(chunked)), ranked)
+    header = ("row", *_header(chunked))
+    return table(header, ranked, _align(header))
 
 
 def targets_text(ttft: float | None, tpot: float | None, mixed: bool) -> str:
@@ -126,6 +127,11 @@ def _header(chunked: bool) -> tuple[str, ...]:
     )
 
 
+def _align(header: Sequence[str]) -> str:
+    """Numbers and formats to the right, and what times the kernels, which is text, to the left."""
+    return "r" * (len(header) - 1) + "l"
+
+
 def _cells(deployment: Deployment, chunked: bool) -> tuple[str, ...]:
     d = deployment.as_dict()
     chunks = ()
@@ -153,8 +159,8 @@ def _front(front: Sequence[Deployment], chunked: bool) -> str:
     speed = "tokens_per_second_per_accelerator"
     speeds = [d.metrics[speed] or 0.0 for d in front]
     header, most, bend = _header(chunked), max(speeds), knee(front)
-    rows = [
-        (*_cells(d, chunked), bar(each / most, 20) + (" knee" if d is bend else ""))
-        for d, each in zip(front, speeds, strict=True)
+    bars = [
+        (each / most, "knee" if d is bend else "") for d, each in zip(front, speeds, strict=True)
     ]
-    return table((*header, METRICS[speed].label), rows, "r" * len(header) + "l")
+    rows = [_cells(d, chunked) for d in front]
+    return table(header, rows, _align(header), keys=2, bars=bars)

@@ -4,7 +4,7 @@ from diffgenz.core.leaves import leaf_at, leaf_names, number_at
 from diffgenz.core.units import show
 from diffgenz.hardware.platform import Platform
 from diffgenz.inference.metrics import Metric
-from diffgenz.ui.tables import bar, table
+from diffgenz.ui.tables import table
 
 _LEAST = 1e-4
 _LEAST_OF_KERNELS = 1e-2
@@ -37,12 +37,11 @@ def elasticities_table(
             now[name],
             f"{e:+.4f} %",
             f"{metric.factor * more[name]:+.3g}",
-            bar(abs(e) / largest),
         )
         for name, e in ordered
     ]
-    header = ("hardware number", "now", "1 %", f"10 %, {metric.label}", "")
-    return table(header, rows, "lrrrl")
+    header = ("hardware number", "now", "1 %", f"10 %, {metric.label}")
+    return table(header, rows, "l", bars=[(abs(e) / largest, "") for _, e in ordered])
 
 
 def _least(name: str) -> float:

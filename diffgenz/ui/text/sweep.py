@@ -17,7 +17,7 @@ from diffgenz.studies.sweep.reductions.reduction import Reduction
 from diffgenz.studies.sweep.space import Space
 from diffgenz.studies.sweep.sweep import Pace
 from diffgenz.ui.labels import shown
-from diffgenz.ui.tables import bar, number, table
+from diffgenz.ui.tables import number, table
 from diffgenz.ui.text.scenario import kernel_lines
 
 _ALWAYS = (
@@ -64,9 +64,12 @@ def summary(findings: Findings, out: str, whole: bool) -> tuple[str, Any]:
     lines = [said, *kernel_lines(kernels)]
     lines += [f"note: {model}: {note}" for model, those in notes.items() for note in those]
     for name, entry in kept.items():
-        lines.append(f"{name}: {entry['kind']}, {entry['count']:,} {_COUNTED[entry['kind']]}")
+        is_exact = entry["kind"] == "pareto" and not entry["overflow"]
+        exact = ", exact: nothing that was tried beats them in every goal" if is_exact else ""
+        count = f"{entry['count']:,} {_COUNTED[entry['kind']]}"
+        lines.append(f"{name}: {entry['kind']}, {count}{exact}")
         if entry["overflow"]:
-            lines.append(overflow_warning(name, entry["overflow"]))
+            lines.append(overflow_warning(name, entry["count"], entry["overflow"]))
     shows = next((name for name, entry in kept.items() if entry["kind"] != "rows"), None)
     look = f"; look at it with: diffgenz pareto {shlex.quote(out)} --keep {shows}"
     lines.append(f"saved in {out}" + (look if shows else ""))
@@ -81,11 +84,20 @@ def summary(findings: Findings, out: str, whole: bool) -> tuple[str, Any]:
     return "\n".join(lines), data
 
 
-def overflow_warning(name: str, overflow: int) -> str:
-    """What to say of a front that is not exact."""
+def overflow_warning(name: str, count: int, overflow: int) -> str:
+    """What to say of a front that is not exact.
+
+    Arguments:
+        name: of the front.
+        count: the points that it holds.
+        overflow: those that it had no room for.
+    """
     return (
-        f"warning: {name}: {overflow:,} points did not fit, the front is not exact; give "
-        f"[keep.{name}] a larger capacity and sweep again"
+        f"warning: {name}: the front is not exact: it had room for {count:,} points, and "
+        f"{overflow:,} more of its best are missing. For all of them give [keep.{name}] capacity = "
+        f"{2 * (count + overflow):_}"
+        ", or goals that single out fewer (one that is itself an axis keeps nearly every value of "
+        "it), or tighter constraints, and sweep again"
     )
 
 
@@ -154,10 +166,11 @@ def histogram_table(findings: Findings, name: str) -> str:
     texts = ["", *(number(float(edge) * factor) for edge in edges), ""]
     most = max(int(counts.max()), 1)
     rows = [
-        (low, high, f"{count:,}", bar(count / most))
+        (low, high, f"{count:,}")
         for (low, high), count in zip(pairwise(texts), counts, strict=True)
     ]
-    return table((f"{label} from", "to", "configurations", ""), rows, "rrrl")
+    bars = [(count / most, "") for count in counts]
+    return table((f"{label} from", "to", "configurations"), rows, keys=2, bars=bars)
 
 
 def rows_json(columns: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
