@@ -145,7 +145,7 @@ def _summary(points: Sequence[Estimated]) -> str:
         cells = (_cell(name, point, capacity is None) for name in names)
         rows.append((*system, point.batch, *cells, bounds))
     numbers = "r" * (len(names) + 1)
-    return table(header, rows, f"l{numbers}l" if compared else f"{numbers}l")
+    return table(header, rows, f"l{numbers}l" if compared else f"{numbers}l", keys=1 + compared)
 
 
 def _is_shown(name: str, result: Estimate) -> bool:
