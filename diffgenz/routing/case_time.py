@@ -41,6 +41,11 @@ class CaseTime:
         """New tokens of all ranks in one iteration."""
         return self._first.tokens
 
+    @property
+    def token_bytes(self) -> float:
+        """B of one copy of a token, to its expert and back."""
+        return self._first.token_bytes
+
     def __call__(self, demand: Demand, /) -> np.ndarray:
         """The seconds of each layer: [layers].
 

@@ -1,8 +1,8 @@
 """A trace and a placement against a scenario: whether they are of its model and plan, and where.
 
 Layers of a trace are numbered as the model's own; a placement has the model's layers with experts
-in their order. Expert-parallel groups of a plan are the ranks of a placement, and what the innermost
-level of the network joins is a node.
+in their order. Expert-parallel groups of a plan are the ranks of a placement, and the accelerators
+that the innermost level of the network joins are a node.
 """
 
 from typing import NamedTuple

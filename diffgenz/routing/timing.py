@@ -25,7 +25,7 @@ from diffgenz.inference.timing.roofline import operators_time
 from diffgenz.models.blocks.moe import MoE
 from diffgenz.operators.message import Exchange
 from diffgenz.operators.operator import Operator
-from diffgenz.operators.routing import LayerRouting, Travel
+from diffgenz.operators.routing import LayerRouting, Travel, Uniform
 from diffgenz.operators.step import Step
 from diffgenz.operators.visits import visited
 from diffgenz.scenario.scenario import Scenario, prompted
@@ -133,6 +133,15 @@ class LayerTime:
     def tokens(self) -> float:
         """New tokens of all ranks in one iteration."""
         return float(self._step.tokens * self._step.groups)
+
+    @property
+    def token_bytes(self) -> float:
+        """B of one copy of a token, to its expert and back."""
+        for op in self._operators(Uniform()):
+            for message in op.messages:
+                if isinstance(message, Exchange):
+                    return float((message.dispatch + message.combine) / message.tokens)
+        return 0.0
 
     @property
     def held(self) -> float:

@@ -6,12 +6,16 @@ A command of it is a file beside this one with `flags(parser)` and `run(options)
 import argparse
 from typing import Any
 
-from diffgenz.ui.cli import routing_stats, routing_synthesize
+from diffgenz.ui.cli import routing_place, routing_stats, routing_synthesize
 
 COMMANDS = {
     "stats": (
         routing_stats,
         "load imbalance, domains, prefill against decode, co-activation, stability of a trace",
+    ),
+    "place": (
+        routing_place,
+        "where experts should live: a placement, and what it is worth on requests held out",
     ),
     "synthesize": (
         routing_synthesize,
