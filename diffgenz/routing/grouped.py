@@ -41,7 +41,7 @@ def with_both_phases(trace: Trace) -> Trace:
     return trace if len(both) == len(trace.requests) else trace.select(requests=both)
 
 
-def groups_of(train: Trace, nodes: int, seed: int = 0) -> np.ndarray:
+def group_requests(train: Trace, nodes: int, seed: int = 0) -> np.ndarray:
     """The group of each request, [requests], in equal groups, by what it uses while decoding.
 
     Arguments:

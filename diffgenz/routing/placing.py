@@ -8,10 +8,11 @@ import numpy as np
 from diffgenz.core.errors import InputError
 from diffgenz.inference.estimate import estimate
 from diffgenz.operators.routing import Traced
+from diffgenz.routing.baselines import linear
 from diffgenz.routing.case_time import CaseTime
 from diffgenz.routing.deployment import layout_of
 from diffgenz.routing.effects import Effect, Gains, Tested, effect, gains, seen
-from diffgenz.routing.grouped import groups_of, sent, with_both_phases
+from diffgenz.routing.grouped import group_requests, sent, with_both_phases
 from diffgenz.routing.migration import fetched
 from diffgenz.routing.place import place
 from diffgenz.routing.placement import Placement, check_slots
@@ -29,7 +30,8 @@ class Placing:
         chosen: where the experts are, in the layers of the trace.
         method: what it is called in `effects`.
         methods: by method, how many layers of the fastest placement are its.
-        effects: by method, on the requests that were held out; "linear" is how engines start.
+        effects: by method, on the requests that were held out; "linear" is how engines start,
+            without replicas.
         gains: what the chosen placement saves over the first of `effects`: "bytes" and "time".
         matrices: by method, [nodes, nodes]; tokens from each node to each in all layers, over the
             mean of a pair of the first method.
@@ -93,13 +95,15 @@ def placing(
     time = CaseTime(case, phase, kinds)
     tokens = time.tokens / (nodes * ranks)
     several = slots if slots is None else _fitting(case, sorted(set(slots)), train.experts)
-    group = None
+    group, pair = None, None
     whole_train, whole_test = train, test
     if grouped:
-        assert isinstance(train, Trace) and isinstance(test, Trace)  # of the command's checks
-        whole_train, whole_test = with_both_phases(train), with_both_phases(test)
+        if not (isinstance(train, Trace) and isinstance(test, Trace)):
+            raise InputError("grouped: counts do not tell requests; give a trace of tokens")
+        pair = with_both_phases(train), with_both_phases(test)
+        whole_train, whole_test = pair
         told("grouping requests")
-        group = groups_of(whole_train, nodes, seed)
+        group = group_requests(pair[0], nodes, seed)
     part, group = of_phase(whole_train, phase, group)
     tested, _ = of_phase(whole_test, phase)
     told(f"placing {len(part.layers)} layers")
@@ -119,6 +123,8 @@ def placing(
     )
     candidates = {name: each.placement for name, each in found.candidates.items()}
     candidates["best"] = found.placement
+    least = -(-max(train.experts, nodes * ranks) // nodes) * nodes
+    candidates["linear"] = linear(len(part.layers), train.experts, nodes, ranks, least)
     if method not in candidates:
         raise InputError(f"method: {method!r} is none of {', '.join(candidates)}; choose one")
     order = dict.fromkeys(("present", "linear", "eplb", method))
@@ -127,9 +133,8 @@ def placing(
         if name not in candidates:
             continue
         node = None
-        if grouped and name == method:
-            assert isinstance(whole_train, Trace) and isinstance(whole_test, Trace)
-            node = sent(whole_train, whole_test, candidates[name])
+        if pair is not None and name == method:
+            node = sent(*pair, candidates[name])
             _, node = of_phase(whole_test, phase, node)
         tests[name] = Tested(candidates[name], node)
     effects, matrices = {}, {}

@@ -1,4 +1,4 @@
-"""What `routing place`, `group` and `simulate` ask: a trace, and the scenario that it is served in."""
+"""What `routing place`, `group` and `simulate` ask: a trace, and how its model is served."""
 
 import argparse
 from pathlib import Path

@@ -77,13 +77,15 @@ def placed_text(asked: Served, found: Any) -> str:
     lines = [
         title(asked),
         f"{asked.name}: {found.tokens:,} {asked.phase} tokens, {held}; "
-        f"{len(asked.layers)} layers, {slots} slots of {experts} experts; {_KERNELS[found.deduplicated]}",
+        f"{len(asked.layers)} layers, {slots} slots of {experts} experts; "
+        f"{_KERNELS[found.deduplicated]}",
         f"layers by method, the fastest of each: {took}",
         "",
         effects_table(found.effects, asked.phase),
         "",
-        "per iteration, all layers: inter-node bytes, exchange and MoE layers; means of layers: the "
-        "rest. Straggler: rows of the fullest rank over the mean.",
+        "inter-node MB, MoE ms: of one iteration, all layers; exchange: in the "
+        f"{'TPOT' if asked.phase == 'decode' else 'TTFT'}; the rest: means of layers. Linear: "
+        "experts in order, no replicas. Straggler: rows of the fullest rank over the mean.",
     ]
     base = next(iter(found.effects))
     if found.method != base:
