@@ -97,13 +97,8 @@ def model_layers(source: Trace | Counts, model: Model) -> tuple[int, ...]:
     layers = tuple(source.layers)
     if layers == tuple(range(len(known))):
         layers = tuple(known)
-    for layer in layers:
-        if layer not in known:
-            raise InputError(
-                f"trace: layer {layer} of {model.name} has no experts, which are in "
-                f"{len(known)} layers, {min(known)} to {max(known)}; the trace is of another model"
-            )
-        block = expert_block(model, known[layer])
+    kinds = sorted({known[layer] for layer in layers if layer in known}) or [0]
+    for block in (expert_block(model, kind) for kind in kinds):
         if int(block.routed) != source.experts:
             raise InputError(
                 f"trace: has {source.experts} experts per layer, {model.name} {int(block.routed)}; "
@@ -113,6 +108,12 @@ def model_layers(source: Trace | Counts, model: Model) -> tuple[int, ...]:
             raise InputError(
                 f"trace: its tokens choose {source.k} experts, those of {model.name} "
                 f"{int(block.used)}; the trace is of another model"
+            )
+    for layer in layers:
+        if layer not in known:
+            raise InputError(
+                f"trace: layer {layer} of {model.name} has no experts, which are in "
+                f"{len(known)} layers, {min(known)} to {max(known)}; the trace is of another model"
             )
     return layers
 

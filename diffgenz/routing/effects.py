@@ -30,7 +30,7 @@ TOKENS = 4096
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Tested:
+class Trial:
     """A placement, and requests that it is tested on.
 
     Arguments:
@@ -80,7 +80,7 @@ class Gains(NamedTuple):
     skew: float
 
 
-def seen(tested: Tested, source: Trace | Counts, time: CaseTime, rule: Rule) -> Traffic:
+def seen(tested: Trial, source: Trace | Counts, time: CaseTime, rule: Rule) -> Traffic:
     """The traffic that the kernels of a scenario see.
 
     Arguments:
@@ -96,7 +96,7 @@ def seen(tested: Tested, source: Trace | Counts, time: CaseTime, rule: Rule) -> 
 def effect(
     case: Scenario,
     source: Trace | Counts,
-    tested: Tested,
+    tested: Trial,
     time: CaseTime,
     phase: str,
     rule: Rule = Rule.LOCAL_FIRST,
@@ -134,8 +134,8 @@ def effect(
 
 def gains(
     source: Trace | Counts,
-    base: Tested,
-    new: Tested,
+    base: Trial,
+    new: Trial,
     time: CaseTime,
     *,
     limit: tuple[int, int] = (1, 1),

@@ -42,7 +42,7 @@ def even(source: Trace | Counts, groups: int = 1, used_groups: int | None = None
     over = float((((counts - mean) ** 2).sum(1) / variance).mean())
     if isinstance(source, Counts):
         free = ((groups if used < groups else experts) - 1) * layers
-        return abs(over - 1) < _FAR * np.sqrt(2 / max(free, 1))
+        return bool(abs(over - 1) < _FAR * np.sqrt(2 / max(free, 1)))
     if over > 10:
         return False
     part = source.select(slice(0, TOKENS))

@@ -11,7 +11,7 @@ from diffgenz.operators.routing import Traced
 from diffgenz.routing.baselines import linear
 from diffgenz.routing.case_time import CaseTime
 from diffgenz.routing.deployment import layout_of
-from diffgenz.routing.effects import Effect, Gains, Tested, effect, gains, seen
+from diffgenz.routing.effects import Effect, Gains, Trial, effect, gains, seen
 from diffgenz.routing.grouped import group_requests, sent, with_both_phases
 from diffgenz.routing.migration import fetched
 from diffgenz.routing.place import place
@@ -128,7 +128,7 @@ def placing(
     if method not in candidates:
         raise InputError(f"method: {method!r} is none of {', '.join(candidates)}; choose one")
     order = dict.fromkeys(("present", "linear", "eplb", method))
-    tests: dict[str, Tested] = {}
+    tests: dict[str, Trial] = {}
     for name in order:
         if name not in candidates:
             continue
@@ -136,7 +136,7 @@ def placing(
         if pair is not None and name == method:
             node = sent(*pair, candidates[name])
             _, node = of_phase(whole_test, phase, node)
-        tests[name] = Tested(candidates[name], node)
+        tests[name] = Trial(candidates[name], node)
     effects, matrices = {}, {}
     for name, each in tests.items():
         told(f"testing {name}")

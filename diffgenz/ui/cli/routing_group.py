@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     from diffgenz.core.files import written_aside
     from diffgenz.routing.case_time import CaseTime
     from diffgenz.routing.deployment import layout_of, recorded
-    from diffgenz.routing.effects import Tested, effect, gains
+    from diffgenz.routing.effects import Trial, effect, gains
     from diffgenz.routing.grouped import group_requests, grouping_of, sent, with_both_phases
     from diffgenz.routing.place import place
     from diffgenz.routing.placement_files import load_placement
@@ -95,7 +95,7 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
         told("testing")
         node = sent(train, test, where)
         answers, own = of_phase(test, "decode", node)
-        spread, grouped = Tested(where), Tested(where, own)
+        spread, grouped = Trial(where), Trial(where, own)
         effects = {
             "requests at random": effect(asked.case, answers, spread, time, "decode"),
             "by their prompts": effect(asked.case, answers, grouped, time, "decode"),
