@@ -59,8 +59,8 @@ def flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--plot",
         metavar="FILE",
-        help="draw who sends to whom, before and after, as .png, .svg or .pdf (needs "
-        "diffgenz[plots])",
+        help="draw who sends to whom, before and after, and time against slots, as .png, .svg or "
+        ".pdf (needs diffgenz[plots])",
     )
 
 
@@ -99,7 +99,8 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
         _export(engine, file, placement, asked.case.model)
         text += f"\nwrote {file}, for {engine}"
     if options.plot is not None:
-        matrices_plot(found.matrices, Path(options.plot), asked.case.model.name)
+        drawn = Path(options.plot)
+        matrices_plot(found.matrices, drawn, asked.case.model.name, found.by_slots)
         text += f"\nwrote {options.plot}"
     return text, placed_json(asked, found) | {"out": options.out}
 

@@ -60,8 +60,9 @@ def effects_table(effects: dict[str, Any], phase: str) -> str:
 
 
 def change(now: float, was: float) -> str:
-    """By how many percent something changed: "-12.3 %"; "" where there was none."""
-    return f"{100 * (now / was - 1):+.1f} %" if was and now != was else ""
+    """By how many percent something changed: "-12.3 %"; "" for less than a tenth."""
+    share = 100 * (now / was - 1) if was else 0.0
+    return f"{share:+.1f} %" if abs(share) >= 0.05 else ""
 
 
 def placed_text(asked: Served, found: Any) -> str:
@@ -83,7 +84,7 @@ def placed_text(asked: Served, found: Any) -> str:
         "",
         effects_table(found.effects, asked.phase),
         "",
-        "inter-node MB, MoE ms: of one iteration, all layers; exchange: in the "
+        "inter-node MB, MoE ms: of one iteration, all layers of the trace; exchange: in the "
         f"{'TPOT' if asked.phase == 'decode' else 'TTFT'}; the rest: means of layers. Linear: "
         "experts in order, no replicas. Straggler: rows of the fullest rank over the mean.",
     ]
