@@ -3,6 +3,7 @@
 import numpy as np
 
 from diffgenz.routing.layer_time import Demand
+from diffgenz.routing.migration import Migration
 from diffgenz.routing.timing import modelled_time
 from diffgenz.scenario.scenario import Scenario
 
@@ -45,6 +46,19 @@ class CaseTime:
     def token_bytes(self) -> float:
         """B of one copy of a token, to its expert and back."""
         return self._first.token_bytes
+
+    def migration(self, case: Scenario, steps: float) -> Migration:
+        """What it costs to move experts: over the slowest level of the network that ranks span.
+
+        Arguments:
+            case: the scenario.
+            steps: iterations until experts are placed anew, at least 1.
+        """
+        bandwidth = min(
+            (float(level.bandwidth * level.efficiency) for level in case.platform.network),
+            default=float("inf"),
+        )
+        return Migration(self._first.expert_bytes / bandwidth, steps)
 
     def __call__(self, demand: Demand, /) -> np.ndarray:
         """The seconds of each layer: [layers].

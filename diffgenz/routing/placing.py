@@ -64,6 +64,7 @@ def placing(
     *,
     slots: Iterable[int] | None = None,
     present: Placement | None = None,
+    steps: float | None = None,
     method: str = "best",
     grouped: bool = False,
     limit: tuple[int, int] = (1, 1),
@@ -81,6 +82,8 @@ def placing(
         kinds: the kind of each layer of the trace.
         slots: physical slots of a layer, of which the fastest is taken. Default: the experts.
         present: the placement that is in use.
+        steps: iterations until experts are placed anew, over which moving them is spread; None:
+            moving costs nothing.
         method: "best", or one of the candidates of `place`.
         grouped: whether requests are grouped, and sent to nodes by their prompts.
         limit: groups of neighbouring experts of a group-limited router, and those of a token.
@@ -114,6 +117,7 @@ def placing(
         several,
         node=group,
         present=present,
+        migration=None if steps is None else time.migration(case, steps),
         layer_time=time,
         tokens_per_rank=tokens,
         deduplicated=time.deduplicated and isinstance(part, Trace),

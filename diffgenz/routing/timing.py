@@ -144,6 +144,13 @@ class LayerTime:
         return 0.0
 
     @property
+    def expert_bytes(self) -> float:
+        """B of what a rank holds of one expert's weights."""
+        operators = self._operators(Uniform())
+        held = sum(op.parameters * op.parameter_size for op in operators if op.kernel == "experts")
+        return float(held) / self.held
+
+    @property
     def held(self) -> float:
         """Experts that each rank holds."""
         return float(self._block.routed * self._step.expert_shard)

@@ -86,9 +86,11 @@ def test_what_is_in_use_is_a_candidate_and_moving_is_told(trace, tmp_path, capsy
     found = answer(["routing", "place", trace, *ON, "--present", present], capsys)
     assert next(iter(found["effects"])) == "present"
     assert found["moved"] > 0
-    kept = answer(
-        ["routing", "place", trace, *ON, "--present", present, "--method", "present"], capsys
-    )
+    asked = ["routing", "place", trace, *ON, "--present", present]
+    dear = answer([*asked, "--steps", "1"], capsys)
+    assert dear["moved"] == 0  # for a single iteration nothing is worth moving
+    assert dear["layers_by_method"] == {"present": 26}
+    kept = answer([*asked, "--method", "present"], capsys)
     assert kept["moved"] == 0
     assert all(part == 0 for part in kept["saved"]["bytes"].values())
 
@@ -148,6 +150,8 @@ def test_a_preset_is_a_trace(capsys):
         (["place", "TRACE", *ON, "--method", "present"], "no --present placement is given"),
         (["place", "TRACE", *ON, "--export", "trt", "p.json"], "choose from sglang, vllm"),
         (["place", "TRACE", *ON, "--present", "none.json"], "cannot read none.json"),
+        (["place", "TRACE", *ON, "--steps", "9"], "--steps: there is no placement to move from"),
+        (["place", "TRACE", *ON, "--slots", "72", "--export", "sglang", "p.txt"], "end in .json"),
         (["place", "COUNTS", *ON, "--grouped"], "counts do not tell requests"),
         (["group", "COUNTS", *ON], "counts do not tell requests"),
         (["group", "TRACE", *ON[:-1], "8"], "nodes: there is one"),

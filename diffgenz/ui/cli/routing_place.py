@@ -29,6 +29,13 @@ def flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--present", metavar="FILE", help="the placement that is in use")
     parser.add_argument(
+        "--steps",
+        type=COUNT,
+        metavar="N",
+        help="iterations until experts are placed anew, over which moving them from --present is "
+        "spread (default: moving costs nothing)",
+    )
+    parser.add_argument(
         "--method",
         choices=METHODS,
         default="best",
@@ -86,6 +93,8 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
             raise InputError(f"--export: {file} does not end in .json, as engines demand")
     if options.method == "present" and options.present is None:
         raise InputError("--method: present is asked for, and no --present placement is given")
+    if options.steps is not None and options.present is None:
+        raise InputError("--steps: there is no placement to move from; give it as --present")
     asked = served(options)
     with progress_line() as line:
         told = (lambda text: None) if line is None else line.write
@@ -140,6 +149,7 @@ def _placed(asked: Any, options: argparse.Namespace, told: Any) -> Any:
         asked.kinds,
         slots=options.slots,
         present=present,
+        steps=options.steps,
         method=options.method,
         grouped=options.grouped,
         limit=asked.limit,

@@ -84,9 +84,9 @@ def simulated_text(asked: Served, found: dict[str, Simulated], deduplicated: boo
         "",
         table(header, rows, "ll", keys=2),
         "",
-        "means of layers; inter-node MB: of one iteration, all layers of the trace. Largest pair: over the mean "
-        "of all pairs of nodes; wire: the most that a node sends or receives over its mean tokens, "
-        "own included.",
+        "means of layers; inter-node MB: of one iteration, all layers of the trace. Largest pair: "
+        "over the mean of all pairs of nodes; wire: the most that a node sends or receives over "
+        "its mean tokens, own included.",
     ]
     if batches:
         head = ("iterations", "tokens", "straggler", "95th percentile", "active slots of a rank")
