@@ -43,6 +43,15 @@ from .operators.routing import Routing as Routing
 from .operators.routing import Traced as Traced
 from .operators.routing import Uniform as Uniform
 from .operators.routing import traced as traced
+from .routing.grouped import group_requests as group_requests
+from .routing.grouping import Router as Router
+from .routing.grouping import fit_router as fit_router
+from .routing.place import Placed as Placed
+from .routing.place import place as place
+from .routing.placement import Placement as Placement
+from .routing.placement_files import load_placement as load_placement
+from .routing.placement_files import save_placement as save_placement
+from .routing.routed import routed as routed
 from .routing.source import Source as Source
 from .routing.source import load_counts as load_counts
 from .routing.source import load_trace as load_trace
@@ -50,6 +59,9 @@ from .routing.source import open_trace as open_trace
 from .routing.statistics.measured import Measured as Measured
 from .routing.statistics.statistics import RoutingStatistics as RoutingStatistics
 from .routing.statistics.statistics import routing_statistics as routing_statistics
+from .routing.synthetic import Synthetic as Synthetic
+from .routing.synthetic import synthesize as synthesize
+from .routing.synthetic_files import load_synthetic as load_synthetic
 from .routing.trace import Counts as Counts
 from .routing.trace import Trace as Trace
 from .scenario.mix import Mix as Mix

@@ -91,8 +91,13 @@ class LayerRouting(Routing):
         Arguments:
             tokens: tokens of all ranks in an iteration.
             used: experts of each token.
-            experts: routed experts.
+            experts: routed experts; their slots, where experts have replicas.
         """
+
+    @property
+    def copies(self) -> Scalar | None:
+        """Slots that hold an expert / experts; None is 1: no expert has a replica."""
+        return None
 
     @abc.abstractmethod
     def travel(self, excess: Scalar | None) -> Travel:
@@ -161,8 +166,8 @@ class Traced(LayerRouting):
         dispersion: variance of a rank's rows over iterations / their mean, which fills one rank or
             the other the more, the fewer tokens there are: 1 for independent tokens; left out,
             rows do not vary.
-        variation: squared coefficient of variation of the experts' popularity, at least 0: some
-            experts then have no token.
+        variation: squared coefficient of variation of the experts' popularity (of their slots',
+            where experts have replicas), at least 0: some then have no token.
         far: copies of a token to other nodes / those of uniform routing, where a token is sent once
             for each node.
         near: copies of a token inside nodes, likewise, where it is sent once for each rank.
@@ -171,6 +176,8 @@ class Traced(LayerRouting):
         pair: the largest message between two nodes / the mean of those messages, at least 1.
         wire: the larger of what the busiest node sends and what the busiest receives / the mean
             over nodes, at least 1.
+        slots: slots that hold an expert / experts, at least 1; above 1 experts have replicas, which
+            take memory, and share the tokens of their expert.
         note: where the numbers are from, for people.
     """
 
@@ -182,6 +189,7 @@ class Traced(LayerRouting):
     remote: Leaf | None = number(off=1, default=None)
     pair: Leaf | None = number(at_least=1, off=1, default=None)
     wire: Leaf | None = number(at_least=1, off=1, default=None)
+    slots: Leaf | None = number(at_least=1, off=1, default=None)
     note: str = label(default="")
 
     def excess(self, rows: Scalar, experts: Scalar, ranks: Scalar) -> Scalar | None:
@@ -194,6 +202,10 @@ class Traced(LayerRouting):
         if self.variation is None:
             return Uniform().active(tokens, used, experts)
         return active_share(tokens, used, experts, self.variation)
+
+    @property
+    def copies(self) -> Scalar | None:
+        return self.slots
 
     def travel(self, excess: Scalar | None) -> Travel:
         return Travel(self.near, self.far, self.remote, self.pair, self.wire)

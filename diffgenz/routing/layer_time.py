@@ -21,12 +21,14 @@ class Demand(NamedTuple):
         active: [layers, ranks]; distinct experts of each rank that have work.
         to_nodes: [layers, nodes, nodes]; tokens from each node to each, own included.
         to_ranks: [layers, nodes, ranks]; tokens from each node to each rank.
+        slots: slots of a rank, each of which holds an expert.
     """
 
     rows: np.ndarray
     active: np.ndarray
     to_nodes: np.ndarray
     to_ranks: np.ndarray
+    slots: float
 
 
 LayerTime = Callable[[Demand], np.ndarray]
@@ -47,6 +49,7 @@ def demand(traffic: Traffic, tokens_per_rank: float) -> Demand:
         traffic.active(tokens),
         traffic.to_nodes * scale,
         traffic.to_ranks * scale,
+        traffic.placement.slots.shape[1] / traffic.placement.ranks,
     )
 
 

@@ -25,7 +25,7 @@ from diffgenz.inference.timing.roofline import operators_time
 from diffgenz.models.blocks.moe import MoE
 from diffgenz.operators.message import Exchange
 from diffgenz.operators.operator import Operator
-from diffgenz.operators.routing import LayerRouting, Travel
+from diffgenz.operators.routing import LayerRouting, Travel, Uniform
 from diffgenz.operators.step import Step
 from diffgenz.operators.visits import visited
 from diffgenz.scenario.scenario import Scenario, prompted
@@ -53,6 +53,7 @@ class Work(NamedTuple):
         pair: the largest message between two nodes / the mean of those messages, at least 1.
         wire: what the busiest node sends or receives / the mean over nodes, at least 1.
         remote: experts of a token on other nodes; None: as many as in uniform routing.
+        slots: slots of a rank, replicas among them; None: one for each expert.
     """
 
     rows: np.ndarray | float
@@ -62,6 +63,7 @@ class Work(NamedTuple):
     pair: np.ndarray | float = 1.0
     wire: np.ndarray | float = 1.0
     remote: np.ndarray | float | None = None
+    slots: float | None = None
 
 
 class _Given(LayerRouting):
@@ -71,17 +73,23 @@ class _Given(LayerRouting):
         fullest: rows of the fullest rank / mean rows.
         share: experts of a rank that have any row / those that it holds.
         told: how tokens travel.
+        several: slots of a rank / experts of a rank; None is 1.
     """
 
     fullest: Leaf = number()
     share: Leaf = number()
     told: Travel
+    several: Leaf | None = number(default=None)
 
     def excess(self, rows: Scalar, experts: Scalar, ranks: Scalar) -> Scalar:
         return self.fullest
 
     def active(self, tokens: Scalar, used: Scalar, experts: Scalar) -> Scalar:
         return self.share
+
+    @property
+    def copies(self) -> Scalar | None:
+        return self.several
 
     def travel(self, excess: Scalar | None) -> Travel:
         return self.told
@@ -127,6 +135,22 @@ class LayerTime:
         return float(self._step.tokens * self._step.groups)
 
     @property
+    def token_bytes(self) -> float:
+        """B of one copy of a token, to its expert and back."""
+        for op in self._operators(Uniform()):
+            for message in op.messages:
+                if isinstance(message, Exchange):
+                    return float((message.dispatch + message.combine) / message.tokens)
+        return 0.0
+
+    @property
+    def expert_bytes(self) -> float:
+        """B of what a rank holds of one expert's weights."""
+        operators = self._operators(Uniform())
+        held = sum(op.parameters * op.parameter_size for op in operators if op.kernel == "experts")
+        return float(held) / self.held
+
+    @property
     def held(self) -> float:
         """Experts that each rank holds."""
         return float(self._block.routed * self._step.expert_shard)
@@ -137,7 +161,7 @@ class LayerTime:
         block = self._block
         share = -np.expm1(self.tokens * np.log1p(-min(float(block.used / block.routed), 1 - 1e-6)))
         rows = self.tokens * float(block.used * self._step.expert_shard)
-        return Work(rows, share * self.held, *self._copies, remote=self._remote)
+        return Work(rows, share * self.held, *self._copies, remote=self._remote, slots=self.held)
 
     @property
     def own(self) -> Work:
@@ -148,18 +172,21 @@ class LayerTime:
             1 / self._step.expert_shard,
         )
         excess = self._routing.excess(pairs, block.routed, ranks)
-        share = self._routing.active(xp.asarray(self.tokens, float), block.used, block.routed)
+        copies = 1.0 if self._routing.copies is None else float(self._routing.copies)
+        slots = block.routed * copies
+        share = self._routing.active(xp.asarray(self.tokens, float), block.used, slots)
         near, far, remote, pair, wire = (
             1.0 if each is None else float(each) for each in self._routing.travel(excess)
         )
         return Work(
             even.rows * (1.0 if excess is None else float(excess)),
-            float(share) * self.held,
+            float(share) * self.held * copies,
             even.far * far,
             even.near * near,
             pair,
             wire,
             self._remote * remote,
+            self.held * copies,
         )
 
     def __call__(
@@ -171,18 +198,19 @@ class LayerTime:
         pair: np.ndarray | float = 1.0,
         wire: np.ndarray | float = 1.0,
         remote: np.ndarray | float | None = None,
+        slots: float | None = None,
     ) -> np.ndarray:
         """Seconds of the layer; arguments are those of `Work`, and broadcast.
 
         For a kernel that pads all messages between nodes to the largest, give `pair` as `wire`.
         """
-        even = self.uniform
+        even, held = self.uniform, self.held if slots is None else slots
         given = np.broadcast_arrays(*(np.asarray(x, float) for x in (rows, active, far, near)))
         shape = np.broadcast_shapes(given[0].shape, np.shape(pair), np.shape(wire))
         with as_if_traced():
             routing = _Given(
                 as_leaf(given[0] / even.rows),
-                as_leaf(given[1] / self.held),
+                as_leaf(given[1] / held),
                 Travel(
                     near=as_leaf(given[3] / even.near),
                     far=as_leaf(given[2] / even.far) if even.far else None,
@@ -192,6 +220,7 @@ class LayerTime:
                     pair=as_leaf(np.asarray(pair, float)),
                     wire=as_leaf(np.asarray(wire, float)),
                 ),
+                None if slots is None else as_leaf(np.asarray(slots / self.held)),
             )
             operators = self._operators(routing)
             seconds = operators_time(operators, self._machine.rates, self._sharpness)

@@ -331,7 +331,8 @@ WORDS = {
             str,
             "routing",
             "which experts tokens go to: uniform, power-law:SPREAD, or a .toml or .json file of "
-            "what a trace says (rows, dispersion, variation, far, near, remote, pair, wire) "
+            "what a trace says (rows, dispersion, variation, far, near, remote, pair, wire, "
+            "slots); of estimate and sensitivity also a trace or a preset of one "
             "(default: uniform)",
             is_file=True,
         ),

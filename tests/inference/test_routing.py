@@ -54,7 +54,7 @@ CASES = {
 }
 """The plain all-to-all, and kernels that are fitted."""
 
-NEUTRAL = dict.fromkeys(("rows", "far", "near", "remote", "pair", "wire"), 1)
+NEUTRAL = dict.fromkeys(("rows", "far", "near", "remote", "pair", "wire", "slots"), 1)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -83,6 +83,20 @@ def test_uniform_routing_compiles_the_same_program():
 
     assert text(Traced()) == text(Uniform())
     assert text(Traced(pair=np.float32(1.2))) != text(Uniform())
+
+
+def test_replicas_take_memory_and_share_the_tokens_of_their_expert():
+    """A quarter more slots: a quarter more weights of experts. Read are those that have a token."""
+    model = load_model("deepseek-ai/DeepSeek-V2-Lite")
+    plan = Parallelism(1, expert=16, attention_data=16)
+    case = case_of(model=model, plan=plan)
+    one, other = estimate(case), estimate(case.replace(routing=Traced(slots=1.25)))
+    each = 3 * 2048 * 1408 * 2  # B of gate, up and down of one expert, in bf16
+    added = float(other.memory.weights - one.memory.weights)
+    assert_close(added, 26 * 0.25 * 64 / 16 * each, rtol=1e-4)
+    slots = np.float32(1.25 * 64)
+    share = Traced(slots=1.25).active(np.float32(10), np.float32(6), slots)
+    assert_close(float(share), 1 - (1 - 6 / 80) ** 10, rtol=1e-5)
 
 
 # ---- laws

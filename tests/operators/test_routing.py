@@ -16,6 +16,7 @@ NEUTRAL = {
     "remote": 1,
     "pair": 1,
     "wire": 1,
+    "slots": 1,
 }
 
 

@@ -103,8 +103,9 @@ class MoE(Block):
         precision, tokens, size = step.precision, step.tokens, step.precision.dtype_size
         everyone = tokens * step.groups
         routing = step.routing.of_kind(0)  # the step is one of this kind's
-        share = routing.active(everyone, self.used, self.routed)
-        held = self.routed * step.expert_shard
+        slots = times(self.routed, routing.copies)
+        share = routing.active(everyone, self.used, slots)
+        held = slots * step.expert_shard
         pairs = everyone * self.used
         excess = routing.excess(pairs, self.routed, 1 / step.expert_shard)
         rows = times(pairs * step.expert_shard, excess)
@@ -116,7 +117,7 @@ class MoE(Block):
         experts = {
             "held": held,
             "reached": share * held,
-            "used": self.used / self.routed,
+            "used": self.used / slots,
             "padding": 0.5 * (self.tile - 1),
             "bias": self.bias,
         }
@@ -124,7 +125,7 @@ class MoE(Block):
         part, _, activation_size = precision.layer(name, "experts")
         dispatch = elementwise("dispatch", dispatched, moved * activation_size)
         activation = elementwise("expert_activation", rows * up * size, rows * width * size)
-        shape = self._shape(inner, width, up, share, excess, step)
+        shape = self._shape(inner, width, up, slots, share, excess, step)
         exchange = self._exchange(inner, excess, routing.travel(excess), step)
         narrowed, widened = self._projections(hidden, step)
         shared = () if self.shared is None else self.shared.operators(hidden, step)
@@ -245,6 +246,7 @@ class MoE(Block):
         hidden: Scalar,
         width: Scalar,
         up: Scalar,
+        slots: Scalar,
         share: Scalar,
         excess: Scalar | None,
         step: Step,
@@ -259,7 +261,8 @@ class MoE(Block):
             hidden: width of what the experts read and write.
             width: intermediate features of one expert's shard.
             up: outputs of the first product: 2 width where it is gated, else width.
-            share: fraction of the routed experts that receive at least one token.
+            slots: routed experts, and their replicas.
+            share: fraction of the slots that receive at least one token.
             excess: rows of the fullest group / mean rows of a group; None is 1.
             step: the iteration.
         """
@@ -272,13 +275,13 @@ class MoE(Block):
         return ExpertsShape(
             everyone * arriving,
             xp.where(travel, used * step.expert_shard, used),
-            xp.where(travel, self.routed * step.expert_shard, self.routed),
+            xp.where(travel, slots * step.expert_shard, slots),
             xp.where(travel, 1.0, 1 / step.expert_shard),
             hidden,
             width,
             up,
             xp.ones(()) if excess is None else excess,
-            variation_of(share, times(everyone * self.used, excess) / self.routed),
+            variation_of(share, times(everyone * self.used, excess) / slots),
             weight_size,
             activation_size,
         )

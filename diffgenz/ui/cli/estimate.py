@@ -8,6 +8,7 @@ from typing import Any
 
 from diffgenz.core.errors import InputError
 from diffgenz.ui.cli.flags import LAYOUT, REQUESTS, add_set, add_words, words_in
+from diffgenz.ui.cli.traced import add_placement, asked_of
 
 _SEVERAL = {
     "nargs": "+",
@@ -30,6 +31,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
     parser.epilog = f"Example: {_EXAMPLE}"
     add_words(parser, (*LAYOUT, "fit"), {"system": _SYSTEMS})
+    add_placement(parser)
     add_set(parser)
     parser.add_argument(
         "--uncertainty",
@@ -84,12 +86,11 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
 def _asked(options: argparse.Namespace, system: str) -> Any:
     """The question about one of the systems; errors say which it is where there are several."""
     from diffgenz.core.sections import said_of
-    from diffgenz.scenario.from_words import from_words
 
     words = words_in(options, (*LAYOUT, "fit", *REQUESTS))
     words |= {"system": system, "batch": options.batch[0]}
     with said_of(f"--system {system}") if len(options.system) > 1 else nullcontext():
-        return from_words(words, settings=options.set)
+        return asked_of(words, options.set, options.placement)
 
 
 def _names(asked: dict[str, Any]) -> dict[str, str]:

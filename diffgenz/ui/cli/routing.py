@@ -6,12 +6,30 @@ A command of it is a file beside this one with `flags(parser)` and `run(options)
 import argparse
 from typing import Any
 
-from diffgenz.ui.cli import routing_stats, routing_synthesize
+from diffgenz.ui.cli import (
+    routing_group,
+    routing_place,
+    routing_simulate,
+    routing_stats,
+    routing_synthesize,
+)
 
 COMMANDS = {
     "stats": (
         routing_stats,
         "load imbalance, domains, prefill against decode, co-activation, stability of a trace",
+    ),
+    "place": (
+        routing_place,
+        "where experts should live: a placement, and what it is worth on requests held out",
+    ),
+    "group": (
+        routing_group,
+        "requests in groups, one for each node, by the experts that they use",
+    ),
+    "simulate": (
+        routing_simulate,
+        "who sends how much to whom under a placement, and how full ranks are",
     ),
     "synthesize": (
         routing_synthesize,

@@ -4,11 +4,13 @@ import argparse
 from typing import Any
 
 from diffgenz.ui.cli.flags import LAYOUT, REQUESTS, add_set, add_words, words_in
+from diffgenz.ui.cli.traced import add_placement, asked_of
 
 
 def flags(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
     add_words(parser, (*LAYOUT, "fit", *REQUESTS))
+    add_placement(parser)
     add_set(parser)
     parser.add_argument(
         "--metric",
@@ -30,12 +32,11 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     from diffgenz.inference.metrics import METRICS, metric_named
     from diffgenz.inference.timed_by import timed_by
     from diffgenz.inference.worth import worth
-    from diffgenz.scenario.from_words import from_words
     from diffgenz.ui.text.scenario import notes_of, title
     from diffgenz.ui.text.sensitivity import elasticities_table, is_hardware
 
     words = words_in(options, (*LAYOUT, "fit", *REQUESTS))
-    asked = from_words(words, settings=options.set)
+    asked = asked_of(words, options.set, options.placement)
     case, result = asked.scenario, estimate(asked.scenario)
     fits = bool(result.memory.fits)
     text = [f"{title(case, asked.note, timed_by(case))}; batch {float(case.workload.batch):g}"]

@@ -15,6 +15,7 @@ _TOLD = {
     "remote": "{} x the choices on other nodes",
     "pair": "largest message between nodes {} x the mean",
     "wire": "busiest node {} x the mean",
+    "slots": "{} x the experts' slots",
 }
 """How people are told the numbers of `Traced`."""
 
