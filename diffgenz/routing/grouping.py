@@ -1,10 +1,10 @@
 """Which node's requests a request joins: groups of requests that use the same experts.
 
 Groups are learned from what past requests used while decoding, by k-means with groups of equal
-size, and of about equally many tokens where lengths are known. Once experts are placed, a new request is sent where its prompt's experts are: a node scores
-the part of the prompt's choices, layer by layer, that its experts serve, weighted as ridge
-regression learned from past requests. What prompts cannot tell is the regret against an oracle
-that knows the decode.
+size, and of about equally many tokens where lengths are known. Once experts are placed, a new
+request is sent where its prompt's experts are: a node scores the part of the prompt's choices,
+layer by layer, that its experts serve, weighted as ridge regression learned from past requests.
+What prompts cannot tell is the regret against an oracle that knows the decode.
 """
 
 import dataclasses

@@ -205,7 +205,7 @@ def norm_change(change: np.ndarray, total: np.ndarray, count: int, power: int) -
 
 
 def _norm_changes(ratio: np.ndarray, norm: np.ndarray, power: int) -> np.ndarray:
-    """The change of a norm, [l], by the ratio of new to old sums of powers, which is overwritten."""
+    """The change of a norm, [l], by the ratio of sums of powers, new to old. It is overwritten."""
     np.maximum(ratio, 0, out=ratio)
     while power > 1:
         np.sqrt(ratio, out=ratio)
