@@ -14,7 +14,11 @@ the plain roofline with 256 tokens a rank, padded to the largest message or not,
 fitted to H100 with DeepSeek-V3's shapes: a decode step of 128 tokens a rank, a prefill of 4,096.
 """
 
+import os
+import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -269,6 +273,30 @@ def controls(report: Report) -> None:
             )
 
 
+def job(name: str, trace: Trace | None, nodes: int, seeds: range) -> Report:
+    """What one process measures: a trace on so many nodes, or what needs none."""
+    report = Report()
+    if trace is None:
+        controls(report)
+        return report
+    fitted = name not in ("qwen3-235b", AGAIN)
+    if trace.experts % nodes or trace.experts < nodes * RANKS:
+        print(f"{name}: {trace.experts} experts do not fit {nodes} nodes of {RANKS} ranks")
+    else:
+        measure(report, name, trace, nodes, seeds, fitted)
+    if trace.k > 1:
+        partition(report, name, trace, nodes)
+    elif fitted and nodes == 4:
+        proved(report, phases(trace)[1])
+    return report
+
+
+AGAIN = "llama-4-maverick, again"
+"""A second draw: what is found on the first is no accident of it."""
+
+NODES = {"llama-4-maverick": (8, 4, 16, 2), "deepseek-v2-lite": (8, 4, 2), "qwen3-235b": (8, 4)}
+
+
 def main() -> None:
     """Draw or load, measure, and report."""
     parser = parser_of(__doc__)
@@ -276,28 +304,29 @@ def main() -> None:
     asked = parser.parse_args()
     report = Report()
     seeds = range(1 if asked.quick else 3)
-    counts_of_nodes = (8,) if asked.quick else (2, 4, 8, 16)
+    jobs: list[tuple[str, Trace | None, int, range]] = []
     if asked.trace:
-        traces = {Path(asked.trace).stem: load_trace(asked.trace)}
+        trace = load_trace(asked.trace)
+        nodes = (8,) if asked.quick else (2, 4, 8, 16)
+        jobs += [(Path(asked.trace).stem, trace, each, seeds) for each in nodes]
     else:
-        names = ("llama-4-maverick", "deepseek-v2-lite", "qwen3-235b")
-        traces = {name: drawn(name, 0) for name in names[: 2 if asked.quick else 3]}
-        if not asked.quick:
-            traces["llama-4-maverick, again"] = drawn("llama-4-maverick", 1)
-    for name, trace in traces.items():
-        for nodes in counts_of_nodes:
-            if trace.experts % nodes or trace.experts < nodes * RANKS:
-                print(f"{name}: {trace.experts} experts do not fit {nodes} nodes of {RANKS} ranks")
-                continue
-            fitted = "qwen" not in name and "again" not in name
-            measure(report, name, trace, nodes, seeds, fitted)
-        if trace.k > 1:
-            for nodes in counts_of_nodes:
-                partition(report, name, trace, nodes)
-        elif "again" not in name:
-            proved(report, phases(trace)[1])
+        for name, several in NODES.items():
+            trace = drawn(name, 0)
+            jobs += [(name, trace, nodes, seeds) for nodes in several[: 1 if asked.quick else None]]
+        jobs.append((AGAIN, drawn("llama-4-maverick", 1), 8, seeds))
+        jobs.append(("controls", None, 0, seeds))
+    if asked.quick:
+        jobs = [each for each in jobs if each[0] not in ("qwen3-235b", AGAIN)]
+    begun = time.perf_counter()
+    for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")  # of each process that is started
+    with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
+        running = [pool.submit(job, *each) for each in jobs]
+        for (name, _, nodes, _), each in zip(jobs, running, strict=True):
+            report.rows += each.result().rows
+            report.checks += each.result().checks
+            print(f"{time.perf_counter() - begun:6.0f} s  {name} {nodes or ''}", file=sys.stderr)
     if not asked.trace:
-        controls(report)
         speed(report)
     show(report)
     report.finish(asked.json)
