@@ -228,7 +228,10 @@ def structure(
                 found[f"balanced, {rule.value}", slots] = measured(copies, spread, rule)
             placement = replicated(counts, node_of, slots)
             found["ours", slots] = measured(placement, routed(placement))
-        models = {"padded": (PADDED[True], 256.0), "wire": (PADDED[False], 256.0)}
+        models: dict[str, tuple[Any, float]] = {
+            "padded": (PADDED[True], 256.0),
+            "wire": (PADDED[False], 256.0),
+        }
         if kernels:
             models["decode"] = (kernels.decode, 128.0)
         for name, (model, tokens) in models.items():
