@@ -11,7 +11,7 @@ from itertools import combinations
 import numpy as np
 
 from diffgenz.routing.locality import filled, parts
-from diffgenz.routing.swaps import column_sums, descend, load_changes, load_norm
+from diffgenz.routing.swaps import column_sums, descend, load_changes, load_norm, product
 
 SAMPLE = 8192
 """Tokens of a layer from which pairs are counted: more change nothing."""
@@ -47,7 +47,7 @@ class Affinity:
         together, part = self.together[layers], self.part[layers]
         nodes = part.shape[1]
         at = np.eye(nodes, dtype=together.dtype)[node_of]
-        apart = (together.sum((1, 2)) - (at * (together @ at)).sum((1, 2))) / 2
+        apart = (together.sum((1, 2)) - (at * product(together, at)).sum((1, 2))) / 2
         value = apart + self.load * load_norm(nodes * part.sum(1), node_of, nodes, _POWER)
         if self.locality:
             own = np.trace(column_sums(part, node_of, nodes), axis1=1, axis2=2)
@@ -63,19 +63,22 @@ class Affinity:
         """
         together, part = self.together[layers], self.part[layers]
         nodes = part.shape[1]
-        rows = np.arange(len(part))[:, None]
         at = np.eye(nodes, dtype=together.dtype)[node_of]
-        to_node = (together @ at).swapaxes(1, 2)
-        there = to_node[rows, node_of]  # [l, e1, e2]: e2 to e1's node
-        gain = np.diagonal(there, axis1=1, axis2=2)[:, None, :] - there
+        pull = product(together, at)  # [l, expert, node]
         if self.locality:
-            here = part[rows, node_of]
-            own = np.diagonal(here, axis1=1, axis2=2)
-            gain = gain - self.locality / (1 - 1 / nodes) * (here - own[:, :, None])
-        change = gain + gain.swapaxes(1, 2) + 2 * together
+            pull += self.locality / (1 - 1 / nodes) * part.swapaxes(1, 2)
+        own = np.take_along_axis(pull, node_of[:, :, None], 2)
+        one = np.ones_like(own)
+        # What both lose of their own nodes, less what each has at the other's: few terms.
+        left = np.concatenate([own, one, at, pull], 2)
+        right = np.concatenate([one, own, -pull, -at], 2)
+        change = product(left, right.swapaxes(1, 2))
+        together *= 2  # a copy
+        change += together
         if self.load:
-            load = nodes * part.sum(1)
-            change += self.load * load_changes(load, node_of, nodes, _POWER)
+            load = load_changes(nodes * part.sum(1), node_of, nodes, _POWER)
+            load *= self.load
+            change += load
         return change
 
 
@@ -113,8 +116,9 @@ def gathered(
 ) -> np.ndarray:
     """The node of each expert, [layers, experts]: the best of several starts, in each layer.
 
-    The first start is linear, the others are random. No node has more experts than the quotient,
-    rounded up.
+    The first start is linear. The others place experts that are chosen together in pairs, pairs of
+    pairs and so on at random, improve that, and then divide them, as multilevel graph partitioning
+    does. No node has more experts than the quotient, rounded up.
 
     Arguments:
         together: [layers, experts, experts]; how often two experts are chosen by one token.
@@ -139,9 +143,50 @@ def gathered(
     every = np.arange(layers)
     best, value = linear, np.full(layers, np.inf)
     for start in range(starts):
-        node_of = random.permuted(linear, axis=1) if start else linear
+        node_of = _begun(affinity, random) if start else linear
         node_of = descend(node_of, nodes, affinity.changes, affinity.value)
         reached = affinity.value(every, node_of)
         better = reached < value
         best, value = np.where(better[:, None], node_of, best), np.minimum(reached, value)
     return best[:, :given]
+
+
+def _begun(affinity: Affinity, random: np.random.Generator) -> np.ndarray:
+    """Where swaps begin, [layers, experts]: at random, or with pairs of experts swapped before."""
+    layers, nodes, experts = affinity.part.shape
+    room = experts // nodes
+    if room % 2 or room < 4:
+        return random.permuted(np.tile(np.arange(experts) // room, (layers, 1)), axis=1)
+    order = _matched(affinity.together, random)
+    together = np.take_along_axis(affinity.together, order[:, :, None], 1)
+    together = together[:, ::2] + together[:, 1::2]
+    together = np.take_along_axis(together, order[:, None, :], 2)
+    together = together[:, :, ::2] + together[:, :, 1::2]
+    pairs = np.arange(experts // 2)
+    together[:, pairs, pairs] = 0
+    part = np.take_along_axis(affinity.part, order[:, None, :], 2)
+    part = part[:, :, ::2] + part[:, :, 1::2]
+    coarse = dataclasses.replace(affinity, together=together, part=part)
+    node_of = descend(_begun(coarse, random), nodes, coarse.changes, coarse.value)
+    begun = np.empty((layers, experts), node_of.dtype)
+    np.put_along_axis(begun, order, np.repeat(node_of, 2, axis=1), 1)
+    return begun
+
+
+def _matched(together: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """All experts, [layers, experts], in pairs: in random order, each takes its best free one."""
+    layers, experts, _ = together.shape
+    rows = np.arange(layers)
+    turn = random.permuted(np.tile(np.arange(experts), (layers, 1)), axis=1)
+    free = np.zeros((layers, experts), together.dtype)  # -inf where taken
+    at = np.zeros(layers, np.intp)
+    order = np.empty((layers, experts), np.intp)
+    for pair in range(experts // 2):
+        while (taken := free[rows, turn[rows, at]] < 0).any():
+            at += taken
+        one = turn[rows, at]
+        free[rows, one] = -np.inf
+        other = (together[rows, one] + free).argmax(1)
+        free[rows, other] = -np.inf
+        order[:, 2 * pair], order[:, 2 * pair + 1] = one, other
+    return order

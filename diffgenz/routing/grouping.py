@@ -1,10 +1,10 @@
 """Which node's requests a request joins: groups of requests that use the same experts.
 
 Groups are learned from what past requests used while decoding, by k-means with groups of equal
-size. Once experts are placed, a new request is sent where its prompt's experts are: a node scores
-the part of the prompt's choices, layer by layer, that its experts serve, weighted as ridge
-regression learned from past requests. What prompts cannot tell is the regret against an oracle
-that knows the decode.
+size, and of about equally many tokens where lengths are known. Once experts are placed, a new
+request is sent where its prompt's experts are: a node scores the part of the prompt's choices,
+layer by layer, that its experts serve, weighted as ridge regression learned from past requests.
+What prompts cannot tell is the regret against an oracle that knows the decode.
 """
 
 import dataclasses
@@ -17,6 +17,7 @@ from diffgenz.core.errors import InputError
 from diffgenz.routing.placement import Placement
 
 _BLOCK = 1024  # requests that are assigned at once
+_BAND = 1.05  # tokens of a group over their mean, at most
 
 
 def signatures(counts: np.ndarray) -> np.ndarray:
@@ -45,7 +46,13 @@ def usage(counts: np.ndarray) -> np.ndarray:
 
 
 def balanced_kmeans(
-    points: np.ndarray, groups: int, *, starts: int = 4, rounds: int = 50, seed: int = 0
+    points: np.ndarray,
+    groups: int,
+    tokens: np.ndarray | None = None,
+    *,
+    starts: int = 4,
+    rounds: int = 50,
+    seed: int = 0,
 ) -> np.ndarray:
     """The group of each point, [points], where sizes of groups differ by at most one.
 
@@ -55,6 +62,7 @@ def balanced_kmeans(
     Arguments:
         points: [points, dimensions]; each of length 1, or 0.
         groups: how many, from 1 to the number of points.
+        tokens: [points]; of each, as of `equal_groups`. Default: all alike.
         starts: how many, at least 1.
         rounds: at most so many in each start.
         seed: of the random numbers.
@@ -68,7 +76,7 @@ def balanced_kmeans(
         closeness = -np.inf
         for _ in range(rounds):
             score = points @ centres.T
-            before, group = group, equal_groups(score)
+            before, group = group, equal_groups(score, tokens)
             closeness = score[np.arange(len(points)), group].sum()
             if (group == before).all():
                 break
@@ -78,20 +86,38 @@ def balanced_kmeans(
     return best
 
 
-def equal_groups(score: np.ndarray) -> np.ndarray:
+def equal_groups(score: np.ndarray, tokens: np.ndarray | None = None) -> np.ndarray:
     """The group of each request, [requests], of the largest sum of scores; sizes are equal.
 
     They differ by one where groups do not divide the requests. Of many requests each block in turn
-    is assigned exactly.
+    is assigned exactly. Where a group would get over 5 % more tokens than the mean, requests of
+    about one length are dealt out together, in blocks that halve until it does not, or until each
+    group gets two requests of a block.
 
     Arguments:
         score: [requests, groups]; how well each request suits each group.
+        tokens: [requests]; of each request, at least 0. Default: all alike.
     """
     requests, groups = score.shape
     _check_groups(requests, groups)
-    block = max(_BLOCK // groups, 1) * groups
-    parts = [score[at : at + block] for at in range(0, requests, block)]
-    return np.concatenate([_equal_groups(part) for part in parts])
+    block = min(max(_BLOCK // groups, 1), -(-requests // groups))
+    if tokens is None or not tokens.sum():
+        return _in_blocks(score, np.arange(requests), block * groups)
+    longest_first = np.argsort(-tokens, kind="stable")
+    while True:
+        group = _in_blocks(score, longest_first, block * groups)
+        load = np.bincount(group, tokens, groups)
+        if block <= 2 or load.max() <= _BAND * load.mean():
+            return group
+        block = -(-block // 2)
+
+
+def _in_blocks(score: np.ndarray, order: np.ndarray, block: int) -> np.ndarray:
+    group = np.empty(len(order), np.intp)
+    for at in range(0, len(order), block):
+        some = order[at : at + block]
+        group[some] = _equal_groups(score[some])
+    return group
 
 
 def _equal_groups(score: np.ndarray) -> np.ndarray:
@@ -128,13 +154,15 @@ class Router:
         """
         return np.einsum("rnl,l->rn", affinities(prefill, self.placement), self.weights)
 
-    def assigned(self, prefill: np.ndarray) -> np.ndarray:
+    def assigned(self, prefill: np.ndarray, tokens: np.ndarray | None = None) -> np.ndarray:
         """The node of each request, [requests], when all are known; nodes get equally many.
 
         Arguments:
             prefill: [requests, layers, experts]; choices of each request's prompt.
+            tokens: [requests]; what each is expected to decode, so that nodes get equally many of
+                them, too. Default: all alike.
         """
-        return equal_groups(self.scores(prefill))
+        return equal_groups(self.scores(prefill), tokens)
 
     def online(self, prefill: np.ndarray, band: float = 0.1) -> np.ndarray:
         """The node of each request, [requests], decided in the order in which they come.
@@ -199,11 +227,13 @@ def fit_router(prefill: np.ndarray, decode: np.ndarray, placement: Placement) ->
 def oracle(decode: np.ndarray, placement: Placement) -> np.ndarray:
     """The node of each request, [requests], when its decode is known; nodes get equally many.
 
+    They get about equally many tokens, too.
+
     Arguments:
         decode: [requests, layers, experts]; choices of each request's decode.
         placement: where the experts are.
     """
-    return equal_groups(affinities(decode, placement).mean(2))
+    return equal_groups(affinities(decode, placement).mean(2), decode.sum((1, 2)))
 
 
 def kept(decode: np.ndarray, node: np.ndarray, placement: Placement) -> np.ndarray:

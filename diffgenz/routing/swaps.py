@@ -55,9 +55,9 @@ def _descended(
     while len(active):
         now = node_of[active]
         change = changes(layers[active], now)
-        many, single = _swapped(now, change, nodes)
+        many, single, least = _swapped(now, change, nodes)
         reached = value(layers[active], many)
-        alone = value(layers[active], single)
+        alone = best[active] + least
         take = np.where((alone < reached)[:, None], single, many)
         reached = np.minimum(alone, reached)
         better = reached < best[active] - _LEAST
@@ -66,13 +66,16 @@ def _descended(
     return node_of
 
 
-def _swapped(node_of: np.ndarray, change: np.ndarray, nodes: int) -> tuple[np.ndarray, np.ndarray]:
-    """The nodes after the best swaps of disjoint nodes, and after the very best alone."""
+def _swapped(
+    node_of: np.ndarray, change: np.ndarray, nodes: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The nodes after the best swaps of disjoint nodes, after the very best alone, its change."""
     rows = np.arange(len(node_of))
     partner = change.argmin(2)
     gain = np.take_along_axis(change, partner[..., None], 2)[..., 0].astype(np.float64)
     node_of_partner = np.take_along_axis(node_of, partner, 1)
     gain[node_of == node_of_partner] = np.inf
+    least = np.minimum(gain.min(1), 0)
     worth = np.minimum(_WORTH * gain.min(1), -_LEAST)
     after = node_of.copy()
     single = node_of
@@ -89,7 +92,7 @@ def _swapped(node_of: np.ndarray, change: np.ndarray, nodes: int) -> tuple[np.nd
             gain[at] = np.where(used, np.inf, gain[at])
         if not turn:
             single = after.copy()
-    return after, single
+    return after, single, least
 
 
 def column_sums(values: np.ndarray, node_of: np.ndarray, nodes: int) -> np.ndarray:
@@ -137,11 +140,17 @@ def load_changes(
         rest = over_others(total, node_of)
         largest = np.maximum(np.maximum(swapped, swapped.swapaxes(1, 2)), rest)
         return largest - total.max(1)[:, None, None]
-    without = without[:, :, None]
-    new = replaced(without, load[:, None, :], np.ones_like(without), power)
     old = raised(total, power)
-    new -= np.take_along_axis(old, node_of, 1)[:, :, None]
-    return norm_change(new + new.swapaxes(1, 2), old.sum(1), nodes, power)
+    scale = 1 / np.maximum(old.sum(1, keepdims=True), np.finfo(np.float32).tiny)
+    here = np.stack([comb(power, k) * scale * without ** (power - k) for k in range(power + 1)], 2)
+    there = np.stack([load**k for k in range(power + 1)], 2)
+    gone = (0.5 - scale * np.take_along_axis(old, node_of, 1))[:, :, None]
+    one = np.ones_like(gone)
+    # Both nodes' new powers and all the others', over the old sum: one product of few terms.
+    left = np.concatenate([here, there, gone, one], 2)
+    right = np.concatenate([there, here, one, gone], 2)
+    ratio = product(left, right.swapaxes(1, 2))
+    return _norm_changes(ratio, root(old.mean(1), power), power)
 
 
 def replaced(without: np.ndarray, load: np.ndarray, counts: np.ndarray, power: int) -> np.ndarray:
@@ -160,13 +169,17 @@ def replaced(without: np.ndarray, load: np.ndarray, counts: np.ndarray, power: i
         left.append(left[-1] * without)
         right.append(right[-1] * load)
     weighted = [comb(power, k) * left[power - k] for k in range(power + 1)]
-    return _product(np.concatenate(weighted, axis=2), np.concatenate(right, axis=1))
+    return product(np.concatenate(weighted, axis=2), np.concatenate(right, axis=1))
 
 
-def _product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+def product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """The matrix product of each layer, in pieces so small that BLAS starts no threads for them.
 
-    Layers are already spread over threads.
+    Layers are already spread over threads: more of them would wait for each other.
+
+    Arguments:
+        left: [l, rows, inner].
+        right: [l, inner, columns].
     """
     layers, rows, inner = left.shape
     size = rows
@@ -186,16 +199,20 @@ def norm_change(change: np.ndarray, total: np.ndarray, count: int, power: int) -
         power: a power of two.
     """
     total = np.maximum(total, np.finfo(np.float32).tiny)
-    norm = root(total / count, power)[:, None, None]
     change *= 1 / total[:, None, None]
     change += 1
-    np.maximum(change, 0, out=change)
+    return _norm_changes(change, root(total / count, power), power)
+
+
+def _norm_changes(ratio: np.ndarray, norm: np.ndarray, power: int) -> np.ndarray:
+    """The change of a norm, [l], by the ratio of sums of powers, new to old. It is overwritten."""
+    np.maximum(ratio, 0, out=ratio)
     while power > 1:
-        np.sqrt(change, out=change)
+        np.sqrt(ratio, out=ratio)
         power //= 2
-    change -= 1
-    change *= norm
-    return change
+    ratio -= 1
+    ratio *= norm[:, None, None]
+    return ratio
 
 
 def over_others(column: np.ndarray, node_of: np.ndarray) -> np.ndarray:

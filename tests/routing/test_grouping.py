@@ -29,6 +29,33 @@ def test_groups_are_equal(requests, groups):
     assert sizes.max() - sizes.min() <= 1
 
 
+@pytest.mark.parametrize(("requests", "groups"), [(96, 3), (97, 4), (640, 8), (2500, 4)])
+def test_groups_have_equally_many_tokens_where_lengths_follow_what_is_used(requests, groups):
+    """The requests that suit a group best are its longest: without lengths it gets most tokens."""
+    random = np.random.default_rng(requests)
+    suits = np.arange(requests) % groups
+    tokens = random.lognormal(0, 0.7, size=requests) * (1 + 2.0 * (suits == 0))
+    score = np.eye(groups)[suits] + 0.1 * random.normal(size=(requests, groups))
+
+    def load(group):
+        sizes = np.bincount(group, minlength=groups)
+        assert sizes.max() - sizes.min() <= 1
+        totals = np.bincount(group, tokens)
+        return totals.max() / totals.mean()
+
+    assert load(equal_groups(score)) > 1.3
+    group = equal_groups(score, tokens)
+    # Two neighbours in length a group and block: a block's spread telescopes to the longest.
+    assert load(group) <= max(1.05, 1 + 2 * groups * tokens.max() / tokens.sum())
+    assert score[np.arange(requests), group].mean() > 1.5 / groups  # and still suit: 1/groups blind
+
+
+def test_lengths_that_are_equal_change_nothing():
+    score = np.random.default_rng(3).normal(size=(40, 4))
+    np.testing.assert_array_equal(equal_groups(score), equal_groups(score, np.full(40, 7.0)))
+    np.testing.assert_array_equal(equal_groups(score), equal_groups(score, np.zeros(40)))
+
+
 def test_equal_groups_are_the_best_ones():
     score = np.random.default_rng(1).normal(size=(6, 3))
     best = max(

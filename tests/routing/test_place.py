@@ -111,10 +111,44 @@ def test_none_of_the_candidates_is_faster(slots, padded):
     assert set(found.candidates) == {"present", "linear", "eplb", "balanced", "ours"}
     for candidate in found.candidates.values():
         assert (found.seconds <= candidate.seconds).all()
-    again = tally_of_counts(source.counts, node, found.placement).traffic
+    counts, at = source.counts, node
+    if not found.grouped:  # tokens of all requests on all nodes alike
+        counts, at = np.repeat(counts.sum(0, keepdims=True) / 4, 4, axis=0), np.arange(4)
+    again = tally_of_counts(counts, at, found.placement).traffic
     np.testing.assert_allclose(model(demand(again, 128.0)), found.seconds)
     for layer, method in enumerate(found.methods):
         assert found.seconds[layer] == found.candidates[method].seconds[layer]
+
+
+@pytest.mark.parametrize("padded", [True, False])
+@pytest.mark.parametrize("slots", [32, 36, 64])
+def test_groups_are_kept_only_where_they_are_faster(slots, padded):
+    """With groups or without, no slower than linear and the balancer with requests spread."""
+    source, model = recorded(), Roofline(padded=padded)
+    node = np.arange(60) * 4 // 60
+    found = place(source, 4, 2, slots, node=node, layer_time=model)
+    spread = place(source, 4, 2, slots, layer_time=model)
+    assert found.seconds.sum() <= spread.seconds.sum()
+    for name in ("linear", "eplb", "balanced"):
+        assert found.seconds.sum() <= spread.candidates[name].seconds.sum()
+    if not found.grouped:
+        np.testing.assert_array_equal(found.placement.slots, spread.placement.slots)
+
+
+def test_groups_that_crowd_a_node_are_not_kept():
+    """All requests on one node use its experts alone: spreading them is faster."""
+    counts = np.zeros((8, 1, 8))
+    counts[:, 0, :] = 10.0
+    source = Counts(counts, tuple("abcdefgh"), "request", (0,), k=1)
+    crowded = place(source, 2, 2, 8, node=np.zeros(8, int), layer_time=Roofline(padded=True))
+    assert not crowded.grouped
+    counts = np.zeros((8, 1, 8))
+    counts[:4, 0, :4] = counts[4:, 0, 4:] = 1000.0
+    source = Counts(counts, tuple("abcdefgh"), "request", (0,), k=1)
+    suited = place(
+        source, 2, 2, 8, node=np.arange(8) // 4, layer_time=Roofline(), tokens_per_rank=4096
+    )
+    assert suited.grouped
 
 
 def test_dear_moves_keep_the_present_placement():

@@ -64,6 +64,21 @@ def test_gains_by_coactivation_are_exact(nodes, experts):
     np.testing.assert_allclose(affinity.changes(layers, node_of)[apart], change[apart], atol=1e-12)
 
 
+@pytest.mark.parametrize(("nodes", "room"), [(2, 3), (3, 4), (4, 8), (8, 16), (4, 12)])
+def test_blocks_that_are_chosen_together_are_found(nodes, room):
+    """Experts of a hidden block share all their tokens but few: no pair of blocks is parted."""
+    random = np.random.default_rng(nodes * room)
+    experts = nodes * room
+    block = random.permuted(np.tile(np.arange(experts) % nodes, (3, 1)), axis=1)
+    same = block[:, :, None] == block[:, None, :]
+    noise = random.random((3, experts, experts))
+    together = np.where(same, 1.0, 0.2) * (noise + noise.swapaxes(1, 2))
+    together[:, np.arange(experts), np.arange(experts)] = 0
+    found = gathered(together, np.ones((3, nodes, experts)), load=0.0, starts=5)
+    for of_layer, hidden in zip(found, block, strict=True):
+        assert len(set(zip(of_layer, hidden, strict=True))) == nodes
+
+
 def test_pairs_are_counted():
     chosen = np.array([[[0, 1, 2]], [[2, 0, 3]]])
     np.testing.assert_array_equal(
