@@ -42,14 +42,18 @@ def with_both_phases(trace: Trace) -> Trace:
 
 
 def group_requests(train: Trace, nodes: int, seed: int = 0) -> np.ndarray:
-    """The group of each request, [requests], in equal groups, by what it uses while decoding.
+    """The group of each request, [requests], in groups of equally many requests and tokens.
+
+    Requests are grouped by what they use while decoding.
 
     Arguments:
         train: requests with both phases.
         nodes: how many groups.
         seed: of the random numbers.
     """
-    return balanced_kmeans(signatures(train.counts(phase=DECODE)), nodes, seed=seed)
+    counts = train.counts(phase=DECODE)
+    tokens = counts.sum((1, 2))
+    return balanced_kmeans(signatures(counts), nodes, tokens, seed=seed)
 
 
 def sent(train: Trace, test: Trace, placement: Placement) -> np.ndarray:

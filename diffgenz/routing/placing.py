@@ -137,7 +137,7 @@ def placing(
         if name not in candidates:
             continue
         node = None
-        if pair is not None and name == method:
+        if pair is not None and name == method and found.grouped:
             node = sent(*pair, candidates[name])
             _, node = of_phase(whole_test, phase, node)
         tests[name] = Trial(candidates[name], node)
