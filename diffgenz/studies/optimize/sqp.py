@@ -25,12 +25,12 @@ FEASIBLE = 1e-7
 """The largest violation of a limit, in its logarithm, that counts as none."""
 
 _FIRST_PENALTY, _MORE_PENALTY, _MOST_PENALTY = 4.0, 6.0, 600.0
-_FIRST_RADIUS, _MOST_RADIUS, _LEAST_RADIUS = 0.7, 2.0, 1e-10
+_FIRST_RADIUS, _WARM_RADIUS, _MOST_RADIUS, _LEAST_RADIUS = 0.7, 0.05, 2.0, 1e-10
 _CURVATURE = 0.3
 _NOISE = 1e-14
 """The difference of merits that is rounding, where they are of order 1."""
-_NOTHING = 1e-17
-"""The gain of a step below which a lane stands still."""
+_NOTHING, _LITTLE = 1e-17, 1e-7
+"""The gain of a step below which a lane stands still, where it meets its limits and where not."""
 
 
 class Point(NamedTuple):
@@ -69,6 +69,7 @@ class Solved(NamedTuple):
         kkt: the KKT residual: the largest of slope of the Lagrangian, complementarity, violation.
         status: see `RUNNING` and the others.
         iterations: steps tried.
+        curvature: of the Lagrangian, as far as it was learned; of shape (lanes, n, n).
     """
 
     x: Numbers
@@ -77,6 +78,11 @@ class Solved(NamedTuple):
     kkt: Numbers
     status: np.ndarray
     iterations: np.ndarray
+    curvature: Numbers
+
+    def at(self, lanes: np.ndarray) -> "Solved":
+        """Some of the lanes."""
+        return Solved(*(part.at(lanes) if isinstance(part, Point) else part[lanes] for part in self))
 
     @property
     def violation(self) -> Numbers:
@@ -101,6 +107,7 @@ def descend(
     *,
     tolerance: float,
     iterations: int = 100,
+    curvature: Numbers | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Solved:
     """Minimise from all starts at once.
@@ -112,14 +119,16 @@ def descend(
         weights: how much heavier than others a violation of each limit counts, of shape (m,).
         tolerance: the KKT residual at which a lane is done.
         iterations: steps of a lane, at most.
+        curvature: of shape (lanes, n, n), where a descend like this one has learned it: steps are
+            then small at first; None: nothing is known.
         progress: called with the lanes that are done and their number, after each step of all.
     """
     x = np.array(start, float)
     lanes, n = x.shape
     point = Point(*(np.array(part, float) for part in evaluate(x, np.arange(lanes))))
     m = point.c.shape[1]
-    curvature = np.tile(_CURVATURE * np.eye(n), (lanes, 1, 1))
-    radius = np.full(lanes, _FIRST_RADIUS)
+    radius = np.full(lanes, _FIRST_RADIUS if curvature is None else _WARM_RADIUS)
+    curvature = np.tile(_CURVATURE * np.eye(n), (lanes, 1, 1)) if curvature is None else curvature + 0
     rho = np.full((lanes, 1), _FIRST_PENALTY)
     lam, kkt = np.zeros((lanes, m)), np.full(lanes, np.inf)
     corrected, shifted = np.zeros(lanes, bool), point.c.copy()
@@ -148,7 +157,9 @@ def descend(
         done = ~corrected[run]
         ends = residual(at, here, multipliers, low, high)
         done &= ends < tolerance
-        still = ~done & ~corrected[run] & (gain < _NOTHING) | (radius[run] < _LEAST_RADIUS)
+        far_off = np.maximum(here.c, 0).max(axis=1, initial=0.0) > FEASIBLE
+        enough = np.where(far_off, _LITTLE, _NOTHING)
+        still = ~done & ((~corrected[run] & (gain < enough)) | (radius[run] < _LEAST_RADIUS))
         kkt[run] = np.where(corrected[run], kkt[run], ends)
         lam[run] = np.where(corrected[run, None], lam[run], multipliers)
         status[run[done]] = CONVERGED
@@ -189,7 +200,7 @@ def descend(
             whole[there] = part
         kkt[there] = residual(x[there], mine, lam[there], low, high)
         status[there[kkt[there] < tolerance]] = CONVERGED
-    return Solved(x, point, lam, kkt, np.where(status == RUNNING, STOPPED, status), tried)
+    return Solved(x, point, lam, kkt, np.where(status == RUNNING, STOPPED, status), tried, curvature)
 
 
 def _unstick(
