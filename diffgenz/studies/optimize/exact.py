@@ -13,7 +13,7 @@ from diffgenz.core.record import conditions_within
 from diffgenz.core.smooth import HARD
 from diffgenz.scenario.mix import Mix, parts_of
 from diffgenz.scenario.scenario import Scenario
-from diffgenz.studies.optimize.layouts import label_of, with_plan
+from diffgenz.studies.optimize.layouts import label_of
 from diffgenz.studies.optimize.optimum import Exact
 from diffgenz.studies.optimize.problem import Problem
 from diffgenz.studies.optimize.quadratic import Numbers
@@ -25,6 +25,9 @@ CANDIDATES = 3
 
 _BOTH_SIDES = 3
 """Counts of which both neighbours are tried; with more of them, the nearest alone."""
+
+_TILES = 8, 16, 32, 64
+"""Multiples that kernels pad rows to: the nearest of each are tried where one count is free."""
 
 _MET = 1e-5
 """The violation in the logarithm that is still called none."""
@@ -114,9 +117,16 @@ def _rounded(
         for index in whole:
             variable, value = problem.variables[index], float(np.exp(point[index]))
             near = {float(np.floor(value + 1e-9)), float(np.ceil(value - 1e-9))}
+            if len(whole) == 1:
+                near |= {
+                    float(side(value / tile) * tile)
+                    for tile in _TILES
+                    for side in (np.floor, np.ceil)
+                }
             if len(whole) > _BOTH_SIDES:
                 near = {float(round(value))}
-            inside = {min(max(n, np.ceil(variable.low)), np.floor(variable.high)) for n in near}
+            least, most = np.ceil(variable.low), np.floor(variable.high)
+            inside = {float(min(max(n, least), most)) for n in near}
             choices.append(sorted(inside))
         for combination in product(*choices):
             row = point.copy()
@@ -135,7 +145,7 @@ def scenario_at(problem: Problem, numbers: Sequence[float], plan: int) -> Scenar
         plan: the number of the plan.
     """
     with in_double():
-        question = problem.placed(with_plan(problem.question, problem.plans[plan]), numbers)
+        question = problem.placed(problem.with_plan(problem.question, problem.plans[plan]), numbers)
     question = jax.tree.map(lambda leaf: xp.asarray(np.asarray(leaf), float), question)
     for part in parts_of(question):
         enforce(conditions_within(part))

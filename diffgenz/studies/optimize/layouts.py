@@ -8,8 +8,7 @@ import numpy as np
 
 from diffgenz.core.checks import demand
 from diffgenz.core.errors import InputError, NoSolution
-from diffgenz.core.leaves import with_leaves
-from diffgenz.scenario.mix import Mix, parts_of, paths_named
+from diffgenz.scenario.mix import Mix, parts_of
 from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.scenario import Scenario
 from diffgenz.studies.search.acceptance import accepted_by_engines
@@ -108,8 +107,3 @@ def label_of(plan: Parallelism) -> str:
         if getattr(plan, field.name) is not None
     }
     return plan_label(ranks)
-
-
-def with_plan(question: Scenario | Mix, plan: Parallelism) -> Scenario | Mix:
-    """The question with this plan in every part."""
-    return with_leaves(question, dict.fromkeys(paths_named(question, "plan", parts=True), plan))

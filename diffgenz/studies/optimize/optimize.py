@@ -6,6 +6,7 @@ of starts for each plan is a proof of health rather than a search (`convexity`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from diffgenz.studies.optimize.optimum import Optimum, PlanOptimum, Violation
 from diffgenz.studies.optimize.prices import leaf_elasticities, prices_of
 from diffgenz.studies.optimize.problem import Problem
 from diffgenz.studies.optimize.quadratic import Numbers
-from diffgenz.studies.optimize.slopes import Slopes
+from diffgenz.studies.optimize.slopes import slopes_of
 from diffgenz.studies.optimize.sqp import BROKEN, Point, Solved, descend
 from diffgenz.studies.optimize.variables import Bounds
 
@@ -32,6 +33,9 @@ _MET = 1e-5
 _NO_SLOPE = 1e-9
 _SEARCHED, _POLISHED = 1e-6, 1e-9
 """The KKT residual at which a lane is done, and the one that the best of each plan is taken to."""
+
+_HIGHER = 100.0, 4000.0
+"""Penalties of lanes that met their limits only when nothing else counted."""
 
 Progress = Callable[[str, int, int], None]
 """Called with what is done, how many lanes are finished, and of how many."""
@@ -109,7 +113,7 @@ class _Lanes:
         rng = np.random.default_rng(seed)
         shape = len(self.plan), len(problem.variables)
         self.start = rng.uniform(problem.low, problem.high, shape)
-        self.slopes = Slopes(problem, len(self.plan))
+        self.slopes = slopes_of(problem, len(self.plan))
         self.notes: list[str] = []
 
     def optimum(self, sharpness: float) -> Optimum:
@@ -118,15 +122,21 @@ class _Lanes:
         first = self._evaluate(self.start, np.arange(len(self.plan)))
         self._check(first)
         still = self._uninfluential(first)
-        found = self._descend(self.start, "searching", tolerance=_SEARCHED)
+        idle = np.log([min(max(v.now, v.low), v.high) for v in problem.variables])
+        self.start = np.where(still[self.plan], idle, self.start)
+        found = self._descend(self.start, np.arange(len(self.plan)), "searching")
         best, feasible = self._best(found)
-        lost = np.flatnonzero(~feasible)
-        ends = self._descend_from(found, best, "polishing", tolerance=_POLISHED)
-        if len(lost):
-            ends = self._least_violation(ends, best, lost)
+        found, feasible = self._restored(found, best, feasible)
+        kept, lost = np.flatnonzero(feasible), np.flatnonzero(~feasible)
+        ends = found.at(best)
+        if len(kept):
+            curvature = found.curvature[best[kept]]
+            polished = self._descend(
+                ends.x[kept], best[kept], "polishing", tolerance=_POLISHED, curvature=curvature
+            )
+            ends = ends.with_lanes(kept, polished)
         plans = self.plan[best]
         tests = convexity_of(problem, plans)
-        kept = np.flatnonzero(feasible)
         prices = dict(zip(kept, self._prices(ends, best, kept), strict=True))
         rows = [
             PlanOptimum(
@@ -171,33 +181,32 @@ class _Lanes:
         progress = self.progress
         return None if progress is None else lambda done, every: progress(what, done, every)
 
-    def _descend(self, x: Numbers, what: str, *, tolerance: float) -> Solved:
+    def _descend(
+        self,
+        x: Numbers,
+        lanes: np.ndarray,
+        what: str,
+        *,
+        tolerance: float = _SEARCHED,
+        restoring: bool = False,
+        **options: Any,
+    ) -> Solved:
+        """Some lanes from x; `restoring`: for the sake of the limits alone."""
         problem = self.problem
+
+        def evaluate(part: Numbers, which: np.ndarray) -> Point:
+            point = self._evaluate(part, lanes[which])
+            return point._replace(f=0 * point.f, g=0 * point.g) if restoring else point
+
         return descend(
-            self._evaluate,
+            evaluate,
             x,
             problem.low,
             problem.high,
             problem.weights,
             tolerance=tolerance,
             progress=self._said(what),
-        )
-
-    def _descend_from(
-        self, found: Solved, lanes: np.ndarray, what: str, *, tolerance: float
-    ) -> Solved:
-        """Some lanes, from where they are, to a smaller residual."""
-        problem = self.problem
-        return descend(
-            lambda x, which: self._evaluate(x, lanes[which]),
-            found.x[lanes],
-            problem.low,
-            problem.high,
-            problem.weights,
-            tolerance=tolerance,
-            iterations=40,
-            curvature=found.curvature[lanes],
-            progress=self._said(what),
+            **options,
         )
 
     def _best(self, found: Solved) -> tuple[np.ndarray, np.ndarray]:
@@ -217,31 +226,34 @@ class _Lanes:
     def _total(self, c: Numbers) -> Numbers:
         return (np.maximum(c, 0) * self.problem.weights).sum(axis=1)
 
-    def _least_violation(self, ends: Solved, best: np.ndarray, lost: np.ndarray) -> Solved:
-        """The ends with those of infeasible plans where they violate limits least."""
+    def _restored(
+        self, found: Solved, best: np.ndarray, feasible: np.ndarray
+    ) -> tuple[Solved, np.ndarray]:
+        """Lanes of plans without a feasible one, where they violate the limits least.
 
-        def evaluate(x: Numbers, which: np.ndarray) -> Point:
-            point = self._evaluate(x, best[lost[which]])
-            return point._replace(f=0 * point.f, g=0 * point.g)
-
-        problem = self.problem
-        nearest = descend(
-            evaluate,
-            ends.x[lost],
-            problem.low,
-            problem.high,
-            problem.weights,
-            tolerance=_POLISHED,
-            iterations=40,
-            progress=self._said("least violation"),
+        Where that is not at all, they go on from there, with a higher penalty.
+        """
+        lost = np.flatnonzero(~feasible)
+        if not len(lost):
+            return found, feasible
+        nearest = self._descend(
+            found.x[best[lost]],
+            best[lost],
+            "least violation",
+            tolerance=1e-7,
+            restoring=True,
+            iterations=60,
+            penalties=(4.0, 4.0),
         )
-        x = ends.x.copy()
-        x[lost] = nearest.x
-        c = ends.point.c.copy()
-        c[lost] = nearest.point.c
-        f = ends.point.f.copy()
-        f[lost] = self.problem.values(nearest.x, self.plan[best[lost]])[0]
-        return ends._replace(x=x, point=ends.point._replace(c=c, f=f))
+        point = self._evaluate(nearest.x, best[lost])
+        found = found.with_lanes(best[lost], nearest._replace(point=point))
+        back = lost[nearest.violation <= _MET]
+        if len(back):
+            again = self._descend(found.x[best[back]], best[back], "searching", penalties=_HIGHER)
+            found = found.with_lanes(best[back], again)
+            feasible = feasible.copy()
+            feasible[back] = again.violation <= _MET
+        return found, feasible
 
     def _prices(self, ends: Solved, best: np.ndarray, kept: np.ndarray) -> list:
         if not len(kept):

@@ -25,6 +25,10 @@ _MOVE = 1e-3
 """By how much logarithms are moved for second derivatives."""
 
 
+_FAR = np.log(1e6)
+"""A range of a logarithm that ends beyond this has no end."""
+
+
 class Price(NamedTuple):
     """What a limit or bound costs.
 
@@ -132,7 +136,7 @@ class _Lane:
         falls, grows = change < -1e-12, change > 1e-12
         up = (room[falls] / -change[falls]).min(initial=np.inf)
         down = -(room[grows] / change[grows]).min(initial=np.inf)
-        return float(down), float(up)
+        return float(-np.inf if down < -_FAR else down), float(np.inf if up > _FAR else up)
 
 
 def _prices(problem: Problem, lane: _Lane) -> list[Price]:
@@ -212,4 +216,8 @@ def leaf_elasticities(problem: Problem, solved: Solved, plan: int) -> dict[str, 
     lagrangian = f + c @ solved.multipliers[0]
     slopes = (lagrangian[::2] - lagrangian[1::2]) / (2 * STEP)
     sign = -1.0 if problem.maximise else 1.0
-    return {name: sign * float(slope) for name, slope in zip(places, slopes, strict=True)}
+    return {
+        name: sign * float(slope)
+        for name, slope in zip(places, slopes, strict=True)
+        if abs(slope) > ACTIVE
+    }

@@ -110,7 +110,7 @@ class Problem:
 
         other = object.__new__(Problem)
         other.__dict__.update(
-            {name: value for name, value in self.__dict__.items() if name != "_double"}
+            {name: value for name, value in self.__dict__.items() if name != "double"}
         )
         other.question = (
             dataclasses.replace(
@@ -122,7 +122,8 @@ class Problem:
         return other
 
     @cached_property
-    def _double(self) -> Scenario | Mix:
+    def double(self) -> Scenario | Mix:
+        """The question in float64."""
         with in_double():
             return as_double(self.question)
 
@@ -156,43 +157,34 @@ class Problem:
         self, x: Numbers, plans: np.ndarray, changes: Mapping[Path, Any]
     ) -> tuple[Numbers, Numbers]:
         with in_double(), as_if_traced():
-            lookup = self.lookup(np.exp(x), plans, changes)
-            rows = [self._log(self.objective, lookup, len(x)) * (-1 if self.maximise else 1)]
-            for limit in self.limits:
-                left, right = (
-                    self._log(side, lookup, len(x)) for side in (limit.left, limit.right)
-                )
-                rows.append(left - right)
+            question = with_leaves(self.double, changes) if changes else self.double
+            own = jax.tree.map(lambda table: table[plans], self.plan_table)
+            found = self.rows(self.with_plan(question, own), np.exp(x).T)
+            rows = [np.broadcast_to(np.asarray(row, np.float64), len(x)) for row in found]
         return rows[0], np.stack(rows[1:], axis=1) if rows[1:] else np.zeros((len(x), 0))
 
-    def _log(self, formula: Expression, lookup: Callable[[str], Any], count: int) -> Numbers:
-        value = np.broadcast_to(np.asarray(formula(lookup), np.float64), (count,))
-        return np.where(value > 0, np.log(np.where(value > 0, value, 1.0)), np.nan)
-
-    def lookup(
-        self, numbers: Numbers, plans: np.ndarray, changes: Mapping[Path, Any]
-    ) -> Callable[[str], Any]:
-        """From the name of a metric, quantity or number to its column.
+    def rows(self, question: Any, numbers: Sequence[Any]) -> list[Scalar]:
+        """The logarithms of objective and limits, NumPy's or JAX's.
 
         Arguments:
-            numbers: of the variables, of shape (columns, n).
-            plans: which plan each column has.
-            changes: other numbers of the question.
+            question: with the numbers of its plan.
+            numbers: of the variables, in SI.
         """
-        question = with_leaves(self._double, changes) if changes else self._double
-        question = self._with_plans(question, plans)
-        question = self.placed(question, numbers.T)
-        estimates = [estimate(part) for part in parts_of(question)]
-        metrics = self._metrics(question, estimates)
-        return self._lookup(question, metrics)
+        question = self.placed(question, numbers)
+        metrics = self._metrics(question, [estimate(part) for part in parts_of(question)])
+        lookup = self._lookup(question, metrics)
+        objective = _log(self.objective(lookup))
+        limits = [_log(limit.left(lookup)) - _log(limit.right(lookup)) for limit in self.limits]
+        return [-objective if self.maximise else objective, *limits]
 
-    def _with_plans(self, question: Any, plans: np.ndarray) -> Any:
-        """The question with a column of plans, by their numbers."""
-        own = jax.tree.map(lambda rows: rows[plans], self._plan_table)
-        return with_leaves(question, dict.fromkeys(paths_named(question, "plan", parts=True), own))
+    def with_plan(self, question: Any, plan: Parallelism) -> Any:
+        """The question with a plan, or columns of plans, in every part."""
+        places = paths_named(question, "plan", parts=True)
+        return with_leaves(question, dict.fromkeys(places, plan))
 
     @cached_property
-    def _plan_table(self) -> Parallelism:
+    def plan_table(self) -> Parallelism:
+        """All plans as columns, in float64."""
         with in_double():
             return as_double(stacked(self.plans))
 
@@ -240,10 +232,10 @@ class Problem:
 
     def _check_names(self) -> None:
         """Raise `InputError` for names that mean nothing in the formulas."""
-        middle = np.exp((self.low + self.high) / 2)[None]
+        middle = np.exp((self.low + self.high) / 2)
         with in_double(), as_if_traced():
-            question = self._with_plans(self._double, np.zeros(1, int))
-            question = self.placed(question, middle.T)
+            question = self.with_plan(self.double, self.plans[0])
+            question = self.placed(question, middle)
             metrics = self._metrics(question, [estimate(part) for part in parts_of(question)])
         formulas = [
             ("objective", self.objective),
@@ -261,3 +253,8 @@ class Problem:
                     known = [key for key in metrics if not key.startswith("_")]
                     raise unknown(field, name, {*known, *self.quantities, *leaves})
                 paths_named(self.question, name)  # which of several it is must be clear
+
+
+def _log(value: Any) -> Any:
+    """The logarithm; NaN or infinite where there is none."""
+    return xp.log(xp.asarray(value, float))

@@ -4,13 +4,15 @@ Few points are answered in NumPy, by central differences in float64, which compi
 by a compiled program and JAX's derivatives (`compiled`). Both agree to some 1e-8.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from diffgenz.core.differences import STEP
 from diffgenz.core.leaves import Path
+from diffgenz.studies.optimize.compiled import Compiled
 from diffgenz.studies.optimize.problem import Problem
 from diffgenz.studies.optimize.quadratic import Numbers
 from diffgenz.studies.optimize.sqp import Point
@@ -47,17 +49,17 @@ def point_at(
     return Point(f[:, 0], c[:, 0], slope, rows.swapaxes(1, 2))
 
 
-class Slopes:
-    """What is at many x of one problem.
+COMPILED_FROM = 40_000
+"""Columns of differences for one iteration from which compiling takes less time."""
+
+
+def slopes_of(problem: Problem, lanes: int) -> Callable[[Numbers, np.ndarray], Point]:
+    """What gives values and slopes at each x, of shape (lanes, n), with plans of shape (lanes,).
 
     Arguments:
         problem: the problem.
         lanes: how many lanes there are at first.
     """
-
-    def __init__(self, problem: Problem, lanes: int):
-        self.problem = problem
-
-    def __call__(self, x: Numbers, plans: np.ndarray) -> Point:
-        """What is at each x, of shape (lanes, n), with these plans."""
-        return point_at(self.problem, x, plans)
+    if lanes * (1 + 2 * len(problem.variables)) >= COMPILED_FROM:
+        return Compiled(problem)
+    return partial(point_at, problem)

@@ -24,7 +24,9 @@ broken: something is not finite at its start."""
 FEASIBLE = 1e-7
 """The largest violation of a limit, in its logarithm, that counts as none."""
 
-_FIRST_PENALTY, _MORE_PENALTY, _MOST_PENALTY = 4.0, 6.0, 600.0
+PENALTIES = 4.0, 24.0
+"""What a violation costs at first and at most: slopes of logarithms are elasticities, of order 1."""
+_MORE_PENALTY = 6.0
 _FIRST_RADIUS, _WARM_RADIUS, _MOST_RADIUS, _LEAST_RADIUS = 0.7, 0.05, 2.0, 1e-10
 _CURVATURE = 0.3
 _NOISE = 1e-14
@@ -84,6 +86,21 @@ class Solved(NamedTuple):
         """Some of the lanes."""
         return Solved(*(part.at(lanes) if isinstance(part, Point) else part[lanes] for part in self))
 
+    def with_lanes(self, lanes: np.ndarray, others: "Solved") -> "Solved":
+        """The same with other ends of some lanes."""
+
+        def replaced(whole: np.ndarray, part: np.ndarray) -> np.ndarray:
+            whole = whole.copy()
+            whole[lanes] = part
+            return whole
+
+        return Solved(
+            *(
+                Point(*map(replaced, whole, part)) if isinstance(whole, Point) else replaced(whole, part)
+                for whole, part in zip(self, others, strict=True)
+            )
+        )
+
     @property
     def violation(self) -> Numbers:
         """The largest violation of each lane, in logarithms; at least 0."""
@@ -108,6 +125,7 @@ def descend(
     tolerance: float,
     iterations: int = 100,
     curvature: Numbers | None = None,
+    penalties: tuple[float, float] = PENALTIES,
     progress: Callable[[int, int], None] | None = None,
 ) -> Solved:
     """Minimise from all starts at once.
@@ -121,6 +139,7 @@ def descend(
         iterations: steps of a lane, at most.
         curvature: of shape (lanes, n, n), where a descend like this one has learned it: steps are
             then small at first; None: nothing is known.
+        penalties: rho at first and at most.
         progress: called with the lanes that are done and their number, after each step of all.
     """
     x = np.array(start, float)
@@ -129,7 +148,7 @@ def descend(
     m = point.c.shape[1]
     radius = np.full(lanes, _FIRST_RADIUS if curvature is None else _WARM_RADIUS)
     curvature = np.tile(_CURVATURE * np.eye(n), (lanes, 1, 1)) if curvature is None else curvature + 0
-    rho = np.full((lanes, 1), _FIRST_PENALTY)
+    rho = np.full((lanes, 1), penalties[0])
     lam, kkt = np.zeros((lanes, m)), np.full(lanes, np.inf)
     corrected, shifted = np.zeros(lanes, bool), point.c.copy()
     promised = np.zeros(lanes)
@@ -163,7 +182,7 @@ def descend(
         kkt[run] = np.where(corrected[run], kkt[run], ends)
         lam[run] = np.where(corrected[run, None], lam[run], multipliers)
         status[run[done]] = CONVERGED
-        _unstick(run[still], point.c, rho, radius, status)
+        _unstick(run[still], point.c, rho, penalties[1], radius, status)
         moving = ~done & ~still
         run, d = run[moving], d[moving]
         if not len(run):
@@ -204,11 +223,16 @@ def descend(
 
 
 def _unstick(
-    still: np.ndarray, c: Numbers, rho: Numbers, radius: Numbers, status: np.ndarray
+    still: np.ndarray,
+    c: Numbers,
+    rho: Numbers,
+    most: float,
+    radius: Numbers,
+    status: np.ndarray,
 ) -> None:
     """Lanes that stand still: those that violate a limit pay more for it, the others are done."""
     violated = np.maximum(c[still], 0).max(axis=1, initial=0.0) > FEASIBLE
-    more = violated & (rho[still, 0] < _MOST_PENALTY)
+    more = violated & (rho[still, 0] < most)
     status[still[~violated]] = STOPPED
     status[still[violated & ~more]] = INFEASIBLE
     rho[still[more]] *= _MORE_PENALTY
