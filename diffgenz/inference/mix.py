@@ -33,9 +33,7 @@ def metrics_with_flags(question: Scenario | Mix) -> dict[str, Scalar]:
     return mixed_metrics(question, estimates) | {"fits": fits, "legal": is_legal(question)}
 
 
-def mixed_metrics(
-    question: Scenario | Mix, estimates: Sequence[Estimate]
-) -> dict[str, Scalar]:
+def mixed_metrics(question: Scenario | Mix, estimates: Sequence[Estimate]) -> dict[str, Scalar]:
     """Every metric by name, of the parts too.
 
     Arguments:

@@ -1,7 +1,7 @@
 """Values and slopes of a problem by a compiled program, for many lanes.
 
-Slopes are JAX's forward derivatives, in float64. Lanes go through in blocks of two sizes, so that
-two programs serve however many lanes are left.
+Slopes are JAX's forward derivatives, in float64. Lanes go through in blocks of one size, so that
+one program serves however many of them are left.
 """
 
 from functools import partial
@@ -19,8 +19,8 @@ from diffgenz.studies.optimize.problem import Problem
 from diffgenz.studies.optimize.quadratic import Numbers
 from diffgenz.studies.optimize.sqp import Point
 
-BLOCKS = 512, 64
-"""Lanes of a block, while there are as many, and for the rest."""
+BLOCK = 128
+"""Lanes of one call; the last of them is filled up."""
 
 
 class Compiled:
@@ -35,19 +35,16 @@ class Compiled:
 
     def __call__(self, x: Numbers, plans: np.ndarray) -> Point:
         """What is at each x, of shape (lanes, n), with these plans."""
-        problem, parts, start = self.problem, [], 0
+        problem, parts = self.problem, []
         with in_double():
             question = unnamed(problem.double)
             leaves, structure = jax.tree.flatten(question)
             static = _Static(problem, structure)
-            while start < len(x):
-                size = BLOCKS[0] if len(x) - start >= BLOCKS[0] else BLOCKS[1]
-                places = np.minimum(np.arange(start, start + size), len(x) - 1)
+            for start in range(0, len(x), BLOCK):
+                places = np.minimum(np.arange(start, start + BLOCK), len(x) - 1)
                 own = jax.tree.map(lambda rows, at=plans[places]: rows[at], problem.plan_table)
                 found = _program(static, leaves, x[places], own)
-                count = min(size, len(x) - start)
-                parts.append([np.asarray(part)[:count] for part in found])
-                start += size
+                parts.append([np.asarray(part)[: len(x) - start] for part in found])
         rows, slopes = (np.concatenate(part) for part in zip(*parts, strict=True))
         return Point(rows[:, 0], rows[:, 1:], slopes[:, 0], slopes[:, 1:])
 

@@ -29,6 +29,9 @@ _BOTH_SIDES = 3
 _TILES = 8, 16, 32, 64
 """Multiples that kernels pad rows to: the nearest of each are tried where one count is free."""
 
+_CLEAR = 2e-6
+"""How far it stays from each limit, in the logarithm: estimates in float32 confirm it then."""
+
 _MET = 1e-5
 """The violation in the logarithm that is still called none."""
 
@@ -58,7 +61,8 @@ def exact_optimum(
         def evaluate(part: Numbers, which: np.ndarray) -> Point:
             full = x[which].copy()
             full[:, free] = part
-            return point_at(hard, full, plans[origin[lanes[which]]], free)
+            point = point_at(hard, full, plans[origin[lanes[which]]], free)
+            return point._replace(c=point.c + _CLEAR)
 
         known = solved.curvature[origin[lanes]][:, free][:, :, free]
         return descend(
@@ -91,6 +95,7 @@ def exact_optimum(
     x[free] = second.x[best]
     smooth = float(solved.point.f[origin[lane]])
     rounded, final = float(first.point.f[lane]), float(second.point.f[best])
+    violation = float(np.maximum(second.point.c[best] - _CLEAR, 0).max(initial=0.0))
     plan = int(plans[origin[lane]])
     numbers = {each.name: float(n) for each, n in zip(problem.variables, np.exp(x), strict=True)}
     for index in whole:
@@ -102,14 +107,12 @@ def exact_optimum(
         scenario_at(hard, list(numbers.values()), plan),
         100 * float(np.expm1(rounded - smooth)),
         100 * float(np.expm1(final - rounded)),
-        100 * float(np.expm1(second.violation[best])),
+        100 * float(np.expm1(violation)),
         float(second.kkt[best]),
     )
 
 
-def _rounded(
-    problem: Problem, x: Numbers, whole: Sequence[int]
-) -> tuple[Numbers, np.ndarray]:
+def _rounded(problem: Problem, x: Numbers, whole: Sequence[int]) -> tuple[Numbers, np.ndarray]:
     """Each point with all whole neighbours of its counts, and the number of the point of each."""
     rows, origin = [], []
     for number, point in enumerate(x):

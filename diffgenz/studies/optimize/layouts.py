@@ -82,7 +82,9 @@ def _rows(plans: Parallelism) -> list[Parallelism]:
     }
     count = max(len(column) for column in columns.values())
     return [
-        Parallelism(**{name: float(np.resize(column, count)[row]) for name, column in columns.items()})
+        Parallelism(
+            **{name: float(np.resize(column, count)[row]) for name, column in columns.items()}
+        )
         for row in range(count)
     ]
 

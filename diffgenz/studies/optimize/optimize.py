@@ -157,7 +157,9 @@ class _Lanes:
         least = lost[np.argsort(self._total(ends.point.c[lost]), kind="stable")]
         exact, elasticities = None, {}
         if len(order):
-            exact = exact_optimum(problem, ends.at(order), plans[order], sharpness, self._said("rounding"))
+            exact = exact_optimum(
+                problem, ends.at(order), plans[order], sharpness, self._said("rounding")
+            )
             one = ends.at(order[:1])
             elasticities = leaf_elasticities(problem, one, int(plans[order[0]]))
             if exact is None:
@@ -320,4 +322,3 @@ class _Lanes:
         mine = self.plan == plan
         near = (found.point.f[mine] < f + 1e-3) & (found.violation[mine] <= 1e-3)
         return int(near.sum())
-

@@ -74,7 +74,7 @@ class PlanOptimum:
         test, met = self.convexity, f"{self.meeting} of {self.starts} starts end within 0.1 %"
         if not self.feasible:
             if test.holds:
-                return f"no point of the box meets all limits: the problem is convex on it ({test.pairs} pairs)"
+                return f"no point meets all limits: convex on this box ({test.pairs} midpoints)"
             return f"no start of {self.starts} meets all limits"
         convex = (
             f"convex on this box ({test.pairs} of {test.pairs} midpoints)"

@@ -76,9 +76,7 @@ def prices_of(
     slopes = slopes.reshape(lanes, n, 2, n)
     hessian = (slopes[:, :, 0] - slopes[:, :, 1]) / (2 * _MOVE)
     hessian = (hessian + hessian.swapaxes(1, 2)) / 2
-    return [
-        _prices(problem, _Lane(problem, solved, lane, hessian[lane])) for lane in range(lanes)
-    ]
+    return [_prices(problem, _Lane(problem, solved, lane, hessian[lane])) for lane in range(lanes)]
 
 
 class _Lane:

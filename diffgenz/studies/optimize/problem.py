@@ -27,9 +27,9 @@ from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.scenario import Scenario
 from diffgenz.studies.expressions import Expression
 from diffgenz.studies.optimize.layouts import stacked
-from diffgenz.studies.optimize.limits import NEEDED, ROOM, Limit, limits_of
+from diffgenz.studies.optimize.limits import NEEDED, ROOM, limits_of
 from diffgenz.studies.optimize.quadratic import Numbers
-from diffgenz.studies.optimize.variables import Bounds, Variable, full_names, variables_of
+from diffgenz.studies.optimize.variables import Bounds, full_names, variables_of
 from diffgenz.studies.sweep.checks import check_formulas
 
 COLUMNS = 2**15

@@ -69,7 +69,7 @@ def solve_quadratic(
         error = gap / scale + np.abs(rest).max(axis=1) * 1e-3
         better = error < least
         least = np.where(better, error, least)
-        best = tuple(np.where(better[:, None], new, old) for new, old in zip((d, lam), best, strict=True))
+        best = np.where(better[:, None], d, best[0]), np.where(better[:, None], lam, best[1])
         if (least < _CLOSE).all():
             break
         tau = (np.minimum(0.1, np.maximum(gap, 1e-3)) * gap)[:, None]

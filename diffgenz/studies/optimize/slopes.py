@@ -49,7 +49,7 @@ def point_at(
     return Point(f[:, 0], c[:, 0], slope, rows.swapaxes(1, 2))
 
 
-COMPILED_FROM = 40_000
+COMPILED_FROM = 2**16
 """Columns of differences for one iteration from which compiling takes less time."""
 
 

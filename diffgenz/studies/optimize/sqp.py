@@ -25,7 +25,7 @@ FEASIBLE = 1e-7
 """The largest violation of a limit, in its logarithm, that counts as none."""
 
 PENALTIES = 4.0, 24.0
-"""What a violation costs at first and at most: slopes of logarithms are elasticities, of order 1."""
+"""What a violation costs at first and at most: slopes are elasticities, of order 1."""
 _MORE_PENALTY = 6.0
 _FIRST_RADIUS, _WARM_RADIUS, _MOST_RADIUS, _LEAST_RADIUS = 0.7, 0.05, 2.0, 1e-10
 _CURVATURE = 0.3
@@ -84,7 +84,10 @@ class Solved(NamedTuple):
 
     def at(self, lanes: np.ndarray) -> "Solved":
         """Some of the lanes."""
-        return Solved(*(part.at(lanes) if isinstance(part, Point) else part[lanes] for part in self))
+        parts = self._asdict() | {"point": self.point.at(lanes)}
+        return Solved(
+            **{name: part if name == "point" else part[lanes] for name, part in parts.items()}
+        )
 
     def with_lanes(self, lanes: np.ndarray, others: "Solved") -> "Solved":
         """The same with other ends of some lanes."""
@@ -94,12 +97,12 @@ class Solved(NamedTuple):
             whole[lanes] = part
             return whole
 
-        return Solved(
-            *(
-                Point(*map(replaced, whole, part)) if isinstance(whole, Point) else replaced(whole, part)
-                for whole, part in zip(self, others, strict=True)
-            )
-        )
+        point = Point(*map(replaced, self.point, others.point))
+        parts = {
+            name: point if name == "point" else replaced(whole, getattr(others, name))
+            for name, whole in self._asdict().items()
+        }
+        return Solved(**parts)
 
     @property
     def violation(self) -> Numbers:
@@ -147,7 +150,9 @@ def descend(
     point = Point(*(np.array(part, float) for part in evaluate(x, np.arange(lanes))))
     m = point.c.shape[1]
     radius = np.full(lanes, _FIRST_RADIUS if curvature is None else _WARM_RADIUS)
-    curvature = np.tile(_CURVATURE * np.eye(n), (lanes, 1, 1)) if curvature is None else curvature + 0
+    if curvature is None:
+        curvature = np.tile(_CURVATURE * np.eye(n), (lanes, 1, 1))
+    curvature = curvature.copy()
     rho = np.full((lanes, 1), penalties[0])
     lam, kkt = np.zeros((lanes, m)), np.full(lanes, np.inf)
     corrected, shifted = np.zeros(lanes, bool), point.c.copy()
@@ -219,7 +224,8 @@ def descend(
             whole[there] = part
         kkt[there] = residual(x[there], mine, lam[there], low, high)
         status[there[kkt[there] < tolerance]] = CONVERGED
-    return Solved(x, point, lam, kkt, np.where(status == RUNNING, STOPPED, status), tried, curvature)
+    status = np.where(status == RUNNING, STOPPED, status)
+    return Solved(x, point, lam, kkt, status, tried, curvature)
 
 
 def _unstick(
