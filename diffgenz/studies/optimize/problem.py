@@ -159,7 +159,7 @@ class Problem:
         with in_double(), as_if_traced():
             question = with_leaves(self.double, changes) if changes else self.double
             own = jax.tree.map(lambda table: table[plans], self.plan_table)
-            found = self.rows(self.with_plan(question, own), np.exp(x).T)
+            found = self.rows(self.with_plan(question, own), list(np.exp(x).T))
             rows = [np.broadcast_to(np.asarray(row, np.float64), len(x)) for row in found]
         return rows[0], np.stack(rows[1:], axis=1) if rows[1:] else np.zeros((len(x), 0))
 
@@ -235,7 +235,7 @@ class Problem:
         middle = np.exp((self.low + self.high) / 2)
         with in_double(), as_if_traced():
             question = self.with_plan(self.double, self.plans[0])
-            question = self.placed(question, middle)
+            question = self.placed(question, list(middle))
             metrics = self._metrics(question, [estimate(part) for part in parts_of(question)])
         formulas = [
             ("objective", self.objective),

@@ -17,6 +17,9 @@ import numpy as np
 
 from diffgenz.studies.optimize.quadratic import Numbers, solve_quadratic
 
+_PATIENCE, _ENOUGH = 8, 0.999
+"""In so many steps violations must shrink to this share, or the lane stands still."""
+
 RUNNING, CONVERGED, INFEASIBLE, STOPPED, BROKEN = range(5)
 """What became of a lane; stopped: it stands still, though its KKT residual is above the tolerance;
 broken: something is not finite at its start."""
@@ -157,6 +160,7 @@ def descend(
     lam, kkt = np.zeros((lanes, m)), np.full(lanes, np.inf)
     corrected, shifted = np.zeros(lanes, bool), point.c.copy()
     promised = np.zeros(lanes)
+    before = np.full((lanes, _PATIENCE), np.inf)
     tried = np.zeros(lanes, int)
     status = np.where(point.finite(), RUNNING, BROKEN)
     for _ in range(iterations):
@@ -181,9 +185,13 @@ def descend(
         done = ~corrected[run]
         ends = residual(at, here, multipliers, low, high)
         done &= ends < tolerance
-        far_off = np.maximum(here.c, 0).max(axis=1, initial=0.0) > FEASIBLE
+        total = (np.maximum(here.c, 0) * weights).sum(axis=1)
+        far_off = total > FEASIBLE
+        stuck = far_off & (total > _ENOUGH * before[run, 0])
+        before[run] = np.column_stack([before[run, 1:], total])
         enough = np.where(far_off, _LITTLE, _NOTHING)
-        still = ~done & ((~corrected[run] & (gain < enough)) | (radius[run] < _LEAST_RADIUS))
+        still = ~done & ((~corrected[run] & (gain < enough)) | (radius[run] < _LEAST_RADIUS) | stuck)
+        before[run[still]] = np.inf
         kkt[run] = np.where(corrected[run], kkt[run], ends)
         lam[run] = np.where(corrected[run, None], lam[run], multipliers)
         status[run[done]] = CONVERGED
