@@ -190,7 +190,9 @@ def descend(
         stuck = far_off & (total > _ENOUGH * before[run, 0])
         before[run] = np.column_stack([before[run, 1:], total])
         enough = np.where(far_off, _LITTLE, _NOTHING)
-        still = ~done & ((~corrected[run] & (gain < enough)) | (radius[run] < _LEAST_RADIUS) | stuck)
+        still = ~done & (
+            (~corrected[run] & (gain < enough)) | (radius[run] < _LEAST_RADIUS) | stuck
+        )
         before[run[still]] = np.inf
         kkt[run] = np.where(corrected[run], kkt[run], ends)
         lam[run] = np.where(corrected[run, None], lam[run], multipliers)
