@@ -1,0 +1,115 @@
+"""How long prompts and answers are: all alike, lognormal, or as in a trace.
+
+Formulas take means over lengths as sums over a few nodes, each with its weight.
+"""
+
+import abc
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import numpy as np
+from scipy.special import ndtri
+
+from diffgenz.core import xp
+from diffgenz.core.checks import Condition, check
+from diffgenz.core.errors import InputError
+from diffgenz.core.record import Record, number
+from diffgenz.core.smooth import Leaf, Scalar
+
+_GAUSS = np.polynomial.hermite_e.hermegauss(5)
+_FINE = 12
+"""Bins of equal probability of a distribution's body, of which the last is cut further."""
+
+_EDGES = np.concatenate([np.arange(_FINE) / _FINE, [0.96, 0.985, 0.995, 1.0]])
+
+
+class Nodes(NamedTuple):
+    """A distribution of tokens as a few numbers of tokens and their probabilities.
+
+    Arguments:
+        tokens: shape (nodes,).
+        weights: probabilities, which sum to 1; shape (nodes,).
+    """
+
+    tokens: Any
+    weights: Any
+
+    def mean(self, values: Any) -> Scalar:
+        """The mean of what has these values at the nodes."""
+        return (self.weights * values).sum()
+
+
+class Lengths(Record):
+    """A distribution of the tokens of prompts, or of answers."""
+
+    @abc.abstractmethod
+    def nodes(self, mean: Leaf) -> Nodes:
+        """Nodes whose first moments are those of the distribution.
+
+        Arguments:
+            mean: tokens, where the distribution has no mean of its own.
+        """
+
+    @abc.abstractmethod
+    def quantiles(self, mean: Leaf) -> Nodes:
+        """Nodes of which many are in the tail, for percentiles; as `nodes`."""
+
+
+class Constant(Lengths):
+    """All are as long as the workload says."""
+
+    def nodes(self, mean: Leaf) -> Nodes:
+        return Nodes(mean * np.ones(1), np.ones(1))
+
+    quantiles = nodes
+
+
+class Lognormal(Lengths):
+    """Lognormal lengths, of the mean that the workload says.
+
+    Arguments:
+        sigma: the standard deviation of the logarithm, at least 0; lengths of people's chats have
+            about 1.
+    """
+
+    sigma: Leaf = number(default=0.7)
+
+    def nodes(self, mean: Leaf) -> Nodes:
+        return Nodes(self._at(mean, _GAUSS[0]), _GAUSS[1] / _GAUSS[1].sum())
+
+    def quantiles(self, mean: Leaf) -> Nodes:
+        tokens = self._at(mean, ndtri((_EDGES[1:] + _EDGES[:-1]) / 2))
+        weights = np.diff(_EDGES)
+        return Nodes(tokens * mean / (weights * tokens).sum(), weights)
+
+    def _at(self, mean: Leaf, z: np.ndarray) -> Any:
+        return mean * xp.exp(self.sigma * z - self.sigma * self.sigma / 2)
+
+
+class Empirical(Lengths):
+    """Lengths as in a trace, in whatever order; its mean takes the place of the workload's.
+
+    Arguments:
+        tokens: one number for each request, each at least 1.
+
+    Raises:
+        InputError: no numbers, or one below 1.
+    """
+
+    tokens: np.ndarray = eqx.field(converter=lambda x: np.asarray(x, dtype=float).ravel())
+
+    def conditions(self) -> Iterable[Condition]:
+        if self.tokens.size == 0:
+            raise InputError("tokens: a trace of no requests; give the length of each request")
+        check("tokens", self.tokens, minimum=1.0)
+        return ()
+
+    def nodes(self, mean: Leaf) -> Nodes:
+        ordered = np.sort(self.tokens)
+        at = np.unique(np.round(_EDGES * ordered.size).astype(int))
+        parts = [ordered[a:b] for a, b in zip(at[:-1], at[1:], strict=True)]
+        weights = np.array([part.size for part in parts]) / ordered.size
+        return Nodes(np.array([part.mean() for part in parts]), weights)
+
+    quantiles = nodes
