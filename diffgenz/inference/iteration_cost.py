@@ -66,9 +66,7 @@ def iteration_cost(
     return _iteration_cost(resolved(case), *as_leaves)
 
 
-def cost_of(
-    question: Resolved, prompts: Prompts | None, decodes: Decodes | None
-) -> IterationCost:
+def cost_of(question: Resolved, prompts: Prompts | None, decodes: Decodes | None) -> IterationCost:
     """`iteration_cost` of a resolved scenario, for formulas that ask for many iterations."""
     case = prompted(constant_ranks(question).case)
     iteration = any_mix(case, prompts, decodes)

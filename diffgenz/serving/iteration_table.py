@@ -150,5 +150,5 @@ def _cardinal(at: Scalar, knots: int) -> Any:
     weights = xp.where(far < 1, near, xp.where(far < 2, off, 0.0))
     ghosts = np.zeros((knots + 2, knots))
     ghosts[1:-1] = np.eye(knots)
-    ghosts[0, :2] = ghosts[-1, : -3 : -1] = 2.0, -1.0
+    ghosts[0, :2] = ghosts[-1, :-3:-1] = 2.0, -1.0
     return weights @ ghosts

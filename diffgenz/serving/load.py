@@ -49,7 +49,10 @@ class Load(Record):
                 "load: give either a rate of requests (open loop) or a concurrency (closed loop)"
             )
         if self.rate is not None:
-            for name, given in (("requests", self.requests is not None), ("lockstep", self.lockstep)):
+            for name, given in (
+                ("requests", self.requests is not None),
+                ("lockstep", self.lockstep),
+            ):
                 if given:
                     raise InputError(f"{name}: needs a concurrency; leave it out for a rate")
             return
@@ -59,8 +62,10 @@ class Load(Record):
         if self.requests is not None:
             yield Condition(
                 self.requests >= self.concurrency,
-                lambda: f"requests: {float(self.requests):g} are fewer than the concurrency; "
-                "benchmarks send some 10 times as many",
+                lambda: (
+                    f"requests: {float(self.requests):g} are fewer than the concurrency; "
+                    "benchmarks send some 10 times as many"
+                ),
             )
 
 

@@ -90,7 +90,9 @@ def pieces_of(prompts: Scalar, room: Scalar, beside: Scalar) -> Scalar:
     return larger(smooth_stairs(ratio, width), 1.0)
 
 
-def next_tokens(runs: Runs, tokens: Scalar, arriving: Scalar, rates: tuple[Scalar, Scalar]) -> Scalar:
+def next_tokens(
+    runs: Runs, tokens: Scalar, arriving: Scalar, rates: tuple[Scalar, Scalar]
+) -> Scalar:
     """A better guess of the tokens of a run, the linear part of the equation solved at once.
 
     Arguments:

@@ -81,9 +81,7 @@ def arriving_tokens(runs: Runs, demand: Demand, arrivals: Scalar) -> Scalar:
     return arrivals * demand.prompt * ((1 - start) / start + runs.count)
 
 
-def _run_tokens(
-    table: IterationTable, demand: Demand, running: Scalar, arrivals: Scalar
-) -> Scalar:
+def _run_tokens(table: IterationTable, demand: Demand, running: Scalar, arrivals: Scalar) -> Scalar:
     """Prompt tokens of a run; one unknown, beside which the other stays zero."""
     theta = (table, demand, running, arrivals)
 

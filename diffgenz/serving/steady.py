@@ -70,9 +70,7 @@ class Steady(eqx.Module):
         return steps * self.iteration + caught
 
 
-def piece_seconds(
-    demand: Demand, runs: Runs, full: Scalar, pair: Scalar
-) -> tuple[Scalar, Scalar]:
+def piece_seconds(demand: Demand, runs: Runs, full: Scalar, pair: Scalar) -> tuple[Scalar, Scalar]:
     """The mean and the mean square of the seconds of prompts at the speed of full iterations.
 
     Arguments:
