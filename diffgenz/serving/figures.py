@@ -8,9 +8,9 @@ from diffgenz.serving.engine_state import EngineState
 from diffgenz.serving.load import Load
 from diffgenz.serving.load_result import Latencies, LoadResult
 from diffgenz.serving.objectives import Objectives
-from diffgenz.serving.percentiles import LEVELS, Tails, per_token, quantile
+from diffgenz.serving.percentiles import LEVELS, Tails, per_token, quantiles
 from diffgenz.serving.smoothing import between, larger, smaller
-from diffgenz.serving.special import gamma_tail
+from diffgenz.serving.special import gamma_quantile, gamma_tail
 from diffgenz.serving.steady import Steady, piece_seconds
 
 _PREEMPTING = 0.8
@@ -82,11 +82,12 @@ def load_result(
     def slow(seconds: Scalar) -> Scalar:
         return gamma_tail(shape, seconds / scale)
 
+    per_user = [scale * gamma_quantile(larger(shape, 0.5), level) for level in LEVELS]
     found = {
-        "ttft": [quantile(tails.ttft, level, means.ttft) for level in LEVELS],
-        "tpot": [smaller(quantile(slow, q, means.tpot), steady.runs.full) for q in LEVELS],
+        "ttft": quantiles(tails.ttft, means.ttft),
+        "tpot": [smaller(each, steady.runs.full) for each in per_user],
         "itl": [_between_tokens(steady, level) for level in LEVELS],
-        "end_to_end": [quantile(tails.end_to_end, q, means.end_to_end) for q in LEVELS],
+        "end_to_end": quantiles(tails.end_to_end, means.end_to_end),
     }
     latencies = {name: Latencies(getattr(means, name), *each) for name, each in found.items()}
     rate = steady.rate * state.engines

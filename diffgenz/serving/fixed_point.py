@@ -70,9 +70,14 @@ def _newton(residual: Callable[[State], State], state: State) -> State:
     """One step, no longer than `_LONGEST`, with a Jacobian by differences."""
     double = state[0].dtype == np.float64
     tiny = 1e-7 if double else 5e-4
-    here = residual(state)
-    first = residual((state[0] + tiny, state[1]))
-    second = residual((state[0], state[1] + tiny))
+    nearby = np.array([[0.0, tiny, 0.0], [0.0, 0.0, tiny]], state[0].dtype)
+    if xp.is_jax(state):
+        rows = jax.vmap(residual)((state[0] + nearby[0], state[1] + nearby[1]))
+        here, first, second = ((rows[0][i], rows[1][i]) for i in range(3))
+    else:
+        here, first, second = (
+            residual((state[0] + a, state[1] + b)) for a, b in zip(*nearby, strict=True)
+        )
     jacobian = [[(first[i] - here[i]) / tiny, (second[i] - here[i]) / tiny] for i in range(2)]
     change = _solved(jacobian, here)
     return state[0] - _short(change[0]), state[1] - _short(change[1])

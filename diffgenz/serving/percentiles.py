@@ -5,6 +5,7 @@ the running iteration, which is uniform, and waits that are zero or gamma distri
 found by bisection, and take their derivatives from the implicit function theorem.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +26,9 @@ LEVELS = (0.5, 0.9, 0.99)
 """P50, P90 and P99."""
 
 _REST = np.array([0.125, 0.375, 0.625, 0.875])
+_THREE = ((-math.sqrt(3), 1 / 6), (0.0, 2 / 3), (math.sqrt(3), 1 / 6))
+"""Nodes and weights of a normal variable."""
+
 _BISECTIONS = 40
 
 _BLUR = 0.005
@@ -62,62 +66,64 @@ class Tails:
         own = larger(own + table.pair * demand.extra_pairs, 1e-9)
         self.own = own + steady.own - demand.prompts.mean(own)  # of the right mean
         busy = between(steady.ahead_busy, 1e-6, 1.0)
-        mean, square = piece_seconds(demand, runs, runs.full, table.pair)
+        _, square = piece_seconds(demand, runs, runs.full, table.pair)
         seconds = larger(demand.prompts.tokens * runs.full / runs.room, 1e-9)
         cube = demand.prompts.mean(seconds * seconds * seconds)
         wait = larger(steady.ahead, 1e-9)
         load = between(1 - steady.rate * square / (2 * wait), 0.0, 0.999)
         second = 2 * wait * wait + steady.rate * cube / (3 * (1 - load))
-        ahead = _Wait.of(busy, wait / busy, larger(second / busy, 1.02 * wait * wait / busy**2))
+        ahead = _Wait.of(wait / busy, larger(second / busy, 1.02 * wait * wait / busy**2))
         waits = between(steady.waits_for_slot, 1e-9, 1.0)
         slot = steady.slot_wait / waits
-        slot = _Wait.of(waits, larger(slot, 1e-9), slot * slot * (1 + 1 / queue) + 1e-18)
-        self.waits = (ahead, slot, ahead.after(slot))
-        either = (1 - busy) * (1 - waits)
-        self.weights = (either, busy * (1 - waits), waits * (1 - busy), busy * waits)
-        self.mean = mean
+        slot = _Wait.of(larger(slot, 1e-9), slot * slot * (1 + 1 / queue) + 1e-18)
+        self.wait = _Wait(
+            xp.stack([ahead.mean, slot.mean, ahead.mean + slot.mean]),
+            xp.stack([ahead.variance, slot.variance, ahead.variance + slot.variance]),
+        )
+        self.none = (1 - busy) * (1 - waits)
+        self.some = xp.stack([busy * (1 - waits), waits * (1 - busy), busy * waits])
+        _, self.variance = per_token(steady, table, demand)
 
     def ttft(self, seconds: Any) -> Any:
         """The probability that TTFT exceeds some seconds; of any shape."""
         own, rest = self.own[:, None], 2 * self.steady.rest * _REST
         left = xp.asarray(seconds)[..., None, None] - own - rest
-        tail = self.weights[0] * xp.sigmoid(-left / (_BLUR * own))
-        for weight, wait in zip(self.weights[1:], self.waits, strict=True):
-            tail = tail + weight * wait.tail(left)
+        tail = self.none * xp.sigmoid(-left / (_BLUR * own))
+        tail = tail + (self.some * self.wait.tail(left[..., None])).sum(-1)
         share, spread = self.burst
         early = xp.asarray(seconds)[..., None, None] - own
         early = between(1 - early / larger(spread, 1e-3 * own), 0.0, 1.0)
         tail = (1 - share) * tail + share * early
         return (tail.mean(-1) * self.demand.prompts.weights).sum(-1)
 
-    def end_to_end(self, seconds: Scalar) -> Scalar:
-        """The probability that a whole answer takes more than some seconds."""
-        outputs = self.demand.outputs
-        decoding = self.steady.generation(larger(outputs.tokens - 1, 0.0))
-        return outputs.mean(self.ttft(seconds - decoding))
+    def end_to_end(self, seconds: Any) -> Any:
+        """The probability that a whole answer takes more than some seconds; of any shape."""
+        outputs, total = self.demand.outputs, 0.0
+        steps = larger(outputs.tokens - 1, 0.0)
+        decoding = self.steady.generation(steps)
+        spread = xp.sqrt(self.variance) * steps
+        for z, weight in _THREE:
+            slower = larger(decoding + z * spread, 0.2 * decoding)
+            later = self.ttft(xp.asarray(seconds)[..., None] - slower)
+            total = total + weight * (outputs.weights * later).sum(-1)
+        return total
 
 
 class _Wait:
-    """A gamma distributed wait.
+    """Gamma distributed waits.
 
     Arguments:
-        probability: that there is one.
         mean: s.
         variance: s^2.
     """
 
-    def __init__(self, probability: Scalar, mean: Scalar, variance: Scalar):
-        self.probability, self.mean, self.variance = probability, mean, variance
+    def __init__(self, mean: Scalar, variance: Scalar):
+        self.mean, self.variance = mean, variance
 
     @classmethod
-    def of(cls, probability: Scalar, mean: Scalar, second: Scalar) -> "_Wait":
+    def of(cls, mean: Scalar, second: Scalar) -> "_Wait":
         """By its mean and mean square."""
-        return cls(probability, mean, larger(second - mean * mean, 1e-4 * mean * mean))
-
-    def after(self, other: "_Wait") -> "_Wait":
-        """The sum of two."""
-        probability = self.probability * other.probability
-        return _Wait(probability, self.mean + other.mean, self.variance + other.variance)
+        return cls(mean, larger(second - mean * mean, 1e-4 * mean * mean))
 
     def tail(self, seconds: Any) -> Any:
         """The probability that it exceeds some seconds, where it may be negative."""
@@ -127,37 +133,32 @@ class _Wait:
         return xp.where(late, tail, 1.0)
 
 
-def quantile(tail: Callable[[Scalar], Scalar], level: float, scale: Scalar) -> Scalar:
-    """Where the tail of a latency falls to 1 - `level`.
+def quantiles(tail: Callable[[Any], Any], scale: Scalar) -> tuple[Scalar, ...]:
+    """Where the tail of a latency falls to 1 - each of `LEVELS`.
 
     Arguments:
-        tail: the probability of exceeding some seconds.
-        level: in (0, 1).
-        scale: s of about that size; the answer is within a factor of 1000 of it.
+        tail: the probability of exceeding some seconds, of any shape.
+        scale: s of about that size; the answers are within a factor of 1000 of it.
     """
-    low = xp.log(xp.stop_gradient(scale) / 1e3)
-    high = low + 2 * np.log(1e3)
-    if not xp.is_jax(low):
-        for _ in range(_BISECTIONS):
-            low, high = _halved(tail, level, low, high)
-        return xp.exp((low + high) / 2)
+    least = np.array([1 - level for level in LEVELS])
+    middle = xp.log(xp.stop_gradient(scale)) + 0 * least
+    ends = middle - np.log(1e3), middle + np.log(1e3)
 
-    def body(_: Any, ends: tuple[Scalar, Scalar]) -> tuple[Scalar, Scalar]:
-        return _halved(tail, level, *ends)
+    def halved(_: Any, ends: tuple[Any, Any]) -> tuple[Any, Any]:
+        low, high = ends
+        middle = (low + high) / 2
+        above = tail(xp.exp(middle)) > least
+        return xp.where(above, middle, low), xp.where(above, high, middle)
 
-    low, high = jax.lax.stop_gradient(jax.lax.fori_loop(0, _BISECTIONS, body, (low, high)))
-    found = jax.lax.stop_gradient(jnp.exp((low + high) / 2))
-    here, slope = tail(found), jax.lax.stop_gradient(jax.grad(tail)(found))
-    slope = jnp.where(slope < -1e-6 / found, slope, -1e-6 / found)
-    return found - (here - jax.lax.stop_gradient(here)) / slope
-
-
-def _halved(
-    tail: Callable[[Scalar], Scalar], level: float, low: Scalar, high: Scalar
-) -> tuple[Scalar, Scalar]:
-    middle = (low + high) / 2
-    above = tail(xp.exp(middle)) > 1 - level
-    return xp.where(above, middle, low), xp.where(above, high, middle)
+    if not xp.is_jax(middle):
+        for step in range(_BISECTIONS):
+            ends = halved(step, ends)
+        return tuple(xp.exp((ends[0] + ends[1]) / 2))
+    ends = jax.lax.stop_gradient(jax.lax.fori_loop(0, _BISECTIONS, halved, ends))
+    found = jax.lax.stop_gradient(jnp.exp((ends[0] + ends[1]) / 2))
+    here, (_, slope) = tail(found), jax.jvp(tail, (found,), (jnp.ones_like(found),))
+    slope = jax.lax.stop_gradient(jnp.where(slope < -1e-6 / found, slope, -1e-6 / found))
+    return tuple(found - (here - jax.lax.stop_gradient(here)) / slope)
 
 
 def per_token(steady: Steady, table: IterationTable, demand: Demand) -> tuple[Scalar, Scalar]:
