@@ -12,7 +12,7 @@ from diffgenz.serving.demand import Demand
 from diffgenz.serving.fixed_point import State, solve
 from diffgenz.serving.iteration_table import IterationTable
 from diffgenz.serving.runs import next_tokens, pieces_of, runs_of
-from diffgenz.serving.saturation import FILLED, Saturation, arriving_tokens
+from diffgenz.serving.saturation import Saturation, arriving_tokens
 from diffgenz.serving.smoothing import larger, smaller, smooth_smaller
 from diffgenz.serving.steady import Steady, piece_seconds
 

@@ -4,6 +4,7 @@ Formulas take means over lengths as sums over a few nodes, each with its weight.
 """
 
 import abc
+import itertools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -105,7 +106,7 @@ class Empirical(Lengths):
             raise InputError("lengths: a trace of no requests; give the length of each")
         check("lengths", ordered, minimum=1.0)
         at = np.unique(np.round(_EDGES * ordered.size).astype(int))
-        parts = [ordered[a:b] for a, b in zip(at[:-1], at[1:], strict=True)]
+        parts = [ordered[a:b] for a, b in itertools.pairwise(at)]
         self.tokens = np.array([part.mean() for part in parts])
         self.weights = np.array([part.size for part in parts]) / ordered.size
 

@@ -192,8 +192,8 @@ def _own(
         theta: the engine and its requests.
         runs: the prefill runs.
         alone: decodes that run beside the prompt.
-        known: the mean seconds of a prompt, those of `rest` and of `ahead`, and the share of time in
-            full iterations.
+        known: the mean seconds of a prompt, those of `rest` and of `ahead`, and the share of time
+            in full iterations.
     """
     table, demand = theta.table, theta.demand
     mean, rest, ahead, busy = known

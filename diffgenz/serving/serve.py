@@ -119,6 +119,22 @@ def _settings(case: Scenario, load: Load, engine: Engine) -> Iterable[Condition]
         yield at_most("concurrency", load.concurrency, slots, what)
 
 
+def fits(case: Scenario, requests: Scalar) -> Condition:
+    """That the memory has room for one of the longest requests.
+
+    Arguments:
+        case: the scenario.
+        requests: how many of them it has room for.
+    """
+    return Condition(
+        requests >= 1,
+        lambda: (
+            f"memory: the weights of {case.model.name} leave no room for the KV cache of one "
+            "request; use more accelerators, or shorter requests"
+        ),
+    )
+
+
 def at_least(field: str, value: Scalar, least: Scalar | float, what: str) -> Condition:
     """`value` >= `least`; arguments as of `checks.at_most`."""
     return Condition(
@@ -128,13 +144,7 @@ def at_least(field: str, value: Scalar, least: Scalar | float, what: str) -> Con
 
 def _refusals(case: Scenario, load: Load, answer: Answer) -> Iterable[Condition]:
     """What must hold of what was found."""
-    yield Condition(
-        answer.fit >= 1,
-        lambda: (
-            "memory: the KV cache of one request does not fit beside the weights of "
-            f"{case.model.name}; use more accelerators, or shorter requests"
-        ),
-    )
+    yield fits(case, answer.fit)
     most = answer.result.saturation_rate
     if load.rate is not None:
         yield Condition(

@@ -7,7 +7,6 @@ Whatever decides is written with `where`, whose condition has no derivative: tha
 from typing import Any
 
 from diffgenz.core import xp
-from diffgenz.core.smooth import Scalar
 
 
 def smaller(a: Any, b: Any) -> Any:
