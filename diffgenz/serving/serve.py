@@ -66,6 +66,26 @@ def serve(
     return answer.result
 
 
+def saturation_rate(case: Scenario, load: Load, engine: Engine | None = None) -> Scalar:
+    """Requests/s beyond which waits grow without end; arguments and errors as of `serve`.
+
+    Arguments:
+        case: the scenario.
+        load: how requests come, of which only the lengths count.
+        engine: what the engine is set to. Default: `Engine()`.
+    """
+    engine = checked(case, load, engine, None)
+    rate, fit = _saturation(resolved(case), load, engine)
+    enforce([fits(case, fit)])
+    return rate
+
+
+@verb
+def _saturation(question: Resolved, load: Load, engine: Engine) -> tuple[Scalar, Scalar]:
+    state = engine_state(question, load, engine)
+    return state.most.rate * state.engines, state.fit
+
+
 def checked(
     case: Scenario, load: Load, engine: Engine | None, objectives: Objectives | None
 ) -> Engine:
