@@ -3,18 +3,20 @@
 from typing import NamedTuple
 
 from diffgenz.core import xp
-from diffgenz.core.smooth import Scalar
+from diffgenz.core.smooth import Flag, Scalar
 from diffgenz.serving.engine_state import EngineState
 from diffgenz.serving.load import Load
 from diffgenz.serving.load_result import Latencies, LoadResult
 from diffgenz.serving.objectives import Objectives
 from diffgenz.serving.percentiles import LEVELS, Tails, per_token, quantiles
+from diffgenz.serving.saturation import FILLED
 from diffgenz.serving.smoothing import between, larger, smaller
 from diffgenz.serving.special import gamma_quantile, gamma_tail
 from diffgenz.serving.steady import Steady, piece_seconds
 
-_PREEMPTING = 0.8
-"""The utilization of a cache-bound engine above which it preempts, as simulations show."""
+_ARRIVING, _REPLACED = 4.0, 2.5
+"""Standard deviations of the running requests within which the cache has to hold them, in an open
+and in a closed loop; simulations with less preempt some."""
 
 
 class Means(NamedTuple):
@@ -98,25 +100,36 @@ def load_result(
     if objectives is not None:
         met = _share_met(tails, slow, objectives)
         goodput = rate * xp.where(saturated, 0.0, met)
-    whole = steady.ttft + demand.outputs.mean(steady.generation(demand.outputs.tokens - 1))
     utilization = rate / (most.rate * state.engines)
-    bound = (most.cache < most.slots) & (most.cache < most.budget)
-    decoding = demand.outputs.mean(steady.generation(demand.outputs.tokens - 1))
+    decoding = demand.outputs.mean(steady.generation(larger(demand.outputs.tokens - 1, 0.0)))
     balance = steady.rate * decoding / steady.running - 1
     return LoadResult(
         **latencies,
         requests_per_second=rate,
         throughput=rate * (demand.steps + 1),
-        concurrency=rate * whole,
+        concurrency=rate * (steady.ttft + decoding),
         running=steady.running * state.engines,
         utilization=utilization,
         saturation_rate=most.rate * state.engines,
         cache_use=steady.running / most.cache,
         goodput=goodput,
-        preempts=bound & (utilization > _PREEMPTING),
+        preempts=_preempts(state, steady, load),
         saturated=saturated,
         residual=xp.where(balance < 0, -balance, balance),
     )
+
+
+def _preempts(state: EngineState, steady: Steady, load: Load) -> Flag:
+    """Whether running requests are likely to outgrow the cache.
+
+    In an open loop their number varies, the more so the more they slow each other down; in a closed
+    one only their lengths do.
+    """
+    running, variance, deviations = steady.running, steady.running, _REPLACED
+    if load.rate is not None:
+        elasticity = between(state.table.elasticity(steady.tagged), 0.0, 0.9)
+        variance, deviations = running / (1 - elasticity), _ARRIVING
+    return running + deviations * xp.sqrt(variance) > state.most.cache / FILLED
 
 
 def _between_tokens(steady: Steady, level: float) -> Scalar:

@@ -46,6 +46,12 @@ class IterationTable(eqx.Module):
         at = (DECODES - 1) * xp.log(_at_least(running, 1.0)) / xp.log(self.slots)
         return xp.exp((self.alone * _cardinal(at, DECODES)).sum())
 
+    def elasticity(self, running: Scalar) -> Scalar:
+        """By how many per cent such an iteration takes longer with one per cent more decodes."""
+        step = 1e-2
+        slower = self.decodes(running * (1 + step)) / self.decodes(running * (1 - step))
+        return xp.log(slower) / (2 * step)
+
     def both(self, running: Scalar, tokens: Any) -> Any:
         """Seconds of iterations of some prompt tokens each, beside running decodes."""
         rows = (DECODES - 1) * xp.log1p(_at_least(running, 0.0)) / xp.log1p(self.slots)

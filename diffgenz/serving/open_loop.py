@@ -98,11 +98,10 @@ def _step(state: State, theta: Open) -> State:
     steady = _steady(state, theta)
     by_little, arriving = _balances(steady, theta)
     runs, running, tokens = steady.runs, steady.running, xp.exp(state[1])
-    step = 1e-2
-    seen = steady.tagged
-    steeper = xp.log(table.decodes(seen * (1 + step)) / table.decodes(seen * (1 - step)))
     share = theta.rate * demand.steps * steady.iteration / by_little
-    elasticity = between(steeper / (2 * step) * running / (running + 1) * share, 0.0, 0.85)
+    elasticity = between(
+        table.elasticity(steady.tagged) * running / (running + 1) * share, 0.0, 0.85
+    )
     move = between((by_little / running - 1) / (1 - elasticity), -0.5, 2.0)
     log_running = state[0] + xp.log1p(move)
     log_running = smaller(log_running, xp.log(1.1 * theta.most.running))

@@ -172,8 +172,6 @@ def per_token(steady: Steady, table: IterationTable, demand: Demand) -> tuple[Sc
     calm = larger(1 - extra / steady.iteration, 0.05)
     size = extra / arrivals / calm
     own = arrivals / demand.steps * size * size * (1 + demand.prompt_variation)
-    step, seen = 1e-2, steady.tagged
-    slower = table.decodes(seen * (1 + step)) / table.decodes(seen * (1 - step))
-    elasticity = between(xp.log(slower) / (2 * step), 0.0, 0.9)
-    drift = elasticity * mean / seen
+    elasticity = between(table.elasticity(steady.tagged), 0.0, 0.9)
+    drift = elasticity * mean / steady.tagged
     return mean, own + drift * drift * steady.running / (1 - elasticity)

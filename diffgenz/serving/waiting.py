@@ -34,9 +34,7 @@ def slot_wait(
         burstiness: the squared coefficient of variation of the time between arrivals.
     """
     places = smooth_smaller(slots, most.cache / FILLED, 24.0)
-    step = 1e-2
-    slower = table.decodes(most.running * (1 + step)) / table.decodes(most.running * (1 - step))
-    elasticity = smaller(xp.log(slower) / (2 * step), 0.95)
+    elasticity = smaller(table.elasticity(most.running), 0.95)
     servers = places / (1 - elasticity)
     busy = _all_busy(servers, load)
     waits = busy / (load * busy + 1 - load) * most.queues

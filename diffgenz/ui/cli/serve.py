@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _WORDS = (*(name for name in LAYOUT if name != "mixed"), "fit", "isl", "osl")
 _REAL = typed(real)
-_SHARES = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
+_SHARES = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9)
 _CURVE = tuple(step / 40 for step in range(1, 40))
 _EXAMPLE = (
     "diffgenz serve meta-llama/Llama-3.1-8B --system h100_sxm --isl 2048 --osl 256 --rate 4 8 12 "
