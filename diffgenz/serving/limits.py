@@ -21,7 +21,7 @@ from diffgenz.serving.engine_state import EngineState, engine_state
 from diffgenz.serving.figures import load_result, means_of
 from diffgenz.serving.load import Engine, Load
 from diffgenz.serving.objectives import KINDS, Objectives
-from diffgenz.serving.serve import checked, fits
+from diffgenz.serving.serve import PATIENCE, checked, fits
 
 _STEPS = 30
 _HIGHEST = 0.999
@@ -103,7 +103,6 @@ def _limit(
 def _solver(of: str) -> Callable[..., tuple[Scalar, Scalar]]:
     """The function that finds the highest load for one kind of limits."""
 
-    @verb
     def limit(
         question: Resolved, load: Load, engine: Engine, objectives: Objectives
     ) -> tuple[Scalar, Scalar]:
@@ -115,7 +114,7 @@ def _solver(of: str) -> Callable[..., tuple[Scalar, Scalar]]:
         theta = state, load, objectives
         return _highest(lambda x, t: excess(x, *t, of), ends, theta), state.fit
 
-    return limit
+    return verb(limit, patience=PATIENCE)
 
 
 def excess(

@@ -80,8 +80,7 @@ def saturation_rate(case: Scenario, load: Load, engine: Engine | None = None) ->
     return rate
 
 
-@verb
-def _saturation(question: Resolved, load: Load, engine: Engine) -> tuple[Scalar, Scalar]:
+def _saturated(question: Resolved, load: Load, engine: Engine) -> tuple[Scalar, Scalar]:
     state = engine_state(question, load, engine)
     return state.most.rate * state.engines, state.fit
 
@@ -111,8 +110,7 @@ def checked(
     return engine
 
 
-@verb
-def _serve(question: Resolved, load: Load, engine: Engine, objectives: Objectives | None) -> Answer:
+def _served(question: Resolved, load: Load, engine: Engine, objectives: Objectives | None) -> Answer:
     state = engine_state(question, load, engine)
     return Answer(load_result(state, state.under(load), load, objectives), state.fit)
 
@@ -178,3 +176,10 @@ def _refusals(case: Scenario, load: Load, answer: Answer) -> Iterable[Condition]
 
 def _first(x: Scalar) -> float:
     return float(np.ravel(np.asarray(x))[0])
+
+
+PATIENCE = 40
+"""As of `verb`: compiling takes as long as some thousand answers in NumPy."""
+
+_serve = verb(_served, patience=PATIENCE)
+_saturation = verb(_saturated, patience=PATIENCE)
