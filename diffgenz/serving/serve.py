@@ -110,9 +110,12 @@ def checked(
     return engine
 
 
-def _served(question: Resolved, load: Load, engine: Engine, objectives: Objectives | None) -> Answer:
+def _served(
+    question: Resolved, load: Load, engine: Engine, objectives: Objectives | None
+) -> Answer:
     state = engine_state(question, load, engine)
-    return Answer(load_result(state, state.under(load), load, objectives), state.fit)
+    result = load_result(state, state.under(load), load, objectives)
+    return Answer(result, state.fit)
 
 
 def _settings(case: Scenario, load: Load, engine: Engine) -> Iterable[Condition]:

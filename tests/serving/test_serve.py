@@ -1,5 +1,7 @@
 """Laws of serving under load, and what is refused."""
 
+import functools
+
 import numpy as np
 import pytest
 from support import make_cluster
@@ -26,8 +28,10 @@ from diffgenz import (
     max_rate,
     serve,
 )
+from diffgenz.core.verb import as_if_traced
 from diffgenz.inference.resolved import resolved
 from diffgenz.serving.engine_state import engine_state
+from diffgenz.serving.figures import load_result
 from diffgenz.serving.serve import saturation_rate
 
 CLUSTER = make_cluster()
@@ -48,7 +52,7 @@ CASES = {
     "experts": case_of(EXPERTS, Parallelism(2, attention_data=2)),
     "states": case_of(HYBRID, Parallelism(4)),
 }
-each_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+each_case = pytest.mark.parametrize("name", CASES)
 LENGTHS = {
     "constant": Constant(),
     "lognormal": Lognormal(0.9),
@@ -56,29 +60,47 @@ LENGTHS = {
 }
 
 
-def at(case, share, engine=None, **options):
-    """The figures at a share of the saturation rate."""
-    one = Load(rate=1.0, **options)
-    most = float(saturation_rate(case, one, engine))
-    return serve(case, one.replace(rate=share * most), engine)
+@functools.cache
+def state_for(name, lengths="constant", slots=256):
+    """The engine of a case, tabulated once for all tests."""
+    load = Load(rate=1.0, prompts=LENGTHS[lengths], outputs=LENGTHS[lengths])
+    with as_if_traced():
+        return engine_state(resolved(CASES[name]), load, Engine(max_num_seqs=slots))
+
+
+def under(state, **options):
+    """The figures under a load; a share is one of the saturation rate."""
+    if "share" in options:
+        options["rate"] = float(options.pop("share") * state.most.rate * state.engines)
+    load = Load(**options)
+    with as_if_traced():
+        return load_result(state, state.under(load), load, None)
+
+
+def at(case, share, **options):
+    """The figures at a share of the saturation rate of equal lengths."""
+    most = float(saturation_rate(case, Load(rate=1.0)))
+    return serve(case, Load(rate=share * most, **options))
 
 
 @each_case
-def test_latencies_grow_with_the_rate_and_diverge_at_saturation(case):
-    found = [at(case, share) for share in (0.01, 0.2, 0.4, 0.6, 0.8, 0.9)]
-    for name in ("ttft", "tpot", "end_to_end"):
-        for kind in ("mean", "p90", "p99"):
-            values = [float(getattr(getattr(each, name), kind)) for each in found]
-            assert np.all(np.diff(values) > 0), (name, kind, values)
-    assert at(case, 0.9985).ttft.mean > 3 * found[-2].ttft.mean
+def test_latencies_grow_with_the_rate_and_diverge_at_saturation(name):
+    state = state_for(name)
+    found = [under(state, share=share) for share in (0.01, 0.3, 0.6, 0.8, 0.9)]
+    for latency in ("ttft", "tpot", "end_to_end"):
+        for kind in ("mean", "p99"):
+            values = [float(getattr(getattr(each, latency), kind)) for each in found]
+            assert np.all(np.diff(values) > 0), (latency, kind, values)
+    assert under(state, share=0.9985).ttft.mean > 3 * found[-2].ttft.mean
 
 
 @each_case
-def test_percentiles_are_in_order(case):
-    for found in (at(case, 0.6), serve(case, Load(concurrency=20))):
-        for name in ("ttft", "tpot", "itl", "end_to_end"):
-            latency = getattr(found, name)
-            assert latency.p50 <= latency.p90 <= latency.p99, name
+def test_percentiles_are_in_order(name):
+    state = state_for(name)
+    for found in (under(state, share=0.6), under(state, concurrency=20)):
+        for latency in ("ttft", "tpot", "itl", "end_to_end"):
+            its = getattr(found, latency)
+            assert its.p50 <= its.p90 <= its.p99, latency
 
 
 @pytest.mark.parametrize("name", ["dense", "small budget", "cached prefix", "states"])
@@ -93,11 +115,11 @@ def test_one_request_at_a_time_takes_the_phases(name):
 
 @each_case
 @pytest.mark.parametrize("lengths", LENGTHS)
-def test_littles_law(case, lengths):
+def test_littles_law(name, lengths):
     """Requests of a kind, in the mean over time, are their rate times the time that they take."""
-    options = {"prompts": LENGTHS[lengths], "outputs": LENGTHS[lengths]}
+    state = state_for(name, lengths)
     for share in (0.05, 0.5, 0.85):
-        found = at(case, share, **options)
+        found = under(state, share=share)
         assert found.residual < 1e-6
         decoding = found.end_to_end.mean - found.ttft.mean
         assert found.running == pytest.approx(found.requests_per_second * decoding, rel=1e-6)
@@ -107,23 +129,21 @@ def test_littles_law(case, lengths):
 
 @each_case
 @pytest.mark.parametrize("concurrency", [2, 24, 100])
-def test_littles_law_in_a_closed_loop(case, concurrency):
-    found = serve(case, Load(concurrency=concurrency))
+def test_littles_law_in_a_closed_loop(name, concurrency):
+    found = under(state_for(name), concurrency=concurrency)
     under_way = found.requests_per_second * found.end_to_end.mean
     assert under_way == pytest.approx(concurrency, rel=1e-6)
 
 
 @each_case
-def test_both_loops_agree_where_nobody_waits_and_where_all_do(case):
-    engines = float(case.plan.data * case.plan.pipeline)
-    idle, one = at(case, 1e-5), serve(case, Load(concurrency=engines))
+def test_both_loops_agree_where_nobody_waits_and_where_all_do(name):
+    state = state_for(name)
+    idle, one = under(state, share=1e-5), under(state, concurrency=float(state.engines))
     assert idle.ttft.mean == pytest.approx(one.ttft.mean, rel=1e-2)
     assert idle.tpot.mean == pytest.approx(one.tpot.mean, rel=1e-2)
-    engine = Engine(max_num_seqs=32)
-    groups = float(case.plan.data * case.plan.attention_data)
-    crowd = serve(case, Load(concurrency=32 * groups), engine)
-    # a slot is taken from admission to the last token in either loop
-    most = saturation_rate(case, Load(rate=1.0), engine)
+    state = state_for(name, slots=32)
+    crowd = under(state, concurrency=float(state.slots * state.engines))
+    most = state.most.rate * state.engines
     assert crowd.requests_per_second == pytest.approx(most, rel=0.06)
 
 
@@ -141,8 +161,7 @@ def test_replicas_share_the_load():
 @pytest.mark.parametrize("tokens", [100, 900, 1500, 6000])
 def test_tabulated_iterations_are_those_of_the_model(decodes, tokens):
     """Between knots, with pieces of prompts, whole ones and several."""
-    case = CASES["dense"]
-    state = engine_state(resolved(case), Load(rate=1.0), Engine())
+    case, state = CASES["dense"], state_for("dense")
     sequences, size = max(1, tokens / 1500), min(tokens, 1500)
     prompts = Prompts(sequences, size, (1500 - size) / 2)
     running = Decodes(decodes, float(state.demand.context))
