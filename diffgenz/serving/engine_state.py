@@ -57,6 +57,7 @@ class EngineState(eqx.Module):
         known = self.table, self.demand, self.most, self.slots
         if load.rate is not None:
             return open_loop(*known, load.rate / self.engines, load.burstiness)
+        assert load.concurrency is not None  # one of both is given
         loop = lockstep if load.lockstep else closed_loop
         return loop(*known, load.concurrency / self.engines)
 
@@ -74,6 +75,7 @@ def engine_state(question: Resolved, load: Load, engine: Engine) -> EngineState:
     plan = case.plan
     demand, fine = demand_of(case, load), demand_of(case, load, fine=True)
     slots = engine.max_num_seqs * plan.attention_data / plan.pipeline
+    assert case.serving.chunk is not None  # `serve` refuses whole prompts
     budget = case.serving.chunk * plan.attention_data
     table = tabulate(question, demand, slots, budget, engine.host_seconds)
     engines = plan.data * plan.pipeline
@@ -96,6 +98,7 @@ def room_for(question: Resolved, tokens: Scalar) -> Scalar:
     """
     case = prompted(question.case)
     groups = case.plan.data * case.plan.attention_data
+    assert case.serving.chunk is not None
     each = xp.stop_gradient(xp.ceil(case.serving.chunk / tokens))
     workload = case.workload.replace(batch=groups * each, input_tokens=tokens, output_tokens=1.0)
     parts: dict[str, Any] = {"workload": workload}

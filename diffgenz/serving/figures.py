@@ -49,7 +49,7 @@ def means_of(state: EngineState, steady: Steady, load: Load) -> Means:
     demand = state.demand
     zero = 0 * steady.own
     share, spread, ttft = zero, zero, steady.ttft
-    if load.requests is not None:
+    if load.requests is not None and load.concurrency is not None:
         own = load.concurrency / state.engines
         one, _ = piece_seconds(demand, steady.runs, steady.runs.full, state.table.pair)
         share, spread = load.concurrency / load.requests + zero, own * one

@@ -133,11 +133,11 @@ def _chunk(tokens: Any, demand: Demand) -> Prompts:
     )
 
 
-def _at_least(x: Scalar, least: float) -> Scalar:
+def _at_least(x: Any, least: float) -> Any:
     return xp.where(x > least, x, least)
 
 
-def _cardinal(at: Scalar, knots: int) -> Any:
+def _cardinal(at: Any, knots: int) -> Any:
     """The weights of evenly spaced knots in a smooth curve through all of them (Keys 1981).
 
     Beyond the first and the last knot the curve is continued as a straight line.

@@ -112,7 +112,11 @@ def _solver(of: str) -> Callable[..., tuple[Scalar, Scalar]]:
         else:
             ends = state.engines * xp.stack([xp.ones_like(state.slots), state.slots])
         theta = state, load, objectives
-        return _highest(lambda x, t: excess(x, *t, of), ends, theta), state.fit
+
+        def over(amount: Scalar, theta: Any) -> Scalar:
+            return excess(amount, theta[0], theta[1], theta[2], of)
+
+        return _highest(over, ends, theta), state.fit
 
     return verb(limit, patience=PATIENCE)
 

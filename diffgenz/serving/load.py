@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 import equinox as eqx
+import numpy as np
 
 from diffgenz.core.checks import Condition
 from diffgenz.core.errors import InputError
@@ -63,8 +64,8 @@ class Load(Record):
             yield Condition(
                 self.requests >= self.concurrency,
                 lambda: (
-                    f"requests: {float(self.requests):g} are fewer than the concurrency; "
-                    "benchmarks send some 10 times as many"
+                    f"requests: {np.max(np.asarray(self.requests)):g} are fewer than "
+                    "the concurrency; benchmarks send some 10 times as many"
                 ),
             )
 

@@ -72,7 +72,7 @@ def open_loop(
 
 def _start(theta: Open) -> State:
     steps = theta.demand.steps
-    idle = theta.rate * steps * theta.table.decodes(1.0 + 0 * steps)
+    idle = theta.rate * steps * theta.table.decodes(xp.ones_like(steps))
     return xp.log(smaller(idle, 0.98 * theta.most.running)), xp.log(theta.demand.prompt)
 
 

@@ -117,11 +117,11 @@ class _Wait:
         variance: s^2.
     """
 
-    def __init__(self, mean: Scalar, variance: Scalar):
+    def __init__(self, mean: Any, variance: Any):
         self.mean, self.variance = mean, variance
 
     @classmethod
-    def of(cls, mean: Scalar, second: Scalar) -> "_Wait":
+    def of(cls, mean: Any, second: Any) -> "_Wait":
         """By its mean and mean square."""
         return cls(mean, larger(second - mean * mean, 1e-4 * mean * mean))
 

@@ -4,6 +4,8 @@ Iterations form cycles: some that only decode, then a run. The tokens of a run a
 in a cycle, which makes each cycle start like the one before.
 """
 
+from typing import Any
+
 import equinox as eqx
 
 from diffgenz.core import xp
@@ -30,7 +32,7 @@ class Runs(eqx.Module):
     """
 
     room: Scalar
-    pieces: Scalar
+    pieces: Any
     count: Scalar
     last: Scalar
     idle: Scalar
@@ -83,7 +85,7 @@ def runs_of(table: IterationTable, demand: Demand, beside: Scalar, tokens: Scala
     )
 
 
-def pieces_of(prompts: Scalar, room: Scalar, beside: Scalar) -> Scalar:
+def pieces_of(prompts: Any, room: Scalar, beside: Scalar) -> Any:
     """Iterations that prompts take, whose room varies as running decodes do."""
     ratio = prompts / room
     width = larger(0.6 * xp.sqrt(beside) / room * ratio, _WIDTH)

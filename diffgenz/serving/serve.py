@@ -5,7 +5,7 @@ of a prefill run, which two equations tie (`open_loop`, `closed_loop`); all else
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -156,7 +156,7 @@ def fits(case: Scenario, requests: Scalar) -> Condition:
     )
 
 
-def at_least(field: str, value: Scalar, least: Scalar | float, what: str) -> Condition:
+def at_least(field: str, value: Any, least: Any, what: str) -> Condition:
     """`value` >= `least`; arguments as of `checks.at_most`."""
     return Condition(
         value >= least, lambda: f"{field}: {_first(value):g} is below {_first(least):g}, {what}"
@@ -177,7 +177,7 @@ def _refusals(case: Scenario, load: Load, answer: Answer) -> Iterable[Condition]
         )
 
 
-def _first(x: Scalar) -> float:
+def _first(x: Any) -> float:
     return float(np.ravel(np.asarray(x))[0])
 
 

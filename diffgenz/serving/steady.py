@@ -1,5 +1,7 @@
 """The steady state of one engine, which open and closed loops both end in."""
 
+from typing import Any
+
 import equinox as eqx
 
 from diffgenz.core import xp
@@ -63,7 +65,7 @@ class Steady(eqx.Module):
         """Seconds to the first token, in the mean."""
         return self.slot_wait + self.admitted
 
-    def generation(self, steps: Scalar) -> Scalar:
+    def generation(self, steps: Any) -> Any:
         """Seconds from the first token to the last, of answers that take some decode iterations."""
         excess = larger(self.excess, 1e-12)
         caught = -excess * xp.expm1(-steps * self.excess_rate / excess)

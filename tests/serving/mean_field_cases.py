@@ -1,6 +1,7 @@
 """The mean field of the engines that `simulator.py` simulates."""
 
 import json
+from typing import Any
 
 import jax
 import numpy as np
@@ -16,6 +17,11 @@ from diffgenz.serving.load import Load
 from diffgenz.serving.saturation import saturation_of
 
 KINDS = {"constant": Constant(), "lognormal": Lognormal(0.7)}
+
+
+def number(x: float) -> Any:
+    """A number in float64."""
+    return np.float64(x)
 
 
 def rows() -> list[dict]:
@@ -38,7 +44,7 @@ def demand_for(kind: str, prompt: float, output: float, fine: bool = False) -> D
         outputs=outputs,
         prompt=mean,
         steps=outputs.mean(steps),
-        cached=np.float64(0),
+        cached=number(0),
         pairs_of=pairs_of,
         pairs=prompts.mean(pairs_of) / mean,
         context=mean + outputs.mean(steps * outputs.tokens) / (2 * outputs.mean(steps)),
@@ -56,19 +62,18 @@ def state_of(case) -> EngineState:
     tokens = LEAST * (budget / LEAST) ** sizes
     mixed = clock(few[:, None], few[:, None] * demand.context, tokens, tokens * demand.pairs)
     table = IterationTable(
-        slots=np.float64(slots),
-        budget=np.float64(budget),
+        slots=number(slots),
+        budget=number(budget),
         alone=np.log(clock(some, some * demand.context, 0, 0)),
         mixed=np.log(mixed),
-        pair=np.float64(clock.pair),
+        pair=number(clock.pair),
     )
     # as many requests as the cache holds at their mean length, and never more than one can count
     fit = min(cache, 1e12) / (demand.context + 0.6 * demand.prompt / demand.steps)
     with as_if_traced():
-        most = saturation_of(table, demand, np.float64(slots), np.float64(fit))
+        most = saturation_of(table, demand, number(slots), number(fit))
     fine = demand_for(kind, prompt, output, fine=True)
-    one = np.float64(1)
-    return EngineState(demand, fine, table, most, np.float64(slots), np.float64(fit), one)
+    return EngineState(demand, fine, table, most, number(slots), number(fit), number(1))
 
 
 def found_for(state: EngineState, load: Load) -> dict[str, float]:
