@@ -79,6 +79,17 @@ from .scenario.workload import Workload as Workload
 from .serving.disaggregation import Disaggregated as Disaggregated
 from .serving.disaggregation import Pool as Pool
 from .serving.disaggregation import disaggregate as disaggregate
+from .serving.lengths import Constant as Constant
+from .serving.lengths import Empirical as Empirical
+from .serving.lengths import Lognormal as Lognormal
+from .serving.limits import max_concurrency as max_concurrency
+from .serving.limits import max_rate as max_rate
+from .serving.load import Engine as Engine
+from .serving.load import Load as Load
+from .serving.load_result import Latencies as Latencies
+from .serving.load_result import LoadResult as LoadResult
+from .serving.objectives import Objectives as Objectives
+from .serving.serve import serve as serve
 from .studies.launch.launch_command import ENGINES as ENGINES
 from .studies.launch.launch_command import launch_command as launch_command
 from .studies.optimize.optimize import optimize as optimize

@@ -66,10 +66,8 @@ def iteration_cost(
     return _iteration_cost(resolved(case), *as_leaves)
 
 
-@verb
-def _iteration_cost(
-    question: Resolved, prompts: Prompts | None, decodes: Decodes | None
-) -> IterationCost:
+def cost_of(question: Resolved, prompts: Prompts | None, decodes: Decodes | None) -> IterationCost:
+    """`iteration_cost` of a resolved scenario, for formulas that ask for many iterations."""
     case = prompted(constant_ranks(question).case)
     iteration = any_mix(case, prompts, decodes)
     machine = Machine.of(case.platform, case.plan, question.execution)
@@ -85,3 +83,6 @@ def _iteration_cost(
         stage_seconds=xp.where(pipeline.widest < 1, slowest, seconds),  # one stage does it all
         energy=case.plan.stage * energy,
     )
+
+
+_iteration_cost = verb(cost_of)

@@ -25,6 +25,7 @@ from diffgenz.ui.cli import (
     routing,
     search,
     sensitivity,
+    serve,
     sweep,
 )
 from diffgenz.ui.cli.completion import ASKED, complete
@@ -38,6 +39,10 @@ COMMANDS = {
         "the models, systems or use cases that are shipped, or the number formats",
     ),
     "estimate": (estimate, "latency, throughput, memory, energy and cost of a deployment"),
+    "serve": (
+        serve,
+        "latency percentiles, throughput and goodput under a load of requests",
+    ),
     "sensitivity": (
         sensitivity,
         "what a metric depends on: its elasticity to every hardware number",

@@ -1,0 +1,146 @@
+"""The mean field of continuous batching where each reply is followed by the next request.
+
+Replies and new requests meet between iterations, and a long iteration does not collect more of them
+than a short one: the clock is the iteration, and nobody waits for the rest of a running one.
+"""
+
+from typing import NamedTuple
+
+from diffgenz.core import xp
+from diffgenz.core.smooth import Scalar
+from diffgenz.serving.demand import Demand
+from diffgenz.serving.fixed_point import State, solve
+from diffgenz.serving.iteration_table import IterationTable
+from diffgenz.serving.runs import next_tokens, pieces_of, runs_of
+from diffgenz.serving.saturation import Saturation, arriving_tokens
+from diffgenz.serving.smoothing import larger, smaller, smooth_smaller
+from diffgenz.serving.steady import Steady, piece_seconds
+
+_FULL = 0.985
+"""The share of the running decodes at which prompts fill every iteration up to which there are
+runs to speak of."""
+
+
+class Closed(NamedTuple):
+    """An engine and the requests under way.
+
+    Arguments:
+        table: how long iterations take.
+        demand: the requests.
+        most: the engine at its limit.
+        concurrency: requests under way.
+        admitted: those of them that may run at once.
+    """
+
+    table: IterationTable
+    demand: Demand
+    most: Saturation
+    concurrency: Scalar
+    admitted: Scalar
+
+
+def closed_loop(
+    table: IterationTable,
+    demand: Demand,
+    most: Saturation,
+    slots: Scalar,
+    concurrency: Scalar,
+) -> Steady:
+    """The steady state of an engine with so many requests under way.
+
+    Arguments:
+        table: how long iterations take.
+        demand: the requests.
+        most: the engine at its limit.
+        slots: requests that may run at once.
+        concurrency: requests under way.
+    """
+    places = smaller(slots, most.cache)
+    admitted = smaller(concurrency, places)
+    theta = Closed(table, demand, most, concurrency, admitted)
+    return _steady(solve(_residual, _step, _start, theta, 20), theta)
+
+
+def _start(theta: Closed) -> State:
+    first = smaller(0.8 * theta.admitted, 0.8 * theta.most.running)
+    return xp.log(first), xp.log(theta.demand.prompt)
+
+
+def _decodes(steady: Steady, theta: Closed) -> Scalar:
+    """Running decodes, of which there are no more than prompts leave of the budget."""
+    decoding = theta.demand.steps * steady.iteration
+    free = theta.admitted * decoding / (decoding + steady.admitted)
+    return smooth_smaller(free, _FULL * theta.most.budget, 24.0)
+
+
+def _residual(state: State, theta: Closed) -> State:
+    steady = _steady(state, theta)
+    arriving = arriving_tokens(steady.runs, theta.demand, steady.arrivals)
+    return xp.log(_decodes(steady, theta)) - state[0], xp.log(arriving) - state[1]
+
+
+def _step(state: State, theta: Closed) -> State:
+    steady = _steady(state, theta)
+    runs, tokens = steady.runs, xp.exp(state[1])
+    arriving = arriving_tokens(runs, theta.demand, steady.arrivals)
+    rate = steady.arrivals * theta.demand.prompt / runs.room
+    new = next_tokens(runs, tokens, arriving, (rate, rate))
+    return (state[0] + xp.log(_decodes(steady, theta))) / 2, xp.log(new)
+
+
+def _steady(state: State, theta: Closed) -> Steady:
+    """All that is explicit in the two unknowns."""
+    table, demand, most, concurrency, admitted = theta
+    running, tokens = xp.exp(state[0]), xp.exp(state[1])
+    tagged = smooth_smaller(running + 1, larger(smaller(admitted, most.budget), 1.0), 16.0)
+    runs = runs_of(table, demand, tagged, tokens)
+    arrivals = running / demand.steps * larger(admitted - 1, 1e-6) / larger(admitted, 1.0 + 1e-6)
+    start = -xp.expm1(-arrivals)
+    part = runs.partly(start, start)
+    full = part * (runs.count - 1)
+    iteration = part * runs.cycle(start, start)
+    busy, partly = full * runs.full / iteration, part * runs.part / iteration
+
+    random = smaller(4 * demand.output_variation, 1.0)
+    mean, square = piece_seconds(demand, runs, runs.full, table.pair)
+    in_steps = smaller(arrivals * demand.prompt / runs.room, 0.999)
+    ahead = random * arrivals * square / runs.full / (2 * (1 - in_steps))
+
+    alone = larger(running * (admitted - 1) / larger(admitted, 1.0), 0.0)
+    pieces = pieces_of(demand.prompts.tokens, runs.room, tagged)
+    last = larger(demand.prompts.tokens - (pieces - 1) * runs.room, 1.0)
+    # prompts of the same iteration share it; they come per iteration, not per second
+    joined = smooth_smaller(last + pieces * arrivals * demand.prompt, runs.room, 8.0)
+    whole = table.both(alone, runs.room)
+    extra = table.pair * demand.extra_pairs
+    free = demand.prompts.mean((pieces - 1) * whole + table.both(alone, joined) + extra)
+    inside = smooth_smaller(runs.room / 2 + arrivals * demand.prompt, runs.room, 8.0)
+    queued = mean + table.both(alone, inside) - runs.full / 2
+    mixing = full * random
+    own = (1 - mixing) * free + mixing * queued
+    zero = 0 * own
+    decoding = demand.steps * iteration
+    rate = smooth_smaller(
+        admitted / (decoding + ahead + own), most.budget / (demand.steps * runs.full), 48.0
+    )
+    wait = concurrency / rate - decoding - ahead - own
+    return Steady(
+        running=running,
+        tagged=tagged,
+        runs=runs,
+        full=full,
+        part=part,
+        iteration=iteration,
+        busy=busy,
+        partly=partly,
+        waits_for_slot=larger(1 - admitted / concurrency, 0.0) + zero,
+        slot_wait=larger(wait, 0.0),
+        ahead=ahead,
+        ahead_busy=larger(full, in_steps),
+        rest=zero,
+        own=own,
+        excess=zero,
+        excess_rate=zero,
+        rate=rate,
+        arrivals=arrivals,
+    )

@@ -1,0 +1,149 @@
+"""The figures of a steady state: means, percentiles and goodput."""
+
+from typing import NamedTuple
+
+from diffgenz.core import xp
+from diffgenz.core.smooth import Flag, Scalar
+from diffgenz.serving.engine_state import EngineState
+from diffgenz.serving.load import Load
+from diffgenz.serving.load_result import Latencies, LoadResult
+from diffgenz.serving.objectives import Objectives
+from diffgenz.serving.percentiles import LEVELS, Tails, per_token, quantiles
+from diffgenz.serving.saturation import FILLED
+from diffgenz.serving.smoothing import between, larger, smaller
+from diffgenz.serving.special import gamma_quantile, gamma_tail
+from diffgenz.serving.steady import Steady, piece_seconds
+
+_ARRIVING, _REPLACED = 4.0, 2.5
+"""Standard deviations of the running requests within which the cache has to hold them, in an open
+and in a closed loop; simulations with less preempt some."""
+
+
+class Means(NamedTuple):
+    """The means of latencies, in s, and the burst in which a benchmark starts.
+
+    Arguments:
+        ttft: of the first token.
+        tpot: between tokens of a request.
+        itl: between tokens.
+        end_to_end: of whole answers.
+        burst: the share of requests that come at once in the beginning, and the s between the first
+            tokens of the first and of the last of them.
+    """
+
+    ttft: Scalar
+    tpot: Scalar
+    itl: Scalar
+    end_to_end: Scalar
+    burst: tuple[Scalar, Scalar]
+
+
+def means_of(state: EngineState, steady: Steady, load: Load) -> Means:
+    """Mean latencies of an engine.
+
+    Arguments:
+        state: the engine.
+        steady: its steady state.
+        load: how requests come.
+    """
+    demand = state.demand
+    zero = 0 * steady.own
+    share, spread, ttft = zero, zero, steady.ttft
+    if load.requests is not None and load.concurrency is not None:
+        own = load.concurrency / state.engines
+        one, _ = piece_seconds(demand, steady.runs, steady.runs.full, state.table.pair)
+        share, spread = load.concurrency / load.requests + zero, own * one
+        early = steady.own + larger(own - 1, 0.0) / 2 * one
+        ttft = (1 - share) * ttft + share * early
+    tpot, _ = per_token(steady, state.table, demand)
+    steps = larger(demand.outputs.tokens - 1, 0.0)
+    decoding = demand.outputs.mean(steady.generation(steps))
+    return Means(ttft, tpot, decoding / demand.steps, ttft + decoding, (share, spread))
+
+
+def load_result(
+    state: EngineState, steady: Steady, load: Load, objectives: Objectives | None
+) -> LoadResult:
+    """All figures of a deployment.
+
+    Arguments:
+        state: one of its engines.
+        steady: the engine's steady state.
+        load: how requests come.
+        objectives: what goodput means; None: there is none.
+    """
+    demand, most, table = state.demand, state.most, state.table
+    means = means_of(state, steady, load)
+    queue = 1.0 + 0 * steady.own
+    if load.concurrency is not None:
+        queue = larger(load.concurrency / state.engines * steady.waits_for_slot, 1.0)
+    tails = Tails(steady, table, state.fine, queue, means.burst)
+    _, variance = per_token(steady, table, demand)
+    shape, scale = means.tpot**2 / variance, variance / means.tpot
+
+    def slow(seconds: Scalar) -> Scalar:
+        return gamma_tail(shape, seconds / scale)
+
+    per_user = [scale * gamma_quantile(larger(shape, 0.5), level) for level in LEVELS]
+    found = {
+        "ttft": quantiles(tails.ttft, means.ttft),
+        "tpot": [smaller(each, steady.runs.full) for each in per_user],
+        "itl": [_between_tokens(steady, level) for level in LEVELS],
+        "end_to_end": quantiles(tails.end_to_end, means.end_to_end),
+    }
+    latencies = {name: Latencies(getattr(means, name), *each) for name, each in found.items()}
+    rate = steady.rate * state.engines
+    saturated = xp.asarray(False)
+    if load.rate is not None:
+        saturated = load.rate >= most.rate * state.engines
+    goodput = None
+    if objectives is not None:
+        met = _share_met(tails, slow, objectives)
+        goodput = rate * xp.where(saturated, 0.0, met)
+    utilization = rate / (most.rate * state.engines)
+    decoding = demand.outputs.mean(steady.generation(larger(demand.outputs.tokens - 1, 0.0)))
+    balance = steady.rate * decoding / steady.running - 1
+    return LoadResult(
+        **latencies,
+        requests_per_second=rate,
+        throughput=rate * (demand.steps + 1),
+        concurrency=rate * (steady.ttft + decoding),
+        running=steady.running * state.engines,
+        utilization=utilization,
+        saturation_rate=most.rate * state.engines,
+        cache_use=steady.running / most.cache,
+        goodput=goodput,
+        preempts=_preempts(state, steady, load),
+        saturated=saturated,
+        residual=xp.where(balance < 0, -balance, balance),
+    )
+
+
+def _preempts(state: EngineState, steady: Steady, load: Load) -> Flag:
+    """Whether running requests are likely to outgrow the cache.
+
+    In an open loop their number varies, the more so the more they slow each other down; in a closed
+    one only their lengths do.
+    """
+    running, variance, deviations = steady.running, steady.running, _REPLACED
+    if load.rate is not None:
+        elasticity = between(state.table.elasticity(steady.tagged), 0.0, 0.9)
+        variance, deviations = running / (1 - elasticity), _ARRIVING
+    return running + deviations * xp.sqrt(variance) > state.most.cache / FILLED
+
+
+def _between_tokens(steady: Steady, level: float) -> Scalar:
+    """A quantile of the time between tokens: iterations are idle, last ones of runs, or full."""
+    runs = steady.runs
+    alone = 1 - steady.part - steady.full
+    most = xp.where(level <= alone + steady.part, runs.part, runs.full)
+    return xp.where(level <= alone, runs.idle, most)
+
+
+def _share_met(tails: Tails, slow, objectives: Objectives) -> Scalar:
+    """The share of requests that meet all objectives, as if they were independent."""
+    of = {"ttft": tails.ttft, "tpot": slow, "end_to_end": tails.end_to_end}
+    share = xp.ones(())
+    for name, limit in objectives.limits.items():
+        share = share * between(1 - of[name](limit), 0.0, 1.0)
+    return share

@@ -1,0 +1,160 @@
+"""How long an iteration of any mix takes, tabulated once for a scenario and then interpolated.
+
+The solution of a load asks for hundreds of iterations; the model is asked for a few dozen, on a
+grid of running decodes and prompt tokens, evenly spaced in the logarithm.
+"""
+
+from typing import Any
+
+import equinox as eqx
+import numpy as np
+
+from diffgenz.core import xp
+from diffgenz.core.smooth import Scalar
+from diffgenz.inference.iteration_cost import cost_of
+from diffgenz.inference.prefill_decode import Decodes, Prompts
+from diffgenz.inference.resolved import Resolved
+from diffgenz.serving.demand import Demand
+
+DECODES, CHUNKS = 9, 10
+"""Knots in the number of running decodes, and in the number of prompt tokens."""
+
+LEAST = 16.0
+"""Prompt tokens of the least chunk in the table; fewer take as long."""
+
+
+class IterationTable(eqx.Module):
+    """The logarithm of the seconds of an iteration, at knots.
+
+    Arguments:
+        slots: the most running decodes.
+        budget: the most prompt tokens.
+        alone: ln s of decodes only, at 1 to `slots` of them; shape (DECODES,).
+        mixed: ln s with prompt tokens, of `LEAST` to `budget`, beside 0 to `slots` decodes; shape
+            (DECODES, CHUNKS).
+        pair: s that one more pair of a query and a key takes in the attention of a chunk.
+    """
+
+    slots: Scalar
+    budget: Scalar
+    alone: Any
+    mixed: Any
+    pair: Scalar
+
+    def decodes(self, running: Scalar) -> Scalar:
+        """Seconds of an iteration of decodes only."""
+        at = (DECODES - 1) * xp.log(_at_least(running, 1.0)) / xp.log(self.slots)
+        return xp.exp((self.alone * _cardinal(at, DECODES)).sum())
+
+    def elasticity(self, running: Scalar) -> Scalar:
+        """By how many per cent such an iteration takes longer with one per cent more decodes."""
+        step = 1e-2
+        slower = self.decodes(running * (1 + step)) / self.decodes(running * (1 - step))
+        return xp.log(slower) / (2 * step)
+
+    def both(self, running: Scalar, tokens: Any) -> Any:
+        """Seconds of iterations of some prompt tokens each, beside running decodes."""
+        rows = (DECODES - 1) * xp.log1p(_at_least(running, 0.0)) / xp.log1p(self.slots)
+        size = xp.log(_at_least(tokens, LEAST) / LEAST) / xp.log(self.budget / LEAST)
+        beside = _cardinal(rows, DECODES) @ self.mixed
+        return xp.exp(_cardinal((CHUNKS - 1) * size, CHUNKS) @ beside)
+
+
+def tabulate(
+    question: Resolved, demand: Demand, slots: Scalar, budget: Scalar, host: Scalar
+) -> IterationTable:
+    """The table of a scenario.
+
+    Arguments:
+        question: the scenario.
+        demand: the lengths of its requests: decodes have the mean context of running requests, and
+            chunks are pieces of prompts such that a token has the mean number of pairs.
+        slots: the most running decodes.
+        budget: the most prompt tokens.
+        host: s that the host adds to each iteration.
+    """
+    steps, sizes = np.arange(DECODES) / (DECODES - 1), np.arange(CHUNKS) / (CHUNKS - 1)
+    some = xp.exp(steps * xp.log(slots))
+    few = xp.expm1(steps * xp.log1p(slots))[1:]
+    tokens = LEAST * xp.exp(sizes * xp.log(budget / LEAST))
+    rows = (few[:, None] * xp.ones(CHUNKS)).reshape(-1)
+    columns = (xp.ones(DECODES - 1)[:, None] * tokens).reshape(-1)
+
+    def decode(running: Any) -> Any:
+        return seconds_of(question, None, Decodes(running, demand.context * xp.ones_like(running)))
+
+    def prefill(tokens: Any) -> Any:
+        return seconds_of(question, _chunk(tokens, demand), None)
+
+    def mix(running: Any, tokens: Any) -> Any:
+        decodes = Decodes(running, demand.context * xp.ones_like(running))
+        return seconds_of(question, _chunk(tokens, demand), decodes)
+
+    def longer(factor: Any) -> Any:
+        chunk = _chunk(budget * xp.ones_like(factor), demand)
+        further = Prompts(chunk.sequences, chunk.tokens, chunk.context + factor * demand.pairs)
+        return seconds_of(question, further, None)
+
+    apart = xp.mapped(mix)(rows, columns).reshape(DECODES - 1, CHUNKS)
+    first = xp.mapped(prefill)(tokens)
+    step = np.array([0.0, 1.0])
+    least, most = xp.mapped(longer)(step)
+    return IterationTable(
+        slots=slots,
+        budget=budget,
+        alone=xp.log(host + xp.mapped(decode)(some)),
+        mixed=xp.log(host + xp.concatenate([first[None, :], apart])),
+        pair=(most - least) / (budget * demand.pairs),
+    )
+
+
+def seconds_of(question: Resolved, prompts: Prompts | None, decodes: Decodes | None) -> Scalar:
+    """Seconds of an iteration of one of the engines that share a pipeline in turn.
+
+    It passes through all stages, or waits until the slowest stage has done as many iterations as
+    there are engines.
+    """
+    cost = cost_of(question, prompts, decodes)
+    waiting = question.case.plan.pipeline * cost.stage_seconds
+    return xp.where(cost.seconds > waiting, cost.seconds, waiting)
+
+
+def _chunk(tokens: Any, demand: Demand) -> Prompts:
+    """Prompt tokens of which each has `demand.pairs` keys in the mean.
+
+    Up to `whole` tokens they are a piece in the middle of a prompt, else several prompts.
+    """
+    whole, cached = demand.whole, demand.cached
+    one = tokens < whole
+    return Prompts(
+        sequences=xp.where(one, 1.0, tokens / whole),
+        tokens=xp.where(one, tokens, whole),
+        context=xp.where(one, cached + (whole - tokens) / 2, cached),
+    )
+
+
+def _at_least(x: Any, least: float) -> Any:
+    return xp.where(x > least, x, least)
+
+
+def _cardinal(at: Any, knots: int) -> Any:
+    """The weights of evenly spaced knots in a smooth curve through all of them (Keys 1981).
+
+    Beyond the first and the last knot the curve is continued as a straight line.
+
+    Arguments:
+        at: where, 0 at the first knot and `knots` - 1 at the last; of any shape.
+        knots: how many there are.
+
+    Returns:
+        The shape of `at` and (knots,), summing to 1.
+    """
+    far = xp.asarray(at)[..., None] - np.arange(-1.0, knots + 1)
+    far = xp.where(far < 0, -far, far)
+    near = 1 + far * far * (1.5 * far - 2.5)
+    off = 2 + far * (-4 + far * (2.5 - 0.5 * far))
+    weights = xp.where(far < 1, near, xp.where(far < 2, off, 0.0))
+    ghosts = np.zeros((knots + 2, knots))
+    ghosts[1:-1] = np.eye(knots)
+    ghosts[0, :2] = ghosts[-1, :-3:-1] = 2.0, -1.0
+    return weights @ ghosts

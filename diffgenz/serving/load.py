@@ -1,0 +1,86 @@
+"""`Load`: how requests come. `Engine`: what the server that takes them is set to."""
+
+from collections.abc import Iterable
+
+import equinox as eqx
+import numpy as np
+
+from diffgenz.core.checks import Condition
+from diffgenz.core.errors import InputError
+from diffgenz.core.record import Record, number
+from diffgenz.core.smooth import Leaf
+from diffgenz.serving.lengths import Constant, Lengths
+
+
+class Load(Record):
+    """Requests over time: an open loop of a given rate, or a closed one of a given concurrency.
+
+    The workload of the scenario says how long prompts and answers are in the mean, and the
+    distributions here how they differ. Prompts and answers are independent of each other.
+
+    Arguments:
+        rate: requests/s that arrive at all replicas together, above 0 (open loop).
+        concurrency: requests that are under way all the time, at least 1; each reply is followed at
+            once by the next request (closed loop).
+        requests: how many requests a benchmark in a closed loop sends, at least the concurrency;
+            the first of them all arrive at once. None: as many as one likes.
+        burstiness: the squared coefficient of variation of the time between arrivals in an open
+            loop, at least 0.1: 1 for Poisson arrivals, more for bursts, less for a regular stream.
+        lockstep: in a closed loop, whether requests of one length stay together as they started, as
+            those of benchmarks with constant lengths do.
+        prompts: how the lengths of prompts are distributed. Default: all alike.
+        outputs: how the lengths of answers are distributed. Default: all alike.
+
+    Raises:
+        InputError: neither a rate nor a concurrency, or both; an option of the other loop; lengths
+            in lockstep that differ; fewer requests than are under way.
+    """
+
+    rate: Leaf | None = number("1/s", above=0, default=None)
+    concurrency: Leaf | None = number(at_least=1, default=None)
+    requests: Leaf | None = number(at_least=1, default=None)
+    burstiness: Leaf = number(at_least=0.1, default=1.0)
+    lockstep: bool = eqx.field(static=True, default=False)
+    prompts: Lengths = eqx.field(default_factory=Constant)
+    outputs: Lengths = eqx.field(default_factory=Constant)
+
+    def conditions(self) -> Iterable[Condition]:
+        if (self.rate is None) == (self.concurrency is None):
+            raise InputError(
+                "load: give either a rate of requests (open loop) or a concurrency (closed loop)"
+            )
+        if self.rate is not None:
+            for name, given in (
+                ("requests", self.requests is not None),
+                ("lockstep", self.lockstep),
+            ):
+                if given:
+                    raise InputError(f"{name}: needs a concurrency; leave it out for a rate")
+            return
+        alike = isinstance(self.prompts, Constant) and isinstance(self.outputs, Constant)
+        if self.lockstep and not alike:
+            raise InputError("lockstep: lengths that differ don't stay together; leave it out")
+        if self.requests is not None:
+            yield Condition(
+                self.requests >= self.concurrency,
+                lambda: (
+                    f"requests: {np.max(np.asarray(self.requests)):g} are fewer than "
+                    "the concurrency; benchmarks send some 10 times as many"
+                ),
+            )
+
+
+class Engine(Record):
+    """What a server that batches continuously is set to, beside `Serving`.
+
+    Its token budget is `Serving.chunk`: prompts are computed in chunks beside the running decodes,
+    which take their share of it first.
+
+    Arguments:
+        max_num_seqs: requests that may run at once, of each engine (each data-parallel replica or
+            attention group), at least 2.
+        host_seconds: s that the host adds to each iteration, at least 0.
+    """
+
+    max_num_seqs: Leaf = number(at_least=2, default=256.0)
+    host_seconds: Leaf = number("s", default=0.0)

@@ -1,0 +1,70 @@
+"""A closed loop of requests of one length, which stay together as they started.
+
+Those that fit into one iteration's budget are prefilled together, and then for ever. While one
+group is prefilled, the others decode beside it.
+"""
+
+from diffgenz.core import xp
+from diffgenz.core.smooth import Scalar
+from diffgenz.serving.demand import Demand
+from diffgenz.serving.iteration_table import IterationTable
+from diffgenz.serving.runs import pieces_of, runs_of
+from diffgenz.serving.saturation import Saturation
+from diffgenz.serving.smoothing import larger, smaller
+from diffgenz.serving.steady import Steady
+
+
+def lockstep(
+    table: IterationTable,
+    demand: Demand,
+    most: Saturation,
+    slots: Scalar,
+    concurrency: Scalar,
+) -> Steady:
+    """The state that an engine runs in, all prompts and all answers of one length each.
+
+    Arguments:
+        table: how long iterations take.
+        demand: the requests.
+        most: the engine at its limit.
+        slots: requests that may run at once.
+        concurrency: requests under way.
+    """
+    admitted = smaller(concurrency, smaller(slots, most.cache))
+    room = larger(table.budget - admitted, 16.0)
+    together = larger(xp.stop_gradient(xp.floor(room / demand.prompt)), 1.0)
+    together = smaller(together, admitted)
+    groups, others = admitted / together, admitted - together
+    pieces = pieces_of(demand.prompt, room, larger(others, 1.0))
+    last = larger(demand.prompt - (pieces - 1) * room, 1.0) + (together - 1) * demand.prompt
+    whole = table.both(others, room)
+    own = (pieces - 1) * whole + table.both(others, last)
+    beside = smaller((groups - 1) * pieces, demand.steps)
+    idle = table.decodes(larger(admitted, 1.0))
+    cycle = larger(groups - 1, 0.0) * own + own + (demand.steps - beside) * idle
+    iteration = (cycle - own) / demand.steps
+    rate, zero = admitted / cycle, 0 * own
+    running = rate * demand.steps * iteration
+    part = beside / demand.steps
+    runs = runs_of(table, demand, larger(admitted, 1.0), together * demand.prompt)
+    waits = larger(1 - admitted / concurrency, 0.0) + zero
+    return Steady(
+        running=running,
+        tagged=larger(admitted, 1.0) + zero,
+        runs=runs,
+        full=part * (pieces - 1) / pieces,
+        part=part / pieces,
+        iteration=iteration,
+        busy=zero,
+        partly=zero,
+        waits_for_slot=waits,
+        slot_wait=larger(concurrency / rate - cycle, 0.0),
+        ahead=zero,
+        ahead_busy=zero,
+        rest=zero,
+        own=own,
+        excess=zero,
+        excess_rate=zero,
+        rate=rate,
+        arrivals=rate * iteration,
+    )

@@ -1,0 +1,209 @@
+"""The mean field of continuous batching where requests arrive at a rate.
+
+Two unknowns, the running decodes and the tokens of a prefill run, and two equations: Little's law,
+and that the tokens of a run are those that arrive in a cycle. All else is explicit in them.
+"""
+
+from typing import NamedTuple
+
+from diffgenz.core import xp
+from diffgenz.core.smooth import Scalar
+from diffgenz.serving.demand import Demand
+from diffgenz.serving.fixed_point import State, solve
+from diffgenz.serving.iteration_table import IterationTable
+from diffgenz.serving.runs import Runs, next_tokens, runs_of
+from diffgenz.serving.saturation import Saturation, arriving_tokens
+from diffgenz.serving.smoothing import between, larger, smaller, smooth_smaller
+from diffgenz.serving.steady import Steady, piece_seconds
+from diffgenz.serving.waiting import slot_wait
+
+NEAR = 0.999
+"""The load up to which there is a steady state to speak of."""
+
+
+class Open(NamedTuple):
+    """An engine and the requests that arrive at it.
+
+    Arguments:
+        table: how long iterations take.
+        demand: the requests.
+        most: the engine at its limit.
+        slots: requests that may run at once.
+        rate: requests/s, below saturation.
+        burstiness: the squared coefficient of variation of the time between arrivals.
+        waits: the probability that a request waits for a slot.
+        slot_wait: s that it does, in the mean over all requests.
+    """
+
+    table: IterationTable
+    demand: Demand
+    most: Saturation
+    slots: Scalar
+    rate: Scalar
+    burstiness: Scalar
+    waits: Scalar
+    slot_wait: Scalar
+
+
+def open_loop(
+    table: IterationTable,
+    demand: Demand,
+    most: Saturation,
+    slots: Scalar,
+    rate: Scalar,
+    burstiness: Scalar,
+) -> Steady:
+    """The steady state of an engine at which requests arrive.
+
+    Arguments:
+        table: how long iterations take.
+        demand: the requests.
+        most: the engine at its limit.
+        slots: requests that may run at once.
+        rate: requests/s; beyond `NEAR` of saturation it is taken as that.
+        burstiness: the squared coefficient of variation of the time between arrivals.
+    """
+    rate = smaller(rate, NEAR * most.rate)
+    waits, wait = slot_wait(table, demand, most, slots, rate / most.rate, burstiness)
+    theta = Open(table, demand, most, slots, rate, burstiness, waits, wait)
+    state = solve(_residual, _step, _start, theta, 14)
+    return _steady(state, theta)
+
+
+def _start(theta: Open) -> State:
+    steps = theta.demand.steps
+    idle = theta.rate * steps * theta.table.decodes(xp.ones_like(steps))
+    return xp.log(smaller(idle, 0.98 * theta.most.running)), xp.log(theta.demand.prompt)
+
+
+def _residual(state: State, theta: Open) -> State:
+    steady = _steady(state, theta)
+    by_little, arriving = _balances(steady, theta)
+    return xp.log(by_little) - state[0], xp.log(arriving) - state[1]
+
+
+def _balances(steady: Steady, theta: Open) -> tuple[Scalar, Scalar]:
+    """The running decodes that Little's law gives, and the tokens that arrive in a cycle."""
+    demand, runs = theta.demand, steady.runs
+    steps = larger(demand.outputs.tokens - 1, 0.0)
+    by_little = theta.rate * demand.outputs.mean(steady.generation(steps))
+    by_time = theta.rate * demand.prompt * steady.iteration / larger(steady.part, 1e-30)
+    by_completions = arriving_tokens(runs, demand, steady.running / demand.steps)
+    waits = theta.waits
+    return by_little, (1 - waits) * by_time + waits * by_completions
+
+
+def _step(state: State, theta: Open) -> State:
+    table, demand = theta.table, theta.demand
+    steady = _steady(state, theta)
+    by_little, arriving = _balances(steady, theta)
+    runs, running, tokens = steady.runs, steady.running, xp.exp(state[1])
+    share = theta.rate * demand.steps * steady.iteration / by_little
+    elasticity = between(
+        table.elasticity(steady.tagged) * running / (running + 1) * share, 0.0, 0.85
+    )
+    move = between((by_little / running - 1) / (1 - elasticity), -0.5, 2.0)
+    log_running = state[0] + xp.log1p(move)
+    log_running = smaller(log_running, xp.log(1.1 * theta.most.running))
+    arrivals = theta.rate * demand.prompt
+    rates = arrivals * runs.full / runs.room, arrivals * runs.idle / runs.room
+    new = next_tokens(runs, tokens, arriving, rates)
+    new = between(new, 0.3 * demand.prompt, 1000 * (runs.room + demand.prompt))
+    return log_running, xp.log(new)
+
+
+def _steady(state: State, theta: Open) -> Steady:
+    """All that is explicit in the two unknowns."""
+    table, demand, most, slots, rate, _, waits, wait = theta
+    running, tokens = xp.exp(state[0]), xp.exp(state[1])
+    tagged = smooth_smaller(running + 1, most.running, 16.0)
+    runs = runs_of(table, demand, tagged, tokens)
+    at_completions = -xp.expm1(-running / demand.steps)
+    after_idle = -(1 - waits) * xp.expm1(-rate * runs.idle) + waits * at_completions
+    after_part = -(1 - waits) * xp.expm1(-rate * runs.part) + waits * at_completions
+    part = runs.partly(after_idle, after_part)
+    full = part * (runs.count - 1)
+    iteration = part * runs.cycle(after_idle, after_part)
+    busy, partly = full * runs.full / iteration, part * runs.part / iteration
+
+    rest = 0.5 * (1 - busy - partly) * runs.idle * -xp.expm1(-running) + 0.5 * partly * runs.part
+    rest = rest * (1 - waits)
+    mean, square = piece_seconds(demand, runs, runs.full, table.pair)
+    load = smaller(rate * mean, 0.999)
+    ahead = _ahead(theta, mean, square, load, iteration)
+    arrivals = running / demand.steps
+    in_steps = smaller(arrivals * mean / runs.full, 0.999)
+    regulated = arrivals * square / runs.full / (2 * (1 - in_steps))
+    ahead = (1 - waits) * ahead + waits * regulated
+
+    alone = smaller(running, most.running)
+    own, behind = _own(theta, runs, alone, (mean, rest, ahead, busy))
+    left = larger(rate * demand.prompt * (ahead + rest + own) - behind, 1e-3)
+    left = smaller(left, larger(slots - running, 1e-3) * demand.prompt)
+    share, slower = left / runs.room, runs.full - runs.idle
+    lull = larger(1 - iteration / runs.full, 0.0)
+    calm = larger(runs.idle / iteration, 1e-3)
+    excess = share * slower * lull / calm * (1 - waits)
+    first = runs.idle - slower * share * xp.expm1(-(busy + partly) / share)
+    return Steady(
+        running=running,
+        tagged=tagged,
+        runs=runs,
+        full=full,
+        part=part,
+        iteration=iteration,
+        busy=busy,
+        partly=partly,
+        waits_for_slot=waits,
+        slot_wait=wait,
+        ahead=ahead,
+        ahead_busy=larger(busy, load),
+        rest=rest,
+        own=own,
+        excess=excess,
+        excess_rate=larger(first - iteration, 0.0),
+        rate=rate,
+        arrivals=rate * iteration,
+    )
+
+
+def _ahead(theta: Open, mean: Scalar, square: Scalar, load: Scalar, iteration: Scalar) -> Scalar:
+    """Seconds of waiting for the prompts before, were there no slots to wait for.
+
+    It is that of an M/G/1 queue at the speed of full iterations; arrivals in clumps wait even at
+    low load. In a long backlog decodes pile up and service slows down.
+    """
+    rate, most, bursts = theta.rate, theta.most, theta.burstiness
+    clumps = (bursts - 1) / 2 * mean * xp.exp(xp.log(load) / bursts)
+    total = larger(rate * square / 2 + clumps, 0.05 * rate * square)
+    short, backlog = total / (1 - load), total / ((1 - load) * (1 - load))
+    lag = backlog / (backlog + theta.demand.steps * iteration / 2) * (1 - most.queues)
+    slower = xp.log((1 - load) / (1 - rate / most.rate))
+    return short * xp.exp(lag * larger(slower, 0.0))
+
+
+def _own(
+    theta: Open, runs: Runs, alone: Scalar, known: tuple[Scalar, Scalar, Scalar, Scalar]
+) -> tuple[Scalar, Scalar]:
+    """Seconds of a request's own prefill, and the tokens of others that share its last iteration.
+
+    Arguments:
+        theta: the engine and its requests.
+        runs: the prefill runs.
+        alone: decodes that run beside the prompt.
+        known: the mean seconds of a prompt, those of `rest` and of `ahead`, and the share of time
+            in full iterations.
+    """
+    table, demand = theta.table, theta.demand
+    mean, rest, ahead, busy = known
+    arriving = theta.rate * demand.prompt
+    whole = table.both(alone, runs.room)
+    before = runs.pieces - 1
+    last = larger(demand.prompts.tokens - before * runs.room, 1.0)
+    joined = smooth_smaller(last + arriving * (rest + before * whole), runs.room, 8.0)
+    ends = table.both(alone, joined)
+    free = demand.prompts.mean(before * whole + ends + table.pair * demand.extra_pairs)
+    inside = smooth_smaller(runs.room / 2 + arriving * ahead, runs.room, 8.0)
+    queued = mean + table.both(alone, inside) - runs.full / 2
+    behind = (1 - busy) * demand.prompts.mean(joined - last) + busy * (inside - runs.room / 2)
+    return (1 - busy) * free + busy * queued, behind

@@ -1,0 +1,177 @@
+"""Percentiles under load: of TTFT, of the time between tokens, and of whole answers.
+
+TTFT is a sum of independent parts: a request's own prefill, which its length decides, the rest of
+the running iteration, which is uniform, and waits that are zero or gamma distributed. Quantiles are
+found by bisection, and take their derivatives from the implicit function theorem.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diffgenz.core import xp
+from diffgenz.core.smooth import Scalar
+from diffgenz.serving.demand import Demand
+from diffgenz.serving.iteration_table import IterationTable
+from diffgenz.serving.runs import pieces_of
+from diffgenz.serving.smoothing import between, larger, smaller
+from diffgenz.serving.special import gamma_tail
+from diffgenz.serving.steady import Steady, piece_seconds
+
+LEVELS = (0.5, 0.9, 0.99)
+"""P50, P90 and P99."""
+
+_REST = np.array([0.125, 0.375, 0.625, 0.875])
+_THREE = ((-math.sqrt(3), 1 / 6), (0.0, 2 / 3), (math.sqrt(3), 1 / 6))
+"""Nodes and weights of a normal variable."""
+
+_BISECTIONS = 40
+
+_BLUR = 0.005
+"""Of a request's own prefill, by which it varies: without it, tails of equal lengths would have
+steps and no derivatives."""
+
+
+class Tails:
+    """The probabilities that the latencies of a steady state exceed some seconds.
+
+    Arguments:
+        steady: the steady state.
+        table: how long iterations take.
+        demand: the requests, their lengths told apart finely.
+        queue: the shape of the wait for a slot, of those who do wait: 1 where it is exponential.
+        burst: of requests that all come at once in the beginning: their share, and the s between
+            the first tokens of the first and of the last of them.
+    """
+
+    def __init__(
+        self,
+        steady: Steady,
+        table: IterationTable,
+        demand: Demand,
+        queue: Scalar,
+        burst: tuple[Scalar, Scalar],
+    ):
+        self.burst = burst
+        self.steady, self.demand = steady, demand
+        runs = steady.runs
+        beside = smaller(steady.running, steady.tagged)
+        pieces = pieces_of(demand.prompts.tokens, runs.room, steady.tagged)
+        last = larger(demand.prompts.tokens - (pieces - 1) * runs.room, 1.0)
+        own = (pieces - 1) * table.both(beside, runs.room) + table.both(beside, last)
+        own = larger(own + table.pair * demand.extra_pairs, 1e-9)
+        self.own = own + steady.own - demand.prompts.mean(own)  # of the right mean
+        busy = between(steady.ahead_busy, 1e-6, 1.0)
+        _, square = piece_seconds(demand, runs, runs.full, table.pair)
+        seconds = larger(demand.prompts.tokens * runs.full / runs.room, 1e-9)
+        cube = demand.prompts.mean(seconds * seconds * seconds)
+        wait = larger(steady.ahead, 1e-9)
+        load = between(1 - steady.rate * square / (2 * wait), 0.0, 0.999)
+        second = 2 * wait * wait + steady.rate * cube / (3 * (1 - load))
+        ahead = _Wait.of(wait / busy, larger(second / busy, 1.02 * wait * wait / busy**2))
+        waits = between(steady.waits_for_slot, 1e-9, 1.0)
+        slot = steady.slot_wait / waits
+        slot = _Wait.of(larger(slot, 1e-9), slot * slot * (1 + 1 / queue) + 1e-18)
+        self.wait = _Wait(
+            xp.stack([ahead.mean, slot.mean, ahead.mean + slot.mean]),
+            xp.stack([ahead.variance, slot.variance, ahead.variance + slot.variance]),
+        )
+        self.none = (1 - busy) * (1 - waits)
+        self.some = xp.stack([busy * (1 - waits), waits * (1 - busy), busy * waits])
+        _, self.variance = per_token(steady, table, demand)
+
+    def ttft(self, seconds: Any) -> Any:
+        """The probability that TTFT exceeds some seconds; of any shape."""
+        own, rest = self.own[:, None], 2 * self.steady.rest * _REST
+        left = xp.asarray(seconds)[..., None, None] - own - rest
+        tail = self.none * xp.sigmoid(-left / (_BLUR * own))
+        tail = tail + (self.some * self.wait.tail(left[..., None])).sum(-1)
+        share, spread = self.burst
+        early = xp.asarray(seconds)[..., None, None] - own
+        early = between(1 - early / larger(spread, 1e-3 * own), 0.0, 1.0)
+        tail = (1 - share) * tail + share * early
+        return (tail.mean(-1) * self.demand.prompts.weights).sum(-1)
+
+    def end_to_end(self, seconds: Any) -> Any:
+        """The probability that a whole answer takes more than some seconds; of any shape."""
+        outputs, total = self.demand.outputs, 0.0
+        steps = larger(outputs.tokens - 1, 0.0)
+        decoding = self.steady.generation(steps)
+        spread = xp.sqrt(self.variance) * steps
+        for z, weight in _THREE:
+            slower = larger(decoding + z * spread, 0.2 * decoding)
+            later = self.ttft(xp.asarray(seconds)[..., None] - slower)
+            total = total + weight * (outputs.weights * later).sum(-1)
+        return total
+
+
+class _Wait:
+    """Gamma distributed waits.
+
+    Arguments:
+        mean: s.
+        variance: s^2.
+    """
+
+    def __init__(self, mean: Any, variance: Any):
+        self.mean, self.variance = mean, variance
+
+    @classmethod
+    def of(cls, mean: Any, second: Any) -> "_Wait":
+        """By its mean and mean square."""
+        return cls(mean, larger(second - mean * mean, 1e-4 * mean * mean))
+
+    def tail(self, seconds: Any) -> Any:
+        """The probability that it exceeds some seconds, where it may be negative."""
+        late = seconds > 0
+        scaled = xp.where(late, seconds, self.mean) * self.mean / self.variance
+        tail = gamma_tail(self.mean * self.mean / self.variance, scaled)
+        return xp.where(late, tail, 1.0)
+
+
+def quantiles(tail: Callable[[Any], Any], scale: Scalar) -> tuple[Scalar, ...]:
+    """Where the tail of a latency falls to 1 - each of `LEVELS`.
+
+    Arguments:
+        tail: the probability of exceeding some seconds, of any shape.
+        scale: s of about that size; the answers are within a factor of 1000 of it.
+    """
+    least = np.array([1 - level for level in LEVELS])
+    middle = xp.log(xp.stop_gradient(scale)) + 0 * least
+    ends = middle - np.log(1e3), middle + np.log(1e3)
+
+    def halved(_: Any, ends: tuple[Any, Any]) -> tuple[Any, Any]:
+        low, high = ends
+        middle = (low + high) / 2
+        above = tail(xp.exp(middle)) > least
+        return xp.where(above, middle, low), xp.where(above, high, middle)
+
+    if not xp.is_jax(middle):
+        for step in range(_BISECTIONS):
+            ends = halved(step, ends)
+        return tuple(xp.exp((ends[0] + ends[1]) / 2))
+    ends = jax.lax.stop_gradient(jax.lax.fori_loop(0, _BISECTIONS, halved, ends))
+    found = jax.lax.stop_gradient(jnp.exp((ends[0] + ends[1]) / 2))
+    here, (_, slope) = tail(found), jax.jvp(tail, (found,), (jnp.ones_like(found),))
+    slope = jax.lax.stop_gradient(jnp.where(slope < -1e-6 / found, slope, -1e-6 / found))
+    return tuple(found - (here - jax.lax.stop_gradient(here)) / slope)
+
+
+def per_token(steady: Steady, table: IterationTable, demand: Demand) -> tuple[Scalar, Scalar]:
+    """The mean and the variance of TPOT over requests, in s and s^2."""
+    outputs = demand.outputs
+    steps = larger(outputs.tokens - 1, 1e-9)
+    mean = outputs.mean(xp.where(outputs.tokens > 1, steady.generation(steps) / steps, 0.0))
+    idle = steady.runs.idle
+    extra = larger(steady.iteration - idle, 1e-12)
+    arrivals = larger(steady.arrivals, 1e-12)
+    calm = larger(1 - extra / steady.iteration, 0.05)
+    size = extra / arrivals / calm
+    own = arrivals / demand.steps * size * size * (1 + demand.prompt_variation)
+    elasticity = between(table.elasticity(steady.tagged), 0.0, 0.9)
+    drift = elasticity * mean / steady.tagged
+    return mean, own + drift * drift * steady.running / (1 - elasticity)

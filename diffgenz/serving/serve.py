@@ -1,0 +1,188 @@
+"""`serve`: a scenario under load, with queueing, chunked prefill and percentiles.
+
+An engine that batches continuously is described by two numbers, its running decodes and the tokens
+of a prefill run, which two equations tie (`open_loop`, `closed_loop`); all else follows from them.
+"""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from diffgenz.core import xp
+from diffgenz.core.checks import Condition, at_most, demand, enforce
+from diffgenz.core.errors import InputError
+from diffgenz.core.smooth import Scalar
+from diffgenz.core.verb import verb
+from diffgenz.inference.resolved import Resolved, resolved
+from diffgenz.scenario.scenario import Scenario, demand_scenario
+from diffgenz.serving.engine_state import engine_state
+from diffgenz.serving.figures import load_result
+from diffgenz.serving.load import Engine, Load
+from diffgenz.serving.load_result import LoadResult
+from diffgenz.serving.objectives import Objectives
+
+LEAST_BUDGET = 64
+"""Prompt tokens of an iteration, below which runs of prefill are no longer as modelled."""
+
+
+class Answer(NamedTuple):
+    """A result, and how many of the longest requests the memory of an engine has room for."""
+
+    result: LoadResult
+    fit: Scalar
+
+
+def serve(
+    case: Scenario,
+    load: Load,
+    engine: Engine | None = None,
+    objectives: Objectives | None = None,
+) -> LoadResult:
+    """Latencies and throughput of a scenario under a load, in steady state.
+
+    Iterations are those of `iteration_cost`: a chunk of prompts beside the running decodes, which
+    take their share of the token budget (`Serving.chunk`) first. A request is admitted when a slot
+    is free and its whole prompt fits into the cache. Replicas share the load evenly.
+
+    One configuration is answered without compiling. `jax.vmap` batches `serve`, and derivatives
+    with respect to any number of the scenario, the load and the engine are those of the implicit
+    function theorem.
+
+    Arguments:
+        case: the scenario. Its batch does not count.
+        load: how requests come: a rate, or a concurrency.
+        engine: what the engine is set to. Default: `Engine()`.
+        objectives: the limits that goodput counts requests within. Default: there is no goodput.
+
+    Raises:
+        InputError: a rate of at least the saturation rate, a concurrency above `max_num_seqs`, a
+            cache that cannot hold the longest request, or an option that is not modelled under
+            load: whole prompts, speculation, beams, offloading, images.
+    """
+    engine = checked(case, load, engine, objectives)
+    answer = _serve(resolved(case), load, engine, objectives)
+    enforce(_refusals(case, load, answer))
+    return answer.result
+
+
+def saturation_rate(case: Scenario, load: Load, engine: Engine | None = None) -> Scalar:
+    """Requests/s beyond which waits grow without end; arguments and errors as of `serve`.
+
+    Arguments:
+        case: the scenario.
+        load: how requests come, of which only the lengths count.
+        engine: what the engine is set to. Default: `Engine()`.
+    """
+    engine = checked(case, load, engine, None)
+    rate, fit = _saturation(resolved(case), load, engine)
+    enforce([fits(case, fit)])
+    return rate
+
+
+def _saturated(question: Resolved, load: Load, engine: Engine) -> tuple[Scalar, Scalar]:
+    state = engine_state(question, load, engine)
+    return state.most.rate * state.engines, state.fit
+
+
+def checked(
+    case: Scenario, load: Load, engine: Engine | None, objectives: Objectives | None
+) -> Engine:
+    """The engine, where the question can be answered; arguments and errors as of `serve`."""
+    demand_scenario(case)
+    demand("load", load, Load, "Load(rate=5.0)")
+    engine = Engine() if engine is None else engine
+    demand("engine", engine, Engine, "Engine(max_num_seqs=256)")
+    if objectives is not None:
+        demand("objectives", objectives, Objectives, "Objectives(ttft=0.5, tpot=0.05)")
+    serving = case.serving
+    for name, given in (
+        ("speculation", serving.speculation is not None),
+        ("beams", serving.beams is not None),
+        ("offload", serving.offload is not None),
+        ("images", not xp.is_jax(case.workload.images) and float(case.workload.images) > 0),
+    ):
+        if given:
+            raise InputError(f"{name}: not modelled under load; leave it out, or use `estimate`")
+    if serving.chunk is None:
+        raise InputError("chunk: whole prompts are not modelled under load; give a token budget")
+    enforce(_settings(case, load, engine))
+    return engine
+
+
+def _served(
+    question: Resolved, load: Load, engine: Engine, objectives: Objectives | None
+) -> Answer:
+    state = engine_state(question, load, engine)
+    result = load_result(state, state.under(load), load, objectives)
+    return Answer(result, state.fit)
+
+
+def _settings(case: Scenario, load: Load, engine: Engine) -> Iterable[Condition]:
+    """What must hold of what was asked."""
+    plan, serving = case.plan, case.serving
+    for name, value, least, what in (
+        ("chunk", serving.chunk, LEAST_BUDGET, "the least budget of tokens that is modelled"),
+        (
+            "chunk",
+            serving.chunk,
+            2 * engine.max_num_seqs,
+            "twice max_num_seqs: decodes leave prompts too little of it; raise it",
+        ),
+        ("output_tokens", case.workload.output_tokens, 2.0, "where nothing is decoded"),
+    ):
+        yield at_least(name, value, least, what)
+    if load.concurrency is not None:
+        slots = engine.max_num_seqs * plan.attention_data * plan.data
+        what = (
+            "the requests that may run at once (max_num_seqs); raise it, or lower the concurrency"
+        )
+        yield at_most("concurrency", load.concurrency, slots, what)
+
+
+def fits(case: Scenario, requests: Scalar) -> Condition:
+    """That the memory has room for one of the longest requests.
+
+    Arguments:
+        case: the scenario.
+        requests: how many of them it has room for.
+    """
+    return Condition(
+        requests >= 1,
+        lambda: (
+            f"memory: the weights of {case.model.name} leave no room for the KV cache of one "
+            "request; use more accelerators, or shorter requests"
+        ),
+    )
+
+
+def at_least(field: str, value: Any, least: Any, what: str) -> Condition:
+    """`value` >= `least`; arguments as of `checks.at_most`."""
+    return Condition(
+        value >= least, lambda: f"{field}: {_first(value):g} is below {_first(least):g}, {what}"
+    )
+
+
+def _refusals(case: Scenario, load: Load, answer: Answer) -> Iterable[Condition]:
+    """What must hold of what was found."""
+    yield fits(case, answer.fit)
+    most = answer.result.saturation_rate
+    if load.rate is not None:
+        yield Condition(
+            load.rate < most,
+            lambda: (
+                f"rate: {_first(load.rate):.4g} requests/s are too many; the deployment "
+                f"saturates at {_first(most):.4g}, beyond which waits grow without end"
+            ),
+        )
+
+
+def _first(x: Any) -> float:
+    return float(np.ravel(np.asarray(x))[0])
+
+
+PATIENCE = 40
+"""As of `verb`: compiling takes as long as some thousand answers in NumPy."""
+
+_serve = verb(_served, patience=PATIENCE)
+_saturation = verb(_saturated, patience=PATIENCE)

@@ -1,0 +1,153 @@
+"""`diffgenz serve`: latency percentiles, throughput and goodput of a deployment under load."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diffgenz.core.counts import real
+from diffgenz.core.errors import InputError
+from diffgenz.ui.cli.flags import COUNT, LAYOUT, MILLISECONDS, add_set, add_words, typed, words_in
+
+if TYPE_CHECKING:
+    from diffgenz.serving.load import Engine, Load
+    from diffgenz.serving.objectives import Objectives
+
+_WORDS = (*(name for name in LAYOUT if name != "mixed"), "fit", "isl", "osl")
+_REAL = typed(real)
+_SHARES = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9)
+_CURVE = tuple(step / 40 for step in range(1, 40))
+_EXAMPLE = (
+    "diffgenz serve meta-llama/Llama-3.1-8B --system h100_sxm --isl 2048 --osl 256 --rate 4 8 12 "
+    "--ttft 200 --tpot 20"
+)
+
+
+def flags(parser: argparse.ArgumentParser) -> None:
+    """The arguments of the command."""
+    parser.epilog = f"Example: {_EXAMPLE}"
+    add_words(parser, _WORDS)
+    add_set(parser)
+    loop = parser.add_mutually_exclusive_group()
+    loop.add_argument(
+        "--rate",
+        type=_REAL,
+        nargs="+",
+        metavar="R",
+        help="requests/s that arrive, one or several (default: shares of the saturation rate)",
+    )
+    loop.add_argument(
+        "--concurrency",
+        type=COUNT,
+        nargs="+",
+        metavar="N",
+        help="requests under way all the time, one or several",
+    )
+    parser.add_argument(
+        "--requests", type=COUNT, help="with one concurrency: how many a benchmark sends in all"
+    )
+    parser.add_argument(
+        "--lockstep",
+        action="store_true",
+        help="with a concurrency: requests stay together as they started",
+    )
+    parser.add_argument(
+        "--burstiness",
+        type=_REAL,
+        default=1.0,
+        help="squared coefficient of variation of the time between arrivals (default: 1, Poisson)",
+    )
+    parser.add_argument(
+        "--sigma",
+        type=_REAL,
+        default=0.0,
+        help="lengths of prompts and answers are lognormal, with this standard deviation of their "
+        "logarithm (default: 0, all alike)",
+    )
+    parser.add_argument(
+        "--max-num-seqs", type=COUNT, default=256, help="requests that run at once (default: 256)"
+    )
+    parser.add_argument(
+        "--host",
+        type=MILLISECONDS,
+        default=0.0,
+        help="ms that the host adds to each iteration (default: 0)",
+    )
+    for name, what in (("ttft", "time to first token"), ("tpot", "time per output token")):
+        parser.add_argument(
+            f"--{name}", type=MILLISECONDS, help=f"objective for the {what}, ms, for goodput"
+        )
+    parser.add_argument(
+        "--plot",
+        metavar="FILE",
+        help="draw latencies against the rate, as .png, .svg or .pdf (needs diffgenz[plots])",
+    )
+
+
+def run(options: argparse.Namespace) -> tuple[str, Any]:
+    """The figures at every load: text and JSON."""
+    from diffgenz.inference.timed_by import timed_by
+    from diffgenz.scenario.from_words import from_words
+    from diffgenz.serving.limits import max_concurrency, max_rate
+    from diffgenz.serving.serve import saturation_rate, serve
+    from diffgenz.ui.plots.figure import check_picture
+    from diffgenz.ui.plots.serve import serve_plot
+    from diffgenz.ui.text.scenario import title
+    from diffgenz.ui.text.serve import served_json, served_text
+
+    if options.plot is not None:
+        check_picture(Path(options.plot))
+        if options.concurrency:
+            raise InputError(
+                "--plot: latencies are drawn against the rate; leave out --concurrency"
+            )
+    asked = from_words(words_in(options, _WORDS), settings=options.set)
+    case, timed = asked.scenario, timed_by(asked.scenario)
+    engine, objectives = _engine(options), _objectives(options)
+    most = float(saturation_rate(case, _load(options, rate=1.0), engine))
+    if options.concurrency:
+        loads = [_load(options, concurrency=float(n)) for n in options.concurrency]
+    else:
+        rates = options.rate or [share * most for share in _SHARES]
+        loads = [_load(options, rate=float(rate)) for rate in rates]
+    results = [serve(case, load, engine, objectives) for load in loads]
+    limit = None
+    if objectives is not None and not (options.requests or options.lockstep):
+        highest = max_concurrency if options.concurrency else max_rate
+        limit = float(highest(case, objectives, loads[0], engine))
+    text = served_text(loads, results, most, objectives, limit)
+    if options.plot is not None:
+        curve = [share * most for share in _CURVE]
+        found = [serve(case, _load(options, rate=rate), engine, objectives) for rate in curve]
+        where = f"{case.model.name} on {int(case.plan.ranks)} x {case.platform.accelerator.name}"
+        serve_plot(curve, found, most, objectives, Path(options.plot), where)
+        text += f"\n\nwrote {options.plot}"
+    data = served_json(asked, timed, loads, results, most, limit)
+    return f"{title(case, asked.note, timed)}\n\n{text}", data
+
+
+def _engine(options: argparse.Namespace) -> "Engine":
+    from diffgenz.serving.load import Engine
+
+    return Engine(max_num_seqs=float(options.max_num_seqs), host_seconds=options.host / 1e3)
+
+
+def _objectives(options: argparse.Namespace) -> "Objectives | None":
+    from diffgenz.serving.objectives import Objectives
+
+    limits = {"ttft": options.ttft, "tpot": options.tpot}
+    given = {name: value / 1e3 for name, value in limits.items() if value is not None}
+    return Objectives(**given) if given else None
+
+
+def _load(options: argparse.Namespace, **loop: float) -> "Load":
+    """A load of one rate or concurrency, with what the flags say of it."""
+    from diffgenz.serving.lengths import Constant, Lognormal
+    from diffgenz.serving.load import Load
+
+    lengths = Lognormal(sigma=options.sigma) if options.sigma else Constant()
+    own: dict[str, Any] = {"burstiness": options.burstiness}
+    if "concurrency" in loop:
+        own = {"lockstep": options.lockstep}
+        if options.requests is not None:
+            own["requests"] = float(options.requests)
+    return Load(**loop, **own, prompts=lengths, outputs=lengths)

@@ -1,0 +1,87 @@
+"""The mean field of the engines that `simulator.py` simulates."""
+
+import json
+from typing import Any
+
+import jax
+import numpy as np
+from serving.simulator import CLOCKS, FIXTURE
+
+from diffgenz.core.verb import as_if_traced
+from diffgenz.serving.demand import Demand
+from diffgenz.serving.engine_state import EngineState
+from diffgenz.serving.figures import load_result
+from diffgenz.serving.iteration_table import CHUNKS, DECODES, LEAST, IterationTable
+from diffgenz.serving.lengths import Constant, Lognormal
+from diffgenz.serving.load import Load
+from diffgenz.serving.saturation import saturation_of
+
+KINDS = {"constant": Constant(), "lognormal": Lognormal(0.7)}
+
+
+def number(x: float) -> Any:
+    """A number in float64."""
+    return np.float64(x)
+
+
+def rows() -> list[dict]:
+    """What was simulated."""
+    found = json.loads(FIXTURE.read_text())
+    for row in found:
+        row["case"][-1] = np.inf if row["case"][-1] is None else row["case"][-1]
+    return found
+
+
+def demand_for(kind: str, prompt: float, output: float, fine: bool = False) -> Demand:
+    """Requests without cached tokens."""
+    of = KINDS[kind].quantiles if fine else KINDS[kind].nodes
+    prompts, outputs = of(np.float64(prompt)), of(np.float64(output))
+    pairs_of = prompts.tokens * (prompts.tokens + 1) / 2
+    steps = outputs.tokens - 1
+    mean = prompts.mean(prompts.tokens)
+    return Demand(
+        prompts=prompts,
+        outputs=outputs,
+        prompt=mean,
+        steps=outputs.mean(steps),
+        cached=number(0),
+        pairs_of=pairs_of,
+        pairs=prompts.mean(pairs_of) / mean,
+        context=mean + outputs.mean(steps * outputs.tokens) / (2 * outputs.mean(steps)),
+        length=mean + outputs.mean(outputs.tokens),
+        most=prompts.tokens.max() + outputs.tokens.max(),
+    )
+
+
+def state_of(case) -> EngineState:
+    """One of the engines, prepared for the mean field."""
+    clock, kind, prompt, output, budget, slots, cache = case
+    clock, demand = CLOCKS[clock], demand_for(kind, prompt, output)
+    steps, sizes = np.arange(DECODES) / (DECODES - 1), np.arange(CHUNKS) / (CHUNKS - 1)
+    some, few = slots**steps, (1 + slots) ** steps - 1
+    tokens = LEAST * (budget / LEAST) ** sizes
+    mixed = clock(few[:, None], few[:, None] * demand.context, tokens, tokens * demand.pairs)
+    table = IterationTable(
+        slots=number(slots),
+        budget=number(budget),
+        alone=np.log(clock(some, some * demand.context, 0, 0)),
+        mixed=np.log(mixed),
+        pair=number(clock.pair),
+    )
+    # as many requests as the cache holds at their mean length, and never more than one can count
+    fit = min(cache, 1e12) / (demand.context + 0.6 * demand.prompt / demand.steps)
+    with as_if_traced():
+        most = saturation_of(table, demand, number(slots), number(fit))
+    fine = demand_for(kind, prompt, output, fine=True)
+    return EngineState(demand, fine, table, most, number(slots), number(fit), number(1))
+
+
+def found_for(state: EngineState, load: Load) -> dict[str, float]:
+    """The figures of a load, by the names of the simulator."""
+    load = jax.tree.map(np.float64, load)
+    with as_if_traced():
+        result = load_result(state, state.under(load), load, None)
+    found = {name: float(value) for name, value in result.to_dict().items()}
+    for name in ("ttft", "tpot", "end_to_end"):
+        found[name] = found[f"{name}_mean"]
+    return found | {"throughput": found["requests_per_second"]}

@@ -1,0 +1,263 @@
+"""An event simulator of one engine that batches continuously: what the mean field must agree with.
+
+It follows vLLM's scheduler: running requests first, each decode one token of the budget; then
+prompts in order of arrival, in chunks, each admitted once a slot is free and its whole prompt fits
+into the cache. Where the cache overflows, the request that was admitted last is preempted and
+computed again.
+
+`python tests/serving/simulator.py` writes `simulated.json` anew (some minutes).
+"""
+
+import heapq
+import itertools
+import json
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+FIXTURE = Path(__file__).with_name("simulated.json")
+
+
+@dataclass(frozen=True)
+class Clock:
+    """How long an iteration takes, in s: h + ((w^q + (f (n + p))^q)^(1/q) + k C + a A.
+
+    Arguments:
+        weights: s to read the weights.
+        token: s of one token.
+        context: s of one token of context that a decode reads.
+        pair: s of one pair of a query and a key of prefill.
+        power: how both first combine.
+        host: s besides.
+    """
+
+    weights: float
+    token: float
+    context: float
+    pair: float
+    power: float
+    host: float
+
+    def __call__(self, decodes, contexts, prompts, pairs):
+        tokens = self.token * (decodes + prompts)
+        both = (self.weights**self.power + tokens**self.power) ** (1 / self.power)
+        return self.host + both + self.context * contexts + self.pair * pairs
+
+
+SMALL = Clock(6.23e-3, 19.5e-6, 45e-9, 0.92e-9, 1.47, 1e-3)
+"""Llama-3.1-8B on one H100, about."""
+
+LARGE = Clock(9.72e-3, 37.1e-6, 14e-9, 1.17e-9, 1.03, 1e-3)
+"""Llama-3.1-70B on eight H100, about."""
+
+
+@dataclass
+class Request:
+    """One request; `need` are the tokens to prefill, `done` those in the cache."""
+
+    arrival: float
+    need: int
+    outputs: int
+    generated: int = 0
+    done: int = 0
+    since: int = 0
+    first: float = 0.0
+    last: float = 0.0
+
+
+@dataclass
+class Engine:
+    """An engine; times are those of `clock`."""
+
+    clock: Clock
+    budget: int
+    slots: int
+    cache: float = np.inf
+    preemptions: int = 0
+    iterations: list[tuple[float, int]] = field(default_factory=list)
+
+    def run(self, arrivals, prompts, outputs, concurrency=None) -> list[Request]:
+        """All requests, served.
+
+        Arguments:
+            arrivals: s; with a concurrency only how many come at first counts.
+            prompts: tokens.
+            outputs: tokens.
+            concurrency: requests under way all the time; None: they come as they arrive.
+        """
+        coming = deque(
+            Request(float(a), int(i), int(o))
+            for a, i, o in zip(arrivals, prompts, outputs, strict=True)
+        )
+        everyone = list(coming)
+        waiting, partial, decoding = deque(), [], {}
+        endings, order = [], itertools.count()
+        now, step, contexts = 0.0, 0, 0
+        for _ in range(concurrency or 0):
+            waiting.append(coming.popleft())
+        while coming or waiting or partial or decoding:
+            if concurrency is None:
+                if not (waiting or partial or decoding):
+                    now = max(now, coming[0].arrival)
+                while coming and coming[0].arrival <= now:
+                    waiting.append(coming.popleft())
+            preempted = False
+            while True:
+                n, left = len(decoding), self.budget - len(decoding)
+                chunks = []
+                for request in partial:
+                    chunks.append(min(request.need - request.done, left))
+                    left -= chunks[-1]
+                used = contexts + sum(r.done for r in partial)
+                if used + n + sum(chunks) <= self.cache:
+                    break
+                preempted = True
+                self.preemptions += 1
+                if partial:
+                    victim = partial.pop()
+                else:
+                    key = next(reversed(decoding))
+                    victim = decoding.pop(key)
+                    contexts -= victim.done + step - victim.since
+                    victim.generated += step - victim.since
+                    victim.need += 1 + step - victim.since
+                victim.done = 0
+                waiting.appendleft(victim)
+            owed = sum(r.need - r.done for r in partial)
+            while waiting and left > 0 and not preempted:
+                head = waiting[0]
+                full = used + n + owed + head.need > self.cache
+                if full or len(decoding) + len(partial) >= self.slots:
+                    break
+                partial.append(waiting.popleft())
+                chunks.append(min(head.need, left))
+                left -= chunks[-1]
+                owed += head.need
+            pairs = sum(w * (r.done + (w + 1) / 2) for r, w in zip(partial, chunks, strict=True))
+            took = self.clock(n, contexts + n, sum(chunks), pairs)
+            self.iterations.append((took, n))
+            now, step, contexts = now + took, step + 1, contexts + n
+            while endings and endings[0][0] == step:
+                _, key, since = heapq.heappop(endings)
+                if key not in decoding or decoding[key].since != since:
+                    continue
+                request = decoding.pop(key)
+                contexts -= request.done + step - request.since
+                self._leave(request, now, concurrency, coming, waiting)
+            remaining = []
+            for request, chunk in zip(partial, chunks, strict=True):
+                request.done += chunk
+                if request.done < request.need:
+                    remaining.append(request)
+                    continue
+                if not request.generated:
+                    request.first = now
+                request.generated += 1
+                if request.generated >= request.outputs:
+                    self._leave(request, now, concurrency, coming, waiting)
+                    continue
+                key, request.since = next(order), step
+                decoding[key] = request
+                contexts += request.done
+                ends = step + request.outputs - request.generated
+                heapq.heappush(endings, (ends, key, step))
+            partial = remaining
+        return everyone
+
+    @staticmethod
+    def _leave(request, now, concurrency, coming, waiting):
+        request.last = now
+        if concurrency is not None and coming:
+            following = coming.popleft()
+            following.arrival = now
+            waiting.append(following)
+
+
+def lengths(kind: str, mean: float, count: int, rng) -> np.ndarray:
+    """Tokens of requests: all alike, or lognormal of sigma 0.7."""
+    if kind == "constant":
+        return np.full(count, int(mean))
+    drawn = mean * np.exp(0.7 * rng.standard_normal(count) - 0.7**2 / 2)
+    return np.maximum(np.round(drawn), 2 if mean > 2 else 1)
+
+
+def figures(engine: Engine, served: list[Request]) -> dict[str, float]:
+    """What was measured of the middle of a run, with the standard error of the mean TTFT."""
+    kept = served[int(0.15 * len(served)) : int(0.925 * len(served))]
+    ttft = np.array([r.first - r.arrival for r in kept])
+    tpot = np.array([(r.last - r.first) / (r.outputs - 1) for r in kept if r.outputs > 1])
+    whole = np.array([r.last - r.arrival for r in kept])
+    took, decodes = np.array(engine.iterations).T
+    rank = np.argsort(took)
+    share = np.cumsum(decodes[rank]) / decodes.sum()
+    found = {"ttft": ttft.mean(), "tpot": tpot.mean(), "end_to_end": whole.mean()}
+    batches = np.array([each.mean() for each in np.array_split(ttft, 20)])
+    found["ttft_error"] = batches.std(ddof=1) / np.sqrt(20)
+    for level in (50, 90, 99):
+        found[f"ttft_p{level}"] = np.percentile(ttft, level)
+        found[f"tpot_p{level}"] = np.percentile(tpot, level)
+        found[f"end_to_end_p{level}"] = np.percentile(whole, level)
+        found[f"itl_p{level}"] = took[rank][np.searchsorted(share, level / 100)]
+    ends = np.sort([r.last for r in served])
+    low, high = int(0.2 * len(ends)), int(0.8 * len(ends))
+    found["throughput"] = (high - low) / (ends[high] - ends[low])
+    found["preemptions"] = engine.preemptions
+    return {name: float(f"{value:.5g}") for name, value in found.items()}
+
+
+CASES = [
+    # clock, kind, prompt, output, budget, slots, cache
+    ("small", "constant", 512, 128, 2048, 256, np.inf),
+    ("small", "constant", 2048, 256, 8192, 256, np.inf),
+    ("small", "lognormal", 1024, 256, 2048, 256, np.inf),
+    ("small", "lognormal", 4096, 128, 2048, 128, np.inf),
+    ("small", "lognormal", 256, 512, 8192, 64, np.inf),
+    ("small", "constant", 1024, 512, 8192, 32, np.inf),
+    ("small", "lognormal", 2048, 512, 8192, 256, 200e3),
+    ("large", "constant", 2048, 256, 2048, 256, np.inf),
+    ("large", "lognormal", 512, 256, 512, 128, np.inf),
+    ("large", "lognormal", 8192, 512, 8192, 128, np.inf),
+    ("large", "constant", 128, 1024, 2048, 128, np.inf),
+    ("large", "lognormal", 1024, 1024, 2048, 256, 420e3),
+]
+LOADS = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9)
+CONCURRENCIES = (1, 4, 16, 64, 128)
+CLOCKS = {"small": SMALL, "large": LARGE}
+
+
+def simulate(case, count, seed, rate=None, concurrency=None, bursty=1.0) -> dict[str, float]:
+    """The figures of one run; without a rate and a concurrency all arrive at once."""
+    clock, kind, prompt, output, budget, slots, cache = case
+    rng = np.random.default_rng(seed)
+    engine = Engine(CLOCKS[clock], budget, slots, cache)
+    arrivals = np.zeros(count)
+    if rate is not None:
+        gaps = rng.gamma(1 / bursty, bursty / rate, count)
+        arrivals = np.cumsum(gaps)
+    prompts, outputs = (lengths(kind, mean, count, rng) for mean in (prompt, output))
+    return figures(engine, engine.run(arrivals, prompts, outputs, concurrency))
+
+
+def main() -> None:
+    """Write the fixture."""
+    rows = []
+    for seed, case in enumerate(CASES):
+        most = simulate(case, 6000, seed)
+        row = {"case": list(case), "saturation": most["throughput"], "open": {}, "closed": {}}
+        row["case"][-1] = None if np.isinf(case[-1]) else case[-1]
+        for load in LOADS:
+            count = 8000 if load < 0.6 else 24000
+            row["open"][load] = simulate(case, count, 100 + seed, load * most["throughput"])
+        for k in CONCURRENCIES:
+            if k <= case[5]:
+                count = min(4000, 400 + 60 * k)
+                row["closed"][k] = simulate(case, count, 200 + seed, concurrency=k)
+        rows.append(row)
+        print(case, most["throughput"], flush=True)
+    FIXTURE.write_text(json.dumps(rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""The mean field against the event simulator of `simulator.py`, whose figures are in a fixture."""
+
+import numpy as np
+import pytest
+from serving.mean_field_cases import found_for, rows, state_of
+from serving.simulator import CASES, CLOCKS, simulate
+
+from diffgenz.serving.load import Load
+
+ROWS = rows()
+
+
+def error(row, load, name, state, **options):
+    """The relative error of one figure, and the simulation's own standard error of its TTFT."""
+    kind = "open" if "rate" in options else "closed"
+    measured = row[kind][load]
+    found = found_for(state, Load(**options))[name]
+    return found / measured[name] - 1, measured["ttft_error"] / measured["ttft"]
+
+
+@pytest.fixture(scope="module")
+def states():
+    return [state_of(row["case"]) for row in ROWS]
+
+
+def open_errors(states, load, name):
+    """Errors at one share of the simulated saturation rate, with their noise."""
+    found = []
+    for row, state in zip(ROWS, states, strict=True):
+        rate = float(load) * row["saturation"]
+        found.append(error(row, load, name, state, rate=rate))
+    return np.array(found).T
+
+
+def test_saturation_rates(states):
+    """Where the cache binds, preempted requests are computed twice, which is not modelled."""
+    ratios = [
+        float(state.most.rate) / row["saturation"] - 1
+        for row, state in zip(ROWS, states, strict=True)
+        if np.isinf(row["case"][-1])
+    ]
+    assert np.mean(np.abs(ratios)) < 0.02
+    assert np.max(np.abs(ratios)) < 0.03
+
+
+@pytest.mark.parametrize("load", ["0.1", "0.3", "0.5", "0.7", "0.8", "0.9"])
+def test_time_per_token(states, load):
+    errors, _ = open_errors(states, load, "tpot")
+    assert np.mean(np.abs(errors)) < 0.03
+
+
+@pytest.mark.parametrize("load", ["0.1", "0.3", "0.5", "0.7", "0.8"])
+def test_time_to_first_token(states, load):
+    errors, noise = open_errors(states, load, "ttft")
+    beyond_noise = np.maximum(np.abs(errors) - noise, 0)
+    assert np.mean(beyond_noise) < 0.06
+
+
+@pytest.mark.parametrize("load", ["0.1", "0.3", "0.5", "0.7", "0.8"])
+def test_end_to_end(states, load):
+    errors, _ = open_errors(states, load, "end_to_end")
+    assert np.mean(np.abs(errors)) < 0.03
+    tails, _ = open_errors(states, load, "end_to_end_p99")
+    assert np.mean(np.abs(tails)) < 0.10
+
+
+@pytest.mark.parametrize("load", ["0.1", "0.3", "0.5"])
+def test_tails_of_time_to_first_token(states, load):
+    errors, _ = open_errors(states, load, "ttft_p99")
+    assert np.mean(np.abs(errors)) < 0.15
+
+
+@pytest.mark.parametrize("concurrency", ["4", "16", "64", "128"])
+def test_random_lengths_in_a_closed_loop(states, concurrency):
+    """Throughput has the noise of the lengths that were drawn."""
+    found = {"throughput": [], "tpot": []}
+    for row, state in zip(ROWS, states, strict=True):
+        if row["case"][1] == "lognormal" and concurrency in row["closed"]:
+            for name, errors in found.items():
+                load = {"concurrency": float(concurrency)}
+                errors.append(error(row, concurrency, name, state, **load)[0])
+    assert np.mean(np.abs(found["throughput"])) < 0.035
+    assert np.mean(np.abs(found["tpot"])) < 0.03
+
+
+@pytest.mark.parametrize("concurrency", ["1", "4", "16", "64", "128"])
+def test_equal_lengths_in_a_closed_loop_move_in_lockstep(states, concurrency):
+    for row, state in zip(ROWS, states, strict=True):
+        if row["case"][1] == "constant" and concurrency in row["closed"]:
+            load = {"concurrency": float(concurrency), "lockstep": True}
+            for name in ("throughput", "tpot"):
+                off, _ = error(row, concurrency, name, state, **load)
+                assert abs(off) < 0.025, (row["case"], name)
+
+
+def test_the_simulator_alone_gives_the_phases():
+    """One request at a time: its prefill, then decode iterations over a growing context."""
+    case = CASES[1]
+    clock = CLOCKS[case[0]]
+    found = simulate(case, 40, seed=1, concurrency=1)
+    prompt, output = case[2], case[3]
+    assert found["ttft"] == pytest.approx(clock(0, 0, prompt, prompt * (prompt + 1) / 2), rel=1e-4)
+    mean = np.mean([clock(1, prompt + step, 0, 0) for step in range(1, output)])
+    assert found["tpot"] == pytest.approx(mean, rel=1e-4)
+
+
+def test_the_simulator_with_one_slot_is_a_single_server_queue():
+    """Pollaczek and Khinchine: W = rate E[S^2] / (2 (1 - load)), and half of nothing else."""
+    case = ("small", "constant", 512, 32, 2048, 1, np.inf)
+    alone = simulate(case, 40, seed=1, concurrency=1)["end_to_end"]
+    rate = 0.6 / alone
+    found = simulate(case, 60000, seed=2, rate=rate)
+    wait = rate * alone**2 / (2 * (1 - 0.6))
+    assert found["end_to_end"] - alone == pytest.approx(wait, rel=0.05)
+
+
+def test_the_fixture_is_of_these_cases():
+    assert [tuple(row["case"]) for row in ROWS] == [tuple(case) for case in CASES]

@@ -1,0 +1,284 @@
+"""Laws of serving under load, and what is refused."""
+
+import functools
+
+import numpy as np
+import pytest
+from support import make_cluster
+from whole_models import DENSE, EXPERTS, HYBRID
+
+from diffgenz import (
+    Constant,
+    Decodes,
+    Empirical,
+    Engine,
+    InputError,
+    Load,
+    Lognormal,
+    Objectives,
+    Parallelism,
+    Prompts,
+    Scenario,
+    Serving,
+    Speculation,
+    Workload,
+    estimate,
+    iteration_cost,
+    max_concurrency,
+    max_rate,
+    serve,
+)
+from diffgenz.core.verb import as_if_traced
+from diffgenz.inference.resolved import resolved
+from diffgenz.serving.engine_state import engine_state
+from diffgenz.serving.figures import load_result
+from diffgenz.serving.serve import saturation_rate
+
+CLUSTER = make_cluster()
+CHAT = Workload(input_tokens=1500, output_tokens=200)
+
+
+def case_of(model=DENSE, plan=None, workload=CHAT, **options):
+    plan = Parallelism(8) if plan is None else plan
+    return Scenario(model, CLUSTER, workload, plan, None, Serving(**options))
+
+
+CASES = {
+    "dense": case_of(),
+    "replicas": case_of(plan=Parallelism(4, data=2)),
+    "stages": case_of(plan=Parallelism(4, pipeline=2)),
+    "small budget": case_of(chunk=1024),
+    "cached prefix": case_of(prefix_hit=0.6),
+    "experts": case_of(EXPERTS, Parallelism(2, attention_data=2)),
+    "states": case_of(HYBRID, Parallelism(4)),
+}
+each_case = pytest.mark.parametrize("name", CASES)
+LENGTHS = {
+    "constant": Constant(),
+    "lognormal": Lognormal(0.9),
+    "trace": Empirical([100, 250, 800, 1200, 5000, 900, 40]),
+}
+
+
+@functools.cache
+def state_for(name, lengths="constant", slots=256):
+    """The engine of a case, tabulated once for all tests."""
+    load = Load(rate=1.0, prompts=LENGTHS[lengths], outputs=LENGTHS[lengths])
+    with as_if_traced():
+        return engine_state(resolved(CASES[name]), load, Engine(max_num_seqs=slots))
+
+
+def under(state, **options):
+    """The figures under a load; a share is one of the saturation rate."""
+    if "share" in options:
+        options["rate"] = float(options.pop("share") * state.most.rate * state.engines)
+    load = Load(**options)
+    with as_if_traced():
+        return load_result(state, state.under(load), load, None)
+
+
+def at(case, share, **options):
+    """The figures at a share of the saturation rate of equal lengths."""
+    most = float(saturation_rate(case, Load(rate=1.0)))
+    return serve(case, Load(rate=share * most, **options))
+
+
+@each_case
+def test_latencies_grow_with_the_rate_and_diverge_at_saturation(name):
+    state = state_for(name)
+    found = [under(state, share=share) for share in (0.01, 0.3, 0.6, 0.8, 0.9)]
+    for latency in ("ttft", "tpot", "end_to_end"):
+        for kind in ("mean", "p99"):
+            values = [float(getattr(getattr(each, latency), kind)) for each in found]
+            assert np.all(np.diff(values) > 0), (latency, kind, values)
+    assert under(state, share=0.9985).ttft.mean > 3 * found[-2].ttft.mean
+
+
+@each_case
+def test_percentiles_are_in_order(name):
+    state = state_for(name)
+    for found in (under(state, share=0.6), under(state, concurrency=20)):
+        for latency in ("ttft", "tpot", "itl", "end_to_end"):
+            its = getattr(found, latency)
+            assert its.p50 <= its.p90 <= its.p99, latency
+
+
+@pytest.mark.parametrize("name", ["dense", "small budget", "cached prefix", "states"])
+def test_one_request_at_a_time_takes_the_phases(name):
+    """Of a small budget only decoding: half-filled chunks take less than the mean chunk."""
+    case = CASES[name]
+    found, alone = serve(case, Load(concurrency=1)), estimate(case)
+    assert found.tpot.mean == pytest.approx(alone.tpot, rel=5e-3)
+    if name != "small budget":
+        assert found.ttft.mean == pytest.approx(alone.ttft, rel=5e-3)
+
+
+@each_case
+@pytest.mark.parametrize("lengths", LENGTHS)
+def test_littles_law(name, lengths):
+    """Requests of a kind, in the mean over time, are their rate times the time that they take."""
+    state = state_for(name, lengths)
+    for share in (0.05, 0.5, 0.85):
+        found = under(state, share=share)
+        assert found.residual < 1e-6
+        decoding = found.end_to_end.mean - found.ttft.mean
+        assert found.running == pytest.approx(found.requests_per_second * decoding, rel=1e-6)
+        under_way = found.requests_per_second * found.end_to_end.mean
+        assert found.concurrency == pytest.approx(under_way, rel=1e-6)
+
+
+@each_case
+@pytest.mark.parametrize("concurrency", [2, 24, 100])
+def test_littles_law_in_a_closed_loop(name, concurrency):
+    found = under(state_for(name), concurrency=concurrency)
+    under_way = found.requests_per_second * found.end_to_end.mean
+    assert under_way == pytest.approx(concurrency, rel=1e-6)
+
+
+@each_case
+def test_both_loops_agree_where_nobody_waits_and_where_all_do(name):
+    state = state_for(name)
+    idle, one = under(state, share=1e-5), under(state, concurrency=float(state.engines))
+    assert idle.ttft.mean == pytest.approx(one.ttft.mean, rel=1e-2)
+    assert idle.tpot.mean == pytest.approx(one.tpot.mean, rel=1e-2)
+    state = state_for(name, slots=32)
+    crowd = under(state, concurrency=float(state.slots * state.engines))
+    most = state.most.rate * state.engines
+    assert crowd.requests_per_second == pytest.approx(most, rel=0.06)
+
+
+def test_replicas_share_the_load():
+    """Two replicas take twice the rate, at the same latencies."""
+    one = case_of(plan=Parallelism(4))
+    two = CASES["replicas"]
+    alone, both = serve(one, Load(rate=3.0)), serve(two, Load(rate=6.0))
+    assert both.ttft.mean == pytest.approx(alone.ttft.mean, rel=1e-6)
+    assert both.saturation_rate == pytest.approx(2 * alone.saturation_rate, rel=1e-6)
+    assert both.throughput == pytest.approx(2 * alone.throughput, rel=1e-6)
+
+
+@pytest.mark.parametrize("decodes", [2, 11, 50, 200])
+@pytest.mark.parametrize("tokens", [100, 900, 1500, 6000])
+def test_tabulated_iterations_are_those_of_the_model(decodes, tokens):
+    """Between knots, with pieces of prompts, whole ones and several."""
+    case, state = CASES["dense"], state_for("dense")
+    sequences, size = max(1, tokens / 1500), min(tokens, 1500)
+    prompts = Prompts(sequences, size, (1500 - size) / 2)
+    running = Decodes(decodes, float(state.demand.context))
+    expected = iteration_cost(case, prompts, running).seconds
+    assert state.table.both(np.float64(decodes), np.float64(tokens)) == pytest.approx(
+        expected, rel=1e-2
+    )
+    alone = iteration_cost(case, None, running).seconds
+    assert state.table.decodes(np.float64(decodes)) == pytest.approx(alone, rel=1e-2)
+
+
+def test_bursts_and_longer_tails_wait_longer():
+    case = CASES["dense"]
+    plain = at(case, 0.6)
+    assert at(case, 0.6, burstiness=4.0).ttft.mean > plain.ttft.mean
+    varied = at(case, 0.6, prompts=Lognormal(1.0))
+    assert varied.ttft.p99 > plain.ttft.p99
+
+
+def test_a_trace_is_its_own_mean():
+    """Lengths that are all alike are constant, whatever the workload says."""
+    tokens = Empirical([1500] * 50)
+    load = Load(rate=2.0, prompts=tokens)
+    short = case_of(workload=CHAT.replace(input_tokens=10.0))
+    found, expected = serve(short, load), serve(case_of(), Load(rate=2.0))
+    assert found.ttft.mean == pytest.approx(expected.ttft.mean, rel=1e-6)
+
+
+def test_a_benchmark_starts_with_a_burst():
+    """Its first requests arrive at once: on average half of them are prefilled before one."""
+    case = CASES["dense"]
+    steady = serve(case, Load(concurrency=20))
+    short = serve(case, Load(concurrency=20, requests=40))
+    long = serve(case, Load(concurrency=20, requests=2000))
+    assert short.ttft.mean > long.ttft.mean > steady.ttft.mean
+    excess = [float(each.ttft.mean - steady.ttft.mean) for each in (short, long)]
+    assert excess[0] / excess[1] == pytest.approx(50, rel=1e-3)
+
+
+def test_goodput_counts_what_meets_the_objectives():
+    case, load = CASES["dense"], Load(rate=20.0)
+    found = serve(case, load)
+    for limit, least, most in ((found.ttft.p99, 0.97, 1.0), (found.ttft.p50, 0.45, 0.55)):
+        good = serve(case, load, objectives=Objectives(ttft=float(limit))).goodput
+        assert good is not None
+        assert least <= good / found.requests_per_second <= most
+    none = serve(case, load, objectives=Objectives(ttft=1e-6)).goodput
+    assert none is not None
+    assert none < 1e-6
+
+
+@pytest.mark.parametrize("of", ["mean", "p90"])
+def test_the_highest_load_meets_the_objectives_just_so(of):
+    case = CASES["dense"]
+    slow = at(case, 0.7)
+    objectives = Objectives(tpot=float(getattr(slow.tpot, of)))
+    rate = max_rate(case, objectives, of=of)
+    assert rate == pytest.approx(slow.requests_per_second, rel=1e-4)
+    count = max_concurrency(case, objectives, of=of)
+    found = serve(case, Load(concurrency=float(count)))
+    assert getattr(found.tpot, of) == pytest.approx(objectives.tpot, rel=1e-4)
+
+
+def test_objectives_out_of_reach():
+    case = CASES["dense"]
+    assert max_rate(case, Objectives(ttft=1e-9)) == 0
+    assert max_concurrency(case, Objectives(tpot=1e-9)) == 0
+    most = saturation_rate(case, Load(rate=1.0))
+    assert max_rate(case, Objectives(ttft=1e9)) == pytest.approx(most, rel=2e-3)
+    assert max_concurrency(case, Objectives(ttft=1e9)) == pytest.approx(256)
+
+
+@pytest.mark.parametrize(
+    ("case", "load", "engine", "said"),
+    [
+        (case_of(), Load(rate=1e5), None, "rate: 1e.05 .* saturates at "),
+        (case_of(), Load(concurrency=300), None, "concurrency: 300 exceeds 256"),
+        (case_of(), Load(concurrency=9), Engine(max_num_seqs=8), "concurrency: 9 exceeds 8"),
+        (case_of(chunk=None), Load(rate=1.0), None, "chunk: whole prompts"),
+        (case_of(chunk=16), Load(rate=1.0), None, "chunk: 16 is below"),
+        (case_of(chunk=300), Load(rate=1.0), None, "chunk: 300 is below 512"),
+        (case_of(speculation=Speculation(2, 0.5)), Load(rate=1.0), None, "speculation: not"),
+        (case_of(workload=CHAT.replace(output_tokens=1.0)), Load(rate=1.0), None, "output_tokens"),
+        (case_of(workload=Workload(1, 1e8, 2)), Load(rate=1e-6), None, "memory: the weights of"),
+        (case_of(), "4 per second", None, "load: '4 per second' is no Load"),
+    ],
+)
+def test_refused(case, load, engine, said):
+    with pytest.raises(InputError, match=said):
+        serve(case, load, engine)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, "load: give either"),
+        ({"rate": 1.0, "concurrency": 2.0}, "load: give either"),
+        ({"rate": 0.0}, "rate: 0"),
+        ({"rate": 1.0, "requests": 10.0}, "requests: needs a concurrency"),
+        ({"rate": 1.0, "lockstep": True}, "lockstep: needs a concurrency"),
+        ({"concurrency": 8.0, "requests": 4.0}, "requests: 4 are fewer"),
+        ({"concurrency": 8.0, "lockstep": True, "prompts": Lognormal()}, "lockstep: lengths"),
+        ({"concurrency": 0.0}, "concurrency: 0"),
+        ({"rate": 1.0, "burstiness": 0.0}, "burstiness: 0"),
+    ],
+)
+def test_loads_that_make_no_sense(options, said):
+    with pytest.raises(InputError, match=said):
+        Load(**options)
+
+
+def test_lengths_and_objectives_that_make_no_sense():
+    with pytest.raises(InputError, match="lengths: a trace of no requests"):
+        Empirical([])
+    with pytest.raises(InputError, match="lengths: 0 is not allowed"):
+        Empirical([3, 0])
+    with pytest.raises(InputError, match="objectives: none given"):
+        Objectives()
+    with pytest.raises(InputError, match="of: 'p95' is not known"):
+        max_rate(CASES["dense"], Objectives(ttft=1.0), of="p95")

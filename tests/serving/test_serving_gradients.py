@@ -1,0 +1,71 @@
+"""Derivatives of the mean field, jitted and batched, against float64 differences."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from serving.mean_field_cases import state_of
+from serving.simulator import CASES
+
+from diffgenz.serving.engine_state import EngineState
+from diffgenz.serving.figures import means_of
+from diffgenz.serving.load import Load
+from diffgenz.serving.saturation import saturation_of
+
+SHARES = (1e-4, 0.3, 0.6, 0.8, 0.9)
+NUMBERS = ("load", "slots", "cache", "speed", "slope")
+
+
+def latencies(numbers, state: EngineState, most, closed: bool):
+    """Mean TTFT and TPOT, and the saturation rate, of an engine with changed numbers.
+
+    Arguments:
+        numbers: shape (5,): the rate or concurrency, and factors of slots, of cache, of all times
+            and of times that grow with running decodes.
+        state: the engine.
+        most: its requests/s at saturation; its slots in a closed loop.
+        closed: whether the loop is.
+    """
+    load, slots, cache, speed, slope = numbers
+    table = state.table
+    knots = jnp.linspace(0, 1, table.alone.shape[0])
+    slower = jnp.log(speed) + knots * jnp.log(slope)
+    table = type(table)(
+        table.slots,
+        table.budget,
+        table.alone + slower,
+        table.mixed + slower[:, None],
+        table.pair * speed,
+    )
+    slots = slots * state.slots
+    limit = saturation_of(table, state.demand, slots, cache * state.most.cache / 0.97)
+    changed = EngineState(state.demand, state.fine, table, limit, slots, state.fit, state.engines)
+    load = Load(concurrency=load * most) if closed else Load(rate=load * most)
+    means = means_of(changed, changed.under(load), load)
+    return jnp.stack([means.ttft, means.tpot, limit.rate])
+
+
+@pytest.mark.parametrize("closed", [False, True], ids=["open", "closed"])
+@pytest.mark.parametrize("which", [2, 4, 6], ids=["budget", "slots", "cache"])
+def test_derivatives_are_those_of_differences(which, closed):
+    with jax.enable_x64(True):
+        state = jax.tree.map(jnp.asarray, state_of(CASES[which]))
+        most = jnp.asarray(CASES[which][5] * 0.9 if closed else float(state.most.rate))
+        points = jnp.asarray([[share, 1.0, 1.0, 1.0, 1.0] for share in SHARES])
+        if closed:
+            points = points.at[:, 0].set(jnp.asarray([0.02, 0.1, 0.2, 0.4, 0.5]))
+
+        def of(numbers, state, most):
+            return latencies(numbers, state, most, closed)
+
+        value = jax.jit(jax.vmap(of, (0, None, None)))
+        slopes = jax.jit(jax.vmap(jax.jacfwd(of), (0, None, None)))(points, state, most)
+        assert np.isfinite(slopes).all()
+        size = np.abs(value(points, state, most))
+        for i in range(len(NUMBERS)):
+            step = jnp.zeros(5).at[i].set(1e-4) * points[:, i : i + 1]
+            further, less = value(points + step, state, most), value(points - step, state, most)
+            measured = np.asarray(further - less) / (2 * np.asarray(step[:, i : i + 1]))
+            scale = np.abs(measured) + 1e-3 * size / points[:, i : i + 1]
+            off = np.abs(slopes[:, :, i] - measured) / scale
+            assert off.max() < 1e-3, (NUMBERS[i], off)

@@ -1,0 +1,42 @@
+"""`diffgenz serve`."""
+
+import json
+
+import pytest
+
+from diffgenz.ui.cli.main import main
+
+ASKED = ["serve", "meta-llama/Llama-3.1-8B", "--system", "h100_sxm", "--isl", "512", "--osl", "64"]
+
+
+def test_a_table_of_rates_with_goodput_and_the_highest(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([*ASKED, "--rate", "2", "--ttft", "200", "--tpot", "20"]) == 0
+    text = capsys.readouterr().out
+    assert max(map(len, text.splitlines())) <= 80
+    assert "goodput" in text
+    assert "saturates at" in text
+    assert "mean TTFT <= 200 ms and TPOT <= 20 ms: up to" in text
+
+
+def test_json_of_a_closed_loop(capsys):
+    assert main([*ASKED, "--concurrency", "4", "--requests", "40", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    (row,) = found["loads"]
+    assert row["load"] == {"concurrency": 4.0}
+    assert 0 < row["ttft_p50"] <= row["ttft_p90"] <= row["ttft_p99"] < 1
+    assert row["requests_per_second"] < found["saturation_rate"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--rate", "1e6"], "saturates at"),
+        (["--concurrency", "4", "--plot", "x.png"], "leave out --concurrency"),
+        (["--rate", "1", "--concurrency", "4"], "not allowed with"),
+        (["--rate", "1", "--chunk", "whole"], "chunk: whole prompts"),
+    ],
+)
+def test_refused(flags, said, capsys):
+    assert main([*ASKED, *flags]) == 2
+    assert said in capsys.readouterr().err
