@@ -84,6 +84,7 @@ def test_all_that_is_shown_of_commands_is_run_or_says_why_not():
 def test_python_of_every_document_is_run():
     """Each has a test of its own below."""
     run = {"python.md", "sweeps.md", "serving.md", "formats.md", "calibration.md"}
+    run |= {"routing.md", "synthetic_traces.md"}
     assert {name for name, text in DOCS.items() if PYTHON.search(text)} == run
 
 

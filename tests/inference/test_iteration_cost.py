@@ -35,7 +35,7 @@ PLANS = {
 
 def case_of(model=DENSE, plan=PLANS["one rank"], workload=CHAT, sharpness=HARD, **options):
     serving = Serving(**({"chunk": None} | options))
-    return Scenario(model, CLUSTER, workload, plan, None, serving, sharpness)
+    return Scenario(model, CLUSTER, workload, plan, None, serving, sharpness=sharpness)
 
 
 @pytest.mark.parametrize("plan", PLANS)

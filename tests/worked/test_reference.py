@@ -124,7 +124,7 @@ def test_estimates_equal_an_independent_roofline(name, llama_8b, llama_70b, clus
     for tp, overlap in [(1, 0.0), (8, 0.0), (8, 0.4), (8, 1.0)]:
         for batch, prompt, output in [(1, 1, 1), (1, 4096, 512), (64, 512, 100), (700, 128, 33)]:
             workload, plan = Workload(batch, prompt, output), Parallelism(tp, overlap=overlap)
-            now = estimate(Scenario(model, cluster, workload, plan, None, WHOLE, HARD))
+            now = estimate(Scenario(model, cluster, workload, plan, None, WHOLE, sharpness=HARD))
             reference = Roofline(name, tp, overlap)
             assert_close(now.ttft, reference.ttft(batch, prompt), rtol=2e-6)
             assert_close(now.tpot, reference.tpot(batch, prompt, output), rtol=2e-6)

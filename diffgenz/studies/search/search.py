@@ -151,7 +151,8 @@ def search(
             says what comes closest.
     """
     demand_scenario(case)
-    chunks = (case.serving.chunk,) if chunks is None else chunks
+    own = case.serving.chunk
+    chunks = (own if own is None else float(own),) if chunks is None else chunks
     _check(ttft, tpot, batches, chunks)
     conditions = [_condition(text) for text in where]
     if sort not in METRICS:
