@@ -32,13 +32,13 @@ def test_a_dense_plan():
     assert flags("vllm", scenario) == (
         f"vllm serve {LLAMA} \\\n    --tensor-parallel-size 4 \\\n"
         "    --pipeline-parallel-size 2 \\\n    --max-model-len 700 \\\n"
-        "    --max-num-seqs 64 \\\n    --max-num-batched-tokens 632 \\\n"
+        "    --max-num-seqs 64 \\\n    --max-num-batched-tokens 8224 \\\n"
         "    --gpu-memory-utilization 0.90"
     )
     assert flags("sglang", scenario).startswith(
         f"python -m sglang.launch_server --model-path {LLAMA} \\\n    --tp-size 4 \\\n"
         "    --pp-size 2 \\\n    --context-length 700 \\\n    --max-running-requests 64 \\\n"
-        "    --chunked-prefill-size -1 \\\n    --mem-fraction-static 0."
+        "    --chunked-prefill-size 8192 \\\n    --mem-fraction-static 0."
     )
 
 

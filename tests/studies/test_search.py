@@ -76,7 +76,7 @@ def test_a_row_is_a_scenario_of_the_question(found):
     )
     row = deployment.as_dict()
     assert {name: row[name] for name in deployment.plan} == deployment.plan
-    assert (row["batch"], row["chunk"]) == (100, None)
+    assert (row["batch"], row["chunk"]) == (100, 8192)
     assert row["weights"] == deployment.precision.weights
     assert {name: row[name] for name in METRICS} == deployment.metrics
 
@@ -125,7 +125,7 @@ def test_rows_are_timed_as_estimates_are():
 
 @pytest.fixture(scope="module")
 def chunked():
-    case = Scenario(load_model(LLAMA), make_cluster(8), WORK)
+    case = Scenario(load_model(LLAMA), make_cluster(8), WORK, serving=Serving(mixed=True))
     return search(case, tpot=0.02, batches=[1, 100], chunks=[None, 128, 1024])
 
 
@@ -135,7 +135,7 @@ def test_chunks_are_one_more_choice(chunked):
     The target holds while prompts stream in.
     """
     case = Scenario(load_model(LLAMA), make_cluster(8), WORK)
-    whole = search(case, tpot=0.02, batches=[1, 100])
+    whole = search(case, tpot=0.02, batches=[1, 100], chunks=[None])
     assert chunked.tried == 3 * whole.tried
 
     def times(deployments):
@@ -339,10 +339,10 @@ def test_bad_questions_are_refused(changes, message):
         search(Scenario(load_model(LLAMA), make_cluster(1), SHORT), **changes)
 
 
-def test_a_question_with_a_chunk_is_refused():
+def test_the_chunk_of_the_question_is_tried():
     case = Scenario(load_model(LLAMA), make_cluster(1), SHORT, serving=Serving(chunk=64))
-    with pytest.raises(InputError, match="serving: a chunk of 64 is not allowed here; give it in"):
-        search(case)
+    found = search(case, batches=[1], precisions=[Precision()])
+    assert {deployment.chunk for deployment in found.deployments} == {64}
 
 
 def test_only_plans_of_all_accelerators_are_tried(found):
