@@ -18,7 +18,7 @@ from diffgenz.routing.synthetic import Synthetic, synthesize
 from diffgenz.routing.synthetic_files import load_synthetic
 from diffgenz.routing.trace import Counts, Trace
 
-DATA = Path("/work/shared/measurements/routing")
+DATA = Path(__file__).resolve().parents[3] / "shared" / "measurements" / "routing"
 FACTORS = Synthetic(
     32,
     1,
