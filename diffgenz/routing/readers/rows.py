@@ -148,9 +148,7 @@ class Rows:
 
 def _phase(phase: str | int | None) -> int:
     """The number of a phase."""
-    if phase in (PREFILL, DECODE, "0", "1"):
-        return int(phase)  # type: ignore[arg-type]
     for number, name in enumerate(PHASES):
-        if str(phase).lower() == name:
+        if str(phase).lower() in (name, str(number)):
             return number
     raise InputError(f"phase: {phase!r} is not known; give prefill or decode")
