@@ -1,6 +1,7 @@
 """Files of traces as engines write them, written without the engines."""
 
 import io
+import json
 import pickle
 import sys
 import types
@@ -8,6 +9,11 @@ import zipfile
 from collections import OrderedDict
 
 import numpy as np
+import pytest
+
+from diffgenz.core.errors import InputError
+from diffgenz.routing.source import load_trace
+from diffgenz.routing.trace import Trace
 
 KINDS = {"i4": "IntStorage", "i8": "LongStorage", "f4": "FloatStorage", "f8": "DoubleStorage"}
 
@@ -85,6 +91,46 @@ def drawn(tokens, layers, experts, k, seed=0):
     """Chosen experts [tokens, layers, k], all different within a token and layer."""
     rng = np.random.default_rng(seed)
     return np.argsort(rng.random((tokens, layers, experts)), axis=2)[..., :k]
+
+
+IDS = drawn(5, 3, 8, 2)
+"""A request of a prompt of three tokens and two generated ones: 3 layers, 2 of 8 experts."""
+
+
+def whole():
+    """A trace of two requests that has every field."""
+    return Trace(
+        experts=8,
+        layers=(3, 4, 9),
+        chosen=IDS,
+        request=np.array([4, 4, 4, 9, 9]),
+        phase=np.array([0, 0, 1, 0, 1]),
+        domain=np.array([1, 1, 1, 0, 0]),
+        domains=("code", "chat"),
+        weights=np.linspace(0, 1, IDS.size).reshape(IDS.shape),
+        rank=np.array([0, 0, 0, 7, 7]),
+        step=np.array([5, 5, 6, 5, 7]),
+        model="a/model",
+    )
+
+
+def lines(path, *documents):
+    """Writes documents of JSON, one per line."""
+    path.write_text("".join(json.dumps(document) + "\n" for document in documents))
+    return path
+
+
+def csv_of(header, rows):
+    """The text of a table in CSV."""
+    return "\n".join([header, *(",".join(map(str, row)) for row in rows)]) + "\n"
+
+
+def refused(path, message, **asked):
+    """Checks that a file is refused in one line, and returns that line."""
+    with pytest.raises(InputError, match=message) as caught:
+        load_trace(path, **asked)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
 
 
 def maverick(
