@@ -14,7 +14,7 @@ from diffgenz import (
     load_platform,
 )
 from diffgenz.models.blocks.moe import MoE
-from diffgenz.routing import eplb
+from diffgenz.routing import eplb, measures
 from diffgenz.routing.baselines import capacity_greedy, linear, on_nodes
 from diffgenz.routing.bounds import least
 from diffgenz.routing.coactivation import gathered, pairs_of
@@ -64,13 +64,12 @@ def phases(trace: Trace) -> tuple[np.ndarray, np.ndarray, Trace]:
     early = trace.phase == PREFILL
     if early.all() or not early.any():
         order = np.argsort(trace.request, kind="stable")
-        ids, start, several = np.unique(trace.request[order], return_index=True, return_counts=True)
+        _, start, several = np.unique(trace.request[order], return_index=True, return_counts=True)
         place_in = np.empty(trace.tokens, int)
         place_in[order] = np.arange(trace.tokens) - np.repeat(start, several)
         half = np.repeat(several // 2, several)
         early = np.empty(trace.tokens, bool)
         early[order] = place_in[order] < half
-        del ids
     split = Trace(
         trace.experts,
         trace.layers,
@@ -130,18 +129,14 @@ class Kernels:
         return self._seconds(self._times[0], asked)
 
     def _seconds(self, time: LayerTime, asked: Demand) -> np.ndarray:
-        nodes = asked.to_nodes.shape[1]
         tokens = asked.rows.sum(1) / self._k
-        away = np.where(np.eye(nodes, dtype=bool), 0.0, asked.to_nodes)
-        sent = np.maximum(away.sum((1, 2)), 1e-9)
-        busiest = np.maximum(away.sum(2).max(1), away.sum(1).max(1))
         return time(
             rows=asked.rows.max(1),
             active=asked.active.max(1),
-            far=sent / tokens,
+            far=measures.away(asked.to_nodes).sum((1, 2)) / tokens,
             near=asked.to_ranks.sum((1, 2)) / tokens,
-            pair=np.maximum(away.max((1, 2)) * nodes * (nodes - 1) / sent, 1),
-            wire=np.maximum(busiest * nodes / sent, 1),
+            pair=measures.pair_imbalance(asked.to_nodes),
+            wire=measures.wire_imbalance(asked.to_nodes),
         )
 
 

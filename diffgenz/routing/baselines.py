@@ -5,7 +5,7 @@ All take and return all layers at once. `eplb.py` has DeepSeek's balancer.
 
 import numpy as np
 
-from diffgenz.routing.packing import pack, packed
+from diffgenz.routing.packing import packed
 from diffgenz.routing.placement import Placement, check_slots
 
 
@@ -61,20 +61,6 @@ def random(
     return Placement(slots_of, experts, nodes, ranks_per_node)
 
 
-def load_greedy(load: np.ndarray, nodes: int, ranks_per_node: int) -> Placement:
-    """The heaviest expert first, to the node of least load that has room; then so onto its ranks.
-
-    Arguments:
-        load: [layers, experts]; tokens that choose each expert; as many experts as slots.
-        nodes: nodes.
-        ranks_per_node: expert-parallel ranks of a node.
-    """
-    experts = load.shape[1]
-    check_slots(experts, experts, nodes, ranks_per_node)
-    node = pack(load, np.full(nodes, experts // nodes))
-    return on_nodes(node, load, nodes, ranks_per_node)
-
-
 def capacity_greedy(counts: np.ndarray, ranks_per_node: int) -> Placement:
     """The placement of arXiv 2604.23150: the largest use first, to the node whose requests make it.
 
@@ -110,5 +96,5 @@ def on_nodes(node_of: np.ndarray, load: np.ndarray, nodes: int, ranks_per_node: 
     """
     layers, experts = node_of.shape
     expert = np.argsort(node_of, axis=1, kind="stable").reshape(layers, nodes, -1)
-    each = np.take_along_axis(load, expert.reshape(layers, -1), 1).reshape(expert.shape)
+    each = np.take_along_axis(load[:, None], expert, 2)
     return packed(expert, each, experts, nodes, ranks_per_node)

@@ -45,8 +45,7 @@ def batches_of(
     """
     check("tokens", tokens, minimum=1)
     random = np.random.default_rng(seed)
-    slots, ranks = placement.slots.shape[1], placement.ranks
-    first = np.searchsorted(placement.rank_of_slot, np.arange(ranks))
+    slots = placement.slots.shape[1]
     straggler = np.empty((draws, placement.layers))
     active = np.empty((draws, placement.layers))
     node = np.arange(tokens) % placement.nodes
@@ -55,7 +54,7 @@ def batches_of(
         for layer in range(placement.layers):
             slot = routed(chosen[:, layer], node, placement, layer, rule)
             rows = np.bincount(slot.ravel(), minlength=slots)
-            of_rank = np.add.reduceat(rows, first)
+            of_rank = placement.by_rank(rows)
             straggler[draw, layer] = of_rank.max() / of_rank.mean()
-            active[draw, layer] = np.add.reduceat((rows > 0).astype(int), first).max()
+            active[draw, layer] = placement.by_rank((rows > 0).astype(int)).max()
     return Batches(tokens, straggler, active)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from diffgenz.routing import measures
 from diffgenz.routing.layer_time import Demand
 from diffgenz.routing.migration import Migration
 from diffgenz.routing.timing import modelled_time
@@ -66,15 +67,11 @@ class CaseTime:
         Arguments:
             demand: what an iteration asks: of traffic that is de-duplicated where the kernels are.
         """
-        nodes = demand.to_nodes.shape[-1]
-        pairs = np.where(np.eye(nodes, dtype=bool), 0.0, demand.to_nodes)
-        sent = pairs.sum((1, 2))
-        safe = np.where(sent > 0, sent, 1.0)
-        busiest = np.maximum(pairs.sum(1).max(1), pairs.sum(2).max(1))
-        pair = np.where(sent > 0, pairs.max((1, 2)) * nodes * (nodes - 1) / safe, 1.0)
-        wire = np.where(sent > 0, busiest * nodes / safe, 1.0)
-        copies, near = sent / self.tokens, demand.to_ranks.sum((1, 2)) / self.tokens
-        found = np.empty(len(sent))
+        pair = measures.pair_imbalance(demand.to_nodes)
+        wire = measures.wire_imbalance(demand.to_nodes)
+        copies = measures.away(demand.to_nodes).sum((1, 2)) / self.tokens
+        near = demand.to_ranks.sum((1, 2)) / self.tokens
+        found = np.empty(len(copies))
         for kind, time in self._times.items():
             at = self._kinds == kind
             even = time.uniform

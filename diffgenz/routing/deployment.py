@@ -158,7 +158,4 @@ def of_all_layers(placement: Placement, layers: tuple[int, ...], model: Model) -
         model: the model.
     """
     known = list(expert_layers(model))
-    slots = placement.slots.shape[1]
-    rows = np.tile(np.arange(slots) % placement.experts, (len(known), 1))
-    rows[[known.index(layer) for layer in layers]] = placement.slots
-    return Placement(rows, placement.experts, placement.nodes, placement.ranks_per_node)
+    return placement.among([known.index(layer) for layer in layers], len(known))

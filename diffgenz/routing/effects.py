@@ -15,6 +15,7 @@ import numpy as np
 
 from diffgenz.inference.breakdown import breakdown
 from diffgenz.inference.estimate import estimate
+from diffgenz.routing import measures
 from diffgenz.routing.case_time import PHASES, CaseTime
 from diffgenz.routing.gumbel import gumbel, top_of_groups
 from diffgenz.routing.layer_time import demand
@@ -112,9 +113,8 @@ def effect(
         rule: how a token chooses among replicas.
     """
     traffic = seen(tested, source, time, rule)
-    nodes = tested.placement.nodes
     scale = time.tokens / traffic.tokens * time.token_bytes
-    away = np.where(np.eye(nodes, dtype=bool), 0.0, traffic.to_nodes) * scale
+    away = measures.away(traffic.to_nodes) * scale
     told = demand(traffic, time.tokens / tested.placement.ranks)
     there = routed(case, source, tested.placement, node=tested.node, rule=rule)
     result, metric = estimate(there), PHASES[phase]

@@ -53,7 +53,7 @@ def hierarchical(
     size = experts // groups
     node = pack(load.reshape(layers, groups, size).sum(2), np.full(nodes, groups // nodes))
     expert = (in_bins(node)[..., None] * size + np.arange(size)).reshape(layers, nodes, -1)
-    each = np.take_along_axis(load, expert.reshape(layers, -1), 1).reshape(expert.shape)
+    each = np.take_along_axis(load[:, None], expert, 2)
     copies = replicated(each, slots // nodes)
     index = _repeated(copies)
     per_copy = np.take_along_axis(each / copies, index, 2)

@@ -14,6 +14,7 @@ from scipy.special import gammaincc
 
 from diffgenz.core.checks import check
 from diffgenz.core.errors import InputError
+from diffgenz.routing import measures
 from diffgenz.routing.placement import Placement
 from diffgenz.routing.replicas import Rule, routed
 from diffgenz.routing.trace import Trace
@@ -178,17 +179,13 @@ def travel(
         one = np.ones(placement.layers)
         return Travel(straggler, one, near, one, one, one)
     away = 1 - 1 / nodes
-    pairs = np.where(np.eye(nodes, dtype=bool), 0.0, once.to_nodes)
-    sent = pairs.sum((1, 2))
-    safe = np.where(sent > 0, sent, 1)
-    busiest = np.maximum(pairs.sum(1).max(1), pairs.sum(2).max(1))
     return Travel(
         rows=straggler,
         far=once.far / (visited(nodes, experts, k, groups, used) * away),
         near=near,
         remote=each.inter / away,
-        pair=np.where(sent > 0, pairs.max((1, 2)) * nodes * (nodes - 1) / safe, 1.0),
-        wire=np.where(sent > 0, busiest * nodes / safe, 1.0),
+        pair=measures.pair_imbalance(once.to_nodes),
+        wire=measures.wire_imbalance(once.to_nodes),
     )
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from diffgenz.routing import measures
 from diffgenz.routing.traffic import Traffic
 
 
@@ -93,11 +94,10 @@ class Roofline:
         experts = np.maximum(demand.active * read, demand.rows * computed).max(-1)
         nodes = demand.to_nodes.shape[-1]
         per_node = demand.rows.shape[-1] // nodes
-        away = np.where(np.eye(nodes, dtype=bool), 0.0, demand.to_nodes)
         if self.padded:
-            between = (nodes - 1) * away.max((-2, -1))
+            between = (nodes - 1) * measures.away(demand.to_nodes).max((-2, -1))
         else:
-            between = np.maximum(away.sum(-1).max(-1), away.sum(-2).max(-1))
+            between = measures.busiest(demand.to_nodes)
         within = demand.to_ranks.sum(-2)
         within = within.reshape(*within.shape[:-1], nodes, per_node).sum(-1).max(-1)
         sent = 3 * self.hidden / per_node

@@ -91,6 +91,19 @@ class Placement:
         sizes = rank_sizes(self.per_node, self.ranks_per_node)
         return np.repeat(np.arange(self.ranks), np.tile(sizes, self.nodes))
 
+    def by_rank(self, values: np.ndarray) -> np.ndarray:
+        """Sums over the slots of each rank: [..., ranks].
+
+        Arguments:
+            values: [..., slots]; a number of each slot.
+        """
+        return np.add.reduceat(values, self._first_slot, axis=-1)  # (no rank is empty)
+
+    @cached_property
+    def _first_slot(self) -> np.ndarray:
+        """[ranks]; the first slot of each rank."""
+        return np.searchsorted(self.rank_of_slot, np.arange(self.ranks))
+
     @cached_property
     def copies(self) -> np.ndarray:
         """[layers, nodes, experts]; how many slots of each node hold each expert."""
@@ -106,6 +119,17 @@ class Placement:
             layers: their positions, an index or a mask.
         """
         return dataclasses.replace(self, slots=self.slots[layers])
+
+    def among(self, layers: Any, number: int) -> "Placement":
+        """The placement of more layers: those that are not here hold the experts in order.
+
+        Arguments:
+            layers: [layers]; the position of each layer of this one among all.
+            number: of all layers.
+        """
+        rows = np.tile(np.arange(self.slots.shape[1]) % self.experts, (number, 1))
+        rows[np.asarray(layers)] = self.slots
+        return dataclasses.replace(self, slots=rows)
 
 
 def rank_sizes(per_node: int, ranks_per_node: int) -> np.ndarray:

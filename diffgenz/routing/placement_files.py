@@ -99,9 +99,7 @@ def export_sglang(
             f"layers: {max(layers)} is not a layer of a model of {model_layers}; "
             "give the layers of the model that was traced"
         )
-    slots = placement.slots.shape[1]
-    rows = np.tile(np.arange(slots) % placement.experts, (model_layers, 1))
-    rows[list(layers)] = placement.slots
+    rows = placement.among(layers, model_layers).slots
     with written_aside(Path(path), "placement") as aside:
         _write(aside, {"physical_to_logical_map": rows.tolist()})
 

@@ -34,10 +34,7 @@ def shares(placement: Placement, rule: Rule = Rule.LOCAL_FIRST) -> np.ndarray:
     everywhere = np.take_along_axis(copies.sum(1), placement.slots, 1)[:, None]
     if rule is Rule.EVEN:
         return np.repeat(1.0 / everywhere, placement.nodes, axis=1)
-    index = np.broadcast_to(
-        placement.slots[:, None], (placement.layers, placement.nodes, placement.slots.shape[1])
-    )
-    local = np.take_along_axis(copies, index, 2)
+    local = np.take_along_axis(copies, placement.slots[:, None], 2)
     own = placement.node_of_slot == np.arange(placement.nodes)[:, None]
     return np.where(local > 0, own / np.maximum(local, 1), 1.0 / everywhere)
 

@@ -105,7 +105,7 @@ def column_sums(values: np.ndarray, node_of: np.ndarray, nodes: int) -> np.ndarr
     """
     order = np.argsort(node_of, axis=1, kind="stable")
     order = order.reshape(len(order), *(1,) * (values.ndim - 2), -1)
-    ordered = np.take_along_axis(values, np.broadcast_to(order, values.shape), -1)
+    ordered = np.take_along_axis(values, order, -1)
     return ordered.reshape(*values.shape[:-1], nodes, -1).sum(-1)
 
 

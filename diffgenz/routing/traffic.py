@@ -38,7 +38,7 @@ class Traffic:
     @property
     def rows(self) -> np.ndarray:
         """[layers, ranks]; pairs of a token and an expert that each rank computes."""
-        return _summed(self.slot_rows, self.placement.rank_of_slot, self.placement.ranks)
+        return self.placement.by_rank(self.slot_rows)
 
     @property
     def inter(self) -> np.ndarray:
@@ -84,15 +84,6 @@ class Traffic:
         """[layers]; the most rows of a rank over the mean."""
         return measures.straggler(self.rows)
 
-    @property
-    def rank_pairs(self) -> np.ndarray:
-        """[layers, ranks, ranks]; tokens from each rank to each.
-
-        A node's tokens are spread evenly over its ranks.
-        """
-        per_node = self.placement.ranks_per_node
-        return np.repeat(self.to_ranks / per_node, per_node, axis=1)
-
     def active(self, tokens: float) -> np.ndarray:
         """[layers, ranks]; distinct experts that have work on each rank in one step.
 
@@ -103,7 +94,7 @@ class Traffic:
             tokens: of all ranks in a step.
         """
         rows = self.slot_rows * (tokens / self.tokens)
-        return _summed(-np.expm1(-rows), self.placement.rank_of_slot, self.placement.ranks)
+        return self.placement.by_rank(-np.expm1(-rows))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -135,8 +126,8 @@ class Tally:
         return Traffic(
             self.placement,
             float(self.tokens.sum()),
-            _by_node(self.to_nodes, self.node, nodes),
-            _by_node(self.to_ranks, self.node, nodes),
+            by_node(self.to_nodes, self.node, nodes),
+            by_node(self.to_ranks, self.node, nodes),
             self.slot_rows,
         )
 
@@ -209,9 +200,9 @@ def tally_of_counts(
     slot_rows = np.zeros((layers, slots))
     for at in range(0, len(counts), 256):
         part = slice(at, at + 256)
-        index = np.broadcast_to(placement.slots, (len(counts[part]), layers, slots))
-        sent = np.take_along_axis(counts[part], index, 2) * share[:, node[part]].swapaxes(0, 1)
-        rows[part] = _summed(sent, placement.rank_of_slot, placement.ranks)
+        of_slot = np.take_along_axis(counts[part], placement.slots[None], 2)
+        sent = of_slot * share[:, node[part]].swapaxes(0, 1)
+        rows[part] = placement.by_rank(sent)
         slot_rows += sent.sum(0)
     to_nodes = rows.reshape(len(counts), layers, placement.nodes, -1).sum(-1)
     tokens = counts.sum(2).mean(1) / k
@@ -264,7 +255,8 @@ def tally_of_tokens(
 def _once(values: np.ndarray) -> np.ndarray:
     """The values of each row, ascending, with -1 for those that stood before."""
     ordered = np.sort(values, axis=1)
-    ordered[:, 1:][ordered[:, 1:] == np.sort(values, axis=1)[:, :-1]] = -1
+    again = ordered[:, 1:] == ordered[:, :-1]
+    ordered[:, 1:][again] = -1
     return ordered
 
 
@@ -275,13 +267,14 @@ def _counted(values: np.ndarray, request: np.ndarray, requests: int, end: int) -
     return counts.reshape(requests, end)
 
 
-def _summed(values: np.ndarray, of: np.ndarray, parts: int) -> np.ndarray:
-    """[..., parts]; sums over slots, whose parts are ascending, none of them empty."""
-    return np.add.reduceat(values, np.searchsorted(of, np.arange(parts)), axis=-1)
+def by_node(values: np.ndarray, node: np.ndarray, nodes: int) -> np.ndarray:
+    """Sums over the requests of each node: [layers, nodes, ...].
 
-
-def _by_node(values: np.ndarray, node: np.ndarray, nodes: int) -> np.ndarray:
-    """[layers, nodes, ...]; sums over the requests of each node."""
+    Arguments:
+        values: [requests, layers, ...]; such as choices of experts.
+        node: [requests]; the node that each request is on.
+        nodes: nodes.
+    """
     return np.stack([values[node == each].sum(0) for each in range(nodes)], axis=1)
 
 

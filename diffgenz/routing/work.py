@@ -8,7 +8,7 @@ from diffgenz.core.errors import InputError
 from diffgenz.routing.placement import Placement
 from diffgenz.routing.replicas import Rule
 from diffgenz.routing.trace import Counts, Trace
-from diffgenz.routing.traffic import Traffic, tally_of_counts, tally_of_tokens
+from diffgenz.routing.traffic import Traffic, by_node, tally_of_counts, tally_of_tokens
 
 SAMPLE = 16384
 """Tokens by which de-duplicated traffic is measured, at most, while experts are placed."""
@@ -37,8 +37,7 @@ class Work:
     @property
     def by_node(self) -> np.ndarray:
         """[layers, nodes, experts]; choices of the requests of each node."""
-        sums = [self.counts[self.node == node].sum(0) for node in range(self.nodes)]
-        return np.stack(sums, axis=1)
+        return by_node(self.counts, self.node, self.nodes)
 
     def traffic(self, placement: Placement, rule: Rule) -> Traffic:
         """The traffic of all of it.

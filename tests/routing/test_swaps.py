@@ -9,7 +9,7 @@ from routing_cases import maverick
 
 from diffgenz.core.errors import InputError
 from diffgenz.routing import eplb
-from diffgenz.routing.baselines import capacity_greedy, linear, load_greedy, on_nodes
+from diffgenz.routing.baselines import capacity_greedy, linear, on_nodes
 from diffgenz.routing.bounds import least, optimum
 from diffgenz.routing.coactivation import Affinity, gathered, pairs_of
 from diffgenz.routing.locality import Objective, assigned, localised, parts, polished
@@ -121,7 +121,7 @@ def test_bounds_are_below_every_placement():
     for placement in (
         on_nodes(localised(counts), counts.sum(1), 3, 1),
         on_nodes(localised(counts, Objective(5, 0)), counts.sum(1), 3, 1),
-        load_greedy(counts.sum(1), 3, 1),
+        eplb.over_nodes(counts.sum(1), 3, 1, 12),
         linear(6, 12, 3, 1, 12),
     ):
         traffic = tally_of_counts(counts.swapaxes(0, 1), np.arange(3), placement).traffic
