@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from diffgenz.core.errors import InputError
+from diffgenz.core.errors import InputError, unknown
 
 
 def checked_names(experts: int, layers: Any, names: Any, called: str = "domains") -> dict[str, Any]:
@@ -29,14 +29,42 @@ def checked_names(experts: int, layers: Any, names: Any, called: str = "domains"
     if isinstance(experts, bool) or int(experts) != experts or experts < 1:
         raise InputError(f"experts: {experts!r} is not a number of experts; give 1 or more")
     indices = tuple(int(layer) for layer in layers)
-    if not indices or indices[0] < 0 or any(np.diff(indices) <= 0):
-        raise InputError(
-            f"layers: {list(indices)[:8]} are not layer indices; give one or more, ascending from 0"
-        )
+    check_layers(indices)
     known = tuple(map(str, names))
     if not known or len(set(known)) < len(known):
         raise InputError(f"{called}: {list(known)[:8]} are not different names; name each once")
     return {"experts": int(experts), "layers": indices, called: known}
+
+
+def check_layers(layers: tuple[int, ...]) -> None:
+    """Check that these are a model's indices of layers.
+
+    Arguments:
+        layers: one index or more, ascending from 0.
+
+    Raises:
+        InputError: they are not.
+    """
+    if not layers or layers[0] < 0 or any(np.diff(layers) <= 0):
+        raise InputError(
+            f"layers: {list(layers)[:8]} are not layer indices; give one or more, ascending from 0"
+        )
+
+
+def positions(wanted: tuple[int, ...], layers: tuple[int, ...]) -> list[int]:
+    """Where some layers stand among those that there are.
+
+    Arguments:
+        wanted: the model's indices of some layers.
+        layers: those of all that there are.
+
+    Raises:
+        InputError: one is not among them.
+    """
+    for layer in wanted:
+        if layer not in layers:
+            raise unknown("layers", str(layer), map(str, layers))
+    return [layers.index(layer) for layer in wanted]
 
 
 def _integers(name: str, given: Any) -> np.ndarray:

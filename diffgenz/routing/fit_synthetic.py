@@ -14,7 +14,8 @@ from scipy.optimize import least_squares
 from scipy.special import erfinv, ndtri
 
 from diffgenz.core.errors import InputError
-from diffgenz.routing.moments import NAMES, Moments, gini, moments
+from diffgenz.routing.moments import NAMES, Moments, moments
+from diffgenz.routing.popularity import gini
 from diffgenz.routing.synthetic import Synthetic, synthesize
 from diffgenz.routing.trace import DECODE, PREFILL, Counts, Trace
 
@@ -103,7 +104,7 @@ def fit_synthetic(
         if blocks:
             start = dataclasses.replace(start, partitions=2, blocks=8, block_choices=2)
     pooled = some.counts("all")[0]
-    layers = np.array([_of_gini(gini(each)) for each in pooled])
+    layers = _of_gini(gini(pooled))
     spread = float(np.std(np.log(layers), ddof=1)) if len(layers) > 1 else 0.0
     basis = start.basis | {"popularity_spread": "fitted"}
     start = dataclasses.replace(start, popularity_spread=round(spread, 4), basis=basis)
@@ -252,7 +253,7 @@ def _closed_forms(target: Moments, start: Synthetic) -> dict[str, float]:
     """Where to begin: what log-normal weights would have, apart from all others."""
     popularity = float(np.mean(start.popularity))
     if not np.isnan(target.gini):
-        popularity = _of_gini(target.gini)
+        popularity = float(_of_gini(target.gini))
 
     def of_ratio(ratio: float) -> float:
         return np.sqrt(-np.log(np.clip(ratio, 0.02, 0.98)))
@@ -275,6 +276,6 @@ def _closed_forms(target: Moments, start: Synthetic) -> dict[str, float]:
     }
 
 
-def _of_gini(coefficient: float) -> float:
-    """The standard deviation of logarithms of log-normal shares with a Gini coefficient."""
-    return 2 * float(erfinv(np.clip(coefficient, 0.01, 0.98)))
+def _of_gini(coefficient: Any) -> Any:
+    """The standard deviation s of logarithms of log-normal shares with Gini's erf(s / 2)."""
+    return 2 * erfinv(np.clip(coefficient, 0.01, 0.98))

@@ -5,11 +5,13 @@ import dataclasses
 import numpy as np
 
 from diffgenz.core.errors import InputError
+from diffgenz.routing.popularity import gini, pearson
 from diffgenz.routing.trace import DECODE, PREFILL, Trace
 
 LEAST_PROMPT = 4
 """Prompt tokens that a request must have to count in `request_pearson`."""
 _LIFT_TOKENS = 65536
+"""Tokens that `lift` is computed from, at most: a bound of time, not of a moment's noise."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,12 +113,12 @@ class _Layout:
         np.add.at(domains, self.domain, both)
         prompt = self.counts(self.prompt, self.request[self.prompt], self.requests, layer)
         return (
-            gini(pooled),
+            float(gini(pooled)),
             float(pooled.max() / pooled.mean()),
             *self.products(halves[:, self.halved], self.domain[self.halved]),
             cosine(domains[domains.any(1)]),
-            pearson(prompt.sum(0)[None], pooled[None]),
-            pearson(prompt[self.long], both[self.long]),
+            float(pearson(prompt.sum(0), pooled)),
+            mean_pearson(prompt[self.long], both[self.long]),
             self.lift(layer),
         )
 
@@ -153,16 +155,6 @@ class _Layout:
         return lift(chosen.T @ chosen)
 
 
-def gini(counts: np.ndarray) -> float:
-    """The Gini coefficient of counts: 0 if all are equal, 1 - 1/n if one has all.
-
-    Arguments:
-        counts: [n], at least 0 and not all 0.
-    """
-    n = len(counts)
-    return float((2 * np.arange(1, n + 1) - n - 1) @ np.sort(counts) / (n * counts.sum()))
-
-
 def cosine(counts: np.ndarray) -> float:
     """The mean cosine of two different rows; NaN of a single row.
 
@@ -174,16 +166,15 @@ def cosine(counts: np.ndarray) -> float:
     return float(((unit.sum(0) ** 2).sum() - rows) / (rows * (rows - 1))) if rows > 1 else np.nan
 
 
-def pearson(first: np.ndarray, second: np.ndarray) -> float:
+def mean_pearson(first: np.ndarray, second: np.ndarray) -> float:
     """The mean over rows of the correlation of two arrays; NaN without rows that vary.
 
     Arguments:
         first, second: [rows, columns].
     """
-    a, b = (x - x.mean(1, keepdims=True) for x in (first, second))
-    norm = np.sqrt((a**2).sum(1) * (b**2).sum(1))
-    varies = norm > 0
-    return float(((a * b).sum(1)[varies] / norm[varies]).mean()) if varies.any() else np.nan
+    found = pearson(first, second)
+    known = found[~np.isnan(found)]
+    return float(known.mean()) if len(known) else np.nan
 
 
 def lift(together: np.ndarray) -> float:

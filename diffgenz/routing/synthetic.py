@@ -25,14 +25,15 @@ import numpy as np
 from scipy.special import gammaincinv
 
 from diffgenz.core.checks import check, check_whole
-from diffgenz.core.errors import InputError, unknown
+from diffgenz.core.errors import InputError
+from diffgenz.routing.checking import check_layers, positions
 from diffgenz.routing.gumbel import gumbel, top, top_of_groups
 from diffgenz.routing.trace import DECODE, PREFILL, Trace
 
-_PER_LAYER = ("popularity", "domain")
+PER_LAYER = ("popularity", "domain")
 """Parameters of which each layer may have its own."""
 _NOT_NEGATIVE = (
-    *_PER_LAYER,
+    *PER_LAYER,
     "popularity_spread",
     "request",
     "private",
@@ -141,12 +142,8 @@ class Synthetic:
                 f"used_groups: {self.used_groups} groups of {width} experts are too few to choose "
                 f"{self.k} from; use more, or larger, groups"
             )
-        if not self.layers or self.layers[0] < 0 or np.any(np.diff(self.layers) <= 0):
-            raise InputError(
-                f"layers: {list(self.layers)[:8]} are not layer indices; give one or more, "
-                "ascending from 0"
-            )
-        for name in _PER_LAYER:
+        check_layers(self.layers)
+        for name in PER_LAYER:
             value = getattr(self, name)
             if isinstance(value, tuple) and len(value) != len(self.layers):
                 raise InputError(
@@ -164,13 +161,10 @@ class Synthetic:
             InputError: it has no such layer.
         """
         kept = tuple(layers)
-        for layer in kept:
-            if layer not in self.layers:
-                raise unknown("layers", str(layer), map(str, self.layers))
-        at = [self.layers.index(layer) for layer in kept]
+        at = positions(kept, self.layers)
         values = {
             name: tuple(each[position] for position in at)
-            for name in _PER_LAYER
+            for name in PER_LAYER
             if isinstance(each := getattr(self, name), tuple)
         }
         return dataclasses.replace(self, layers=kept, **values)

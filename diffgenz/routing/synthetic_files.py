@@ -12,13 +12,12 @@ from typing import Any
 from diffgenz.core.errors import InputError, unknown
 from diffgenz.core.files import read_toml
 from diffgenz.core.sections import Section, said_of
-from diffgenz.routing.synthetic import Synthetic
+from diffgenz.routing.synthetic import PER_LAYER, Synthetic
 
 FOLDER = Path(__file__).parent / "presets"
 """Where the presets are."""
 _FIELDS = {field.name: field for field in dataclasses.fields(Synthetic)}
 _WHOLE = {name for name, field in _FIELDS.items() if field.type is int}
-_PER_LAYER = {"popularity", "domain"}
 _BASES = ("fitted", "published", "assumed")
 
 
@@ -67,7 +66,7 @@ def _value(file: Section, key: str) -> Any:
         return file.text(key)
     if key == "domains":
         return file.texts(key)
-    if key == "layers" or (key in _PER_LAYER and isinstance(file.raw[key], list)):
+    if key == "layers" or (key in PER_LAYER and isinstance(file.raw[key], list)):
         kind = int if key == "layers" else (int, float)
         for each in file.entries(key):
             if not isinstance(each, kind) or isinstance(each, bool):

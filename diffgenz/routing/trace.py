@@ -13,7 +13,13 @@ import numpy as np
 
 from diffgenz.core.errors import InputError, unknown
 from diffgenz.core.files import written_aside
-from diffgenz.routing.checking import checked_names, chosen_experts, per_token, router_weights
+from diffgenz.routing.checking import (
+    checked_names,
+    chosen_experts,
+    per_token,
+    positions,
+    router_weights,
+)
 
 FORMAT = "diffgenz-trace-1"
 """What files of traces are marked with."""
@@ -30,6 +36,9 @@ if TYPE_CHECKING:
     Names = tuple[str, ...]
 else:
     Array = Layers = Names = Any  # lists, too: the records make arrays and tuples of them
+
+_FILLED: Any = None
+"""The default of fields that are arrays once a record is made, whether or not they were given."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -61,8 +70,8 @@ class Trace:
     layers: Layers
     chosen: Array
     request: Array
-    phase: Array = None  # type: ignore[assignment]
-    domain: Array = None  # type: ignore[assignment]
+    phase: Array = _FILLED
+    domain: Array = _FILLED
     domains: Names = ("all",)
     weights: Array | None = None
     rank: Array | None = None
@@ -146,10 +155,7 @@ class Trace:
                 object.__setattr__(part, name, value[rows])
         if layers is not None:
             kept = tuple(int(layer) for layer in layers)
-            for layer in kept:
-                if layer not in self.layers:
-                    raise unknown("layers", str(layer), map(str, self.layers))
-            index = [self.layers.index(layer) for layer in kept]
+            index = positions(kept, self.layers)
             object.__setattr__(part, "layers", kept)
             object.__setattr__(part, "chosen", part.chosen[:, index])
             if part.weights is not None:

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from diffgenz.core.errors import InputError
-from diffgenz.routing.moments import cosine, gini, lift, moments, pearson
+from diffgenz.routing.moments import cosine, lift, mean_pearson, moments
+from diffgenz.routing.popularity import gini
 from diffgenz.routing.synthetic import Synthetic, synthesize
 from diffgenz.routing.trace import DECODE, PREFILL, Trace
 
@@ -21,7 +22,7 @@ def test_cosine_and_pearson_are_means_over_pairs_and_rows():
     assert cosine(np.array([[1.0, 0], [0, 2], [3, 3]])) == pytest.approx(2 / np.sqrt(2) / 3)
     assert np.isnan(cosine(np.array([[1.0, 2]])))
     first, second = np.array([[1.0, 2, 4], [1, 1, 1]]), np.array([[2.0, 1, 1], [1, 2, 3]])
-    assert pearson(first, second) == pytest.approx(np.corrcoef(first[0], second[0])[0, 1])
+    assert mean_pearson(first, second) == pytest.approx(np.corrcoef(first[0], second[0])[0, 1])
 
 
 def test_lift_is_one_where_all_pairs_are_as_frequent_as_each_alone_suggests():

@@ -85,13 +85,12 @@ class Rows:
         token, step = np.asarray(self.token), np.asarray(self.step)
         order = np.lexsort((np.arange(len(token)), layer, token, step, request))
         key = np.stack([request, step, token, layer])[:, order]
-        again = np.zeros(len(order), np.int64)  # the same token and layer: a later forward pass
         same = np.all(key[:, 1:] == key[:, :-1], axis=0)
         runs = np.flatnonzero(~np.concatenate([[False], same]))
-        again = np.arange(len(order)) - np.repeat(runs, np.diff(runs, append=len(order)))
-        order = order[np.lexsort((key[3], key[2], again, key[1], key[0]))]
-        passes = np.empty(len(order), np.int64)
-        passes[:] = again[np.lexsort((key[3], key[2], again, key[1], key[0]))]
+        # The same token and layer again: a later forward pass.
+        passes = np.arange(len(order)) - np.repeat(runs, np.diff(runs, append=len(order)))
+        by_pass = np.lexsort((key[3], key[2], passes, key[1], key[0]))
+        order, passes = order[by_pass], passes[by_pass]
         layers = np.unique(layer)
         wanted = np.tile(layers, len(order) // len(layers))
         if len(order) % len(layers) or np.any(layer[order] != wanted):

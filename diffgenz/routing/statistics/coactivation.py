@@ -32,16 +32,13 @@ def within(
     drawn = redrawn(np.bincount(group, minlength=groups), rng)
     if chosen.shape[2] < 2 or drawn is None:
         return None
-    values, draws, nulls = [], [], []
+    every, nulls = [], []
     for layer in range(chosen.shape[1]):
         ids = chosen[:, layer].astype(np.int64)
-        every = _within_lift(ids, group, groups, experts, np.vstack([np.ones(groups), drawn]))
-        values.append(every[0])
-        draws.append(every[1:])
-        nulls.append(
-            _within_lift(rng.permuted(ids, axis=0), group, groups, experts, np.ones((1, groups)))[0]
-        )
-    return measured(np.array(values), np.stack(draws, axis=1), np.array(nulls))
+        every.append(_within_lift(ids, group, groups, experts, _weights(drawn)))
+        mixed = rng.permuted(ids, axis=0)
+        nulls.append(_within_lift(mixed, group, groups, experts, np.ones((1, groups))))
+    return _of_layers(every, nulls)
 
 
 def across(
@@ -62,15 +59,24 @@ def across(
     drawn = redrawn(np.bincount(group, minlength=groups), rng)
     if chosen.shape[1] < 2 or drawn is None:
         return None
-    values, draws, nulls = [], [], []
+    every, nulls = [], []
     for layer in range(chosen.shape[1] - 1):
         one, two = (chosen[:, each].astype(np.int64) for each in (layer, layer + 1))
-        every = _across_lift(one, two, group, groups, experts, np.vstack([np.ones(groups), drawn]))
-        values.append(every[0])
-        draws.append(every[1:])
-        other = rng.permutation(two)
-        nulls.append(_across_lift(one, other, group, groups, experts, np.ones((1, groups)))[0])
-    return measured(np.array(values), np.stack(draws, axis=1), np.array(nulls))
+        every.append(_across_lift(one, two, group, groups, experts, _weights(drawn)))
+        mixed = rng.permutation(two)
+        nulls.append(_across_lift(one, mixed, group, groups, experts, np.ones((1, groups))))
+    return _of_layers(every, nulls)
+
+
+def _weights(drawn: np.ndarray) -> np.ndarray:
+    """The weights of groups, [1 + draws, groups]: of the trace itself, and of each draw."""
+    return np.vstack([np.ones(drawn.shape[1]), drawn])
+
+
+def _of_layers(every: list[np.ndarray], nulls: list[np.ndarray]) -> Measured:
+    """The lift of each layer from [1 + draws] lifts, its own first, and from that of its null."""
+    lifts = np.stack(every, axis=1)
+    return measured(lifts[0], lifts[1:], np.concatenate(nulls))
 
 
 def _within_lift(

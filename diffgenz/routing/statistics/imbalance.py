@@ -9,7 +9,9 @@ of few tokens are unequal by chance alone (a step of 193 tokens over 128 experts
 """
 
 import numpy as np
+from scipy.special import entr
 
+from diffgenz.routing.popularity import gini
 from diffgenz.routing.statistics.measured import Measured, measured, redrawn
 
 MEASURES = ("max/mean", "CV", "Gini", "entropy", "active")
@@ -35,15 +37,13 @@ def measures(counts: np.ndarray) -> np.ndarray:
     total = counts.sum(axis=-1, keepdims=True, dtype=np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         share = counts / total
-    ordered = np.sort(share, axis=-1)
-    rank = 2 * np.arange(1, experts + 1) - experts - 1
-    logs = np.log(share, out=np.zeros_like(share), where=share > 0)
+    most = share.max(axis=-1)
     return np.stack(
         [
-            ordered[..., -1] * experts,
+            most * experts,
             np.std(share, axis=-1) * experts,
-            (ordered * rank).sum(axis=-1) / experts,
-            -(share * logs).sum(axis=-1) / np.log(experts) if experts > 1 else ordered[..., 0],
+            gini(share),
+            entr(share).sum(axis=-1) / np.log(experts) if experts > 1 else most,
             np.where(total[..., 0] > 0, (counts > 0).mean(axis=-1), np.nan),
         ]
     )

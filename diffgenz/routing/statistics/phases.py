@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from diffgenz.routing.popularity import pearson
 from diffgenz.routing.statistics.measured import Measured, measured, redrawn
 from diffgenz.routing.statistics.request_phases import RequestPhases
 
@@ -26,9 +27,9 @@ def pooled(counts: np.ndarray, rng: np.random.Generator) -> Measured | None:
     if drawn is not None:
         flat = counts.reshape(2, counts.shape[1], -1).astype(np.float64)
         again = (drawn @ flat).reshape(2, len(drawn), *counts.shape[2:])
-        draws = _pearson(again[0], again[1])
-    shuffled = [_pearson(both[0], rng.permuted(both[1], axis=1)) for _ in range(50)]
-    return measured(_pearson(both[0], both[1]), draws, np.mean(shuffled, axis=0))
+        draws = pearson(again[0], again[1])
+    shuffled = [pearson(both[0], rng.permuted(both[1], axis=1)) for _ in range(50)]
+    return measured(pearson(both[0], both[1]), draws, np.mean(shuffled, axis=0))
 
 
 def by_request(found: RequestPhases, rng: np.random.Generator) -> Measured | None:
@@ -47,12 +48,3 @@ def by_request(found: RequestPhases, rng: np.random.Generator) -> Measured | Non
     draws = None if drawn is None else (drawn @ found.own) / (drawn @ found.count)[:, None]
     null = found.other.sum(axis=0) / found.pairs.sum() if found.pairs.any() else np.nan
     return measured(found.own.sum(axis=0) / found.count.sum(), draws, null)
-
-
-def _pearson(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Pearson's correlation over the last axis; NaN where one does not vary."""
-    x = x - x.mean(axis=-1, keepdims=True)
-    y = y - y.mean(axis=-1, keepdims=True)
-    below = np.sqrt((x**2).sum(axis=-1) * (y**2).sum(axis=-1))
-    over = (x * y).sum(axis=-1)
-    return np.divide(over, below, out=np.full_like(over, np.nan, dtype=np.float64), where=below > 0)

@@ -11,6 +11,7 @@ and its null is what noise gives. The nulls are of parts put together from group
 """
 
 import numpy as np
+from scipy.special import entr
 
 from diffgenz.routing.statistics.measured import Measured, measured, redrawn
 
@@ -133,8 +134,8 @@ def _divergence(parts: np.ndarray, a: int, b: int, weights: np.ndarray) -> np.nd
 
 
 def _entropy(p: np.ndarray) -> np.ndarray:
-    """Bits."""
-    return -(p * np.log2(p, out=np.zeros_like(p), where=p > 0)).sum(axis=-1)
+    """The entropy of shares over the last axis, in bits."""
+    return entr(p).sum(axis=-1) / np.log(2)
 
 
 def _random_parts(parts: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:
