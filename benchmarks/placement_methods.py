@@ -33,7 +33,7 @@ from diffgenz.routing.place import place
 from diffgenz.routing.placement import Placement
 from diffgenz.routing.replicas import Rule
 from diffgenz.routing.synthetic_files import load_synthetic
-from diffgenz.routing.timing import LayerTime, modelled_time
+from diffgenz.routing.timing import ModelledTime
 from diffgenz.routing.trace import DECODE, PREFILL, Counts, Trace
 from diffgenz.routing.traffic import Tally, Traffic, tally_of_counts, tally_of_tokens
 
@@ -105,7 +105,7 @@ class Kernels:
         plan = Parallelism(1, expert=ranks, attention_data=ranks)
         fp8 = Precision(weights="fp8_block", activations="fp8")
         self._k = k
-        self._times: list[LayerTime] = []
+        self._times: list[ModelledTime] = []
         for phase, batch in (("tpot", 128), ("ttft", 16)):  # 128 and 16 x 256 tokens a rank
             case = Scenario(
                 model.replace(blocks=tuple(blocks)),
@@ -114,7 +114,7 @@ class Kernels:
                 plan,
                 fp8,
             )
-            self._times.append(modelled_time(case, phase))
+            self._times.append(ModelledTime(case, phase))
 
     def __call__(self, traffic: Traffic) -> list[float]:
         """Means over layers of a decode and a prefill step."""
@@ -128,7 +128,7 @@ class Kernels:
         """[layers]; of a decode step: what `place` asks."""
         return self._seconds(self._times[0], asked)
 
-    def _seconds(self, time: LayerTime, asked: Demand) -> np.ndarray:
+    def _seconds(self, time: ModelledTime, asked: Demand) -> np.ndarray:
         tokens = asked.rows.sum(1) / self._k
         return time(
             rows=asked.rows.max(1),

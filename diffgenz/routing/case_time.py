@@ -5,10 +5,10 @@ import numpy as np
 from diffgenz.routing import measures
 from diffgenz.routing.layer_time import Demand
 from diffgenz.routing.migration import Migration
-from diffgenz.routing.timing import modelled_time
+from diffgenz.routing.timing import ModelledTime
 from diffgenz.scenario.scenario import Scenario
 
-PHASES = {"prefill": "ttft", "decode": "tpot"}
+METRICS = {"prefill": "ttft", "decode": "tpot"}
 """The metric that each phase of a trace belongs to."""
 
 
@@ -27,13 +27,13 @@ class CaseTime:
     def __init__(self, case: Scenario, phase: str, kinds: tuple[int, ...]):
         self._kinds = np.array(kinds)
         self._times = {
-            kind: modelled_time(case, PHASES[phase], kind) for kind in sorted(set(kinds))
+            kind: ModelledTime(case, METRICS[phase], kind) for kind in sorted(set(kinds))
         }
         self._first = self._times[kinds[0]]
         self.deduplicated = self._slope("far") > self._slope("remote")
 
     def _slope(self, name: str) -> float:
-        """What half as many copies more cost, in s."""
+        """What half as many copies more cost, in s: enough to tell which copies kernels send."""
         work = self._first.uniform
         more = {name: 1.5 * (getattr(work, name) or 0.0)}
         return float(self._first(*work._replace(**more)) - self._first(*work))

@@ -17,6 +17,11 @@ SAMPLE = 8192
 """Tokens of a layer from which pairs are counted: more change nothing."""
 
 _POWER = 4
+"""Of the norm of loads, as of `locality.Objective`; half of that one's, so that swaps cost fewer
+terms."""
+
+LOAD = 0.3
+"""What the norm of loads counts beside pairs of experts on different nodes; a choice, not a fit."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +39,7 @@ class Affinity:
 
     together: np.ndarray
     part: np.ndarray
-    load: float = 0.3
+    load: float = LOAD
     locality: float = 0.0
 
     def value(self, layers: np.ndarray, node_of: np.ndarray) -> np.ndarray:
@@ -109,7 +114,7 @@ def gathered(
     together: np.ndarray,
     counts: np.ndarray,
     *,
-    load: float = 0.3,
+    load: float = LOAD,
     locality: float = 0.0,
     starts: int = 10,
     seed: int = 0,

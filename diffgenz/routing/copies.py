@@ -15,6 +15,7 @@ from diffgenz.routing.locality import Objective, localised, parts
 from diffgenz.routing.swaps import raised, root
 
 _POWER = 8
+"""Of the norm of loads; that of `Objective`, by which experts were placed before."""
 
 
 def replicated_where_used(

@@ -16,7 +16,7 @@ import numpy as np
 from diffgenz.inference.breakdown import breakdown
 from diffgenz.inference.estimate import estimate
 from diffgenz.routing import measures
-from diffgenz.routing.case_time import PHASES, CaseTime
+from diffgenz.routing.case_time import METRICS, CaseTime
 from diffgenz.routing.gumbel import gumbel, top_of_groups
 from diffgenz.routing.layer_time import demand
 from diffgenz.routing.placement import Placement
@@ -117,7 +117,7 @@ def effect(
     away = measures.away(traffic.to_nodes) * scale
     told = demand(traffic, time.tokens / tested.placement.ranks)
     there = routed(case, source, tested.placement, node=tested.node, rule=rule)
-    result, metric = estimate(there), PHASES[phase]
+    result, metric = estimate(there), METRICS[phase]
     fits = bool(result.memory.fits)
     rows = breakdown(there).rows(metric) if fits else {}
     return Effect(
@@ -177,6 +177,9 @@ def gains(
 
 def independent(trace: Trace, limit: tuple[int, int] = (1, 1), seed: int = 0) -> Trace:
     """A trace whose tokens choose by the popularity of experts alone, without replacement.
+
+    Half a choice is added to each count, as the estimate of Krichevsky and Trofimov (1981) does, so
+    that experts that were never chosen have a logarithm.
 
     Arguments:
         trace: whose popularities are taken; as many tokens are drawn, at most `TOKENS`.

@@ -21,7 +21,11 @@ from diffgenz.routing.trace import Trace
 from diffgenz.routing.traffic import Traffic
 
 _POINTS = 400
+"""Numbers at which a distribution is summed, about: more change `fullest_rank` by less than its
+error against multinomial draws, which stands there."""
+
 _TOKENS = 65536
+"""Tokens that `dispersion` is computed from, about: the requests until so many are reached."""
 
 
 def fullest_rank(shares: np.ndarray, rows: float, dispersion: float = 1.0) -> np.ndarray:
@@ -54,7 +58,8 @@ def _largest_poisson(means: np.ndarray) -> float:
     """The expected largest of independent Poisson numbers: the sum of P(largest > x), x from 0.
 
     Where the sum is long, steps are several wide; P(X <= x) is smooth in x as an incomplete gamma
-    function.
+    function. It is summed over 9 standard deviations to both sides of the largest mean, and a
+    little more for the tails of small means and of many ranks: what is beyond counts nothing.
     """
     top = means.max()
     reach = 9 * np.sqrt(top) + 6 * np.log(len(means)) + 9

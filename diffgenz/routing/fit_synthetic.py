@@ -31,11 +31,23 @@ _PARAMETERS = {
 """The moment that mostly depends on each parameter. With blocks, `concentration` takes the place of
 `request`, as requests that differ in their blocks differ enough."""
 
-_RANGES = {"concentration": (0.1, 30.0), "block_bonus": (0.1, 12.0)}
 _RANGE = (0.01, 4.0)
+_RANGES = {"concentration": (0.1, 30.0), "block_bonus": (0.1, 12.0)}
+"""Where parameters are looked for; a logarithm of 4 is a factor of 55 between experts, and beyond
+the ends a trace hardly changes."""
+
 _MATCHED = tuple(name for name in NAMES if name != "peak")
+"""The moments that are fitted: all but the share of one expert, which is mostly noise."""
+
 _LEAST_LIFT = 1.1
+"""The lift above which a trace is given blocks of experts that are chosen together."""
+
+_SMALL = 0.05
+"""Moments far above it count by their relative error, those far below by their absolute one."""
+
 _REQUESTS, _TOKENS = 64, 40_000
+"""Of a large trace, requests until so many of both are reached; of longer ones the beginning."""
+
 _DRAWS, _LAYERS = 4, 4
 """Moments are the mean over so many draws of at most so many layers each."""
 
@@ -150,7 +162,7 @@ def fit_moments(
         if progress is not None:
             progress(drawn)
         got = np.mean([[getattr(each, name) for name in known] for each in have], axis=0)
-        return (np.nan_to_num(got) - wanted) / (0.05 + np.abs(wanted))
+        return (np.nan_to_num(got) - wanted) / (_SMALL + np.abs(wanted))
 
     low, high = np.log([_RANGES.get(name, _RANGE) for name in names]).T
     begin = np.clip(np.log([first[name] for name in names]), low + 0.01, high - 0.01)

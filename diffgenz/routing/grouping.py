@@ -16,8 +16,11 @@ from scipy.optimize import linear_sum_assignment
 from diffgenz.core.errors import InputError
 from diffgenz.routing.placement import Placement
 
-_BLOCK = 1024  # requests that are assigned at once
-_BAND = 1.05  # tokens of a group over their mean, at most
+_BLOCK = 1024
+"""Requests that are assigned at once: exact assignment takes time by the cube of their number."""
+
+_BAND = 1.05
+"""Tokens of a group over the mean of groups, at most, where lengths of requests allow it."""
 
 
 def signatures(counts: np.ndarray) -> np.ndarray:
@@ -113,6 +116,7 @@ def equal_groups(score: np.ndarray, tokens: np.ndarray | None = None) -> np.ndar
 
 
 def _in_blocks(score: np.ndarray, order: np.ndarray, block: int) -> np.ndarray:
+    """The groups of requests, [requests], in blocks of an order, each block in equal groups."""
     group = np.empty(len(order), np.intp)
     for at in range(0, len(order), block):
         some = order[at : at + block]
@@ -121,6 +125,7 @@ def _in_blocks(score: np.ndarray, order: np.ndarray, block: int) -> np.ndarray:
 
 
 def _equal_groups(score: np.ndarray) -> np.ndarray:
+    """The groups of requests, [requests], by exact assignment of all of them at once."""
     requests, groups = score.shape
     size = -(-requests // groups)
     places = np.repeat(score, size, axis=1)

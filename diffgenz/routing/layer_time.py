@@ -54,12 +54,16 @@ def demand(traffic: Traffic, tokens_per_rank: float) -> Demand:
     )
 
 
+LAUNCH, LATENCY = 20e-6, 30e-6
+"""Seconds before experts, and before an exchange, do anything; plainly assumed, as `Roofline`'s."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Roofline:
     """A plain model: experts by a roofline, the exchange by its busiest node or largest message.
 
-        experts:  20 us + max over ranks of max(active 3 h i / memory, rows 6 h i / flops)
-        exchange: 30 us + max(between nodes, within the busiest node)
+        experts:  LAUNCH + max over ranks of max(active 3 h i / memory, rows 6 h i / flops)
+        exchange: LATENCY + max(between nodes, within the busiest node)
 
     Weights are of one byte; a token is dispatched in 1 byte and combined in 2 bytes an element. The
     defaults are of an H100 (datasheet peaks times 0.8 of memory, 0.6 of FP8 FLOP/s, 0.85 of a 50
@@ -102,4 +106,4 @@ class Roofline:
         within = within.reshape(*within.shape[:-1], nodes, per_node).sum(-1).max(-1)
         sent = 3 * self.hidden / per_node
         exchange = np.maximum(between * sent / self.network, within * sent / self.link)
-        return 50e-6 + experts + exchange
+        return LAUNCH + LATENCY + experts + exchange

@@ -13,6 +13,9 @@ LEAST_PROMPT = 4
 _LIFT_TOKENS = 65536
 """Tokens that `lift` is computed from, at most: a bound of time, not of a moment's noise."""
 
+_NONE = 1e-9
+"""Weight of pairs of requests that is rounding: there are no such pairs."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Moments:
@@ -69,14 +72,14 @@ def moments(trace: Trace) -> Moments:
         raise InputError("trace: has no tokens; give one with at least one")
     phase = DECODE if np.any(trace.phase == DECODE) else PREFILL
     _, request = np.unique(trace.request, return_inverse=True)
-    layout = _Layout(trace, request, phase)
-    rows = np.array([layout.layer(layer) for layer in range(len(trace.layers))])
+    tokens = _Tokens(trace, request, phase)
+    rows = np.array([tokens.layer(layer) for layer in range(len(trace.layers))])
     known = ~np.isnan(rows)
     means = np.where(known, rows, 0).sum(0) / np.where(known.any(0), known.sum(0), np.nan)
     return Moments(*map(float, means))
 
 
-class _Layout:
+class _Tokens:
     """The tokens of a trace by request, half and phase: the same in all layers."""
 
     def __init__(self, trace: Trace, request: np.ndarray, phase: int):
@@ -141,8 +144,8 @@ class _Layout:
         same, others = shares - float(weight @ weight), 1 - shares
         return (
             1 / (self.trace.experts * mean),
-            (inside - own) / same / mean if same > 1e-9 else np.nan,
-            across / others / mean if others > 1e-9 else np.nan,
+            (inside - own) / same / mean if same > _NONE else np.nan,
+            across / others / mean if others > _NONE else np.nan,
         )
 
     def lift(self, layer: int) -> float:

@@ -31,7 +31,10 @@ Of nine pairs of weights these gave the least modelled time to requests that wer
 """
 
 BALANCES = (0.1, 1.0)
-"""What balance counts beside bytes when slots are given to replicas."""
+"""What balance counts beside bytes when slots are given to replicas: both are candidates."""
+
+LOCALITY = 0.5
+"""What tokens kept on their node count beside pairs kept together; a candidate beside 0."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -245,10 +248,6 @@ def _first_copies(
             node_of = localised(counts, objective, start=node_of)
             found.append(node_of)
     return [np.repeat(node_of, size, axis=1) for node_of in found]
-
-
-LOCALITY = 0.5
-"""What tokens kept on their node count beside pairs kept together."""
 
 
 def _ours(

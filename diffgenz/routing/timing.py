@@ -1,6 +1,6 @@
 """Seconds of a layer of experts from what its ranks and wires have to do, as `estimate` times it.
 
-    time = modelled_time(case, "tpot")
+    time = ModelledTime(case, "tpot")
     time(*time.uniform)                                 # all ranks alike
     time(rows=4096, active=32, far=2.9, near=5.2, pair=1.3, wire=1.1)
     time(rows, active, far, near, pair, wire)           # arrays: layers and candidates at once
@@ -8,6 +8,7 @@
 Placements and groupings are scored with it: whatever kernels time a scenario, time them, too.
 """
 
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -95,22 +96,23 @@ class _Given(LayerRouting):
         return self.told
 
 
-class LayerTime:
-    """Seconds of one layer of experts of a scenario: experts, dispatch and combine.
+class ModelledTime:
+    """Seconds of one layer of experts by the kernels of a scenario: experts, dispatch and combine.
 
     Router and shared experts are left out: they take the same time wherever experts are. All of the
     exchange is counted, even where some of it hides behind computing (`plan.overlap`).
 
     Arguments:
-        case: the scenario; its routing does not count, except in `own`.
-        phase: "ttft" or "tpot".
-        kind: which of the model's kinds of layers with experts.
+        case: a concrete scenario with a plan; its routing does not count, except in `own`.
+        phase: "ttft", an iteration of the prefill (a chunk, where prompts are chunked), or "tpot",
+            one of the decode.
+        kind: which of the model's kinds of layers with experts, counted from 0.
 
     Raises:
         InputError: an unknown phase, or a model without experts or without that kind.
     """
 
-    def __init__(self, case: Scenario, phase: str, kind: int = 0):
+    def __init__(self, case: Scenario, phase: str = "tpot", kind: int = 0):
         if phase not in ("ttft", "tpot"):
             raise InputError(f"phase: {phase!r} is not known; use ttft or tpot")
         blocks = [each.block for each in case.model.blocks if isinstance(each.block, MoE)]
@@ -155,11 +157,12 @@ class LayerTime:
         """Experts that each rank holds."""
         return float(self._block.routed * self._step.expert_shard)
 
-    @property
+    @cached_property
     def uniform(self) -> Work:
         """What uniform routing asks."""
         block = self._block
-        share = -np.expm1(self.tokens * np.log1p(-min(float(block.used / block.routed), 1 - 1e-6)))
+        chosen = min(float(block.used / block.routed), 1 - 1e-6)  # all: the logarithm stays finite
+        share = -np.expm1(self.tokens * np.log1p(-chosen))
         rows = self.tokens * float(block.used * self._step.expert_shard)
         return Work(rows, share * self.held, *self._copies, remote=self._remote, slots=self.held)
 
@@ -255,21 +258,6 @@ class LayerTime:
     @property
     def _remote(self) -> float:
         return float(self._block.used) * (1 - 1 / self._nodes)
-
-
-def modelled_time(case: Scenario, phase: str = "tpot", kind: int = 0) -> LayerTime:
-    """What turns the work of a layer of experts into seconds, with the kernels of a scenario.
-
-    Arguments:
-        case: a concrete scenario with a plan; its model has experts.
-        phase: "ttft", an iteration of the prefill (a chunk, where prompts are chunked), or "tpot",
-            one of the decode.
-        kind: which of the model's kinds of layers with experts, counted from 0.
-
-    Raises:
-        InputError: an unknown phase, or a model without experts or without that kind.
-    """
-    return LayerTime(case, phase, kind)
 
 
 def _own(jobs: tuple[Job, ...]) -> Job:

@@ -16,7 +16,7 @@ from diffgenz import (
     load_model,
     load_platform,
 )
-from diffgenz.routing.timing import ROWS, modelled_time
+from diffgenz.routing.timing import ROWS, ModelledTime
 
 V3 = load_model("deepseek-ai/DeepSeek-V3")
 V2_LITE = load_model("deepseek-ai/DeepSeek-V2-Lite")
@@ -48,7 +48,7 @@ def test_seconds_are_those_of_the_rows_of_a_breakdown(name, phase, routing):
     rows = breakdown(case).rows(phase)
     expected = sum(sum(rows[row].values()) for row in ROWS if row in rows)
     (layers,) = [float(each.count) for each in case.model.blocks if each.block.experts is not None]
-    time = modelled_time(case, phase)
+    time = ModelledTime(case, phase)
     prompts = float(case.workload.batch) * 200
     passes = prompts / time.tokens if phase == "ttft" else 1.0  # the chunks of all prompts
     assert float(time(*time.own)) * layers * passes == pytest.approx(expected, rel=2e-4)
@@ -56,7 +56,7 @@ def test_seconds_are_those_of_the_rows_of_a_breakdown(name, phase, routing):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_layers_and_candidates_are_answered_at_once(name):
-    time = modelled_time(case_of(name), "tpot")
+    time = ModelledTime(case_of(name), "tpot")
     even = time.uniform
     factors = np.random.default_rng(1).uniform(1, 2, (7, 5, 3))
     work = [even.rows * factors[0], even.active / factors[1], even.far / factors[2]]
@@ -72,7 +72,7 @@ def test_layers_and_candidates_are_answered_at_once(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_more_work_is_never_faster(name):
-    time = modelled_time(case_of(name), "tpot")
+    time = ModelledTime(case_of(name), "tpot")
     even, more = time.uniform, np.array([1.0, 1.3, 2.0, 4.0])
     for field in even._fields:
         if field in ("remote", "slots"):
@@ -87,7 +87,7 @@ def test_more_work_is_never_faster(name):
 
 def test_counts_of_uniform_routing():
     """DeepSeek-V3 on 8 nodes of 8: 4 of 8 nodes; 4 experts for each rank; 64 x 128 tokens."""
-    time = modelled_time(case_of("DeepEP, many tokens"), "tpot")
+    time = ModelledTime(case_of("DeepEP, many tokens"), "tpot")
     assert (time.held, time.tokens) == (4, 8192)
     assert time.uniform.far == pytest.approx(3.5, abs=1e-3)
     assert time.uniform.remote == pytest.approx(7)
@@ -97,9 +97,9 @@ def test_counts_of_uniform_routing():
 
 def test_other_phases_models_and_kinds_are_refused():
     with pytest.raises(InputError, match="phase: 'decode' is not known; use ttft or tpot"):
-        modelled_time(case_of("wires"), "decode")
+        ModelledTime(case_of("wires"), "decode")
     with pytest.raises(InputError, match="kind: 1 is not one of the 1 kinds"):
-        modelled_time(case_of("wires"), "tpot", 1)
+        ModelledTime(case_of("wires"), "tpot", 1)
     dense = Scenario(load_model("meta-llama/Llama-3.1-8B"), make_cluster(8))
     with pytest.raises(InputError, match="kind: 0 is not one of the 0 kinds"):
-        modelled_time(dense)
+        ModelledTime(dense)

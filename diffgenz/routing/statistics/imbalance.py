@@ -20,6 +20,9 @@ MEASURES = ("max/mean", "CV", "Gini", "entropy", "active")
 SIZES = (16, 64, 256, 1024)
 """Tokens of the batches that are looked at."""
 
+EXACT = 4096
+"""Tokens up to which the null is drawn token by token."""
+
 CHANCE = 64
 """How often the null is drawn."""
 
@@ -54,7 +57,7 @@ def chance(
 ) -> np.ndarray:
     """Counts of tokens that each choose k different experts at random: [draws, experts].
 
-    Exact up to 4,096 tokens; beyond, from the normal distribution with the same covariance.
+    Exact up to `EXACT` tokens; beyond, from the normal distribution with the same covariance.
 
     Arguments:
         tokens: how many.
@@ -63,7 +66,7 @@ def chance(
         rng: of the draws.
         draws: how many.
     """
-    if tokens > 4096:
+    if tokens > EXACT:
         noise = rng.standard_normal((draws, experts))
         noise -= noise.mean(axis=1, keepdims=True)
         share = k / experts

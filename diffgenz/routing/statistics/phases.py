@@ -6,6 +6,9 @@ from diffgenz.routing.popularity import pearson
 from diffgenz.routing.statistics.measured import Measured, measured, redrawn
 from diffgenz.routing.statistics.request_phases import RequestPhases
 
+SHUFFLED = 50
+"""How often the experts of a phase are put in random order for the null."""
+
 
 def pooled(counts: np.ndarray, rng: np.random.Generator) -> Measured | None:
     """Pearson's correlation over experts of the counts of both phases, all requests together.
@@ -28,7 +31,7 @@ def pooled(counts: np.ndarray, rng: np.random.Generator) -> Measured | None:
         flat = counts.reshape(2, counts.shape[1], -1).astype(np.float64)
         again = (drawn @ flat).reshape(2, len(drawn), *counts.shape[2:])
         draws = pearson(again[0], again[1])
-    shuffled = [pearson(both[0], rng.permuted(both[1], axis=1)) for _ in range(50)]
+    shuffled = [pearson(both[0], rng.permuted(both[1], axis=1)) for _ in range(SHUFFLED)]
     return measured(pearson(both[0], both[1]), draws, np.mean(shuffled, axis=0))
 
 
