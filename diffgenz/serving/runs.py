@@ -92,6 +92,17 @@ def pieces_of(prompts: Any, room: Scalar, beside: Scalar) -> Any:
     return larger(smooth_stairs(ratio, width), 1.0)
 
 
+def last_piece(prompts: Any, pieces: Any, room: Scalar) -> Any:
+    """Tokens of prompts in the last of their iterations, at least 1.
+
+    Arguments:
+        prompts: tokens of each.
+        pieces: iterations that each takes (`pieces_of`).
+        room: prompt tokens of a full iteration.
+    """
+    return larger(prompts - (pieces - 1) * room, 1.0)
+
+
 def next_tokens(
     runs: Runs, tokens: Scalar, arriving: Scalar, rates: tuple[Scalar, Scalar]
 ) -> Scalar:

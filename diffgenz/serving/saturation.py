@@ -12,12 +12,10 @@ from diffgenz.serving.demand import Demand
 from diffgenz.serving.fixed_point import State, solve
 from diffgenz.serving.iteration_table import IterationTable
 from diffgenz.serving.runs import Runs, next_tokens, pieces_of, runs_of
-from diffgenz.serving.smoothing import between, smaller, smooth_smaller
+from diffgenz.serving.smoothing import LIMITS, between, smaller, smooth_smaller
 
 FILLED = 0.97
 """The share of the cache that holds anything: blocks are not full, and the next request waits."""
-
-_SHARP = 24.0
 
 
 class Saturation(eqx.Module):
@@ -62,8 +60,8 @@ def saturation_of(
         held = demand.prompts.mean(pieces_of(demand.prompts.tokens, room, by_slots))
         by_slots = slots / (1 + held / steps)
     by_cache = FILLED * cache
-    least = smooth_smaller(by_slots, by_cache, _SHARP)
-    running = smooth_smaller(by_budget, least, _SHARP)
+    least = smooth_smaller(by_slots, by_cache, LIMITS)
+    running = smooth_smaller(by_budget, least, LIMITS)
     queues = xp.sigmoid(60 * (1 - smaller(least / by_budget, 2.0)))
     arrivals = running / steps
     tokens = _run_tokens(table, demand, running, arrivals)
