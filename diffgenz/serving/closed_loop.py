@@ -104,7 +104,6 @@ def _steady(state: State, theta: Closed) -> Steady:
     part = runs.partly(start, start)
     full = part * (runs.count - 1)
     iteration = part * runs.cycle(start, start)
-    busy, partly = full * runs.full / iteration, part * runs.part / iteration
 
     random = smaller(4 * demand.output_variation, 1.0)
     mean, square = piece_seconds(demand, runs, runs.full, table.pair)
@@ -130,8 +129,6 @@ def _steady(state: State, theta: Closed) -> Steady:
         full=full,
         part=part,
         iteration=iteration,
-        busy=busy,
-        partly=partly,
         waits_for_slot=larger(1 - admitted / concurrency, 0.0) + zero,
         slot_wait=larger(wait, 0.0),
         ahead=ahead,

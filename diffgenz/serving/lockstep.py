@@ -55,8 +55,6 @@ def lockstep(
         full=part * (pieces - 1) / pieces,
         part=part / pieces,
         iteration=iteration,
-        busy=zero,
-        partly=zero,
         waits_for_slot=waits,
         slot_wait=larger(concurrency / rate - cycle, 0.0),
         ahead=zero,

@@ -157,8 +157,6 @@ def _steady(state: State, theta: Open) -> Steady:
         full=full,
         part=part,
         iteration=iteration,
-        busy=busy,
-        partly=partly,
         waits_for_slot=waits,
         slot_wait=wait,
         ahead=ahead,

@@ -25,7 +25,6 @@ class Runs(eqx.Module):
         room: prompt tokens of a full iteration, what decodes leave of the budget.
         pieces: iterations that the prompt of each node takes.
         count: iterations of a run, in the mean.
-        last: prompt tokens of the last of them.
         idle: s of an iteration that only decodes.
         full: s of a full one.
         part: s of the last one.
@@ -34,7 +33,6 @@ class Runs(eqx.Module):
     room: Scalar
     pieces: Any
     count: Scalar
-    last: Scalar
     idle: Scalar
     full: Scalar
     part: Scalar
@@ -78,7 +76,6 @@ def runs_of(table: IterationTable, demand: Demand, beside: Scalar, tokens: Scala
         room=room,
         pieces=pieces,
         count=count,
-        last=last,
         idle=table.decodes(beside),
         full=table.both(beside, room),
         part=table.both(beside, last),

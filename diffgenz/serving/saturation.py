@@ -23,21 +23,17 @@ class Saturation(eqx.Module):
 
     Arguments:
         budget: running decodes whose requests' prompts fill every iteration.
-        slots: running decodes when all slots are taken.
         cache: running decodes when the cache is full.
         running: running decodes: the least of these.
         queues: to what degree requests wait for slots or cache, not for other prompts, in [0, 1].
         rate: requests/s.
-        iteration: s.
     """
 
     budget: Scalar
-    slots: Scalar
     cache: Scalar
     running: Scalar
     queues: Scalar
     rate: Scalar
-    iteration: Scalar
 
 
 def saturation_of(
@@ -70,7 +66,7 @@ def saturation_of(
     shared = runs.partly(start, start) * runs.cycle(start, start)
     iteration = queues * shared + (1 - queues) * runs.full
     rate = running / (steps * iteration)
-    return Saturation(by_budget, by_slots, by_cache, running, queues, rate, iteration)
+    return Saturation(by_budget, by_cache, running, queues, rate)
 
 
 def arriving_tokens(runs: Runs, demand: Demand, arrivals: Scalar) -> Scalar:
