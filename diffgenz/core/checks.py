@@ -66,6 +66,18 @@ def at_most(field: str, value: Any, limit: Any, what: str) -> Condition:
     return Condition(value <= limit, message)
 
 
+def at_least(field: str, value: Any, limit: Any, what: str) -> Condition:
+    """`value` >= `limit`; arguments as of `at_most`, `limit` being the least that it may be."""
+    value, limit = _comparable(value, limit)
+
+    def message() -> str:
+        numbers, limits = np.broadcast_arrays(value, limit)
+        under = numbers < limits
+        return f"{field}: {numbers[under].flat[0]:g} is below {limits[under].flat[0]:g}, {what}"
+
+    return Condition(value >= limit, message)
+
+
 def divides(field: str, value: Any, total: Any, what: str) -> Condition:
     """`value` divides `total`; both are whole numbers.
 

@@ -167,6 +167,26 @@ def stop_gradient(tree: Any) -> Any:
     return jax.tree.map(lambda x: jax.lax.stop_gradient(x) if is_jax(x) else x, tree)
 
 
+def repeated(step: Callable[[Any], Any], state: Any, times: int) -> Any:
+    """What a state becomes by so many equal steps; JAX compiles one of them.
+
+    Arguments:
+        step: from a state to the next, of the same structure and shapes.
+        state: the first: a pytree of numbers, which JAX keeps in their common type.
+        times: how many steps.
+    """
+    if not is_jax(state):
+        for _ in range(times):
+            state = step(state)
+        return state
+    kind = jnp.result_type(*jax.tree.leaves(state))
+
+    def alike(tree: Any) -> Any:
+        return jax.tree.map(lambda x: jnp.asarray(x, kind), tree)
+
+    return jax.lax.fori_loop(0, times, lambda _, at: alike(step(at)), alike(state))
+
+
 class rule(Generic[P, R]):
     """A function with a derivative rule of its own: `jax.custom_jvp` where an argument is JAX's.
 

@@ -11,14 +11,19 @@ from diffgenz.core.smooth import Scalar
 from diffgenz.serving.demand import Demand
 from diffgenz.serving.fixed_point import State, solve
 from diffgenz.serving.iteration_table import IterationTable
-from diffgenz.serving.runs import next_tokens, pieces_of, runs_of
+from diffgenz.serving.own_prefill import Joining, own_prefill
+from diffgenz.serving.runs import next_tokens, runs_of
 from diffgenz.serving.saturation import Saturation, arriving_tokens
-from diffgenz.serving.smoothing import larger, smaller, smooth_smaller
+from diffgenz.serving.smoothing import LIMITS, TAGGED, larger, smaller, smooth_smaller
 from diffgenz.serving.steady import Steady, piece_seconds
 
 _FULL = 0.985
 """The share of the running decodes at which prompts fill every iteration up to which there are
-runs to speak of."""
+runs to speak of: at 1 a run never ends."""
+
+_RATES = 48.0
+"""The power of the smooth minimum of two rates; at a tie, which many closed loops come near to, it
+gives 98.6 % of either."""
 
 
 class Closed(NamedTuple):
@@ -70,7 +75,7 @@ def _decodes(steady: Steady, theta: Closed) -> Scalar:
     """Running decodes, of which there are no more than prompts leave of the budget."""
     decoding = theta.demand.steps * steady.iteration
     free = theta.admitted * decoding / (decoding + steady.admitted)
-    return smooth_smaller(free, _FULL * theta.most.budget, 24.0)
+    return smooth_smaller(free, _FULL * theta.most.budget, LIMITS)
 
 
 def _residual(state: State, theta: Closed) -> State:
@@ -92,14 +97,13 @@ def _steady(state: State, theta: Closed) -> Steady:
     """All that is explicit in the two unknowns."""
     table, demand, most, concurrency, admitted = theta
     running, tokens = xp.exp(state[0]), xp.exp(state[1])
-    tagged = smooth_smaller(running + 1, larger(smaller(admitted, most.budget), 1.0), 16.0)
+    tagged = smooth_smaller(running + 1, larger(smaller(admitted, most.budget), 1.0), TAGGED)
     runs = runs_of(table, demand, tagged, tokens)
     arrivals = running / demand.steps * larger(admitted - 1, 1e-6) / larger(admitted, 1.0 + 1e-6)
     start = -xp.expm1(-arrivals)
     part = runs.partly(start, start)
     full = part * (runs.count - 1)
     iteration = part * runs.cycle(start, start)
-    busy, partly = full * runs.full / iteration, part * runs.part / iteration
 
     random = smaller(4 * demand.output_variation, 1.0)
     mean, square = piece_seconds(demand, runs, runs.full, table.pair)
@@ -107,21 +111,15 @@ def _steady(state: State, theta: Closed) -> Steady:
     ahead = random * arrivals * square / runs.full / (2 * (1 - in_steps))
 
     alone = larger(running * (admitted - 1) / larger(admitted, 1.0), 0.0)
-    pieces = pieces_of(demand.prompts.tokens, runs.room, tagged)
-    last = larger(demand.prompts.tokens - (pieces - 1) * runs.room, 1.0)
     # prompts of the same iteration share it; they come per iteration, not per second
-    joined = smooth_smaller(last + pieces * arrivals * demand.prompt, runs.room, 8.0)
-    whole = table.both(alone, runs.room)
-    extra = table.pair * demand.extra_pairs
-    free = demand.prompts.mean((pieces - 1) * whole + table.both(alone, joined) + extra)
-    inside = smooth_smaller(runs.room / 2 + arrivals * demand.prompt, runs.room, 8.0)
-    queued = mean + table.both(alone, inside) - runs.full / 2
-    mixing = full * random
-    own = (1 - mixing) * free + mixing * queued
+    each = arrivals * demand.prompt
+    joining = Joining(start=runs.pieces * each, inside=each)
+    beside = alone, table.both(alone, runs.room)
+    own = own_prefill(table, demand, runs, beside, joining, (full * random, mean)).seconds
     zero = 0 * own
     decoding = demand.steps * iteration
     rate = smooth_smaller(
-        admitted / (decoding + ahead + own), most.budget / (demand.steps * runs.full), 48.0
+        admitted / (decoding + ahead + own), most.budget / (demand.steps * runs.full), _RATES
     )
     wait = concurrency / rate - decoding - ahead - own
     return Steady(
@@ -131,8 +129,6 @@ def _steady(state: State, theta: Closed) -> Steady:
         full=full,
         part=part,
         iteration=iteration,
-        busy=busy,
-        partly=partly,
         waits_for_slot=larger(1 - admitted / concurrency, 0.0) + zero,
         slot_wait=larger(wait, 0.0),
         ahead=ahead,

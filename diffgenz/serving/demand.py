@@ -24,7 +24,6 @@ class Demand(eqx.Module):
         pairs_of: pairs of a query and a key in the attention of the prompt of each node.
         pairs: keys that a new token of a prompt attends to, in the mean.
         context: tokens in the cache of a running request, in the mean over decode iterations.
-        length: tokens of a request at its end, in the mean.
         most: tokens of the longest request at its end.
     """
 
@@ -36,7 +35,6 @@ class Demand(eqx.Module):
     pairs_of: Any
     pairs: Scalar
     context: Scalar
-    length: Scalar
     most: Scalar
 
     @property
@@ -93,6 +91,5 @@ def demand_of(case: Scenario, load: Load, fine: bool = False) -> Demand:
         pairs_of=pairs_of,
         pairs=prompts.mean(pairs_of) / prompt,
         context=whole + outputs.mean(left * outputs.tokens) / (2 * steps),
-        length=whole + steps + 1,
         most=asked.tokens.max() + outputs.tokens.max(),
     )

@@ -41,29 +41,14 @@ def solve(
         steps: how many steps come before Newton's method.
     """
     fixed = xp.stop_gradient(theta)
-    state = _repeat(lambda z: step(z, fixed), start(fixed), steps)
-    state = _repeat(lambda z: _newton(lambda at: residual(at, fixed), z), state, NEWTON)
+    state = xp.repeated(lambda z: step(z, fixed), start(fixed), steps)
+    state = xp.repeated(lambda z: _newton(lambda at: residual(at, fixed), z), state, NEWTON)
     if not xp.is_jax(state):
         return state
     state = jax.lax.stop_gradient(state)
     jacobian = jax.jacfwd(lambda z: jnp.stack(residual((z[0], z[1]), fixed)))(jnp.stack(state))
     change = _solved(jax.lax.stop_gradient(jacobian), residual(state, theta))
     return state[0] - change[0], state[1] - change[1]
-
-
-def _repeat(step: Callable[[State], State], state: State, times: int) -> State:
-    if xp.is_jax(state):
-        kind = jnp.result_type(*state)
-        first = jnp.asarray(state[0], kind), jnp.asarray(state[1], kind)
-
-        def body(_: Any, at: State) -> State:
-            a, b = step(at)
-            return jnp.asarray(a, kind), jnp.asarray(b, kind)
-
-        return jax.lax.fori_loop(0, times, body, first)
-    for _ in range(times):
-        state = step(state)
-    return state
 
 
 def _newton(residual: Callable[[State], State], state: State) -> State:

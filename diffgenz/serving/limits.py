@@ -17,15 +17,20 @@ from diffgenz.core.smooth import Leaf, Scalar
 from diffgenz.core.verb import verb
 from diffgenz.inference.resolved import Resolved, resolved
 from diffgenz.scenario.scenario import Scenario
+from diffgenz.serving.bisection import last_where
 from diffgenz.serving.engine_state import EngineState, engine_state
 from diffgenz.serving.figures import load_result, means_of
 from diffgenz.serving.load import Engine, Load
 from diffgenz.serving.objectives import KINDS, Objectives
+from diffgenz.serving.open_loop import NEAR
 from diffgenz.serving.serve import PATIENCE, checked, fits
 
 _STEPS = 30
-_HIGHEST = 0.999
+"""Bisections: of ends a factor of 1000 apart they leave a ratio of 1 + 1e-8, which float32 does not
+tell from 1."""
+
 _LOWEST = 1e-3
+"""The share of the saturation rate at which waits are still those of an idle server."""
 
 
 def max_rate(
@@ -108,7 +113,7 @@ def _solver(of: str) -> Callable[..., tuple[Scalar, Scalar]]:
     ) -> tuple[Scalar, Scalar]:
         state = engine_state(question, load, engine)
         if load.rate is not None:
-            ends = state.most.rate * state.engines * np.array([_LOWEST, _HIGHEST])
+            ends = state.most.rate * state.engines * np.array([_LOWEST, NEAR])
         else:
             ends = state.engines * xp.stack([xp.ones_like(state.slots), state.slots])
         theta = state, load, objectives
@@ -161,19 +166,10 @@ def _highest(excess: Callable[[Scalar, Any], Scalar], ends: Any, theta: Any) -> 
     low, high = xp.stop_gradient(ends[0]), xp.stop_gradient(ends[1])
     never, always = excess(low, fixed) > 0, excess(high, fixed) <= 0
 
-    def halved(_: Any, ends: tuple[Scalar, Scalar]) -> tuple[Scalar, Scalar]:
-        middle = xp.sqrt(ends[0] * ends[1])
-        good = excess(middle, fixed) <= 0
-        return xp.where(good, middle, ends[0]), xp.where(good, ends[1], middle)
-
-    if not xp.is_jax(low):
-        between = low, high
-        for step in range(_STEPS):
-            between = halved(step, between)
-        found = xp.sqrt(between[0] * between[1])
+    root = last_where(lambda load: excess(load, fixed) <= 0, low, high, _STEPS)
+    if not xp.is_jax(root):
+        found = root
     else:
-        between = jax.lax.stop_gradient(jax.lax.fori_loop(0, _STEPS, halved, (low, high)))
-        root = jax.lax.stop_gradient(xp.sqrt(between[0] * between[1]))
         slope = jax.jvp(lambda x: excess(x, fixed), (root,), (xp.ones_like(root),))[1]
         here = excess(root, theta)
         found = root - (here - jax.lax.stop_gradient(here)) / jax.lax.stop_gradient(slope)

@@ -8,9 +8,6 @@ import numpy as np
 from diffgenz.core.reprs import text_of_record
 from diffgenz.core.smooth import Flag, Leaf
 
-LATENCIES = ("ttft", "tpot", "itl", "end_to_end")
-"""Latencies that have percentiles."""
-
 
 class Latencies(eqx.Module):
     """A latency over requests, or over tokens.

@@ -8,7 +8,7 @@ from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar
 from diffgenz.serving.demand import Demand
 from diffgenz.serving.iteration_table import IterationTable
-from diffgenz.serving.runs import pieces_of, runs_of
+from diffgenz.serving.runs import last_piece, pieces_of, runs_of
 from diffgenz.serving.saturation import Saturation
 from diffgenz.serving.smoothing import larger, smaller
 from diffgenz.serving.steady import Steady
@@ -36,7 +36,7 @@ def lockstep(
     together = smaller(together, admitted)
     groups, others = admitted / together, admitted - together
     pieces = pieces_of(demand.prompt, room, larger(others, 1.0))
-    last = larger(demand.prompt - (pieces - 1) * room, 1.0) + (together - 1) * demand.prompt
+    last = last_piece(demand.prompt, pieces, room) + (together - 1) * demand.prompt
     whole = table.both(others, room)
     own = (pieces - 1) * whole + table.both(others, last)
     beside = smaller((groups - 1) * pieces, demand.steps)
@@ -55,8 +55,6 @@ def lockstep(
         full=part * (pieces - 1) / pieces,
         part=part / pieces,
         iteration=iteration,
-        busy=zero,
-        partly=zero,
         waits_for_slot=waits,
         slot_wait=larger(concurrency / rate - cycle, 0.0),
         ahead=zero,

@@ -11,9 +11,10 @@ from diffgenz.core.smooth import Scalar
 from diffgenz.serving.demand import Demand
 from diffgenz.serving.fixed_point import State, solve
 from diffgenz.serving.iteration_table import IterationTable
-from diffgenz.serving.runs import Runs, next_tokens, runs_of
+from diffgenz.serving.own_prefill import Joining, own_prefill
+from diffgenz.serving.runs import next_tokens, runs_of
 from diffgenz.serving.saturation import Saturation, arriving_tokens
-from diffgenz.serving.smoothing import between, larger, smaller, smooth_smaller
+from diffgenz.serving.smoothing import TAGGED, between, larger, smaller, smooth_smaller
 from diffgenz.serving.steady import Steady, piece_seconds
 from diffgenz.serving.waiting import slot_wait
 
@@ -116,7 +117,7 @@ def _steady(state: State, theta: Open) -> Steady:
     """All that is explicit in the two unknowns."""
     table, demand, most, slots, rate, _, waits, wait = theta
     running, tokens = xp.exp(state[0]), xp.exp(state[1])
-    tagged = smooth_smaller(running + 1, most.running, 16.0)
+    tagged = smooth_smaller(running + 1, most.running, TAGGED)
     runs = runs_of(table, demand, tagged, tokens)
     at_completions = -xp.expm1(-running / demand.steps)
     after_idle = -(1 - waits) * xp.expm1(-rate * runs.idle) + waits * at_completions
@@ -137,8 +138,12 @@ def _steady(state: State, theta: Open) -> Steady:
     ahead = (1 - waits) * ahead + waits * regulated
 
     alone = smaller(running, most.running)
-    own, behind = _own(theta, runs, alone, (mean, rest, ahead, busy))
-    left = larger(rate * demand.prompt * (ahead + rest + own) - behind, 1e-3)
+    arriving = rate * demand.prompt
+    beside = alone, table.both(alone, runs.room)
+    meanwhile = rest + (runs.pieces - 1) * beside[1]
+    joining = Joining(start=arriving * meanwhile, inside=arriving * ahead)
+    own, shared = own_prefill(table, demand, runs, beside, joining, (busy, mean))
+    left = larger(arriving * (ahead + rest + own) - shared, 1e-3)
     left = smaller(left, larger(slots - running, 1e-3) * demand.prompt)
     share, slower = left / runs.room, runs.full - runs.idle
     lull = larger(1 - iteration / runs.full, 0.0)
@@ -152,8 +157,6 @@ def _steady(state: State, theta: Open) -> Steady:
         full=full,
         part=part,
         iteration=iteration,
-        busy=busy,
-        partly=partly,
         waits_for_slot=waits,
         slot_wait=wait,
         ahead=ahead,
@@ -180,30 +183,3 @@ def _ahead(theta: Open, mean: Scalar, square: Scalar, load: Scalar, iteration: S
     lag = backlog / (backlog + theta.demand.steps * iteration / 2) * (1 - most.queues)
     slower = xp.log((1 - load) / (1 - rate / most.rate))
     return short * xp.exp(lag * larger(slower, 0.0))
-
-
-def _own(
-    theta: Open, runs: Runs, alone: Scalar, known: tuple[Scalar, Scalar, Scalar, Scalar]
-) -> tuple[Scalar, Scalar]:
-    """Seconds of a request's own prefill, and the tokens of others that share its last iteration.
-
-    Arguments:
-        theta: the engine and its requests.
-        runs: the prefill runs.
-        alone: decodes that run beside the prompt.
-        known: the mean seconds of a prompt, those of `rest` and of `ahead`, and the share of time
-            in full iterations.
-    """
-    table, demand = theta.table, theta.demand
-    mean, rest, ahead, busy = known
-    arriving = theta.rate * demand.prompt
-    whole = table.both(alone, runs.room)
-    before = runs.pieces - 1
-    last = larger(demand.prompts.tokens - before * runs.room, 1.0)
-    joined = smooth_smaller(last + arriving * (rest + before * whole), runs.room, 8.0)
-    ends = table.both(alone, joined)
-    free = demand.prompts.mean(before * whole + ends + table.pair * demand.extra_pairs)
-    inside = smooth_smaller(runs.room / 2 + arriving * ahead, runs.room, 8.0)
-    queued = mean + table.both(alone, inside) - runs.full / 2
-    behind = (1 - busy) * demand.prompts.mean(joined - last) + busy * (inside - runs.room / 2)
-    return (1 - busy) * free + busy * queued, behind

@@ -15,9 +15,10 @@ import numpy as np
 
 from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar
+from diffgenz.serving.bisection import last_where
 from diffgenz.serving.demand import Demand
 from diffgenz.serving.iteration_table import IterationTable
-from diffgenz.serving.runs import pieces_of
+from diffgenz.serving.runs import last_piece, pieces_of
 from diffgenz.serving.smoothing import between, larger, smaller
 from diffgenz.serving.special import gamma_tail
 from diffgenz.serving.steady import Steady, piece_seconds
@@ -29,7 +30,11 @@ _REST = np.array([0.125, 0.375, 0.625, 0.875])
 _THREE = ((-math.sqrt(3), 1 / 6), (0.0, 2 / 3), (math.sqrt(3), 1 / 6))
 """Nodes and weights of a normal variable."""
 
+_RANGE = 1e3
+"""By which factor percentiles may differ from the mean, either way."""
+
 _BISECTIONS = 40
+"""They leave a ratio of 1 + 1e-11 of what is uncertain by `_RANGE` either way."""
 
 _BLUR = 0.005
 """Of a request's own prefill, by which it varies: without it, tails of equal lengths would have
@@ -61,7 +66,7 @@ class Tails:
         runs = steady.runs
         beside = smaller(steady.running, steady.tagged)
         pieces = pieces_of(demand.prompts.tokens, runs.room, steady.tagged)
-        last = larger(demand.prompts.tokens - (pieces - 1) * runs.room, 1.0)
+        last = last_piece(demand.prompts.tokens, pieces, runs.room)
         own = (pieces - 1) * table.both(beside, runs.room) + table.both(beside, last)
         own = larger(own + table.pair * demand.extra_pairs, 1e-9)
         self.own = own + steady.own - demand.prompts.mean(own)  # of the right mean
@@ -138,24 +143,13 @@ def quantiles(tail: Callable[[Any], Any], scale: Scalar) -> tuple[Scalar, ...]:
 
     Arguments:
         tail: the probability of exceeding some seconds, of any shape.
-        scale: s of about that size; the answers are within a factor of 1000 of it.
+        scale: s of about that size; the answers are within a factor of `_RANGE` of it.
     """
     least = np.array([1 - level for level in LEVELS])
-    middle = xp.log(xp.stop_gradient(scale)) + 0 * least
-    ends = middle - np.log(1e3), middle + np.log(1e3)
-
-    def halved(_: Any, ends: tuple[Any, Any]) -> tuple[Any, Any]:
-        low, high = ends
-        middle = (low + high) / 2
-        above = tail(xp.exp(middle)) > least
-        return xp.where(above, middle, low), xp.where(above, high, middle)
-
-    if not xp.is_jax(middle):
-        for step in range(_BISECTIONS):
-            ends = halved(step, ends)
-        return tuple(xp.exp((ends[0] + ends[1]) / 2))
-    ends = jax.lax.stop_gradient(jax.lax.fori_loop(0, _BISECTIONS, halved, ends))
-    found = jax.lax.stop_gradient(jnp.exp((ends[0] + ends[1]) / 2))
+    middle = xp.stop_gradient(scale) * np.ones_like(least)
+    found = last_where(lambda x: tail(x) > least, middle / _RANGE, middle * _RANGE, _BISECTIONS)
+    if not xp.is_jax(found):
+        return tuple(found)
     here, (_, slope) = tail(found), jax.jvp(tail, (found,), (jnp.ones_like(found),))
     slope = jax.lax.stop_gradient(jnp.where(slope < -1e-6 / found, slope, -1e-6 / found))
     return tuple(found - (here - jax.lax.stop_gradient(here)) / slope)

@@ -25,7 +25,6 @@ class Runs(eqx.Module):
         room: prompt tokens of a full iteration, what decodes leave of the budget.
         pieces: iterations that the prompt of each node takes.
         count: iterations of a run, in the mean.
-        last: prompt tokens of the last of them.
         idle: s of an iteration that only decodes.
         full: s of a full one.
         part: s of the last one.
@@ -34,7 +33,6 @@ class Runs(eqx.Module):
     room: Scalar
     pieces: Any
     count: Scalar
-    last: Scalar
     idle: Scalar
     full: Scalar
     part: Scalar
@@ -78,7 +76,6 @@ def runs_of(table: IterationTable, demand: Demand, beside: Scalar, tokens: Scala
         room=room,
         pieces=pieces,
         count=count,
-        last=last,
         idle=table.decodes(beside),
         full=table.both(beside, room),
         part=table.both(beside, last),
@@ -90,6 +87,17 @@ def pieces_of(prompts: Any, room: Scalar, beside: Scalar) -> Any:
     ratio = prompts / room
     width = larger(0.6 * xp.sqrt(beside) / room * ratio, _WIDTH)
     return larger(smooth_stairs(ratio, width), 1.0)
+
+
+def last_piece(prompts: Any, pieces: Any, room: Scalar) -> Any:
+    """Tokens of prompts in the last of their iterations, at least 1.
+
+    Arguments:
+        prompts: tokens of each.
+        pieces: iterations that each takes (`pieces_of`).
+        room: prompt tokens of a full iteration.
+    """
+    return larger(prompts - (pieces - 1) * room, 1.0)
 
 
 def next_tokens(

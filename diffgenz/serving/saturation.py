@@ -12,12 +12,10 @@ from diffgenz.serving.demand import Demand
 from diffgenz.serving.fixed_point import State, solve
 from diffgenz.serving.iteration_table import IterationTable
 from diffgenz.serving.runs import Runs, next_tokens, pieces_of, runs_of
-from diffgenz.serving.smoothing import between, smaller, smooth_smaller
+from diffgenz.serving.smoothing import LIMITS, between, smaller, smooth_smaller
 
 FILLED = 0.97
 """The share of the cache that holds anything: blocks are not full, and the next request waits."""
-
-_SHARP = 24.0
 
 
 class Saturation(eqx.Module):
@@ -25,21 +23,17 @@ class Saturation(eqx.Module):
 
     Arguments:
         budget: running decodes whose requests' prompts fill every iteration.
-        slots: running decodes when all slots are taken.
         cache: running decodes when the cache is full.
         running: running decodes: the least of these.
         queues: to what degree requests wait for slots or cache, not for other prompts, in [0, 1].
         rate: requests/s.
-        iteration: s.
     """
 
     budget: Scalar
-    slots: Scalar
     cache: Scalar
     running: Scalar
     queues: Scalar
     rate: Scalar
-    iteration: Scalar
 
 
 def saturation_of(
@@ -62,8 +56,8 @@ def saturation_of(
         held = demand.prompts.mean(pieces_of(demand.prompts.tokens, room, by_slots))
         by_slots = slots / (1 + held / steps)
     by_cache = FILLED * cache
-    least = smooth_smaller(by_slots, by_cache, _SHARP)
-    running = smooth_smaller(by_budget, least, _SHARP)
+    least = smooth_smaller(by_slots, by_cache, LIMITS)
+    running = smooth_smaller(by_budget, least, LIMITS)
     queues = xp.sigmoid(60 * (1 - smaller(least / by_budget, 2.0)))
     arrivals = running / steps
     tokens = _run_tokens(table, demand, running, arrivals)
@@ -72,7 +66,7 @@ def saturation_of(
     shared = runs.partly(start, start) * runs.cycle(start, start)
     iteration = queues * shared + (1 - queues) * runs.full
     rate = running / (steps * iteration)
-    return Saturation(by_budget, by_slots, by_cache, running, queues, rate, iteration)
+    return Saturation(by_budget, by_cache, running, queues, rate)
 
 
 def arriving_tokens(runs: Runs, demand: Demand, arrivals: Scalar) -> Scalar:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from diffgenz.core import xp
-from diffgenz.core.checks import Condition, at_most, demand, enforce
+from diffgenz.core.checks import Condition, at_least, at_most, demand, enforce
 from diffgenz.core.errors import InputError
 from diffgenz.core.smooth import Scalar
 from diffgenz.core.verb import verb
@@ -153,13 +153,6 @@ def fits(case: Scenario, requests: Scalar) -> Condition:
             f"memory: the weights of {case.model.name} leave no room for the KV cache of one "
             "request; use more accelerators, or shorter requests"
         ),
-    )
-
-
-def at_least(field: str, value: Any, least: Any, what: str) -> Condition:
-    """`value` >= `least`; arguments as of `checks.at_most`."""
-    return Condition(
-        value >= least, lambda: f"{field}: {_first(value):g} is below {_first(least):g}, {what}"
     )
 
 

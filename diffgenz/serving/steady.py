@@ -21,8 +21,6 @@ class Steady(eqx.Module):
         full: the share of iterations that carry as many prompt tokens as they may.
         part: the share of iterations that are the last of a run.
         iteration: s of an iteration, in the mean over iterations.
-        busy: the share of time in full iterations.
-        partly: the share of time in the last ones of runs.
         waits_for_slot: the probability of it.
         slot_wait: s, in the mean over all requests.
         ahead: s that a request waits for the prompts before it, in the mean.
@@ -42,8 +40,6 @@ class Steady(eqx.Module):
     full: Scalar
     part: Scalar
     iteration: Scalar
-    busy: Scalar
-    partly: Scalar
     waits_for_slot: Scalar
     slot_wait: Scalar
     ahead: Scalar

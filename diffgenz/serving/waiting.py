@@ -11,7 +11,7 @@ from diffgenz.core.smooth import Scalar
 from diffgenz.serving.demand import Demand
 from diffgenz.serving.iteration_table import IterationTable
 from diffgenz.serving.saturation import FILLED, Saturation
-from diffgenz.serving.smoothing import smaller, smooth_smaller
+from diffgenz.serving.smoothing import LIMITS, smaller, smooth_smaller
 from diffgenz.serving.special import normal_cdf
 
 
@@ -33,7 +33,7 @@ def slot_wait(
         load: the rate of requests over that of saturation, below 1.
         burstiness: the squared coefficient of variation of the time between arrivals.
     """
-    places = smooth_smaller(slots, most.cache / FILLED, 24.0)
+    places = smooth_smaller(slots, most.cache / FILLED, LIMITS)
     elasticity = smaller(table.elasticity(most.running), 0.95)
     servers = places / (1 - elasticity)
     busy = _all_busy(servers, load)

@@ -86,3 +86,11 @@ def test_what_it_does_not_know_fails():
     """Were it JAX's, it would turn the rest of a calculation into JAX's float32."""
     with pytest.raises(AttributeError):
         xp.cumsum  # noqa: B018
+
+
+@pytest.mark.parametrize("array", [np.asarray, jnp.asarray], ids=["numpy", "jax"])
+def test_steps_are_repeated(array):
+    """Fibonacci's numbers, from a pair of them."""
+    state = array(0.0), array(1.0)
+    first, second = xp.repeated(lambda pair: (pair[1], pair[0] + pair[1]), state, 10)
+    assert (float(first), float(second)) == (55.0, 89.0)

@@ -10,7 +10,8 @@ from typing import Any, NoReturn
 from diffgenz.core.counts import real, whole
 from diffgenz.core.errors import InputError
 from diffgenz.core.units import parse
-from diffgenz.scenario.words import WORDS, Word
+from diffgenz.scenario.word import Word
+from diffgenz.scenario.words import WORDS
 
 REQUESTS = tuple(name for name, word in WORDS.items() if word.record == "workload")
 """What is asked of a model."""

@@ -68,6 +68,22 @@ class Fields:
             )
         return number
 
+    def rate(self, name: str, *endless: str) -> float | None:
+        """Requests/s; None where they come as soon as others are done.
+
+        Arguments:
+            name: the field.
+            endless: what it holds then, beside infinity and null.
+        """
+        if str(self.raw.get(name)) in ("inf", "Infinity", "None", *endless):
+            return None
+        return self.number(name)
+
+    def per_request(self, total: str) -> float | None:
+        """A total over the requests that completed; None where either is unknown, or none did."""
+        completed, tokens = self.count("completed"), self.number(total)
+        return None if not completed or tokens is None else tokens / completed
+
     def latency(self, name: str, ending: str = "", scale: float = 1e-3) -> Latency:
         """The distribution in fields such as mean_ttft_ms, median_ttft_ms and p99_ttft_ms.
 

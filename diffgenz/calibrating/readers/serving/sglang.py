@@ -29,11 +29,8 @@ def read(place: str, raw: dict[str, Any]) -> Benchmark:
     fields = Fields(place, raw)
     info = raw.get("server_info")
     server = Fields(f"{place}: server_info", info if isinstance(info, dict) else {})
-    completed = fields.count("completed")
     errors = raw.get("errors")
     failed = sum(1 for error in errors if error) if isinstance(errors, list) else 0
-    endless = str(raw.get("request_rate")) in ("inf", "Infinity", "None", "trace")
-    inputs, outputs = (fields.number(f"total_{side}_tokens") for side in ("input", "output"))
     drafts = fields.number("accept_length")
     speculative = server.text("speculative_algorithm")
     if not speculative and drafts is not None and drafts > 1:
@@ -48,17 +45,17 @@ def read(place: str, raw: dict[str, Any]) -> Benchmark:
         ranks=_ranks(server),
         precision=server.text("quantization"),
         kv_cache=_CACHES.get(server.text("kv_cache_dtype"), ""),
-        input_tokens=None if not completed or inputs is None else inputs / completed,
-        output_tokens=None if not completed or outputs is None else outputs / completed,
+        input_tokens=fields.per_request("total_input_tokens"),
+        output_tokens=fields.per_request("total_output_tokens"),
         concurrency=fields.number("max_concurrency"),
-        rate=None if endless else fields.number("request_rate"),
+        rate=fields.rate("request_rate", "trace"),
         in_flight=fields.number("concurrency"),
         ttft=fields.latency("ttft", "_ms"),
         tpot=fields.latency("tpot", "_ms"),
         itl=fields.latency("itl", "_ms"),
         end_to_end=fields.latency("e2e_latency", "_ms"),
         throughput=fields.number("output_throughput"),
-        completed=completed,
+        completed=fields.count("completed"),
         failed=failed,
         speculative=speculative,
         unmodelled="prefill and decode on pools of their own" if disaggregated else "",

@@ -39,9 +39,6 @@ def read(place: str, raw: dict[str, Any]) -> Benchmark:
     failed = fields.count("failed")
     if failed is None:
         failed = max(0, (asked or 0) - (completed or 0))
-    endless = str(raw.get("request_rate")) in ("inf", "Infinity", "None")
-    rate = None if endless else fields.number("request_rate")
-    inputs, outputs = (fields.number(f"total_{side}_tokens") for side in ("input", "output"))
     ranks = {word: fields.count(*names) for word, names in _RANKS.items()}
     drafts = fields.number("spec_decode_acceptance_length")
     return Benchmark(
@@ -52,10 +49,10 @@ def read(place: str, raw: dict[str, Any]) -> Benchmark:
         engine=_ENGINES.get(fields.text("backend", "endpoint_type"), ""),
         ranks={word: count for word, count in ranks.items() if count is not None},
         precision=fields.text("precision", "quantization"),
-        input_tokens=None if not completed or inputs is None else inputs / completed,
-        output_tokens=None if not completed or outputs is None else outputs / completed,
+        input_tokens=fields.per_request("total_input_tokens"),
+        output_tokens=fields.per_request("total_output_tokens"),
         concurrency=fields.number("max_concurrency"),
-        rate=rate,
+        rate=fields.rate("request_rate"),
         ttft=fields.latency("ttft", "_ms"),
         tpot=fields.latency("tpot", "_ms"),
         itl=fields.latency("itl", "_ms"),

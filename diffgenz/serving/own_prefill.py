@@ -1,0 +1,73 @@
+"""A request's own prefill: what it takes, and whose prompts share its last iteration.
+
+A prompt that starts a run takes full iterations and a last one, which prompts that came meanwhile
+fill up. One that arrives in somebody else's full iteration starts inside it, on average in its
+middle.
+"""
+
+from typing import Any, NamedTuple
+
+from diffgenz.core.smooth import Scalar
+from diffgenz.serving.demand import Demand
+from diffgenz.serving.iteration_table import IterationTable
+from diffgenz.serving.runs import Runs, last_piece
+from diffgenz.serving.smoothing import LAST_ITERATION, smooth_smaller
+
+
+class Joining(NamedTuple):
+    """Prompt tokens of others that come in time to share a request's last iteration.
+
+    Arguments:
+        start: where the request starts a run; of the shape of the nodes of prompts.
+        inside: where it starts inside an iteration of others.
+    """
+
+    start: Any
+    inside: Scalar
+
+
+class OwnPrefill(NamedTuple):
+    """A request's own prefill, in the mean.
+
+    Arguments:
+        seconds: s of it.
+        shared: tokens of others that are computed in its last iteration.
+    """
+
+    seconds: Scalar
+    shared: Scalar
+
+
+def own_prefill(
+    table: IterationTable,
+    demand: Demand,
+    runs: Runs,
+    beside: tuple[Scalar, Scalar],
+    joining: Joining,
+    inside: tuple[Scalar, Scalar],
+) -> OwnPrefill:
+    """The prefill of a request.
+
+    Arguments:
+        table: how long iterations take.
+        demand: the requests.
+        runs: the prefill runs.
+        beside: decodes that run beside the prompt, and s of a full iteration with them.
+        joining: what shares its last iteration.
+        inside: the probability that it starts inside an iteration of others, and s of a prompt at
+            the speed of full iterations.
+    """
+    (decodes, full), (probability, mean) = beside, inside
+    before, room = runs.pieces - 1, runs.room
+    last = last_piece(demand.prompts.tokens, runs.pieces, room)
+    joined = smooth_smaller(last + joining.start, room, LAST_ITERATION)
+    seconds = before * full + table.both(decodes, joined)
+    first = demand.prompts.mean(seconds + table.pair * demand.extra_pairs)
+    half = room / 2
+    filled = smooth_smaller(half + joining.inside, room, LAST_ITERATION)
+    later = mean + table.both(decodes, filled) - runs.full / 2
+    return OwnPrefill(
+        seconds=(1 - probability) * first + probability * later,
+        shared=(1 - probability) * demand.prompts.mean(joined - last)
+        + probability * (filled - half),
+    )
