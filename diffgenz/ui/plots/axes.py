@@ -113,9 +113,10 @@ def colour_bar(figure: Any, axes: Any, scale: Any, label: str) -> None:
 
 
 def name_points(axes: Any, names: list[tuple[str, float, float, str]]) -> None:
-    """Write names beside points, each where it covers no other name and no line.
+    """Write names beside points, each where it covers no other name.
 
-    Names that are far from their point have a line to it.
+    A place that no line of the picture crosses is preferred. Names that are far from their point
+    have a line to it.
 
     Arguments:
         axes: whose place in the figure is settled.
@@ -130,9 +131,10 @@ def name_points(axes: Any, names: list[tuple[str, float, float, str]]) -> None:
     around = [(9, -3), (9, 7), (9, -13), (-9, -3), (-9, 7), (-9, -13)]
     far = [(side * 25, step * 11) for step in range(2, 12) for side in (1, -1)]
     farther = [(side * 25, -step * 11) for step in range(2, 12) for side in (1, -1)]
+    places = [*around, *(each for pair in zip(farther, far, strict=True) for each in pair)]
     for text, x, y, colour in names:
         arrow = {"arrowstyle": "-", "color": colour, "lw": 0.5, "alpha": 0.6}
-        for place in (*around, *(each for pair in zip(farther, far, strict=True) for each in pair)):
+        for avoided, place in (*((lines, each) for each in places), *(([], p) for p in places)):
             label = axes.annotate(
                 text,
                 (x, y),
@@ -141,12 +143,12 @@ def name_points(axes: Any, names: list[tuple[str, float, float, str]]) -> None:
                 fontsize=7.5,
                 color=colour,
                 ha="left" if place[0] > 0 else "right",
-                arrowprops=arrow if place in (*far, *farther) else None,
+                arrowprops=None if place in around else arrow,
             )
             box = label.get_window_extent(renderer).padded(1)
             inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0
             free = inside and box.y1 <= frame.y1 and not any(box.overlaps(each) for each in taken)
-            if free and not any(line.intersects_bbox(box, filled=False) for line in lines):
+            if free and not any(line.intersects_bbox(box, filled=False) for line in avoided):
                 taken.append(box)
                 break
             label.remove()
