@@ -145,8 +145,8 @@ def placing(
     for name, each in tests.items():
         told(f"testing {name}")
         effects[name] = effect(case, tested, each, time, phase, rule)
-        pairs = seen(each, tested, time, rule).to_nodes
-        matrices[name] = pairs.mean(0)
+        traffic = seen(each, tested, time, rule)
+        matrices[name] = traffic.to_nodes.mean(0) / traffic.tokens
     base = next(iter(tests))
     scale = matrices[base].mean()
     chosen = candidates[method]

@@ -64,6 +64,17 @@ def test_requests_are_held_out_and_gains_told_apart(trace, capsys):
     assert sum(found["saved"]["bytes"].values()) == pytest.approx(saved, abs=1e-6)
 
 
+def test_matrices_are_of_equally_many_tokens_with_replicas_and_without(trace, capsys):
+    """What leaves its node in them is in proportion to the bytes between nodes."""
+    asked = ["routing", "place", trace, *ON, "--phase", "prefill", "--slots", "80"]
+    found = answer(asked, capsys)
+    away = {name: np.sum(m) - np.trace(m) for name, m in found["matrices"].items()}
+    assert np.mean(found["matrices"]["linear"]) == pytest.approx(1)
+    for name, each in found["effects"].items():
+        expected = each["inter"] / found["effects"]["linear"]["inter"]
+        assert away[name] / away["linear"] == pytest.approx(expected, rel=1e-6)
+
+
 def test_engines_files_and_pictures_are_written(trace, tmp_path, capsys):
     sglang, vllm, picture = (tmp_path / name for name in ("s.json", "v.json", "p.png"))
     out = tmp_path / "p.npz"

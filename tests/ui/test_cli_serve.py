@@ -34,6 +34,9 @@ def test_json_of_a_closed_loop(capsys):
         (["--rate", "1e6"], "saturates at"),
         (["--concurrency", "4", "--plot", "x.png"], "leave out --concurrency"),
         (["--rate", "1", "--concurrency", "4"], "not allowed with"),
+        (["--concurrency", "4", "--burstiness", "2"], "leave out --concurrency, or --burstiness"),
+        (["--rate", "1", "--requests", "40"], "requests: needs a concurrency"),
+        (["--lockstep"], "lockstep: needs a concurrency"),
         (["--rate", "1", "--chunk", "whole"], "chunk: whole prompts"),
     ],
 )

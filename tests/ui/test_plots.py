@@ -249,6 +249,17 @@ def test_names_beside_points_keep_clear_of_each_other():
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
+def test_names_beside_points_keep_clear_of_lines():
+    figure = Figure(figsize=(6, 4))
+    axes = figure.subplots()
+    (line,) = axes.plot([0, 1], [0, 1])
+    name_points(axes, [("an operator", 0.5, 0.5, "k")])
+    box = axes.texts[0].get_window_extent(FigureCanvasAgg(figure).get_renderer())
+    ends = line.get_transform().transform([[0, 0], [1, 1]])
+    along = np.linspace(*ends, 1000)
+    assert not any(box.contains(*place) for place in along)
+
+
 def test_long_labels_are_cut():
     assert short("abc") == "abc"
     assert len(short(LONG)) == 28

@@ -11,7 +11,7 @@ from diffgenz.core.errors import InputError, NoSolution
 from diffgenz.kernels.software import DEFAULT
 from diffgenz.scenario.words import WORDS
 from diffgenz.ui.cli.cache import cache_compilations
-from diffgenz.ui.cli.flags import COUNT, add_words, typed
+from diffgenz.ui.cli.flags import COUNT, add_plot, add_words, typed
 from diffgenz.ui.cli.progress import is_terminal, say, working
 
 
@@ -38,11 +38,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
         metavar="FIT.toml",
         help="save the fits there, for `--fit FIT.toml` of the other commands",
     )
-    parser.add_argument(
-        "--plot",
-        metavar="FILE",
-        help="draw predicted against measured times as .png, .svg or .pdf (needs diffgenz[plots])",
-    )
+    add_plot(parser, "draw predicted against measured times")
     parser.add_argument(
         "--starts", type=COUNT, default=256, help="points that each fit starts from (default: 256)"
     )

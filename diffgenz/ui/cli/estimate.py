@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from diffgenz.core.errors import InputError
-from diffgenz.ui.cli.flags import LAYOUT, REQUESTS, add_set, add_words, words_in
+from diffgenz.ui.cli.flags import LAYOUT, REQUESTS, add_plot, add_set, add_words, words_in
 from diffgenz.ui.cli.traced import add_placement, asked_of
 
 _SEVERAL = {
@@ -39,12 +39,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
         help="show times +- a standard deviation, from the fits of the kernels",
     )
     add_words(parser, REQUESTS, {"batch": _SEVERAL})
-    parser.add_argument(
-        "--plot",
-        metavar="FILE",
-        help="of one batch: draw where its times go, and its operators under the roofline, as "
-        ".png, .svg or .pdf (needs diffgenz[plots])",
-    )
+    add_plot(parser, "of one batch: draw where its times go, and its operators under the roofline")
 
 
 def run(options: argparse.Namespace) -> tuple[str, Any]:
@@ -106,12 +101,12 @@ def _drawn(point: Any, path: str) -> str:
     """Draw an estimate, and say so."""
     from diffgenz.inference.roofline import roofline
     from diffgenz.ui.plots.estimate import estimate_plot
+    from diffgenz.ui.text.scenario import deployed
 
     case = point.scenario
     if point.breakdown is None:
         return f"{path} is not written: what does not fit has no times to draw"
-    title = f"{case.model.name} on {int(case.plan.ranks)} x {case.platform.accelerator.name}"
-    title += f", batch {point.batch}"
+    title = f"{deployed(case)}, batch {point.batch}"
     estimate_plot(case, point.breakdown, roofline(case), Path(path), title)
     return f"wrote {path}"
 

@@ -113,6 +113,20 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON, in SI units")
 
 
+def add_plot(parser: argparse.ArgumentParser, what: str) -> None:
+    """`--plot`.
+
+    Arguments:
+        parser: of the command.
+        what: is drawn, for `--help`: "draw ...".
+    """
+    parser.add_argument(
+        "--plot",
+        metavar="FILE",
+        help=f"{what}, as .png, .svg or .pdf (needs diffgenz[plots])",
+    )
+
+
 def add_words(
     parser: argparse.ArgumentParser,
     names: Iterable[str],

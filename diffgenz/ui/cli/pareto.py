@@ -6,7 +6,7 @@ from typing import Any
 
 from diffgenz.core.errors import InputError, NoSolution, unknown
 from diffgenz.ui.cli.cache import cache_compilations
-from diffgenz.ui.cli.flags import COUNT
+from diffgenz.ui.cli.flags import COUNT, add_plot
 
 
 def flags(parser: argparse.ArgumentParser) -> None:
@@ -30,9 +30,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="FILE", help="save all rows as .csv or .parquet (needs diffgenz[tables])"
     )
-    parser.add_argument(
-        "--plot", metavar="FILE", help="draw it as .png, .svg or .pdf (needs diffgenz[plots])"
-    )
+    add_plot(parser, "draw it")
     parser.add_argument("--parallel", metavar="FILE", help="draw it in parallel coordinates")
 
 

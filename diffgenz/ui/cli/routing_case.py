@@ -13,14 +13,14 @@ PER_GPU = 64
 """Requests in flight on each accelerator, where --batch does not say."""
 
 
-def case_flags(parser: argparse.ArgumentParser) -> None:
-    """The arguments that say which trace, and how its model is served."""
-    parser.add_argument(
-        "trace",
-        nargs="+",
-        metavar="TRACE",
-        help="a trace: files, or folders, whose folders are domains (docs/routing.md); or a preset",
-    )
+def trace_flags(parser: argparse.ArgumentParser, what: str) -> None:
+    """The arguments that say which trace, what its files do not say, and how draws are made.
+
+    Arguments:
+        parser: of the command.
+        what: may be given, for `--help`.
+    """
+    parser.add_argument("trace", nargs="+", metavar="TRACE", help=what)
     parser.add_argument(
         "--experts",
         type=COUNT,
@@ -31,7 +31,46 @@ def case_flags(parser: argparse.ArgumentParser) -> None:
         "--top-k",
         type=COUNT,
         metavar="K",
-        help="experts that a token chooses, for files that keep no shapes",
+        help="experts that a token chooses, for files that keep no shapes (SGLang's responses)",
+    )
+    parser.add_argument(
+        "--seed", type=COUNT, default=0, metavar="N", help="of the random draws (default: 0)"
+    )
+
+
+def check_trace(options: argparse.Namespace) -> None:
+    """Raise `InputError` where a number of `trace_flags` is too small."""
+    from diffgenz.core.errors import InputError
+
+    for name, least in (("experts", 1), ("top_k", 1), ("seed", 0)):
+        value = getattr(options, name)
+        if value is not None and value < least:
+            raise InputError(
+                f"--{name.replace('_', '-')}: {value} is not allowed; it must be at least {least}"
+            )
+
+
+def train_share(parser: argparse.ArgumentParser, what: str) -> None:
+    """`--train-share`, of commands that test on requests held out (`halves`).
+
+    Arguments:
+        parser: of the command.
+        what: is done with the part of the requests that is not held out.
+    """
+    parser.add_argument(
+        "--train-share",
+        type=float,
+        default=0.5,
+        metavar="X",
+        help=f"part of the requests that is {what}; the others are held out (default: 0.5)",
+    )
+
+
+def case_flags(parser: argparse.ArgumentParser) -> None:
+    """The arguments that say which trace, and how its model is served."""
+    trace_flags(
+        parser,
+        "a trace: files, or folders, whose folders are domains (docs/routing.md); or a preset",
     )
     parser.add_argument("--model", required=True, metavar="MODEL", help=WORDS["model"].help)
     changed: dict[str, dict[str, Any]] = {
@@ -62,9 +101,6 @@ def case_flags(parser: argparse.ArgumentParser) -> None:
         "--phase",
         choices=("prefill", "decode"),
         help="whose tokens count (default: decode, where the trace has such)",
-    )
-    parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of the random draws (default: 0)"
     )
 
 
@@ -98,8 +134,7 @@ def served(options: argparse.Namespace) -> Served:
     from diffgenz.routing.trace import PHASES, Trace
     from diffgenz.scenario.from_words import from_words
 
-    if options.seed < 0:
-        raise InputError(f"--seed: {options.seed} is not allowed; it must be at least 0")
+    check_trace(options)
     words = words_in(options, (*_PLAN, *REQUESTS)) | {"model": options.model}
     words["tp"] = tensor = words["tp"] or 1
     others = tensor * words["cp"] * words["pp"] * words["dp"]

@@ -3,24 +3,18 @@
 import argparse
 from typing import Any
 
+from diffgenz.ui.cli.routing_case import case_flags, halves, served, train_share
+
 
 def flags(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
-    from diffgenz.ui.cli.routing_case import case_flags
-
     case_flags(parser)
     parser.add_argument(
         "--placement",
         metavar="FILE",
         help="where experts are (default: placed for the groups)",
     )
-    parser.add_argument(
-        "--train-share",
-        type=float,
-        default=0.5,
-        metavar="X",
-        help="part of the requests that is learned from; the others are held out (default: 0.5)",
-    )
+    train_share(parser, "learned from")
     parser.add_argument(
         "--band",
         type=float,
@@ -51,7 +45,6 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     from diffgenz.routing.routed import of_phase
     from diffgenz.routing.trace import Trace
     from diffgenz.ui.cli.progress import progress_line
-    from diffgenz.ui.cli.routing_case import halves, served
     from diffgenz.ui.text.routing_group import grouped_json, grouped_text
 
     check("band", options.band)

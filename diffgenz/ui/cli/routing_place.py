@@ -4,7 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from diffgenz.ui.cli.flags import COUNT
+from diffgenz.ui.cli.flags import COUNT, add_plot
+from diffgenz.ui.cli.routing_case import case_flags, halves, served, train_share
 
 METHODS = ("best", "linear", "eplb", "balanced", "ours", "present")
 ENGINES = ("sglang", "vllm")
@@ -12,8 +13,6 @@ ENGINES = ("sglang", "vllm")
 
 def flags(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
-    from diffgenz.ui.cli.routing_case import case_flags
-
     parser.epilog = (
         "Example: diffgenz routing place dump.pt --model deepseek-ai/DeepSeek-V2-Lite --system "
         "h100_sxm --gpus 16 --out placement.json"
@@ -46,13 +45,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="place for requests in groups, one for each node, that are sent by their prompts",
     )
-    parser.add_argument(
-        "--train-share",
-        type=float,
-        default=0.5,
-        metavar="X",
-        help="part of the requests that is placed for; the others are held out (default: 0.5)",
-    )
+    train_share(parser, "placed for")
     parser.add_argument("--out", metavar="FILE", help="where the placement goes: .json or .npz")
     parser.add_argument(
         "--export",
@@ -63,12 +56,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
         help="write the file that an engine starts from: sglang (--init-expert-location) or vllm "
         "(expert_map_path of its Ascend plug-in); may be given again",
     )
-    parser.add_argument(
-        "--plot",
-        metavar="FILE",
-        help="draw who sends to whom, before and after, and time against slots, as .png, .svg or "
-        ".pdf (needs diffgenz[plots])",
-    )
+    add_plot(parser, "draw who sends to whom, before and after, and time against slots")
 
 
 def run(options: argparse.Namespace) -> tuple[str, Any]:
@@ -77,7 +65,6 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     from diffgenz.routing.deployment import of_all_layers
     from diffgenz.routing.placement_files import save_placement
     from diffgenz.ui.cli.progress import progress_line
-    from diffgenz.ui.cli.routing_case import served
     from diffgenz.ui.plots.figure import check_picture
     from diffgenz.ui.plots.routing_traffic import matrices_plot
     from diffgenz.ui.text.routing_place import placed_json, placed_text
@@ -130,7 +117,6 @@ def _placed(asked: Any, options: argparse.Namespace, told: Any) -> Any:
     """Place for a part of the requests, and test on the others."""
     from diffgenz.routing.placing import Placing, placing
     from diffgenz.routing.trace import Trace
-    from diffgenz.ui.cli.routing_case import halves
 
     train = test = asked.source
     if isinstance(asked.source, Trace):

@@ -4,14 +4,15 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from diffgenz.ui.cli.flags import add_plot
+from diffgenz.ui.cli.routing_case import case_flags, served
+
 MOST = 32768
 """Tokens of an iteration that are drawn, at most: more are as even."""
 
 
 def flags(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
-    from diffgenz.ui.cli.routing_case import case_flags
-
     case_flags(parser)
     parser.add_argument(
         "--placement",
@@ -24,11 +25,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
         default="local-first",
         help="how a token chooses among replicas (default: local-first)",
     )
-    parser.add_argument(
-        "--plot",
-        metavar="FILE",
-        help="draw who sends to whom as .png, .svg or .pdf (needs diffgenz[plots])",
-    )
+    add_plot(parser, "draw who sends to whom")
 
 
 def run(options: argparse.Namespace) -> tuple[str, Any]:
@@ -42,7 +39,6 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     from diffgenz.routing.routed import of_phase, traffic_of
     from diffgenz.routing.trace import Trace
     from diffgenz.ui.cli.progress import progress_line
-    from diffgenz.ui.cli.routing_case import served
     from diffgenz.ui.plots.figure import check_picture
     from diffgenz.ui.plots.routing_traffic import matrices_plot
     from diffgenz.ui.text.routing_simulate import Simulated, simulated_json, simulated_text
@@ -76,8 +72,9 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
             name: (each.both.once if time.deduplicated else None) or each.both.each
             for name, each in found.items()
         }
-        scale = next(iter(shown.values())).to_nodes.mean()
-        drawn = {name: each.to_nodes.mean(0) / scale for name, each in shown.items()}
+        pairs = {name: each.to_nodes.mean(0) / each.tokens for name, each in shown.items()}
+        scale = next(iter(pairs.values())).mean()
+        drawn = {name: each / scale for name, each in pairs.items()}
         matrices_plot(drawn, Path(options.plot), asked.case.model.name)
         text += f"\nwrote {options.plot}"
     return text, simulated_json(asked, found, time.deduplicated)

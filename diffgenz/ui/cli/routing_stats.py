@@ -4,51 +4,27 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from diffgenz.ui.cli.flags import add_plot
+from diffgenz.ui.cli.routing_case import check_trace, trace_flags
 
-def trace_flags(parser: argparse.ArgumentParser) -> None:
-    """The arguments that say which trace, and what its files do not say."""
-    parser.add_argument(
-        "trace",
-        nargs="+",
-        metavar="TRACE",
-        help="a trace, or counts: files, or folders, whose folders are domains (docs/routing.md)",
-    )
-    parser.add_argument(
-        "--experts",
-        type=int,
-        metavar="N",
-        help="routed experts per layer, where the files do not say (default: largest id plus 1)",
-    )
-    parser.add_argument(
-        "--top-k",
-        type=int,
-        metavar="K",
-        help="experts that a token chooses, for files that keep no shapes (SGLang's responses)",
+
+def flags(parser: argparse.ArgumentParser) -> None:
+    """The arguments of the command."""
+    trace_flags(
+        parser,
+        "a trace, or counts: files, or folders, whose folders are domains (docs/routing.md)",
     )
     parser.add_argument(
         "--model",
         metavar="NAME",
         help="the model's name; chooses among those of a file with several",
     )
-
-
-def flags(parser: argparse.ArgumentParser) -> None:
-    """The arguments of the command."""
-    trace_flags(parser)
     parser.add_argument("--layers", action="store_true", help="show every layer, too")
-    parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of the random draws (default: 0)"
-    )
-    parser.add_argument(
-        "--plot",
-        metavar="FILE",
-        help="draw the load of all experts as .png, .svg or .pdf (needs diffgenz[plots])",
-    )
+    add_plot(parser, "draw the load of all experts")
 
 
 def run(options: argparse.Namespace) -> tuple[str, Any]:
     """The statistics: text and JSON, and a picture."""
-    from diffgenz.core.errors import InputError
     from diffgenz.routing.source import open_trace
     from diffgenz.routing.statistics.statistics import routing_statistics
     from diffgenz.ui.cli.progress import progress_line
@@ -58,11 +34,7 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
 
     if options.plot is not None:
         check_picture(Path(options.plot))
-    for name, value in (("--experts", options.experts), ("--top-k", options.top_k)):
-        if value is not None and value < 1:
-            raise InputError(f"{name}: {value} is not allowed; it must be at least 1")
-    if options.seed < 0:
-        raise InputError(f"--seed: {options.seed} is not allowed; it must be at least 0")
+    check_trace(options)
     with progress_line() as line:
         told = None if line is None else line.write
         trace = open_trace(

@@ -10,7 +10,15 @@ from diffgenz.core.errors import InputError
 from diffgenz.core.files import written_aside
 from diffgenz.scenario.words import CHECKPOINT, CHUNK, GEAR
 from diffgenz.ui.cli.cache import cache_compilations
-from diffgenz.ui.cli.flags import COUNT, MILLISECONDS, SERVING, add_set, add_words, words_in
+from diffgenz.ui.cli.flags import (
+    COUNT,
+    MILLISECONDS,
+    SERVING,
+    add_plot,
+    add_set,
+    add_words,
+    words_in,
+)
 from diffgenz.ui.cli.progress import progress_line
 
 _TARGETS = {"ttft": "time to first token, at most", "tpot": "time per output token, at most"}
@@ -73,11 +81,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--top", type=COUNT, default=10, help="rows to show (default: 10)")
     parser.add_argument("--out", metavar="FILE", help="save the rows as .json or .csv")
-    parser.add_argument(
-        "--plot",
-        metavar="FILE",
-        help="draw the Pareto front as .png, .svg or .pdf (needs diffgenz[plots])",
-    )
+    add_plot(parser, "draw the Pareto front")
 
 
 def _chunk(text: str) -> int | None:

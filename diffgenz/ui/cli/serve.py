@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from diffgenz.core.counts import real
 from diffgenz.core.errors import InputError
-from diffgenz.ui.cli.flags import COUNT, LAYOUT, MILLISECONDS, add_set, add_words, typed, words_in
+from diffgenz.ui.cli.flags import (
+    COUNT,
+    LAYOUT,
+    MILLISECONDS,
+    add_plot,
+    add_set,
+    add_words,
+    typed,
+    words_in,
+)
 
 if TYPE_CHECKING:
     from diffgenz.serving.load import Engine, Load
@@ -43,7 +52,10 @@ def flags(parser: argparse.ArgumentParser) -> None:
         help="requests under way all the time, one or several",
     )
     parser.add_argument(
-        "--requests", type=COUNT, help="with one concurrency: how many a benchmark sends in all"
+        "--requests",
+        type=COUNT,
+        metavar="N",
+        help="with a concurrency: how many a benchmark sends in all",
     )
     parser.add_argument(
         "--lockstep",
@@ -53,34 +65,40 @@ def flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--burstiness",
         type=_REAL,
-        default=1.0,
-        help="squared coefficient of variation of the time between arrivals (default: 1, Poisson)",
+        metavar="X",
+        help="with a rate: squared coefficient of variation of the time between arrivals "
+        "(default: 1, Poisson)",
     )
     parser.add_argument(
         "--sigma",
         type=_REAL,
         default=0.0,
+        metavar="X",
         help="lengths of prompts and answers are lognormal, with this standard deviation of their "
         "logarithm (default: 0, all alike)",
     )
     parser.add_argument(
-        "--max-num-seqs", type=COUNT, default=256, help="requests that run at once (default: 256)"
+        "--max-num-seqs",
+        type=COUNT,
+        default=256,
+        metavar="N",
+        help="requests that run at once (default: 256)",
     )
     parser.add_argument(
         "--host",
         type=MILLISECONDS,
         default=0.0,
+        metavar="MS",
         help="ms that the host adds to each iteration (default: 0)",
     )
     for name, what in (("ttft", "time to first token"), ("tpot", "time per output token")):
         parser.add_argument(
-            f"--{name}", type=MILLISECONDS, help=f"objective for the {what}, ms, for goodput"
+            f"--{name}",
+            type=MILLISECONDS,
+            metavar="MS",
+            help=f"objective for the {what}, for goodput",
         )
-    parser.add_argument(
-        "--plot",
-        metavar="FILE",
-        help="draw latencies against the rate, as .png, .svg or .pdf (needs diffgenz[plots])",
-    )
+    add_plot(parser, "draw latencies against the rate")
 
 
 def run(options: argparse.Namespace) -> tuple[str, Any]:
@@ -91,24 +109,27 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     from diffgenz.serving.serve import saturation_rate, serve
     from diffgenz.ui.plots.figure import check_picture
     from diffgenz.ui.plots.serve import serve_plot
-    from diffgenz.ui.text.scenario import title
+    from diffgenz.ui.text.scenario import deployed, title
     from diffgenz.ui.text.serve import served_json, served_text
 
     if options.plot is not None:
         check_picture(Path(options.plot))
-        if options.concurrency:
-            raise InputError(
-                "--plot: latencies are drawn against the rate; leave out --concurrency"
-            )
+    for name in ("plot", "burstiness"):
+        if options.concurrency and getattr(options, name) is not None:
+            raise InputError(f"--{name}: is of a rate; leave out --concurrency, or --{name}")
     asked = from_words(words_in(options, _WORDS), settings=options.set)
     case, timed = asked.scenario, timed_by(asked.scenario)
     engine, objectives = _engine(options), _objectives(options)
-    most = float(saturation_rate(case, _load(options, rate=1.0), engine))
+    arrivals = _arrivals(options)
+    most = float(saturation_rate(case, arrivals, engine))
+    requests = None if options.requests is None else float(options.requests)
+    loop = {"requests": requests, "lockstep": options.lockstep}
     if options.concurrency:
-        loads = [_load(options, concurrency=float(n)) for n in options.concurrency]
+        start = arrivals.replace(rate=None, concurrency=1.0)
+        loads = [start.replace(concurrency=float(n), **loop) for n in options.concurrency]
     else:
         rates = options.rate or [share * most for share in _SHARES]
-        loads = [_load(options, rate=float(rate)) for rate in rates]
+        loads = [arrivals.replace(rate=float(rate), **loop) for rate in rates]
     results = [serve(case, load, engine, objectives) for load in loads]
     limit = None
     if objectives is not None and not (options.requests or options.lockstep):
@@ -117,9 +138,8 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     text = served_text(loads, results, most, objectives, limit)
     if options.plot is not None:
         curve = [share * most for share in _CURVE]
-        found = [serve(case, _load(options, rate=rate), engine, objectives) for rate in curve]
-        where = f"{case.model.name} on {int(case.plan.ranks)} x {case.platform.accelerator.name}"
-        serve_plot(curve, found, most, objectives, Path(options.plot), where)
+        found = [serve(case, arrivals.replace(rate=rate), engine, objectives) for rate in curve]
+        serve_plot(curve, found, most, objectives, Path(options.plot), deployed(case))
         text += f"\n\nwrote {options.plot}"
     data = served_json(asked, timed, loads, results, most, limit)
     return f"{title(case, asked.note, timed)}\n\n{text}", data
@@ -139,15 +159,11 @@ def _objectives(options: argparse.Namespace) -> "Objectives | None":
     return Objectives(**given) if given else None
 
 
-def _load(options: argparse.Namespace, **loop: float) -> "Load":
-    """A load of one rate or concurrency, with what the flags say of it."""
+def _arrivals(options: argparse.Namespace) -> "Load":
+    """A request each second, as bursty and as long as the flags say."""
     from diffgenz.serving.lengths import Constant, Lognormal
     from diffgenz.serving.load import Load
 
     lengths = Lognormal(sigma=options.sigma) if options.sigma else Constant()
-    own: dict[str, Any] = {"burstiness": options.burstiness}
-    if "concurrency" in loop:
-        own = {"lockstep": options.lockstep}
-        if options.requests is not None:
-            own["requests"] = float(options.requests)
-    return Load(**loop, **own, prompts=lengths, outputs=lengths)
+    burstiness = 1.0 if options.burstiness is None else options.burstiness
+    return Load(rate=1.0, burstiness=burstiness, prompts=lengths, outputs=lengths)

@@ -40,6 +40,14 @@ def plain_ticks(axis: Any, numbers: np.ndarray) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
+def thousands(axis: Any) -> None:
+    """Ticks of a linear axis with commas between thousands, as in tables."""
+    from matplotlib.ticker import StrMethodFormatter
+
+    if max(map(abs, axis.get_data_interval())) >= 1e4:
+        axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+
+
 def _decades(ratio: float, locator: Any) -> Any:
     """Ticks at 1, 2 and 5 of every decade, or at 1 where there are many."""
     return locator(subs=(1.0, 2.0, 5.0) if ratio < 1e3 else (1.0,))
@@ -105,7 +113,10 @@ def colour_bar(figure: Any, axes: Any, scale: Any, label: str) -> None:
 
 
 def name_points(axes: Any, names: list[tuple[str, float, float, str]]) -> None:
-    """Write names beside points, each where it covers no other name; else with a line to it.
+    """Write names beside points, each where it covers no other name.
+
+    A place that no line of the picture crosses is preferred. Names that are far from their point
+    have a line to it.
 
     Arguments:
         axes: whose place in the figure is settled.
@@ -116,12 +127,14 @@ def name_points(axes: Any, names: list[tuple[str, float, float, str]]) -> None:
     renderer = FigureCanvasAgg(axes.figure).get_renderer()
     frame = axes.get_window_extent(renderer).padded(-6)
     taken = [text.get_window_extent(renderer) for text in axes.texts]
+    lines = [line.get_transform().transform_path(line.get_path()) for line in axes.lines]
     around = [(9, -3), (9, 7), (9, -13), (-9, -3), (-9, 7), (-9, -13)]
     far = [(side * 25, step * 11) for step in range(2, 12) for side in (1, -1)]
     farther = [(side * 25, -step * 11) for step in range(2, 12) for side in (1, -1)]
+    places = [*around, *(each for pair in zip(farther, far, strict=True) for each in pair)]
     for text, x, y, colour in names:
         arrow = {"arrowstyle": "-", "color": colour, "lw": 0.5, "alpha": 0.6}
-        for place in (*around, *(each for pair in zip(farther, far, strict=True) for each in pair)):
+        for avoided, place in (*((lines, each) for each in places), *(([], p) for p in places)):
             label = axes.annotate(
                 text,
                 (x, y),
@@ -130,11 +143,12 @@ def name_points(axes: Any, names: list[tuple[str, float, float, str]]) -> None:
                 fontsize=7.5,
                 color=colour,
                 ha="left" if place[0] > 0 else "right",
-                arrowprops=arrow if place in (*far, *farther) else None,
+                arrowprops=None if place in around else arrow,
             )
             box = label.get_window_extent(renderer).padded(1)
             inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0
-            if inside and box.y1 <= frame.y1 and not any(box.overlaps(each) for each in taken):
+            free = inside and box.y1 <= frame.y1 and not any(box.overlaps(each) for each in taken)
+            if free and not any(line.intersects_bbox(box, filled=False) for line in avoided):
                 taken.append(box)
                 break
             label.remove()

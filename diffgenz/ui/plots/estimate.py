@@ -99,7 +99,14 @@ def _roof(
         intensity = np.array([low, peak / bandwidth, high])
         axes.plot(intensity, np.minimum(peak, bandwidth * intensity) / 1e12, color="0.3", lw=1.2)
         axes.annotate(
-            f"{name} peak", (high, peak / 1e12), ha="right", va="bottom", fontsize=8, color="0.3"
+            f"{name} peak",
+            (high, peak / 1e12),
+            xytext=(-4, 2),
+            textcoords="offset points",
+            ha="right",
+            va="bottom",
+            fontsize=8,
+            color="0.3",
         )
     names = []
     for phase, (label, marker, colour) in _PHASES.items():

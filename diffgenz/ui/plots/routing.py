@@ -12,7 +12,7 @@ BRIGHTEST = 8.0
 
 
 def load_plot(found: RoutingStatistics, path: Path) -> None:
-    """Draws the load of each expert in each layer, by phase, hottest experts first.
+    """Draw the load of each expert in each layer, by phase, hottest experts first.
 
     Arguments:
         found: the statistics.

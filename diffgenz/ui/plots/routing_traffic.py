@@ -13,7 +13,7 @@ def matrices_plot(
     title: str,
     by_slots: dict[int, float] | None = None,
 ) -> None:
-    """Draws tokens from each node to each, a map for each placement, in one scale.
+    """Draw tokens from each node to each, a map for each placement, in one scale.
 
     Arguments:
         matrices: by name of the placement, [nodes, nodes]; over the mean of a pair.
@@ -55,7 +55,8 @@ def matrices_plot(
     if several:
         last = every[-1]
         last.plot([str(slots) for slots in several], [1e3 * s for s in several.values()], "o-")
-        last.set_ylim(bottom=0)
+        last.set_ylim(0, 1.05e3 * max(several.values()))
+        last.margins(x=0.15)
         last.set_xlabel("slots of a layer")
         last.set_ylabel("MoE layers, ms")
         last.set_title("fastest placement", fontsize=9)

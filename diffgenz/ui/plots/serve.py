@@ -3,12 +3,19 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from diffgenz.serving.load_result import LoadResult
 from diffgenz.serving.objectives import Objectives
+from diffgenz.ui.plots.axes import plain_ticks
 from diffgenz.ui.plots.figure import figure_for, save_figure
 
-_LINES = (("mean", "-", "0.1"), ("p50", "--", "tab:blue"), ("p90", "--", "tab:orange"))
-_LAST = ("p99", "--", "tab:red")
+_LINES = {
+    "mean": {"color": "0.1"},
+    "p50": {"color": "tab:blue", "linestyle": "--"},
+    "p90": {"color": "tab:orange", "linestyle": "--"},
+    "p99": {"color": "tab:red", "linestyle": "--"},
+}
 
 
 def serve_plot(
@@ -35,14 +42,17 @@ def serve_plot(
     figure = figure_for(path)
     figure.set_size_inches(11, 4.5)
     for axes, name in zip(figure.subplots(1, 2), ("ttft", "tpot"), strict=True):
-        for kind, style, colour in (*_LINES, _LAST):
-            values = [1e3 * float(getattr(getattr(each, name), kind)) for each in results]
-            axes.plot(rates, values, style, color=colour, label=kind)
+        latencies = [getattr(each, name) for each in results]
+        lines = {kind: [1e3 * float(getattr(each, kind)) for each in latencies] for kind in _LINES}
+        for kind, milliseconds in lines.items():
+            label = kind.upper() if kind != "mean" else kind
+            axes.plot(rates, milliseconds, label=label, **_LINES[kind])
         limit = None if objectives is None else objectives.limits.get(name)
         if limit is not None:
             axes.axhline(1e3 * float(limit), color="tab:green", label="objective")
         axes.axvline(saturation, color="0.6", linestyle=":", label="saturation")
         axes.set_yscale("log")
+        plain_ticks(axes.yaxis, np.array(list(lines.values())))
         axes.set_xlabel("requests/s")
         axes.set_ylabel(f"{name.upper()}, ms")
         axes.grid(alpha=0.3, which="both")

@@ -10,7 +10,7 @@ from diffgenz.studies.sweep.reductions.best import Best
 from diffgenz.studies.sweep.reductions.histogram import Histogram
 from diffgenz.studies.sweep.reductions.pareto import Pareto
 from diffgenz.ui.labels import shown_in
-from diffgenz.ui.plots.axes import colour_bar, colours, is_wide, plain_ticks
+from diffgenz.ui.plots.axes import colour_bar, colours, is_wide, plain_ticks, thousands
 from diffgenz.ui.plots.figure import figure_for, save_figure
 from diffgenz.ui.plots.map import map_plot
 
@@ -71,6 +71,8 @@ def _front(findings: Findings, name: str, path: Path) -> None:
         if is_wide(goals[text]):
             set_scale("log")
             plain_ticks(axis, goals[text])
+        else:
+            thousands(axis)
     more = f"; {len(others) - 1} more goals are not shown" if len(others) > 1 else ""
     inexact = f"; {findings.overflow(name):,} more did not fit" if findings.overflow(name) else ""
     axes.set(
@@ -93,6 +95,7 @@ def _histogram(findings: Findings, name: str, path: Path) -> None:
     if reduction.logarithmic:
         axes.set_xscale("log")
         plain_ticks(axes.xaxis, edges * factor)
+    thousands(axes.yaxis)
     outside = f"; {counts[0]:,} below and {counts[-1]:,} above" if counts[0] or counts[-1] else ""
     axes.set(
         xlabel=label,

@@ -9,6 +9,7 @@ from diffgenz.calibrating.readers.serving.benchmark import Latency
 from diffgenz.ui.tables import number, table
 from diffgenz.ui.text.scenario import (
     kernel_lines,
+    machines,
     note_lines,
     notes_of,
     parameters,
@@ -65,9 +66,7 @@ def comparisons_text(found: Sequence[Comparison]) -> str:
 
 
 _SETUP: dict[str, Any] = {
-    "system": lambda each: (
-        f"{int(each.asked.scenario.plan.ranks)} x {each.asked.scenario.platform.accelerator.name}"
-    ),
+    "system": lambda each: machines(each.asked.scenario),
     "ranks": lambda each: ranks_line(each.asked.scenario.model, each.asked.scenario.plan),
     "formats": lambda each: each.asked.scenario.precision.summary + each.asked.note,
     "in": lambda each: f"{float(each.asked.scenario.workload.input_tokens):g}",

@@ -36,8 +36,7 @@ def title(case: Scenario, note: str, kernels: dict[str, str], engines: Sequence[
     """
     model, plan = case.model, case.plan
     unused = int(case.platform.accelerators) - int(plan.ranks)
-    machine = f"{int(plan.ranks)} x {case.platform.accelerator.name}"
-    machine += f" ({unused} more unused)" if unused else ""
+    machine = f"{machines(case)} ({unused} more unused)" if unused else machines(case)
     return "\n".join(
         [
             f"{model.name} ({parameters(model)}) on {machine}",
@@ -93,6 +92,16 @@ def _alike(lines: Mapping[str, list[str]]) -> list[str]:
         line if names == everyone else f"{', '.join(names)}: {line}"
         for line, names in found.items()
     ]
+
+
+def machines(case: Scenario) -> str:
+    """The accelerators in use, for people."""
+    return f"{int(case.plan.ranks)} x {case.platform.accelerator.name}"
+
+
+def deployed(case: Scenario) -> str:
+    """A model and the accelerators that serve it, for people: the title of a picture."""
+    return f"{case.model.name} on {machines(case)}"
 
 
 def tokens_line(case: Scenario) -> str:
