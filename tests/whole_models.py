@@ -180,7 +180,7 @@ SCENARIOS = {
     "dense": Scenario(DENSE, CLUSTER, CHAT, Parallelism(4, 2, 2, 0.3)),
     "windowed, all options": Scenario(
         WINDOWED,
-        tight(ROOM, 115e6),
+        tight(ROOM, 128e6),
         CHAT,
         Parallelism(4, 2, 1, 0.3),
         Precision(weights="fp8", activations="fp8", kv_cache=Gear("int4"), messages="fp8"),
@@ -194,7 +194,7 @@ SCENARIOS = {
     ),
     "experts, own module": Scenario(
         EXPERTS,
-        tight(CLUSTER, 490e6),
+        tight(CLUSTER, 350e6),
         CHAT.replace(batch=200),
         Parallelism(2, 2, 1, 0.3, 16, 8),
         serving=Serving(speculation=Speculation(3, 0.6, MTP()), offload=Offload.KV_CACHE),

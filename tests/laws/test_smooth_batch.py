@@ -13,7 +13,10 @@ from diffgenz.core.smooth import ceil_share, share_of, smooth_ceil
 
 FP8 = Precision(weights="fp8_block", activations="fp8_block")
 CASES = {
-    "dense": ("meta-llama/Llama-3.1-8B", "h100_sxm", Parallelism(2, 2, 2), Precision(), Serving()),
+    "dense": (
+        *("meta-llama/Llama-3.1-8B", "h100_sxm", Parallelism(2, 2, 2), Precision()),
+        Serving(chunk=None),  # 48 requests would fill a chunk, and 40 would not
+    ),
     "quantised, in chunks": (
         *("meta-llama/Llama-3.1-8B", "h100_sxm", Parallelism(1), FP8),
         Serving(chunk=512),

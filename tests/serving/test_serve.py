@@ -246,7 +246,6 @@ def test_objectives_out_of_reach():
         (case_of(speculation=Speculation(2, 0.5)), Load(rate=1.0), None, "speculation: not"),
         (case_of(workload=CHAT.replace(output_tokens=1.0)), Load(rate=1.0), None, "output_tokens"),
         (case_of(workload=Workload(1, 1e8, 2)), Load(rate=1e-6), None, "memory: the weights of"),
-        (case_of(), "4 per second", None, "load: '4 per second' is no Load"),
     ],
 )
 def test_refused(case, load, engine, said):

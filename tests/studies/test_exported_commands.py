@@ -275,6 +275,6 @@ def test_random_deployments_are_exported_as_engines_accept_them(seed, monkeypatc
                 continue
             check(config, text, case, name, host)
         if len(said) == 2:  # what does not fit in memory is no result of a search
-            assert all(each.startswith("memory: ") for each in said), said
+            assert any(each.startswith("memory: ") for each in said), said
             continue
         written += 1

@@ -3,7 +3,7 @@
 import pytest
 
 from diffgenz import load_platform
-from diffgenz.studies.search.search import formats_for
+from diffgenz.studies.search.formats import formats_for
 
 
 @pytest.mark.parametrize(
