@@ -136,7 +136,9 @@ def jobs_of(question: Resolved) -> Jobs:
     serving, plan, accelerator = case.serving, case.plan, case.platform.accelerator
     served = Served.of(case, pipeline.micro_batch, pipeline.requests)
     draft = _draft(case, pipeline)
-    memory = memory_of(case, pipeline, served, tower, draft)
+    its_execution = execution if question.draft is None else question.draft
+    tiles = (execution.tiles, its_execution.tiles)
+    memory = memory_of(case, pipeline, served, tower, draft, tiles)
     slower: Offloading | Resident = Resident()
     if serving.offload is not None:
         slower = Offloading.of(serving.offload, memory, accelerator, pipeline)
@@ -160,7 +162,6 @@ def jobs_of(question: Resolved) -> Jobs:
         first.insert(0, eqx.tree_at(lambda j: j.memory, seeing, Resident()))
     in_use = [(plan.ranks, accelerator)]
     if draft is not None:
-        its_execution = execution if question.draft is None else question.draft
         prefills, proposals = _draft_jobs(case, pipeline, *draft, its_execution)
         first.append(prefills)
         each.append(proposals)

@@ -1,7 +1,7 @@
 """Memory of the fullest accelerator, summed over the same operators that times come from."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import equinox as eqx
 
@@ -10,6 +10,7 @@ from diffgenz.core.reprs import text_of, text_of_record
 from diffgenz.core.smooth import Flag, Leaf, Scalar
 from diffgenz.hardware.accelerator import MemoryTier
 from diffgenz.inference.iteration import Iteration
+from diffgenz.inference.padded_experts import Tile, padded_by
 from diffgenz.inference.served import Served
 from diffgenz.inference.timing.pipeline import Pipeline
 from diffgenz.operators.message import AllGather, Axis
@@ -76,12 +77,14 @@ def memory_of(
     served: Served,
     tower: tuple[Iteration, Scalar] | None,
     draft: tuple[Scenario, Served] | None,
+    tiles: tuple[Mapping[str, Tile], Mapping[str, Tile]],
 ) -> Memory:
     """The memory that a scenario takes on its fullest accelerator.
 
     Weights and KV cache are those of the stage with most layers. A single stage has both embedding
     and LM head. With several stages the first has the embedding and the last the LM head, and the
     larger of the two counts (tied weights are on both). A vision tower is on the first stage.
+    Experts are padded as engines keep them (`padded_experts`).
 
     Activations are those of the largest iteration: the residual stream, the inputs and outputs of
     the largest operator, and what that operator gathers from context-parallel ranks.
@@ -96,6 +99,7 @@ def memory_of(
         tower: the iteration of a vision tower, and the share of it that the images fill, at most
             1; None where there is no tower.
         draft: the scenario of what drafts, and its requests; None where nothing drafts.
+        tiles: what experts are padded to, the model's and those of what drafts.
     """
     accelerator, serving, plan = case.platform.accelerator, case.serving, case.plan
     layers = served.decode.layers
@@ -111,12 +115,12 @@ def memory_of(
     ends = xp.where(plan.pipeline > 1, xp.maximum(embedding, head), embedding + head)
     if isinstance(serving.draft, MTP):
         ends = embedding + head
-    weights = _stored(layers) * pipeline.widest + ends
+    weights = _stored(layers, tiles[0]) * pipeline.widest + ends
     kv_cache = own_cache = served.cache * pipeline.widest
     apart = None
     if draft is not None:
         its_case, its = draft
-        its_weights = _stored(its.decode.operators)
+        its_weights = _stored(its.decode.operators, tiles[1])
         if case.serving.draft_platform is not None:
             home = its_case.platform.accelerator
             held = _held(its.prefill)
@@ -131,7 +135,7 @@ def memory_of(
         movable = own_cache
     elif serving.offload is Offload.WEIGHTS:
         matrices = [op for op in layers if op.kind in MATRICES]
-        movable = _stored(matrices) * pipeline.widest
+        movable = _stored(matrices, tiles[0]) * pipeline.widest
     usable = serving.memory_utilization * accelerator.memory_capacity
     memory = Memory(weights, kv_cache, activations, total, usable, draft=apart)
     return memory if movable is None else _offloaded(memory, movable, accelerator.tiers)
@@ -172,8 +176,10 @@ def _held(iteration: Iteration) -> Scalar:
     return iteration.residual + largest
 
 
-def _stored(operators: Sequence[Operator]) -> Scalar:
-    return sum(
-        (xp.asarray(op.repeats * op.parameters * op.parameter_size) for op in operators),
-        start=xp.zeros(()),
-    )
+def _stored(operators: Sequence[Operator], tiles: Mapping[str, Tile] | None = None) -> Scalar:
+    """B of weights, those of experts padded to `tiles`."""
+    total = xp.zeros(())
+    for op in operators:
+        stored = op.repeats * op.parameters * op.parameter_size
+        total = total + xp.asarray(stored * padded_by(op, tiles or {}))
+    return total

@@ -38,7 +38,8 @@ def resolved(case: Scenario) -> Resolved:
         InputError: it is no scenario, or an accelerator does not multiply one of the formats.
     """
     demand_scenario(case)
-    execution = Execution.of(case.platform.accelerator, case.precision)
+    model = case.model
+    execution = Execution.of(case.platform.accelerator, case.precision, bool(model.experts))
     draft, drafting = case.serving.draft, None
     parts: dict[str, Any] = {
         "platform": _without_selection(case.platform),
@@ -46,7 +47,8 @@ def resolved(case: Scenario) -> Resolved:
     }
     if isinstance(draft, Draft):
         own = case.platform if draft.platform is None else draft.platform
-        drafting = Execution.of(own.accelerator, draft.precision)
+        experts = bool(draft.model.experts)
+        drafting = Execution.of(own.accelerator, draft.precision, experts)
         parts["serving.speculation.draft.precision"] = draft.precision.nameless
         if draft.platform is not None:
             parts["serving.speculation.draft.platform"] = _without_selection(draft.platform)

@@ -20,6 +20,9 @@ _GAP = 2
 
 _LONGEST_BAR = 30
 
+_SHORT = 16
+"""Columns of text that no cell is broken for: "compute, memory" stays on one line."""
+
 
 class _Column(NamedTuple):
     """A column of a table: its header, its cells, and the side that they go to, "l" or "r"."""
@@ -45,8 +48,8 @@ class _Column(NamedTuple):
 
     @property
     def least(self) -> int:
-        """The least width: text, which is on the left, is broken into some two lines."""
-        if self.side == "r":
+        """The least width: longer text, which is on the left, is broken into some two lines."""
+        if self.side == "r" or self.widest <= _SHORT:
             return self.snug
         words = [_length(word) for cell in (self.header, *self.cells) for word in cell.split()]
         return max(*words, ceil(self.widest / 2), 1) if words else 1

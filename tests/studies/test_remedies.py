@@ -53,6 +53,15 @@ def test_what_is_proposed_fits(name):
     assert bool(estimate(again).memory.fits)
 
 
+def test_layouts_that_no_engine_accepts_are_not_proposed():
+    """8 ranks would hold 56 heads on 6 accelerators' worth of memory, 6 do not divide them."""
+    words = {"model": "01-ai/Yi-34B", "system": "l40s", "gpus": 6, "dp": 6, "isl": 4000}
+    case = from_words(words).scenario
+    whole = case.replace(plan=case.plan.replace(tensor=6, data=1))
+    assert bool(estimate(whole).memory.fits)
+    assert remedy(case) is None
+
+
 def test_nothing_is_proposed_where_nothing_fits():
     model, platform = load_model("deepseek-ai/DeepSeek-V3"), load_platform("h100_sxm")
     assert remedy(Scenario(model, platform, Workload(1, 100, 10))) is None

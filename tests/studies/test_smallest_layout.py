@@ -12,6 +12,7 @@ from diffgenz import (
     Level,
     Parallelism,
     Platform,
+    Precision,
     Scenario,
     Serving,
     Speculation,
@@ -20,6 +21,8 @@ from diffgenz import (
     load_model,
 )
 from diffgenz.hardware.accelerator import MemoryTier
+from diffgenz.scenario.engines.engine import Ranks
+from diffgenz.scenario.engines.refusals import layout_accepted
 from diffgenz.studies.search.smallest_layout import smallest_layout
 
 SMALL = Platform(
@@ -28,9 +31,11 @@ SMALL = Platform(
 )
 
 
-def fits(case, tensor, pipeline, context, data) -> bool:
-    """Whether a layout holds the scenario."""
+def runs(case, tensor, pipeline, context, data) -> bool:
+    """Whether an engine accepts a layout that holds the scenario."""
     plan = Parallelism(tensor, pipeline, data, context=context)
+    if not layout_accepted(case.model, Ranks.of(plan), case.precision):
+        return False
     platform = case.platform.replace(accelerators=float(plan.ranks))
     return bool(estimate(case.replace(platform=platform, plan=plan)).memory.fits)
 
@@ -53,6 +58,7 @@ def test_it_is_the_smallest_that_fits(name, work, serving, data):
     assert found is not None
     assert bool(estimate(found).memory.fits)
     plan = found.plan
+    assert layout_accepted(case.model, Ranks.of(plan), case.precision)
     assert float(plan.data) == data
     assert float(found.platform.accelerators) == float(plan.ranks)
     used = int(plan.ranks) // data
@@ -61,8 +67,38 @@ def test_it_is_the_smallest_that_fits(name, work, serving, data):
     for layout in product((1, 2, 4), (1, 2, 4, 8, 16), contexts):
         if math.prod(layout) < used:
             tried += 1
-            assert not fits(case, *layout, data), layout
+            assert not runs(case, *layout, data), layout
     assert tried > 0 or used == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "without", "proposed"),
+    [
+        # 10 KV heads: 4 ranks would hold it in 4 GB each, and no engine shares those among 4
+        ("microsoft/Phi-3-medium-4k-instruct", "bf16", (4, 2), (2, 4)),
+        # experts of 1536 features: 8 ranks get 192, which is no multiple of 128
+        ("Qwen/Qwen3-235B-A22B", "fp8_block", (8, 1), (4, 2)),
+    ],
+)
+def test_it_is_one_that_an_engine_accepts(name, weights, without, proposed):
+    model, formats = load_model(name), Precision(weights=weights, activations="bf16")
+    holds = 1.2 * float(model.parameters) * float(formats.weight_size) / math.prod(without)
+    chip = Accelerator(**CHIP | {"memory_capacity": holds / 0.9, "memory_reserve": 0.0})
+    platform = Platform(chip, (Level(**NODE | {"size": 8}), Level(**FABRIC | {"size": 64})))
+    case = Scenario(model, platform, Workload(1, 100, 10), precision=formats)
+    plan = smallest_layout(case).plan
+    assert not layout_accepted(model, Ranks(without[0], 1, 1, without[1], 1, 1), formats)
+    assert (float(plan.tensor), float(plan.pipeline)) == proposed
+
+
+def test_a_layout_that_no_engine_accepts_is_better_than_none():
+    """A cache of one layer that only context ranks share, with KV heads."""
+    chip = Accelerator(**CHIP | {"memory_capacity": 8e9})
+    platform = Platform(chip, (Level(**NODE | {"size": 64}),))
+    case = Scenario(load_model("Qwen/Qwen2.5-0.5B"), platform, Workload(1, 8_000_000, 10))
+    plan = smallest_layout(case).plan
+    assert float(plan.context) > 1
+    assert not layout_accepted(case.model, Ranks.of(plan), case.precision)
 
 
 def test_a_draft_model_needs_its_ranks():

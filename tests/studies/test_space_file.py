@@ -270,6 +270,23 @@ def test_systems_and_plans_of_a_mix(load):
         load(wrong)
 
 
+@pytest.mark.parametrize(("fit", "measured"), [("", True), ('fit = "none"\n', False)])
+def test_systems_are_timed_as_estimate_times_them(fit, measured, load):
+    """A base without kernels of its own decides nothing about the others of an axis."""
+    base = TINY.replace("osl = 64", f"osl = 64\n{fit}").replace("h100_sxm", "tpu_v6e")
+    chips = "chip = { systems = ['tpu_v6e', 'h100_sxm'] }"
+    space, _ = load(base.replace(f"batch = {{ {AXIS} }}", chips))
+    found = [space.configuration(index) for index in range(space.size)]
+    timed = [case for case in found if "H100" in case.platform.accelerator.name]
+    assert len(timed) == space.size // 2
+    assert {case.platform.accelerator.kernels is not None for case in timed} == {measured}
+    case = timed[-1]
+    own = dgz.load_platform("h100_sxm", 2, **({} if measured else {"fit": "none"}))
+    chip = own.accelerator.replace(memory_bandwidth=case.platform.accelerator.memory_bandwidth)
+    alone = case.replace(platform=own.replace(accelerator=chip))
+    assert float(dgz.estimate(case).ttft) == pytest.approx(float(dgz.estimate(alone).ttft))
+
+
 def test_what_is_written_with_a_dash_or_an_underscore(load):
     text = TINY.replace("isl = 512", 'kv_cache = "fp8"\nattention-dp = 1\nsharpness = "hard"')
     case = load(text).space.scenario

@@ -14,6 +14,7 @@ import equinox as eqx
 from diffgenz.core.leaves import with_parts
 from diffgenz.core.smooth import Leaf
 from diffgenz.hardware.accelerator import Accelerator
+from diffgenz.inference.padded_experts import Tile, expert_tiles
 from diffgenz.kernels.families import EXCHANGES, format_known_by
 from diffgenz.kernels.form import Form
 from diffgenz.kernels.hardware import Chip
@@ -33,6 +34,7 @@ class Execution(eqx.Module):
         places: which of `forms` times a family in the formats of a part of the model.
         collectives: fitted collectives by name, "all_reduce" and "all_gather".
         exchanges: fitted dispatch and combine by DeepEP's mode.
+        tiles: what experts are padded to, by the part of the model whose formats they are in.
     """
 
     linear: Leaf | None
@@ -42,10 +44,16 @@ class Execution(eqx.Module):
     places: tuple[tuple[tuple[str, str], int], ...] = eqx.field(static=True)
     collectives: dict[str, Form]
     exchanges: dict[str, tuple[Form, Form]]
+    tiles: dict[str, Tile]
 
     @classmethod
-    def of(cls, accelerator: Accelerator, precision: Precision) -> Self:
+    def of(cls, accelerator: Accelerator, precision: Precision, experts: bool = True) -> Self:
         """What `precision` selects of `accelerator`.
+
+        Arguments:
+            accelerator: what executes it.
+            precision: the formats.
+            experts: whether the model has any.
 
         Raises:
             InputError: the accelerator does not multiply one of the formats.
@@ -74,7 +82,8 @@ class Execution(eqx.Module):
         collectives = {name: library.form(name, format) for name, format in messages.items()}
         fitted = {name: form for name, form in collectives.items() if form is not None}
         exchanges = _exchanges(library)
-        return cls(linear, wide, own, tuple(forms), tuple(places.items()), fitted, exchanges)
+        tiles = expert_tiles(accelerator, precision) if experts else {}
+        return cls(linear, wide, own, tuple(forms), tuple(places.items()), fitted, exchanges, tiles)
 
     @property
     def kernels(self) -> dict[tuple[str, str], Form]:

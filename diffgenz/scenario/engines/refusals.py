@@ -1,5 +1,7 @@
 """Why serving engines refuse a scenario: sentences that name the field, its value and a remedy."""
 
+from diffgenz.models.model import Model
+from diffgenz.operators.precision import Precision
 from diffgenz.scenario.engines.engine import TITLES, Ranks
 from diffgenz.scenario.engines.formats import PLAIN, offered
 from diffgenz.scenario.engines.layouts import Layouts
@@ -26,6 +28,18 @@ def layout_refusals(case: Scenario, engine: str) -> list[str]:
         engine: one of `TITLES`.
     """
     return [*Layouts(case.model).refusals(Ranks.of(case.plan), case.precision, engine)]
+
+
+def layout_accepted(model: Model, ranks: Ranks, precision: Precision) -> bool:
+    """Whether at least one engine runs the plan of a model in some formats.
+
+    Arguments:
+        model: what is served.
+        ranks: of the plan.
+        precision: the formats.
+    """
+    layouts = Layouts(model)
+    return any(next(layouts.refusals(ranks, precision, each), None) is None for each in TITLES)
 
 
 def format_refusals(case: Scenario) -> list[str]:

@@ -9,6 +9,8 @@ from diffgenz.core.errors import InputError
 from diffgenz.core.leaves import with_parts
 from diffgenz.inference.estimate import Estimate, estimate
 from diffgenz.operators.precision import Precision
+from diffgenz.scenario.engines.engine import Ranks
+from diffgenz.scenario.engines.refusals import layout_accepted
 from diffgenz.scenario.scenario import Scenario
 
 _CHUNKS = (8192, 2048)
@@ -35,7 +37,8 @@ def remedy(case: Scenario) -> Remedy | None:
 
     Smaller chunks of prompts are tried first, then layouts (attention groups with requests of their
     own, all accelerators), then a KV cache in fp8, then pairs of these. Groups of experts alone
-    change nothing: their ranks share features where they do not share experts.
+    change nothing: their ranks share features where they do not share experts. Layouts that no
+    engine accepts are not proposed.
 
     Arguments:
         case: a scenario that does not fit.
@@ -52,10 +55,19 @@ def remedy(case: Scenario) -> Remedy | None:
                 changed = options[name](changed)
         except InputError:  # a layout that the model or the accelerators do not have
             continue
+        if not _proposable(case, changed):
+            continue
         result = estimate(changed)
         if bool(result.memory.fits):
             return Remedy(" ".join(chosen), changed, result)
     return None
+
+
+def _proposable(case: Scenario, changed: Scenario) -> bool:
+    """Whether an engine accepts a layout that is not the scenario's own."""
+    ranks = Ranks.of(changed.plan)
+    own = ranks == Ranks.of(case.plan)
+    return own or layout_accepted(changed.model, ranks, changed.precision)
 
 
 def _options(case: Scenario) -> Iterator[tuple[str, Change]]:

@@ -1,4 +1,4 @@
-"""The fewest accelerators that hold a model and its requests."""
+"""The fewest accelerators on which an engine holds a model and its requests."""
 
 import math
 from itertools import product
@@ -12,6 +12,8 @@ from diffgenz.core.smooth import Flag, as_leaf
 from diffgenz.core.verb import verb
 from diffgenz.inference.jobs import jobs_of
 from diffgenz.inference.resolved import Resolved, resolved
+from diffgenz.scenario.engines.engine import Ranks
+from diffgenz.scenario.engines.refusals import layout_accepted
 from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.scenario import Scenario
 from diffgenz.scenario.serving_options import Draft
@@ -22,7 +24,8 @@ def smallest_layout(case: Scenario, data: int = 1) -> Scenario | None:
 
     Tensor ranks inside the innermost network level, stages and context ranks are tried in powers
     of two. Context ranks come last: only they share the KV cache of a layer beyond its heads. A
-    draft model on the same accelerators needs as many ranks as it has.
+    draft model on the same accelerators needs as many ranks as it has. A layout that no engine
+    accepts (`scenario.engines`) is proposed only where none that one accepts is large enough.
 
     Arguments:
         case: the question. Its plan and its number of accelerators do not count.
@@ -43,13 +46,20 @@ def smallest_layout(case: Scenario, data: int = 1) -> Scenario | None:
         attention_data=np.ones_like(tensor),
         context=None if case.model.keeps_state else context,
     )
-    fits = np.asarray(_fit(resolved(case), plans))
-    if not fits.any():
+    fitting = np.flatnonzero(np.asarray(_fit(resolved(case), plans))).tolist()
+    if not fitting:
         return None
-    tensor_ranks, stages, context_ranks = ranks[int(np.argmax(fits))]
+    first = next((each for each in fitting if _accepted(case, ranks[each], data)), fitting[0])
+    tensor_ranks, stages, context_ranks = ranks[first]
     plan = Parallelism(tensor_ranks, stages, data, context=context_ranks)
     platform = case.platform.replace(accelerators=float(plan.ranks))
     return case.replace(platform=platform, plan=plan)
+
+
+def _accepted(case: Scenario, ranks: tuple[int, int, int], data: int) -> bool:
+    """Whether an engine accepts tensor ranks, stages and context ranks."""
+    tensor, pipeline, context = ranks
+    return layout_accepted(case.model, Ranks(tensor, context, 1, pipeline, data, 1), case.precision)
 
 
 def _candidates(case: Scenario, data: int) -> list[tuple[int, int, int]]:

@@ -20,7 +20,7 @@ from diffgenz.core.errors import InputError, unknown
 from diffgenz.core.leaves import number_at, with_unset
 from diffgenz.core.sections import Section, quantity, said_of
 from diffgenz.hardware.platform import load_platform
-from diffgenz.kernels.software import NONE
+from diffgenz.kernels.software import DEFAULT
 from diffgenz.models.huggingface import load_model
 from diffgenz.models.model import Model
 from diffgenz.operators.precision import Precision
@@ -64,7 +64,11 @@ _OFF = {"context": 1.0, "sequence": 0.0}
 
 
 def axes_of(
-    section: Section, question: Scenario | Mix, folder: Path, generic: bool = False
+    section: Section,
+    question: Scenario | Mix,
+    folder: Path,
+    generic: bool = False,
+    fit: str = DEFAULT,
 ) -> dict[str, Axis]:
     """The axes of a file, by name.
 
@@ -73,6 +77,7 @@ def axes_of(
         question: what they vary.
         folder: where relative paths begin.
         generic: how the models of an axis are read, as in `load_model`.
+        fit: what times the kernels of the systems of an axis, as in `load_platform`.
 
     Raises:
         InputError: a table that is no axis; it is named.
@@ -83,7 +88,8 @@ def axes_of(
 
     axes: dict[str, Axis] = {}
     for name in sorted(section.raw, key=lists_plans):
-        reader = _Reader(section.at(name), name, section.raw[name], question, folder, axes, generic)
+        place, raw = section.at(name), section.raw[name]
+        reader = _Reader(place, name, raw, question, folder, axes, generic, fit)
         axes[name] = reader.axis()
     return {name: axes[name] for name in section.raw}
 
@@ -100,7 +106,9 @@ class _Reader:
         folder: Path,
         others: dict[str, Axis],
         generic: bool,
+        fit: str,
     ):
+        self.fit = fit
         self.name, self.question, self.folder, self.others = name, question, folder, others
         self.parts, self.generic = parts_of(question), generic
         self.platform = self.parts[0].platform
@@ -171,11 +179,10 @@ class _Reader:
         return choice(read[self.kind]())
 
     def _systems(self) -> dict[str, Any]:
-        count, kernels = float(self.platform.accelerators), self.platform.accelerator.kernels
-        fit = NONE if kernels is None or kernels.origin is None else kernels.origin.fit
+        count = float(self.platform.accelerators)
         options, texts = {}, self.section.texts("systems")
         for name, label in zip(texts, short_names(texts), strict=True):
-            loaded = load_platform(local(name, self.folder), count, fit)
+            loaded = load_platform(local(name, self.folder), count, self.fit)
             parts = {"accelerator": loaded.accelerator, "network": loaded.network}
             options[label] = {}
             for part, record in parts.items():

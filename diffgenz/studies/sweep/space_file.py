@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from diffgenz.core.errors import InputError
 from diffgenz.core.files import read_toml
 from diffgenz.core.sections import Section, said_of
+from diffgenz.kernels.software import DEFAULT
 from diffgenz.scenario.from_words import from_words
 from diffgenz.scenario.mix import Mix
 from diffgenz.scenario.scenario import Scenario
@@ -81,7 +82,7 @@ def load_space(
         scenario = Section(scenario.place, scenario.raw | {"fit": fit})
     question = _question(scenario, home)
     generic = scenario.raw.get("generic", False) is True
-    axes = axes_of(top.section("axes"), question, home, generic)
+    axes = axes_of(top.section("axes"), question, home, generic, _fit(scenario, home))
     reductions = {
         name: _reduction(Section(top.at(f"keep.{name}"), table), name)
         for name, table in top.section("keep").raw.items()
@@ -97,6 +98,13 @@ def load_space(
             seed=top.whole("seed") if "seed" in top.raw else 0,
         )
     return SpaceFile(space, reductions)
+
+
+def _fit(section: Section, folder: Path) -> str:
+    """What times the kernels of all systems: as [scenario] says, or the first of its mix."""
+    tables = [section.raw, *(section.entries("mix") if "mix" in section.raw else [])]
+    stated = next((table["fit"] for table in tables if "fit" in table), DEFAULT)
+    return local(str(stated), folder)
 
 
 def _samples(axes: dict[str, Axis], stated: int | None, n: float | None) -> int | None:
