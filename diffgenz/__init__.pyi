@@ -36,6 +36,7 @@ from .models.huggingface import load_model as load_model
 from .models.huggingface import model_from_config as model_from_config
 from .models.model import Model as Model
 from .operators.gear import Gear as Gear
+from .operators.phases import PerPhase as PerPhase
 from .operators.precision import Precision as Precision
 from .operators.routing import PerKind as PerKind
 from .operators.routing import PowerLaw as PowerLaw

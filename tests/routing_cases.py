@@ -1,5 +1,6 @@
 """Files of traces as engines write them, written without the engines."""
 
+import functools
 import io
 import json
 import pickle
@@ -133,6 +134,7 @@ def refused(path, message, **asked):
     return str(caught.value)
 
 
+@functools.lru_cache(maxsize=4)
 def maverick(
     seed: int,
     *,

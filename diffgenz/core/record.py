@@ -34,6 +34,7 @@ class Number:
         minimum, maximum, exclusive, finite, remedy: as in `checks.check`.
         whole: what is counted, where only whole numbers make sense; else "".
         structure: whether it is structure, of which estimates have no derivative.
+        off: what means the same as None, where it may be None and has such a value.
     """
 
     unit: str
@@ -44,6 +45,7 @@ class Number:
     whole: str
     structure: bool
     remedy: str
+    off: float | None = None
 
     def check(self, field: str, value: Any) -> None:
         """Raise `InputError` unless `value`, called `field`, is in bounds. Traced values pass."""
@@ -107,7 +109,7 @@ def number(
     """
     minimum = at_least if above is None else above
     exclusive = above is not None
-    about = Number(unit, minimum, at_most, exclusive, finite, whole, structure, remedy)
+    about = Number(unit, minimum, at_most, exclusive, finite, whole, structure, remedy, off)
     rest = {} if default is dataclasses.MISSING else {"default": default}
     converter = functools.partial(_as_leaves, off=off)
     return eqx.field(converter=converter, metadata={"number": about}, **rest)

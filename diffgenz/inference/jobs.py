@@ -213,7 +213,7 @@ def _draft(case: Scenario, pipeline: Pipeline) -> tuple[Scenario, Served] | None
     if isinstance(draft, MTP):
         plan = case.plan.replace(pipeline=1.0, data=1.0).as_structure()
         parts = {"model": mtp_module(case.model), "plan": plan, "serving": options}
-        its = with_parts(case, parts | {"routing": case.routing.of_kind(-1)})
+        its = with_parts(case, parts | {"routing": case.routing.of_last_kind()})
         requests = pipeline.requests
     else:
         platform = case.platform if draft.platform is None else draft.platform

@@ -19,6 +19,7 @@ from diffgenz.core.smooth import Scalar, share_of
 from diffgenz.inference.iteration import Iteration
 from diffgenz.models.model import Model
 from diffgenz.operators.operator import Kind, Operator
+from diffgenz.operators.routing import Routing
 from diffgenz.operators.step import Alone, Shared, Step
 from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.scenario import Scenario
@@ -59,7 +60,7 @@ def _step(case: Scenario, sequences: Scalar, queries: Scalar, context: Scalar) -
         shared=Alone() if plan.context is None else Shared(plan.context),
         sequence=plan.sequence,
         smooth=case.smooth_batch,
-        routing=case.routing,
+        routing=case.routing.in_prefill(),
     )
 
 
@@ -124,6 +125,7 @@ def decode_step(case: Scenario, prompt: Step, context: Scalar) -> Step:
         context=context,
         decoding=True,
         shared=prompt.shared.in_common(),
+        routing=case.routing.in_decode(),
     )
 
 
@@ -201,7 +203,9 @@ def _without_cores(operators: tuple[Operator, ...]) -> tuple[Operator, ...]:
     return tuple(op for op in operators if op.kind is not Kind.ATTENTION)
 
 
-def mixed(model: Model, prompt: Step, prefill: Iteration, decode: Iteration) -> Iteration:
+def mixed(
+    model: Model, prompt: Step, prefill: Iteration, decode: Iteration, routing: Routing
+) -> Iteration:
     """Prompt tokens and running decodes in one iteration (continuous batching).
 
     Operators that both have in common run once, over the tokens of both, and read their weights
@@ -213,10 +217,12 @@ def mixed(model: Model, prompt: Step, prefill: Iteration, decode: Iteration) -> 
         prompt: a step of the same plan and formats.
         prefill: the iteration of the prompt tokens alone.
         decode: the iteration of the decodes alone.
+        routing: which experts the tokens of both go to.
     """
     tokens = prefill.tokens + decode.tokens
     shared = prompt.shared.mixed(prefill.tokens, decode.tokens)
-    step = prompt.replace(sequences=tokens, queries=1.0, shared=shared)
+    together = routing.in_both(prefill.tokens, decode.tokens)
+    step = prompt.replace(sequences=tokens, queries=1.0, shared=shared, routing=together)
     both = Iteration.of(model, step, sampled=prefill.sampled + decode.sampled)
     common = {op.name for op in prefill.layers} & {op.name for op in decode.layers}
 
@@ -284,4 +290,5 @@ def any_mix(case: Scenario, prompts: Prompts | None, decodes: Decodes | None) ->
         iterations.append(dataclasses.replace(alone, layers=layers))
     if len(iterations) == 1:
         return iterations[0]
-    return mixed(case.model, step(1.0, 1.0, 0.0), *iterations)
+    first, running = iterations
+    return mixed(case.model, step(1.0, 1.0, 0.0), first, running, case.routing)

@@ -68,7 +68,9 @@ class Served(eqx.Module):
         ]
         if states:
             cache = cache + _cached(states) * (state_padding * (mine / prompt.sequences))
-        both = mixed(case.model, prompt, first, decoding) if case.serving.mixed else None
+        both = None
+        if case.serving.mixed:
+            both = mixed(case.model, prompt, first, decoding, case.routing)
         return cls(first, decoding, both, chunks, cache)
 
     @property

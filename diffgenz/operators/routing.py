@@ -8,8 +8,9 @@ experts have any token, and how many copies of a token travel how far. Three rec
 - `PowerLaw`: the popularity of experts falls as a power of their rank, by one number.
 - `Traced`: the numbers that a trace of real tokens and a placement of the experts give.
 
-`PerKind` has one of these for each kind of layers with experts; `traced` makes it from arrays. All
-numbers are leaves: sweeps range over them, and estimates have derivatives by them.
+`PerKind` has one of these for each kind of layers with experts; `traced` makes it from arrays.
+`PerPhase` (`phases.py`) has one routing for prompts and one for generated tokens. All numbers are
+leaves: sweeps range over them, and estimates have derivatives by them.
 """
 
 import abc
@@ -52,7 +53,37 @@ def times(x: Scalar, factor: Scalar | None) -> Scalar:
 
 
 class Routing(Record):
-    """Which experts tokens go to, for all kinds of layers with experts in a model."""
+    """Which experts tokens go to, in prefill and decode."""
+
+    @property
+    def kinds_told(self) -> int | None:
+        """Kinds of layers that are told apart; None where all are alike."""
+        return None
+
+    @abc.abstractmethod
+    def in_prefill(self) -> "StepRouting":
+        """The routing of iterations that compute prompts."""
+
+    @abc.abstractmethod
+    def in_decode(self) -> "StepRouting":
+        """The routing of iterations that generate tokens."""
+
+    @abc.abstractmethod
+    def in_both(self, prompts: Scalar, generated: Scalar) -> "StepRouting":
+        """The routing of iterations that do both.
+
+        Arguments:
+            prompts: tokens of prompts.
+            generated: tokens that are generated.
+        """
+
+    @abc.abstractmethod
+    def of_last_kind(self) -> "Routing":
+        """The routing of the last kind of layers that have experts."""
+
+
+class StepRouting(Routing):
+    """Which experts the tokens of an iteration go to, for all kinds of layers of a model."""
 
     @abc.abstractmethod
     def of_kind(self, index: int) -> "LayerRouting":
@@ -62,13 +93,20 @@ class Routing(Record):
             index: which kind it is, counted in the order of the model's blocks; -1 is the last.
         """
 
-    @property
-    def kinds_told(self) -> int | None:
-        """Kinds of layers that are told apart; None where all are alike."""
-        return None
+    def in_prefill(self) -> "StepRouting":
+        return self
+
+    def in_decode(self) -> "StepRouting":
+        return self
+
+    def in_both(self, prompts: Scalar, generated: Scalar) -> "StepRouting":
+        return self
+
+    def of_last_kind(self) -> Routing:
+        return self.of_kind(-1)
 
 
-class LayerRouting(Routing):
+class LayerRouting(StepRouting):
     """Which experts the tokens of a layer go to, as far as its cost depends on it."""
 
     def of_kind(self, index: int) -> "LayerRouting":
@@ -211,7 +249,7 @@ class Traced(LayerRouting):
         return Travel(self.near, self.far, self.remote, self.pair, self.wire)
 
 
-class PerKind(Routing):
+class PerKind(StepRouting):
     """A routing for each kind of layers with experts, where a model has several.
 
     Arguments:
@@ -238,7 +276,7 @@ class PerKind(Routing):
         return len(self.kinds)
 
 
-def traced(*, kinds: Sequence[int] | None = None, note: str = "", **numbers: Any) -> Routing:
+def traced(*, kinds: Sequence[int] | None = None, note: str = "", **numbers: Any) -> StepRouting:
     """The routing that some numbers say: one of each, or one for each kind of layers.
 
         traced(rows=1.8, far=0.73)                          # all layers are alike

@@ -14,7 +14,7 @@ from diffgenz.core import xp
 from diffgenz.core.record import Record, number
 from diffgenz.core.smooth import Leaf, Scalar, share_of
 from diffgenz.operators.precision import Precision
-from diffgenz.operators.routing import Routing, Uniform
+from diffgenz.operators.routing import StepRouting, Uniform
 
 
 class Alone(Record):
@@ -111,7 +111,7 @@ class Step(Record):
     ahead: Leaf | float = number(default=0.0)
     sequence: Leaf | None = number(default=None)
     smooth: bool = eqx.field(static=True, default=False)
-    routing: Routing = eqx.field(default_factory=Uniform)
+    routing: StepRouting = eqx.field(default_factory=Uniform)
 
     @property
     def tokens(self) -> Scalar:

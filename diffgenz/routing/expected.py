@@ -130,11 +130,13 @@ def dispersion(
         slot = routed(chosen[:, layer], node, placement, layer, rule)
         flat = np.arange(len(chosen))[:, None] * ranks + placement.rank_of_slot[slot]
         own = np.bincount(flat.ravel(), minlength=len(chosen) * ranks).reshape(-1, ranks)
-        sums = np.zeros((len(sizes), ranks))
-        np.add.at(sums, request, own)
-        squares, of_requests = float((own.astype(float) ** 2).sum()), float((sums**2).sum())
+        flat = request[:, None] * ranks + placement.rank_of_slot[slot]
+        sums = np.bincount(flat.ravel(), minlength=len(sizes) * ranks).reshape(-1, ranks)
+        squares, of_requests, of_all = (
+            float((each.astype(float) ** 2).sum()) for each in (own, sums, sums.sum(0))
+        )
         same = (of_requests - squares) / pairs_same
-        other = (float((sums.sum(0) ** 2).sum()) - of_requests) / pairs_other
+        other = (of_all - of_requests) / pairs_other
         variance = squares / total - other + (tokens_per_request - 1) * (same - other)
         found[layer] = variance / (sums.sum() / total)
     return found

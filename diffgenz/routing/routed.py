@@ -3,7 +3,8 @@
     case = routed(case, load_trace("recorded.npz"), load_placement("placement.json"))
     estimate(case)
 
-What a trace says to an estimate is `Traced`: a few numbers for each kind of layers (`expected.py`).
+What a trace says to an estimate is `Traced`: a few numbers for each kind of layers and each phase
+(`expected.py`).
 """
 
 from typing import NamedTuple
@@ -11,7 +12,10 @@ from typing import NamedTuple
 import numpy as np
 
 from diffgenz.core.errors import InputError, unknown
-from diffgenz.operators.routing import traced
+from diffgenz.core.leaves import leaf_names
+from diffgenz.models.model import Model
+from diffgenz.operators.phases import PerPhase
+from diffgenz.operators.routing import Routing, traced
 from diffgenz.routing import expected
 from diffgenz.routing.baselines import linear
 from diffgenz.routing.deployment import (
@@ -44,10 +48,11 @@ def routed(
 ) -> Scenario:
     """The scenario with the routing of a trace: `Traced`, for each kind of layers with experts.
 
-    One record serves prefill and decode. It is made of the tokens of one phase, and what a prompt's
-    tokens have in common counts only where it is made of prompts. A trace that nothing tells from
-    uniform routing gives `Uniform`, unless experts have replicas. Counts say nothing of `far`,
-    `near` and `dispersion`, which stay those of uniform routing.
+    Where a trace has both phases, prefill has the numbers of its prompts and decode those of its
+    generated tokens (`PerPhase`); else both have those of the one that it has. What the tokens of a
+    prompt have in common counts in prefill only. A trace that nothing tells from uniform routing
+    gives `Uniform`, unless experts have replicas. Counts say nothing of `far`, `near` and
+    `dispersion`, which stay those of uniform routing.
 
     Arguments:
         case: a concrete scenario with a plan, of the model that was traced.
@@ -56,7 +61,7 @@ def routed(
             Default: experts in order, without replicas.
         node: [requests]; the node of each request, in ascending order of their numbers, as grouping
             gives it. Default: tokens come to all nodes alike.
-        phase: "prefill" or "decode"; default: "decode" where the trace has such tokens.
+        phase: "prefill" or "decode", whose numbers both phases have then. Default: each its own.
         rule: how a token chooses among replicas.
         note: where the trace is from, for people.
 
@@ -65,38 +70,89 @@ def routed(
             layers, or there are no tokens of that phase.
     """
     demand_scenario(case)
-    layers = model_layers(source, case.model)
-    known = expert_layers(case.model)
-    kinds = [known[layer] for layer in layers]
-    missing = sorted(set(known.values()) - set(kinds))
-    if missing:
-        first = next(layer for layer, kind in known.items() if kind == missing[0])
-        raise InputError(
-            f"trace: has no layer like layer {first} of {case.model.name}; record all kinds of "
-            "layers with experts"
-        )
-    layout = layout_of(case)
-    if placement is None:
-        experts = source.experts
-        slots = max(experts, layout.nodes * layout.ranks_per_node)
-        placement = linear(len(layers), experts, *layout, slots)
-    else:
-        placement = recorded(placement, layers, case)
-    source, node = of_phase(source, phase, node)
-    block = expert_block(case.model, kinds[0])
-    limit = (1, 1)
-    if block.groups is not None and block.groups_used is not None:
-        limit = (int(block.groups), int(block.groups_used))
-    replicas = placement.slots.shape[1] > source.experts
-    if not replicas and even(source, *limit):
-        return case.replace(routing=traced(kinds=kinds))
-    own = 1.0
-    if isinstance(source, Trace) and source.tokens and (source.phase == 0).all():
-        chunk = case.serving.chunk
-        prompt = float(case.workload.input_tokens)
-        own = prompt if chunk is None else min(prompt, float(chunk))
-    told = numbers(source, placement, node, limit, int(block.used), own, rule)
-    return case.replace(routing=traced(kinds=kinds, note=note, **told))
+    recorded = Recorded(source, case.model, phase, node)
+    return case.replace(routing=recorded.routing(case, placement, rule, note))
+
+
+class Recorded:
+    """A trace of a model, from which the routings of all its plans are made.
+
+    Arguments:
+        source: which experts tokens chose.
+        model: the model that was traced.
+        phase: as in `routed`.
+        node: as in `routed`.
+
+    Raises:
+        InputError: the trace is of another model, it lacks a kind of layers, or there are no tokens
+            of that phase.
+    """
+
+    def __init__(
+        self,
+        source: Trace | Counts,
+        model: Model,
+        phase: str | None = None,
+        node: np.ndarray | None = None,
+    ):
+        self._experts, self._layers = source.experts, model_layers(source, model)
+        known = expert_layers(model)
+        self._kinds = [known[layer] for layer in self._layers]
+        missing = sorted(set(known.values()) - set(self._kinds))
+        if missing:
+            first = next(layer for layer, kind in known.items() if kind == missing[0])
+            raise InputError(
+                f"trace: has no layer like layer {first} of {model.name}; record all kinds of "
+                "layers with experts"
+            )
+        block = expert_block(model, self._kinds[0])
+        self._used, self._limit = int(block.used), (1, 1)
+        if block.groups is not None and block.groups_used is not None:
+            self._limit = (int(block.groups), int(block.groups_used))
+        both = isinstance(source, Trace) and len(np.unique(source.phase)) == len(PHASES)
+        phases = PHASES if both and phase is None else (phase,)
+        parts = [of_phase(source, each, node) for each in phases]
+        self._parts = [(part, own, even(part, *self._limit)) for part, own in parts]
+
+    def routing(
+        self,
+        case: Scenario,
+        placement: Placement | None = None,
+        rule: Rule = Rule.LOCAL_FIRST,
+        note: str = "",
+    ) -> Routing:
+        """The routing of one plan of the model.
+
+        Arguments:
+            case: the scenario, of which plan, platform, chunk and prompt count.
+            placement: as in `routed`.
+            rule: as in `routed`.
+            note: as in `routed`.
+
+        Raises:
+            InputError: the placement is of another model or plan.
+        """
+        layout = layout_of(case)
+        if placement is None:
+            slots = max(self._experts, layout.nodes * layout.ranks_per_node)
+            placement = linear(len(self._layers), self._experts, *layout, slots)
+        else:
+            placement = recorded(placement, self._layers, case)
+        replicas = placement.slots.shape[1] > self._experts
+        chunk, prompt = case.serving.chunk, float(case.workload.input_tokens)
+        together = prompt if chunk is None else min(prompt, float(chunk))
+        told = []
+        for part, node, is_even in self._parts:
+            if is_even and not replicas:
+                told.append(traced(kinds=self._kinds))
+                continue
+            prompts = isinstance(part, Trace) and part.tokens and (part.phase == 0).all()
+            own = together if prompts else 1.0
+            found = numbers(part, placement, node, self._limit, self._used, own, rule)
+            told.append(traced(kinds=self._kinds, note=note, **found))
+        if len(told) == 1 or not any(leaf_names(each) for each in told):
+            return told[0]
+        return PerPhase(*told)
 
 
 def of_phase(

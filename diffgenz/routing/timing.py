@@ -123,7 +123,8 @@ class ModelledTime:
             )
         self._block, self._hidden = blocks[kind], case.model.hidden
         self._sharpness = case.sharpness
-        self._routing = case.routing.of_kind(kind)
+        own = case.routing.in_prefill() if phase == "ttft" else case.routing.in_decode()
+        self._routing = own.of_kind(kind)
         with as_if_traced():
             question = constant_ranks(resolved(xp.of_numpy(case)))
             jobs = jobs_of(question)

@@ -3,7 +3,7 @@
 uniform                       all experts are equally popular
 power-law:0.5                 popularity as i**-0.5 (`PowerLaw`)
 numbers.toml, numbers.json    fields of `Traced` by name; an array has one for each kind of
-                              layers with experts
+                              layers with experts; tables prefill and decode have those of a phase
 
 rows = 1.8                    # rows of the fullest rank / mean
 far = 0.73                    # copies of a token to other nodes / those of uniform routing
@@ -17,10 +17,13 @@ from typing import Any
 
 from diffgenz.core.errors import InputError
 from diffgenz.core.files import read_toml
-from diffgenz.operators.routing import PowerLaw, Routing, Uniform, traced
+from diffgenz.operators.phases import PerPhase
+from diffgenz.operators.routing import PowerLaw, Routing, StepRouting, Uniform, traced
 
 UNIFORM = "uniform"
 POWER_LAW = "power-law"
+
+_PHASES = {"prefill", "decode"}
 
 
 def read_routing(text: str) -> Routing:
@@ -51,6 +54,22 @@ def read_routing(text: str) -> Routing:
 
 def _traced(path: Path, told: Any) -> Routing:
     """The routing whose numbers a file has."""
+    if isinstance(told, dict) and not _PHASES.isdisjoint(told):
+        other = sorted(told.keys() - _PHASES)
+        if other or not told.keys() >= _PHASES:
+            raise InputError(
+                f"{path}: has {', '.join(told)}; write tables prefill and decode, and nothing else"
+            )
+        prefill, decode = (_of_step(path, told[phase]) for phase in ("prefill", "decode"))
+        try:
+            return PerPhase(prefill, decode)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+    return _of_step(path, told)
+
+
+def _of_step(path: Path, told: Any) -> StepRouting:
+    """The routing whose numbers a file or one of its tables has."""
     if not isinstance(told, dict) or not told:
         raise InputError(f"{path}: holds no numbers by name; write, for example, rows = 1.8")
     numbers = {name: value for name, value in told.items() if name != "note"}

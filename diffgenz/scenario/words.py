@@ -234,7 +234,7 @@ WORDS = {
             "routing",
             "which experts tokens go to: uniform, power-law:SPREAD, or a .toml or .json file of "
             "what a trace says (rows, dispersion, variation, far, near, remote, pair, wire, "
-            "slots); of estimate and sensitivity also a trace or a preset of one "
+            "slots); of estimate, search and sensitivity also a trace or a preset of one "
             "(default: uniform)",
             is_file=True,
         ),

@@ -12,9 +12,11 @@ from diffgenz import (
     InputError,
     Parallelism,
     PerKind,
+    PerPhase,
     PowerLaw,
     Precision,
     Scenario,
+    Serving,
     Traced,
     Uniform,
     Workload,
@@ -29,6 +31,7 @@ from diffgenz.inference.estimate import compiled_estimate
 from diffgenz.inference.jobs import jobs_of
 from diffgenz.inference.resolved import resolved
 from diffgenz.operators.message import Exchange
+from diffgenz.operators.phases import alike
 
 V3 = load_model("deepseek-ai/DeepSeek-V3")
 WIDE = Parallelism(1, expert=64, attention_data=64)
@@ -253,3 +256,75 @@ def test_routing_needs_experts_and_a_record_for_each_kind():
         case_of(model=dense, plan=Parallelism(8), routing=Traced(rows=1.2))
     with pytest.raises(InputError, match="routing: tells 2 kinds of layers apart, and .* has 1"):
         case_of(routing=traced(rows=[1.2, 1.3]))
+
+
+# ---- phases
+
+
+@pytest.mark.parametrize("serving", [Serving(), Serving(256, mixed=True)], ids=["whole", "mixed"])
+def test_phases_have_their_own_numbers(serving):
+    """Prefill those of prompts, decode those of generated tokens; equal ones are one record, bit
+    for bit. An iteration of both is between."""
+    one, other = Traced(rows=1.8, far=0.7), Traced(rows=1.3, wire=1.4)
+    case = case_of().replace(serving=serving)
+    first, second, alike, both, reverse, half = (
+        estimate(case.replace(routing=routing))
+        for routing in (
+            one,
+            other,
+            PerPhase(one, one),
+            PerPhase(one, other),
+            PerPhase(other, one),
+            PerPhase(one, Uniform()),
+        )
+    )
+    assert jax.tree.leaves(alike) == jax.tree.leaves(first)
+    assert (both.ttft, both.tpot) == (first.ttft, second.tpot)
+    assert (reverse.ttft, reverse.tpot) == (second.ttft, first.tpot)
+    assert (half.ttft, half.tpot) == (first.ttft, estimate(case).tpot)
+    if serving.mixed:
+        ends = sorted((float(first.mixed_tpot), float(second.mixed_tpot)))
+        assert ends[0] < float(both.mixed_tpot) < ends[1]
+
+
+def test_kinds_and_phases_go_together():
+    model = load_model("deepseek-ai/DeepSeek-V4-Flash")
+    plan = Parallelism(1, expert=16, attention_data=16)
+    one, other = traced(rows=[1.8, 1.3]), traced(rows=[1.2, 1.1])
+    case = case_of(make_cluster(16), plan=plan, model=model)
+    found = estimate(case.replace(routing=PerPhase(one, other)))
+    assert found.ttft == estimate(case.replace(routing=one)).ttft
+    assert found.tpot == estimate(case.replace(routing=other)).tpot
+
+
+@pytest.mark.parametrize(
+    ("phases", "message"),
+    [
+        ((Traced(slots=1.5), Traced(slots=1.25)), "slots: 1.25 in decode are not the 1.5 in"),
+        ((Traced(slots=1.5), Uniform()), "slots: 1 in decode are not the 1.5 in prefill"),
+        ((traced(rows=[1, 2]), traced(rows=[1, 2, 3])), "decode: tells 3 kinds .* prefill 2"),
+        ((PowerLaw(0.5), Traced(rows=1.2)), "decode: a power law and .* have no mean"),
+    ],
+)
+def test_phases_that_do_not_go_together_are_refused(phases, message):
+    with pytest.raises(InputError, match=message):
+        PerPhase(*phases)
+
+
+@pytest.mark.parametrize("name", ["uniform", "traced", "kinds", "phases", "power"])
+def test_records_of_one_structure_say_the_same(name):
+    """What is left out stands there as a number, and estimates stay."""
+    own, other = {
+        "uniform": (Uniform(), Traced(rows=1.5, dispersion=1.2, slots=1.5)),
+        "traced": (Traced(rows=1.2), Traced(variation=1.0, far=0.5, near=0.9)),
+        "kinds": (Traced(rows=1.2), PerKind((Traced(variation=1.0),))),
+        "phases": (Traced(rows=1.2), PerPhase(Uniform(), Traced(wire=1.5, pair=1.4, remote=0.5))),
+        "power": (Uniform(), PowerLaw(0.5)),
+    }[name]
+    case = case_of()
+    first, second = alike((own, other))
+    assert jax.tree.structure(first) == jax.tree.structure(second)
+    for routing, same in ((own, first), (other, second)):
+        one, two = (estimate(case.replace(routing=each)) for each in (routing, same))
+        for metric in ("ttft", "tpot", "energy_per_output_token"):
+            assert_close(getattr(two, metric), getattr(one, metric), rtol=2e-5)

@@ -28,6 +28,7 @@ from diffgenz import (
     Scenario,
     Serving,
     Speculation,
+    Uniform,
     Workload,
     breakdown,
     estimate,
@@ -215,7 +216,7 @@ def test_experts_see_the_tokens_of_all_ranks_once():
     case = case_of(SPARSE, SHARED[SPARSE.name], serving=Serving(chunk=600))
     at = prompt_of(case)
     first, decoding = prefill(case, at), decode(case, at)
-    both = mixed(SPARSE, at, first, decoding)
+    both = mixed(SPARSE, at, first, decoding, Uniform())
     rows = [by_name(iteration)["expert_down"].m for iteration in (first, decoding, both)]
     # a chunk, or the requests of a group; 2 groups; 2 of 16 experts; 8 expert groups
     groups, requests = 2, 2

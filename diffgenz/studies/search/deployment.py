@@ -5,6 +5,7 @@ import functools
 from typing import Any
 
 from diffgenz.operators.precision import Precision
+from diffgenz.operators.routing import Routing
 from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.scenario import Scenario
 
@@ -24,6 +25,7 @@ class Deployment:
         metrics: those of its estimate by name (`METRICS`), in SI; None where it has no such metric.
         question: the scenario that was searched.
         kernels: what times them (`timed_by`), collectives of all plans of the search included.
+        routing: which experts tokens go to with the ranks of this plan; None: as in the question.
     """
 
     plan: dict[str, int]
@@ -33,6 +35,7 @@ class Deployment:
     metrics: dict[str, float | None]
     question: Scenario = dataclasses.field(repr=False)
     kernels: dict[str, str] = dataclasses.field(repr=False, default_factory=dict)
+    routing: Routing | None = dataclasses.field(repr=False, default=None)
 
     @functools.cached_property
     def scenario(self) -> Scenario:
@@ -44,6 +47,7 @@ class Deployment:
             plan=Parallelism(**self.plan),
             precision=self.precision,
             serving=case.serving.replace(chunk=self.chunk, mixed=mixed),
+            routing=case.routing if self.routing is None else self.routing,
         )
 
     @property

@@ -17,9 +17,11 @@ from diffgenz.inference.estimate import Estimate, compiled_estimate
 from diffgenz.inference.metrics import METRICS, metrics_of
 from diffgenz.inference.resolved import Resolved, resolved
 from diffgenz.operators.precision import Precision
+from diffgenz.operators.routing import Routing
 from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.scenario import Scenario
 from diffgenz.studies.search.deployment import RANKS, Deployment
+from diffgenz.studies.search.routings import Routings
 
 BLOCK = 2**14
 """Deployments that a program estimates in one call, at most."""
@@ -34,6 +36,7 @@ class Grid:
         precisions: formats.
         chunks: prompt tokens of one iteration; None for whole prompts.
         accepted: which plans may be combined with which formats; of shape (plans, precisions).
+        routings: which experts tokens go to in each plan; None: as in the scenario.
     """
 
     def __init__(
@@ -43,9 +46,11 @@ class Grid:
         precisions: tuple[Precision, ...],
         chunks: tuple[float | None, ...],
         accepted: np.ndarray,
+        routings: Routings | None = None,
     ):
         self.plans, self.batches = plans, batches
         self.precisions, self.chunks = precisions, chunks
+        self.routings = routings
         shape = (plans.tensor.size, len(batches), len(precisions), len(chunks))
         every = [which.ravel() for which in np.indices(shape)]
         kept = accepted[every[0], every[2]]
@@ -118,7 +123,8 @@ class Grid:
             for chunked, each in ((False, whole), (True, some))
             if (self.chunked == chunked).any()
         }
-        columns = self.columns
+        columns, routings = self.columns, self.routings
+        table = None if routings is None else routings.table
         done = 0
 
         def report(count: int) -> None:
@@ -137,6 +143,7 @@ class Grid:
                 columns["batch"][mine],
                 jax.tree.map(lambda table, at=which: table[at], varied),
                 columns["chunk"][mine] if chunked else None,
+                jax.tree.map(lambda leaf, at=self._routing(mine): leaf[at], table),
             )
             found = _in_blocks(partial(_estimates, fixed), rows, len(mine), report)
             if not chunked and case.serving.mixed:  # whole prompts have no such time
@@ -153,6 +160,12 @@ class Grid:
             numbers, parts = zip(*threads.map(part, groups), strict=True)
         back = np.argsort(np.concatenate(numbers))
         return jax.tree.map(lambda *leaves: np.concatenate(leaves)[back], *parts)
+
+    def _routing(self, numbers: np.ndarray) -> np.ndarray:
+        """Which of the routings some combinations have."""
+        if self.routings is None:
+            return np.zeros(len(numbers), int)
+        return self.routings.index[self._plan[numbers], self._chunk[numbers]]
 
     def deployments(
         self,
@@ -179,7 +192,7 @@ class Grid:
         columns = {
             name: np.asarray(column)[order].tolist() for name, column in metrics_of(results).items()
         }
-        found = []
+        found, which = [], self._routing(order)
         for place, number in enumerate(order):
             chunk = self.chunks[self._chunk[number]]
             metrics = {name: columns[name][place] if name in columns else None for name in METRICS}
@@ -194,6 +207,7 @@ class Grid:
                     metrics=metrics,
                     question=question,
                     kernels=kernels[self._format[number]],
+                    routing=None if self.routings is None else self.routings.distinct[which[place]],
                 )
             )
         return found
@@ -266,12 +280,21 @@ def _estimates(
     batches: jax.Array,
     formats: Resolved,
     chunks: jax.Array | None,
+    routings: Routing | None,
 ) -> Estimate:
-    def one(plan: Parallelism, batch: Scalar, choice: Resolved, chunk: Scalar | None) -> Estimate:
+    def one(
+        plan: Parallelism,
+        batch: Scalar,
+        choice: Resolved,
+        chunk: Scalar | None,
+        routing: Routing | None,
+    ) -> Estimate:
         question: Resolved = eqx.combine(choice, fixed)
         case = question.case
         workload = case.workload.replace(batch=batch)
         parts = {"workload": workload, "plan": plan, "serving.chunk": chunk}
+        if routing is not None:
+            parts["routing"] = routing
         return compiled_estimate(dataclasses.replace(question, case=with_parts(case, parts)))
 
-    return jax.vmap(one)(plans, batches, formats, chunks)
+    return jax.vmap(one)(plans, batches, formats, chunks, routings)

@@ -15,6 +15,9 @@ from diffgenz.inference.metrics import METRICS, metrics_of
 from diffgenz.inference.timed_by import Run, run_by, sources_of
 from diffgenz.operators.message import Axis
 from diffgenz.operators.precision import Precision
+from diffgenz.operators.routing import Uniform
+from diffgenz.routing.placement import Placement
+from diffgenz.routing.trace import Counts, Trace
 from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.scenario import Scenario, demand_scenario
 from diffgenz.scenario.serving_options import Draft
@@ -25,6 +28,7 @@ from diffgenz.studies.search.formats import formats_of, slower_formats, timed_al
 from diffgenz.studies.search.grid import Grid
 from diffgenz.studies.search.limits import Limits
 from diffgenz.studies.search.plans import plans
+from diffgenz.studies.search.routings import routings_of
 from diffgenz.studies.search.smallest_layout import smallest_layout
 
 SORT = "tokens_per_second_per_accelerator"
@@ -115,6 +119,9 @@ def search(
     sort: str = SORT,
     where: Sequence[str] = (),
     any_layout: bool = False,
+    trace: Trace | Counts | None = None,
+    placement: Placement | None = None,
+    note: str = "",
     progress: Callable[[int, int], None] | None = None,
 ) -> Search:
     """Every plan that uses all accelerators, at every batch, in all formats and chunk sizes.
@@ -142,11 +149,16 @@ def search(
         where: further conditions, formulas of metrics in SI, ranks, batch and chunk, such as
             "memory.total <= 70e9" or "tensor <= 8".
         any_layout: whether to try plans, too, that no engine accepts.
+        trace: which experts tokens chose, of which each plan has the numbers of its own ranks
+            (`routing.routed`). Default: the scenario's routing.
+        placement: where the experts are in plans with its nodes and ranks; in others they are in
+            order.
+        note: where the trace is from, for people.
         progress: called with the configurations done and their number, again and again.
 
     Raises:
-        InputError: a target, batch or chunk that is not positive, a name that is not known, and
-            what `Scenario` refuses.
+        InputError: a target, batch or chunk that is not positive, a name that is not known, what
+            `Scenario` refuses, and a trace or placement of another model.
         NoSolution: no engine accepts any plan, nothing fits, or what fits misses the targets; it
             says what comes closest.
     """
@@ -169,7 +181,15 @@ def search(
         kept = accepted.any(axis=1)
         every = jax.tree.map(lambda leaf: leaf[kept], every)
         accepted = accepted[kept]
-    grid = Grid(every, tuple(batches), choices, tuple(chunks), accepted)
+    routings = None
+    if trace is not None:
+        _check_routing(case)
+        routings = routings_of(case, every, chunks, trace, placement, note, progress)
+        accepted = accepted & (routings.index[:, :1] >= 0)
+        notes = (*notes, routings.note) if routings.note else notes
+    elif placement is not None:
+        raise InputError("placement: says nothing without a trace; give one, or leave it out")
+    grid = Grid(every, tuple(batches), choices, tuple(chunks), accepted, routings)
     results = grid.estimates(case, progress)
     columns = {name: np.asarray(column) for name, column in metrics_of(results).items()}
     fits = np.asarray(results.memory.fits) & np.isfinite(results.end_to_end)
@@ -294,6 +314,14 @@ def _check(
     sizes = [chunk for chunk in chunks if chunk is not None]
     check("chunks", sizes, minimum=1, remedy="use None for whole prompts")
     check_whole("chunks", sizes, "tokens")
+
+
+def _check_routing(case: Scenario) -> None:
+    """Raise `InputError` if a scenario that is searched with a trace has a routing already."""
+    if not isinstance(case.routing, Uniform):
+        raise InputError(
+            "routing: the scenario has one, and a trace gives each plan its own; leave one out"
+        )
 
 
 def _plans(case: Scenario) -> Parallelism:

@@ -60,6 +60,7 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
 def _words(asked: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
     """The words that say a row: those of the search, its ranks, batch, chunk and formats.
 
+    Engines are not told which experts tokens go to, so that traces need not be there any more.
     Formats that the checkpoint has are taken from there, those of single modules included.
     """
     from diffgenz.models.huggingface import load_model
@@ -75,4 +76,4 @@ def _words(asked: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
     ranks = {word: row[name] for word, name in _RANKS.items()}
     whole = row["chunk"] is None
     chunk = {"chunk": "whole", "mixed": False} if whole else {"chunk": row["chunk"]}
-    return {**asked, **ranks, **formats, "batch": row["batch"], **chunk}
+    return {**asked, **ranks, **formats, "batch": row["batch"], **chunk, "routing": None}

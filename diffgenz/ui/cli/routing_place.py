@@ -57,6 +57,12 @@ def flags(parser: argparse.ArgumentParser) -> None:
         "(expert_map_path of its Ascend plug-in); may be given again",
     )
     add_plot(parser, "draw who sends to whom, before and after, and time against slots")
+    parser.add_argument(
+        "--plot-gain",
+        metavar="FILE",
+        help="draw what is saved against the number of nodes and --slots (.png, .svg, .pdf): the "
+        "same accelerators on 2, 4, 8, ... nodes, placed anew on each",
+    )
 
 
 def run(options: argparse.Namespace) -> tuple[str, Any]:
@@ -66,11 +72,12 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     from diffgenz.routing.placement_files import save_placement
     from diffgenz.ui.cli.progress import progress_line
     from diffgenz.ui.plots.figure import check_picture
-    from diffgenz.ui.plots.routing_traffic import matrices_plot
+    from diffgenz.ui.plots.routing_traffic import matrices_plot, savings_plot
     from diffgenz.ui.text.routing_place import placed_json, placed_text
 
-    if options.plot is not None:
-        check_picture(Path(options.plot))
+    for picture in (options.plot, options.plot_gain):
+        if picture is not None:
+            check_picture(Path(picture))
     if options.out is not None and Path(options.out).suffix not in (".json", ".npz"):
         raise InputError(f"--out: {Path(options.out).name!r} is neither .json nor .npz")
     for engine, file in options.export:
@@ -86,6 +93,7 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     with progress_line() as line:
         told = (lambda text: None) if line is None else line.write
         found = _placed(asked, options, told)
+        saved = None if options.plot_gain is None else _saved(asked, options, told)
     placement = of_all_layers(found.chosen, asked.layers, asked.case.model)
     text = placed_text(asked, found)
     if options.out is not None:
@@ -98,7 +106,15 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
         drawn = Path(options.plot)
         matrices_plot(found.matrices, drawn, asked.case.model.name, found.by_slots)
         text += f"\nwrote {options.plot}"
-    return text, placed_json(asked, found) | {"out": options.out}
+    data = placed_json(asked, found) | {"out": options.out}
+    if saved is not None:
+        savings_plot(saved, found.chosen.experts, Path(options.plot_gain), asked.case.model.name)
+        text += f"\nwrote {options.plot_gain}"
+        data["saved_by_nodes_and_slots"] = {
+            str(nodes): {str(slots): each._asdict() for slots, each in by_slots.items()}
+            for nodes, by_slots in saved.items()
+        }
+    return text, data
 
 
 def _export(engine: str, file: str, placement: Any, model: Any) -> None:
@@ -116,11 +132,8 @@ def _export(engine: str, file: str, placement: Any, model: Any) -> None:
 def _placed(asked: Any, options: argparse.Namespace, told: Any) -> Any:
     """Place for a part of the requests, and test on the others."""
     from diffgenz.routing.placing import Placing, placing
-    from diffgenz.routing.trace import Trace
 
-    train = test = asked.source
-    if isinstance(asked.source, Trace):
-        train, test = halves(asked.source, options.train_share, options.seed)
+    train, test = _halves(asked, options)
     present = None
     if options.present is not None:
         from diffgenz.routing.deployment import recorded
@@ -143,3 +156,30 @@ def _placed(asked: Any, options: argparse.Namespace, told: Any) -> Any:
         told=told,
     )
     return found
+
+
+def _halves(asked: Any, options: argparse.Namespace) -> tuple[Any, Any]:
+    """What is placed for, and what it is tested on: the same, where no requests are told."""
+    from diffgenz.routing.trace import Trace
+
+    if not isinstance(asked.source, Trace):
+        return asked.source, asked.source
+    return halves(asked.source, options.train_share, options.seed)
+
+
+def _saved(asked: Any, options: argparse.Namespace, told: Any) -> Any:
+    """What is saved, by nodes and slots."""
+    from diffgenz.routing.savings import saved_by_size
+
+    train, test = _halves(asked, options)
+    return saved_by_size(
+        asked.case,
+        train,
+        test,
+        asked.phase,
+        asked.kinds,
+        slots=options.slots,
+        limit=asked.limit,
+        seed=options.seed,
+        told=told,
+    )

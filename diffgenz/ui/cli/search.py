@@ -20,15 +20,21 @@ from diffgenz.ui.cli.flags import (
     words_in,
 )
 from diffgenz.ui.cli.progress import progress_line
+from diffgenz.ui.cli.traced import add_placement, said_by
 
 _TARGETS = {"ttft": "time to first token, at most", "tpot": "time per output token, at most"}
-_BEFORE = ("model", "generic", "system", "gpus", "imbalance", "isl", "osl", "fit")
+_BEFORE = ("model", "generic", "system", "gpus", "imbalance", "routing", "isl", "osl", "fit")
 
 
 def flags(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
     gpus = {"required": True, "help": "accelerators; every plan uses all of them"}
     add_words(parser, _BEFORE, {"gpus": gpus})
+    add_placement(
+        parser,
+        "where experts are in layouts with its nodes and ranks, as `diffgenz routing place` writes "
+        "it; needs a trace as --routing (default, and in other layouts: experts in order)",
+    )
     add_set(parser)
     for name, what in _TARGETS.items():
         parser.add_argument(f"--{name}", type=MILLISECONDS, metavar="MS", help=what)
@@ -101,6 +107,7 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     from diffgenz.studies.search.search import BATCHES, search
     from diffgenz.ui.plots.figure import check_picture
     from diffgenz.ui.plots.search import pareto_plot
+    from diffgenz.ui.text.routing import routing_json, routing_lines
     from diffgenz.ui.text.scenario import note_lines, notes_of, serving_json, serving_lines
     from diffgenz.ui.text.search import bound_text, deployment_row, search_text, targets_text
 
@@ -112,7 +119,10 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     if options.plot is not None:
         check_picture(Path(options.plot))
     words = words_in(options, (*_BEFORE, *SERVING, "messages")) | {"chunk": None}
-    asked = from_words(words | {"tp": 1}, settings=options.set)
+    said = said_by(words, options.placement)
+    asked = from_words(
+        words | {"tp": 1, "routing": None if said else words.get("routing")}, settings=options.set
+    )
     case, chunks = asked.scenario, options.chunk
     precisions, told = formats_of(
         case.model,
@@ -133,6 +143,9 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
             sort=options.sort,
             where=options.where,
             any_layout=options.any_layout,
+            trace=said and said.trace,
+            placement=said and said.placement,
+            note=said.note if said else "",
             progress=line and (lambda done, total: line.write(_progress(done, total))),
         )
     best, mixed = found.best(options.top), case.serving.mixed
@@ -153,6 +166,7 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
         "targets": {"ttft": ttft, "tpot": tpot},
         "chunks": chunks,
         "messages": precisions[0].messages,
+        "routing": said.note if said else routing_json(case.routing),
         "serving": {name: value for name, value in serving.items() if name != "chunk"},
         "sort": options.sort,
         "where": options.where,
@@ -167,7 +181,10 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     }
     bound = bound_text(best[0], breakdown(best[0].scenario), found.next_batch)
     targets = targets_text(options.ttft, options.tpot, mixed)
-    text = [title, *note_lines(case, notes), *serving_lines(case.serving, chunks)]
+    experts = routing_lines(case.routing)
+    if said:
+        experts = [f"experts ({said.note}): each layout has the numbers of its own ranks"]
+    text = [title, *note_lines(case, notes), *experts, *serving_lines(case.serving, chunks)]
     text.append(search_text(found, best, targets, chunked, bound))
     if options.out is not None:
         _save(Path(options.out), data)

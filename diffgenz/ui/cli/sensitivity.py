@@ -1,4 +1,4 @@
-"""`diffgenz sensitivity`: the elasticities of a metric, for every hardware number."""
+"""`diffgenz sensitivity`: the elasticities of a metric, for hardware and routing."""
 
 import argparse
 from typing import Any
@@ -21,7 +21,8 @@ def flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--all",
         action="store_true",
-        help="the parameters of fitted kernels and efficiencies, too, not the hardware's alone",
+        help="the parameters of fitted kernels and efficiencies, too, not only the hardware's and "
+        "the routing's numbers",
     )
 
 
@@ -33,7 +34,7 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     from diffgenz.inference.timed_by import timed_by
     from diffgenz.inference.worth import worth
     from diffgenz.ui.text.scenario import notes_of, title
-    from diffgenz.ui.text.sensitivity import elasticities_table, is_hardware
+    from diffgenz.ui.text.sensitivity import elasticities_tables, is_hardware
 
     words = words_in(options, (*LAYOUT, "fit", *REQUESTS))
     asked = asked_of(words, options.set, options.placement)
@@ -51,7 +52,7 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
             f"{metric.label} = {metric.factor * value:.4g} ({name}); "
             "with 1 % and with 10 % more of each number it changes by",
             "",
-            elasticities_table(shown, more, metric, case.platform),
+            elasticities_tables(shown, more, metric, case),
         ]
         hidden = sum(abs(e) >= 0.01 for n, e in card.items() if n not in shown)
         if hidden:

@@ -1,9 +1,11 @@
-"""Pictures of who sends to whom."""
+"""Pictures of who sends to whom, and of what placements save."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from diffgenz.routing.savings import Saved
 from diffgenz.ui.plots.figure import figure_for, save_figure
 
 
@@ -60,5 +62,44 @@ def matrices_plot(
         last.set_xlabel("slots of a layer")
         last.set_ylabel("MoE layers, ms")
         last.set_title("fastest placement", fontsize=9)
+    figure.suptitle(title, fontsize=11)
+    save_figure(figure, path)
+
+
+def savings_plot(
+    saved: Mapping[int, Mapping[int, Saved]], experts: int, path: Path, title: str
+) -> None:
+    """Draw what placements save over experts in order, by nodes, a line for each number of slots.
+
+    Arguments:
+        saved: by nodes and slots.
+        experts: routed experts of a layer.
+        path: where; .png, .svg or .pdf.
+        title: what stands above.
+
+    Raises:
+        InputError: matplotlib is not installed, or the place cannot be written.
+    """
+    figure = figure_for(path)
+    figure.set_size_inches(8.4, 3.6)
+    figure.set_layout_engine("constrained")
+    panels = figure.subplots(1, 2, sharex=True)
+    every = sorted({slots for by_slots in saved.values() for slots in by_slots})
+    for axis, name, what in zip(
+        panels, Saved._fields, ("bytes between nodes", "time of the experts' layers"), strict=True
+    ):
+        for slots in every:
+            points = [
+                (str(nodes), 100 * getattr(by_slots[slots], name))
+                for nodes, by_slots in saved.items()
+                if slots in by_slots
+            ]
+            more = f" (+{100 * (slots / experts - 1):.0f} %)" if slots > experts else ""
+            axis.plot(*zip(*points, strict=True), "o-", label=f"{slots} slots{more}")
+        axis.axhline(0, color="0.6", linewidth=0.8)
+        axis.set_xlabel("nodes")
+        axis.set_ylabel(f"saved of the {what}, %")
+        axis.margins(x=0.1)
+    panels[0].legend(fontsize=8)
     figure.suptitle(title, fontsize=11)
     save_figure(figure, path)

@@ -3,6 +3,7 @@
 from typing import Any
 
 from diffgenz.core.record import numbers_of
+from diffgenz.operators.phases import PerPhase
 from diffgenz.operators.routing import PerKind, PowerLaw, Routing, Traced, Uniform
 from diffgenz.ui.tables import number
 
@@ -19,9 +20,18 @@ _TOLD = {
 }
 """How people are told the numbers of `Traced`."""
 
+_KINDS = {
+    Uniform: "uniform",
+    PowerLaw: "power_law",
+    Traced: "traced",
+    PerKind: "per_kind",
+    PerPhase: "per_phase",
+}
+"""What `--json` calls each record."""
+
 
 def routing_lines(routing: Routing) -> list[str]:
-    """Which experts tokens go to, for people: a line for each kind of layers; none if uniform."""
+    """Which experts tokens go to, for people: a line for each kind and phase; none if uniform."""
     match routing:
         case Uniform():
             return []
@@ -38,18 +48,26 @@ def routing_lines(routing: Routing) -> list[str]:
         case PerKind():
             lines = [routing_lines(kind) or ["experts: uniform"] for kind in routing.kinds]
             return [f"layers of kind {i}: {line}" for i, (line,) in enumerate(lines, 1)]
+        case PerPhase():
+            phases = {"prefill": routing.prefill, "decode": routing.decode}
+            return [
+                f"{phase}: {line}"
+                for phase, its in phases.items()
+                for line in routing_lines(its) or ["experts: uniform"]
+            ]
     raise TypeError(f"{type(routing).__name__} is no routing that people can be told")
 
 
 def routing_json(routing: Routing) -> dict[str, Any]:
     """Which experts tokens go to: its kind, and its numbers by field."""
-    kind = {Uniform: "uniform", PowerLaw: "power_law", Traced: "traced", PerKind: "per_kind"}
-    told: dict[str, Any] = {"kind": kind[type(routing)]}
+    told: dict[str, Any] = {"kind": _KINDS[type(routing)]}
     told |= {name: _of(routing, name) for name in numbers_of(type(routing))}
     if isinstance(routing, Traced):
         told["note"] = routing.note
     if isinstance(routing, PerKind):
         told["kinds"] = [routing_json(each) for each in routing.kinds]
+    if isinstance(routing, PerPhase):
+        told |= {"prefill": routing_json(routing.prefill), "decode": routing_json(routing.decode)}
     return told
 
 

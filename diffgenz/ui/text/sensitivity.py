@@ -1,10 +1,15 @@
-"""Elasticities as text for people: a tornado of the hardware numbers that matter."""
+"""Elasticities as text for people: tornados of the numbers of hardware and routing that matter."""
 
 from diffgenz.core.leaves import leaf_at, leaf_names, number_at
 from diffgenz.core.units import show
 from diffgenz.hardware.platform import Platform
 from diffgenz.inference.metrics import Metric
+from diffgenz.operators.routing import Routing
+from diffgenz.scenario.scenario import Scenario
 from diffgenz.ui.tables import table
+
+ROUTING = "routing."
+"""What names of the numbers of a routing begin with."""
 
 _LEAST = 1e-4
 _LEAST_OF_KERNELS = 1e-2
@@ -16,31 +21,59 @@ def is_hardware(name: str) -> bool:
     return ".kernels." not in name and not name.endswith("efficiency")
 
 
-def elasticities_table(
-    elasticities: dict[str, float], more: dict[str, float], metric: Metric, platform: Platform
+def elasticities_tables(
+    elasticities: dict[str, float], more: dict[str, float], metric: Metric, case: Scenario
 ) -> str:
-    """The hardware numbers that a metric depends on most, what they are now, and a bar for each.
+    """What a metric depends on most: the hardware's numbers, and those of a routing below.
 
     Arguments:
-        elasticities: by the name of the number in `platform`.
+        elasticities: by the name of the number, as `inference.elasticities` has them.
         more: by how much the metric changes with 10 % more of each, in SI.
         metric: the metric.
-        platform: what it is now.
+        case: what they are now.
+    """
+    told = {name: e for name, e in elasticities.items() if name.startswith(ROUTING)}
+    hardware = {name: e for name, e in elasticities.items() if name not in told}
+    found = [elasticities_table(hardware, more, metric, case.platform)]
+    if told:
+        own, its = (
+            {name.removeprefix(ROUTING): value for name, value in each.items() if name in told}
+            for each in (told, more)
+        )
+        found.append(elasticities_table(own, its, metric, case.routing, "routing number"))
+    return "\n\n".join(found)
+
+
+def elasticities_table(
+    elasticities: dict[str, float],
+    more: dict[str, float],
+    metric: Metric,
+    record: Platform | Routing,
+    what: str = "hardware number",
+) -> str:
+    """The numbers of a record that a metric depends on most, what they are now, a bar for each.
+
+    Arguments:
+        elasticities: by the name of the number in `record`.
+        more: by how much the metric changes with 10 % more of each, in SI.
+        metric: the metric.
+        record: what they are now.
+        what: what they are called.
     """
     matter = {name: e for name, e in elasticities.items() if abs(e) >= _least(name)}
     ordered = sorted(matter.items(), key=lambda item: -round(abs(item[1]), 6))  # ties: as in files
     largest = max((abs(e) for e in matter.values()), default=1.0)
-    now = _values(platform)
+    now = _values(record)
     rows = [
         (
-            _label(name, platform),
+            _label(name, record),
             now[name],
             f"{e:+.4f} %",
             f"{metric.factor * more[name]:+.3g}",
         )
         for name, e in ordered
     ]
-    header = ("hardware number", "now", "1 %", f"10 %, {metric.label}")
+    header = (what, "now", "1 %", f"10 %, {metric.label}")
     return table(header, rows, "l", bars=[(abs(e) / largest, "") for _, e in ordered])
 
 
@@ -48,19 +81,19 @@ def _least(name: str) -> float:
     return _LEAST_OF_KERNELS if ".kernels." in name else _LEAST
 
 
-def _label(name: str, platform: Platform) -> str:
-    """What people call a hardware number: "NVLink 4 latency" for "network[0].latency"."""
-    if name.startswith("network["):
-        level = platform.network[int(name[len("network[") : name.index("]")])]
+def _label(name: str, record: Platform | Routing) -> str:
+    """What people call a number: "NVLink 4 latency" for "network[0].latency"."""
+    if isinstance(record, Platform) and name.startswith("network["):
+        level = record.network[int(name[len("network[") : name.index("]")])]
         return f"{level.name} {name.split('.')[1]}"
     return name.removeprefix("accelerator.")
 
 
-def _values(platform: Platform) -> dict[str, str]:
-    """Every number of a platform with its unit, by its name."""
+def _values(record: Platform | Routing) -> dict[str, str]:
+    """Every number of a record with its unit, by its name."""
     values = {}
-    for name, path in leaf_names(platform).items():
-        about, value = number_at(platform, path), float(leaf_at(platform, path))
+    for name, path in leaf_names(record).items():
+        about, value = number_at(record, path), float(leaf_at(record, path))
         unit = "1" if about is None else about.unit
         if unit == "USD/s":
             values[name] = f"{value * 3600:.3g} USD/h"
