@@ -1,5 +1,6 @@
 """`optimize` on a small platform: what it finds, what limits cost, and what it refuses."""
 
+import functools
 import json
 
 import jaxtyping
@@ -39,7 +40,7 @@ def question(**changes):
 
 
 def solve(**changes):
-    return dgz.optimize(question(), **({"over": OVER, "starts": 3} | ASKED | changes))
+    return dgz.optimize(question(), **({"over": OVER, "starts": 2} | ASKED | changes))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -55,6 +56,7 @@ def found():
     return solve()
 
 
+@pytest.mark.slow
 def test_annotations_hold():
     jaxtyping.config.update("jaxtyping_disable", False)
     try:
@@ -63,12 +65,10 @@ def test_annotations_hold():
         jaxtyping.config.update("jaxtyping_disable", True)
 
 
-def problem_of(subject_to=ASKED["subject_to"], case=None):
+def problem_of(subject_to=ASKED["subject_to"], case=None, objective=ASKED["objective"]):
     case = question() if case is None else case
     plans = layouts_of(case, None)
-    made = Problem(
-        case, OVER, ASKED["objective"], False, subject_to, {}, ASKED["quantities"], plans
-    )
+    made = Problem(case, OVER, objective, False, subject_to, {}, ASKED["quantities"], plans)
     return made.hardened(sharpness=8, smooth_batch=True)
 
 
@@ -78,7 +78,7 @@ def test_every_plan_is_solved_and_the_best_comes_first(found):
     assert values == sorted(values)
     for each in found.plans:
         assert each.kkt <= 1e-7
-        assert each.meeting == each.starts == 3
+        assert each.meeting == each.starts == 2
         assert each.certified == each.convexity.holds
 
 
@@ -86,35 +86,37 @@ def test_it_agrees_with_slsqp(found):
     problem = problem_of()
     names = [variable.name for variable in problem.variables]
     labels = [label_of(plan) for plan in problem.plans]
-    for mine in found.plans[:1]:
-        plan = labels.index(mine.plan)
+    mine = found.best
+    plan = labels.index(mine.plan)
 
-        def at(x, plan=plan):
-            return point_at(problem, np.asarray(x)[None], np.array([plan]))
+    @functools.cache
+    def point(x):
+        return point_at(problem, np.asarray(x)[None], np.array([plan]))
 
-        ends = [
-            minimize(
-                lambda x: at(x).f[0],
-                start,
-                jac=lambda x: at(x).g[0],
-                bounds=list(zip(problem.low, problem.high, strict=True)),
-                constraints={
-                    "type": "ineq",
-                    "fun": lambda x: -at(x).c[0],
-                    "jac": lambda x: -at(x).rows[0],
-                },
-                method="SLSQP",
-                options={"ftol": 1e-12},
-            )
-            for start in np.random.default_rng(plan).uniform(problem.low, problem.high, (2, 4))
-        ]
-        best = min(end.fun for end in ends if end.success)
-        assert mine.value == pytest.approx(np.exp(best), rel=1e-4)
-        x = np.log([mine.numbers[name] for name in names])
-        assert np.exp(at(x).f[0]) == pytest.approx(mine.value, rel=1e-9)
-        assert at(x).c.max() <= 1e-7
+    def at(x):
+        return point(tuple(x))
+
+    end = minimize(
+        lambda x: at(x).f[0],
+        np.random.default_rng(plan).uniform(problem.low, problem.high),
+        jac=lambda x: at(x).g[0],
+        bounds=list(zip(problem.low, problem.high, strict=True)),
+        constraints={
+            "type": "ineq",
+            "fun": lambda x: -at(x).c[0],
+            "jac": lambda x: -at(x).rows[0],
+        },
+        method="SLSQP",
+        options={"ftol": 1e-9},
+    )
+    assert end.success
+    assert mine.value == pytest.approx(np.exp(end.fun), rel=1e-4)
+    x = np.log([mine.numbers[name] for name in names])
+    assert np.exp(at(x).f[0]) == pytest.approx(mine.value, rel=1e-9)
+    assert at(x).c.max() <= 1e-7
 
 
+@pytest.mark.slow
 def test_compiled_slopes_are_those_of_differences():
     problem = problem_of()
     x = np.random.default_rng(0).uniform(problem.low, problem.high, (5, 4))
@@ -123,10 +125,10 @@ def test_compiled_slopes_are_those_of_differences():
         np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
 
 
-def again(problem, found, plan):
+def again(problem, near, plan):
     """ln of the best value, by one lane from an optimum that is near."""
     names = [variable.name for variable in problem.variables]
-    x = np.log([[found.best.numbers[name] for name in names]])
+    x = np.log([[near.numbers[name] for name in names]])
     x = np.clip(x, problem.low, problem.high)
     end = descend(
         lambda x, lanes: point_at(problem, x, np.full(len(x), plan)),
@@ -144,8 +146,8 @@ def test_prices_are_what_solving_again_finds(found):
     best = found.best
     plan = [label_of(each) for each in problem_of().plans].index(best.plan)
     limits = [price for price in best.prices if not price.bound and price.value is not None]
-    assert limits
-    for price in limits:
+    assert len(limits) >= 2
+    for price in limits[:2]:
         h = min(2e-3, -np.log(price.low) / 2, np.log(price.high) / 2)
         assert h > 0
         ends = []
@@ -156,7 +158,7 @@ def test_prices_are_what_solving_again_finds(found):
                 else text
                 for text in ASKED["subject_to"]
             ]
-            ends.append(again(problem_of(texts), found, plan))
+            ends.append(again(problem_of(texts), best, plan))
         slope = (ends[0] - ends[1]) / (2 * h)
         assert price.elasticity == pytest.approx(slope, rel=0.01)
         assert price.price == pytest.approx(slope * best.value / price.value, rel=0.01)
@@ -170,7 +172,7 @@ def test_hardware_that_is_not_free_has_the_elasticity_of_solving_again(found):
         chip = case.platform.accelerator
         chip = chip.replace(launch_latency=float(chip.launch_latency) * factor)
         moved = case.replace(platform=case.platform.replace(accelerator=chip))
-        values.append(again(problem_of(case=moved), found, plan))
+        values.append(again(problem_of(case=moved), found.best, plan))
     slope = (values[0] - values[1]) / (2 * np.log(1.01))
     assert found.elasticities["accelerator.launch_latency"] == pytest.approx(slope, rel=0.01)
 
@@ -215,9 +217,11 @@ def test_nothing_near_the_exact_optimum_is_better(found):
                 assert cost / float(now.throughput) >= exact.value * (1 - 2e-4)
 
 
-def test_more_can_be_asked_for_too():
-    least = solve(objective="unit_cost / throughput", plans=TWO)
-    most = solve(objective="throughput / unit_cost", maximise=True, plans=[TWO])
+@pytest.mark.slow
+def test_more_can_be_asked_for_too(found):
+    least = found
+    plan = {"tp 2": TWO, "pp 2": dgz.Parallelism(1, 2), "dp 2": dgz.Parallelism(1, data=2)}
+    most = solve(objective="throughput / unit_cost", maximise=True, plans=[plan[least.best.plan]])
     assert most.best.value == pytest.approx(1 / least.best.value, rel=1e-6)
     for one, other in zip(least.best.prices, most.best.prices, strict=True):
         assert one.name == other.name
@@ -225,28 +229,24 @@ def test_more_can_be_asked_for_too():
 
 
 def test_an_slo_that_cannot_be_met_says_what_is_least_violated():
-    found = solve(subject_to=["fits", "tpot <= 1e-5", "unit_cost <= 9000"])
+    """Of the limits, that on a time gives way and not those on hardware."""
+    limits = ["fits", "unit_cost <= 4000"]
+    found = solve(subject_to=[*limits, "tpot <= 1e-5"], plans=TWO)
     assert found.best is None
     assert found.exact is None
-    nearest = found.infeasible[0]
-    (violation,) = nearest.violations
+    (violation,) = found.infeasible[0].violations
     assert violation.limit == "tpot <= 1e-05"
-    # by hand: what the lowest TPOT under the other limits is
-    least = solve(objective="tpot", subject_to=["fits", "unit_cost <= 9000"])
-    assert violation.factor * 1e-5 == pytest.approx(least.best.value, rel=1e-3)
+    least = again(problem_of(limits, objective="tpot"), found.infeasible[0], 2)
+    assert violation.factor * 1e-5 == pytest.approx(np.exp(least), rel=1e-3)
     assert found.verdict.startswith("no plan meets all limits")
     assert "tpot <= 1e-05 to" in found.verdict
     json.dumps(found.to_dict(), allow_nan=False)
 
 
-def test_limits_on_hardware_are_kept_before_those_on_times():
-    found = solve(subject_to=["tpot <= 1e-5", "unit_cost <= 4000"], plans=TWO)
-    assert [each.limit for each in found.infeasible[0].violations] == ["tpot <= 1e-05"]
-
-
 def test_a_number_without_influence_is_named_and_stays():
-    over = OVER | {"network[1].bandwidth": (1e10, 1e12)}
-    found = solve(over=over, plans=TWO)
+    over = {name: OVER[name] for name in ("memory_bandwidth",)}
+    over |= {"network[1].bandwidth": (1e10, 1e12)}
+    found = solve(over=over, subject_to=["fits"], plans=TWO)
     assert found.best.uninfluential == ("network[1].bandwidth",)
     now = float(question().platform.network[1].bandwidth)
     assert found.best.numbers["network[1].bandwidth"] == pytest.approx(now)
@@ -269,6 +269,7 @@ def case_with_bandwidth(bandwidth):
     return case.replace(platform=case.platform.replace(accelerator=chip))
 
 
+@pytest.mark.slow
 def test_a_mix_has_one_limit_for_each_part():
     mix = dgz.Mix((question(), question(workload=dgz.Workload(32, 2048, 16))), (3, 1))
     over = {name: OVER[name] for name in ("memory_bandwidth", "peak_flops[bf16]")}
@@ -333,6 +334,7 @@ def test_what_cannot_be_used_is_refused_in_one_line(changes, words):
 
 def test_some_starts_without_a_number_are_named():
     found = solve(
+        over={"memory_bandwidth": OVER["memory_bandwidth"]},
         quantities=ASKED["quantities"] | {"odd": "sqrt(memory_bandwidth - 2e12)"},
         subject_to=["fits", "odd <= 1e7"],
         plans=TWO,

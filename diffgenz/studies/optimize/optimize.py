@@ -141,7 +141,7 @@ class _Lanes:
             ends = ends.with_lanes(kept, polished)
         plans = self.plan[best]
         tests = convexity_of(problem, plans)
-        prices = dict(zip(kept, self._prices(ends, best, kept), strict=True))
+        prices = dict(zip(kept.tolist(), self._prices(ends, best, kept), strict=True))
         rows = [
             PlanOptimum(
                 label_of(problem.plans[plan]),
@@ -303,7 +303,8 @@ class _Lanes:
         with np.errstate(invalid="ignore"):
             moves = np.abs(first.g) > _NO_SLOPE
             moves |= (np.abs(first.rows) > _NO_SLOPE).any(axis=1)
-        return ~moves.reshape(len(self.problem.plans), self.starts, -1).any(axis=1)
+        each = moves.reshape(len(self.problem.plans), self.starts, -1)
+        return np.logical_not(each.any(axis=1))
 
     def _value(self, f: float) -> float:
         return float(np.exp(-f if self.problem.maximise else f))

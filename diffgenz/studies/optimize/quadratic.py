@@ -14,6 +14,8 @@ unknowns but d are eliminated, so that a step solves one system of as many equat
 variables. There is always a solution: limits that cannot be met are paid for.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from jaxtyping import Float
 
@@ -24,6 +26,41 @@ _SHARE = 0.995
 """Of the way to the nearest bound, how much a step goes at most."""
 _CLOSE = 1e-14
 """The mean product of pairs, over the scale of the lane, at which it is done."""
+
+
+class _Program(NamedTuple):
+    """The numbers of the programs, as `solve_quadratic` has them."""
+
+    curvature: Numbers
+    slope: Numbers
+    rows: Numbers
+    values: Numbers
+    penalty: Numbers
+    low: Numbers
+    high: Numbers
+
+
+class _Iterate(NamedTuple):
+    """What Newton's method moves, or by how much, one row for each lane."""
+
+    d: Numbers
+    s: Numbers
+    lam: Numbers
+    z_low: Numbers
+    z_high: Numbers
+
+    def chosen(self, lanes: np.ndarray, others: "_Iterate") -> "_Iterate":
+        """These of some lanes, and others of the rest."""
+        mine = lanes[:, None]
+        return _Iterate(*(np.where(mine, a, b) for a, b in zip(self, others, strict=True)))
+
+
+class _Conditions(NamedTuple):
+    """What Newton's method brings to zero: the mean product of pairs, and the rest of the slope."""
+
+    t: Numbers
+    gap: Numbers
+    rest: Numbers
 
 
 @np.errstate(all="ignore")
@@ -49,59 +86,93 @@ def solve_quadratic(
     Returns:
         d, of shape (lanes, n), and lambda in [0, rho], of shape (lanes, m).
     """
-    lanes, n = slope.shape
-    d = (low + high) / 2
-    linear = values + np.einsum("lmn,ln->lm", rows, d)
-    s = np.maximum(linear, 0) + 1.0
-    lam = penalty / 2
-    z_low, z_high = np.ones((lanes, n)), np.ones((lanes, n))
+    program = _Program(curvature, slope, rows, values, penalty, low, high)
+    now = _begin(program)
+    best, least = now, np.full(len(slope), np.inf)
     scale = 1 + penalty.max(axis=1, initial=0.0)
-    pairs = 2 * values.shape[1] + 2 * n
-    least = np.full(lanes, np.inf)
-    best = d, lam
     for _ in range(_STEPS):
-        t = s - values - np.einsum("lmn,ln->lm", rows, d)
-        mu = penalty - lam
-        below, above = d - low, high - d
-        gap = ((lam * t + mu * s).sum(1) + (z_low * below + z_high * above).sum(1)) / pairs
-        rest = np.einsum("lnk,lk->ln", curvature, d) + slope
-        rest += np.einsum("lmn,lm->ln", rows, lam) - z_low + z_high
-        error = gap / scale + np.abs(rest).max(axis=1) * 1e-3
-        better = error < least
-        least = np.where(better, error, least)
-        best = np.where(better[:, None], d, best[0]), np.where(better[:, None], lam, best[1])
+        at = _conditions(program, now)
+        error = at.gap / scale + np.abs(at.rest).max(axis=1) * 1e-3
+        best = now.chosen(error < least, best)
+        least = np.fmin(error, least)
         if (least < _CLOSE).all():
             break
-        tau = (np.minimum(0.1, np.maximum(gap, 1e-3)) * gap)[:, None]
-        pull = t + lam * s / mu
-        weight = lam / pull
-        fixed = (tau - lam * t - lam * tau / mu + lam * s) / pull
-        matrix = curvature + np.einsum("lmn,lm,lmk->lnk", rows, weight, rows, optimize=True)
-        matrix[:, range(n), range(n)] += z_low / below + z_high / above
-        right = -rest - np.einsum("lmn,lm->ln", rows, fixed)
-        right += tau / below - z_low - tau / above + z_high
-        try:
-            dd = np.linalg.solve(matrix, right[..., None])[..., 0]
-        except np.linalg.LinAlgError:
+        change = _newton(program, now, at)
+        if change is None:
             break
-        d_lam = fixed + weight * np.einsum("lmn,ln->lm", rows, dd)
-        d_s = (tau - mu * s + s * d_lam) / mu
-        d_t = d_s - np.einsum("lmn,ln->lm", rows, dd)
-        d_low = (tau - z_low * dd) / below - z_low
-        d_high = (tau + z_high * dd) / above - z_high
-        primal = _room([(t, d_t), (s, d_s), (below, dd), (above, -dd)])
-        dual = _room([(lam, d_lam), (mu, -d_lam), (z_low, d_low), (z_high, d_high)])
-        step = np.minimum(primal, dual)
-        moves = (least >= _CLOSE) & np.isfinite(step) & np.isfinite(dd).all(axis=1)
+        step = _step(program, now, at, change)
+        moves = (least >= _CLOSE) & np.isfinite(step) & np.isfinite(change.d).all(axis=1)
         if not moves.any():
             break
-        d, s, lam, z_low, z_high = (
-            np.where(moves[:, None], number + step[:, None] * change, number)
-            for number, change in zip(
-                (d, s, lam, z_low, z_high), (dd, d_s, d_lam, d_low, d_high), strict=True
-            )
-        )
-    return best
+        gone = (a + step[:, None] * b for a, b in zip(now, change, strict=True))
+        now = _Iterate(*gone).chosen(moves, now)
+    return best.d, best.lam
+
+
+def _begin(program: _Program) -> _Iterate:
+    """The middle of the box, with slacks and multipliers inside their bounds."""
+    d = (program.low + program.high) / 2
+    linear = program.values + np.einsum("lmn,ln->lm", program.rows, d)
+    ones = np.ones_like(d)
+    return _Iterate(d, np.maximum(linear, 0) + 1.0, program.penalty / 2, ones, ones)
+
+
+def _conditions(program: _Program, now: _Iterate) -> _Conditions:
+    d, s, lam, z_low, z_high = now
+    t = s - program.values - np.einsum("lmn,ln->lm", program.rows, d)
+    products = (lam * t + (program.penalty - lam) * s).sum(1)
+    products += (z_low * (d - program.low) + z_high * (program.high - d)).sum(1)
+    rest = np.einsum("lnk,lk->ln", program.curvature, d) + program.slope
+    rest += np.einsum("lmn,lm->ln", program.rows, lam) - z_low + z_high
+    return _Conditions(t, products / (2 * lam.shape[1] + 2 * d.shape[1]), rest)
+
+
+def _newton(program: _Program, now: _Iterate, at: _Conditions) -> _Iterate | None:
+    """Newton's step; None where a system has no solution."""
+    d, s, lam, z_low, z_high = now
+    rows, t = program.rows, at.t
+    mu, below, above = program.penalty - lam, d - program.low, program.high - d
+    tau = (np.minimum(0.1, np.maximum(at.gap, 1e-3)) * at.gap)[:, None]
+    pull = t + lam * s / mu
+    weight = lam / pull
+    fixed = (tau - lam * t - lam * tau / mu + lam * s) / pull
+    matrix = program.curvature + (rows * weight[:, :, None]).swapaxes(1, 2) @ rows
+    diagonal = np.arange(d.shape[1])
+    matrix[:, diagonal, diagonal] += z_low / below + z_high / above
+    right = -at.rest - np.einsum("lmn,lm->ln", rows, fixed)
+    right += tau / below - z_low - tau / above + z_high
+    try:
+        dd = np.linalg.solve(matrix, right[..., None])[..., 0]
+    except np.linalg.LinAlgError:
+        return None
+    d_lam = fixed + weight * np.einsum("lmn,ln->lm", rows, dd)
+    d_s = (tau - mu * s + s * d_lam) / mu
+    d_low = (tau - z_low * dd) / below - z_low
+    d_high = (tau + z_high * dd) / above - z_high
+    return _Iterate(dd, d_s, d_lam, d_low, d_high)
+
+
+def _step(program: _Program, now: _Iterate, at: _Conditions, change: _Iterate) -> Numbers:
+    """How far each lane may go along its change."""
+    d, lam, moved = now.d, now.lam, change.d
+    d_t = change.s - np.einsum("lmn,ln->lm", program.rows, moved)
+    primal = _room(
+        [
+            (at.t, d_t),
+            (now.s, change.s),
+            (d - program.low, moved),
+            (program.high - d, -moved),
+        ]
+    )
+    dual = _room(
+        [
+            (lam, change.lam),
+            (program.penalty - lam, -change.lam),
+            (now.z_low, change.z_low),
+            (now.z_high, change.z_high),
+        ]
+    )
+    return np.minimum(primal, dual)
 
 
 def _room(pairs: list[tuple[Numbers, Numbers]]) -> Numbers:

@@ -87,9 +87,14 @@ class Solved(NamedTuple):
 
     def at(self, lanes: np.ndarray) -> "Solved":
         """Some of the lanes."""
-        parts = self._asdict() | {"point": self.point.at(lanes)}
         return Solved(
-            **{name: part if name == "point" else part[lanes] for name, part in parts.items()}
+            self.x[lanes],
+            self.point.at(lanes),
+            self.multipliers[lanes],
+            self.kkt[lanes],
+            self.status[lanes],
+            self.iterations[lanes],
+            self.curvature[lanes],
         )
 
     def with_lanes(self, lanes: np.ndarray, others: "Solved") -> "Solved":
@@ -100,12 +105,15 @@ class Solved(NamedTuple):
             whole[lanes] = part
             return whole
 
-        point = Point(*map(replaced, self.point, others.point))
-        parts = {
-            name: point if name == "point" else replaced(whole, getattr(others, name))
-            for name, whole in self._asdict().items()
-        }
-        return Solved(**parts)
+        return Solved(
+            replaced(self.x, others.x),
+            Point(*map(replaced, self.point, others.point)),
+            replaced(self.multipliers, others.multipliers),
+            replaced(self.kkt, others.kkt),
+            replaced(self.status, others.status),
+            replaced(self.iterations, others.iterations),
+            replaced(self.curvature, others.curvature),
+        )
 
     @property
     def violation(self) -> Numbers:
