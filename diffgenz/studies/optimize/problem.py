@@ -19,7 +19,8 @@ from diffgenz.core.errors import InputError, unknown
 from diffgenz.core.leaves import Path, called, leaf_names, number_at, with_leaves, with_unset
 from diffgenz.core.smooth import Scalar
 from diffgenz.core.verb import as_if_traced
-from diffgenz.inference.estimate import Estimate, estimate
+from diffgenz.core.record import unnamed
+from diffgenz.inference.estimate import Estimate
 from diffgenz.inference.metrics import METRICS
 from diffgenz.inference.mix import mixed_metrics
 from diffgenz.scenario.mix import Mix, number_named, parts_of, paths_named
@@ -28,9 +29,12 @@ from diffgenz.scenario.scenario import Scenario
 from diffgenz.studies.expressions import Expression
 from diffgenz.studies.optimize.layouts import stacked
 from diffgenz.studies.optimize.limits import NEEDED, ROOM, limits_of
+from diffgenz.studies.optimize.parts import estimates_of
 from diffgenz.studies.optimize.quadratic import Numbers
 from diffgenz.studies.optimize.variables import Bounds, full_names, variables_of
 from diffgenz.studies.sweep.checks import check_formulas
+
+_OWN = NEEDED.split("[")[0], ROOM.split("[")[0]
 
 COLUMNS = 2**15
 """Configurations that are estimated in one call, at most."""
@@ -65,9 +69,13 @@ class Problem:
         plans: Sequence[Parallelism],
     ):
         self.plans, self.maximise = tuple(plans), maximise
-        self.variables = variables_of(question, over)
+        self.quantities = {name: Expression(text) for name, text in quantities.items()}
+        check_formulas(self.quantities, ())
+        self.variables = variables_of(question, over, self.quantities)
+        own = {variable.name for variable in self.variables if not variable.paths}
         for name in (*over, *derived):
-            question = with_unset(question, name, 1.0)
+            if name not in own:
+                question = with_unset(question, name, 1.0)
         self.derived = {
             paths_named(question, name): Expression(text) for name, text in derived.items()
         }
@@ -77,8 +85,6 @@ class Problem:
                     raise InputError(
                         f"derived: {variable.name} is free (over); leave it out of one of them"
                     )
-        self.quantities = {name: Expression(text) for name, text in quantities.items()}
-        check_formulas(self.quantities, ())
         self.objective = Expression(objective)
         if self.objective.conditional or objective == "fits":
             raise InputError(f"objective: {objective!r} is a condition; name a number")
@@ -123,9 +129,9 @@ class Problem:
 
     @cached_property
     def double(self) -> Scenario | Mix:
-        """The question in float64."""
+        """The question in float64, without labels."""
         with in_double():
-            return as_double(self.question)
+            return unnamed(as_double(self.question))
 
     def values(
         self, x: Numbers, plans: np.ndarray, changes: Mapping[Path, Any] | None = None
@@ -171,11 +177,37 @@ class Problem:
             numbers: of the variables, in SI.
         """
         question = self.placed(question, numbers)
-        metrics = self._metrics(question, [estimate(part) for part in parts_of(question)])
-        lookup = self._lookup(question, metrics)
+        return self.formulas(question, numbers, self.metrics(question))
+
+    def formulas(
+        self, question: Any, numbers: Sequence[Any], metrics: Mapping[str, Any]
+    ) -> list[Scalar]:
+        """The same where the metrics are known.
+
+        Arguments:
+            question: with all its numbers.
+            numbers: of the variables, in SI.
+            metrics: by name.
+        """
+        lookup = self._lookup(question, numbers, metrics)
         objective = _log(self.objective(lookup))
         limits = [_log(limit.left(lookup)) - _log(limit.right(lookup)) for limit in self.limits]
         return [-objective if self.maximise else objective, *limits]
+
+    @cached_property
+    def needed(self) -> tuple[str, ...]:
+        """The metrics that the formulas use."""
+        waiting = set(self.objective.names)
+        for limit in self.limits:
+            waiting |= limit.left.names | limit.right.names
+        found = set()
+        while waiting:
+            name = waiting.pop()
+            if name in self.quantities:
+                waiting |= self.quantities[name].names
+            elif name in METRICS or name.split("[")[0] in (*METRICS, *_OWN):
+                found.add(name)
+        return tuple(sorted(found))
 
     def with_plan(self, question: Any, plan: Parallelism) -> Any:
         """The question with a plan, or columns of plans, in every part."""
@@ -190,15 +222,33 @@ class Problem:
 
     def placed(self, question: Any, numbers: Sequence[Any]) -> Any:
         """The question with numbers of the variables, and what follows from them."""
+        own = self._own(numbers)
+        changes = {}
         for variable, column in zip(self.variables, numbers, strict=True):
-            question = with_leaves(question, dict.fromkeys(variable.paths, column))
+            changes |= dict.fromkeys(variable.paths, column)
+        question = with_leaves(question, changes) if changes else question
         for paths, formula in self.derived.items():
-            value = formula(lambda name, now=question: number_named(now, name))
+            value = formula(
+                lambda name, now=question: own[name] if name in own else number_named(now, name)
+            )
             question = with_leaves(question, dict.fromkeys(paths, xp.asarray(value, float)))
         return question
 
-    def _metrics(self, question: Any, estimates: Sequence[Estimate]) -> dict[str, Scalar]:
-        """Every metric, and what "fits" compares."""
+    def _own(self, numbers: Sequence[Any]) -> dict[str, Any]:
+        """The free numbers that are quantities, by name."""
+        return {
+            variable.name: number
+            for variable, number in zip(self.variables, numbers, strict=True)
+            if not variable.paths
+        }
+
+    def metrics(self, question: Any) -> dict[str, Scalar]:
+        """Every metric, and what "fits" compares.
+
+        Arguments:
+            question: with all its numbers.
+        """
+        estimates: Sequence[Estimate] = estimates_of(question)
         found = mixed_metrics(question, estimates)
         for index, result in enumerate(estimates):
             memory = result.memory
@@ -210,8 +260,14 @@ class Problem:
             found[ROOM.format(index)] = memory.capacity
         return found
 
-    def _lookup(self, question: Any, metrics: Mapping[str, Any]) -> Callable[[str], Any]:
+    def _lookup(
+        self, question: Any, numbers: Sequence[Any], metrics: Mapping[str, Any]
+    ) -> Callable[[str], Any]:
+        own = self._own(numbers)
+
         def lookup(name: str) -> Any:
+            if name in own:
+                return own[name]
             if name in self.quantities:
                 return self.quantities[name](lookup)
             return metrics[name] if name in metrics else number_named(question, name)
@@ -236,7 +292,7 @@ class Problem:
         with in_double(), as_if_traced():
             question = self.with_plan(self.double, self.plans[0])
             question = self.placed(question, list(middle))
-            metrics = self._metrics(question, [estimate(part) for part in parts_of(question)])
+            metrics = self.metrics(question)
         formulas = [
             ("objective", self.objective),
             *(("subject_to", side) for limit in self.limits for side in (limit.left, limit.right)),

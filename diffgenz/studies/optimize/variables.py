@@ -10,6 +10,7 @@ from diffgenz.core.leaves import Path, leaf_at, name_of, number_at, with_unset
 from diffgenz.core.sections import quantity
 from diffgenz.scenario.mix import Mix, paths_named
 from diffgenz.scenario.scenario import Scenario
+from diffgenz.studies.expressions import Expression
 
 _COUNTED = ("batch", "input_tokens", "output_tokens", "images")
 """Numbers of a workload that are whole in the end."""
@@ -23,7 +24,7 @@ class Variable(NamedTuple):
 
     Arguments:
         name: what people call it.
-        paths: where it stands; in several scenarios of a mix at once.
+        paths: where it stands; in several scenarios of a mix at once. A quantity stands nowhere.
         low, high: its bounds in SI, both above 0.
         unit: SI.
         now: its value in the question.
@@ -39,8 +40,15 @@ class Variable(NamedTuple):
     whole: bool
 
 
-def variables_of(question: Scenario | Mix, over: Bounds) -> tuple[Variable, ...]:
+def variables_of(
+    question: Scenario | Mix, over: Bounds, quantities: Mapping[str, Expression]
+) -> tuple[Variable, ...]:
     """The variables that `over` names.
+
+    Arguments:
+        question: the scenario or mix.
+        over: from names to bounds.
+        quantities: formulas that have names; one that is a plain number may be free too.
 
     Raises:
         InputError: none, an unknown name, bounds that leave no room, that have no logarithm or that
@@ -52,7 +60,10 @@ def variables_of(question: Scenario | Mix, over: Bounds) -> tuple[Variable, ...]
         )
     found: list[Variable] = []
     for name, bounds in over.items():
-        variable = _variable(with_unset(question, name, 1.0), name, bounds)
+        if name in quantities:
+            variable = _own(name, bounds, quantities[name])
+        else:
+            variable = _variable(with_unset(question, name, 1.0), name, bounds)
         for other in found:
             if set(other.paths) & set(variable.paths):
                 raise InputError(f"over: {name} and {other.name} are one number; leave one out")
@@ -60,17 +71,22 @@ def variables_of(question: Scenario | Mix, over: Bounds) -> tuple[Variable, ...]
     return tuple(found)
 
 
-def _variable(question: Scenario | Mix, name: str, bounds: Any) -> Variable:
+def _own(name: str, bounds: Any, formula: Expression) -> Variable:
+    """A quantity that is free."""
     place = f"over[{name}]"
-    paths = paths_named(question, name)
-    about = number_at(question, paths[0])
-    if about is not None and (about.structure or about.whole):
-        counts = about.whole or "structure"
-        remedy = "list plans (plans)" if "ranks" in counts else "set it in the scenario"
-        raise InputError(f"{place}: it counts {counts} and is not continuous; {remedy}")
+    if formula.names:
+        raise InputError(
+            f"{place}: it is a formula ({formula.text}); free a number that is in it, or give the "
+            "quantity as a plain number"
+        )
+    low, high = _ends(place, bounds, "1")
+    return Variable(name, (), low, high, "1", float(formula(lambda name: 1.0)), False)
+
+
+def _ends(place: str, bounds: Any, unit: str) -> tuple[float, float]:
+    """The lower and upper bound in SI."""
     if isinstance(bounds, str) or not isinstance(bounds, Sequence) or len(bounds) != 2:
         raise InputError(f"{place}: {bounds!r} are no two bounds; write (low, high)")
-    unit = "1" if about is None else about.unit
     low, high = (quantity(place, bound, unit) for bound in bounds)
     if not (np.isfinite(low) and np.isfinite(high)):
         raise InputError(f"{place}: bounds of {low:g} and {high:g}; give finite ones")
@@ -82,6 +98,19 @@ def _variable(question: Scenario | Mix, name: str, bounds: Any) -> Variable:
         raise InputError(f"{place}: {low:g} to {high:g} leaves no room; set it in the scenario")
     if low <= 0:
         raise InputError(f"{place}: a lower bound of {low:g} has no logarithm; give one above 0")
+    return low, high
+
+
+def _variable(question: Scenario | Mix, name: str, bounds: Any) -> Variable:
+    place = f"over[{name}]"
+    paths = paths_named(question, name)
+    about = number_at(question, paths[0])
+    if about is not None and (about.structure or about.whole):
+        counts = about.whole or "structure"
+        remedy = "list plans (plans)" if "ranks" in counts else "set it in the scenario"
+        raise InputError(f"{place}: it counts {counts} and is not continuous; {remedy}")
+    unit = "1" if about is None else about.unit
+    low, high = _ends(place, bounds, unit)
     if about is not None:
         for bound in (low, high):
             about.check(place, bound)
