@@ -15,7 +15,7 @@ from diffgenz.studies.optimize.problem import Problem
 
 DENSE, SMALL = "meta-llama/Llama-3.1-70B", "meta-llama/Llama-3.1-8B"
 EXPERTS = "deepseek-ai/DeepSeek-V3"
-FP8 = {"weights": "fp8", "activations": "fp8"}
+FP8 = dgz.Precision(weights="fp8", activations="fp8")
 
 CHIP = {
     "peak_flops[fp8]": (0.5e15, 16e15),
@@ -83,7 +83,7 @@ def _case(model: str, platform: Any, batch: float, prompt: float, answer: float)
         dgz.load_model(model),
         platform,
         dgz.Workload(batch, prompt, answer),
-        precision=dgz.Precision(**FP8),
+        precision=FP8,
     )
 
 

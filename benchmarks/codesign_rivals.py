@@ -100,7 +100,7 @@ def _unit(problem: Problem, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def sobol(problem: Problem, values: Values, clock: Clock, seed: int) -> None:
     """A scrambled Sobol sequence."""
-    points = qmc.Sobol(len(problem.variables) + 1, seed=seed)
+    points = qmc.Sobol(len(problem.variables) + 1, rng=np.random.default_rng(seed))
     while clock.spent < clock.budget:
         clock.saw(*values(*_unit(problem, points.random(4096))))
 

@@ -61,7 +61,7 @@ class Compiled:
         return values, slopes
 
     def _point(self, x: Numbers, plans: np.ndarray, metrics: Numbers, slopes: Numbers) -> Point:
-        """Objective and limits, by differences of formulas in which metrics move by their slopes."""
+        """Objective and limits, by differences of formulas whose metrics move by their slopes."""
         problem, (lanes, n) = self.problem, x.shape
         moves = np.zeros((1 + 2 * n, n))
         moves[1 + 2 * np.arange(n), np.arange(n)] = STEP

@@ -17,9 +17,9 @@ from diffgenz.core import xp
 from diffgenz.core.differences import as_double, in_double
 from diffgenz.core.errors import InputError, unknown
 from diffgenz.core.leaves import Path, called, leaf_names, number_at, with_leaves, with_unset
+from diffgenz.core.record import unnamed
 from diffgenz.core.smooth import Scalar
 from diffgenz.core.verb import as_if_traced
-from diffgenz.core.record import unnamed
 from diffgenz.inference.estimate import Estimate
 from diffgenz.inference.metrics import METRICS
 from diffgenz.inference.mix import mixed_metrics

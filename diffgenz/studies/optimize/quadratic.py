@@ -26,6 +26,10 @@ _SHARE = 0.995
 """Of the way to the nearest bound, how much a step goes at most."""
 _CLOSE = 1e-14
 """The mean product of pairs, over the scale of the lane, at which it is done."""
+_SMALLER, _PATIENCE = 0.5, 5
+"""In so many steps the error must shrink to this share once, or the lane is done too: rounding."""
+_WORTH = 0.7
+"""The share of lanes still going below which the others are set aside."""
 
 
 class _Program(NamedTuple):
@@ -39,6 +43,10 @@ class _Program(NamedTuple):
     low: Numbers
     high: Numbers
 
+    def at(self, lanes: np.ndarray) -> "_Program":
+        """Those of some lanes."""
+        return _Program(*(part[lanes] for part in self))
+
 
 class _Iterate(NamedTuple):
     """What Newton's method moves, or by how much, one row for each lane."""
@@ -49,10 +57,14 @@ class _Iterate(NamedTuple):
     z_low: Numbers
     z_high: Numbers
 
-    def chosen(self, lanes: np.ndarray, others: "_Iterate") -> "_Iterate":
-        """These of some lanes, and others of the rest."""
-        mine = lanes[:, None]
-        return _Iterate(*(np.where(mine, a, b) for a, b in zip(self, others, strict=True)))
+    def at(self, lanes: np.ndarray) -> "_Iterate":
+        """Those of some lanes."""
+        return _Iterate(*(part[lanes] for part in self))
+
+    def moved(self, step: Numbers, change: "_Iterate") -> "_Iterate":
+        """These after a step, of shape (lanes, 1); a lane of step 0 stays."""
+        pairs = zip(self, change, strict=True)
+        return _Iterate(*(np.where(step > 0, a + step * b, a) for a, b in pairs))
 
 
 class _Conditions(NamedTuple):
@@ -61,6 +73,10 @@ class _Conditions(NamedTuple):
     t: Numbers
     gap: Numbers
     rest: Numbers
+
+    def at(self, lanes: np.ndarray) -> "_Conditions":
+        """Those of some lanes."""
+        return _Conditions(*(part[lanes] for part in self))
 
 
 @np.errstate(all="ignore")
@@ -88,25 +104,34 @@ def solve_quadratic(
     """
     program = _Program(curvature, slope, rows, values, penalty, low, high)
     now = _begin(program)
-    best, least = now, np.full(len(slope), np.inf)
-    scale = 1 + penalty.max(axis=1, initial=0.0)
+    lanes = np.arange(len(slope))
+    best_d, best_lam = now.d.copy(), now.lam.copy()
+    least, idle = np.full(len(lanes), np.inf), np.zeros(len(lanes), int)
     for _ in range(_STEPS):
         at = _conditions(program, now)
-        error = at.gap / scale + np.abs(at.rest).max(axis=1) * 1e-3
-        best = now.chosen(error < least, best)
-        least = np.fmin(error, least)
-        if (least < _CLOSE).all():
+        error = at.gap / (1 + program.penalty.max(axis=1, initial=0.0))
+        error += np.abs(at.rest).max(axis=1) * 1e-3
+        known = least[lanes]
+        better = error < known
+        best_d[lanes[better]], best_lam[lanes[better]] = now.d[better], now.lam[better]
+        least[lanes] = np.where(better, error, known)
+        idle = np.where(error < _SMALLER * known, 0, idle + 1)
+        going = (least[lanes] >= _CLOSE) & (idle < _PATIENCE)
+        if not going.any():
             break
+        if going.mean() < _WORTH:
+            program, now, at = program.at(going), now.at(going), at.at(going)
+            lanes, idle, going = lanes[going], idle[going], going[going]
         change = _newton(program, now, at)
         if change is None:
             break
         step = _step(program, now, at, change)
-        moves = (least >= _CLOSE) & np.isfinite(step) & np.isfinite(change.d).all(axis=1)
+        moves = going & np.isfinite(step) & np.isfinite(change.d).all(axis=1)
         if not moves.any():
             break
-        gone = (a + step[:, None] * b for a, b in zip(now, change, strict=True))
-        now = _Iterate(*gone).chosen(moves, now)
-    return best.d, best.lam
+        step = np.where(moves, step, 0)[:, None]
+        now = now.moved(step, change)
+    return best_d, best_lam
 
 
 def _begin(program: _Program) -> _Iterate:
