@@ -16,14 +16,22 @@ import numpy as np
 from diffgenz.core import xp
 from diffgenz.core.differences import as_double, in_double
 from diffgenz.core.errors import InputError, unknown
-from diffgenz.core.leaves import Path, called, leaf_names, number_at, with_leaves, with_unset
+from diffgenz.core.leaves import (
+    Path,
+    called,
+    leaf_at,
+    leaf_names,
+    number_at,
+    with_leaves,
+    with_unset,
+)
 from diffgenz.core.record import unnamed
 from diffgenz.core.smooth import Scalar
 from diffgenz.core.verb import as_if_traced
 from diffgenz.inference.estimate import Estimate
 from diffgenz.inference.metrics import METRICS
 from diffgenz.inference.mix import mixed_metrics
-from diffgenz.scenario.mix import Mix, number_named, parts_of, paths_named
+from diffgenz.scenario.mix import Mix, parts_of, paths_named
 from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.scenario import Scenario
 from diffgenz.studies.expressions import Expression
@@ -69,6 +77,7 @@ class Problem:
         plans: Sequence[Parallelism],
     ):
         self.plans, self.maximise = tuple(plans), maximise
+        self._known: dict[str, tuple[Path, ...]] = {}
         self.quantities = {name: Expression(text) for name, text in quantities.items()}
         check_formulas(self.quantities, ())
         self.variables = variables_of(question, over, self.quantities)
@@ -211,8 +220,15 @@ class Problem:
 
     def with_plan(self, question: Any, plan: Parallelism) -> Any:
         """The question with a plan, or columns of plans, in every part."""
-        places = paths_named(question, "plan", parts=True)
-        return with_leaves(question, dict.fromkeys(places, plan))
+        if "plan" not in self._known:
+            self._known["plan"] = paths_named(question, "plan", parts=True)
+        return with_leaves(question, dict.fromkeys(self._known["plan"], plan))
+
+    def _number(self, question: Any, name: str) -> Any:
+        """The number called `name`, which is looked for once."""
+        if name not in self._known:
+            self._known[name] = paths_named(question, name)
+        return leaf_at(question, self._known[name][0])
 
     @cached_property
     def plan_table(self) -> Parallelism:
@@ -229,7 +245,7 @@ class Problem:
         question = with_leaves(question, changes) if changes else question
         for paths, formula in self.derived.items():
             value = formula(
-                lambda name, now=question: own[name] if name in own else number_named(now, name)
+                lambda name, now=question: own[name] if name in own else self._number(now, name)
             )
             question = with_leaves(question, dict.fromkeys(paths, xp.asarray(value, float)))
         return question
@@ -270,7 +286,7 @@ class Problem:
                 return own[name]
             if name in self.quantities:
                 return self.quantities[name](lookup)
-            return metrics[name] if name in metrics else number_named(question, name)
+            return metrics[name] if name in metrics else self._number(question, name)
 
         return lookup
 
