@@ -93,6 +93,14 @@ from .serving.objectives import Objectives as Objectives
 from .serving.serve import serve as serve
 from .studies.launch.launch_command import ENGINES as ENGINES
 from .studies.launch.launch_command import launch_command as launch_command
+from .studies.optimize.optimize import optimize as optimize
+from .studies.optimize.optimum import Exact as Exact
+from .studies.optimize.optimum import Optimum as Optimum
+from .studies.optimize.optimum import PlanOptimum as PlanOptimum
+from .studies.optimize.optimum import Violation as Violation
+from .studies.optimize.prices import Price as Price
+from .studies.optimize.study_file import Study as Study
+from .studies.optimize.study_file import load_study as load_study
 from .studies.requirements import LinkNeeds as LinkNeeds
 from .studies.requirements import Needs as Needs
 from .studies.requirements import Requirements as Requirements

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
+from diffgenz.core import xp
 from diffgenz.core.errors import InputError
 
 _BINARY: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
@@ -25,14 +27,14 @@ _COMPARE: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
     ast.NotEq: operator.ne,
 }
 _FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "min": jnp.minimum,
-    "max": jnp.maximum,
-    "log": jnp.log,
-    "exp": jnp.exp,
-    "sqrt": jnp.sqrt,
-    "abs": jnp.abs,
-    "floor": jnp.floor,
-    "ceil": jnp.ceil,
+    "min": xp.minimum,
+    "max": xp.maximum,
+    "log": xp.log,
+    "exp": xp.exp,
+    "sqrt": xp.sqrt,
+    "abs": abs,
+    "floor": xp.floor,
+    "ceil": xp.ceil,
 }
 
 
@@ -85,7 +87,8 @@ class Expression:
 
     def __call__(self, lookup: Callable[[str], Any]) -> Any:
         """The value, where `lookup` gives the number of each name."""
-        return self._evaluate(self._body, lookup)
+        with np.errstate(all="ignore"):
+            return self._evaluate(self._body, lookup)
 
     def _evaluate(self, node: ast.AST, lookup: Callable[[str], Any]) -> Any:
         def value(part: ast.AST) -> Any:

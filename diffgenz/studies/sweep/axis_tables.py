@@ -230,14 +230,7 @@ class _Reader:
         return options
 
     def _stated_plans(self) -> list[dict[str, float]]:
-        fields = {field.name: field.name for field in dataclasses.fields(Parallelism)}
-        known = fields | PLAN_WORDS
-        found = []
-        for number, raw in enumerate(self.section.entries("plans")):
-            entry = Section(f"plans[{number}]", raw, known)
-            stated = {known[key]: _count(entry, key) for key in entry.raw}
-            found.append({"overlap": self._overlap} | stated)
-        return found
+        return [{"overlap": self._overlap} | stated for stated in stated_plans(self.section)]
 
     def _all_plans(self) -> list[dict[str, float]]:
         """Every layout of any of the models on all accelerators, for any number of those."""
@@ -280,6 +273,17 @@ class _Reader:
         """`record` in each scenario, or in the one that the axis names: "scenarios[1].plan"."""
         own = self._names(part)
         return dict.fromkeys([self.name] if self.name in own else own, record)
+
+
+def stated_plans(section: Section) -> list[dict[str, float]]:
+    """The numbers of each plan that a table lists: plans = [{ tp = 8 }, { tp = 4, dp = 2 }]."""
+    fields = {field.name: field.name for field in dataclasses.fields(Parallelism)}
+    known = fields | PLAN_WORDS
+    found = []
+    for number, raw in enumerate(section.entries("plans")):
+        entry = Section(f"plans[{number}]", raw, known)
+        found.append({known[key]: _count(entry, key) for key in entry.raw})
+    return found
 
 
 def _count(entry: Section, key: str) -> float:

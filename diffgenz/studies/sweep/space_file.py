@@ -80,7 +80,7 @@ def load_space(
     scenario = top.section("scenario")
     if fit is not None:
         scenario = Section(scenario.place, scenario.raw | {"fit": fit})
-    question = _question(scenario, home)
+    question = question_of(scenario, home)
     generic = scenario.raw.get("generic", False) is True
     axes = axes_of(top.section("axes"), question, home, generic, _fit(scenario, home))
     reductions = {
@@ -91,8 +91,8 @@ def load_space(
         space = Space(
             question,
             axes,
-            derived=_formulas(top.section("derived")),
-            quantities=_formulas(top.section("quantities")),
+            derived=formulas_of(top.section("derived")),
+            quantities=formulas_of(top.section("quantities")),
             constraints=top.texts("constraints") if "constraints" in top.raw else ("fits",),
             samples=_samples(axes, top.whole("samples") if "samples" in top.raw else None, n),
             seed=top.whole("seed") if "seed" in top.raw else 0,
@@ -128,14 +128,15 @@ def _samples(axes: dict[str, Axis], stated: int | None, n: float | None) -> int 
     return None
 
 
-def _formulas(section: Section) -> dict[str, str]:
+def formulas_of(section: Section) -> dict[str, str]:
+    """The formulas of a table, by name; a plain number is one too."""
     return {
         name: str(value) if isinstance(value, int | float) else section.text(name)
         for name, value in section.raw.items()
     }
 
 
-def _question(section: Section, folder: Path) -> Scenario | Mix:
+def question_of(section: Section, folder: Path) -> Scenario | Mix:
     """One scenario, or several under [[scenario.mix]], for which [scenario] holds too."""
     if "mix" not in section.raw:
         return _scenario(section, folder)

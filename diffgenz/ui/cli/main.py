@@ -19,6 +19,7 @@ from diffgenz.ui.cli import (
     export,
     listing,
     merge,
+    optimize,
     pareto,
     requirements,
     routing,
@@ -58,6 +59,11 @@ COMMANDS = {
     "sweep": (
         sweep,
         "every configuration of a design space, reduced to what a file asks for (docs/sweeps.md)",
+    ),
+    "optimize": (
+        optimize,
+        "the accelerator, batch and plan that serve best, and what each limit costs "
+        "(docs/codesign.md)",
     ),
     "pareto": (
         pareto,

@@ -1,0 +1,257 @@
+"""Co-design by gradient against other optimizers, at equal processor time.
+
+    python benchmarks/codesign.py [--quick] [--json OUT] [--problems NAME ...] [--seconds S]
+
+Eight problems (`codesign_problems.py`) are solved by `diffgenz.optimize`'s solver (8 starts for
+each plan, then 256), by a Sobol sequence and by random search that shrinks around its best, by
+NSGA-II and ISRES (pymoo), TPE (optuna), and by SciPy's SLSQP from random starts with our gradients.
+All have the same evaluator, box, tolerance and processor seconds; compiling is left out of every
+method and told. Reported are, for each method, how far the best feasible point is above the best
+known when the time is spent (median and worst of the seeds), and the seconds to within 1 % of it.
+
+A row says when a rival is as good: then gradients do not win there.
+"""
+
+import importlib.util
+import statistics
+import time
+from typing import Any
+
+import numpy as np
+from codesign_problems import PROBLEMS, Named
+from codesign_rivals import Clock, Slsqp, Values, evolution, shrinking, sobol, tpe
+from report import Report, parser_of
+
+from diffgenz.studies.optimize.compiled import Compiled
+from diffgenz.studies.optimize.problem import Problem
+from diffgenz.studies.optimize.sqp import Point, Solved, descend
+from diffgenz.ui.tables import number, table
+
+NEAR = np.log(1.01)
+"""How near to the optimum a method must come for its time to count."""
+
+
+def lanes(problem: Problem, starts: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Random starts of each plan: x and plans.
+
+    Arguments:
+        problem: the problem.
+        starts: of each plan.
+        seed: of the starts.
+    """
+    plans = np.repeat(np.arange(len(problem.plans)), starts)
+    shape = len(plans), len(problem.variables)
+    return np.random.default_rng(seed).uniform(problem.low, problem.high, shape), plans
+
+
+def ours(problem: Problem, at: Compiled, starts: int, seed: int, clock: Clock) -> Solved:
+    """All plans at once.
+
+    Arguments:
+        problem: the problem.
+        at: values and slopes.
+        starts: of each plan.
+        seed: of the starts.
+        clock: notes the best so far.
+    """
+    x, plans = lanes(problem, starts, seed)
+
+    def evaluate(x: np.ndarray, which: np.ndarray) -> Point:
+        point = at(x, plans[which])
+        clock.saw(point.f, point.c)
+        return point
+
+    return descend(
+        evaluate, x, problem.low, problem.high, problem.weights, tolerance=3e-4, iterations=60
+    )
+
+
+def polished(problem: Problem, at: Compiled, found: Solved, starts: int) -> tuple[float, float]:
+    """The best of all plans to a small KKT residual: ln of its value, and the residual."""
+    good = np.flatnonzero(found.violation <= 1e-3)
+    if not len(good):
+        return float("nan"), float("nan")
+    best = good[np.argmin(found.point.f[good])]
+    end = descend(
+        lambda x, which: at(x, np.full(len(x), best // starts)),
+        found.x[[best]],
+        problem.low,
+        problem.high,
+        problem.weights,
+        tolerance=1e-7,
+        curvature=found.curvature[[best]],
+    )
+    return float(end.point.f[0]), float(end.kkt[0])
+
+
+def health(problem: Problem, found: Solved, starts: int) -> float:
+    """The share of starts within 0.1 % of the best of their plan, in percent; of feasible plans."""
+    f = found.point.f.reshape(-1, starts)
+    met = (found.violation <= 1e-4).reshape(-1, starts)
+    kept = met.any(axis=1)
+    least = np.where(met, f, np.inf).min(axis=1)[kept]
+    near = met[kept] & (f[kept] < least[:, None] + 1e-3)
+    return 100 * float(near.mean()) if kept.any() else 0.0
+
+
+def seconds_to(clock: Clock, best: float) -> float:
+    """Seconds until a method was within 1 % of the best; infinite where it never was."""
+    return next((t for t, f in clock.trace if f <= best + NEAR), float("inf"))
+
+
+def rivals() -> dict[str, Any]:
+    """The other methods that are installed, by name; what is missing is said."""
+    found: dict[str, Any] = {"Sobol": sobol, "random, shrinking": shrinking}
+    for package, methods in (
+        ("pymoo", {name: evolution(name) for name in ("NSGA-II", "ISRES")}),
+        ("optuna", {"TPE": tpe}),
+    ):
+        if importlib.util.find_spec(package) is None:
+            names = " and ".join(methods)
+            print(f"{package} is missing: {names} left out; pip install '.[peers]'")
+        else:
+            found |= methods
+    return found
+
+
+def solve(named: Named, options: Any, seeds: range, report: Report) -> None:
+    """One problem by all methods: rows and checks.
+
+    Arguments:
+        named: the problem.
+        options: of the command line.
+        seeds: of the methods.
+        report: what they go into.
+    """
+    problem = named.make()
+    n, plans = len(problem.variables), len(problem.plans)
+    start = time.process_time()
+    at, values = Compiled(problem), Values(problem)
+    x, plan = lanes(problem, 1, 0)
+    at(x, plan)
+    compiled = time.process_time() - start
+    many = 64 if options.quick else 256
+    clock = Clock(0)
+    found = ours(problem, at, many, 0, clock)
+    seconds, share = clock.spent, health(problem, found, many)
+    best, kkt = polished(problem, at, found, many)
+    title = f"{named.name}: {n} variables, {len(problem.limits)} limits, {plans} plans"
+    print(f"\n{title}; compiled in {compiled:.1f} cpu-s; {many} starts of each plan in "
+          f"{seconds:.2f} cpu-s, {share:.1f} % within 0.1 % of their plan's best; "
+          f"least {np.exp(best):.6g}, KKT {kkt:.0e}", flush=True)  # fmt: skip
+    report.rows.append(
+        {"problem": named.name, "variables": n, "limits": len(problem.limits), "plans": plans,
+         "compile": compiled, "starts": many, "seconds": seconds, "within": share, "kkt": kkt,
+         "least": float(np.exp(best))}
+    )  # fmt: skip
+    report.check(f"{named.name}: {many} starts x {plans} plans", seconds, "cpu-s", 3)
+    report.check(f"{named.name}: starts within 0.1 %", share, "%", 99, at_least=True)
+    report.check(f"{named.name}: KKT at the optimum", kkt, "", 1e-5)
+    report.check(f"{named.name}: compile", compiled, "cpu-s", 8)
+    own = [Clock(0) for _ in seeds]
+    for seed, clock in zip(seeds, own, strict=True):
+        ours(problem, at, 8, seed, clock)
+        clock.budget = clock.spent
+    one_rate = 8 * plans / statistics.median(clock.budget for clock in own)
+    clocks = {"ours, 8 starts a plan": own}
+    if np.isfinite(best):
+        clocks |= _rivals(problem, values, options.seconds, seeds, best, one_rate, named, report)
+    _table(clocks, best, named, report)
+
+
+def _rivals(
+    problem: Problem,
+    values: Values,
+    budget: float,
+    seeds: range,
+    best: float,
+    rate: float,
+    named: Named,
+    report: Report,
+) -> dict[str, list[Clock]]:
+    """The clocks of all other methods, warmed up."""
+    clocks: dict[str, list[Clock]] = {}
+    for size in (4096, 128, 1):
+        x, plan = lanes(problem, -(-size // len(problem.plans)), 0)
+        values(x[:size], plan[:size])
+    for name, method in rivals().items():
+        clocks[name] = []
+        for seed in seeds:
+            clock = Clock(budget)
+            method(problem, values, clock, seed)
+            clocks[name].append(clock)
+    at_one = Compiled(problem, 1)
+    at_one(*(part[:1] for part in lanes(problem, 1, 0)))
+    clocks["SLSQP, our gradients"], ends, starts = [], [], 0
+    for seed in seeds:
+        method, clock = Slsqp(), Clock(budget)
+        method(problem, at_one, clock, seed)
+        clocks["SLSQP, our gradients"].append(clock)
+        ends.append(method.best)
+        starts += method.starts
+    if np.isfinite(min(ends)):
+        apart = 100 * abs(np.expm1(best - min(ends)))
+        report.check(f"{named.name}: apart from SLSQP", apart, "%", 0.01)
+    ratio = rate / max(starts / (budget * len(seeds)), 1e-9)
+    report.check(f"{named.name}: starts per second, of SLSQP's", ratio, "x", 100, at_least=True)
+    return clocks
+
+
+def _table(clocks: dict[str, list[Clock]], best: float, named: Named, report: Report) -> None:
+    """Print how far each method came, and check ours against it."""
+    cells, least = [], float("inf")
+    for name, runs in clocks.items():
+        gaps = [100 * np.expm1(clock.best - best) for clock in runs]
+        times = [seconds_to(clock, best) for clock in runs]
+        row = {
+            "problem": named.name,
+            "method": name,
+            "seconds": statistics.median(clock.budget for clock in runs),
+            "gap": statistics.median(gaps),
+            "worst": max(gaps),
+            "to_one_percent": statistics.median(times),
+            "evaluations": statistics.median(clock.evaluations for clock in runs),
+        }  # fmt: skip
+        report.rows.append(
+            {key: None if value == float("inf") else value for key, value in row.items()}
+        )
+        cells.append(
+            (name, *(
+                "-" if row[key] == float("inf") else number(row[key], 3)
+                for key in ("seconds", "gap", "worst", "to_one_percent", "evaluations")
+            ))
+        )  # fmt: skip
+        if name not in ("ours, 8 starts a plan", "SLSQP, our gradients"):
+            least = min(least, row["to_one_percent"], float("inf"))
+    head = ("method", "cpu-s", "gap, %", "worst, %", "s to 1 %", "evaluations")
+    print(table(head, cells, "lrrrrr"), flush=True)
+    own = report.rows[-len(clocks)]
+    if own["gap"] is not None:
+        others = [row["gap"] for row in report.rows[-len(clocks) + 1 :] if row["gap"] is not None]
+        report.check(
+            f"{named.name}: behind the best rival", own["gap"] - min(others, default=0), "%", 0.02
+        )
+        budget = max(clock.budget for runs in clocks.values() for clock in runs)
+        share = (
+            own["to_one_percent"] / min(least, budget) if own["to_one_percent"] else float("inf")
+        )
+        report.check(f"{named.name}: time to 1 %, of the best black box's", share, "", 0.05)
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = parser_of(__doc__, "three problems, one seed, one second for each method")
+    parser.add_argument("--problems", nargs="+", metavar="NAME", help="some problems alone")
+    parser.add_argument("--seconds", type=float, help="processor seconds of each rival")
+    options = parser.parse_args()
+    options.seconds = options.seconds or (1.0 if options.quick else 4.0)
+    seeds = range(1 if options.quick else 5)
+    report = Report()
+    for named in PROBLEMS:
+        if named.name in options.problems if options.problems else named.quick or not options.quick:
+            solve(named, options, seeds, report)
+    report.finish(options.json)
+
+
+if __name__ == "__main__":
+    main()

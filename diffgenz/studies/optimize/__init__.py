@@ -1,0 +1,1 @@
+"""`optimize`: the platform and batch that serve a question best, with what each limit costs."""

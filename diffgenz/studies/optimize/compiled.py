@@ -1,0 +1,140 @@
+"""Values and slopes of a problem by a compiled program, for many lanes.
+
+The program gives the metrics that the formulas use, and their slopes by JAX's forward derivatives,
+in float64. Objective and limits are made of them in NumPy, so that other formulas and limits of the
+same question need no other program. Lanes go through in blocks of one size, for the same reason.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diffgenz.core.batches import COMPILED_QUICKLY
+from diffgenz.core.differences import STEP, in_double
+from diffgenz.core.verb import as_if_traced
+from diffgenz.scenario.mix import parts_of
+from diffgenz.scenario.parallelism import Parallelism
+from diffgenz.studies.optimize.problem import Problem
+from diffgenz.studies.optimize.quadratic import Numbers
+from diffgenz.studies.optimize.sqp import Point
+
+BLOCK = 128
+"""Lanes of one call, where nothing else is said; the last of them is filled up."""
+
+
+class Compiled:
+    """What is at many x of one problem, compiled when it is first asked.
+
+    Arguments:
+        problem: the problem.
+        block: lanes of one call.
+    """
+
+    def __init__(self, problem: Problem, block: int = BLOCK):
+        self.problem, self._block = problem, block
+        with in_double():
+            leaves, structure = jax.tree.flatten(problem.double)
+        self._leaves, places = _shared(problem, leaves)
+        self._static = _Static(problem, structure, places)
+
+    def __call__(self, x: Numbers, plans: np.ndarray) -> Point:
+        """What is at each x, of shape (lanes, n), with these plans."""
+        if not self.problem.needed:
+            metrics, slopes = np.zeros((len(x), 0)), np.zeros((len(x), 0, x.shape[1]))
+        else:
+            metrics, slopes = self._metrics(x, plans)
+        return self._point(x, plans, metrics, slopes)
+
+    def _metrics(self, x: Numbers, plans: np.ndarray) -> tuple[Numbers, Numbers]:
+        """The metrics, of shape (lanes, k), and their slopes, of shape (lanes, k, n)."""
+        problem, parts = self.problem, []
+        with in_double():
+            for start in range(0, len(x), self._block):
+                places = np.minimum(np.arange(start, start + self._block), len(x) - 1)
+                own = jax.tree.map(lambda rows, at=plans[places]: rows[at], problem.plan_table)
+                parts.append(_program(self._static, self._leaves, x[places], own))
+            found = [[np.asarray(part) for part in pair] for pair in parts]
+        values, slopes = (np.concatenate(part)[: len(x)] for part in zip(*found, strict=True))
+        return values, slopes
+
+    def _point(self, x: Numbers, plans: np.ndarray, metrics: Numbers, slopes: Numbers) -> Point:
+        """Objective and limits, by differences of formulas whose metrics move by their slopes."""
+        problem, (lanes, n) = self.problem, x.shape
+        moves = np.zeros((1 + 2 * n, n))
+        moves[1 + 2 * np.arange(n), np.arange(n)] = STEP
+        moves[2 + 2 * np.arange(n), np.arange(n)] = -STEP
+        columns = (x[:, None] + moves).reshape(-1, n)
+        moved = metrics[:, None] + np.einsum("lkn,rn->lrk", slopes, moves)
+        by_name = dict(zip(problem.needed, moved.reshape(len(columns), -1).T, strict=True))
+        with in_double(), as_if_traced():
+            at = np.repeat(plans, len(moves))
+            own = jax.tree.map(lambda table: table[at], problem.plan_table)
+            numbers = list(np.exp(columns).T)
+            question = problem.placed(problem.with_plan(problem.double, own), numbers)
+            found = problem.formulas(question, numbers, by_name)
+            rows = [np.broadcast_to(np.asarray(row, np.float64), len(columns)) for row in found]
+        every = np.stack(rows, axis=1).reshape(lanes, len(moves), -1)
+        with np.errstate(invalid="ignore"):
+            slope = ((every[:, 1::2] - every[:, 2::2]) / (2 * STEP)).swapaxes(1, 2)
+        return Point(every[:, 0, 0], every[:, 0, 1:], slope[:, 0], slope[:, 1:])
+
+
+def _shared(problem: Problem, leaves: list[Any]) -> tuple[list[Any], tuple[int, ...]]:
+    """The leaves without those of a later part that are as in the first, and where each is."""
+    counts = [len(jax.tree.leaves(part)) for part in parts_of(problem.double)]
+    alike = len(set(counts)) == 1
+    kept: list[Any] = []
+    places: list[int] = []
+    for place, leaf in enumerate(leaves):
+        first = place % counts[0] if alike and place < sum(counts) else place
+        if first < place and np.shape(leaf) == () and leaf == leaves[first]:
+            places.append(places[first])
+        else:
+            places.append(len(kept))
+            kept.append(leaf)
+    return kept, tuple(places)
+
+
+class _Static:
+    """What the program depends on beside numbers."""
+
+    def __init__(self, problem: Problem, structure: Any, places: tuple[int, ...]):
+        self.problem, self.structure, self.places = problem, structure, places
+        self._key = (
+            structure,
+            places,
+            tuple((each.name if not each.paths else "", each.paths) for each in problem.variables),
+            tuple((paths, formula.text) for paths, formula in problem.derived.items()),
+            problem.needed,
+        )
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Static) and other._key == self._key
+
+
+@partial(jax.jit, static_argnums=0, compiler_options=COMPILED_QUICKLY)
+def _program(
+    static: _Static, leaves: list[Any], x: jax.Array, plans: Parallelism
+) -> tuple[jax.Array, jax.Array]:
+    problem = static.problem
+
+    def one(point: jax.Array, plan: Parallelism) -> tuple[jax.Array, jax.Array]:
+        def metrics(numbers: jax.Array) -> jax.Array:
+            every = [leaves[place] for place in static.places]
+            question = problem.with_plan(jax.tree.unflatten(static.structure, every), plan)
+            found = problem.metrics(problem.placed(question, list(jnp.exp(numbers))))
+            return jnp.stack([jnp.asarray(found[name], x.dtype) for name in problem.needed])
+
+        def along(tangent: jax.Array) -> tuple[jax.Array, jax.Array]:
+            return jax.jvp(metrics, (point,), (tangent,))
+
+        basis = jnp.eye(len(point), dtype=point.dtype)
+        return jax.vmap(along, out_axes=(None, 1))(basis)
+
+    return jax.vmap(one)(x, plans)

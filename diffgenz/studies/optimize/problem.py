@@ -1,0 +1,332 @@
+"""The problem in logarithms: for every plan, ln objective and ln(left / right) of every limit.
+
+With x = ln of the free numbers, times, bytes and prices are sums of products of powers, whose
+logarithms are convex in x: the problem is a geometric program (Boyd et al., A tutorial on geometric
+programming, 2007), as far as a plan is fixed and batches are smooth (`Scenario.smooth_batch`).
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import jax
+import numpy as np
+
+from diffgenz.core import xp
+from diffgenz.core.differences import as_double, in_double
+from diffgenz.core.errors import InputError, unknown
+from diffgenz.core.leaves import (
+    Path,
+    called,
+    leaf_at,
+    leaf_names,
+    number_at,
+    with_leaves,
+    with_unset,
+)
+from diffgenz.core.record import unnamed
+from diffgenz.core.smooth import Scalar
+from diffgenz.core.verb import as_if_traced
+from diffgenz.inference.estimate import Estimate
+from diffgenz.inference.metrics import METRICS
+from diffgenz.inference.mix import mixed_metrics
+from diffgenz.scenario.mix import Mix, parts_of, paths_named
+from diffgenz.scenario.parallelism import Parallelism
+from diffgenz.scenario.scenario import Scenario
+from diffgenz.studies.expressions import Expression
+from diffgenz.studies.optimize.layouts import stacked
+from diffgenz.studies.optimize.limits import NEEDED, ROOM, limits_of
+from diffgenz.studies.optimize.parts import estimates_of
+from diffgenz.studies.optimize.quadratic import Numbers
+from diffgenz.studies.optimize.variables import Bounds, full_names, variables_of
+from diffgenz.studies.sweep.checks import check_formulas
+
+_OWN = NEEDED.split("[")[0], ROOM.split("[")[0]
+
+COLUMNS = 2**15
+"""Configurations that are estimated in one call, at most."""
+
+
+class Problem:
+    """What is optimized, over what, and within which limits.
+
+    Arguments:
+        question: the scenario or mix.
+        over: from the names of free numbers to their bounds.
+        objective: a metric, or a formula of metrics, numbers and quantities; above 0.
+        maximise: whether more of it is better.
+        subject_to: formulas that must hold.
+        derived: numbers that follow from others, in this order.
+        quantities: names for formulas.
+        plans: single plans.
+
+    Raises:
+        InputError: an unknown name, bounds or formulas that cannot be used.
+    """
+
+    def __init__(
+        self,
+        question: Scenario | Mix,
+        over: Bounds,
+        objective: str,
+        maximise: bool,
+        subject_to: Sequence[str],
+        derived: Mapping[str, str],
+        quantities: Mapping[str, str],
+        plans: Sequence[Parallelism],
+    ):
+        self.plans, self.maximise = tuple(plans), maximise
+        self._known: dict[str, tuple[Path, ...]] = {}
+        self.quantities = {name: Expression(text) for name, text in quantities.items()}
+        check_formulas(self.quantities, ())
+        self.variables = variables_of(question, over, self.quantities)
+        own = {variable.name for variable in self.variables if not variable.paths}
+        for name in (*over, *derived):
+            if name not in own:
+                question = with_unset(question, name, 1.0)
+        self.derived = {
+            paths_named(question, name): Expression(text) for name, text in derived.items()
+        }
+        for paths in self.derived:
+            for variable in self.variables:
+                if set(paths) & set(variable.paths):
+                    raise InputError(
+                        f"derived: {variable.name} is free (over); leave it out of one of them"
+                    )
+        self.objective = Expression(objective)
+        if self.objective.conditional or objective == "fits":
+            raise InputError(f"objective: {objective!r} is a condition; name a number")
+        self.question = question
+        parts = len(parts_of(question))
+        self.limits = limits_of(subject_to, self.quantities, parts, self.unit_of)
+        self._check_names()
+
+    @property
+    def low(self) -> Numbers:
+        """The logarithms of the lower bounds, of shape (n,)."""
+        return np.log([variable.low for variable in self.variables])
+
+    @property
+    def high(self) -> Numbers:
+        """The logarithms of the upper bounds, of shape (n,)."""
+        return np.log([variable.high for variable in self.variables])
+
+    @property
+    def weights(self) -> Numbers:
+        """How much a violation of each limit counts, of shape (m,)."""
+        return np.asarray([limit.weight for limit in self.limits], float)
+
+    def hardened(self, *, sharpness: float, smooth_batch: bool) -> "Problem":
+        """The same problem of estimates with another sharpness, with or without whole requests."""
+
+        def hard(part: Scenario) -> Scenario:
+            return dataclasses.replace(part, sharpness=sharpness, smooth_batch=smooth_batch)
+
+        other = object.__new__(Problem)
+        other.__dict__.update(
+            {name: value for name, value in self.__dict__.items() if name != "double"}
+        )
+        other.question = (
+            dataclasses.replace(
+                self.question, scenarios=tuple(hard(part) for part in self.question.scenarios)
+            )
+            if isinstance(self.question, Mix)
+            else hard(self.question)
+        )
+        return other
+
+    @cached_property
+    def double(self) -> Scenario | Mix:
+        """The question in float64, without labels."""
+        with in_double():
+            return unnamed(as_double(self.question))
+
+    def values(
+        self, x: Numbers, plans: np.ndarray, changes: Mapping[Path, Any] | None = None
+    ) -> tuple[Numbers, Numbers]:
+        """ln objective (its negative, where it is maximised) and ln(left / right) of each limit.
+
+        It is answered in float64 by NumPy, without compiling.
+
+        Arguments:
+            x: logarithms of the variables, of shape (columns, n).
+            plans: which plan each column has, of shape (columns,).
+            changes: other numbers of the question, each of shape (columns,).
+
+        Returns:
+            arrays of shape (columns,) and (columns, m); NaN where a logarithm has no value.
+        """
+        blocks = [
+            self._block(
+                x[at : at + COLUMNS],
+                plans[at : at + COLUMNS],
+                {path: value[at : at + COLUMNS] for path, value in (changes or {}).items()},
+            )
+            for at in range(0, len(x), COLUMNS)
+        ]
+        f, c = zip(*blocks, strict=True)
+        return np.concatenate(f), np.concatenate(c)
+
+    def _block(
+        self, x: Numbers, plans: np.ndarray, changes: Mapping[Path, Any]
+    ) -> tuple[Numbers, Numbers]:
+        with in_double(), as_if_traced():
+            question = with_leaves(self.double, changes) if changes else self.double
+            own = jax.tree.map(lambda table: table[plans], self.plan_table)
+            found = self.rows(self.with_plan(question, own), list(np.exp(x).T))
+            rows = [np.broadcast_to(np.asarray(row, np.float64), len(x)) for row in found]
+        return rows[0], np.stack(rows[1:], axis=1) if rows[1:] else np.zeros((len(x), 0))
+
+    def rows(self, question: Any, numbers: Sequence[Any]) -> list[Scalar]:
+        """The logarithms of objective and limits, NumPy's or JAX's.
+
+        Arguments:
+            question: with the numbers of its plan.
+            numbers: of the variables, in SI.
+        """
+        question = self.placed(question, numbers)
+        return self.formulas(question, numbers, self.metrics(question))
+
+    def formulas(
+        self, question: Any, numbers: Sequence[Any], metrics: Mapping[str, Any]
+    ) -> list[Scalar]:
+        """The same where the metrics are known.
+
+        Arguments:
+            question: with all its numbers.
+            numbers: of the variables, in SI.
+            metrics: by name.
+        """
+        lookup = self._lookup(question, numbers, metrics)
+        objective = _log(self.objective(lookup))
+        limits = [_log(limit.left(lookup)) - _log(limit.right(lookup)) for limit in self.limits]
+        return [-objective if self.maximise else objective, *limits]
+
+    @cached_property
+    def needed(self) -> tuple[str, ...]:
+        """The metrics that the formulas use."""
+        waiting = set(self.objective.names)
+        for limit in self.limits:
+            waiting |= limit.left.names | limit.right.names
+        found = set()
+        while waiting:
+            name = waiting.pop()
+            if name in self.quantities:
+                waiting |= self.quantities[name].names
+            elif name in METRICS or name.split("[")[0] in (*METRICS, *_OWN):
+                found.add(name)
+        return tuple(sorted(found))
+
+    def with_plan(self, question: Any, plan: Parallelism) -> Any:
+        """The question with a plan, or columns of plans, in every part."""
+        if "plan" not in self._known:
+            self._known["plan"] = paths_named(question, "plan", parts=True)
+        return with_leaves(question, dict.fromkeys(self._known["plan"], plan))
+
+    def _number(self, question: Any, name: str) -> Any:
+        """The number called `name`, which is looked for once."""
+        if name not in self._known:
+            self._known[name] = paths_named(question, name)
+        return leaf_at(question, self._known[name][0])
+
+    @cached_property
+    def plan_table(self) -> Parallelism:
+        """All plans as columns, in float64."""
+        with in_double():
+            return as_double(stacked(self.plans))
+
+    def placed(self, question: Any, numbers: Sequence[Any]) -> Any:
+        """The question with numbers of the variables, and what follows from them."""
+        own = self._own(numbers)
+        changes = {}
+        for variable, column in zip(self.variables, numbers, strict=True):
+            changes |= dict.fromkeys(variable.paths, column)
+        question = with_leaves(question, changes) if changes else question
+        for paths, formula in self.derived.items():
+            value = formula(
+                lambda name, now=question: own[name] if name in own else self._number(now, name)
+            )
+            question = with_leaves(question, dict.fromkeys(paths, xp.asarray(value, float)))
+        return question
+
+    def _own(self, numbers: Sequence[Any]) -> dict[str, Any]:
+        """The free numbers that are quantities, by name."""
+        return {
+            variable.name: number
+            for variable, number in zip(self.variables, numbers, strict=True)
+            if not variable.paths
+        }
+
+    def metrics(self, question: Any) -> dict[str, Scalar]:
+        """Every metric, and what "fits" compares.
+
+        Arguments:
+            question: with all its numbers.
+        """
+        estimates: Sequence[Estimate] = estimates_of(question)
+        found = mixed_metrics(question, estimates)
+        for index, result in enumerate(estimates):
+            memory = result.memory
+            share = (memory.capacity - memory.margin) / memory.capacity
+            if memory.draft is not None:
+                own = memory.draft
+                share = xp.maximum(share, (own.capacity - own.margin) / own.capacity)
+            found[NEEDED.format(index)] = share * memory.capacity
+            found[ROOM.format(index)] = memory.capacity
+        return found
+
+    def _lookup(
+        self, question: Any, numbers: Sequence[Any], metrics: Mapping[str, Any]
+    ) -> Callable[[str], Any]:
+        own = self._own(numbers)
+
+        def lookup(name: str) -> Any:
+            if name in own:
+                return own[name]
+            if name in self.quantities:
+                return self.quantities[name](lookup)
+            return metrics[name] if name in metrics else self._number(question, name)
+
+        return lookup
+
+    def unit_of(self, name: str) -> str:
+        """The SI unit of what is called by a name; "" of a formula."""
+        metric = name.split("[")[0] if name not in METRICS else name
+        if metric in METRICS:
+            return METRICS[metric].unit
+        if name in self.quantities or not any(
+            called(full, name) for full in leaf_names(self.question)
+        ):
+            return ""
+        about = number_at(self.question, paths_named(self.question, name)[0])
+        return "" if about is None else about.unit
+
+    def _check_names(self) -> None:
+        """Raise `InputError` for names that mean nothing in the formulas."""
+        middle = np.exp((self.low + self.high) / 2)
+        with in_double(), as_if_traced():
+            question = self.with_plan(self.double, self.plans[0])
+            question = self.placed(question, list(middle))
+            metrics = self.metrics(question)
+        formulas = [
+            ("objective", self.objective),
+            *(("subject_to", side) for limit in self.limits for side in (limit.left, limit.right)),
+            *(("quantities", formula) for formula in self.quantities.values()),
+        ]
+        for field, formula in formulas:
+            for name in formula.names:
+                if name in metrics or name in self.quantities:
+                    continue
+                if name in METRICS:
+                    raise InputError(f"{field}: {name} needs {METRICS[name].needs}")
+                if not any(called(full, name) for full in leaf_names(self.question)):
+                    leaves = [full for variable in self.variables for full in full_names(variable)]
+                    known = [key for key in metrics if not key.startswith("_")]
+                    raise unknown(field, name, {*known, *self.quantities, *leaves})
+                paths_named(self.question, name)  # which of several it is must be clear
+
+
+def _log(value: Any) -> Any:
+    """The logarithm; NaN or infinite where there is none."""
+    return xp.log(xp.asarray(value, float))

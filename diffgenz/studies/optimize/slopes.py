@@ -1,0 +1,65 @@
+"""Values and slopes of a problem at many points: what each iteration of the solver asks for.
+
+Few points are answered in NumPy, by central differences in float64, which compiles nothing; many
+by a compiled program and JAX's derivatives (`compiled`). Both agree to some 1e-8.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from diffgenz.core.differences import STEP
+from diffgenz.core.leaves import Path
+from diffgenz.studies.optimize.compiled import Compiled
+from diffgenz.studies.optimize.problem import Problem
+from diffgenz.studies.optimize.quadratic import Numbers
+from diffgenz.studies.optimize.sqp import Point
+
+
+def point_at(
+    problem: Problem,
+    x: Numbers,
+    plans: np.ndarray,
+    free: np.ndarray | None = None,
+    changes: Mapping[Path, Any] | None = None,
+) -> Point:
+    """What is at each x, with slopes by central differences.
+
+    Arguments:
+        problem: the problem.
+        x: of shape (lanes, n).
+        plans: of each lane, of shape (lanes,).
+        free: the variables with slopes; None: all of them.
+        changes: other numbers of the question, of shape (lanes,).
+    """
+    lanes, n = x.shape
+    free = np.arange(n) if free is None else free
+    moves = np.zeros((1 + 2 * len(free), n))
+    for place, variable in enumerate(free):
+        moves[1 + 2 * place, variable], moves[2 + 2 * place, variable] = STEP, -STEP
+    columns = (x[:, None] + moves).reshape(-1, n)
+    again = len(moves)
+    repeated = {path: np.repeat(value, again) for path, value in (changes or {}).items()}
+    f, c = problem.values(columns, np.repeat(plans, again), repeated)
+    f, c = f.reshape(lanes, again), c.reshape(lanes, again, -1)
+    slope = (f[:, 1::2] - f[:, 2::2]) / (2 * STEP)
+    rows = (c[:, 1::2] - c[:, 2::2]) / (2 * STEP)
+    return Point(f[:, 0], c[:, 0], slope, rows.swapaxes(1, 2))
+
+
+COMPILED_FROM = 2**16
+"""Columns of differences for one iteration from which compiling takes less time."""
+
+
+def slopes_of(problem: Problem, lanes: int) -> Callable[[Numbers, np.ndarray], Point]:
+    """What gives values and slopes at each x, of shape (lanes, n), with plans of shape (lanes,).
+
+    Arguments:
+        problem: the problem.
+        lanes: how many lanes there are at first.
+    """
+    if lanes * (1 + 2 * len(problem.variables)) >= COMPILED_FROM:
+        return Compiled(problem)
+    return partial(point_at, problem)

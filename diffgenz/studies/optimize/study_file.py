@@ -1,0 +1,144 @@
+"""`load_study`: an optimization as a file, STUDY.toml. docs/codesign.md explains every key."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from diffgenz.core.errors import InputError
+from diffgenz.core.files import read_toml
+from diffgenz.core.sections import Section, said_of
+from diffgenz.scenario.mix import Mix, parts_of
+from diffgenz.scenario.parallelism import Parallelism
+from diffgenz.scenario.scenario import Scenario
+from diffgenz.studies.optimize.optimize import STARTS, optimize
+from diffgenz.studies.optimize.optimum import Optimum
+from diffgenz.studies.optimize.variables import Bounds
+from diffgenz.studies.sweep.axis_tables import local, stated_plans
+from diffgenz.studies.sweep.space_file import formulas_of, question_of
+
+_TOP = (
+    "minimize",
+    "maximize",
+    "constraints",
+    "plans",
+    "starts",
+    "seed",
+    "scenario",
+    "over",
+    "derived",
+    "quantities",
+)
+
+
+class Study(NamedTuple):
+    """What a file asks.
+
+    Arguments:
+        case: the question.
+        system: the id or path of the accelerator that it begins with.
+        over: the bounds of what is free.
+        objective: the formula.
+        maximise: whether more of it is better.
+        subject_to: the formulas that must hold.
+        derived, quantities: formulas by name.
+        plans: the plans to try; None for all.
+        starts, seed: of the solver.
+    """
+
+    case: Scenario | Mix
+    system: str
+    over: Bounds
+    objective: str
+    maximise: bool
+    subject_to: tuple[str, ...]
+    derived: dict[str, str]
+    quantities: dict[str, str]
+    plans: tuple[Parallelism, ...] | None
+    starts: int
+    seed: int
+
+    def solve(self, progress: Callable[[str, int, int], None] | None = None) -> Optimum:
+        """The optimum.
+
+        Arguments:
+            progress: as in `optimize`.
+
+        Raises:
+            InputError, NoSolution: as `optimize`.
+        """
+        return optimize(
+            self.case,
+            self.over,
+            self.objective,
+            maximise=self.maximise,
+            subject_to=self.subject_to,
+            derived=self.derived,
+            quantities=self.quantities,
+            plans=self.plans,
+            starts=self.starts,
+            seed=self.seed,
+            progress=progress,
+        )
+
+
+def load_study(path: str | Path, *, fit: str | None = None) -> Study:
+    """The optimization that a file describes.
+
+    Arguments:
+        path: of the file. Relative paths in it begin where it is.
+        fit: what times the kernels, as in `load_platform`; None: what the file says.
+
+    Raises:
+        InputError: a file that cannot be read, an unknown key, a value that does not go there; it
+            is named, with the remedy.
+    """
+    place = Path(path)
+    top = Section(place.name, read_toml(place, "study"), _TOP)
+    for key, example in (
+        ("scenario", 'model = "..." and system = "..."'),
+        ("over", 'memory_bandwidth = ["1 TB/s", "16 TB/s"]'),
+    ):
+        if not top.raw.get(key):
+            raise InputError(
+                f"{place.name}: {key}: is missing or empty; write [{key}] with {example}"
+            )
+    goals = [key for key in ("minimize", "maximize") if key in top.raw]
+    if len(goals) != 1:
+        raise InputError(
+            f"{place.name}: has {' and '.join(goals) or 'no objective'}; write one of minimize and "
+            'maximize, such as minimize = "cost_per_million_output_tokens"'
+        )
+    scenario = top.section("scenario")
+    if fit is not None:
+        scenario = Section(scenario.place, scenario.raw | {"fit": fit})
+    question = question_of(scenario, place.parent)
+    over = top.section("over")
+    return Study(
+        question,
+        local(str(scenario.raw["system"]), place.parent),
+        {name: _bounds(over, name) for name in over.raw},
+        top.text(goals[0]),
+        goals[0] == "maximize",
+        top.texts("constraints") if "constraints" in top.raw else ("fits",),
+        formulas_of(top.section("derived")),
+        formulas_of(top.section("quantities")),
+        _plans(top, question),
+        top.whole("starts") if "starts" in top.raw else STARTS,
+        top.whole("seed") if "seed" in top.raw else 0,
+    )
+
+
+def _bounds(section: Section, name: str) -> tuple[float | str, ...]:
+    bounds = section.entries(name)
+    for bound in bounds:
+        if isinstance(bound, bool) or not isinstance(bound, int | float | str):
+            raise InputError(f"{section.at(name)}: {bound!r} is no number; write [low, high]")
+    return tuple(bounds)
+
+
+def _plans(top: Section, question: Scenario | Mix) -> tuple[Parallelism, ...] | None:
+    if top.raw.get("plans", "all") == "all":
+        return None
+    overlap: dict[str, Any] = {"overlap": float(parts_of(question)[0].plan.overlap)}
+    with said_of(top.place):
+        return tuple(Parallelism(**(overlap | plan)) for plan in stated_plans(top))

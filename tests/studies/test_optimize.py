@@ -1,0 +1,366 @@
+"""`optimize` on a small platform: what it finds, what limits cost, and what it refuses."""
+
+import functools
+import json
+
+import jaxtyping
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+from small_llama import small
+
+import diffgenz as dgz
+from diffgenz.core.smooth import HARD
+from diffgenz.studies.optimize.compiled import Compiled
+from diffgenz.studies.optimize.layouts import label_of, layouts_of
+from diffgenz.studies.optimize.problem import Problem
+from diffgenz.studies.optimize.slopes import point_at
+from diffgenz.studies.optimize.sqp import descend
+
+OVER = {
+    "peak_flops[bf16]": ("0.2 PFLOP/s", "4 PFLOP/s"),
+    "memory_bandwidth": (1e12, 16e12),
+    "network[0].bandwidth": ("50 GB/s", "2 TB/s"),
+    "batch": (1, 4096),
+}
+COST = "2500 + 2.5e-12 * peak_flops[bf16] + 3e-10 * memory_bandwidth + 1e-9 * network[0].bandwidth"
+TWO = dgz.Parallelism(2)
+ASKED = {
+    "objective": "unit_cost / throughput",
+    "quantities": {"unit_cost": COST},
+    "subject_to": ["fits", "tpot <= 0.004", "ttft <= 0.2", "unit_cost <= 9000"],
+}
+
+
+def question(**changes):
+    parts = {"workload": dgz.Workload(32, 512, 64), "plan": dgz.Parallelism(2)} | changes
+    return dgz.Scenario(
+        dgz.load_model("meta-llama/Llama-3.1-8B"), dgz.load_platform("h100_sxm", 2, "none"), **parts
+    )
+
+
+def solve(**changes):
+    return dgz.optimize(question(), **({"over": OVER, "starts": 2} | ASKED | changes))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def unchecked():
+    """Annotations are checked in one test alone: they take most of the time of an estimate."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture(scope="module")
+def found():
+    return solve()
+
+
+@pytest.mark.slow
+def test_annotations_hold():
+    jaxtyping.config.update("jaxtyping_disable", False)
+    try:
+        solve(starts=1, over={"memory_bandwidth": OVER["memory_bandwidth"]}, plans=TWO)
+    finally:
+        jaxtyping.config.update("jaxtyping_disable", True)
+
+
+def problem_of(subject_to=ASKED["subject_to"], case=None, objective=ASKED["objective"]):
+    case = question() if case is None else case
+    plans = layouts_of(case, None)
+    made = Problem(case, OVER, objective, False, subject_to, {}, ASKED["quantities"], plans)
+    return made.hardened(sharpness=8, smooth_batch=True)
+
+
+def test_every_plan_is_solved_and_the_best_comes_first(found):
+    assert {each.plan for each in found.plans} == {"tp 2", "pp 2", "dp 2"}
+    values = [each.value for each in found.plans]
+    assert values == sorted(values)
+    for each in found.plans:
+        assert each.kkt <= 1e-7
+        assert each.meeting == each.starts == 2
+        assert each.certified == each.convexity.holds
+
+
+def test_it_agrees_with_slsqp(found):
+    problem = problem_of()
+    names = [variable.name for variable in problem.variables]
+    labels = [label_of(plan) for plan in problem.plans]
+    mine = found.best
+    plan = labels.index(mine.plan)
+
+    @functools.cache
+    def point(x):
+        return point_at(problem, np.asarray(x)[None], np.array([plan]))
+
+    def at(x):
+        return point(tuple(x))
+
+    end = minimize(
+        lambda x: at(x).f[0],
+        np.random.default_rng(plan).uniform(problem.low, problem.high),
+        jac=lambda x: at(x).g[0],
+        bounds=list(zip(problem.low, problem.high, strict=True)),
+        constraints={
+            "type": "ineq",
+            "fun": lambda x: -at(x).c[0],
+            "jac": lambda x: -at(x).rows[0],
+        },
+        method="SLSQP",
+        options={"ftol": 1e-9},
+    )
+    assert end.success
+    assert mine.value == pytest.approx(np.exp(end.fun), rel=1e-4)
+    x = np.log([mine.numbers[name] for name in names])
+    assert np.exp(at(x).f[0]) == pytest.approx(mine.value, rel=1e-9)
+    assert at(x).c.max() <= 1e-7
+
+
+@pytest.mark.slow
+def test_compiled_slopes_are_those_of_differences():
+    problem = problem_of()
+    x = np.random.default_rng(0).uniform(problem.low, problem.high, (5, 4))
+    plans = np.array([0, 1, 2, 0, 1])
+    for one, other in zip(Compiled(problem)(x, plans), point_at(problem, x, plans), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
+
+
+def again(problem, near, plan):
+    """ln of the best value, by one lane from an optimum that is near."""
+    names = [variable.name for variable in problem.variables]
+    x = np.log([[near.numbers[name] for name in names]])
+    x = np.clip(x, problem.low, problem.high)
+    end = descend(
+        lambda x, lanes: point_at(problem, x, np.full(len(x), plan)),
+        x,
+        problem.low,
+        problem.high,
+        problem.weights,
+        tolerance=1e-8,
+    )
+    assert end.violation[0] < 1e-7
+    return end.point.f[0]
+
+
+def test_prices_are_what_solving_again_finds(found):
+    best = found.best
+    plan = [label_of(each) for each in problem_of().plans].index(best.plan)
+    limits = [price for price in best.prices if not price.bound and price.value is not None]
+    assert len(limits) >= 2
+    for price in limits[:2]:
+        h = min(2e-3, -np.log(price.low) / 2, np.log(price.high) / 2)
+        assert h > 0
+        ends = []
+        for factor in (np.exp(h), np.exp(-h)):
+            texts = [
+                f"{text.split('<=')[0]} <= {float(price.value * factor)!r}"
+                if text == price.name
+                else text
+                for text in ASKED["subject_to"]
+            ]
+            ends.append(again(problem_of(texts), best, plan))
+        slope = (ends[0] - ends[1]) / (2 * h)
+        assert price.elasticity == pytest.approx(slope, rel=0.01)
+        assert price.price == pytest.approx(slope * best.value / price.value, rel=0.01)
+
+
+def test_hardware_that_is_not_free_has_the_elasticity_of_solving_again(found):
+    case = question()
+    plan = [label_of(each) for each in problem_of().plans].index(found.best.plan)
+    values = []
+    for factor in (1.01, 1 / 1.01):
+        chip = case.platform.accelerator
+        chip = chip.replace(launch_latency=float(chip.launch_latency) * factor)
+        moved = case.replace(platform=case.platform.replace(accelerator=chip))
+        values.append(again(problem_of(case=moved), found.best, plan))
+    slope = (values[0] - values[1]) / (2 * np.log(1.01))
+    assert found.elasticities["accelerator.launch_latency"] == pytest.approx(slope, rel=0.01)
+
+
+def test_the_exact_optimum_is_confirmed_by_estimate(found):
+    exact = found.exact
+    case = exact.scenario
+    assert case.sharpness == HARD
+    assert not case.smooth_batch
+    assert float(case.workload.batch) == exact.numbers["batch"] == round(exact.numbers["batch"])
+    now = dgz.estimate(case)
+    assert bool(now.memory.fits)
+    assert float(now.tpot) <= 0.004
+    assert float(now.ttft) <= 0.2
+    numbers = exact.numbers
+    cost = 2500 + 2.5e-12 * numbers["peak_flops[bf16]"] + 3e-10 * numbers["memory_bandwidth"]
+    cost += 1e-9 * numbers["network[0].bandwidth"]
+    assert cost <= 9000
+    assert exact.value == pytest.approx(cost / float(now.throughput), rel=1e-5)
+    assert exact.value == pytest.approx(found.best.value, rel=0.03)
+    told = (1 + exact.rounding / 100) * (1 + exact.hardness / 100)
+    assert exact.plan == found.best.plan
+    assert exact.value / found.best.value == pytest.approx(told, rel=1e-6)
+
+
+def test_nothing_near_the_exact_optimum_is_better(found):
+    """A sweep around it: no whole batch and hardware within the limits does better."""
+    exact = found.exact
+    case = exact.scenario
+    for factor in (0.97, 0.99, 1.01, 1.03):
+        for name in ("peak", "memory", "both"):
+            chip = case.platform.accelerator
+            peaks = dict(chip.peak_flops)
+            peaks["bf16"] = float(peaks["bf16"]) * (factor if name != "memory" else 1)
+            width = float(chip.memory_bandwidth) * (factor if name != "peak" else 1)
+            chip = chip.replace(peak_flops=peaks, memory_bandwidth=width)
+            now = dgz.estimate(case.replace(platform=case.platform.replace(accelerator=chip)))
+            cost = 2500 + 2.5e-12 * peaks["bf16"] + 3e-10 * width
+            cost += 1e-9 * exact.numbers["network[0].bandwidth"]
+            meets = float(now.tpot) <= 0.004 and float(now.ttft) <= 0.2 and cost <= 9000
+            if meets:
+                assert cost / float(now.throughput) >= exact.value * (1 - 2e-4)
+
+
+@pytest.mark.slow
+def test_more_can_be_asked_for_too(found):
+    least = found
+    plan = {"tp 2": TWO, "pp 2": dgz.Parallelism(1, 2), "dp 2": dgz.Parallelism(1, data=2)}
+    most = solve(objective="throughput / unit_cost", maximise=True, plans=[plan[least.best.plan]])
+    assert most.best.value == pytest.approx(1 / least.best.value, rel=1e-6)
+    for one, other in zip(least.best.prices, most.best.prices, strict=True):
+        assert one.name == other.name
+        assert one.elasticity == pytest.approx(-other.elasticity, abs=1e-5)
+
+
+def test_an_slo_that_cannot_be_met_says_what_is_least_violated():
+    """Of the limits, that on a time gives way and not those on hardware."""
+    limits = ["fits", "unit_cost <= 4000"]
+    found = solve(subject_to=[*limits, "tpot <= 1e-5"], plans=TWO)
+    assert found.best is None
+    assert found.exact is None
+    (violation,) = found.infeasible[0].violations
+    assert violation.limit == "tpot <= 1e-05"
+    least = again(problem_of(limits, objective="tpot"), found.infeasible[0], 2)
+    assert violation.factor * 1e-5 == pytest.approx(np.exp(least), rel=1e-3)
+    assert found.verdict.startswith("no plan meets all limits")
+    assert "tpot <= 1e-05 to" in found.verdict
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_a_number_without_influence_is_named_and_stays():
+    over = {name: OVER[name] for name in ("memory_bandwidth",)}
+    over |= {"network[1].bandwidth": (1e10, 1e12)}
+    found = solve(over=over, subject_to=["fits"], plans=TWO)
+    assert found.best.uninfluential == ("network[1].bandwidth",)
+    now = float(question().platform.network[1].bandwidth)
+    assert found.best.numbers["network[1].bandwidth"] == pytest.approx(now)
+
+
+def test_a_bound_that_is_reached_has_a_price():
+    over = {"memory_bandwidth": (1e12, 2e12)}
+    found = solve(objective="tpot", over=over, subject_to=["fits"], plans=TWO)
+    (price,) = found.best.prices
+    assert (price.name, price.bound, price.value) == ("memory_bandwidth", "upper", 2e12)
+    wide = dgz.elasticities(case_with_bandwidth(found.best.numbers["memory_bandwidth"]), "tpot")[
+        "accelerator.memory_bandwidth"
+    ]
+    assert price.elasticity == pytest.approx(float(wide), rel=1e-3)
+
+
+def case_with_bandwidth(bandwidth):
+    case = question(smooth_batch=True)
+    chip = case.platform.accelerator.replace(memory_bandwidth=bandwidth)
+    return case.replace(platform=case.platform.replace(accelerator=chip))
+
+
+@pytest.mark.slow
+def test_a_mix_has_one_limit_for_each_part():
+    mix = dgz.Mix((question(), question(workload=dgz.Workload(32, 2048, 16))), (3, 1))
+    over = {name: OVER[name] for name in ("memory_bandwidth", "peak_flops[bf16]")}
+    over |= {f"scenarios[{part}].workload.batch": (1, 4096) for part in (0, 1)}
+    asked = ASKED | {"subject_to": ["fits", "ttft <= 0.5", "unit_cost <= 9000"]}
+    found = dgz.optimize(mix, over, **asked, plans=TWO, starts=2)
+    names = {price.name for price in found.best.prices}
+    assert {"ttft[0] <= 0.5", "ttft[1] <= 0.5"} <= names
+    assert found.exact.violation < 1e-3
+    batches = [found.exact.numbers[f"scenarios[{part}].workload.batch"] for part in (0, 1)]
+    assert batches == [round(batch) for batch in batches]
+    both = [dgz.estimate(part) for part in found.exact.scenario.scenarios]
+    assert all(float(each.ttft) <= 0.5 for each in both)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"over": {}}, "over: nothing is free"),
+        ({"over": {"memory_bandwith": (1, 2)}}, "memory_bandwith' is not known; did you mean"),
+        ({"over": {"memory_bandwidth": (2e12, 1e12)}}, "lower bound 2e+12 exceeds"),
+        ({"over": {"memory_bandwidth": (1e12, 1e12)}}, "leaves no room"),
+        ({"over": {"memory_bandwidth": (0, 1e12)}}, "has no logarithm"),
+        ({"over": {"memory_bandwidth": (1e12,)}}, "are no two bounds"),
+        ({"over": {"memory_bandwidth": (1e12, float("inf"))}}, "give finite ones"),
+        ({"over": {"memory_efficiency": (0.5, 1.5)}}, "1.5 is not allowed"),
+        ({"over": {"plan.tensor": (1, 8)}}, "counts ranks and is not continuous; list plans"),
+        ({"over": {"batch": (2.2, 2.8)}}, "no whole number lies between 2.2 and 2.8"),
+        (
+            {"over": {"memory_bandwidth": (1, 2), "accelerator.memory_bandwidth": (1, 2)}},
+            "are one number",
+        ),
+        ({"objective": "tpott"}, "objective: 'tpott' is not known; did you mean"),
+        ({"objective": "tpot <= 1"}, "is a condition; name a number"),
+        ({"objective": "mixed_tpot"}, "objective: mixed_tpot needs mixed iterations"),
+        (
+            {"objective": "memory_capacity", "subject_to": ["tpot <= 1"]},
+            "nothing that is free moves 'memory_capacity'",
+        ),
+        ({"subject_to": ["tpot"]}, "'tpot' is no limit"),
+        ({"subject_to": ["tpot <= 0.02 or fits"]}, "is no limit"),
+        ({"subject_to": ["tpot == 0.02"]}, "is no limit"),
+        ({"subject_to": ["tpot <= 0"]}, "a limit of 0 has no logarithm"),
+        ({"subject_to": ["1 <= 2"]}, "has no name in it"),
+        ({"subject_to": ["tpo <= 1"]}, "subject_to: 'tpo' is not known"),
+        ({"subject_to": "tpot <= 1"}, "is one text"),
+        ({"objective": "log(unit_cost / 1e9)"}, "start 1 of dp 2 (peak_flops[bf16] ="),
+        ({"subject_to": ["sqrt(1 - unit_cost) <= 3"]}, "subject_to: 'sqrt(1 - unit_cost) <= 3'"),
+        ({"derived": {"memory_bandwidth": "1e12"}}, "memory_bandwidth is free (over)"),
+        ({"quantities": {"unit_cost": "unit_cost + 1"}}, "is made of itself"),
+        ({"plans": []}, "plans: none to try"),
+        ({"plans": dgz.Parallelism(4)}, "exceeds 2"),
+        ({"starts": 0}, "starts: 0 is not allowed"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_in_one_line(changes, words):
+    with pytest.raises(dgz.InputError) as error:
+        solve(**changes)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_some_starts_without_a_number_are_named():
+    found = solve(
+        over={"memory_bandwidth": OVER["memory_bandwidth"]},
+        quantities=ASKED["quantities"] | {"odd": "sqrt(memory_bandwidth - 2e12)"},
+        subject_to=["fits", "odd <= 1e7"],
+        plans=TWO,
+        starts=8,
+    )
+    (note,) = found.notes
+    assert note.startswith("subject_to: 'odd <= 10000000.0' has no positive, finite value at ")
+    assert "such as start " in note
+    assert found.best is not None
+
+
+def test_a_small_model_is_solved_by_hand():
+    """One matrix-bound number: TPOT is inversely proportional to bandwidth but for latencies."""
+    case = dgz.Scenario(small(), dgz.load_platform("h100_sxm", 1, "none"), dgz.Workload(1, 16, 4))
+    chip = case.platform.accelerator.replace(launch_latency=0.0)
+    case = case.replace(platform=case.platform.replace(accelerator=chip), sharpness=HARD)
+    found = dgz.optimize(
+        case,
+        {"memory_bandwidth": (1e11, 1e13)},
+        "memory_bandwidth",
+        subject_to=["tpot <= 1e-6"],
+        starts=2,
+    )
+    (price,) = found.best.prices
+    assert found.best.certified
+    assert "global optimum" in found.best.certificate
+    now = dgz.estimate(found.exact.scenario)
+    assert float(now.tpot) == pytest.approx(1e-6, rel=1e-4)
+    assert price.elasticity == pytest.approx(-1, rel=0.2)
