@@ -20,7 +20,7 @@ from diffgenz.core.errors import NoSolution
 from diffgenz.ui.cli.main import main
 
 CASE = Scenario(DENSE, make_cluster(2), Workload(input_tokens=1500.0, output_tokens=200.0))
-FORMATS = [Precision(), Precision(kv_cache="fp8")]
+FORMATS = [Precision()]
 ENGINE = Engine(host_seconds=2e-3)
 
 

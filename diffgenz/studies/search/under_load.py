@@ -196,7 +196,7 @@ def _told(refused: Counter[str]) -> str:
 
 
 def _misses(result: LoadResult, objectives: Objectives | None, of: str) -> float:
-    """By how much the latency nearest to its limit, or farthest beyond it, exceeds it, relatively."""
+    """By how much the latency that misses its limit most, or is nearest to it, exceeds it."""
     limits = {} if objectives is None else objectives.limits
     found = [float(getattr(getattr(result, name), of)) / float(limits[name]) - 1 for name in limits]
     return max(found, default=0.0)

@@ -105,6 +105,7 @@ def run_under_load(
         )
     best = found.deployments[: options.top]
     notes = [*told, *found.notes]
+    limits = {"ttft": options.ttft, "tpot": options.tpot}
     rate = None if load.rate is None else float(load.rate)
     under_way = None if load.concurrency is None else float(load.concurrency)
     data = {
@@ -116,7 +117,7 @@ def run_under_load(
         "load": {"rate": rate, "concurrency": under_way, "sigma": options.sigma},
         "targets": {
             "of": of,
-            **{name: getattr(objectives, name, None) for name in ("ttft", "tpot")},
+            **{name: None if ms is None else ms / 1e3 for name, ms in limits.items()},
         },
         "engine": {"max_num_seqs": options.max_num_seqs, "host_seconds": options.host / 1e3},
         "serving": {k: v for k, v in serving_json(case.serving).items() if k != "chunk"},
