@@ -110,6 +110,9 @@ from .studies.search.deployment import Deployment as Deployment
 from .studies.search.plans import plans as plans
 from .studies.search.search import Search as Search
 from .studies.search.search import search as search
+from .studies.search.under_load import LoadSearch as LoadSearch
+from .studies.search.under_load import ServedDeployment as ServedDeployment
+from .studies.search.under_load import search_under_load as search_under_load
 from .studies.sweep import axes as axes
 from .studies.sweep.findings import Findings as Findings
 from .studies.sweep.on_ray import on_ray as on_ray

@@ -1,23 +1,24 @@
-"""`compare`: what was measured under a serving load beside the estimate of the same set-up.
+"""`compare`: what was measured under a serving load beside what the same set-up is predicted to do.
 
-A file says a part of the set-up, and words the rest. The estimate is of as many requests as were in
-flight, which arrive together: it knows no queueing.
+A file says a part of the set-up, and words the rest. Where it says the load too, `serve` answers;
+else it is the estimate of as many requests as were in flight, which arrive together.
 """
 
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from diffgenz.calibrating.readers.serving.benchmark import Benchmark
+from diffgenz.calibrating.predicting import Prediction, predict
+from diffgenz.calibrating.readers.serving.benchmark import Benchmark, Latency
 from diffgenz.core.errors import InputError
 from diffgenz.core.sections import said_of
 from diffgenz.hardware.specs import list_systems, read_spec
-from diffgenz.inference.estimate import Estimate, estimate
 from diffgenz.inference.timed_by import timed_by
 from diffgenz.kernels.software import DEFAULT
 from diffgenz.models.checkpoints import load_precision, quantization_section, read_source
 from diffgenz.scenario.from_words import Asked, from_words
 from diffgenz.scenario.words import CHECKPOINT
+from diffgenz.serving.load import Engine
 
 RANKS = ("gpus", "tp", "pp", "dp", "ep", "cp", "attention-dp")
 """The words that say a layout."""
@@ -48,40 +49,59 @@ _PRECISIONS = {
 
 
 class Comparison(NamedTuple):
-    """A benchmark beside its estimate.
+    """A benchmark beside what its set-up is predicted to do.
 
     Arguments:
         benchmark: what was measured.
-        asked: the set-up that was estimated.
-        result: the estimate.
+        asked: the set-up.
+        prediction: what it is predicted to do.
         kernels: what times its kernels (`inference.timed_by`).
     """
 
     benchmark: Benchmark
     asked: Asked
-    result: Estimate
+    prediction: Prediction
     kernels: dict[str, str]
+
+    @property
+    def is_queued(self) -> bool:
+        """Whether TTFT was measured with queueing that the prediction does not know."""
+        return self.prediction.load is None and float(self.asked.scenario.workload.batch) > 1
 
     @property
     def measured(self) -> dict[str, float | None]:
         """TTFT and TPOT in s (means, else medians), and output tokens/s; None where unknown."""
         b = self.benchmark
-        tpot = b.itl if b.tpot.typical is None else b.tpot
-        return {"ttft": b.ttft.typical, "tpot": tpot.typical, "throughput": b.throughput}
+        return {name: getattr(b, self._named(name)).typical for name in ("ttft", "tpot")} | {
+            "throughput": b.throughput
+        }
 
     @property
     def predicted(self) -> dict[str, float]:
-        """The same of the estimate."""
-        return {name: float(getattr(self.result, name)) for name in METRICS}
+        """The same of the prediction."""
+        found = {"throughput": self.prediction.throughput}
+        for name in ("ttft", "tpot"):
+            known = self._named(name) if self.prediction.load is not None else name
+            latency: Latency = self.prediction.latencies[known]
+            has_mean = getattr(self.benchmark, self._named(name)).mean is not None
+            middle = latency.percentiles.get(50.0, latency.mean)
+            value = latency.mean if has_mean else middle
+            assert value is not None  # predictions have means
+            found[name] = value
+        return {name: found[name] for name in METRICS}
 
     @property
     def ratios(self) -> dict[str, float | None]:
-        """Predicted / measured; None where it is unknown, or TTFT includes queueing."""
+        """Predicted / measured; None where it is unknown, or only TTFT as measured has queueing."""
         found: dict[str, float | None] = {}
         for name, value in self.measured.items():
-            is_queued = name == "ttft" and float(self.asked.scenario.workload.batch) > 1
-            found[name] = self.predicted[name] / value if value and not is_queued else None
+            compared = value and not (name == "ttft" and self.is_queued)
+            found[name] = self.predicted[name] / value if value and compared else None
         return found
+
+    def _named(self, name: str) -> str:
+        """Where a file has no TPOT, the time between tokens stands for it."""
+        return "itl" if name == "tpot" and self.benchmark.tpot.typical is None else name
 
 
 def compare(
@@ -89,8 +109,9 @@ def compare(
     words: Mapping[str, Any],
     settings: Sequence[str] = (),
     skipped: Callable[[str], None] | None = None,
+    engine: Engine | None = None,
 ) -> list[Comparison]:
-    """The estimates of what was measured.
+    """What was measured, beside what is predicted.
 
     Runs of other models or systems than the words name are left out, and so are runs that no
     estimate describes: disaggregated ones, and speculative ones where no word says the drafts.
@@ -101,6 +122,7 @@ def compare(
             said. A model, system, layout, format or fit overrides the file's.
         settings: numbers of the system to change (`hardware.settings`).
         skipped: called with each run that is left out, and why.
+        engine: what the server was set to. Default: `Engine()`.
 
     Raises:
         InputError: several models of which none is named, a set-up that neither the file nor a word
@@ -108,6 +130,7 @@ def compare(
     """
     chosen = _of_one_model(benchmarks, words.get("model"))
     chosen = _on_system(chosen, words.get("system"))
+    engine = Engine() if engine is None else engine
     found, reasons = [], []
     for benchmark in chosen:
         reason = benchmark.unmodelled
@@ -120,7 +143,8 @@ def compare(
             continue
         asked = question_of(benchmark, words, settings)
         case = asked.scenario
-        found.append(Comparison(benchmark, asked, estimate(case), timed_by(case)))
+        prediction = predict(benchmark, case, engine)
+        found.append(Comparison(benchmark, asked, prediction, timed_by(case)))
     if not found:
         raise InputError(f"FILE: nothing is left to compare; {reasons[0]}")
     return found

@@ -80,8 +80,8 @@ def engine_state(question: Resolved, load: Load, engine: Engine) -> EngineState:
     table = tabulate(question, demand, slots, budget, engine.host_seconds)
     engines = plan.data * plan.pipeline
     typical = demand.context + 0.6 * demand.prompt / demand.steps
-    cache = room_for(question, typical) / engines
-    fit = room_for(question, demand.most - 1) / engines
+    lengths = xp.stack([typical, demand.most - 1])
+    cache, fit = xp.mapped(lambda tokens: room_for(question, tokens))(lengths) / engines
     if not xp.is_jax(table):
         demand, fine, table, slots, cache, fit, engines = _double(
             (demand, fine, table, slots, cache, fit, engines)

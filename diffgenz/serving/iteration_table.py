@@ -83,28 +83,25 @@ def tabulate(
     def decode(running: Any) -> Any:
         return seconds_of(question, None, Decodes(running, demand.context * xp.ones_like(running)))
 
-    def prefill(tokens: Any) -> Any:
-        return seconds_of(question, _chunk(tokens, demand), None)
+    def prefill(tokens: Any, further: Any) -> Any:
+        chunk = _chunk(tokens, demand)
+        context = chunk.context + further * demand.pairs
+        return seconds_of(question, Prompts(chunk.sequences, chunk.tokens, context), None)
 
     def mix(running: Any, tokens: Any) -> Any:
         decodes = Decodes(running, demand.context * xp.ones_like(running))
         return seconds_of(question, _chunk(tokens, demand), decodes)
 
-    def longer(factor: Any) -> Any:
-        chunk = _chunk(budget * xp.ones_like(factor), demand)
-        further = Prompts(chunk.sequences, chunk.tokens, chunk.context + factor * demand.pairs)
-        return seconds_of(question, further, None)
-
     apart = xp.mapped(mix)(rows, columns).reshape(DECODES - 1, CHUNKS)
-    first = xp.mapped(prefill)(tokens)
-    step = np.array([0.0, 1.0])
-    least, most = xp.mapped(longer)(step)
+    last = np.arange(CHUNKS + 1) == CHUNKS  # a full chunk once more, each token with more keys
+    first = xp.mapped(prefill)(xp.concatenate([tokens, tokens[-1:]]), np.where(last, 1.0, 0.0))
+    first, more = first[:-1], first[-1]
     return IterationTable(
         slots=slots,
         budget=budget,
         alone=xp.log(host + xp.mapped(decode)(some)),
         mixed=xp.log(host + xp.concatenate([first[None, :], apart])),
-        pair=(most - least) / (budget * demand.pairs),
+        pair=(more - first[-1]) / (budget * demand.pairs),
     )
 
 

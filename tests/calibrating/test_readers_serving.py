@@ -133,10 +133,53 @@ def test_runs_that_cannot_be_used_are_refused_in_one_line(runs, message, tmp_pat
     assert "\n" not in str(caught.value)
 
 
+SILICON = (
+    "id,silicon_data_source,backend,model_path,system,precision,mode,isl,osl,gemm_quant_mode,"
+    "tp_size,pp_size,attention_dp_size,moe_tp_size,moe_ep_size,silicon_ttft_ms,silicon_tpot_ms\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "columns", "expected"),
+    [
+        ("a_c16_tp8_ep8_1", "64,1,1,8,8", {"tp": 8, "ep": 8}),
+        ("a_c16_tp8_0_ep8_0_2", "1,1,64,8,8", {"tp": 1, "attention-dp": 8, "ep": 8}),
+        ("a_c16_tp4_epnone_3", "4,1,,2,2", {"tp": 4, "ep": 2}),
+        ("a_c16_tp2_epnone_4", "2,1,0,0,0", {"tp": 2, "ep": 1}),
+        ("a_c16_cfg5", "64,1,1,8,8", {"tp": 8, "ep": 8}),
+        ("a_c16_cfg6", "1,1,16,4,4", {"tp": 1, "attention-dp": 4, "ep": 4}),
+        ("a_c16_cfg7", "8,1,1,8,1", {"tp": 8, "ep": 1}),
+        ("a_c16_cfg8", "1,1,8,1,8", {"tp": 1, "attention-dp": 8, "ep": 8}),
+    ],
+)
+def test_ranks_of_the_silicon_table_are_those_of_the_gpus_there_were(
+    name, columns, expected, tmp_path
+):
+    row = f"{name},,trtllm,m,b200_sxm,fp8,agg,1024,128,fp8,{columns},493,10.5\n"
+    (found,) = read_benchmarks(write(tmp_path, "silicon.csv", SILICON + row))
+    assert found.ranks == {"pp": 1, **expected}
+
+
+def test_the_silicon_table(tmp_path):
+    rows = (
+        "a_c16_tp4_ep1_1,f.csv; silicon_concurrency=32; wip=False,vllm,m,h100_sxm,,agg,1024,128,"
+        "fp8,4,1,1,4,1,493,10.5\n"
+        "a_c16_tp4_ep1_2,,vllm,m,h100_sxm,fp4,disagg,1024,128,nvfp4,,,,,,1,1\n"
+    )
+    first, second = read_benchmarks(write(tmp_path, "silicon.csv", SILICON + rows))
+    assert (first.model, first.system, first.engine) == ("m", "h100_sxm", "vllm")
+    assert (first.precision, second.precision) == ("fp8", "fp4")
+    assert (first.input_tokens, first.output_tokens) == (1024, 128)
+    assert (first.concurrency, second.concurrency) == (32, 16)
+    assert said(first.ttft) == (0.493, {})
+    assert said(first.tpot) == (0.0105, {})
+    assert (first.unmodelled, second.unmodelled) == ("", "prefill and decode on pools of their own")
+
+
 def test_files_that_are_none(tmp_path):
     with pytest.raises(InputError, match="FILE: .*none.json cannot be read"):
         read_benchmarks(tmp_path / "none.json")
-    with pytest.raises(InputError, match="its columns are not those of InferenceX"):
+    with pytest.raises(InputError, match="its columns are neither those of InferenceX"):
         read_benchmarks(write(tmp_path, "mine.csv", "a,b\n1,2\n"))
 
 

@@ -48,7 +48,6 @@ def demand_for(kind: str, prompt: float, output: float, fine: bool = False) -> D
         pairs_of=pairs_of,
         pairs=prompts.mean(pairs_of) / mean,
         context=mean + outputs.mean(steps * outputs.tokens) / (2 * outputs.mean(steps)),
-        length=mean + outputs.mean(outputs.tokens),
         most=prompts.tokens.max() + outputs.tokens.max(),
     )
 

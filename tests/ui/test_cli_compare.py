@@ -4,37 +4,82 @@ import pytest
 from serving_cases import AIPERF, INFERENCEX, SGLANG, VLLM, write
 from ui_cases import ROOFLINE, run, run_json
 
+from diffgenz import compare, read_benchmarks
 from diffgenz.ui.cli.main import main
+from diffgenz.ui.text.compare import comparison_json, comparisons_text
 
 H100 = ("--system", "h100_sxm", "--tp", "8")
 
 
-def test_the_prediction_is_the_estimate_of_the_same_set_up(capsys, tmp_path):
+LATENCIES = {"TTFT": "ttft", "TPOT": "tpot", "ITL": "itl"}
+KINDS = ("mean", "p50", "p90", "p99")
+
+
+def test_a_closed_loop_is_predicted_as_serve_answers_it(capsys, tmp_path):
     path = str(write(tmp_path, "bench.json", VLLM))
-    (found,) = run_json(capsys, "compare", path, *H100, *ROOFLINE)
-    words = ("--isl", "2048", "--osl", "256", "--batch", "8")
-    own = run_json(capsys, "estimate", VLLM["model_id"], *H100, *ROOFLINE, *words)
-    for name in ("ttft", "tpot", "throughput"):
-        assert found["predicted"][name] == pytest.approx(own[name], rel=1e-6)
-    assert found["measured"]["tpot"]["mean"] == pytest.approx(0.0125)
-    assert found["ratio"]["tpot"] == pytest.approx(own["tpot"] / 0.0125, rel=1e-6)
-    assert found["ratio"]["throughput"] == pytest.approx(own["throughput"] / 512, rel=1e-6)
-    assert found["ratio"]["ttft"] is None
-    text = run(capsys, "compare", path, *H100, *ROOFLINE)
+    flags = ("--host", "0.5", "--max-num-seqs", "64")
+    (found,) = run_json(capsys, "compare", path, *H100, *ROOFLINE, *flags)
+    words = ("--isl", "2048", "--osl", "256", "--concurrency", "8", "--requests", "80")
+    own = run_json(capsys, "serve", VLLM["model_id"], *H100, *ROOFLINE, *words, *flags)
+    (own,) = own["loads"]
+    predicted, ratio = found["predicted"], found["ratio"]
+    for name in ("ttft", "tpot", "itl", "end_to_end"):
+        for kind in KINDS:
+            assert predicted[name][kind] == pytest.approx(own[f"{name}_{kind}"], rel=1e-6)
+    assert predicted["throughput"] == pytest.approx(own["throughput"], rel=1e-6)
+    assert ratio["ttft"] == pytest.approx(own["ttft_mean"] / 0.7, rel=1e-6)
+    assert ratio["tpot"] == pytest.approx(own["tpot_mean"] / 0.0125, rel=1e-6)
+    assert ratio["throughput"] == pytest.approx(own["throughput"] / 512, rel=1e-6)
+    assert (found["under_load"], found["note"]) == (True, "")
+
+
+def test_means_and_percentiles_stand_beside_each_other_for_some_runs(tmp_path):
+    words = {"system": "h100_sxm", "tp": 8, "fit": "none"}
+    (each,) = compare(read_benchmarks([write(tmp_path, "bench.json", VLLM)]), words)
+    text, found = comparisons_text([each]), comparison_json(each)
     assert "\ntp 8, pp 1, dp 1; 2048 tokens in, 256 out\n" in text
-    assert "a batch that arrives together" in text
+    assert "under the load of each run by `serve`" in text
+    assert "arrives together" not in text
+    lines = [line.split() for line in text.splitlines()]
+    for label, name in LATENCIES.items():
+        for who in ("measured", "predicted"):
+            (row,) = [line for line in lines if line[:3] == [label, "ms", who]]
+            for cell, kind in zip(row[3:], KINDS, strict=True):
+                value = found[who][name].get(kind)
+                assert (cell == "-") == (value is None)
+                if value is not None:
+                    assert float(cell.replace(",", "")) == pytest.approx(1e3 * value, rel=6e-3)
+    assert ["E2E", "ms", "measured"] not in [line[:3] for line in lines]  # it has none
+    many = comparisons_text([each] * 7)
+    assert "ratios: TTFT " in many
+    assert "ITL ms" not in many
+
+
+def test_what_serve_refuses_is_said_and_estimated_as_one_batch(capsys, tmp_path):
+    path = str(write(tmp_path, "bench.json", VLLM))
+    words = (*H100, *ROOFLINE, "--drafts", "2", "--acceptance", "0.5")
+    (found,) = run_json(capsys, "compare", path, *words)
+    asked = ("--isl", "2048", "--osl", "256", "--batch", "8")
+    own = run_json(capsys, "estimate", VLLM["model_id"], *words, *asked)
+    for name in ("ttft", "tpot", "end_to_end"):
+        assert found["predicted"][name] == {"mean": pytest.approx(own[name], rel=1e-6)}
+    assert found["predicted"]["throughput"] == pytest.approx(own["throughput"], rel=1e-6)
+    assert not found["under_load"]
+    assert found["ratio"]["ttft"] is None
+    assert found["ratio"]["tpot"] == pytest.approx(own["tpot"] / 0.0125, rel=1e-6)
+    text = run(capsys, "compare", path, *words)
+    said = "note: bench.json: estimated as one batch, not under load: speculation: not modelled"
+    assert said in text
     assert "under load TTFT includes queueing (not compared), and TPOT the prompts of" in text
-    (row,) = [line.split() for line in text.splitlines() if line.startswith("    8 ")]
-    assert row[:4] == ["8", "700", "-", "-"]
+    assert "by `serve`" not in text
 
 
-def test_ttft_of_one_request_is_compared(capsys, tmp_path):
-    path = write(tmp_path, "runs.json", VLLM, {**VLLM, "max_concurrency": 1})
-    many, single = run_json(capsys, "compare", str(path), *H100, *ROOFLINE)
-    assert many["ratio"]["ttft"] is None
-    assert single["ratio"]["ttft"] == pytest.approx(single["predicted"]["ttft"] / 0.7, rel=1e-6)
-    text = run(capsys, "compare", str(path), *H100, *ROOFLINE)
-    assert "ratios: TPOT " in text
+def test_ttft_of_one_request_is_compared_whoever_answers(capsys, tmp_path):
+    path = str(write(tmp_path, "runs.json", {**VLLM, "max_concurrency": 1}))
+    (found,) = run_json(capsys, "compare", path, *H100, *ROOFLINE, "--chunk", "whole")
+    assert not found["under_load"]
+    expected = found["predicted"]["ttft"]["mean"] / 0.7
+    assert found["ratio"]["ttft"] == pytest.approx(expected, rel=1e-6)
 
 
 def test_the_file_says_layout_formats_and_engine(capsys, tmp_path):

@@ -1,11 +1,19 @@
-"""`diffgenz compare`: a serving benchmark's own file beside the estimate of the same set-up."""
+"""`diffgenz compare`: a serving benchmark's own file beside what its set-up is predicted to do."""
 
 import argparse
 import sys
 from typing import Any
 
 from diffgenz.scenario.words import WORDS
-from diffgenz.ui.cli.flags import LAYOUT, REQUESTS, add_set, add_words, words_in
+from diffgenz.ui.cli.flags import (
+    LAYOUT,
+    REQUESTS,
+    add_engine,
+    add_set,
+    add_words,
+    engine_of,
+    words_in,
+)
 
 _WORDS = (*(name for name in LAYOUT if name != "model"), "fit", *REQUESTS)
 _EXAMPLE = "diffgenz compare result.json --model Qwen/Qwen3-32B --system h100_sxm --tp 4"
@@ -33,6 +41,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
         unsaid[name] |= {"help": f"{what} (default: what the file says)"}
     add_words(parser, _WORDS, unsaid)
     add_set(parser)
+    add_engine(parser)
 
 
 def run(options: argparse.Namespace) -> tuple[str, Any]:
@@ -43,7 +52,7 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
 
     benchmarks = read_benchmarks(options.files)
     words = {"model": options.model, **words_in(options, _WORDS)}
-    found = compare(benchmarks, words, options.set, _say)
+    found = compare(benchmarks, words, options.set, _say, engine_of(options))
     return comparisons_text(found), [comparison_json(each) for each in found]
 
 

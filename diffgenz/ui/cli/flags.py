@@ -5,13 +5,16 @@ Nothing here imports JAX, so that `--help` is quick.
 
 import argparse
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from diffgenz.core.counts import real, whole
 from diffgenz.core.errors import InputError
 from diffgenz.core.units import parse
 from diffgenz.scenario.word import Word
 from diffgenz.scenario.words import WORDS
+
+if TYPE_CHECKING:
+    from diffgenz.serving.load import Engine
 
 REQUESTS = tuple(name for name, word in WORDS.items() if word.record == "workload")
 """What is asked of a model."""
@@ -98,6 +101,10 @@ COUNT = typed(whole)
 """The `type` of flags that count something but tokens."""
 
 
+REAL = typed(real)
+"""The `type` of flags for plain numbers."""
+
+
 def _milliseconds(text: str) -> float:
     """The ms of a time in ms, or with its unit: "500", "500ms", "2 s"."""
     bare = text.strip()
@@ -174,6 +181,31 @@ def add_set(parser: argparse.ArgumentParser) -> None:
         help="another value for a number of the system, such as 'memory_bandwidth=7 TB/s' or "
         "'network.0.bandwidth=900 GB/s'; may be given again",
     )
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """`--max-num-seqs` and `--host`: what a server under load is set to."""
+    parser.add_argument(
+        "--max-num-seqs",
+        type=COUNT,
+        default=256,
+        metavar="N",
+        help="requests that run at once (default: 256)",
+    )
+    parser.add_argument(
+        "--host",
+        type=MILLISECONDS,
+        default=0.0,
+        metavar="MS",
+        help="ms that the host adds to each iteration (default: 0)",
+    )
+
+
+def engine_of(options: argparse.Namespace) -> "Engine":
+    """What the flags of `add_engine` say."""
+    from diffgenz.serving.load import Engine
+
+    return Engine(max_num_seqs=float(options.max_num_seqs), host_seconds=options.host / 1e3)
 
 
 def words_in(options: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:

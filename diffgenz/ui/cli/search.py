@@ -20,9 +20,12 @@ from diffgenz.ui.cli.flags import (
     words_in,
 )
 from diffgenz.ui.cli.progress import progress_line
+from diffgenz.ui.cli.search_load import add_load, has_load, run_under_load
 from diffgenz.ui.cli.traced import add_placement, said_by
 
 _TARGETS = {"ttft": "time to first token, at most", "tpot": "time per output token, at most"}
+_SORT = "tokens_per_second_per_accelerator"
+_UNSAID = {"batch": None, "sort": _SORT, "where": [], "plot": None, "mixed": False}
 _BEFORE = ("model", "generic", "system", "gpus", "imbalance", "routing", "isl", "osl", "fit")
 
 
@@ -69,7 +72,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sort",
         metavar="METRIC",
-        default="tokens_per_second_per_accelerator",
+        default=_SORT,
         help="the metric that says which is best (default: tokens_per_second_per_accelerator)",
     )
     parser.add_argument(
@@ -88,6 +91,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--top", type=COUNT, default=10, help="rows to show (default: 10)")
     parser.add_argument("--out", metavar="FILE", help="save the rows as .json or .csv")
     add_plot(parser, "draw the Pareto front")
+    add_load(parser)
 
 
 def _chunk(text: str) -> int | None:
@@ -124,6 +128,19 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
         words | {"tp": 1, "routing": None if said else words.get("routing")}, settings=options.set
     )
     case, chunks = asked.scenario, options.chunk
+    title = f"{case.model.name} on {options.gpus} x {case.platform.accelerator.name}"
+    title += f"; {options.isl} tokens in, {options.osl} out"
+    if has_load(options):
+        if said:
+            raise InputError(
+                "--routing: under a load experts are uniform or power-law:SPREAD, not as in a trace; "
+                "leave out the trace, or --rate and --concurrency"
+            )
+        lines, data = run_under_load(options, asked, _UNSAID)
+        if options.out is not None:
+            _save(Path(options.out), data)
+            lines.append(f"\nwrote {options.out}")
+        return "\n".join([title, *lines]), data
     precisions, told = formats_of(
         case.model,
         case.platform.accelerator,
@@ -150,8 +167,6 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
         )
     best, mixed = found.best(options.top), case.serving.mixed
     chunked = mixed or len(chunks) > 1
-    title = f"{case.model.name} on {options.gpus} x {case.platform.accelerator.name}"
-    title += f"; {options.isl} tokens in, {options.osl} out"
     if options.messages is not None:
         title += f"; messages {options.messages}"
     serving = serving_json(case.serving)

@@ -4,25 +4,25 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from diffgenz.core.counts import real
 from diffgenz.core.errors import InputError
 from diffgenz.ui.cli.flags import (
     COUNT,
     LAYOUT,
     MILLISECONDS,
+    REAL,
+    add_engine,
     add_plot,
     add_set,
     add_words,
-    typed,
+    engine_of,
     words_in,
 )
 
 if TYPE_CHECKING:
-    from diffgenz.serving.load import Engine, Load
+    from diffgenz.serving.load import Load
     from diffgenz.serving.objectives import Objectives
 
 _WORDS = (*(name for name in LAYOUT if name != "mixed"), "fit", "isl", "osl")
-_REAL = typed(real)
 _SHARES = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9)
 _CURVE = tuple(step / 40 for step in range(1, 40))
 _EXAMPLE = (
@@ -39,7 +39,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
     loop = parser.add_mutually_exclusive_group()
     loop.add_argument(
         "--rate",
-        type=_REAL,
+        type=REAL,
         nargs="+",
         metavar="R",
         help="requests/s that arrive, one or several (default: shares of the saturation rate)",
@@ -64,33 +64,20 @@ def flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--burstiness",
-        type=_REAL,
+        type=REAL,
         metavar="X",
         help="with a rate: squared coefficient of variation of the time between arrivals "
         "(default: 1, Poisson)",
     )
     parser.add_argument(
         "--sigma",
-        type=_REAL,
+        type=REAL,
         default=0.0,
         metavar="X",
         help="lengths of prompts and answers are lognormal, with this standard deviation of their "
         "logarithm (default: 0, all alike)",
     )
-    parser.add_argument(
-        "--max-num-seqs",
-        type=COUNT,
-        default=256,
-        metavar="N",
-        help="requests that run at once (default: 256)",
-    )
-    parser.add_argument(
-        "--host",
-        type=MILLISECONDS,
-        default=0.0,
-        metavar="MS",
-        help="ms that the host adds to each iteration (default: 0)",
-    )
+    add_engine(parser)
     for name, what in (("ttft", "time to first token"), ("tpot", "time per output token")):
         parser.add_argument(
             f"--{name}",
@@ -119,7 +106,7 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
             raise InputError(f"--{name}: is of a rate; leave out --concurrency, or --{name}")
     asked = from_words(words_in(options, _WORDS), settings=options.set)
     case, timed = asked.scenario, timed_by(asked.scenario)
-    engine, objectives = _engine(options), _objectives(options)
+    engine, objectives = engine_of(options), _objectives(options)
     arrivals = _arrivals(options)
     most = float(saturation_rate(case, arrivals, engine))
     requests = None if options.requests is None else float(options.requests)
@@ -143,12 +130,6 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
         text += f"\n\nwrote {options.plot}"
     data = served_json(asked, timed, loads, results, most, limit)
     return f"{title(case, asked.note, timed)}\n\n{text}", data
-
-
-def _engine(options: argparse.Namespace) -> "Engine":
-    from diffgenz.serving.load import Engine
-
-    return Engine(max_num_seqs=float(options.max_num_seqs), host_seconds=options.host / 1e3)
 
 
 def _objectives(options: argparse.Namespace) -> "Objectives | None":

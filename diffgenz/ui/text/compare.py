@@ -23,6 +23,14 @@ from diffgenz.ui.text.scenario import (
 _LABELS = {"ttft": "TTFT ms", "tpot": "TPOT ms", "throughput": "tok/s"}
 _FACTORS = {"ttft": 1e3, "tpot": 1e3, "throughput": 1.0}
 _RATIO = "ratio: predicted / measured; means, or medians where the file has no mean"
+_LATENCIES = {"ttft": "TTFT ms", "tpot": "TPOT ms", "itl": "ITL ms", "end_to_end": "E2E ms"}
+_SHOWN = (50.0, 90.0, 99.0)
+_DETAILED = 6
+"""Runs of which all latencies are shown; of more, they are in the JSON."""
+_UNDER_LOAD = (
+    "predicted under the load of each run by `serve`: continuous batching in steady state, with "
+    "the burst in which a benchmark of a fixed concurrency starts"
+)
 _QUEUED = (
     "the estimate is of a batch that arrives together; under load TTFT includes queueing (not "
     "compared), and TPOT the prompts of other requests that are computed in between"
@@ -55,13 +63,22 @@ def comparisons_text(found: Sequence[Comparison]) -> str:
         *_summary(found),
         _RATIO,
     ]
-    if any(float(each.asked.scenario.workload.batch) > 1 for each in found):
+    if any(each.prediction.load is not None for each in found):
+        lines.append(_UNDER_LOAD)
+    if any(each.is_queued for each in found):
         lines.append(_QUEUED)
+    for note in dict.fromkeys(each.prediction.note for each in found):
+        of = [each.benchmark.place for each in found if each.prediction.note == note]
+        places = of[0] if len(of) == 1 else f"{of[0]} and {len(of) - 1} more"
+        if note:
+            lines.append(f"note: {places}: estimated as one batch, not under load: {note}")
     lines += [
         f"note: {each.benchmark.place}: the estimate does not fit in memory"
         for each in found
-        if not bool(each.result.memory.fits)
+        if not each.prediction.fits
     ]
+    if len(found) <= _DETAILED:
+        lines += _details(found)
     return "\n".join(lines)
 
 
@@ -97,6 +114,29 @@ def _rows(found: Sequence[Comparison], varying: Sequence[str]) -> str:
         rows.append((*label, *cells))
     words = len(places) + sum(name in ("system", "ranks", "formats") for name in varying)
     return table((*places, *varying, "batch", *columns), rows, "l" * words)
+
+
+def _details(found: Sequence[Comparison]) -> list[str]:
+    """A table of means and percentiles, where files and predictions have any."""
+    rows = []
+    for each in found:
+        label = each.benchmark.place if len(found) > 1 else ""
+        for name, what in _LATENCIES.items():
+            measured: Latency = getattr(each.benchmark, name)
+            predicted = each.prediction.latencies.get(name, Latency())
+            if each.prediction.load is None or measured.typical is None:
+                continue
+            for who, latency in (("measured", measured), ("predicted", predicted)):
+                values = (latency.mean, *(latency.percentiles.get(p) for p in _SHOWN))
+                cells = [number(None if value is None else 1e3 * value) for value in values]
+                rows.append((label, what, who, *cells))
+    if not rows:
+        return []
+    header = ("run", "latency", "", "mean", *(f"P{p:g}" for p in _SHOWN))
+    if len(found) == 1:
+        header, rows = header[1:], [row[1:] for row in rows]
+    words = "l" * (len(header) - 4)
+    return ["", table(header, rows, words, keys=len(words))]
 
 
 def _batch(each: Comparison) -> float:
@@ -141,7 +181,13 @@ def comparison_json(each: Comparison) -> dict[str, Any]:
             **{name: _latency_json(latency) for name, latency in distributions.items()},
             "throughput": b.throughput,
         },
-        "predicted": {**each.predicted, "fits": bool(each.result.memory.fits)},
+        "predicted": {
+            **{name: _latency_json(x) for name, x in each.prediction.latencies.items()},
+            "throughput": each.prediction.throughput,
+            "fits": each.prediction.fits,
+        },
+        "under_load": each.prediction.load is not None,
+        "note": each.prediction.note,
         "ratio": each.ratios,
     }
 

@@ -15,7 +15,9 @@ from diffgenz.ui.tables import number, table
 from diffgenz.ui.text.scenario import kernel_lines, kernels_word
 
 _WORDS = {word.number: word.name for word in WORDS.values()} | {"attention_data": "adp"}
-_RANKS = {name: _WORDS[name] for name in RANKS}
+SHOWN_RANKS = {name: _WORDS[name] for name in RANKS}
+"""What people call the ranks of a plan."""
+
 _SPEEDS = (
     "tokens_per_second_per_accelerator",
     "tokens_per_second_per_user",
@@ -23,14 +25,15 @@ _SPEEDS = (
     "tpot",
 )
 _PRICE = "cost_per_million_output_tokens"
-_FORMATS = {"weights": "weights", "activations": "act.", "kv_cache": "KV"}
+FORMATS = {"weights": "weights", "activations": "act.", "kv_cache": "KV"}
+"""What people call the formats of a deployment, in headers."""
 
 
 def deployment_row(deployment: Deployment) -> dict[str, Any]:
     """A deployment as one flat row in SI, as `--json` and `--out` have it."""
     d = deployment.as_dict()
     return {
-        **{name: d[name] for name in (*_RANKS, "batch", *_FORMATS, "chunk", *SCALARS)},
+        **{name: d[name] for name in (*SHOWN_RANKS, "batch", *FORMATS, "chunk", *SCALARS)},
         "memory": d["memory.total"],
         "kernels": kernels_word(deployment.kernels, deployment.precision.linear_format),
     }
@@ -120,8 +123,8 @@ def _header(chunked: bool) -> tuple[str, ...]:
         "batch",
         "GB",
         METRICS[_PRICE].label,
-        *_RANKS.values(),
-        *_FORMATS.values(),
+        *SHOWN_RANKS.values(),
+        *FORMATS.values(),
         *chunks,
         "kernels",
     )
@@ -143,7 +146,7 @@ def _cells(deployment: Deployment, chunked: bool) -> tuple[str, ...]:
         str(deployment.batch),
         f"{d['memory.total'] * METRICS['memory.total'].factor:.1f}",
         _shown(deployment, _PRICE),
-        *(str(d[name]) for name in (*_RANKS, *_FORMATS)),
+        *(str(d[name]) for name in (*SHOWN_RANKS, *FORMATS)),
         *chunks,
         kernels_word(deployment.kernels, deployment.precision.linear_format),
     )

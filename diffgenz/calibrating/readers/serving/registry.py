@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from diffgenz.calibrating.readers.csv_table import read_csv
-from diffgenz.calibrating.readers.serving import aiperf, inferencex, sglang, vllm
+from diffgenz.calibrating.readers.serving import aiperf, inferencex, sglang, silicon, vllm
 from diffgenz.calibrating.readers.serving.benchmark import Benchmark
 from diffgenz.core.errors import InputError
 
@@ -30,6 +30,7 @@ TOOLS: tuple[Tool, ...] = (
     Tool("SGLang's bench_serving (JSON lines)", sglang.knows, sglang.read),
     Tool("aiperf and genai-perf (profile_export_*.json)", aiperf.knows, aiperf.read),
     Tool("InferenceX (agg_*.json, or its site's CSV)", inferencex.knows, inferencex.read),
+    Tool("aiconfigurator's silicon table (CSV)", silicon.knows, silicon.read),
 )
 """Every kind of run that is read."""
 
@@ -103,14 +104,18 @@ def _json_rows(path: Path) -> list[tuple[int, Any]]:
 
 
 def _csv_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
-    """The rows of a CSV of InferenceX's site, with the names that its JSON has."""
+    """The rows of a CSV: of InferenceX's site with the names that its JSON has."""
     table = read_csv(path)
-    if not inferencex.knows_header(list(table.columns)):
+    header = list(table.columns)
+    if silicon.knows_header(header):
+        named = {column: column for column in header}
+    elif inferencex.knows_header(header):
+        named = {column: inferencex.CSV[column] for column in header if column in inferencex.CSV}
+    else:
         raise InputError(
-            f"{path.name}: its columns are not those of InferenceX's site, such as Hardware, ISL, "
-            "OSL and Concurrency; export it again"
+            f"{path.name}: its columns are neither those of InferenceX's site, such as Hardware, "
+            "ISL, OSL and Concurrency, nor those of aiconfigurator's silicon table; export it again"
         )
-    named = {column: inferencex.CSV[column] for column in table.columns if column in inferencex.CSV}
     return [
         (int(line), {name: str(table.columns[column][index]) for column, name in named.items()})
         for index, line in enumerate(table.lines)

@@ -1,0 +1,80 @@
+"""The table of served runs that aiconfigurator-core ships: a CSV of TTFT and TPOT on real GPUs.
+
+Each row is a mean over requests at a fixed concurrency, in ms. Its ranks have a trap: where an
+identifier says neither and both MoE ranks exceed 1, `tp_size` or `attention_dp_size` is their
+product, though either of them alone is the number of GPUs; where the identifier says "tp8", there
+are 8 GPUs, whatever the columns say.
+"""
+
+import re
+from typing import Any
+
+from diffgenz.calibrating.readers.serving.benchmark import Benchmark, Latency
+from diffgenz.calibrating.readers.serving.fields import Fields
+
+TOOL = "aiconfigurator's silicon table"
+
+_GPUS = re.compile(r"_tp(\d+)")
+_CONCURRENCY = (re.compile(r"silicon_concurrency=(\d+)"), re.compile(r"_c(\d+)_"))
+
+
+def knows_header(header: list[str]) -> bool:
+    """Whether a CSV with this header is such a table."""
+    return {"silicon_ttft_ms", "silicon_tpot_ms", "tp_size", "model_path"} <= set(header)
+
+
+def knows(raw: dict[str, Any]) -> bool:
+    """Whether an object is one row of it."""
+    return knows_header(list(raw))
+
+
+def read(place: str, raw: dict[str, Any]) -> Benchmark:
+    """One row.
+
+    Arguments:
+        place: the file and the row.
+        raw: its columns, as text.
+    """
+    fields = Fields(place, raw)
+    times = {name: fields.number(f"silicon_{name}_ms") for name in ("ttft", "tpot")}
+    means = {name: Latency(None if ms is None else ms / 1e3) for name, ms in times.items()}
+    together = fields.text("mode") in ("agg", "")
+    return Benchmark(
+        place,
+        TOOL,
+        model=fields.text("model_path"),
+        system=fields.text("system"),
+        engine=fields.text("backend"),
+        ranks=_ranks(fields) if together else {},
+        precision=fields.text("precision") or fields.text("gemm_quant_mode"),
+        input_tokens=fields.number("isl"),
+        output_tokens=fields.number("osl"),
+        concurrency=_concurrency(fields),
+        ttft=means["ttft"],
+        tpot=means["tpot"],
+        unmodelled="" if together else "prefill and decode on pools of their own",
+    )
+
+
+def _ranks(fields: Fields) -> dict[str, int]:
+    """The layout, by word."""
+    columns = ("tp_size", "attention_dp_size", "moe_tp_size", "moe_ep_size", "pp_size")
+    tensor, groups, sharded, experts, stages = (fields.count(name) or 1 for name in columns)
+    said = _GPUS.search(fields.text("id"))
+    if said:
+        gpus = int(said[1])
+    elif sharded > 1 and experts > 1:
+        gpus = sharded
+    else:
+        gpus = tensor * groups
+    ranks = {"pp": stages, "ep": experts}
+    return ranks | ({"tp": 1, "attention-dp": gpus} if groups > 1 else {"tp": gpus})
+
+
+def _concurrency(fields: Fields) -> float | None:
+    """Requests under way: what the source says, else the identifier."""
+    for pattern, name in zip(_CONCURRENCY, ("silicon_data_source", "id"), strict=True):
+        found = pattern.search(fields.text(name))
+        if found:
+            return float(found[1])
+    return None

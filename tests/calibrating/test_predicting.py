@@ -1,0 +1,82 @@
+"""Which question a benchmark asks: an open loop, a closed one, or a batch."""
+
+import pytest
+from support import make_cluster
+from whole_models import DENSE
+
+from diffgenz import (
+    Benchmark,
+    Engine,
+    Load,
+    Parallelism,
+    Scenario,
+    Serving,
+    Speculation,
+    Workload,
+    estimate,
+    serve,
+)
+from diffgenz.calibrating.predicting import LATENCIES, predict
+
+CHAT = Workload(batch=40.0, input_tokens=1500.0, output_tokens=200.0)
+
+
+def case_of(workload=CHAT, **options) -> Scenario:
+    return Scenario(DENSE, make_cluster(), workload, Parallelism(8), None, Serving(**options))
+
+
+def asked(**said) -> Benchmark:
+    return Benchmark("bench.json", "a tool", **said)
+
+
+def check(found, expected):
+    """A prediction is what `serve` says, to the last percentile."""
+    for name in LATENCIES:
+        mine, its = found.latencies[name], getattr(expected, name)
+        assert mine.mean == float(its.mean)
+        assert mine.percentiles == {50: float(its.p50), 90: float(its.p90), 99: float(its.p99)}
+    assert found.throughput == float(expected.throughput)
+    assert (found.note, found.fits) == ("", True)
+
+
+def test_a_concurrency_is_a_closed_loop_of_as_many_requests_as_were_sent():
+    case, engine = case_of(), Engine(host_seconds=1e-3)
+    for said, requests in ((60, 60.0), (25, 25.0)):
+        found = predict(asked(concurrency=40.0, completed=said), case, engine)
+        check(found, serve(case, Load(concurrency=min(40.0, requests), requests=requests), engine))
+
+
+def test_a_rate_is_an_open_loop_unless_the_concurrency_limits_it():
+    case, engine = case_of(), Engine()
+    free = serve(case, Load(rate=20.0), engine)
+    above, below = float(free.concurrency) * 1.01, float(free.concurrency) * 0.99
+    check(predict(asked(rate=20.0, concurrency=above), case, engine), free)
+    found = predict(asked(rate=20.0, concurrency=below), case, engine)
+    check(found, serve(case, Load(concurrency=below, requests=10 * below), engine))
+
+
+@pytest.mark.parametrize(
+    ("said", "case", "note"),
+    [
+        ({"rate": 1e5}, case_of(), "the deployment saturates at"),
+        ({"concurrency": 300.0}, case_of(), "concurrency: 300 exceeds 256"),
+        ({"rate": 1.0}, case_of(speculation=Speculation(2, 0.5)), "speculation: not modelled"),
+        ({"rate": 1.0}, case_of(chunk=None), "chunk: whole prompts are not modelled"),
+        (
+            {"concurrency": 250.0},
+            case_of(CHAT.replace(input_tokens=50_000.0, output_tokens=50_000.0)),
+            "requests would be preempted",
+        ),
+        ({}, case_of(), ""),
+    ],
+)
+def test_what_serve_does_not_answer_is_a_batch(said, case, note):
+    found, alone = predict(asked(**said), case, Engine()), estimate(case)
+    assert {name: latency.mean for name, latency in found.latencies.items()} == {
+        name: float(getattr(alone, name)) for name in ("ttft", "tpot", "end_to_end")
+    }
+    assert all(not latency.percentiles for latency in found.latencies.values())
+    assert found.throughput == float(alone.throughput)
+    assert found.load is None
+    assert note in found.note
+    assert bool(note) == bool(found.note)
