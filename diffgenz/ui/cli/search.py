@@ -133,8 +133,8 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     if has_load(options):
         if said:
             raise InputError(
-                "--routing: under a load experts are uniform or power-law:SPREAD, not as in a trace; "
-                "leave out the trace, or --rate and --concurrency"
+                "--routing: under a load experts are uniform or power-law:SPREAD, not as in a "
+                "trace; leave out the trace, or --rate and --concurrency"
             )
         lines, data = run_under_load(options, asked, _UNSAID)
         if options.out is not None:
