@@ -67,7 +67,7 @@ def fitted_to(technology: Technology) -> list[Observed]:
 
 def main() -> int:
     """Fit, print the table, write the file."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Fit the coefficients of technology.")
     parser.add_argument("--check", action="store_true", help="write nothing")
     options = parser.parse_args()
     prior = load_technology()

@@ -2,7 +2,8 @@
 
 from diffgenz.core.checks import demand
 from diffgenz.core.record import Record, number
-from diffgenz.core.smooth import SHARPNESS, Leaf
+from diffgenz.core.smooth import SHARPNESS, Leaf, Scalar
+from diffgenz.hardware.design import Design
 from diffgenz.hardware.platform import Platform
 from diffgenz.technology.area import (
     Areas,
@@ -62,6 +63,18 @@ QUANTITIES = {
     "unit_price": "USD",
 }
 """The numbers of a `Build` that formulas may name, and their units."""
+
+
+def quantities_of(platform: Platform, design: Design) -> dict[str, Scalar]:
+    """The numbers of `QUANTITIES` of a platform's accelerator, by name.
+
+    Arguments:
+        platform: the platform; JAX may trace its numbers.
+        design: how its accelerator is built.
+    """
+    technology = load_technology()
+    build = technology_of(chip_of(platform, technology, design), technology)
+    return {name: getattr(build, name) for name in QUANTITIES}
 
 
 def technology_of(

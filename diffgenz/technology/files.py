@@ -94,7 +94,7 @@ def _read(path: Path, raw: Mapping[str, Any], base: Technology | None) -> Techno
         for name, written in top.section(group).raw.items():
             known[name] = _member(path, f"{group}.{name}", written, kind, known.get(name))
         fields[group] = known
-    changed = {} if base is None else _changed(raw)
+    changed: set[str] = set() if base is None else _changed(raw)
     fields |= _covariance(path, top, base, changed)
     return Technology(**fields)
 

@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import least_squares
 
@@ -136,9 +134,8 @@ class _Problem:
 
     def solved(self, weights: np.ndarray) -> np.ndarray:
         """The most likely logarithms where rows have `weights`."""
-        found = least_squares(
-            self.residuals, self.center, self.jacobian, method="lm", args=(weights,)
-        )
+        exact: Any = self.jacobian  # SciPy's stubs know but names of difference schemes
+        found = least_squares(self.residuals, self.center, exact, method="lm", args=(weights,))
         return found.x
 
 
@@ -260,12 +257,12 @@ def errors_of(prior: Technology, chips: Sequence[Observed]) -> list[Error]:
     ]
 
 
-def drawn(technology: Technology, key: Any, count: int) -> Technology:
+def drawn(technology: Technology, seed: int, count: int) -> Technology:
     """Technologies as likely as the data leave them: each value is a column of `count`.
 
     Arguments:
         technology: coefficients with deviations; those of `uncertain` vary together.
-        key: of JAX's random numbers.
+        seed: of the random numbers.
         count: how many.
     """
     known = coefficients_of(technology)
@@ -274,7 +271,7 @@ def drawn(technology: Technology, key: Any, count: int) -> Technology:
     if technology.covariance is not None:
         places = [names.index(name) for name in technology.uncertain]
         spread[np.ix_(places, places)] = np.asarray(technology.covariance)
-    factor = np.linalg.cholesky(spread + 1e-12 * np.eye(len(names)))
-    steps = jax.random.normal(key, (count, len(names))) @ jnp.asarray(factor.T, jnp.float32)
-    center = jnp.asarray([float(known[name].value) for name in names])
-    return with_values(technology, names, (center * jnp.exp(steps)).T)
+    rng = np.random.default_rng(seed)
+    steps = rng.multivariate_normal(np.zeros(len(names)), spread, count, check_valid="ignore")
+    center = np.array([float(known[name].value) for name in names])
+    return with_values(technology, names, (center * np.exp(steps)).astype(np.float32).T)
