@@ -66,7 +66,10 @@ def test_a_process_of_ones_own(tmp_path):
         ("[markup]\nwidth = 1", "markup: has no value; write prior = NUMBER"),
         ("[markup]\nprior = 'much'", "markup.prior: 'much' is not a number"),
         ("[markup]\nprior = 1\nwidth = -1", "markup: width: -1 is not allowed"),
-        ("[leakage]\nprior = 1\nunit = 'W'", "leakage.unit: 'W' is not its unit; write it in W/mm2"),
+        (
+            "[leakage]\nprior = 1\nunit = 'W'",
+            "leakage.unit: 'W' is not its unit; write it in W/mm2",
+        ),
         ("[processes.N9]\ndensity = 3", "processes.N9.sram_cell: is missing; a new one needs"),
         ("[processes.N5]\nmood = 3", "processes.N5: key: 'mood' is not known"),
         ("processes = 3", "processes: 3 is not a table"),
