@@ -68,7 +68,7 @@ def test_a_process_of_ones_own(tmp_path):
         ("[markup]\nprior = 1\nwidth = -1", "markup: width: -1 is not allowed"),
         (
             "[leakage]\nprior = 1\nunit = 'W'",
-            "leakage.unit: 'W' is not its unit; write it in W/mm2",
+            "leakage.unit: 'W' is not its unit",
         ),
         ("[processes.N9]\ndensity = 3", "processes.N9.sram_cell: is missing; a new one needs"),
         ("[processes.N5]\nmood = 3", "processes.N5: key: 'mood' is not known"),
