@@ -17,6 +17,7 @@ from scipy.optimize import least_squares
 from diffgenz.core.checks import unchecked
 from diffgenz.core.differences import as_double, in_double, moves, slopes
 from diffgenz.core.errors import InputError
+from diffgenz.core.smooth import as_leaf
 from diffgenz.hardware.design import Design
 from diffgenz.hardware.platform import Platform
 from diffgenz.technology.build import technology_of
@@ -159,7 +160,7 @@ def with_values(technology: Technology, names: Sequence[str], values: Any) -> Te
         found = coefficients_of(tree)
         return [found[name].value for name in names]
 
-    return eqx.tree_at(places, technology, [values[i] for i in range(len(names))])
+    return eqx.tree_at(places, technology, [as_leaf(values[i]) for i in range(len(names))])
 
 
 def fit_technology(prior: Technology, chips: Sequence[Observed]) -> Technology:
