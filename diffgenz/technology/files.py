@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from diffgenz.core.checks import demand
 from diffgenz.core.errors import InputError
 from diffgenz.core.files import data_folder, read_toml, written_aside
 from diffgenz.core.sections import Section, said_of
@@ -186,8 +187,9 @@ def save_technology(technology: Technology, file: str | Path) -> None:
         file: where to; a file that is there is replaced, whole or not at all.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: it is no technology, or cannot be written.
     """
+    demand("technology", technology, Technology, "load_technology()")
     lines = [HEADER]
     for name, each in coefficients_of(technology).items():
         lines += [
