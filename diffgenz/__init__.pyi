@@ -127,3 +127,11 @@ from .studies.sweep.space_file import load_space as load_space
 from .studies.sweep.sweep import findings_in as findings_in
 from .studies.sweep.sweep import merge as merge
 from .studies.sweep.sweep import sweep as sweep
+from .technology.build import Build as Build
+from .technology.build import technology_of as technology_of
+from .technology.chip import Chip as Chip
+from .technology.chip import chip_of as chip_of
+from .technology.coefficients import Coefficient as Coefficient
+from .technology.coefficients import Technology as Technology
+from .technology.files import load_technology as load_technology
+from .technology.files import save_technology as save_technology

@@ -20,6 +20,7 @@ def test_the_wheel_holds_the_package_and_its_data(tmp_path):
     assert {name.split("-")[0] for name in top} == {"diffgenz"}
     assert {name for name in top if not name.endswith(".dist-info")} == {"diffgenz"}
     assert "diffgenz/py.typed" in names
+    assert "diffgenz/_data/calibration/technology.toml" in names
     shipped = {
         f"diffgenz/_data/hw_specs/{path.name}" for path in (ROOT / "hw_specs").glob("*.toml")
     }

@@ -26,6 +26,9 @@ _UNITS: dict[str, dict[str, float]] = {
     "s": {prefix + "s": scale for prefix, scale in ({"": 1.0} | _SMALL).items()},
     "W": {"mW": 1e-3, "W": 1.0, "kW": 1e3},
     "USD/s": {"USD/h": 1 / 3600, "USD/s": 1.0},
+    "USD": {"USD": 1.0},
+    "Hz": {"MHz": 1e6, "GHz": 1e9},
+    "mm2": {"mm2": 1.0},
     "1": {"": 1.0},
 }
 
@@ -36,6 +39,9 @@ _EXAMPLES = {
     "s": "2.5 us",
     "W": "700 W",
     "USD/s": "2.99 USD/h",
+    "USD": "3320 USD",
+    "Hz": "1830 MHz",
+    "mm2": "814 mm2",
     "1": "132",
 }
 
@@ -89,7 +95,7 @@ def parse(text: object, unit: str, *, field: str = "value") -> float:
     Arguments:
         text: a number and a unit, such as "3.35 TB/s", "4 us", "80 GiB" or, for `unit` "1", "132".
             The name of a memory may stand beside bytes: "HBM3e 8 TB/s".
-        unit: the SI unit wanted: one of FLOP/s, B, B/s, s, W, USD/s, 1.
+        unit: the SI unit wanted: one of FLOP/s, B, B/s, s, W, USD/s, USD, Hz, mm2, 1.
         field: what to call it in an error.
 
     Raises:

@@ -6,6 +6,7 @@ from diffgenz.core.checks import Condition
 from diffgenz.core.errors import InputError
 from diffgenz.core.record import Record, label, number
 from diffgenz.core.smooth import Leaf
+from diffgenz.hardware.design import Design
 from diffgenz.kernels.hardware import Chip
 from diffgenz.kernels.library import Library
 
@@ -47,6 +48,8 @@ class Accelerator(Record):
         compute_units: streaming multiprocessors, cores or similar units; fitted kernels need the
             number.
         kernels: fitted kernels; None: the smooth roofline times all kernels, which is a bound.
+        design: how it is built, for its area, TDP and cost (`technology_of`); None where its file
+            does not say. No estimate depends on it.
 
     Raises:
         InputError: a value out of range, or fitted kernels without compute units.
@@ -67,6 +70,7 @@ class Accelerator(Record):
     tiers: tuple[MemoryTier, ...] = ()
     compute_units: Leaf | None = number(at_least=1, default=None)
     kernels: Library | None = None
+    design: Design | None = label(default=None, repr=False)
 
     def conditions(self) -> Iterable[Condition]:
         if self.kernels is not None and self.compute_units is None:

@@ -14,6 +14,7 @@ from diffgenz.core.record import Record, label, number
 from diffgenz.core.sections import said_of
 from diffgenz.core.smooth import Leaf
 from diffgenz.hardware.accelerator import Accelerator, MemoryTier
+from diffgenz.hardware.design import design_of
 from diffgenz.hardware.network import Level
 from diffgenz.hardware.specs import Spec, read_spec
 from diffgenz.hardware.topology import topology_named
@@ -95,6 +96,7 @@ class Platform(Record):
             tiers=tuple(MemoryTier(name, **figures) for name, figures in spec.memory_tiers),
             compute_units=spec.execution.get("compute_units"),
             kernels=load_kernels(Origin(spec.id, spec.vendor, str(fit), spec.like, spec.changed)),
+            design=design_of(spec.design_names, spec.design),
         )
         network = []
         for index, level in enumerate(spec.network):

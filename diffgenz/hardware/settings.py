@@ -14,7 +14,7 @@ from diffgenz.core.errors import InputError, unknown
 from diffgenz.core.units import parse, show
 from diffgenz.hardware.specs import FIGURES, LEVEL, MAY_BE_ZERO, TIER, Figures, NetworkSpec, Spec
 
-_UNTIMED = ("power", "price", "memory.capacity", "memory.reserve", "memory_tier")
+_UNTIMED = ("power", "price", "memory.capacity", "memory.reserve", "memory_tier", "design")
 """How the names of numbers begin that no kernel's time depends on."""
 
 _EXAMPLE = 'write NAME=VALUE, such as --set "memory_bandwidth=7 TB/s"'
@@ -124,7 +124,7 @@ def _without_index(name: str) -> str:
 def _units_of(spec: Spec) -> dict[str, str]:
     """The unit of every number that may be set, by its full name."""
     tables = {
-        **FIGURES,
+        **{table: keys for table, keys in FIGURES.items() if table != "design" or spec.design},
         **{f"network.{index}": LEVEL for index in range(len(spec.network))},
         **{f"memory_tier.{index}": TIER for index in range(len(spec.memory_tiers))},
     }

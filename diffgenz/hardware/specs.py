@@ -16,6 +16,7 @@ from diffgenz.core.errors import InputError, unknown
 from diffgenz.core.files import data_folder, read_toml
 from diffgenz.core.formats import PEAKS
 from diffgenz.core.units import parse
+from diffgenz.hardware import design
 
 Figures = dict[str, float]
 
@@ -39,8 +40,9 @@ FIGURES = {
     "execution": _EXECUTION,
     "power": _POWER,
     "price": _PRICE,
+    "design": design.SETTABLE,
 }
-"""The unit of each number of an accelerator that estimates depend on, by table and key."""
+"""The unit of each number of an accelerator that may be set, by table and key."""
 
 MAY_BE_ZERO = {"reserve", "idle", "latency", "launch_latency"}
 """Keys of numbers that may be zero."""
@@ -58,6 +60,7 @@ _TOP = {
     "price",
     "network",
     "kernels",
+    "design",
 }
 
 
@@ -95,6 +98,9 @@ class Spec:
         price: USD/s, where there is a public one.
         on_chip: capacity and bandwidth of on-chip memory, where they are known.
         memory_tiers: name and figures of slower memories, nearest first.
+        design: the numbers of how it is built, as `hardware.design.Design` has them.
+        design_names: the names of the same: its processes and memory; empty where the file does
+            not say how it is built.
         sources: the text of each figure's source, by "memory.bandwidth" and the like.
         like: the accelerator whose fitted kernels time it, "transferred" or "none"; "" where the
             file says nothing.
@@ -113,6 +119,8 @@ class Spec:
     price: Figures = field(default_factory=dict)
     on_chip: Figures = field(default_factory=dict)
     memory_tiers: tuple[tuple[str, Figures], ...] = ()
+    design: Figures = field(default_factory=dict)
+    design_names: dict[str, str] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
     like: str = ""
     changed: bool = False
@@ -219,6 +227,9 @@ class _Reader:
         for key, levels in (("network", network), ("memory_tier", tiers)):
             if not isinstance(levels, list) or not all(isinstance(level, dict) for level in levels):
                 raise self.fail(key, f"must be tables; write each under a line [[{key}]]")
+        execution = self.figures(
+            "execution", self.table("execution", required=True), _EXECUTION, _EXECUTION
+        )
         spec = Spec(
             id=self.path.stem,
             name=self.text("name", self.raw),
@@ -230,9 +241,7 @@ class _Reader:
                 (),
             ),
             memory=self.figures("memory", self.table("memory", required=True), _MEMORY, _MEMORY),
-            execution=self.figures(
-                "execution", self.table("execution", required=True), _EXECUTION, _EXECUTION
-            ),
+            execution=execution,
             power=self.figures("power", self.table("power", required=True), _POWER, ("tdp",)),
             network=tuple(
                 self.level(f"network[{index}]", level) for index, level in enumerate(network)
@@ -242,6 +251,8 @@ class _Reader:
             memory_tiers=tuple(
                 self.tier(f"memory_tier[{index}]", tier) for index, tier in enumerate(tiers)
             ),
+            design=self.design(execution["compute_units"]),
+            design_names=self.design_names(),
             sources=self.sources,
             like=self.like(),
         )
@@ -267,6 +278,40 @@ class _Reader:
         table = self.table("kernels")
         self.known("kernels", table, ("like",))
         return self.text("like", table, "kernels") if table else ""
+
+    def design(self, compute_units: float) -> Figures:
+        """The numbers of `[design]`."""
+        table = self.table("design")
+        self.known("design", table, (*design.TEXTS, *design.FIGURES))
+        numbers = {key: value for key, value in table.items() if key not in design.TEXTS}
+        needed = [key for key in design.NEEDED if key not in design.TEXTS] if table else ()
+        figures = self.figures("design", numbers, design.FIGURES, needed)
+        for key, most in (("units", compute_units), ("stack_sites", figures.get("stacks"))):
+            if key in figures and most and figures[key] < most:
+                raise self.fail(
+                    f"design.{key}",
+                    f"{figures[key]:g} are fewer than the {most:g} in use; count those on the die",
+                )
+        return design.ratios(figures, compute_units)
+
+    def design_names(self) -> dict[str, str]:
+        """The names in `[design]`, each with a source like a figure."""
+        table = self.table("design")
+        for key in design.NEEDED if table else ():
+            if key not in table:
+                raise self.fail(f"design.{key}", "is missing; a [design] needs it")
+        found = {}
+        for key in design.TEXTS:
+            written = table.get(key)
+            if isinstance(written, list) and len(written) == 2:
+                written, source = written
+                titles = self.table("sources")
+                if source not in titles:
+                    raise self.fail(f"design.{key}", f"{unknown('source', source, titles)}")
+                self.sources[f"design.{key}"] = titles[source]
+            if written is not None:
+                found[key] = self.text(key, {key: written}, "design")
+        return found
 
     def level(self, where: str, raw: dict[str, Any]) -> NetworkSpec:
         words = ("name", "topology", "dimensions")

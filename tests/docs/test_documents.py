@@ -84,7 +84,7 @@ def test_all_that_is_shown_of_commands_is_run_or_says_why_not():
 def test_python_of_every_document_is_run():
     """Each has a test of its own below."""
     run = {"python.md", "sweeps.md", "serving.md", "formats.md", "calibration.md"}
-    run |= {"routing.md", "synthetic_traces.md"}
+    run |= {"routing.md", "synthetic_traces.md", "technology.md"}
     assert {name for name, text in DOCS.items() if PYTHON.search(text)} == run
 
 
@@ -131,6 +131,12 @@ def test_python_of_sweeps(monkeypatch):
     monkeypatch.chdir(ROOT)
     names = names_of(DOCS["sweeps.md"])
     assert names["found"].tally.tried == names["space"].size
+
+
+@pytest.mark.slow
+def test_python_of_technology():
+    names = names_of(DOCS["technology.md"])
+    assert 700 < float(names["build"].die_area) < 900
 
 
 @pytest.mark.slow

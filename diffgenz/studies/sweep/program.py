@@ -23,9 +23,11 @@ from diffgenz.core.record import unnamed
 from diffgenz.inference.mix import metrics_with_flags
 from diffgenz.scenario.mix import number_named, paths_named
 from diffgenz.studies.expressions import Expression
+from diffgenz.studies.sweep.built import design_of_space, platform_of
 from diffgenz.studies.sweep.decoder import Decoder, padded
 from diffgenz.studies.sweep.reductions.reduction import Reduction
 from diffgenz.studies.sweep.space import Space
+from diffgenz.technology.build import QUANTITIES, quantities_of
 
 Columns = dict[str, jax.Array]
 """Numbers by name, each with one entry for each configuration."""
@@ -91,11 +93,13 @@ class Program:
         leaves, structure = jax.tree.flatten(self._base)
         self._leaves = [jnp.asarray(leaf) for leaf in leaves]  # once, not for every batch
         quantities = tuple(space.quantities.items())
+        names = self._raw_names(dict(quantities))
         self._estimated = _Static(
             structure,
             space.paths,
             tuple(space.derived.items()),
-            self._raw_names(dict(quantities)),
+            names,
+            design_of_space(space, variant, names),
         )
         self._screened = _Static(self._wanted, space.constraints, quantities, self._reductions)
 
@@ -132,7 +136,7 @@ class Program:
 
     def _raw_names(self, quantities: dict[str, Expression]) -> tuple[str, ...]:
         """The metrics and numbers that all formulas come down to."""
-        known = set(jax.eval_shape(metrics_with_flags, self._base))
+        known = {*jax.eval_shape(metrics_with_flags, self._base), *QUANTITIES}
         names = {"legal"}
         waiting = [
             name
@@ -184,7 +188,7 @@ def _decode(
 
 @partial(jax.jit, static_argnums=0, compiler_options=wide_vectors())
 def _estimate(static: _Static, leaves: list[jax.Array], columns: list[jax.Array]) -> Columns:
-    structure, paths, derived, names = static.parts
+    structure, paths, derived, names, design = static.parts
 
     def one(numbers: list[jax.Array]) -> Columns:
         scenario = jax.tree.unflatten(structure, leaves)
@@ -198,6 +202,8 @@ def _estimate(static: _Static, leaves: list[jax.Array], columns: list[jax.Array]
             scenario = with_leaves(scenario, dict.fromkeys(places, value))
         metrics = metrics_with_flags(scenario)
         metrics["legal"] = metrics["legal"] & good
+        if design is not None:
+            metrics |= quantities_of(platform_of(scenario), design)
         return {
             name: metrics[name] if name in metrics else number_named(scenario, name)
             for name in names
@@ -276,7 +282,8 @@ def _variant_metrics(space: Space, variant: int, indices: Sequence[int]) -> dict
     metrics = [name for name in every if name not in ("legal", "fits")]
     used = {name for expression in space.quantities.values() for name in expression.names}
     names = tuple(sorted({*metrics, *used, "legal"} - space.quantities.keys()))
-    static = _Static(structure, space.paths, tuple(space.derived.items()), names)
+    design = design_of_space(space, variant, names)
+    static = _Static(structure, space.paths, tuple(space.derived.items()), names, design)
     numbers = [padded(np.asarray(column)) for column in space.numbers(indices)]
     lookup = _lookup(space.quantities, _estimate(static, leaves, numbers))
     return {

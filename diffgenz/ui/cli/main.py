@@ -27,6 +27,7 @@ from diffgenz.ui.cli import (
     sensitivity,
     serve,
     sweep,
+    technology,
 )
 from diffgenz.ui.cli.completion import ASKED, complete
 from diffgenz.ui.cli.flags import Parser, add_json
@@ -68,6 +69,10 @@ COMMANDS = {
     "pareto": (
         pareto,
         "what a sweep kept: its Pareto front, best configurations, maps; as table, file or picture",
+    ),
+    "technology": (
+        technology,
+        "what an accelerator takes to build: die area, stacks, TDP, yield, unit cost, price",
     ),
     "routing": (routing, "traces of expert activations of mixture-of-experts models"),
     "calibrate": (
