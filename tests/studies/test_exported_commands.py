@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import diffgenz as dgz
+from diffgenz.inference.memory import Memory
 from diffgenz.studies.launch import served
 from diffgenz.studies.launch.launch_command import launch_command
 from diffgenz.studies.search.acceptance import accepted_by_engines
@@ -247,20 +248,19 @@ def drawn(draw, case, rows):
     )
 
 
+def roomy(case):
+    """Memory that fits any server: weights, cache, activations, and these with a reserve."""
+    capacity = float(case.serving.memory_utilization * case.platform.accelerator.memory_capacity)
+    return Memory(*(np.float32(share * capacity) for share in (0.4, 0.3, 0.1, 0.85, 1.0)))
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_random_deployments_are_exported_as_engines_accept_them(seed, monkeypatch):
     """9 of each model: each is exported for at least one engine, and keeps to its rules.
 
-    They are drawn from what a search on some accelerators proposes, which takes the time.
+    All have memory enough: its estimate would take most of the time.
     """
-    memory, last = served.memory_of_scenario, [None, None]
-
-    def once(case):  # both engines ask
-        if last[0] is not case:
-            last[:] = [case, memory(case)]
-        return last[1]
-
-    monkeypatch.setattr(served, "memory_of_scenario", once)
+    monkeypatch.setattr(served, "memory_of_scenario", roomy)
     draw, written = random.Random(seed), 0
     for name in MODELS:
         config = json.loads((CONFIGS / f"{name}.json").read_text())
@@ -277,6 +277,5 @@ def test_random_deployments_are_exported_as_engines_accept_them(seed, monkeypatc
                     continue
                 check(config, text, case, name, host)
                 written += 1
-            if len(said) == 2:  # what does not fit in memory is no result of a search
-                assert any(each.startswith("memory: ") for each in said), said
-    assert written >= 150
+            assert len(said) < 2, said
+    assert written >= 9 * len(MODELS)
