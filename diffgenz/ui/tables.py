@@ -103,8 +103,11 @@ def table(
 
 
 def _said(column: _Column) -> str:
-    """What a column says in every row: "memory 80 GB" for "80" under "memory, GB"."""
-    name, _, unit = column.header.partition(", ")
+    """What a column says in every row: "memory 80 GB" for "80" under "memory, GB".
+
+    Under "memory GB of 85.5" it is "memory 80 GB of 85.5".
+    """
+    name, _, unit = re.sub(r" (?=\w+ of \d)", ", ", column.header).partition(", ")
     return f"{name} {column.cells[0]} {unit}".rstrip()
 
 

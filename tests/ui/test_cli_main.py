@@ -216,7 +216,11 @@ def test_a_closed_pipe_is_no_error():
         (["--input-len=4096"], "(--input-len is --isl here)"),
         (["--tensor-parallel-size", "8"], "(--tensor-parallel-size is --tp here)"),
         (["--total-gpus", "8"], "(--total-gpus is --gpus here)"),
-        (["--gpu", "8"], "(--gpu is --system here)"),
+        (["--gpu", "8"], "(--gpu is --system here, which is given, too: keep one)"),
+        (
+            ["--chunk", "whole", "--max-num-batched-tokens", "4096"],
+            "(--max-num-batched-tokens is --chunk here, which is given, too: keep one)",
+        ),
         (["--model", "meta-llama/Llama-3.1-8B"], "(--model is MODEL, the first argument, here)"),
     ],
 )

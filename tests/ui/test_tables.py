@@ -49,6 +49,8 @@ def test_then_what_is_the_same_everywhere_is_said_once():
     ]
     header, rows = ("index", "memory, GB", "kernels"), [("1", "80", "a b c"), ("2", "80", "d")]
     assert table(header, rows, within=17).endswith("\nall rows: memory 80 GB")
+    header = ("index", "memory GB of 85.5", "kernels")
+    assert table(header, rows, within=17).endswith("\nall rows: memory 80 GB of 85.5")
     alone = table(SPEEDS, ROWS[:1], "lrrrl", within=58)
     assert "all rows" not in alone  # a single row says nothing twice
 

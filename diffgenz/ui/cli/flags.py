@@ -77,7 +77,10 @@ def _hint(given: Sequence[str], ours: Iterable[str]) -> str:
     known = {f"--{each}": f"--{name}" for name, text in SYNONYMS.items() for each in text.split()}
     known |= {flag: "MODEL, the first argument," for flag in known if known[flag] == "--model"}
     found = {f: known[f] for f in flags if f in known and f not in set(ours)}
-    hints = ", ".join(f"{flag} is {word} here" for flag, word in found.items())
+    hints = ", ".join(
+        f"{flag} is {word} here" + (", which is given, too: keep one" if word in flags else "")
+        for flag, word in found.items()
+    )
     return f" ({hints})" if hints else ""
 
 
