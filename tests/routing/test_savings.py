@@ -23,9 +23,9 @@ def test_numbers_of_nodes_are_those_that_divide_ranks_and_experts():
 
 
 def test_blocks_and_replicas_save_and_slots_that_do_not_add_up_are_left_out():
-    """Blocks that are chosen together save copies; with more slots the fastest is never slower.
+    """Blocks that are chosen together save copies.
 
-    72 slots are 9 on each of 8 ranks, and so on 2, 4 and 8 nodes; 66 add up on 2 nodes alone.
+    72 slots are 9 on each of 8 ranks, and so on 2, 4 and 8 nodes; 66 add up on 2 alone.
     """
     router = Synthetic(
         64,
@@ -45,7 +45,7 @@ def test_blocks_and_replicas_save_and_slots_that_do_not_add_up_are_left_out():
     for by_slots in found.values():
         assert by_slots[64].bytes > 0.2
         assert by_slots[64].time > 0.02
-        assert by_slots[72].time > by_slots[64].time - 0.01
+        assert by_slots[72].bytes > by_slots[64].bytes - 0.05
 
 
 def test_one_node_has_nothing_to_compare():
