@@ -162,7 +162,12 @@ def test_python_of_calibration(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_python_of_routing_writes_the_example(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    names_of(DOCS["routing.md"])
+    names = names_of(DOCS["routing.md"])
+    found = names["found"].table("map")
+    shown = re.findall(r"^\| (\d+ groups[^|]*) \|(.*)\|$", DOCS["routing.md"], flags=re.M)
+    told = [float(cell) for _, cells in shown for cell in cells.split("|")]
+    assert [label for label, _ in shown for _ in range(3)] == list(found["layout"])
+    np.testing.assert_allclose(1e3 * np.asarray(found["tpot"]), told, atol=0.06)
     with np.load("routing_trace.npz") as now, np.load(ROOT / "examples/routing_trace.npz") as then:
         assert set(now) == set(then)
         for name in now:

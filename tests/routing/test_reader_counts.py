@@ -27,6 +27,17 @@ def test_matrices_of_counts(tmp_path):
     (tmp_path / "far.csv").write_text(csv_of("layer,expert,count", [(1000000, 0, 5), (3, 2, 7)]))
     far = load_counts(tmp_path / "far.csv")
     assert (far.layers, far.counts.tolist()) == ((3, 1000000), [[[0, 0, 7], [5, 0, 0]]])
+    names = [f"expert_{i}" for i in range(8)]
+    for header, first in ((names, 0), (["layer", *names], 1), (["", *map(str, range(8))], 1)):
+        rows = [[4 * i, *row][1 - first :] for i, row in enumerate(COUNTED.tolist())]
+        (tmp_path / "named.csv").write_text(csv_of(",".join(header), rows))
+        named = load_counts(tmp_path / "named.csv")
+        np.testing.assert_array_equal(named.counts, COUNTED[None])
+        assert named.layers == ((0, 4, 8) if first else (0, 1, 2))
+    (tmp_path / "named.csv").write_text("layer,0,1\n1,5,6\n1,7,8\n")
+    refused(tmp_path / "named.csv", "layers 1, 1 are no ascending indices")
+    (tmp_path / "named.csv").write_text("layer,0,1\n")
+    refused(tmp_path / "named.csv", "has no rows")
     with pytest.raises(InputError, match="16 are asked for, the file counts 8"):
         load_counts(tmp_path / "m.npy", experts=16)
 

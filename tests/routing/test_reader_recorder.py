@@ -37,7 +37,7 @@ def test_a_dump_of_tokens(tmp_path, monkeypatch):
     one, two = drawn(5, 3, 8, 2, 1), drawn(4, 3, 8, 2, 2)
     records = [
         record(np.concatenate([one[:3], two[:2]]), [0, 1, 2, 0, 1], [3, 2], 1, 10),
-        record(np.stack([one[3], two[2]]), [3, 2], None, 2, 11),
+        record(np.stack([one[3], two[2]]), TensorLike(np.array([3, 2])), None, 2, 11),
         record(np.stack([one[4], two[3]]), [4, 3], None, 2, 12),
     ]
     trace = load_trace(dump(tmp_path, monkeypatch, records))

@@ -21,7 +21,8 @@ def steps(ids=IDS, prompt=3, name="{}"):
 @pytest.mark.parametrize("name", ["{}", "layer_{}", "model.layers.{}.mlp"])
 @pytest.mark.parametrize("around", [lambda s: s, lambda s: [s], lambda s: {"r": s}])
 def test_lists_of_steps(tmp_path, name, around):
-    (tmp_path / "t.json").write_text(json.dumps(around(steps(name=name)), indent=1))
+    text = json.dumps(around(steps(name=name)), indent=1)
+    (tmp_path / "t.json").write_text(text, encoding="utf-8-sig")  # as some editors save it
     trace = load_trace(tmp_path / "t.json", experts=8)
     np.testing.assert_array_equal(trace.chosen, IDS)
     assert trace.layers == (1, 3, 5)

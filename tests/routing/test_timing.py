@@ -66,16 +66,16 @@ def test_seconds_are_those_of_the_rows_of_a_breakdown(name, phase, routing):
 def test_layers_and_candidates_are_answered_at_once(name):
     time = ModelledTime(case_of(name), "tpot")
     even = time.uniform
-    factors = np.random.default_rng(1).uniform(1, 2, (7, 5, 3))
+    factors = np.random.default_rng(1).uniform(1, 2, (7, 2, 3))
     work = [even.rows * factors[0], even.active / factors[1], even.far / factors[2]]
     work += [even.near / factors[3], factors[4], factors[5]]
     together = time(*work, even.remote / factors[6])
-    assert together.shape == (5, 3)
-    for at in np.ndindex(5, 3):
+    assert together.shape == (2, 3)
+    for at in ((0, 0), (1, 2)):
         alone = time(*(each[at] for each in work), (even.remote / factors[6])[at])
         assert float(together[at]) == pytest.approx(float(alone), rel=1e-5)
-    assert time(*work[:4]).shape == (5, 3)
-    assert time(*even[:4], wire=factors[5]).shape == (5, 3)
+    assert time(*work[:4]).shape == (2, 3)
+    assert time(*even[:4], wire=factors[5]).shape == (2, 3)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from diffgenz import InputError, PerKind, PowerLaw, Traced, Uniform
+from diffgenz import InputError, PerKind, PerPhase, PowerLaw, Traced, Uniform
 from diffgenz.scenario.from_words import from_words
 from diffgenz.scenario.routing_words import read_routing
 
@@ -33,6 +33,24 @@ def test_files_of_numbers(tmp_path):
     assert kinds.kinds[0].note == "kinds.json"
     (tmp_path / "even.toml").write_text("rows = 1\nfar = 1.0\n")
     assert isinstance(read_routing(str(tmp_path / "even.toml")), Uniform)
+
+
+def test_files_of_both_phases(tmp_path):
+    path = tmp_path / "phases.toml"
+    path.write_text("[prefill]\nrows = 1.75\nslots = 1.5\n[decode]\nfar = 0.5\nslots = 1.5\n")
+    found = read_routing(str(path))
+    assert isinstance(found, PerPhase)
+    assert float(found.prefill.rows) == 1.75
+    assert float(found.decode.far) == 0.5
+    for text, message in (
+        ("[prefill]\nrows = 1.75\n", "has prefill; write tables prefill and decode"),
+        ("rows = 1\n[prefill]\n[decode]\n", "write tables prefill and decode, and nothing else"),
+        ("decode = 1.5\n[prefill]\nrows = 1.75\n", "holds no numbers by name"),
+        ("[decode]\nslots = 2\n[prefill]\nslots = 1.5\n", "slots: 2 in decode are not the 1.5"),
+    ):
+        path.write_text(text)
+        with pytest.raises(InputError, match=message):
+            read_routing(str(path))
 
 
 def test_a_scenario_has_the_routing_of_its_words(tmp_path):

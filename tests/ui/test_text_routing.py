@@ -1,6 +1,6 @@
 """What people and JSON are told of routing."""
 
-from diffgenz import PerKind, PowerLaw, Traced, Uniform
+from diffgenz import PerKind, PerPhase, PowerLaw, Traced, Uniform
 from diffgenz.core.record import numbers_of
 from diffgenz.ui.text.routing import routing_json, routing_lines
 
@@ -36,3 +36,14 @@ def test_kinds_of_layers_have_a_line_each():
     ]
     told = routing_json(routing)
     assert [each["kind"] for each in told["kinds"]] == ["traced", "uniform"]
+
+
+def test_phases_have_a_line_each():
+    routing = PerPhase(Traced(rows=1.8), Uniform())
+    assert routing_lines(routing) == [
+        "prefill: experts: rows 1.8 x the mean on the fullest rank",
+        "decode: experts: uniform",
+    ]
+    told = routing_json(routing)
+    assert (told["kind"], told["prefill"]["kind"]) == ("per_phase", "traced")
+    assert told["decode"] == {"kind": "uniform"}

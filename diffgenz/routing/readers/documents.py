@@ -58,7 +58,7 @@ def documents(path: Path) -> Documents:
         InputError: a document is not JSON, as where the file ends too early.
     """
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             beginning = next((line for line in file if line.strip()), "")
             try:
                 json.loads(beginning)

@@ -140,6 +140,11 @@ def _tokens(
                 )
             ids = logical[layers[:, None], ids]
         rank = int(record.get("rank", 0))
+        record |= {
+            name: file.array(value).ravel().tolist()
+            for name, value in record.items()
+            if name in ("positions", "extend_seq_lens") and isinstance(value, Tensor)
+        }
         requests, phases = _followed(record, running.setdefault(rank, []), parts)
         step = int(record.get("forward_pass_id", 0))
         if len(requests) != len(kept):

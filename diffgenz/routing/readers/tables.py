@@ -3,8 +3,9 @@
 A CSV with a header has a row for each token and layer: `layer`, `token`, and `experts` ("3 17 60"),
 or `expert_0`, `expert_1`, ...; or a row for each choice, with `expert`. `request`, `phase`,
 `domain`, `step` and `weights` may stand beside. With `count` instead of `token`, it counts
-(layer, expert, count), as SGLang's older recorder did. Without a header it is a matrix of counts
-[layers, experts]. An array in .npy holds counts [layers, experts] or [steps, layers, experts], or
+(layer, expert, count), as SGLang's older recorder did. Without a header, or with one that only
+numbers the experts, it is a matrix of counts [layers, experts]; a first column may number the
+layers. An array in .npy holds counts [layers, experts] or [steps, layers, experts], or
 chosen experts [tokens, layers, k].
 """
 
@@ -58,7 +59,10 @@ def read_csv(path: Path, asked: Asked) -> Iterator[Trace | Counts]:
             header = [cell.strip().lower() for cell in next(cells, [])]
             if not header:
                 raise InputError(f"{path}: is empty; give rows of layer, token, experts")
-            if all(_is_number(cell) for cell in header):
+            named = re.fullmatch("|layer(s|_id|_idx)?|index", header[0]) is not None
+            if _numbered(header[named:]):
+                yield _matrix(path, cells, asked, named)
+            elif all(_is_number(cell) for cell in header):
                 file.seek(0)
                 yield _matrix(path, cells, asked)
             elif _place(header, "count") is not None and _place(header, "token") is None:
@@ -88,16 +92,41 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-def _matrix(path: Path, cells: Iterator[list[str]], asked: Asked) -> Counts:
-    """A matrix of counts [layers, experts]."""
+def _numbered(header: list[str]) -> bool:
+    """Whether cells number experts: 0, 1, 2, ..., or expert_0, expert_1, ..."""
+    numbers = [re.fullmatch(r"(?:e|expert)?[_ ]?(\d+)", cell) for cell in header]
+    return len(header) > 1 and [m and int(m[1]) for m in numbers] == list(range(len(header)))
+
+
+def _matrix(path: Path, cells: Iterator[list[str]], asked: Asked, named: bool = False) -> Counts:
+    """A matrix of counts [layers, experts].
+
+    Arguments:
+        path: of the file.
+        cells: its rows.
+        asked: what people say of it.
+        named: whether the first cell of each row is the layer's index.
+    """
     rows = [row for row in cells if row]
+    if not rows:
+        raise InputError(f"{path}: has no rows; give a row of counts for each layer")
     lengths = {len(row) for row in rows}
     if len(lengths) > 1:
         raise InputError(f"{path}: rows have {min(lengths)} to {max(lengths)} cells; give each all")
     try:
-        return counts_of(np.array(rows, np.float64), asked)
+        values = np.array(rows, np.float64)
     except ValueError as error:
         raise InputError(f"{path}: {error}; a matrix of counts has numbers only") from None
+    try:
+        if not named:
+            return counts_of(values, asked)
+        layers = values[:, 0].astype(np.int64)
+        if np.any(layers < 0) or np.any(layers != values[:, 0]) or np.any(np.diff(layers) <= 0):
+            told = ", ".join(row[0] for row in rows[:6])
+            raise InputError(f"layers {told} are no ascending indices; give 0, 1, ...")
+        return counts_of(values[:, 1:], asked, layers)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def _long(path: Path, header: list[str], cells: Iterator[list[str]], asked: Asked) -> Counts:

@@ -108,7 +108,8 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
         text += f"\nwrote {options.plot}"
     data = placed_json(asked, found) | {"out": options.out}
     if saved is not None:
-        savings_plot(saved, found.chosen.experts, Path(options.plot_gain), asked.case.model.name)
+        drawn = Path(str(options.plot_gain))
+        savings_plot(saved, found.chosen.experts, drawn, asked.case.model.name)
         text += f"\nwrote {options.plot_gain}"
         data["saved_by_nodes_and_slots"] = {
             str(nodes): {str(slots): each._asdict() for slots, each in by_slots.items()}

@@ -86,7 +86,7 @@ def savings_plot(
     panels = figure.subplots(1, 2, sharex=True)
     every = sorted({slots for by_slots in saved.values() for slots in by_slots})
     for axis, name, what in zip(
-        panels, Saved._fields, ("bytes between nodes", "time of the experts' layers"), strict=True
+        panels, Saved._fields, ("bytes between nodes", "time of MoE layers"), strict=True
     ):
         for slots in every:
             points = [
@@ -98,7 +98,7 @@ def savings_plot(
             axis.plot(*zip(*points, strict=True), "o-", label=f"{slots} slots{more}")
         axis.axhline(0, color="0.6", linewidth=0.8)
         axis.set_xlabel("nodes")
-        axis.set_ylabel(f"saved of the {what}, %")
+        axis.set_ylabel(f"{what} saved, %")
         axis.margins(x=0.1)
     panels[0].legend(fontsize=8)
     figure.suptitle(title, fontsize=11)
