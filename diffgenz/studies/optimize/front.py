@@ -66,6 +66,7 @@ class Front(NamedTuple):
         reference: the worst value of each objective among the best ones of the others.
         hypervolume: of what the points beat, up to the reference, in natural logarithms.
         lanes: optimizations that were solved.
+        number_units: of the variables, by name.
     """
 
     objectives: tuple[str, ...]
@@ -75,6 +76,7 @@ class Front(NamedTuple):
     reference: tuple[float, ...]
     hypervolume: float
     lanes: int
+    number_units: dict[str, str]
 
     def to_dict(self) -> dict[str, Any]:
         """The same in SI, for JSON."""
@@ -155,6 +157,7 @@ def front(
         tuple(float(value) for value in np.exp(np.where(up, -grid.high, grid.high))),
         hypervolume(found.values, grid.high),
         grid.lanes,
+        {variable.name: variable.unit for variable in problem.variables},
     )
 
 
