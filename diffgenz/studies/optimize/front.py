@@ -243,8 +243,12 @@ class _Grid:
         return found.at(front_of(np.arange(len(found.plan)), found.values).indices)
 
     def _between(self, low: Numbers, count: int) -> Numbers:
-        """Limits of all objectives but the first, of shape (limits, others)."""
-        axes = [np.linspace(low[k], self.high[k], count + 1)[1:] for k in range(1, 1 + self.others)]
+        """Limits of all objectives but the first, of shape (limits, others).
+
+        They are closer to each other where an objective is at its best, which costs most there.
+        """
+        shares = np.linspace(0, 1, count + 1)[1:] ** 2
+        axes = [low[k] + (self.high[k] - low[k]) * shares for k in range(1, 1 + self.others)]
         return np.array(list(product(*axes)))
 
     def _best_alone(self, goal: int) -> _Found:
