@@ -306,15 +306,16 @@ def test_the_largest_batch_at_a_limit_is_whole_and_one_more_exceeds_it():
     batch = found.exact.numbers["batch"]
     assert batch == round(batch)
 
-    def tpot(batch):
-        workload = found.exact.scenario.workload.replace(batch=batch)
-        return float(dgz.estimate(found.exact.scenario.replace(workload=workload)).tpot)
+    def tpot(batch, case=found.exact.scenario):
+        workload = case.workload.replace(batch=batch)
+        return float(dgz.estimate(case.replace(workload=workload)).tpot)
 
     assert tpot(batch) <= 0.008 < tpot(batch + 1)
     (price,) = found.best.prices
     assert price.name == "tpot <= 0.008"
-    slope = (tpot(batch + 8) - tpot(batch - 8)) / 16
-    assert price.price == pytest.approx(1 / slope, rel=0.02)
+    smooth, best = question(smooth_batch=True), found.best.value
+    slope = (tpot(best + 2, smooth) - tpot(best - 2, smooth)) / 4
+    assert price.price == pytest.approx(1 / slope, rel=0.01)
 
 
 def test_parts_of_a_mix_are_estimated_together_as_alone():
