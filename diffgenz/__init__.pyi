@@ -93,6 +93,10 @@ from .serving.objectives import Objectives as Objectives
 from .serving.serve import serve as serve
 from .studies.launch.launch_command import ENGINES as ENGINES
 from .studies.launch.launch_command import launch_command as launch_command
+from .studies.optimize.front import Front as Front
+from .studies.optimize.front import FrontPoint as FrontPoint
+from .studies.optimize.front import front as front
+from .studies.optimize.front import hypervolume as hypervolume
 from .studies.optimize.optimize import optimize as optimize
 from .studies.optimize.optimum import Exact as Exact
 from .studies.optimize.optimum import Optimum as Optimum

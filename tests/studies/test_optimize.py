@@ -13,6 +13,7 @@ import diffgenz as dgz
 from diffgenz.core.smooth import HARD
 from diffgenz.studies.optimize.compiled import Compiled
 from diffgenz.studies.optimize.layouts import label_of, layouts_of
+from diffgenz.studies.optimize.parts import estimates_of
 from diffgenz.studies.optimize.problem import Problem
 from diffgenz.studies.optimize.slopes import point_at
 from diffgenz.studies.optimize.sqp import descend
@@ -285,6 +286,49 @@ def test_a_mix_has_one_limit_for_each_part():
     assert all(float(each.ttft) <= 0.5 for each in both)
 
 
+def test_a_quantity_that_is_a_plain_number_may_be_free():
+    """The least of 3 clock + 12 / clock is at 2; its bound from below has the price by hand."""
+    changes = {"objective": "3 * clock + 12 / clock", "subject_to": ["tpot <= 1"], "plans": TWO}
+    changes["quantities"] = {"clock": "5"}
+    best = solve(over={"clock": (0.1, 100)}, **changes).best
+    assert best.numbers["clock"] == pytest.approx(2, rel=1e-6)
+    assert best.value == pytest.approx(12, rel=1e-9)
+    assert best.certified
+    bound = solve(over={"clock": (4, 100)}, **changes)
+    (price,) = bound.best.prices
+    assert price.price == pytest.approx(3 - 12 / 4**2, rel=1e-5)
+    assert bound.exact.numbers == {"clock": pytest.approx(4)}
+
+
+def test_the_largest_batch_at_a_limit_is_whole_and_one_more_exceeds_it():
+    changes = {"objective": "batch", "maximise": True, "subject_to": ["fits", "tpot <= 0.008"]}
+    found = solve(over={"batch": (1, 4096)}, plans=TWO, **changes)
+    batch = found.exact.numbers["batch"]
+    assert batch == round(batch)
+
+    def tpot(batch, case=found.exact.scenario):
+        workload = case.workload.replace(batch=batch)
+        return float(dgz.estimate(case.replace(workload=workload)).tpot)
+
+    assert tpot(batch) <= 0.008 < tpot(batch + 1)
+    (price,) = found.best.prices
+    assert price.name == "tpot <= 0.008"
+    smooth, best = question(smooth_batch=True), found.best.value
+    slope = (tpot(best + 2, smooth) - tpot(best - 2, smooth)) / 4
+    assert price.price == pytest.approx(1 / slope, rel=0.01)
+
+
+def test_parts_of_a_mix_are_estimated_together_as_alone():
+    parts = [question(workload=dgz.Workload(n, 512 * n, 64)) for n in (1, 2, 5)]
+    parts.append(question(plan=dgz.Parallelism(2, overlap=0.5)))
+    mix = dgz.Mix(tuple(parts), (1, 1, 1, 1))
+    for each, part in zip(estimates_of(mix), parts, strict=True):
+        alone = dgz.estimate(part)
+        for name in ("ttft", "tpot", "throughput", "energy_per_output_token"):
+            one, other = (float(np.squeeze(getattr(x, name))) for x in (each, alone))
+            assert one == pytest.approx(other, rel=1e-6)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -297,6 +341,7 @@ def test_a_mix_has_one_limit_for_each_part():
         ({"over": {"memory_bandwidth": (1e12, float("inf"))}}, "give finite ones"),
         ({"over": {"memory_efficiency": (0.5, 1.5)}}, "1.5 is not allowed"),
         ({"over": {"plan.tensor": (1, 8)}}, "counts ranks and is not continuous; list plans"),
+        ({"over": {"unit_cost": (1, 2)}}, "over[unit_cost]: it is a formula"),
         ({"over": {"batch": (2.2, 2.8)}}, "no whole number lies between 2.2 and 2.8"),
         (
             {"over": {"memory_bandwidth": (1, 2), "accelerator.memory_bandwidth": (1, 2)}},

@@ -40,31 +40,30 @@ def exact_optimum(
     problem: Problem,
     solved: Solved,
     plans: np.ndarray,
-    sharpness: float,
     progress: Callable[[int, int], None] | None = None,
 ) -> Exact | None:
     """The best exact optimum near some smooth ones; None where none meets the limits.
+
+    Maxima are made hard first, all numbers being free, then counts whole, the others adapting.
 
     Arguments:
         problem: the smooth problem.
         solved: lanes at its optima, the best first.
         plans: the number of the plan of each.
-        sharpness: of the question.
         progress: as in `descend`.
     """
     solved, plans = solved.at(np.arange(len(plans))[:CANDIDATES]), plans[:CANDIDATES]
-    whole = [index for index, each in enumerate(problem.variables) if each.whole]
-    free = np.asarray([i for i in range(len(problem.variables)) if i not in whole], int)
-    rows, origin = _rounded(problem, solved.x, whole)
+    every = np.arange(len(problem.variables))
+    whole = [index for index in every.tolist() if problem.variables[index].whole]
+    free = np.setdiff1d(every, np.asarray(whole, int))
 
-    def polished(hard: Problem, x: Numbers, lanes: np.ndarray) -> Solved:
+    def polished(hard: Problem, x: Numbers, lanes: np.ndarray, free: np.ndarray) -> Solved:
         def evaluate(part: Numbers, which: np.ndarray) -> Point:
             full = x[which].copy()
             full[:, free] = part
-            point = point_at(hard, full, plans[origin[lanes[which]]], free)
+            point = point_at(hard, full, plans[lanes[which]], free)
             return point._replace(c=point.c + _CLEAR)
 
-        known = solved.curvature[origin[lanes]][:, free][:, :, free]
         return descend(
             evaluate,
             x[:, free],
@@ -73,30 +72,26 @@ def exact_optimum(
             problem.weights,
             tolerance=1e-7,
             iterations=30,
-            curvature=known,
+            curvature=solved.curvature[lanes][:, free][:, :, free],
             progress=progress,
         )
 
-    every = np.arange(len(rows))
-    first = polished(problem.hardened(sharpness=sharpness, smooth_batch=False), rows, every)
-    kept = np.flatnonzero(first.violation <= _MET)
-    if not len(kept):
-        return None
-    middle = rows[kept].copy()
-    middle[:, free] = first.x[kept]
+    smooth = problem.hardened(sharpness=HARD, smooth_batch=True)
+    first = polished(smooth, solved.x, np.arange(len(plans)), every)
+    rows, origin = _rounded(problem, first.x, whole)
     hard = problem.hardened(sharpness=HARD, smooth_batch=False)
-    second = polished(hard, middle, kept)
+    second = polished(hard, rows, origin, free)
     good = np.flatnonzero(second.violation <= _MET)
     if not len(good):
         return None
     best = int(good[np.argmin(second.point.f[good])])
-    lane = int(kept[best])
-    x = middle[best].copy()
+    lane = int(origin[best])
+    x = rows[best].copy()
     x[free] = second.x[best]
-    smooth = float(solved.point.f[origin[lane]])
-    rounded, final = float(first.point.f[lane]), float(second.point.f[best])
+    begun, middle = float(solved.point.f[lane]), float(first.point.f[lane])
+    final = float(second.point.f[best])
     violation = float(np.maximum(second.point.c[best] - _CLEAR, 0).max(initial=0.0))
-    plan = int(plans[origin[lane]])
+    plan = int(plans[lane])
     numbers = {each.name: float(n) for each, n in zip(problem.variables, np.exp(x), strict=True)}
     for index in whole:
         numbers[problem.variables[index].name] = float(round(np.exp(x[index])))
@@ -105,8 +100,8 @@ def exact_optimum(
         float(np.exp(-final if problem.maximise else final)),
         numbers,
         scenario_at(hard, list(numbers.values()), plan),
-        100 * float(np.expm1(rounded - smooth)),
-        100 * float(np.expm1(final - rounded)),
+        100 * float(np.expm1(final - middle)),
+        100 * float(np.expm1(middle - begun)),
         100 * float(np.expm1(violation)),
         float(second.kkt[best]),
     )

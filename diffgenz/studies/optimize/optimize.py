@@ -103,7 +103,7 @@ def optimize(
         layouts_of(case, plans),
     ).hardened(sharpness=first.sharpness, smooth_batch=True)
     lanes = _Lanes(problem, starts, seed, progress)
-    return lanes.optimum(first.sharpness)
+    return lanes.optimum()
 
 
 class _Lanes:
@@ -119,7 +119,7 @@ class _Lanes:
         self.slopes = slopes_of(problem, len(self.plan))
         self.notes: list[str] = []
 
-    def optimum(self, sharpness: float) -> Optimum:
+    def optimum(self) -> Optimum:
         """What was found."""
         problem = self.problem
         first = self._evaluate(self.start, np.arange(len(self.plan)))
@@ -161,9 +161,7 @@ class _Lanes:
         least = lost[np.argsort(self._total(ends.point.c[lost]), kind="stable")]
         exact, elasticities = None, {}
         if len(order):
-            exact = exact_optimum(
-                problem, ends.at(order), plans[order], sharpness, self._said("rounding")
-            )
+            exact = exact_optimum(problem, ends.at(order), plans[order], self._said("rounding"))
             one = ends.at(order[:1])
             elasticities = leaf_elasticities(problem, one, int(plans[order[0]]))
             if exact is None:

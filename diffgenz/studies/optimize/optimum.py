@@ -101,9 +101,9 @@ class Exact:
         value: the objective of `scenario`.
         numbers: of the variables, in SI; counts are whole.
         scenario: the scenario or mix with these numbers, hard, for `estimate`.
-        rounding: by how many percent whole requests make it worse than the smooth optimum, hardware
-            being optimized again.
-        hardness: by how many percent hard maxima make it worse than that; below 0: better.
+        rounding: by how many percent whole requests make it worse than the optimum with hard
+            maxima, the other numbers being optimized again; below 0: better.
+        hardness: by how many percent hard maxima make that worse than the smooth optimum.
         violation: of the limits at worst, in percent.
         kkt: the KKT residual of the hard problem, which is large where it sits on a kink.
     """

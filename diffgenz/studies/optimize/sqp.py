@@ -160,6 +160,8 @@ def descend(
     lanes, n = x.shape
     point = Point(*(np.array(part, float) for part in evaluate(x, np.arange(lanes))))
     m = point.c.shape[1]
+    if not n:
+        return _as_they_are(x, point)
     radius = np.full(lanes, _FIRST_RADIUS if curvature is None else _WARM_RADIUS)
     if curvature is None:
         curvature = np.tile(_CURVATURE * np.eye(n), (lanes, 1, 1))
@@ -244,6 +246,16 @@ def descend(
         status[there[kkt[there] < tolerance]] = CONVERGED
     status = np.where(status == RUNNING, STOPPED, status)
     return Solved(x, point, lam, kkt, status, tried, curvature)
+
+
+def _as_they_are(x: Numbers, point: Point) -> Solved:
+    """The lanes of a problem without variables."""
+    lanes, m = point.c.shape
+    violation = np.maximum(point.c, 0).max(axis=1, initial=0.0)
+    status = np.where(violation > FEASIBLE, INFEASIBLE, CONVERGED)
+    status = np.where(point.finite(), status, BROKEN)
+    none = np.zeros((lanes, 0, 0))
+    return Solved(x, point, np.zeros((lanes, m)), violation, status, np.zeros(lanes, int), none)
 
 
 def _unstick(

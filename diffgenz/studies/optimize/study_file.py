@@ -1,15 +1,17 @@
 """`load_study`: an optimization as a file, STUDY.toml. docs/codesign.md explains every key."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from diffgenz.core.errors import InputError
 from diffgenz.core.files import read_toml
 from diffgenz.core.sections import Section, said_of
+from diffgenz.inference.metrics import METRICS
 from diffgenz.scenario.mix import Mix, parts_of
 from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.scenario import Scenario
+from diffgenz.studies.optimize.front import POINTS, Front, front
 from diffgenz.studies.optimize.optimize import STARTS, optimize
 from diffgenz.studies.optimize.optimum import Optimum
 from diffgenz.studies.optimize.variables import Bounds
@@ -76,6 +78,36 @@ class Study(NamedTuple):
             quantities=self.quantities,
             plans=self.plans,
             starts=self.starts,
+            seed=self.seed,
+            progress=progress,
+        )
+
+    def front(
+        self,
+        others: Sequence[str],
+        points: int = POINTS,
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> Front:
+        """What is possible between the objective and others.
+
+        Arguments:
+            others: metrics or formulas, as in `front`.
+            points: limits of each of them.
+            progress: as in `optimize`.
+
+        Raises:
+            InputError, NoSolution: as `front`.
+        """
+        return front(
+            self.case,
+            self.over,
+            (self.objective, *others),
+            more=(self.maximise, *(name in METRICS and METRICS[name].more for name in others)),
+            subject_to=self.subject_to,
+            derived=self.derived,
+            quantities=self.quantities,
+            plans=self.plans,
+            points=points,
             seed=self.seed,
             progress=progress,
         )

@@ -8,6 +8,7 @@ from typing import Any
 from diffgenz.core.errors import InputError, NoSolution
 from diffgenz.core.files import written_aside
 from diffgenz.ui.cli.cache import cache_compilations
+from diffgenz.ui.cli.flags import COUNT, add_plot
 from diffgenz.ui.cli.progress import progress_line
 
 
@@ -28,6 +29,20 @@ def flags(parser: argparse.ArgumentParser) -> None:
         help="save the accelerator that was found, for --system",
     )
     parser.add_argument(
+        "--front",
+        metavar="FORMULA",
+        action="append",
+        help="another objective, and again for a third: instead of one optimum, all choices "
+        "between the objectives that no other beats; of a metric such as throughput more is "
+        "better, of a formula less",
+    )
+    parser.add_argument(
+        "--points",
+        type=COUNT,
+        help="of --front: limits of each further objective that are tried (default: 24)",
+    )
+    add_plot(parser, "of --front with one formula: draw both objectives")
+    parser.add_argument(
         "--progress",
         action="store_true",
         help="report progress on stderr even where that is no terminal",
@@ -44,7 +59,14 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
         path = getattr(options, flag)
         if path is not None and Path(path).suffix != suffix:
             raise InputError(f"--{flag}: {Path(path).name!r} does not end in {suffix}")
+    for flag in ("points", "plot"):
+        if getattr(options, flag) is not None and not options.front:
+            raise InputError(f"--{flag}: is of a front; add --front FORMULA")
+    if options.front and options.accelerator is not None:
+        raise InputError("--accelerator: a front has many; leave out --front, or limit its formula")
     study = load_study(options.study, fit=options.fit)
+    if options.front:
+        return _front(options, study)
     with progress_line(options.progress) as line:
         found = study.solve(
             line and (lambda what, done, count: line.write(f"{what}: {done} of {count} starts"))
@@ -61,6 +83,34 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     if options.accelerator is not None:
         _save(Path(options.accelerator), study, found)
         text += f"\n\nwrote {options.accelerator}"
+    return text, data
+
+
+def _front(options: argparse.Namespace, study: Any) -> tuple[str, Any]:
+    """What is possible between several objectives: text and JSON."""
+    from diffgenz.studies.optimize.front import POINTS
+    from diffgenz.ui.plots.figure import check_picture
+    from diffgenz.ui.plots.front import front_plot
+    from diffgenz.ui.text.front import front_text
+
+    if options.plot is not None:
+        check_picture(Path(options.plot))
+        if len(options.front) > 1:
+            raise InputError("--plot: two objectives are drawn; give one --front")
+    with progress_line(options.progress) as line:
+        found = study.front(
+            options.front,
+            options.points or POINTS,
+            line and (lambda what, done, count: line.write(f"{what}: {done} of {count} limits")),
+        )
+    data, text = found.to_dict(), front_text(found)
+    if options.out is not None:
+        with written_aside(Path(options.out), "--out") as aside:
+            aside.write_text(json.dumps(data, indent=2, allow_nan=False))
+        text += f"\n\nwrote {options.out}"
+    if options.plot is not None:
+        front_plot(found, Path(options.plot), Path(options.study).stem)
+        text += f"\n\nwrote {options.plot}"
     return text, data
 
 
