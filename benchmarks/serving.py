@@ -7,7 +7,7 @@
    merged, beside `estimate` of the same requests as one batch. Nothing is fitted on them. Rows
    whose repeats differ by more than 1.3 are left out, and so are those that `serve` refuses.
 2. NVIDIA's published figures of Llama-3.3-70B on eight A100, beside GenZ's predictions.
-3. The mean field against the stored runs of the simulator (`tests/serving_simulator.py`), with the same times of
+3. The mean field against stored runs of `tests/serving_simulator.py`, with the same times of
    iterations on both sides.
 4. Fixed points and their gradients per second in float32, checked against float64.
 

@@ -1,4 +1,4 @@
-"""The mean field against the event simulator of `serving_simulator.py`, whose figures are in a fixture."""
+"""The mean field against the event simulator `serving_simulator.py`, whose runs are a fixture."""
 
 import functools
 
