@@ -202,7 +202,8 @@ def nim(data: Path, report: Report) -> None:
     print("\n" + table(header, lines, "lrrrrrrr"))
     tpot = errors["tpot", "ours", True] + errors["tpot", "ours", False]
     report.check("NIM, TPOT, mean", float(np.mean(tpot)), "%", 8)
-    report.check("NIM, TTFT of one request, mean", np.mean(errors["ttft", "ours", True]), "%", 15)
+    alone = float(np.mean(errors["ttft", "ours", True]))
+    report.check("NIM, TTFT of one request, mean", alone, "%", 15)
     for name in ("ttft", "tpot"):
         both = errors[name, "genz", True] + errors[name, "genz", False]
         print(f"GenZ, {name.upper()}, mean error: {np.nanmean(both):.1f} %")
@@ -231,7 +232,7 @@ def mean_field(report: Report, quick: bool) -> None:
             for row, state in zip(rows, states, strict=True)
             if np.isfinite(row["case"][-1]) == bound
         ]
-        report.check(f"mean field, saturation rate, {name}, mean", np.mean(off), "%", 2)
+        report.check(f"mean field, saturation rate, {name}, mean", float(np.mean(off)), "%", 2)
     errors: dict[str, dict[str, float]] = {name: {} for name in OPEN}
     for load in loads:
         off = errors_of(
@@ -265,7 +266,8 @@ def closed_loop(
     for count in counts:
         chosen = [pair for pair in zip(rows, states, strict=True) if count in pair[0]["closed"]]
         off = errors_of(
-            *zip(*chosen, strict=True),
+            [row for row, _ in chosen],
+            [state for _, state in chosen],
             list(CLOSED),
             lambda row, count=count: row["closed"][count],
             lambda row, state, count=count: cases.found_for(
@@ -279,7 +281,8 @@ def closed_loop(
     header = ("closed loop, error %", *(label for label, _ in CLOSED.values()))
     print("\n" + table(header, lines, "lrr"))
     for name, (label, target) in CLOSED.items():
-        report.check(f"mean field, closed loop, {label}, mean", np.mean(worst[name]), "%", target)
+        mean = float(np.mean(worst[name]))
+        report.check(f"mean field, closed loop, {label}, mean", mean, "%", target)
 
 
 def errors_of(

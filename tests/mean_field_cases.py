@@ -19,7 +19,7 @@ from diffgenz.serving.saturation import saturation_of
 KINDS = {"constant": Constant(), "lognormal": Lognormal(0.7)}
 
 
-def number(x: float) -> Any:
+def number(x: Any) -> Any:
     """A number in float64."""
     return np.float64(x)
 

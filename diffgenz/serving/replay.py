@@ -133,7 +133,7 @@ def _seconds(case: Scenario, state: EngineState) -> Seconds:
     pair = float(table.pair)
 
     def seconds(decodes: int, contexts: float, tokens: int, pairs: float) -> float:
-        running = np.float64(decodes)
+        running: Any = np.float64(decodes)
         if tokens:
             own = table.both(running, np.float64(tokens)) + pair * (pairs - tokens * mean)
         else:

@@ -88,4 +88,5 @@ def test_replicas_take_requests_in_turn_and_cached_prefixes_save_time():
 )
 def test_logs_that_make_no_sense(log, said):
     with pytest.raises(InputError, match=said):
-        replay(case_of(), *log, Engine())
+        arrivals, prompts, outputs = log
+        replay(case_of(), arrivals, prompts, outputs, Engine())

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,9 +71,9 @@ def state_for(name, lengths="constant"):
         return engine_state(resolved(CASES[name]), load, Engine(max_num_seqs=256))
 
 
-def with_slots(state, slots):
+def with_slots(state, count):
     """The same engine with as many slots."""
-    slots = np.float64(slots)
+    slots: Any = np.float64(count)
     with as_if_traced():
         most = saturation_of(state.table, state.demand, slots, state.most.cache / FILLED)
     return dataclasses.replace(state, most=most, slots=slots)
@@ -181,11 +182,10 @@ def test_tabulated_iterations_are_those_of_the_model(decodes, tokens):
     prompts = Prompts(sequences, size, (1500 - size) / 2)
     running = Decodes(decodes, float(state.demand.context))
     expected = iteration_cost(case, prompts, running).seconds
-    assert state.table.both(np.float64(decodes), np.float64(tokens)) == pytest.approx(
-        expected, rel=1e-2
-    )
+    count: Any = np.float64(decodes)
+    assert state.table.both(count, np.float64(tokens)) == pytest.approx(expected, rel=1e-2)
     alone = iteration_cost(case, None, running).seconds
-    assert state.table.decodes(np.float64(decodes)) == pytest.approx(alone, rel=1e-2)
+    assert state.table.decodes(count) == pytest.approx(alone, rel=1e-2)
 
 
 def test_bursts_and_longer_tails_wait_longer():
