@@ -87,6 +87,6 @@ def test_replicas_take_requests_in_turn_and_cached_prefixes_save_time():
     ],
 )
 def test_logs_that_make_no_sense(log, said):
+    arrivals, prompts, outputs = log
     with pytest.raises(InputError, match=said):
-        arrivals, prompts, outputs = log
         replay(case_of(), arrivals, prompts, outputs, Engine())
