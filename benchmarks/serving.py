@@ -7,7 +7,7 @@
    merged, beside `estimate` of the same requests as one batch. Nothing is fitted on them. Rows
    whose repeats differ by more than 1.3 are left out, and so are those that `serve` refuses.
 2. NVIDIA's published figures of Llama-3.3-70B on eight A100, beside GenZ's predictions.
-3. The mean field against the stored runs of the simulator (`tests/serving`), with the same times of
+3. The mean field against stored runs of `tests/serving_simulator.py`, with the same times of
    iterations on both sides.
 4. Fixed points and their gradients per second in float32, checked against float64.
 
@@ -20,7 +20,6 @@ import importlib
 import re
 import statistics
 import sys
-import types
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -38,7 +37,7 @@ from diffgenz.ui.tables import number, table
 
 SILICON = "aiconfigurator_silicon_sample.csv"
 NIM, GENZ = "rapidllm_8xA100_bf16_Llama3_3-70B.csv", "baseline_genz_on_nim_8xA100.csv"
-TESTS = Path(__file__).parent.parent / "tests" / "serving"
+TESTS = Path(__file__).parent.parent / "tests"
 SPREAD = 1.3
 """Repeats of one configuration that differ by more are left out."""
 
@@ -203,7 +202,8 @@ def nim(data: Path, report: Report) -> None:
     print("\n" + table(header, lines, "lrrrrrrr"))
     tpot = errors["tpot", "ours", True] + errors["tpot", "ours", False]
     report.check("NIM, TPOT, mean", float(np.mean(tpot)), "%", 8)
-    report.check("NIM, TTFT of one request, mean", np.mean(errors["ttft", "ours", True]), "%", 15)
+    alone = float(np.mean(errors["ttft", "ours", True]))
+    report.check("NIM, TTFT of one request, mean", alone, "%", 15)
     for name in ("ttft", "tpot"):
         both = errors[name, "genz", True] + errors[name, "genz", False]
         print(f"GenZ, {name.upper()}, mean error: {np.nanmean(both):.1f} %")
@@ -221,7 +221,8 @@ CLOSED = {"throughput": ("throughput", 2.5), "tpot": ("TPOT", 3.0)}
 
 def mean_field(report: Report, quick: bool) -> None:
     """The third table: mean absolute errors in %, by the share of the simulated saturation rate."""
-    cases = tests_module("mean_field_cases")
+    sys.path.insert(0, str(TESTS))
+    cases: Any = importlib.import_module("mean_field_cases")
     rows = cases.rows()
     states = [cases.state_of(row["case"]) for row in rows]
     loads = ("0.3", "0.7", "0.9") if quick else OPEN["tpot"][1]
@@ -231,7 +232,7 @@ def mean_field(report: Report, quick: bool) -> None:
             for row, state in zip(rows, states, strict=True)
             if np.isfinite(row["case"][-1]) == bound
         ]
-        report.check(f"mean field, saturation rate, {name}, mean", np.mean(off), "%", 2)
+        report.check(f"mean field, saturation rate, {name}, mean", float(np.mean(off)), "%", 2)
     errors: dict[str, dict[str, float]] = {name: {} for name in OPEN}
     for load in loads:
         off = errors_of(
@@ -265,7 +266,8 @@ def closed_loop(
     for count in counts:
         chosen = [pair for pair in zip(rows, states, strict=True) if count in pair[0]["closed"]]
         off = errors_of(
-            *zip(*chosen, strict=True),
+            [row for row, _ in chosen],
+            [state for _, state in chosen],
             list(CLOSED),
             lambda row, count=count: row["closed"][count],
             lambda row, state, count=count: cases.found_for(
@@ -279,7 +281,8 @@ def closed_loop(
     header = ("closed loop, error %", *(label for label, _ in CLOSED.values()))
     print("\n" + table(header, lines, "lrr"))
     for name, (label, target) in CLOSED.items():
-        report.check(f"mean field, closed loop, {label}, mean", np.mean(worst[name]), "%", target)
+        mean = float(np.mean(worst[name]))
+        report.check(f"mean field, closed loop, {label}, mean", mean, "%", target)
 
 
 def errors_of(
@@ -296,14 +299,6 @@ def errors_of(
         for name in names:
             off[name].append(100 * abs(ours[name] / its[name] - 1))
     return {name: float(np.mean(values)) for name, values in off.items()}
-
-
-def tests_module(name: str) -> Any:
-    """A module of `tests/serving`, whose folder has the name of this script."""
-    package = types.ModuleType("serving")
-    package.__path__ = [str(TESTS)]
-    sys.modules["serving"] = package
-    return importlib.import_module(f"serving.{name}")
 
 
 if __name__ == "__main__":

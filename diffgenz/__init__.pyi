@@ -90,6 +90,8 @@ from .serving.load import Load as Load
 from .serving.load_result import Latencies as Latencies
 from .serving.load_result import LoadResult as LoadResult
 from .serving.objectives import Objectives as Objectives
+from .serving.replay import Replayed as Replayed
+from .serving.replay import replay as replay
 from .serving.serve import serve as serve
 from .studies.launch.launch_command import ENGINES as ENGINES
 from .studies.launch.launch_command import launch_command as launch_command

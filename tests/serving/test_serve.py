@@ -1,6 +1,8 @@
 """Laws of serving under load, and what is refused."""
 
+import dataclasses
 import functools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,6 +34,7 @@ from diffgenz.core.verb import as_if_traced
 from diffgenz.inference.resolved import resolved
 from diffgenz.serving.engine_state import engine_state
 from diffgenz.serving.figures import load_result
+from diffgenz.serving.saturation import FILLED, saturation_of
 from diffgenz.serving.serve import saturation_rate
 
 CLUSTER = make_cluster()
@@ -61,11 +64,19 @@ LENGTHS = {
 
 
 @functools.cache
-def state_for(name, lengths="constant", slots=256):
+def state_for(name, lengths="constant"):
     """The engine of a case, tabulated once for all tests."""
     load = Load(rate=1.0, prompts=LENGTHS[lengths], outputs=LENGTHS[lengths])
     with as_if_traced():
-        return engine_state(resolved(CASES[name]), load, Engine(max_num_seqs=slots))
+        return engine_state(resolved(CASES[name]), load, Engine(max_num_seqs=256))
+
+
+def with_slots(state, count):
+    """The same engine with as many slots."""
+    slots: Any = np.float64(count)
+    with as_if_traced():
+        most = saturation_of(state.table, state.demand, slots, state.most.cache / FILLED)
+    return dataclasses.replace(state, most=most, slots=slots)
 
 
 def under(state, **options):
@@ -113,8 +124,13 @@ def test_one_request_at_a_time_takes_the_phases(name):
         assert found.ttft.mean == pytest.approx(alone.ttft, rel=5e-3)
 
 
-@each_case
-@pytest.mark.parametrize("lengths", LENGTHS)
+@pytest.mark.parametrize(
+    ("name", "lengths"),
+    [
+        *((name, "constant") for name in CASES),
+        *((name, lengths) for name in ("dense", "experts") for lengths in ("lognormal", "trace")),
+    ],
+)
 def test_littles_law(name, lengths):
     """Requests of a kind, in the mean over time, are their rate times the time that they take."""
     state = state_for(name, lengths)
@@ -141,7 +157,7 @@ def test_both_loops_agree_where_nobody_waits_and_where_all_do(name):
     idle, one = under(state, share=1e-5), under(state, concurrency=float(state.engines))
     assert idle.ttft.mean == pytest.approx(one.ttft.mean, rel=1e-2)
     assert idle.tpot.mean == pytest.approx(one.tpot.mean, rel=1e-2)
-    state = state_for(name, slots=32)
+    state = with_slots(state, 32)
     crowd = under(state, concurrency=float(state.slots * state.engines))
     most = state.most.rate * state.engines
     assert crowd.requests_per_second == pytest.approx(most, rel=0.06)
@@ -166,18 +182,17 @@ def test_tabulated_iterations_are_those_of_the_model(decodes, tokens):
     prompts = Prompts(sequences, size, (1500 - size) / 2)
     running = Decodes(decodes, float(state.demand.context))
     expected = iteration_cost(case, prompts, running).seconds
-    assert state.table.both(np.float64(decodes), np.float64(tokens)) == pytest.approx(
-        expected, rel=1e-2
-    )
+    count: Any = np.float64(decodes)
+    assert state.table.both(count, np.float64(tokens)) == pytest.approx(expected, rel=1e-2)
     alone = iteration_cost(case, None, running).seconds
-    assert state.table.decodes(np.float64(decodes)) == pytest.approx(alone, rel=1e-2)
+    assert state.table.decodes(count) == pytest.approx(alone, rel=1e-2)
 
 
 def test_bursts_and_longer_tails_wait_longer():
-    case = CASES["dense"]
-    plain = at(case, 0.6)
-    assert at(case, 0.6, burstiness=4.0).ttft.mean > plain.ttft.mean
-    varied = at(case, 0.6, prompts=Lognormal(1.0))
+    state = state_for("dense")
+    plain, bursty = under(state, share=0.6), under(state, share=0.6, burstiness=4.0)
+    assert bursty.ttft.mean > plain.ttft.mean
+    varied = under(state_for("dense", "lognormal"), share=0.6)
     assert varied.ttft.p99 > plain.ttft.p99
 
 

@@ -1,11 +1,13 @@
 """Derivatives of the mean field, jitted and batched, against float64 differences."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from serving.mean_field_cases import state_of
-from serving.simulator import CASES
+from mean_field_cases import state_of
+from serving_simulator import CASES
 
 from diffgenz.serving.engine_state import EngineState
 from diffgenz.serving.figures import means_of
@@ -45,6 +47,17 @@ def latencies(numbers, state: EngineState, most, closed: bool):
     return jnp.stack([means.ttft, means.tpot, limit.rate])
 
 
+@functools.cache
+def program(closed: bool):
+    """Latencies and their derivatives at many points, compiled once for all engines."""
+
+    def of(numbers, state, most):
+        found = latencies(numbers, state, most, closed)
+        return found, found
+
+    return jax.jit(jax.vmap(jax.jacfwd(of, has_aux=True), (0, None, None)))
+
+
 @pytest.mark.parametrize("closed", [False, True], ids=["open", "closed"])
 @pytest.mark.parametrize("which", [2, 4, 6], ids=["budget", "slots", "cache"])
 def test_derivatives_are_those_of_differences(which, closed):
@@ -54,17 +67,13 @@ def test_derivatives_are_those_of_differences(which, closed):
         points = jnp.asarray([[share, 1.0, 1.0, 1.0, 1.0] for share in SHARES])
         if closed:
             points = points.at[:, 0].set(jnp.asarray([0.02, 0.1, 0.2, 0.4, 0.5]))
-
-        def of(numbers, state, most):
-            return latencies(numbers, state, most, closed)
-
-        value = jax.jit(jax.vmap(of, (0, None, None)))
-        slopes = jax.jit(jax.vmap(jax.jacfwd(of), (0, None, None)))(points, state, most)
+        at = program(closed)
+        slopes, value = at(points, state, most)
         assert np.isfinite(slopes).all()
-        size = np.abs(value(points, state, most))
+        size = np.abs(value)
         for i in range(len(NUMBERS)):
             step = jnp.zeros(5).at[i].set(1e-4) * points[:, i : i + 1]
-            further, less = value(points + step, state, most), value(points - step, state, most)
+            further, less = (at(points + way * step, state, most)[1] for way in (1, -1))
             measured = np.asarray(further - less) / (2 * np.asarray(step[:, i : i + 1]))
             scale = np.abs(measured) + 1e-3 * size / points[:, i : i + 1]
             off = np.abs(slopes[:, :, i] - measured) / scale

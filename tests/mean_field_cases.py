@@ -1,11 +1,11 @@
-"""The mean field of the engines that `simulator.py` simulates."""
+"""The mean field of the engines that `serving_simulator.py` simulates."""
 
 import json
 from typing import Any
 
 import jax
 import numpy as np
-from serving.simulator import CLOCKS, FIXTURE
+from serving_simulator import CLOCKS, FIXTURE
 
 from diffgenz.core.verb import as_if_traced
 from diffgenz.serving.demand import Demand
@@ -19,7 +19,7 @@ from diffgenz.serving.saturation import saturation_of
 KINDS = {"constant": Constant(), "lognormal": Lognormal(0.7)}
 
 
-def number(x: float) -> Any:
+def number(x: Any) -> Any:
     """A number in float64."""
     return np.float64(x)
 

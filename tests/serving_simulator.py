@@ -5,7 +5,7 @@ prompts in order of arrival, in chunks, each admitted once a slot is free and it
 into the cache. Where the cache overflows, the request that was admitted last is preempted and
 computed again.
 
-`python tests/serving/simulator.py` writes `simulated.json` anew (some minutes).
+`python tests/serving_simulator.py` writes `serving/simulated.json` anew (some minutes).
 """
 
 import heapq
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-FIXTURE = Path(__file__).with_name("simulated.json")
+FIXTURE = Path(__file__).parent / "serving" / "simulated.json"
 
 
 @dataclass(frozen=True)
