@@ -327,7 +327,7 @@ def padded(cases: Sequence[Scenario], length: int = LENGTH) -> Scenario:
     return stack([*cases, *[cases[-1]] * (length - len(cases))])
 
 
-ALL_SHARPNESSES = ("dense", "windowed, all options", "experts, own module")
+ALL_SHARPNESSES = ("dense", "experts, own module")
 """Structures that are tested at every sharpness: those that use it in different places."""
 
 TABLES = [
