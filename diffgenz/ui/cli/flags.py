@@ -62,23 +62,26 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         asked = message.startswith(("unrecognized arguments", "the following arguments"))
-        hint = _hint([*self._given, *message.split()], self._option_string_actions) if asked else ""
+        words = [*self._given, *message.split()]
+        hint = _hint(words, self._given, self._option_string_actions) if asked else ""
         raise InputError(f"{message}{hint}; see `{self.prog} --help`")
 
 
-def _hint(given: Sequence[str], ours: Iterable[str]) -> str:
+def _hint(words: Sequence[str], given: Sequence[str], ours: Iterable[str]) -> str:
     """The flags of ours that say what unknown ones say; "" for none.
 
     Arguments:
+        words: what was typed, and what argparse says of it.
         given: what was typed.
         ours: the flags that the command has.
     """
-    flags = [word.partition("=")[0] for word in given if word.startswith("--")]
+    flags = [word.partition("=")[0] for word in words if word.startswith("--")]
+    own = {word.partition("=")[0] for word in given}
     known = {f"--{each}": f"--{name}" for name, text in SYNONYMS.items() for each in text.split()}
     known |= {flag: "MODEL, the first argument," for flag in known if known[flag] == "--model"}
     found = {f: known[f] for f in flags if f in known and f not in set(ours)}
     hints = ", ".join(
-        f"{flag} is {word} here" + (", which is given, too: keep one" if word in flags else "")
+        f"{flag} is {word} here" + (", which is given, too: keep one" if word in own else "")
         for flag, word in found.items()
     )
     return f" ({hints})" if hints else ""
