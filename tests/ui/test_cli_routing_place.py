@@ -7,8 +7,10 @@ import pytest
 
 from diffgenz.routing.baselines import linear
 from diffgenz.routing.placement_files import load_placement, save_placement
+from diffgenz.routing.savings import Saved
 from diffgenz.routing.synthetic import Synthetic, synthesize
 from diffgenz.ui.cli.main import main
+from diffgenz.ui.plots.routing_traffic import savings_plot
 
 LITE = "deepseek-ai/DeepSeek-V2-Lite"
 ON = ["--model", LITE, "--system", "h100_sxm", "--gpus", "16"]
@@ -139,7 +141,8 @@ def test_traffic_with_and_without_deduplication(trace, tmp_path, capsys):
 
 def test_a_preset_is_a_trace(capsys):
     told = answer(["estimate", *SAME, "--routing", "deepseek-v2-lite"], capsys)
-    assert told["routing"]["note"] == "deepseek-v2-lite"
+    assert told["routing"]["kind"] == "per_phase"
+    assert told["routing"]["decode"]["note"] == "deepseek-v2-lite"
     plain = answer(["estimate", *SAME], capsys)
     assert told["tpot"] > plain["tpot"]
 
@@ -194,3 +197,26 @@ def test_bad_routing_of_estimates_is_one_line(more, message, trace, capsys):
     said = capsys.readouterr().err
     assert message in said
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--placement", "p.json"], "says nothing without a trace"),
+        (["--routing", "TRACE", "--imbalance", "2"], "contradicts --routing"),
+        (["--routing", "mixtral"], "has 8 experts per layer"),
+        (["--routing", "no.npz"], "there is no file no.npz"),
+    ],
+)
+def test_bad_routing_of_searches_is_one_line(more, message, trace, capsys):
+    asked = ["search", *SAME[:5], *(trace if each == "TRACE" else each for each in more)]
+    assert main(asked) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+
+
+def test_what_is_saved_is_drawn(tmp_path):
+    saved = {2: {64: Saved(0.1, 0.05), 66: Saved(0.2, 0.1)}, 4: {64: Saved(0.3, -0.1)}}
+    savings_plot(saved, 64, tmp_path / "gain.png", "a model")
+    assert (tmp_path / "gain.png").stat().st_size > 1000
