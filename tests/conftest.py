@@ -6,19 +6,42 @@ them: tracing, lowering to MLIR, compiling.
 
 import collections
 import gc
+import importlib
 import os
+import pkgutil
 import tempfile
-from typing import Self
 
-import beartype
 import hypothesis
 import jax
 import pytest
-from jaxtyping import install_import_hook
+from beartype import BeartypeConf, BeartypeDecorPlace
+from beartype.claw import beartype_package
 
 CACHE = tempfile.TemporaryDirectory(prefix="diffgenz-tests-")
 os.environ["XDG_CACHE_HOME"] = CACHE.name
 """The command line keeps compiled programs there; each worker has its own."""
+
+
+CHECKED = BeartypeConf(
+    is_pep484_tower=True,  # an int is a float
+    claw_skip_package_names=("diffgenz.ui",),  # what it names it imports late
+    claw_is_pep526=False,  # variables are pyright's
+    claw_decor_place_func=BeartypeDecorPlace.FIRST,  # JAX's decorators return no functions
+    claw_decor_place_type=BeartypeDecorPlace.FIRST,
+)
+"""How annotations are checked."""
+
+
+def leave_named_tuples():
+    """Let JAX put what it likes in place of the numbers of a named tuple, as it does in trees."""
+    import diffgenz
+
+    for module in pkgutil.walk_packages(diffgenz.__path__, "diffgenz."):
+        if not module.name.startswith("diffgenz.ui") and not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    for each in tuple.__subclasses__():
+        if each.__module__.startswith("diffgenz") and hasattr(each.__new__, "__wrapped__"):
+            each.__new__ = each.__new__.__wrapped__
 
 
 def pytest_addoption(parser):
@@ -37,26 +60,17 @@ def pytest_configure(config):
     with the options of the whole, before the package is imported.
     """
     if not config.getoption("--compile-as-users"):
-        install_import_hook("diffgenz", f"{__name__}.checked")
+        beartype_package("diffgenz", conf=CHECKED)
         own = os.environ.get("XLA_FLAGS", "")
         quick = "--xla_cpu_use_fusion_emitters=false --xla_backend_optimization_level=0"
         if quick not in own:
             os.environ["XLA_FLAGS"] = f"{own} {quick}"
+        leave_named_tuples()
 
 
 jax.config.update("jax_enable_compilation_cache", False)
 # Writing programs there takes a tenth of the time, and none is read again.
 gc.set_threshold(50_000)  # looking through what JAX keeps takes a tenth of the time
-
-
-def checked(function):
-    """`function` with its annotations checked; an int is a float (PEP 484).
-
-    `Self` is left out: beartype knows it in whole classes only.
-    """
-    if function.__annotations__.get("return") is Self:
-        del function.__annotations__["return"]
-    return beartype.beartype(function, conf=beartype.BeartypeConf(is_pep484_tower=True))
 
 
 hypothesis.settings.register_profile("tests", deadline=None, derandomize=True, database=None)

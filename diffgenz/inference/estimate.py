@@ -22,7 +22,7 @@ from diffgenz.inference.resolved import Resolved, resolved
 from diffgenz.scenario.scenario import Scenario
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import pandas
 
 
 class Estimate(eqx.Module):
@@ -71,7 +71,7 @@ class Estimate(eqx.Module):
         found = {**metrics_of(self), "fits": self.memory.fits}
         return {name: np.asarray(value) for name, value in found.items()}
 
-    def to_pandas(self) -> "pd.DataFrame":
+    def to_pandas(self) -> "pandas.DataFrame":
         """Every metric as a column of a table, with one row for each configuration of a batch.
 
         Raises:

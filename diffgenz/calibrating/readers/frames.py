@@ -9,10 +9,10 @@ import numpy as np
 from diffgenz.core.errors import InputError
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import pandas
 
 
-def frame_of(path: Path, names: list[str] | None = None) -> "pd.DataFrame":
+def frame_of(path: Path, names: list[str] | None = None) -> "pandas.DataFrame":
     """The table in a file, parquet or CSV.
 
     Arguments:
@@ -23,13 +23,13 @@ def frame_of(path: Path, names: list[str] | None = None) -> "pd.DataFrame":
         InputError: it cannot be read, or pandas and pyarrow are missing.
     """
     try:
-        import pandas as pd
+        import pandas
 
         if path.suffix == ".parquet":
-            return pd.read_parquet(path)
+            return pandas.read_parquet(path)
         if names is None:
-            return pd.read_csv(path)
-        return pd.read_csv(path, header=None, names=names, skipinitialspace=True)
+            return pandas.read_csv(path)
+        return pandas.read_csv(path, header=None, names=names, skipinitialspace=True)
     except ImportError:
         raise InputError(
             f"{path}: reading tables needs pandas and pyarrow; pip install 'diffgenz[tables]'"
@@ -38,14 +38,16 @@ def frame_of(path: Path, names: list[str] | None = None) -> "pd.DataFrame":
         raise InputError(f"{path}: cannot be read: {error}") from None
 
 
-def numbers(frame: "pd.DataFrame", names: tuple[str, ...], path: Path) -> tuple[np.ndarray, ...]:
+def numbers(
+    frame: "pandas.DataFrame", names: tuple[str, ...], path: Path
+) -> tuple[np.ndarray, ...]:
     """Columns as float64.
 
     Raises:
         InputError: the table has no rows, or a value is no finite number; the message names column,
             value and row.
     """
-    import pandas as pd
+    import pandas
 
     if not len(frame):
         raise InputError(
@@ -53,7 +55,7 @@ def numbers(frame: "pd.DataFrame", names: tuple[str, ...], path: Path) -> tuple[
         )
     found = []
     for name in names:
-        values = np.asarray(pd.to_numeric(frame[name], errors="coerce"), np.float64)
+        values = np.asarray(pandas.to_numeric(frame[name], errors="coerce"), np.float64)
         bad = np.flatnonzero(~np.isfinite(values))
         if len(bad):
             row, value = frame.index[bad[0]], str(words(frame, name)[bad[0]])
@@ -65,24 +67,24 @@ def numbers(frame: "pd.DataFrame", names: tuple[str, ...], path: Path) -> tuple[
     return tuple(found)
 
 
-def words(frame: "pd.DataFrame", column: str) -> np.ndarray:
+def words(frame: "pandas.DataFrame", column: str) -> np.ndarray:
     """A column as text; "nan" where it is empty."""
     return np.asarray(frame[column].astype(str), str)
 
 
-def rows_where(frame: "pd.DataFrame", which: np.ndarray) -> "pd.DataFrame":
+def rows_where(frame: "pandas.DataFrame", which: np.ndarray) -> "pandas.DataFrame":
     """The rows where `which` is true."""
     return frame.take(np.flatnonzero(which))
 
 
-def groups(frame: "pd.DataFrame", column: str) -> "Iterator[tuple[str, pd.DataFrame]]":
+def groups(frame: "pandas.DataFrame", column: str) -> "Iterator[tuple[str, pandas.DataFrame]]":
     """The words of a column, each with its rows."""
     column_words = words(frame, column)
     for word in np.unique(column_words):
         yield str(word), rows_where(frame, column_words == word)
 
 
-def named(frame: "pd.DataFrame", column: str, names: dict[str, str], path: Path) -> np.ndarray:
+def named(frame: "pandas.DataFrame", column: str, names: dict[str, str], path: Path) -> np.ndarray:
     """A column of words, each replaced by what `names` calls it.
 
     Raises:
@@ -98,7 +100,7 @@ def named(frame: "pd.DataFrame", column: str, names: dict[str, str], path: Path)
     return np.array([names[word] for word in found], str)
 
 
-def flags(frame: "pd.DataFrame", column: str, path: Path) -> np.ndarray:
+def flags(frame: "pandas.DataFrame", column: str, path: Path) -> np.ndarray:
     """A column of True and False.
 
     Raises:

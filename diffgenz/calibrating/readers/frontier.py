@@ -22,7 +22,7 @@ from diffgenz.kernels.kernel_format import KernelFormat
 from diffgenz.kernels.shapes import ExpertsShape
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import pandas
 
 FORMATS = {"BF16": "bf16", "FP16": "fp16", "FP32": "fp32"}
 COMMON = ("profiling_precision", "quant_signature", "model_arch", "measurement_type")
@@ -38,7 +38,7 @@ EXPERTS = (
 )
 
 
-def usable(path: Path) -> "tuple[pd.DataFrame, str, dict[str, int]]":
+def usable(path: Path) -> "tuple[pandas.DataFrame, str, dict[str, int]]":
     """The rows of unquantised generic layers, their format, and how many others there are.
 
     The others are counted by reason.
@@ -131,7 +131,7 @@ def experts(path: Path) -> list[Samples]:
     return found
 
 
-def _kernel(frame: "pd.DataFrame", name: str) -> str:
+def _kernel(frame: "pandas.DataFrame", name: str) -> str:
     """The name of a kernel, with how it was timed."""
     return f"{name} ({' and '.join(np.unique(words(frame, 'measurement_type')))})"
 

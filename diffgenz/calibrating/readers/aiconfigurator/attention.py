@@ -16,7 +16,7 @@ from diffgenz.core.formats import FORMATS as SIZES
 from diffgenz.kernels.shapes import DecodeShape, PrefillShape
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import pandas
 
 COLUMNS = (
     "framework",
@@ -62,7 +62,7 @@ def decode(path: Path) -> list[Samples]:
     return found
 
 
-def _parts(path: Path) -> "list[tuple[str, str, str, pd.DataFrame]]":
+def _parts(path: Path) -> "list[tuple[str, str, str, pandas.DataFrame]]":
     frame = frame_of(path)
     need(frame, COLUMNS, path)
     return [
@@ -71,7 +71,7 @@ def _parts(path: Path) -> "list[tuple[str, str, str, pd.DataFrame]]":
     ]
 
 
-def _heads(rows: "pd.DataFrame", length: np.ndarray, path: Path) -> tuple[np.ndarray, ...]:
+def _heads(rows: "pandas.DataFrame", length: np.ndarray, path: Path) -> tuple[np.ndarray, ...]:
     """heads, kv_heads, head_dim, window and cache_size of each row.
 
     Tables without a window_size, and rows where it is 0, attend to everything.

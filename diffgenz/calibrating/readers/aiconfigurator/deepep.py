@@ -18,7 +18,7 @@ from diffgenz.core.errors import InputError
 from diffgenz.kernels.shapes import ExchangeShape
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import pandas
 
 SIZES = {"fp8": 1 + 4 / 128, "nvfp4": 0.5 + 1 / 16, "bf16": 2.0}
 """Bytes per element on the wire.
@@ -84,13 +84,15 @@ def normal(path: Path) -> list[Samples]:
     return found
 
 
-def _per_expert(rows: "pd.DataFrame", format: str, path: Path) -> ExchangeShape:
+def _per_expert(rows: "pandas.DataFrame", format: str, path: Path) -> ExchangeShape:
     nodes, ranks, tokens, used, own = _group(rows, format, path)
     near, far = own * used * (ranks / nodes - 1) / ranks, own * used * (1 - 1 / nodes)
     return ExchangeShape(ranks, nodes, tokens, own, near, far, rows["num_experts"].to_numpy(float))
 
 
-def _per_rank(rows: "pd.DataFrame", format: str, units: np.ndarray, path: Path) -> ExchangeShape:
+def _per_rank(
+    rows: "pandas.DataFrame", format: str, units: np.ndarray, path: Path
+) -> ExchangeShape:
     nodes, ranks, tokens, used, own = _group(rows, format, path)
     inside = ranks / nodes
     reached = np.minimum(nodes, NODES)
@@ -105,7 +107,7 @@ def _distinct(groups: np.ndarray, used: np.ndarray) -> np.ndarray:
     return groups * (1 - (1 - 1 / groups) ** used)
 
 
-def _group(rows: "pd.DataFrame", format: str, path: Path) -> tuple[np.ndarray, ...]:
+def _group(rows: "pandas.DataFrame", format: str, path: Path) -> tuple[np.ndarray, ...]:
     """Nodes, ranks, tokens of a rank, experts of a token, and bytes of the tokens of a rank."""
     nodes, tokens, used, hidden = (
         rows[name].to_numpy(float) for name in ("node_num", "num_token", "num_topk", "hidden_size")

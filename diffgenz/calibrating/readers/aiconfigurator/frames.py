@@ -9,7 +9,7 @@ import numpy as np
 from diffgenz.core.errors import InputError
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import pandas
 
 FORMATS = {
     "bfloat16": "bf16",
@@ -42,12 +42,12 @@ def format_of(name: str, column: str, path: Path) -> str:
     return FORMATS[name]
 
 
-def seconds_of(rows: "pd.DataFrame") -> np.ndarray:
+def seconds_of(rows: "pandas.DataFrame") -> np.ndarray:
     """Latencies in s, from a column in ms."""
     return rows["latency"].to_numpy(float) * 1e-3
 
 
-def need(frame: "pd.DataFrame", columns: tuple[str, ...], path: Path) -> None:
+def need(frame: "pandas.DataFrame", columns: tuple[str, ...], path: Path) -> None:
     """Raise `InputError` unless the table has `columns`."""
     missing = [column for column in columns if column not in frame]
     if missing:
@@ -58,8 +58,8 @@ def need(frame: "pd.DataFrame", columns: tuple[str, ...], path: Path) -> None:
 
 
 def parts(
-    frame: "pd.DataFrame", *by: str
-) -> Iterator[tuple[str, str, tuple[str, ...], "pd.DataFrame"]]:
+    frame: "pandas.DataFrame", *by: str
+) -> Iterator[tuple[str, str, tuple[str, ...], "pandas.DataFrame"]]:
     """The parts of a table, one for each kernel of each software.
 
     Arguments:

@@ -17,7 +17,7 @@ from diffgenz.core.errors import InputError
 from diffgenz.kernels.shapes import ConvShape, DeltaShape, Mamba2Shape
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import pandas
 
 CHUNK = 64.0
 """Tokens of a chunk in the kernels of the gated delta rule."""
@@ -92,7 +92,7 @@ def mamba2(path: Path) -> list[Samples]:
 
 
 def _convolution(
-    rows: "pd.DataFrame", source: str, kernel: str, phase: str, channels: np.ndarray
+    rows: "pandas.DataFrame", source: str, kernel: str, phase: str, channels: np.ndarray
 ) -> Samples:
     sequences, queries, width = _columns(rows, "batch_size", "seq_len", "d_conv")
     family = "conv_decode" if phase == "generation" else "conv_prefill"
@@ -106,9 +106,9 @@ def _decoding(phase: str, path: Path) -> bool:
     return phase == "generation"
 
 
-def _columns(rows: "pd.DataFrame", *names: str) -> tuple[np.ndarray, ...]:
+def _columns(rows: "pandas.DataFrame", *names: str) -> tuple[np.ndarray, ...]:
     return tuple(rows[name].to_numpy(float) for name in names)
 
 
-def _constants(rows: "pd.DataFrame", *values: float) -> tuple[np.ndarray, ...]:
+def _constants(rows: "pandas.DataFrame", *values: float) -> tuple[np.ndarray, ...]:
     return tuple(np.full(len(rows), value) for value in values)
