@@ -184,7 +184,7 @@ def nim(data: Path, report: Report) -> None:
     lines, errors = [], defaultdict(list)
     for row in csv.DictReader((data / NIM).open()):
         names = ("Input Tokens", "Output Tokens", "Concurrency")
-        prompt, output, under_way = (int(row[name]) for name in names)
+        asked = prompt, output, under_way = tuple(int(row[name]) for name in names)
         chat = dgz.Workload(input_tokens=float(prompt), output_tokens=float(output))
         case = dgz.Scenario(model, platform, chat, dgz.Parallelism(8))
         load = dgz.Load(concurrency=float(under_way), requests=10.0 * under_way)
@@ -197,7 +197,7 @@ def nim(data: Path, report: Report) -> None:
                 errors[name, who, under_way == 1].append(100 * abs(value / measured[at] - 1))
         cells = [number(x) for pair in zip(measured, ours, theirs, strict=True) for x in pair]
         lines.append((f"{prompt}/{output}", str(under_way), *cells))
-        report.rows.append({"nim": names, "measured": measured, "ours": ours, "genz": theirs})
+        report.rows.append({"nim": asked, "measured": measured, "ours": ours, "genz": theirs})
     header = ("in/out", "requests", "TTFT ms", "ours", "GenZ", "TPOT ms", "ours", "GenZ")
     print("\n" + table(header, lines, "lrrrrrrr"))
     tpot = errors["tpot", "ours", True] + errors["tpot", "ours", False]
