@@ -3,7 +3,6 @@
 import functools
 import json
 
-import jaxtyping
 import numpy as np
 import pytest
 from scipy.optimize import minimize
@@ -44,26 +43,9 @@ def solve(**changes):
     return dgz.optimize(question(), **({"over": OVER, "starts": 2} | ASKED | changes))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def unchecked():
-    """Annotations are checked in one test alone: they take most of the time of an estimate."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
-
-
 @pytest.fixture(scope="module")
 def found():
     return solve()
-
-
-@pytest.mark.slow
-def test_annotations_hold():
-    jaxtyping.config.update("jaxtyping_disable", False)
-    try:
-        solve(starts=1, over={"memory_bandwidth": OVER["memory_bandwidth"]}, plans=TWO)
-    finally:
-        jaxtyping.config.update("jaxtyping_disable", True)
 
 
 def problem_of(subject_to=ASKED["subject_to"], case=None, objective=ASKED["objective"]):
@@ -298,6 +280,24 @@ def test_a_quantity_that_is_a_plain_number_may_be_free():
     (price,) = bound.best.prices
     assert price.price == pytest.approx(3 - 12 / 4**2, rel=1e-5)
     assert bound.exact.numbers == {"clock": pytest.approx(4)}
+
+
+def test_what_a_chip_takes_to_build_is_an_objective_and_a_limit():
+    """The cheapest die within an envelope of power: its cost is that of `technology_of`."""
+    over = {"memory_bandwidth": (1e12, 8e12), "peak_flops[bf16]": (0.1e15, 2e15)}
+    within = ["fits", "tpot <= 0.004", "tdp <= 800", "die_area <= 900"]
+    found = solve(objective="unit_cost", quantities={}, over=over, subject_to=within, plans=TWO)
+    build = dgz.technology_of(found.exact.scenario.platform)
+    assert float(build.unit_cost) == pytest.approx(found.exact.value, rel=1e-5)
+    assert build.tdp <= 800
+    assert build.die_area <= 900
+    prices = {price.name: price for price in found.best.prices}
+    assert prices["tpot <= 0.004"].elasticity < 0  # a looser limit makes it cheaper
+    bare = question()
+    accelerator = bare.platform.accelerator.replace(design=None)
+    bare = bare.replace(platform=bare.platform.replace(accelerator=accelerator))
+    with pytest.raises(dgz.InputError, match="design: the file of .* does not say how it is built"):
+        dgz.optimize(bare, over=over, objective="unit_cost", subject_to=within)
 
 
 def test_the_largest_batch_at_a_limit_is_whole_and_one_more_exceeds_it():

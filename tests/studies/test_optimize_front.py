@@ -1,6 +1,5 @@
 """`front` between objectives: what it holds, and its hypervolume by hand."""
 
-import jaxtyping
 import numpy as np
 import pytest
 
@@ -8,14 +7,6 @@ import diffgenz as dgz
 
 OVER = {"memory_bandwidth": (1e12, 16e12), "peak_flops[bf16]": (2e14, 4e15)}
 QUANTITIES = {"unit_cost": "2500 + 2.5e-12 * peak_flops[bf16] + 3e-10 * memory_bandwidth"}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def unchecked():
-    """Annotations are left out: they take most of the time of an estimate."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 def question():

@@ -109,6 +109,7 @@ class _Static:
             tuple((each.name if not each.paths else "", each.paths) for each in problem.variables),
             tuple((paths, formula.text) for paths, formula in problem.derived.items()),
             problem.needed,
+            problem.design,
         )
 
     def __hash__(self) -> int:

@@ -28,6 +28,7 @@ from diffgenz.core.leaves import (
 from diffgenz.core.record import unnamed
 from diffgenz.core.smooth import Scalar
 from diffgenz.core.verb import as_if_traced
+from diffgenz.hardware.design import Design
 from diffgenz.inference.estimate import Estimate
 from diffgenz.inference.metrics import METRICS
 from diffgenz.inference.mix import mixed_metrics
@@ -40,7 +41,10 @@ from diffgenz.studies.optimize.limits import NEEDED, ROOM, limits_of
 from diffgenz.studies.optimize.parts import estimates_of
 from diffgenz.studies.optimize.quadratic import Numbers
 from diffgenz.studies.optimize.variables import Bounds, full_names, variables_of
+from diffgenz.studies.sweep.built import platform_of
 from diffgenz.studies.sweep.checks import check_formulas
+from diffgenz.technology.build import QUANTITIES, quantities_of
+from diffgenz.technology.chip import stated_design
 
 _OWN = NEEDED.split("[")[0], ROOM.split("[")[0]
 
@@ -205,7 +209,7 @@ class Problem:
 
     @cached_property
     def needed(self) -> tuple[str, ...]:
-        """The metrics that the formulas use."""
+        """The metrics that the formulas use, and what the accelerator takes to build."""
         waiting = set(self.objective.names)
         for limit in self.limits:
             waiting |= limit.left.names | limit.right.names
@@ -214,9 +218,16 @@ class Problem:
             name = waiting.pop()
             if name in self.quantities:
                 waiting |= self.quantities[name].names
-            elif name in METRICS or name.split("[")[0] in (*METRICS, *_OWN):
+            elif name.split("[")[0] in (*METRICS, *_OWN, *QUANTITIES) or name in METRICS:
                 found.add(name)
         return tuple(sorted(found))
+
+    @cached_property
+    def design(self) -> Design | None:
+        """How the accelerator is built; None where no formula asks for it."""
+        if not QUANTITIES.keys() & set(self.needed):
+            return None
+        return stated_design(platform_of(self.question))
 
     def with_plan(self, question: Any, plan: Parallelism) -> Any:
         """The question with a plan, or columns of plans, in every part."""
@@ -259,7 +270,7 @@ class Problem:
         }
 
     def metrics(self, question: Any) -> dict[str, Scalar]:
-        """Every metric, and what "fits" compares.
+        """Every metric, what "fits" compares, and what the accelerator takes where it is asked.
 
         Arguments:
             question: with all its numbers.
@@ -274,6 +285,8 @@ class Problem:
                 share = xp.maximum(share, (own.capacity - own.margin) / own.capacity)
             found[NEEDED.format(index)] = share * memory.capacity
             found[ROOM.format(index)] = memory.capacity
+        if self.design is not None:
+            found |= quantities_of(platform_of(question), self.design)
         return found
 
     def _lookup(
@@ -295,6 +308,8 @@ class Problem:
         metric = name.split("[")[0] if name not in METRICS else name
         if metric in METRICS:
             return METRICS[metric].unit
+        if name in QUANTITIES and name not in self.quantities:
+            return QUANTITIES[name]
         if name in self.quantities or not any(
             called(full, name) for full in leaf_names(self.question)
         ):
@@ -323,7 +338,7 @@ class Problem:
                 if not any(called(full, name) for full in leaf_names(self.question)):
                     leaves = [full for variable in self.variables for full in full_names(variable)]
                     known = [key for key in metrics if not key.startswith("_")]
-                    raise unknown(field, name, {*known, *self.quantities, *leaves})
+                    raise unknown(field, name, {*known, *QUANTITIES, *self.quantities, *leaves})
                 paths_named(self.question, name)  # which of several it is must be clear
 
 
