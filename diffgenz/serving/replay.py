@@ -13,7 +13,7 @@ from diffgenz.core.errors import InputError
 from diffgenz.core.verb import as_if_traced
 from diffgenz.inference.prefill_decode import Decodes
 from diffgenz.inference.resolved import resolved
-from diffgenz.scenario.scenario import Scenario
+from diffgenz.scenario.scenario import Scenario, demand_scenario
 from diffgenz.serving.engine_state import EngineState, engine_state
 from diffgenz.serving.iteration_table import seconds_of
 from diffgenz.serving.lengths import Empirical
@@ -66,6 +66,7 @@ def replay(
         InputError: lists of different lengths, no requests, only answers of one token, a request
             that the cache cannot hold, or what `serve` refuses of the scenario.
     """
+    demand_scenario(case)
     asked = [np.asarray(given, float).ravel() for given in (arrivals, prompts, outputs)]
     if not len(asked[0]) or len({len(each) for each in asked}) > 1:
         counts = ", ".join(str(len(each)) for each in asked)
