@@ -119,7 +119,7 @@ def test_more_of_it_is_never_faster_and_more_variation_never_slower(name, field)
     """Variation leaves experts without a token, whose weights are not read."""
     case = CASES[name](routing=BUSY)
     times = {"ttft": [], "tpot": []}
-    for factor in (1.0, 1.2, 2.0, 5.0):
+    for factor in (1.0, 1.3, 5.0):
         result = estimate(grown(case, field, factor))
         for phase, found in times.items():
             found.append(float(getattr(result, phase)))

@@ -53,8 +53,12 @@ def shipped(name: str, fit: str = "fitted") -> Scenario:
 
 
 def family_models() -> list[str]:
-    """The first shipped model of each `model_type` that brings another set of kinds of blocks."""
+    """The first shipped model of each `model_type` that brings another set of kinds of blocks.
+
+    Those of `whole_models` are left out: `test_whole_models` compares all their numbers.
+    """
     found: dict[frozenset[type], str] = {}
+    usual = {type(each.block) for case in SCENARIOS.values() for each in case.model.blocks}
     seen = set()
     for name in list_models():
         config = read_config(name)[1]
@@ -64,7 +68,8 @@ def family_models() -> list[str]:
             seen.add(kind)
             model = load_model(name)
             blocks = frozenset(type(repeated.block) for repeated in model.blocks)
-            found.setdefault(blocks | {type(model.vision)}, name)
+            if not blocks <= usual:
+                found.setdefault(blocks | {type(model.vision)}, name)
     return sorted(found.values())
 
 
@@ -86,31 +91,8 @@ def test_an_estimate_is_that_of_jax(name):
     assert_close(found, expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", KINDS.values())
-def test_an_estimate_and_a_breakdown_are_those_of_jax_in_double(name, double):
-    case = as_double(shipped(name))
-    found, rows = estimate(case), breakdown(case)
-    with jax.disable_jit():
-        expected, its = estimate(of_jax(case)), breakdown(of_jax(case))
-    assert_close(found, expected, rtol=1e-12)
-    assert rows.operators == its.operators
-    for phase in ("ttft", "tpot"):
-        ours, theirs = (np.asarray(getattr(each, phase)) for each in (rows, its))
-        assert_close(ours, theirs, rtol=0, atol=2e-8 * theirs.sum())
-
-
-@pytest.mark.parametrize("name", SCENARIOS)
-def test_every_option_is_there(name, double):
-    """Estimates of all blocks and serving options, offloaded weights too, are those of JAX."""
-    case = as_double(jax.tree.map(np.asarray, SCENARIOS[name]))
-    with jax.disable_jit():
-        expected = estimate(of_jax(case))
-    assert_close(estimate(case), expected, rtol=1e-12)
-    assert all((seconds >= 0).all() for seconds in jax.tree.leaves(breakdown(case)))
-
-
 @pytest.mark.parametrize(
-    ("kind", "fit"), [("dense", "none"), *((kind, "fitted") for kind in KINDS)]
+    ("kind", "fit"), [("dense", "none"), ("experts", "fitted"), ("vision", "fitted")]
 )
 def test_elasticities_are_the_derivatives(kind, fit, double):
     case = as_double(shipped(KINDS[kind], fit))

@@ -9,7 +9,7 @@ from damaged_configs import damaged
 from diffgenz import Scenario, Workload, estimate, load_platform, model_from_config
 from diffgenz.core.errors import InputError
 
-COUNT, SEED = 700, 20260729
+COUNT, SEED = 400, 20260729
 
 
 def fields_of(raw):
