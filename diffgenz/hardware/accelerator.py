@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+import equinox as eqx
+
 from diffgenz.core.checks import Condition
 from diffgenz.core.errors import InputError
 from diffgenz.core.record import Record, label, number
@@ -50,6 +52,8 @@ class Accelerator(Record):
         kernels: fitted kernels; None: the smooth roofline times all kernels, which is a bound.
         design: how it is built, for its area, TDP and cost (`technology_of`); None where its file
             does not say. No estimate depends on it.
+        architecture: what compilers call it, such as "sm_100" or "gfx942"; "" where its file does
+            not say. Engines choose kernels by it, and how they keep weights (`padded_experts`).
 
     Raises:
         InputError: a value out of range, or fitted kernels without compute units.
@@ -71,6 +75,7 @@ class Accelerator(Record):
     compute_units: Leaf | None = number(at_least=1, default=None)
     kernels: Library | None = None
     design: Design | None = label(default=None, repr=False)
+    architecture: str = eqx.field(static=True, default="", repr=False)
 
     def conditions(self) -> Iterable[Condition]:
         if self.kernels is not None and self.compute_units is None:

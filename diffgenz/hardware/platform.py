@@ -97,6 +97,7 @@ class Platform(Record):
             compute_units=spec.execution.get("compute_units"),
             kernels=load_kernels(Origin(spec.id, spec.vendor, str(fit), spec.like, spec.changed)),
             design=design_of(spec.design_names, spec.design),
+            architecture=spec.architecture,
         )
         network = []
         for index, level in enumerate(spec.network):

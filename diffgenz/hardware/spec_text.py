@@ -68,7 +68,8 @@ def spec_text(spec: Spec, base: Spec, source: str) -> str:
         source: the source of all others.
     """
     titles = {"changed": source}
-    lines = [f"name = {_quoted(spec.name)}", f"vendor = {_quoted(spec.vendor)}", ""]
+    names = ("name", "vendor", *(("architecture",) if spec.architecture else ()))
+    lines = [*(f"{each} = {_quoted(getattr(spec, each))}" for each in names), ""]
     body: list[str] = []
 
     def figures(

@@ -50,6 +50,7 @@ MAY_BE_ZERO = {"reserve", "idle", "latency", "launch_latency"}
 _TOP = {
     "name",
     "vendor",
+    "architecture",
     "sources",
     "peak_flops",
     "memory",
@@ -62,6 +63,9 @@ _TOP = {
     "kernels",
     "design",
 }
+
+_NAMES = ("name", "vendor", "architecture", "sources", "like")
+"""Parts of a file that say nothing of how fast the accelerator is."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,7 @@ class Spec:
             file says nothing.
         changed: whether it has other figures than the shipped file of the same id.
         settings: what was changed of the file (`hardware.settings`), for people.
+        architecture: what compilers call it ("sm_100"); "" where the file says nothing.
     """
 
     id: str
@@ -125,6 +130,7 @@ class Spec:
     like: str = ""
     changed: bool = False
     settings: tuple[str, ...] = ()
+    architecture: str = ""
 
 
 def specs_folder() -> Path:
@@ -165,7 +171,7 @@ def read_spec(system: str | Path) -> Spec:
     if shipped.is_file() and path.resolve() != shipped.resolve():
         same = dataclasses.replace(
             _Reader(shipped, read_toml(shipped, "system")).spec(),
-            **{name: getattr(spec, name) for name in ("name", "vendor", "sources", "like")},
+            **{name: getattr(spec, name) for name in _NAMES},
         )
         spec = dataclasses.replace(spec, changed=spec != same)
     return spec
@@ -255,6 +261,7 @@ class _Reader:
             design_names=self.design_names(),
             sources=self.sources,
             like=self.like(),
+            architecture=self.architecture(),
         )
         if not spec.peak_flops:
             raise self.fail("peak_flops", f"at least one peak is needed, of {', '.join(PEAKS)}")
@@ -272,6 +279,19 @@ class _Reader:
                 "inside it",
             )
         return spec
+
+    def architecture(self) -> str:
+        """What compilers call it; "" where the file says nothing."""
+        if "architecture" not in self.raw:
+            return ""
+        name = self.text("architecture", self.raw)
+        if not re.fullmatch(r"sm_\d+[a-z]?|gfx[0-9a-f]+", name):
+            raise self.fail(
+                "architecture",
+                f'{name!r} is not known; write what compilers call it, such as "sm_100" or '
+                '"gfx942", or leave it out',
+            )
+        return name
 
     def like(self) -> str:
         """What `[kernels] like` names; "" where there is none."""

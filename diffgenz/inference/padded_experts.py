@@ -1,9 +1,11 @@
 """Experts in mxfp4 as an engine's kernels keep them: padded to whole tiles.
 
 vLLM pads what experts read and write, and the features that each rank has of an expert, when it
-loads them (`fused_moe/oracle/mxfp4.py`, November 2026). Marlin's kernels, which run where mxfp4 is
-not multiplied, ask for multiples of 256 and 128; those of FlashInfer's TensorRT-LLM and of ROCm for
-256 and 256. Experts in other formats are kept as they are.
+loads them (`fused_moe/oracle/mxfp4.py`, 2026), by the kernels that it chooses for the architecture:
+FlashInfer's TensorRT-LLM on sm_10x (B200 to Rubin) and those of ROCm ask for multiples of 256 and
+256; Marlin's, which run on other NVIDIA GPUs, for 256 and 128. These include sm_11x and sm_12x (RTX
+5090, GB10), although they multiply mxfp4. What is not known is taken as Marlin's. Experts in other
+formats are kept as they are.
 """
 
 from collections.abc import Mapping
@@ -16,7 +18,10 @@ from diffgenz.operators.operator import Kind, Operator
 from diffgenz.operators.precision import Precision
 
 MXFP4 = "mxfp4"
-"""The format whose experts are padded, and the peak of accelerators that multiply it."""
+"""The format whose experts are padded."""
+
+_WIDE_TILES = ("sm_10", "gfx")
+"""How the names of architectures begin whose kernels ask for multiples of 256 on each rank."""
 
 
 class Tile(NamedTuple):
@@ -38,7 +43,8 @@ def expert_tiles(accelerator: Accelerator, precision: Precision) -> dict[str, Ti
         accelerator: what holds them.
         precision: the formats.
     """
-    tile = Tile(as_leaf(256.0), as_leaf(256.0 if MXFP4 in accelerator.peak_flops else 128.0))
+    wide = accelerator.architecture.startswith(_WIDE_TILES)
+    tile = Tile(as_leaf(256.0), as_leaf(256.0 if wide else 128.0))
     return {part: tile for part, formats in precision.parts.items() if formats.weights == MXFP4}
 
 

@@ -59,5 +59,6 @@ def resolved(case: Scenario) -> Resolved:
 
 
 def _without_selection(platform: Platform) -> Platform:
-    """The platform without the peaks and kernels that formats select."""
-    return with_parts(platform, {"accelerator.peak_flops": {}, "accelerator.kernels": None})
+    """The platform without what selected numbers: architecture, and peaks and kernels by format."""
+    selecting = {"peak_flops": {}, "kernels": None, "architecture": ""}
+    return with_parts(platform, {f"accelerator.{name}": part for name, part in selecting.items()})

@@ -236,6 +236,26 @@ def test_flags_of_other_tools_are_hinted_at_where_ours_are_missing(capsys):
     assert "are required: --system (--hardware is --system here); see `diffgenz est" in error
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["search", "any", "--gpus", "8", "--system", "h100_sxm", "own.toml"],
+        ["search", "--system", "h100_sxm", "own.toml", "any", "--gpus", "8"],  # a model's place
+        ["serve", "any", "--system", "h100_sxm", "own.toml", "--gpus", "8"],
+    ],
+)
+def test_commands_that_take_one_system_say_how_to_compare_several(words, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["diffgenz", *words])
+    assert main() == 2
+    error = capsys.readouterr().err
+    assert f"takes one here: run {words[0]} once for each; `estimate --system h100_sxm own" in error
+
+
+def test_a_stray_word_is_no_second_system(capsys):
+    assert main(["search", "any", "--gpus", "8", "--system", "h100_sxm", "stray"]) == 2
+    assert "takes one" not in capsys.readouterr().err
+
+
 def test_synonyms_are_of_words_that_there_are():
     assert set(SYNONYMS) <= set(WORDS)
     ours = {f"--{name}" for name in WORDS} - {"--model"}  # which goes without a flag

@@ -50,7 +50,17 @@ def rounded(features, multiple):
 
 
 @pytest.mark.parametrize(
-    ("system", "multiple"), [("h100_sxm", 128), ("a100_sxm", 128), ("b200_sxm", 256)]
+    ("system", "multiple"),
+    [
+        ("a100_sxm", 128),  # Marlin
+        ("h100_sxm", 128),
+        ("rtx_5090", 128),  # also where mxfp4 is multiplied
+        ("jetson_thor", 128),
+        ("b200_sxm", 256),  # TensorRT-LLM
+        ("vr200", 256),
+        ("mi300x", 256),  # ROCm, also where mxfp4 is not multiplied
+        ("mi355x", 256),
+    ],
 )
 @pytest.mark.parametrize("layout", [(1, 1), (8, 1), (8, 8)])
 def test_padding_of_experts_in_mxfp4_by_hand(system, multiple, layout):

@@ -4,12 +4,15 @@ Nothing here imports JAX, so that `--help` is quick.
 """
 
 import argparse
+import itertools
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from diffgenz.core.counts import real, whole
 from diffgenz.core.errors import InputError
 from diffgenz.core.units import parse
+from diffgenz.hardware.specs import list_systems
 from diffgenz.scenario.word import Word
 from diffgenz.scenario.words import WORDS
 
@@ -57,13 +60,14 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse does; what is given is kept for hints."""
-        self._given = [] if args is None else list(args)
+        self._given = list(sys.argv[1:] if args is None else args)
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         asked = message.startswith(("unrecognized arguments", "the following arguments"))
         words = [*self._given, *message.split()]
         hint = _hint(words, self._given, self._option_string_actions) if asked else ""
+        hint = hint or _one_system(message, self._given)
         raise InputError(f"{message}{hint}; see `{self.prog} --help`")
 
 
@@ -85,6 +89,27 @@ def _hint(words: Sequence[str], given: Sequence[str], ours: Iterable[str]) -> st
         for flag, word in found.items()
     )
     return f" ({hints})" if hints else ""
+
+
+def _one_system(message: str, given: Sequence[str]) -> str:
+    """What to do where several systems are given to a command that takes one; "" where none are.
+
+    Arguments:
+        message: what argparse says.
+        given: what was typed.
+    """
+    if not message.startswith("unrecognized arguments") or "--system" not in given:
+        return ""
+    after = list(given[given.index("--system") + 1 :])
+    values = list(itertools.takewhile(lambda word: not word.startswith("-"), after))
+    shipped = list_systems()
+    systems = [word for word in values if word in shipped or word.endswith(".toml")]
+    if len(systems) < 2:
+        return ""
+    return (
+        f" (--system takes one here: run {given[0]} once for each; `estimate --system "
+        f"{' '.join(systems)}` and a sweep over systems compare several)"
+    )
 
 
 def typed(read: Callable[[str], Any]) -> Callable[[str], Any]:
