@@ -15,14 +15,16 @@ from diffgenz.studies.optimize.front import POINTS, Front, front
 from diffgenz.studies.optimize.optimize import STARTS, optimize
 from diffgenz.studies.optimize.optimum import Optimum
 from diffgenz.studies.optimize.variables import Bounds
-from diffgenz.studies.sweep.axis_tables import local, stated_plans
-from diffgenz.studies.sweep.space_file import formulas_of, question_of
+from diffgenz.studies.sweep.axes import Axis
+from diffgenz.studies.sweep.axis_tables import axes_of, local, stated_plans
+from diffgenz.studies.sweep.space_file import fit_of, formulas_of, question_of
 
 _TOP = (
     "minimize",
     "maximize",
     "constraints",
     "plans",
+    "choices",
     "starts",
     "seed",
     "scenario",
@@ -44,6 +46,7 @@ class Study(NamedTuple):
         subject_to: the formulas that must hold.
         derived, quantities: formulas by name.
         plans: the plans to try; None for all.
+        choices: what is one of several, by name.
         starts, seed: of the solver.
     """
 
@@ -56,6 +59,7 @@ class Study(NamedTuple):
     derived: dict[str, str]
     quantities: dict[str, str]
     plans: tuple[Parallelism, ...] | None
+    choices: dict[str, Axis]
     starts: int
     seed: int
 
@@ -77,6 +81,7 @@ class Study(NamedTuple):
             derived=self.derived,
             quantities=self.quantities,
             plans=self.plans,
+            choices=self.choices,
             starts=self.starts,
             seed=self.seed,
             progress=progress,
@@ -107,6 +112,7 @@ class Study(NamedTuple):
             derived=self.derived,
             quantities=self.quantities,
             plans=self.plans,
+            choices=self.choices,
             points=points,
             seed=self.seed,
             progress=progress,
@@ -145,6 +151,15 @@ def load_study(path: str | Path, *, fit: str | None = None) -> Study:
         scenario = Section(scenario.place, scenario.raw | {"fit": fit})
     question = question_of(scenario, place.parent)
     over = top.section("over")
+    quantities = formulas_of(top.section("quantities"))
+    choices = axes_of(
+        top.section("choices"),
+        question,
+        place.parent,
+        scenario.raw.get("generic", False) is True,
+        fit_of(scenario, place.parent),
+        quantities,
+    )
     return Study(
         question,
         local(str(scenario.raw["system"]), place.parent),
@@ -153,8 +168,9 @@ def load_study(path: str | Path, *, fit: str | None = None) -> Study:
         goals[0] == "maximize",
         top.texts("constraints") if "constraints" in top.raw else ("fits",),
         formulas_of(top.section("derived")),
-        formulas_of(top.section("quantities")),
+        quantities,
         _plans(top, question),
+        choices,
         top.whole("starts") if "starts" in top.raw else STARTS,
         top.whole("seed") if "seed" in top.raw else 0,
     )
