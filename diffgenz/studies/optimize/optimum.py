@@ -66,6 +66,10 @@ class PlanOptimum:
         """Choices and plan in words."""
         return _label(self.choices, self.plan)
 
+    def label_without(self, name: str) -> str:
+        """The same but for one of the choices."""
+        return _label({key: each for key, each in self.choices.items() if key != name}, self.plan)
+
     @property
     def feasible(self) -> bool:
         """Whether all limits are met."""

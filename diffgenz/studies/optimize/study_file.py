@@ -12,6 +12,8 @@ from diffgenz.scenario.mix import Mix, parts_of
 from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.scenario import Scenario
 from diffgenz.studies.optimize.front import POINTS, Front, front
+from diffgenz.studies.optimize.improvement import Bottleneck, Worth, bottlenecks, worth_of
+from diffgenz.studies.optimize.lanes import Progress
 from diffgenz.studies.optimize.optimize import STARTS, optimize
 from diffgenz.studies.optimize.optimum import Optimum
 from diffgenz.studies.optimize.variables import Bounds
@@ -86,6 +88,22 @@ class Study(NamedTuple):
             seed=self.seed,
             progress=progress,
         )
+
+    def worth(self, name: str, factor: float, progress: Progress | None = None) -> Worth:
+        """What a multiple of a number is worth, as `worth_of`."""
+        return worth_of(name, factor, **self._asked(progress))
+
+    def bottlenecks(
+        self, name: str, factor: float, progress: Progress | None = None
+    ) -> tuple[Bottleneck, ...]:
+        """Which limits are active as a number grows, as `bottlenecks`."""
+        return bottlenecks(name, factor, **self._asked(progress))
+
+    def _asked(self, progress: Progress | None) -> dict[str, Any]:
+        """The arguments of `worth_of` and `bottlenecks` beside the number."""
+        keys = ("case", "over", "objective", "maximise", "subject_to", "derived", "quantities")
+        given = {key: getattr(self, key) for key in (*keys, "plans", "choices", "seed")}
+        return given | {"progress": progress}
 
     def front(
         self,
