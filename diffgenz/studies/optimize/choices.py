@@ -81,8 +81,8 @@ def variants_of(
         NoSolution: no engine accepts any plan of any combination.
     """
     if not choices:
-        layouts = tuple(Layout(plan) for plan in layouts_of(question, plans))
-        return [Variant(question, {}, (), layouts)], []
+        alone = tuple(Layout(plan) for plan in layouts_of(question, plans))
+        return [Variant(question, {}, (), alone)], []
     options = {name: _options(name, axis) for name, axis in choices.items()}
     records = {name for name, every in options.items() if any(_has_record(each) for each in every)}
     variants: list[Variant] = []

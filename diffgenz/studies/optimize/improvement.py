@@ -5,6 +5,7 @@ that is free adapts at each value, and the best plan may change.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -256,7 +257,7 @@ def bottlenecks(
         order = sorted(found)
         middles = [
             float(np.sqrt(one * other))
-            for one, other in zip(order, order[1:], strict=False)
+            for one, other in pairwise(order)
             if _state(found[one]) != _state(found[other])
         ]
         if not middles:
