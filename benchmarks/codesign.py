@@ -42,7 +42,7 @@ def lanes(problem: Problem, starts: int, seed: int) -> tuple[np.ndarray, np.ndar
         starts: of each plan.
         seed: of the starts.
     """
-    plans = np.repeat(np.arange(len(problem.plans)), starts)
+    plans = np.repeat(np.arange(len(problem.layouts)), starts)
     shape = len(plans), len(problem.variables)
     return np.random.default_rng(seed).uniform(problem.low, problem.high, shape), plans
 
@@ -127,7 +127,7 @@ def solve(named: Named, options: Any, seeds: range, report: Report) -> None:
         report: what they go into.
     """
     problem = named.make()
-    n, plans = len(problem.variables), len(problem.plans)
+    n, plans = len(problem.variables), len(problem.layouts)
     start = time.process_time()
     at, values = Compiled(problem), Values(problem)
     x, plan = lanes(problem, 1, 0)
@@ -175,7 +175,7 @@ def _rivals(
     """The clocks of all other methods, warmed up."""
     clocks: dict[str, list[Clock]] = {}
     for size in (4096, 128, 1):
-        x, plan = lanes(problem, -(-size // len(problem.plans)), 0)
+        x, plan = lanes(problem, -(-size // len(problem.layouts)), 0)
         values(x[:size], plan[:size])
     for name, method in rivals().items():
         clocks[name] = []

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import diffgenz as dgz
-from diffgenz.studies.optimize.layouts import layouts_of
+from diffgenz.studies.optimize.layouts import Layout, layouts_of
 from diffgenz.studies.optimize.problem import Problem
 
 DENSE, SMALL = "meta-llama/Llama-3.1-70B", "meta-llama/Llama-3.1-8B"
@@ -74,7 +74,7 @@ def _problem(
         limits,
         DERIVED if derived is None else derived,
         QUANTITIES | (more or {}),
-        layouts_of(question, plans),
+        [Layout(plan) for plan in layouts_of(question, plans)],
     ).hardened(sharpness=8, smooth_batch=True)
 
 

@@ -69,7 +69,7 @@ class Values:
         @partial(jax.jit, compiler_options=COMPILED_QUICKLY)
         def program(question: Any, x: jax.Array, plans: Any) -> Any:
             def one(point: jax.Array, plan: Any) -> jax.Array:
-                now = problem.placed(problem.with_plan(question, plan), list(jnp.exp(point)))
+                now = problem.placed(*problem.with_layout(question, plan, jnp.exp(point)))
                 found = problem.metrics(now)
                 return jnp.stack([jnp.asarray(found[name], x.dtype) for name in problem.needed])
 
@@ -81,11 +81,11 @@ class Values:
         """ln objective and ln of limits at each x."""
         problem = self.problem
         with in_double(), as_if_traced():
-            own = jax.tree.map(lambda table: table[plans], problem.plan_table)
+            own = problem.table_at(plans)
             metrics = np.asarray(self._program(problem.double, x, own))
             by_name = dict(zip(problem.needed, metrics.T, strict=True))
-            numbers = list(np.exp(x).T)
-            question = problem.placed(problem.with_plan(problem.double, own), numbers)
+            question, numbers = problem.with_layout(problem.double, own, np.exp(x).T)
+            question = problem.placed(question, numbers)
             found = problem.formulas(question, numbers, by_name)
             rows = [np.broadcast_to(np.asarray(row, float), len(x)) for row in found]
         return rows[0], np.stack(rows[1:], axis=1)
@@ -94,7 +94,7 @@ class Values:
 def _unit(problem: Problem, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """From points of the unit cube, the last coordinate being the plan, to x and plans."""
     x = problem.low + u[:, :-1] * (problem.high - problem.low)
-    count = len(problem.plans)
+    count = len(problem.layouts)
     return x, np.minimum((u[:, -1] * count).astype(int), count - 1)
 
 
@@ -180,7 +180,7 @@ def tpe(problem: Problem, values: Values, clock: Clock, seed: int) -> None:
             trial.suggest_float(each.name, low, high)
             for each, low, high in zip(problem.variables, problem.low, problem.high, strict=True)
         ]
-        plan = trial.suggest_categorical("plan", list(range(len(problem.plans))))
+        plan = trial.suggest_categorical("plan", list(range(len(problem.layouts))))
         f, c = values(np.array([x]), np.array([plan]))
         clock.saw(f, c)
         trial.set_user_attr("c", list(np.nan_to_num(c[0] - TOLERATED, nan=1e3)))
@@ -199,7 +199,7 @@ class Slsqp:
     def __call__(self, problem: Problem, at_one: Compiled, clock: Clock, seed: int) -> None:
         """Run until the budget is spent."""
         rng = np.random.default_rng(seed)
-        order = rng.permutation(len(problem.plans))
+        order = rng.permutation(len(problem.layouts))
         while clock.spent < clock.budget:
             self._run(problem, at_one, clock, rng, int(order[self.starts % len(order)]))
             self.starts += 1

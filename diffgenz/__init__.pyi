@@ -99,6 +99,10 @@ from .studies.optimize.front import Front as Front
 from .studies.optimize.front import FrontPoint as FrontPoint
 from .studies.optimize.front import front as front
 from .studies.optimize.front import hypervolume as hypervolume
+from .studies.optimize.improvement import Bottleneck as Bottleneck
+from .studies.optimize.improvement import Worth as Worth
+from .studies.optimize.improvement import bottlenecks as bottlenecks
+from .studies.optimize.improvement import worth_of as worth_of
 from .studies.optimize.optimize import optimize as optimize
 from .studies.optimize.optimum import Exact as Exact
 from .studies.optimize.optimum import Optimum as Optimum

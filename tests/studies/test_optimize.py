@@ -11,7 +11,7 @@ from small_llama import small
 import diffgenz as dgz
 from diffgenz.core.smooth import HARD
 from diffgenz.studies.optimize.compiled import Compiled
-from diffgenz.studies.optimize.layouts import label_of, layouts_of
+from diffgenz.studies.optimize.layouts import Layout, layouts_of
 from diffgenz.studies.optimize.parts import estimates_of
 from diffgenz.studies.optimize.problem import Problem
 from diffgenz.studies.optimize.slopes import point_at
@@ -50,9 +50,13 @@ def found():
 
 def problem_of(subject_to=ASKED["subject_to"], case=None, objective=ASKED["objective"]):
     case = question() if case is None else case
-    plans = layouts_of(case, None)
+    plans = [Layout(plan) for plan in layouts_of(case, None)]
     made = Problem(case, OVER, objective, False, subject_to, {}, ASKED["quantities"], plans)
     return made.hardened(sharpness=8, smooth_batch=True)
+
+
+def labels_of(problem):
+    return [problem.label(place) for place in range(len(problem.layouts))]
 
 
 def test_every_plan_is_solved_and_the_best_comes_first(found):
@@ -68,7 +72,7 @@ def test_every_plan_is_solved_and_the_best_comes_first(found):
 def test_it_agrees_with_slsqp(found):
     problem = problem_of()
     names = [variable.name for variable in problem.variables]
-    labels = [label_of(plan) for plan in problem.plans]
+    labels = labels_of(problem)
     mine = found.best
     plan = labels.index(mine.plan)
 
@@ -127,7 +131,7 @@ def again(problem, near, plan):
 
 def test_prices_are_what_solving_again_finds(found):
     best = found.best
-    plan = [label_of(each) for each in problem_of().plans].index(best.plan)
+    plan = labels_of(problem_of()).index(best.plan)
     limits = [price for price in best.prices if not price.bound and price.value is not None]
     assert len(limits) >= 2
     for price in limits[:2]:
@@ -149,7 +153,7 @@ def test_prices_are_what_solving_again_finds(found):
 
 def test_hardware_that_is_not_free_has_the_elasticity_of_solving_again(found):
     case = question()
-    plan = [label_of(each) for each in problem_of().plans].index(found.best.plan)
+    plan = labels_of(problem_of()).index(found.best.plan)
     values = []
     for factor in (1.01, 1 / 1.01):
         chip = case.platform.accelerator

@@ -16,8 +16,7 @@ from diffgenz.core.batches import COMPILED_QUICKLY
 from diffgenz.core.differences import STEP, in_double
 from diffgenz.core.verb import as_if_traced
 from diffgenz.scenario.mix import parts_of
-from diffgenz.scenario.parallelism import Parallelism
-from diffgenz.studies.optimize.problem import Problem
+from diffgenz.studies.optimize.problem import LayoutTable, Problem
 from diffgenz.studies.optimize.quadratic import Numbers
 from diffgenz.studies.optimize.sqp import Point
 
@@ -54,7 +53,7 @@ class Compiled:
         with in_double():
             for start in range(0, len(x), self._block):
                 places = np.minimum(np.arange(start, start + self._block), len(x) - 1)
-                own = jax.tree.map(lambda rows, at=plans[places]: rows[at], problem.plan_table)
+                own = problem.table_at(plans[places])
                 parts.append(_program(self._static, self._leaves, x[places], own))
             found = [[np.asarray(part) for part in pair] for pair in parts]
         values, slopes = (np.concatenate(part)[: len(x)] for part in zip(*found, strict=True))
@@ -71,9 +70,9 @@ class Compiled:
         by_name = dict(zip(problem.needed, moved.reshape(len(columns), -1).T, strict=True))
         with in_double(), as_if_traced():
             at = np.repeat(plans, len(moves))
-            own = jax.tree.map(lambda table: table[at], problem.plan_table)
-            numbers = list(np.exp(columns).T)
-            question = problem.placed(problem.with_plan(problem.double, own), numbers)
+            own = problem.table_at(at)
+            question, numbers = problem.with_layout(problem.double, own, np.exp(columns).T)
+            question = problem.placed(question, numbers)
             found = problem.formulas(question, numbers, by_name)
             rows = [np.broadcast_to(np.asarray(row, np.float64), len(columns)) for row in found]
         every = np.stack(rows, axis=1).reshape(lanes, len(moves), -1)
@@ -106,7 +105,11 @@ class _Static:
         self._key = (
             structure,
             places,
-            tuple((each.name if not each.paths else "", each.paths) for each in problem.variables),
+            tuple(
+                (each.name if not each.paths else "", each.paths)
+                for each in (*problem.variables, *problem.chosen)
+            ),
+            len(problem.chosen),
             tuple((paths, formula.text) for paths, formula in problem.derived.items()),
             problem.needed,
             problem.design,
@@ -121,15 +124,16 @@ class _Static:
 
 @partial(jax.jit, static_argnums=0, compiler_options=COMPILED_QUICKLY)
 def _program(
-    static: _Static, leaves: list[Any], x: jax.Array, plans: Parallelism
+    static: _Static, leaves: list[Any], x: jax.Array, layouts: LayoutTable
 ) -> tuple[jax.Array, jax.Array]:
     problem = static.problem
 
-    def one(point: jax.Array, plan: Parallelism) -> tuple[jax.Array, jax.Array]:
+    def one(point: jax.Array, own: LayoutTable) -> tuple[jax.Array, jax.Array]:
         def metrics(numbers: jax.Array) -> jax.Array:
             every = [leaves[place] for place in static.places]
-            question = problem.with_plan(jax.tree.unflatten(static.structure, every), plan)
-            found = problem.metrics(problem.placed(question, list(jnp.exp(numbers))))
+            question = jax.tree.unflatten(static.structure, every)
+            placed = problem.placed(*problem.with_layout(question, own, jnp.exp(numbers)))
+            found = problem.metrics(placed)
             return jnp.stack([jnp.asarray(found[name], x.dtype) for name in problem.needed])
 
         def along(tangent: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -138,4 +142,4 @@ def _program(
         basis = jnp.eye(len(point), dtype=point.dtype)
         return jax.vmap(along, out_axes=(None, 1))(basis)
 
-    return jax.vmap(one)(x, plans)
+    return jax.vmap(one)(x, layouts)

@@ -96,7 +96,8 @@ def exact_optimum(
     for index in whole:
         numbers[problem.variables[index].name] = float(round(np.exp(x[index])))
     return Exact(
-        label_of(problem.plans[plan]),
+        label_of(problem.layouts[plan].plan),
+        problem.choices(plan),
         float(np.exp(-final if problem.maximise else final)),
         numbers,
         scenario_at(hard, list(numbers.values()), plan),
@@ -143,7 +144,9 @@ def scenario_at(problem: Problem, numbers: Sequence[float], plan: int) -> Scenar
         plan: the number of the plan.
     """
     with in_double():
-        question = problem.placed(problem.with_plan(problem.question, problem.plans[plan]), numbers)
+        layout = problem.layouts[plan]
+        own = layout.plan, layout.numbers
+        question = problem.placed(*problem.with_layout(problem.question, own, numbers))
     question = jax.tree.map(lambda leaf: xp.asarray(np.asarray(leaf), float), question)
     for part in parts_of(question):
         enforce(conditions_within(part))

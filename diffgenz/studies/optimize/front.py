@@ -18,10 +18,11 @@ import numpy as np
 from diffgenz.core.checks import demand
 from diffgenz.core.errors import InputError, NoSolution
 from diffgenz.inference.metrics import METRICS
-from diffgenz.scenario.mix import Mix, parts_of
+from diffgenz.scenario.mix import Mix
 from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.scenario import Scenario
-from diffgenz.studies.optimize.layouts import label_of, layouts_of
+from diffgenz.studies.optimize.choices import Choices
+from diffgenz.studies.optimize.optimize import problems_of
 from diffgenz.studies.optimize.problem import Problem
 from diffgenz.studies.optimize.quadratic import Numbers
 from diffgenz.studies.optimize.slopes import slopes_of
@@ -44,7 +45,7 @@ class FrontPoint(NamedTuple):
 
     Arguments:
         values: of the objectives.
-        plan: in words.
+        plan: choices and plan in words.
         numbers: of the variables, in SI, by name.
         kkt: the KKT residual.
     """
@@ -93,6 +94,7 @@ def front(
     derived: Mapping[str, str] | None = None,
     quantities: Mapping[str, str] | None = None,
     plans: Sequence[Parallelism] | Parallelism | None = None,
+    choices: Choices | None = None,
     points: int = POINTS,
     seed: int = 0,
     progress: Callable[[str, int, int], None] | None = None,
@@ -106,6 +108,7 @@ def front(
         more: of each whether more of it is better. Default: what the metric says; False for a
             formula.
         subject_to, derived, quantities, plans, seed, progress: as in `optimize`.
+        choices: as in `optimize`, of single numbers; not of formats, models or systems.
         points: limits of each objective but the first, at least 2; of three objectives there are
             the square of it.
 
@@ -129,16 +132,15 @@ def front(
         f"1 <= {goal}" if most else f"{goal} <= 1"
         for goal, most in zip(formulas, up[1:], strict=True)
     ]
-    problem = Problem(
-        case,
-        over,
-        names[0],
-        up[0],
-        [*subject_to, *goals],
-        derived or {},
-        dict(quantities or {}) | formulas,
-        layouts_of(case, plans),
-    ).hardened(sharpness=parts_of(case)[0].sharpness, smooth_batch=True)
+    more_formulas = dict(quantities or {}) | formulas
+    asked = over, names[0], up[0], [*subject_to, *goals], derived or {}, more_formulas
+    problems, _ = problems_of(case, asked, plans, choices or {})
+    if len(problems) > 1:
+        raise InputError(
+            f"choices: {', '.join(problems[0].labels)} chooses among structures, of which a front "
+            "knows one; state it in the scenario, and compare the fronts"
+        )
+    problem = problems[0]
     grid = _Grid(problem, len(goals), seed, progress)
     found = grid.front(points)
     return Front(
@@ -148,7 +150,7 @@ def front(
         tuple(
             FrontPoint(
                 tuple(float(value) for value in np.exp(np.where(up, -row, row))),
-                label_of(problem.plans[plan]),
+                problem.label(int(plan)),
                 {v.name: float(n) for v, n in zip(problem.variables, np.exp(x), strict=True)},
                 float(kkt),
             )
@@ -215,12 +217,12 @@ class _Grid:
         self.problem, self.others, self.progress = problem, others, progress
         self.rng = np.random.default_rng(seed)
         self.lanes, self.high = 0, np.zeros(1 + others)
-        lanes = len(problem.plans) * POINTS
+        lanes = len(problem.layouts) * POINTS
         self.slopes = slopes_of(problem, lanes)
 
     def front(self, points: int) -> _Found:
         """What no other beats, with so many limits of each objective but the first."""
-        count, every = len(self.problem.plans), np.arange(len(self.problem.plans))
+        count, every = len(self.problem.layouts), np.arange(len(self.problem.layouts))
         found = self._best_alone(0)
         for goal in range(1, 1 + self.others):
             found = found.and_also(self._best_alone(goal))
@@ -253,7 +255,7 @@ class _Grid:
 
     def _best_alone(self, goal: int) -> _Found:
         """The best of one objective for each plan that meets the limits."""
-        count = len(self.problem.plans)
+        count = len(self.problem.layouts)
         plans = np.repeat(np.arange(count), _STARTS)
         start = self.rng.uniform(
             self.problem.low, self.problem.high, (len(plans), len(self.problem.variables))

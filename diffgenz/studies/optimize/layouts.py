@@ -1,8 +1,9 @@
 """The plans that an optimization tries: integers are enumerated, not relaxed."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -18,8 +19,25 @@ from diffgenz.studies.sweep.axis_tables import plan_label
 _OFF = {"context": 1.0, "sequence": 0.0}
 
 
+class Layout(NamedTuple):
+    """A plan, and the numbers that are chosen with it.
+
+    Arguments:
+        plan: the plan.
+        numbers: in SI, in the order of the choices of its problem.
+        choices: what people call them, by the name of the choice.
+    """
+
+    plan: Parallelism
+    numbers: tuple[float, ...] = ()
+    choices: Mapping[str, float | str] = MappingProxyType({})
+
+
 def layouts_of(
-    question: Scenario | Mix, wanted: Sequence[Parallelism] | Parallelism | None
+    question: Scenario | Mix,
+    wanted: Sequence[Parallelism] | Parallelism | None,
+    *,
+    some: bool = False,
 ) -> tuple[Parallelism, ...]:
     """The plans to try.
 
@@ -27,6 +45,7 @@ def layouts_of(
         question: the scenario or mix, of which all parts have the same plan.
         wanted: the plans, one of them, or a batch of them; None: all that use all accelerators and
             that vLLM or SGLang accept for every part.
+        some: whether plans that a scenario refuses are left out, as long as there is another.
 
     Raises:
         InputError: a plan that a scenario refuses.
@@ -40,10 +59,17 @@ def layouts_of(
         rows += _rows(plan)
     if not rows:
         raise InputError("plans: none to try; give at least one, or None for all")
+    possible: list[Parallelism] = []
     for row in rows:
-        for part in parts_of(question):
-            part.replace(plan=row)
-    return tuple(rows)
+        try:
+            for part in parts_of(question):
+                part.replace(plan=row)
+        except InputError:
+            if not some or (row is rows[-1] and not possible):
+                raise
+        else:
+            possible.append(row)
+    return tuple(possible)
 
 
 def _accepted(question: Scenario | Mix) -> tuple[Parallelism, ...]:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from diffgenz.core.reprs import text_of
 from diffgenz.scenario.mix import Mix
 from diffgenz.scenario.scenario import Scenario
+from diffgenz.studies.optimize.choices import said_of_choices
 from diffgenz.studies.optimize.convexity import Convexity
 from diffgenz.studies.optimize.prices import Price
 
@@ -35,6 +36,7 @@ class PlanOptimum:
 
     Arguments:
         plan: in words, such as "tp 8, pp 2".
+        choices: what is chosen beside the plan, by name.
         value: the objective.
         numbers: of the variables, in SI, by name; at an infeasible plan those of least violation.
         prices: of active limits and bounds, the dearest first.
@@ -48,6 +50,7 @@ class PlanOptimum:
     """
 
     plan: str
+    choices: dict[str, float | str]
     value: float
     numbers: dict[str, float]
     prices: tuple[Price, ...]
@@ -57,6 +60,15 @@ class PlanOptimum:
     convexity: Convexity
     starts: int
     meeting: int
+
+    @property
+    def label(self) -> str:
+        """Choices and plan in words."""
+        return _label(self.choices, self.plan)
+
+    def label_without(self, name: str) -> str:
+        """The same but for one of the choices."""
+        return _label({key: each for key, each in self.choices.items() if key != name}, self.plan)
 
     @property
     def feasible(self) -> bool:
@@ -98,6 +110,7 @@ class Exact:
 
     Arguments:
         plan: in words.
+        choices: what is chosen beside the plan, by name.
         value: the objective of `scenario`.
         numbers: of the variables, in SI; counts are whole.
         scenario: the scenario or mix with these numbers, hard, for `estimate`.
@@ -109,6 +122,7 @@ class Exact:
     """
 
     plan: str
+    choices: dict[str, float | str]
     value: float
     numbers: dict[str, float]
     scenario: Scenario | Mix
@@ -116,6 +130,11 @@ class Exact:
     hardness: float
     violation: float
     kkt: float
+
+    @property
+    def label(self) -> str:
+        """Choices and plan in words."""
+        return _label(self.choices, self.plan)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,7 +178,7 @@ class Optimum:
         nearest = self.infeasible[0]
         by = ", ".join(_said(violation) for violation in nearest.violations)
         return (
-            f"no plan meets all limits within the bounds; {nearest.plan} comes closest, if these "
+            f"no plan meets all limits within the bounds; {nearest.label} comes closest, if these "
             f"are loosened: {by}"
         )
 
@@ -169,6 +188,7 @@ class Optimum:
         def plan(each: PlanOptimum) -> dict[str, Any]:
             return {
                 "plan": each.plan,
+                "choices": each.choices,
                 "value": each.value,
                 "numbers": each.numbers,
                 "prices": [_finite(price._asdict()) for price in each.prices],
@@ -206,9 +226,13 @@ class Optimum:
             return f"Optimum({self.verdict})"
         numbers = ", ".join(f"{name}={text_of(x)}" for name, x in self.best.numbers.items())
         return (
-            f"Optimum({self.objective}={text_of(self.best.value)}, plan={self.best.plan!r}, "
+            f"Optimum({self.objective}={text_of(self.best.value)}, plan={self.best.label!r}, "
             f"{numbers}; {self.best.certificate})"
         )
+
+
+def _label(choices: dict[str, float | str], plan: str) -> str:
+    return f"{', '.join(said_of_choices(choices))}; {plan}" if choices else plan
 
 
 def _said(violation: Violation) -> str:

@@ -6,7 +6,7 @@ programming, 2007), as far as a plan is fixed and batches are smooth (`Scenario.
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -36,7 +36,8 @@ from diffgenz.scenario.mix import Mix, parts_of, paths_named
 from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.scenario import Scenario
 from diffgenz.studies.expressions import Expression
-from diffgenz.studies.optimize.layouts import stacked
+from diffgenz.studies.optimize.choices import Chosen, check_choices, said_of_choices
+from diffgenz.studies.optimize.layouts import Layout, label_of, stacked
 from diffgenz.studies.optimize.limits import NEEDED, ROOM, limits_of
 from diffgenz.studies.optimize.parts import estimates_of
 from diffgenz.studies.optimize.quadratic import Numbers
@@ -47,6 +48,9 @@ from diffgenz.technology.build import QUANTITIES, quantities_of
 from diffgenz.technology.chip import stated_design
 
 _OWN = NEEDED.split("[")[0], ROOM.split("[")[0]
+
+LayoutTable = tuple[Parallelism, tuple[Any, ...]]
+"""Plans, and numbers that are chosen, each of shape (layouts,)."""
 
 COLUMNS = 2**15
 """Configurations that are estimated in one call, at most."""
@@ -63,7 +67,9 @@ class Problem:
         subject_to: formulas that must hold.
         derived: numbers that follow from others, in this order.
         quantities: names for formulas.
-        plans: single plans.
+        layouts: single plans, with the numbers that are chosen.
+        chosen: what these numbers are, in their order.
+        labels: of what else is chosen for the question, by the name of the choice.
 
     Raises:
         InputError: an unknown name, bounds or formulas that cannot be used.
@@ -78,9 +84,12 @@ class Problem:
         subject_to: Sequence[str],
         derived: Mapping[str, str],
         quantities: Mapping[str, str],
-        plans: Sequence[Parallelism],
+        layouts: Sequence[Layout],
+        chosen: Sequence[Chosen] = (),
+        labels: Mapping[str, str] | None = None,
     ):
-        self.plans, self.maximise = tuple(plans), maximise
+        self.layouts, self.maximise = tuple(layouts), maximise
+        self.chosen, self.labels = tuple(chosen), dict(labels or {})
         self._known: dict[str, tuple[Path, ...]] = {}
         self.quantities = {name: Expression(text) for name, text in quantities.items()}
         check_formulas(self.quantities, ())
@@ -98,6 +107,7 @@ class Problem:
                     raise InputError(
                         f"derived: {variable.name} is free (over); leave it out of one of them"
                     )
+        self._check_chosen(question)
         self.objective = Expression(objective)
         if self.objective.conditional or objective == "fits":
             raise InputError(f"objective: {objective!r} is a condition; name a number")
@@ -177,8 +187,7 @@ class Problem:
     ) -> tuple[Numbers, Numbers]:
         with in_double(), as_if_traced():
             question = with_leaves(self.double, changes) if changes else self.double
-            own = jax.tree.map(lambda table: table[plans], self.plan_table)
-            found = self.rows(self.with_plan(question, own), list(np.exp(x).T))
+            found = self.rows(*self.with_layout(question, self.table_at(plans), np.exp(x).T))
             rows = [np.broadcast_to(np.asarray(row, np.float64), len(x)) for row in found]
         return rows[0], np.stack(rows[1:], axis=1) if rows[1:] else np.zeros((len(x), 0))
 
@@ -186,8 +195,7 @@ class Problem:
         """The logarithms of objective and limits, NumPy's or JAX's.
 
         Arguments:
-            question: with the numbers of its plan.
-            numbers: of the variables, in SI.
+            question: with its plan, and `numbers`: of variables and choices, of `with_layout`.
         """
         question = self.placed(question, numbers)
         return self.formulas(question, numbers, self.metrics(question))
@@ -199,7 +207,7 @@ class Problem:
 
         Arguments:
             question: with all its numbers.
-            numbers: of the variables, in SI.
+            numbers: of variables and choices, in SI.
             metrics: by name.
         """
         lookup = self._lookup(question, numbers, metrics)
@@ -229,11 +237,34 @@ class Problem:
             return None
         return stated_design(platform_of(self.question))
 
-    def with_plan(self, question: Any, plan: Parallelism) -> Any:
-        """The question with a plan, or columns of plans, in every part."""
+    def with_layout(
+        self, question: Any, own: LayoutTable, numbers: Iterable[Any]
+    ) -> tuple[Any, list[Any]]:
+        """The question with a plan, or columns of plans, in every part; and all numbers to place.
+
+        Arguments:
+            question: the question.
+            own: of `table_at`.
+            numbers: of the variables, in SI.
+        """
         if "plan" not in self._known:
             self._known["plan"] = paths_named(question, "plan", parts=True)
-        return with_leaves(question, dict.fromkeys(self._known["plan"], plan))
+        plan, chosen = own
+        return with_leaves(question, dict.fromkeys(self._known["plan"], plan)), [*numbers, *chosen]
+
+    def table_at(self, layouts: np.ndarray | int) -> LayoutTable:
+        """The plans and chosen numbers of some layouts, as columns in float64."""
+        return jax.tree.map(lambda table: table[layouts], self.layout_table)
+
+    def label(self, layout: int) -> str:
+        """A layout in words: "fp8, accelerators 4; tp 2"."""
+        chosen = said_of_choices(self.choices(layout))
+        plan = label_of(self.layouts[layout].plan)
+        return f"{', '.join(chosen)}; {plan}" if chosen else plan
+
+    def choices(self, layout: int) -> dict[str, float | str]:
+        """What is chosen in a layout, by name."""
+        return self.labels | dict(self.layouts[layout].choices)
 
     def _number(self, question: Any, name: str) -> Any:
         """The number called `name`, which is looked for once."""
@@ -242,16 +273,18 @@ class Problem:
         return leaf_at(question, self._known[name][0])
 
     @cached_property
-    def plan_table(self) -> Parallelism:
-        """All plans as columns, in float64."""
+    def layout_table(self) -> LayoutTable:
+        """All plans, and all numbers that are chosen, as columns in float64."""
         with in_double():
-            return as_double(stacked(self.plans))
+            plans = as_double(stacked([layout.plan for layout in self.layouts]))
+            rows = np.asarray([layout.numbers for layout in self.layouts], np.float64)
+            return plans, tuple(rows.reshape(len(self.layouts), -1).T)
 
     def placed(self, question: Any, numbers: Sequence[Any]) -> Any:
-        """The question with numbers of the variables, and what follows from them."""
+        """The question with numbers of variables and choices, and what follows from them."""
         own = self._own(numbers)
         changes = {}
-        for variable, column in zip(self.variables, numbers, strict=True):
+        for variable, column in zip((*self.variables, *self.chosen), numbers, strict=True):
             changes |= dict.fromkeys(variable.paths, column)
         question = with_leaves(question, changes) if changes else question
         for paths, formula in self.derived.items():
@@ -262,10 +295,10 @@ class Problem:
         return question
 
     def _own(self, numbers: Sequence[Any]) -> dict[str, Any]:
-        """The free numbers that are quantities, by name."""
+        """The free and chosen numbers that are quantities, by name."""
         return {
             variable.name: number
-            for variable, number in zip(self.variables, numbers, strict=True)
+            for variable, number in zip((*self.variables, *self.chosen), numbers, strict=True)
             if not variable.paths
         }
 
@@ -317,12 +350,25 @@ class Problem:
         about = number_at(self.question, paths_named(self.question, name)[0])
         return "" if about is None else about.unit
 
+    def _check_chosen(self, question: Any) -> None:
+        """Raise `InputError` for choices of numbers that are free or derived, or are refused."""
+        check_choices(question, self.chosen, self.layouts)
+        taken = {path for variable in self.variables for path in variable.paths}
+        taken |= {path for paths in self.derived for path in paths}
+        for place, each in enumerate(self.chosen):
+            others = {path for other in self.chosen[:place] for path in other.paths}
+            own = {variable.name for variable in self.variables}
+            if set(each.paths) & (taken | others) or each.name in own:
+                raise InputError(
+                    f"choices: {each.name} is free (over), derived or chosen twice; leave it out "
+                    "of one of them"
+                )
+
     def _check_names(self) -> None:
         """Raise `InputError` for names that mean nothing in the formulas."""
         middle = np.exp((self.low + self.high) / 2)
         with in_double(), as_if_traced():
-            question = self.with_plan(self.double, self.plans[0])
-            question = self.placed(question, list(middle))
+            question = self.placed(*self.with_layout(self.double, self.table_at(0), middle))
             metrics = self.metrics(question)
         formulas = [
             ("objective", self.objective),

@@ -12,17 +12,21 @@ from diffgenz.scenario.mix import Mix, parts_of
 from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.scenario import Scenario
 from diffgenz.studies.optimize.front import POINTS, Front, front
+from diffgenz.studies.optimize.improvement import Bottleneck, Worth, bottlenecks, worth_of
+from diffgenz.studies.optimize.lanes import Progress
 from diffgenz.studies.optimize.optimize import STARTS, optimize
 from diffgenz.studies.optimize.optimum import Optimum
 from diffgenz.studies.optimize.variables import Bounds
-from diffgenz.studies.sweep.axis_tables import local, stated_plans
-from diffgenz.studies.sweep.space_file import formulas_of, question_of
+from diffgenz.studies.sweep.axes import Axis
+from diffgenz.studies.sweep.axis_tables import axes_of, local, stated_plans
+from diffgenz.studies.sweep.space_file import fit_of, formulas_of, question_of
 
 _TOP = (
     "minimize",
     "maximize",
     "constraints",
     "plans",
+    "choices",
     "starts",
     "seed",
     "scenario",
@@ -44,6 +48,7 @@ class Study(NamedTuple):
         subject_to: the formulas that must hold.
         derived, quantities: formulas by name.
         plans: the plans to try; None for all.
+        choices: what is one of several, by name.
         starts, seed: of the solver.
     """
 
@@ -56,6 +61,7 @@ class Study(NamedTuple):
     derived: dict[str, str]
     quantities: dict[str, str]
     plans: tuple[Parallelism, ...] | None
+    choices: dict[str, Axis]
     starts: int
     seed: int
 
@@ -77,10 +83,27 @@ class Study(NamedTuple):
             derived=self.derived,
             quantities=self.quantities,
             plans=self.plans,
+            choices=self.choices,
             starts=self.starts,
             seed=self.seed,
             progress=progress,
         )
+
+    def worth(self, name: str, factor: float, progress: Progress | None = None) -> Worth:
+        """What a multiple of a number is worth, as `worth_of`."""
+        return worth_of(name, factor, **self._asked(progress))
+
+    def bottlenecks(
+        self, name: str, factor: float, progress: Progress | None = None
+    ) -> tuple[Bottleneck, ...]:
+        """Which limits are active as a number grows, as `bottlenecks`."""
+        return bottlenecks(name, factor, **self._asked(progress))
+
+    def _asked(self, progress: Progress | None) -> dict[str, Any]:
+        """The arguments of `worth_of` and `bottlenecks` beside the number."""
+        keys = ("case", "over", "objective", "maximise", "subject_to", "derived", "quantities")
+        given = {key: getattr(self, key) for key in (*keys, "plans", "choices", "seed")}
+        return given | {"progress": progress}
 
     def front(
         self,
@@ -107,6 +130,7 @@ class Study(NamedTuple):
             derived=self.derived,
             quantities=self.quantities,
             plans=self.plans,
+            choices=self.choices,
             points=points,
             seed=self.seed,
             progress=progress,
@@ -141,6 +165,15 @@ def load_study(path: str | Path, *, fit: str | None = None) -> Study:
         scenario = Section(scenario.place, scenario.raw | {"fit": fit})
     question = question_of(scenario, place.parent)
     over = top.section("over")
+    quantities = formulas_of(top.section("quantities"))
+    choices = axes_of(
+        top.section("choices"),
+        question,
+        place.parent,
+        scenario.raw.get("generic", False) is True,
+        fit_of(scenario, place.parent),
+        quantities,
+    )
     return Study(
         question,
         local(str(scenario.raw["system"]), place.parent),
@@ -149,8 +182,9 @@ def load_study(path: str | Path, *, fit: str | None = None) -> Study:
         goals[0] == "maximize",
         top.texts("constraints") if "constraints" in top.raw else ("fits",),
         formulas_of(top.section("derived")),
-        formulas_of(top.section("quantities")),
+        quantities,
         _plans(top, question),
+        choices,
         top.whole("starts") if "starts" in top.raw else STARTS,
         top.whole("seed") if "seed" in top.raw else 0,
     )

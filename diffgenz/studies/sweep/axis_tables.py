@@ -9,7 +9,7 @@ stack            = { options = { "8-high" = { memory_capacity = "24 GB" }, "12-h
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,7 @@ def axes_of(
     folder: Path,
     generic: bool = False,
     fit: str = DEFAULT,
+    plain: Collection[str] = (),
 ) -> dict[str, Axis]:
     """The axes of a file, by name.
 
@@ -78,6 +79,7 @@ def axes_of(
         folder: where relative paths begin.
         generic: how the models of an axis are read, as in `load_model`.
         fit: what times the kernels of the systems of an axis, as in `load_platform`.
+        plain: names of numbers without a unit that are not in the question.
 
     Raises:
         InputError: a table that is no axis; it is named.
@@ -89,7 +91,7 @@ def axes_of(
     axes: dict[str, Axis] = {}
     for name in sorted(section.raw, key=lists_plans):
         place, raw = section.at(name), section.raw[name]
-        reader = _Reader(place, name, raw, question, folder, axes, generic, fit)
+        reader = _Reader(place, name, raw, question, folder, axes, generic, fit, plain)
         axes[name] = reader.axis()
     return {name: axes[name] for name in section.raw}
 
@@ -107,8 +109,9 @@ class _Reader:
         others: dict[str, Axis],
         generic: bool,
         fit: str,
+        plain: Collection[str],
     ):
-        self.fit = fit
+        self.fit, self.plain = fit, plain
         self.name, self.question, self.folder, self.others = name, question, folder, others
         self.parts, self.generic = parts_of(question), generic
         self.platform = self.parts[0].platform
@@ -164,6 +167,8 @@ class _Reader:
 
     def _unit(self, name: str) -> str:
         """The unit of the number called `name`."""
+        if name in self.plain:
+            return "1"
         question = with_unset(self.question, name, 1.0)
         about = number_at(question, paths_named(question, name)[0])
         return "1" if about is None else about.unit

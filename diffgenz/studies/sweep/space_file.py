@@ -78,7 +78,7 @@ def load_space(
         scenario = Section(scenario.place, scenario.raw | {"fit": fit})
     question = question_of(scenario, home)
     generic = scenario.raw.get("generic", False) is True
-    axes = axes_of(top.section("axes"), question, home, generic, _fit(scenario, home))
+    axes = axes_of(top.section("axes"), question, home, generic, fit_of(scenario, home))
     reductions = {
         name: _reduction(Section(top.at(f"keep.{name}"), table), name)
         for name, table in top.section("keep").raw.items()
@@ -96,8 +96,13 @@ def load_space(
     return SpaceFile(space, reductions)
 
 
-def _fit(section: Section, folder: Path) -> str:
-    """What times the kernels of all systems: as [scenario] says, or the first of its mix."""
+def fit_of(section: Section, folder: Path) -> str:
+    """What times the kernels of all systems: as [scenario] says, or the first of its mix.
+
+    Arguments:
+        section: [scenario].
+        folder: where relative paths begin.
+    """
     tables = [section.raw, *(section.entries("mix") if "mix" in section.raw else [])]
     stated = next((table["fit"] for table in tables if "fit" in table), DEFAULT)
     return local(str(stated), folder)

@@ -37,6 +37,17 @@ def flags(parser: argparse.ArgumentParser) -> None:
         "better, of a formula less",
     )
     parser.add_argument(
+        "--worth",
+        metavar="NAME=FACTOR",
+        help="instead: what a multiple of a number that is not free is worth, such as "
+        "network[0].bandwidth=2",
+    )
+    parser.add_argument(
+        "--path",
+        metavar="NAME=FACTOR",
+        help="instead: which limits are active, one after another, as a number grows to a multiple",
+    )
+    parser.add_argument(
         "--points",
         type=COUNT,
         help="of --front: limits of each further objective that are tried (default: 24)",
@@ -62,9 +73,14 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     for flag in ("points", "plot"):
         if getattr(options, flag) is not None and not options.front:
             raise InputError(f"--{flag}: is of a front; add --front FORMULA")
-    if options.front and options.accelerator is not None:
-        raise InputError("--accelerator: a front has many; leave out --front, or limit its formula")
+    asked = [flag for flag in ("front", "worth", "path") if getattr(options, flag)]
+    if len(asked) > 1:
+        raise InputError(f"--{asked[1]}: another question than --{asked[0]}; ask one at a time")
+    if asked and options.accelerator is not None:
+        raise InputError(f"--accelerator: --{asked[0]} has several; leave out one of them")
     study = load_study(options.study, fit=options.fit)
+    if options.worth or options.path:
+        return _improved(options, study)
     if options.front:
         return _front(options, study)
     with progress_line(options.progress) as line:
@@ -84,6 +100,35 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
         _save(Path(options.accelerator), study, found)
         text += f"\n\nwrote {options.accelerator}"
     return text, data
+
+
+def _improved(options: argparse.Namespace, study: Any) -> tuple[str, Any]:
+    """What more of a number is worth, or which limits are next: text and JSON."""
+    from diffgenz.ui.text.improvement import path_text, worth_text
+
+    flag = "worth" if options.worth else "path"
+    name, _, text = getattr(options, flag).rpartition("=")
+    try:
+        factor = float(text)
+    except ValueError:
+        factor = 0.0
+    if not name or not factor > 0:
+        raise InputError(
+            f"--{flag}: {getattr(options, flag)!r} is no NAME=FACTOR; write network[0].bandwidth=2"
+        )
+    with progress_line(options.progress) as line:
+        said = line and (lambda what, done, count: line.write(f"{what}: {done} of {count} starts"))
+        if flag == "worth":
+            worth = study.worth(name, factor, said)
+            data, shown = worth._asdict(), worth_text(worth, study)
+        else:
+            parts = study.bottlenecks(name, factor, said)
+            data, shown = [part._asdict() for part in parts], path_text(parts, name, study)
+    if options.out is not None:
+        with written_aside(Path(options.out), "--out") as aside:
+            aside.write_text(json.dumps(data, indent=2, allow_nan=False))
+        shown += f"\n\nwrote {options.out}"
+    return shown, data
 
 
 def _front(options: argparse.Namespace, study: Any) -> tuple[str, Any]:

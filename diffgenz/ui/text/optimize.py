@@ -32,7 +32,7 @@ def optimum_text(study: Study, found: Optimum) -> str:
     goal = "most" if found.maximise else "least"
     where = "with smooth batches and maxima"
     lines += [
-        f"{goal} {found.objective}: {_value(best.value, found)}, {best.plan} ({where})",
+        f"{goal} {found.objective}: {_value(best.value, found)}, {best.label} ({where})",
         best.certificate,
         *_exact_lines(found, found.exact),
         "",
@@ -61,8 +61,8 @@ def _exact_lines(found: Optimum, exact: Exact | None) -> list[str]:
     if exact is None:
         return []
     return [
-        f"exactly (whole requests, hard maxima): {_value(exact.value, found)}, {exact.plan}; whole "
-        f"requests make it {_change(exact.rounding)}, hard maxima {_change(exact.hardness)}"
+        f"exactly (whole requests, hard maxima): {_value(exact.value, found)}, {exact.label}; "
+        f"whole requests make it {_change(exact.rounding)}, hard maxima {_change(exact.hardness)}"
     ]
 
 
@@ -151,7 +151,7 @@ def _plans(found: Optimum) -> str:
         state = "global" if each.certified else "local"
         rows.append(
             [
-                each.plan,
+                each.label,
                 number(each.value, 4),
                 f"{behind:.1f}",
                 f"{each.kkt:.0e}",

@@ -1,0 +1,144 @@
+"""Choices beside plans, what more of a number is worth, and which limit is next."""
+
+import numpy as np
+import pytest
+from small_llama import small
+
+import diffgenz as dgz
+from diffgenz.studies.sweep.axes import choice, integers, uniform, values
+
+STACKS = {
+    "over": {"memory_bandwidth": (1e11, 1e14)},
+    "objective": "(cost + 100 * sites) * accelerators * tpot",
+    "quantities": {"cost": "300", "sites": "1"},
+    "derived": {"memory_capacity": "sites * 24e9"},
+    "subject_to": ["fits", "memory_bandwidth <= sites * 1e12"],
+    "starts": 1,
+}
+"""More stacks make it dearer and quicker; bandwidth is free and goes to its limit."""
+
+FORMATS = choice(
+    {
+        "bf16": {"precision": dgz.Precision()},
+        "fp8": {"precision": dgz.Precision(weights="fp8", activations="fp8")},
+    }
+)
+
+
+def question(count=2):
+    return dgz.Scenario(
+        small(),
+        dgz.load_platform("h100_sxm", count, "none"),
+        dgz.Workload(4, 64, 16),
+        dgz.Parallelism(count),
+    )
+
+
+def test_every_combination_is_that_of_its_own_study():
+    """Structures (formats) and numbers (stacks, accelerators) alike; runners-up are kept."""
+    choices = {"sites": integers(2, 4, 2), "formats": FORMATS, "accelerators": values(1, 2)}
+    found = dgz.optimize(question(), **STACKS, choices=choices)
+    rows = {each.label: each for each in found.plans}
+    assert len(rows) == len(found.plans) == 2 * 2 * (1 + 3)
+    assert [each.value for each in found.plans] == sorted(each.value for each in found.plans)
+    assert {each.choices["sites"] for each in found.plans} == {2, 4}
+    for label, formats, sites, count in (
+        ("sites 4, fp8, accelerators 2; tp 2", "fp8", "4", 2),
+        ("sites 2, bf16, accelerators 1; tp 1", "bf16", "2", 1),
+    ):
+        case = question(count).replace(precision=FORMATS.options[formats]["precision"])
+        asked = STACKS | {"quantities": {"cost": "300", "sites": sites}}
+        alone = dgz.optimize(case, **asked, plans=case.plan)
+        assert rows[label].value == pytest.approx(alone.best.value, rel=1e-6)
+        assert rows[label].numbers["memory_bandwidth"] == pytest.approx(float(sites) * 1e12)
+    exact = found.exact
+    assert exact.choices == found.best.choices
+    assert float(exact.scenario.platform.accelerators) == exact.choices["accelerators"]
+    assert exact.scenario.precision == FORMATS.options[exact.choices["formats"]]["precision"]
+    now = dgz.estimate(exact.scenario)
+    by_hand = (300 + 100 * exact.choices["sites"]) * exact.choices["accelerators"]
+    assert exact.value == pytest.approx(by_hand * float(now.tpot), rel=1e-5)
+
+
+def test_what_is_not_possible_is_noted_and_the_rest_is_solved():
+    found = dgz.optimize(
+        question(), **STACKS, plans=dgz.Parallelism(2), choices={"accelerators": values(1, 2)}
+    )
+    assert [each.choices for each in found.plans] == [{"accelerators": 2}]
+    (note,) = found.notes
+    assert note.startswith("accelerators 1: not possible (")
+
+
+def test_the_worth_of_a_multiple_is_the_difference_of_two_studies():
+    asked = STACKS | {"quantities": {"cost": "300", "sites": "2"}, "plans": dgz.Parallelism(2)}
+    found = dgz.worth_of("sites", 2, question(), **asked)
+    ends = [
+        dgz.optimize(question(), **asked | {"quantities": {"cost": "300", "sites": sites}})
+        for sites in ("2", "4")
+    ]
+    assert found.now == pytest.approx(ends[0].best.value, rel=1e-6)
+    assert found.then == pytest.approx(ends[1].best.value, rel=1e-6)
+    assert found.gain == pytest.approx(found.now - found.then)
+
+
+def test_a_premium_brings_the_cost_back_to_what_it_was():
+    """Cost per token is proportional to the price: the premium is so by hand."""
+    over = {"network[0].bandwidth": (1e11, 4e11)}
+    asked = {"objective": "cost_per_million_output_tokens", "plans": dgz.Parallelism(2)}
+    case = question()
+    found = dgz.worth_of("memory_bandwidth", 2, case, over, starts=1, **asked)
+    price = float(case.platform.accelerator.price)
+    assert found.gain > 0
+    assert found.premium == pytest.approx(price * (found.now / found.then - 1), rel=1e-4)
+
+
+def test_a_path_names_the_limit_that_takes_over():
+    """Least x / 5 with x >= 1 / a and x >= 1 / 3: the second takes over at a = 3."""
+    asked = {
+        "over": {"x": (0.01, 100)},
+        "objective": "x / 5",
+        "quantities": {"x": "1", "a": "1"},
+        "subject_to": ["x * a >= 1", "x >= 1 / 3", "tpot <= 1"],
+        "plans": dgz.Parallelism(2),
+        "starts": 1,
+    }
+    first, last = dgz.bottlenecks("a", 8, question(), **asked)
+    assert first.active == ("x * a >= 1",)
+    assert last.active[0].startswith("x >= 0.333") or last.active == ("x >= 1 / 3",)
+    assert first.high < 3 < last.low
+    assert last.low / first.high < 1.01
+    assert first.elasticity == pytest.approx(-1, rel=1e-5)
+    assert last.elasticity == pytest.approx(0, abs=1e-5)
+    assert last.value_high == pytest.approx(1 / 15, rel=1e-5)
+    assert np.isclose(first.value_low, 0.2)
+
+
+@pytest.mark.parametrize(
+    ("choices", "words"),
+    [
+        ({"sites": uniform(1, 2)}, "choices[sites]: a choice has single values"),
+        ({"memory_bandwidth": values(1e12, 2e12)}, "choices: memory_bandwidth is free (over)"),
+        ({"memory_capacity": values(1e12, 2e12)}, "choices: memory_capacity is free (over), der"),
+        ({"plan": choice({"a": dgz.Parallelism(2)})}, "write them in plans"),
+        ({"memory_efficiency": values(0.5, 2)}, "choices[memory_efficiency]"),
+        ({"sits": values(1, 2)}, "'sits' is not known"),
+    ],
+)
+def test_choices_that_cannot_be_used_are_refused_in_one_line(choices, words):
+    with pytest.raises(dgz.InputError) as error:
+        dgz.optimize(question(), **STACKS, choices=choices)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "factor", "words"),
+    [
+        ("memory_bandwidth", 2, "it is free or chosen"),
+        ("sites", 1, "a factor of 1 is not allowed"),
+        ("launch_latenci", 2, "is not known"),
+    ],
+)
+def test_numbers_that_cannot_be_multiplied_are_refused(name, factor, words):
+    with pytest.raises(dgz.InputError, match=words):
+        dgz.worth_of(name, factor, question(), **STACKS)
