@@ -92,6 +92,8 @@ from .serving.load_result import LoadResult as LoadResult
 from .serving.objectives import Objectives as Objectives
 from .serving.replay import Replayed as Replayed
 from .serving.replay import replay as replay
+from .serving.request_log import Requests as Requests
+from .serving.request_log import read_requests as read_requests
 from .serving.serve import serve as serve
 from .studies.launch.launch_command import ENGINES as ENGINES
 from .studies.launch.launch_command import launch_command as launch_command

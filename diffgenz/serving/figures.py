@@ -86,10 +86,10 @@ def load_result(
 
     per_user = [scale * gamma_quantile(larger(shape, 0.5), level) for level in LEVELS]
     found = {
-        "ttft": quantiles(tails.ttft, means.ttft),
+        "ttft": quantiles(Tails.ttft, tails, means.ttft),
         "tpot": [smaller(each, steady.runs.full) for each in per_user],
         "itl": [_between_tokens(steady, level) for level in LEVELS],
-        "end_to_end": quantiles(tails.end_to_end, means.end_to_end),
+        "end_to_end": quantiles(Tails.end_to_end, tails, means.end_to_end),
     }
     latencies = {name: Latencies(getattr(means, name), *each) for name, each in found.items()}
     rate = steady.rate * state.engines

@@ -1,8 +1,7 @@
 """Two equations in two unknowns: steps towards their solution, Newton's method, and derivatives.
 
-Derivatives are those of the implicit function theorem. The solution is found with everything
-constant, and one exact Newton step more, whose Jacobian is constant, moves it by nothing and gives
-it its derivatives: z = z0 - J^-1 F(z0, theta).
+Derivatives are those of the implicit function theorem: of z that solves F(z, theta) = 0 they are
+-J^-1 dF/dtheta, where J is dF/dz. What they need is traced only where derivatives are taken.
 """
 
 from collections.abc import Callable
@@ -14,9 +13,13 @@ import numpy as np
 
 from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar
+from diffgenz.serving.implicit import moved_by
 
 State: TypeAlias = tuple[Scalar, Scalar]
 """Logarithms of the two unknowns."""
+
+Equations: TypeAlias = Callable[[State, Any], State]
+"""From the unknowns, and what they depend on, to two numbers."""
 
 NEWTON = 4
 """Newton steps; two are enough up to nine tenths of saturation."""
@@ -25,11 +28,7 @@ _LONGEST = 0.3
 
 
 def solve(
-    residual: Callable[[State, Any], State],
-    step: Callable[[State, Any], State],
-    start: Callable[[Any], State],
-    theta: Any,
-    steps: int,
+    residual: Equations, step: Equations, start: Callable[[Any], State], theta: Any, steps: int
 ) -> State:
     """Where `residual` is zero.
 
@@ -40,29 +39,92 @@ def solve(
         theta: what all three depend on, and the solution is differentiated by.
         steps: how many steps come before Newton's method.
     """
-    fixed = xp.stop_gradient(theta)
-    state = xp.repeated(lambda z: step(z, fixed), start(fixed), steps)
-    state = xp.repeated(lambda z: _newton(lambda at: residual(at, fixed), z), state, NEWTON)
-    if not xp.is_jax(state):
-        return state
-    state = jax.lax.stop_gradient(state)
-    jacobian = jax.jacfwd(lambda z: jnp.stack(residual((z[0], z[1]), fixed)))(jnp.stack(state))
-    change = _solved(jax.lax.stop_gradient(jacobian), residual(state, theta))
-    return state[0] - change[0], state[1] - change[1]
+    return _solution(residual, step, steps, start(xp.stop_gradient(theta)), theta)
+
+
+def _found(residual: Equations, step: Equations, steps: int, start: State, theta: Any) -> State:
+    if xp.is_jax(start, theta):
+        return _compiled(residual, step, steps, start, theta)
+    state = xp.repeated(lambda z: step(z, theta), start, steps)
+    return xp.repeated(lambda z: _newton(lambda at: residual(at, theta), z), state, NEWTON)
+
+
+def _compiled(residual: Equations, step: Equations, steps: int, start: State, theta: Any) -> State:
+    """The same in one loop, so that the equations are compiled once.
+
+    Newton steps take three rounds: at the state, and near it in either direction.
+    """
+    kind = jnp.result_type(*jax.tree.leaves((start, theta)))
+    tiny = _tiny(kind)
+
+    def round_of(count: Any, carried: Any) -> Any:
+        state, (here, first) = carried
+        newton, turn = count >= steps, (count - steps) % 3
+        aside = [jnp.where(newton & (turn == i), tiny, 0.0).astype(kind) for i in (1, 2)]
+        at = state[0] + aside[0], state[1] + aside[1]
+        off, better = residual(at, theta), step(at, theta)
+        moved = _moved(state, here, (first, off), tiny)
+        ends = newton & (turn == 2)
+        state = tuple(
+            jnp.where(newton, jnp.where(ends, new, old), further).astype(kind)
+            for old, new, further in zip(state, moved, better, strict=True)
+        )
+        # what was found at the last two places
+        return state, (_pick(turn == 0, off, here, kind), _pick(turn == 1, off, first, kind))
+
+    begin = tuple(jnp.asarray(x, kind) for x in start)
+    nothing = jnp.zeros_like(begin[0]), jnp.zeros_like(begin[1])
+    rounds = steps + 3 * NEWTON
+    return jax.lax.fori_loop(0, rounds, round_of, (begin, (nothing, nothing)))[0]
+
+
+def _pick(where: Any, new: State, old: State, kind: Any) -> State:
+    first, second = (jnp.where(where, a, b).astype(kind) for a, b in zip(new, old, strict=True))
+    return first, second
+
+
+_solution = xp.rule(_found, nondiff_argnums=(0, 1, 2))
+
+
+def _solution_jvp(
+    residual: Equations, step: Equations, steps: int, primals: Any, tangents: Any
+) -> tuple[State, State]:
+    start, theta = primals
+    state = _solution(residual, step, steps, start, theta)
+    jacobian = jax.jacfwd(lambda z: jnp.stack(residual((z[0], z[1]), theta)))(jnp.stack(state))
+    off = moved_by(lambda changed: residual(state, changed), theta, tangents[1])
+    if off is None:
+        return state, (jnp.zeros_like(state[0]), jnp.zeros_like(state[1]))
+    first, second = _solved(jacobian, off)
+    return state, (-first, -second)
+
+
+_solution.defjvp(_solution_jvp, symbolic_zeros=True)
+
+
+def _tiny(kind: Any) -> float:
+    """How far apart the places of a difference are."""
+    return 1e-7 if kind == np.float64 else 5e-4
 
 
 def _newton(residual: Callable[[State], State], state: State) -> State:
-    """One step, no longer than `_LONGEST`, with a Jacobian by differences."""
-    double = state[0].dtype == np.float64
-    tiny = 1e-7 if double else 5e-4
-    nearby = np.array([[0.0, tiny, 0.0], [0.0, 0.0, tiny]], state[0].dtype)
-    if xp.is_jax(state):
-        rows = jax.vmap(residual)((state[0] + nearby[0], state[1] + nearby[1]))
-        here, first, second = ((rows[0][i], rows[1][i]) for i in range(3))
-    else:
-        here, first, second = (
-            residual((state[0] + a, state[1] + b)) for a, b in zip(*nearby, strict=True)
-        )
+    """One step, with a Jacobian by differences, of NumPy's numbers."""
+    tiny = _tiny(state[0].dtype)
+    here = residual(state)
+    nearby = (state[0] + tiny, state[1]), (state[0], state[1] + tiny)
+    return _moved(state, here, (residual(nearby[0]), residual(nearby[1])), tiny)
+
+
+def _moved(state: State, here: State, beside: tuple[State, State], tiny: float) -> State:
+    """The state after a Newton step, no longer than `_LONGEST`.
+
+    Arguments:
+        state: where the step starts.
+        here: the residual there.
+        beside: the residuals where the first and where the second unknown is larger by `tiny`.
+        tiny: by how much.
+    """
+    first, second = beside
     jacobian = [[(first[i] - here[i]) / tiny, (second[i] - here[i]) / tiny] for i in range(2)]
     change = _solved(jacobian, here)
     return state[0] - _short(change[0]), state[1] - _short(change[1])

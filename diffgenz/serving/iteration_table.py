@@ -41,16 +41,16 @@ class IterationTable(eqx.Module):
     mixed: Any
     pair: Scalar
 
-    def decodes(self, running: Scalar) -> Scalar:
-        """Seconds of an iteration of decodes only."""
+    def decodes(self, running: Any) -> Any:
+        """Seconds of iterations of decodes only, of some each."""
         at = (DECODES - 1) * xp.log(_at_least(running, 1.0)) / xp.log(self.slots)
-        return xp.exp((self.alone * _cardinal(at, DECODES)).sum())
+        return xp.exp((self.alone * _cardinal(at, DECODES)).sum(-1))
 
     def elasticity(self, running: Scalar) -> Scalar:
         """By how many per cent such an iteration takes longer with one per cent more decodes."""
         step = 1e-2
-        slower = self.decodes(running * (1 + step)) / self.decodes(running * (1 - step))
-        return xp.log(slower) / (2 * step)
+        fewer, more = self.decodes(running * np.array([1 - step, 1 + step]))
+        return xp.log(more / fewer) / (2 * step)
 
     def both(self, running: Scalar, tokens: Any) -> Any:
         """Seconds of iterations of some prompt tokens each, beside running decodes."""

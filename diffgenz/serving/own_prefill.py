@@ -7,6 +7,7 @@ middle.
 
 from typing import Any, NamedTuple
 
+from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar
 from diffgenz.serving.demand import Demand
 from diffgenz.serving.iteration_table import IterationTable
@@ -61,11 +62,12 @@ def own_prefill(
     before, room = runs.pieces - 1, runs.room
     last = last_piece(demand.prompts.tokens, runs.pieces, room)
     joined = smooth_smaller(last + joining.start, room, LAST_ITERATION)
-    seconds = before * full + table.both(decodes, joined)
-    first = demand.prompts.mean(seconds + table.pair * demand.extra_pairs)
     half = room / 2
     filled = smooth_smaller(half + joining.inside, room, LAST_ITERATION)
-    later = mean + table.both(decodes, filled) - runs.full / 2
+    lasts = table.both(decodes, xp.concatenate([joined, filled[None]]))
+    seconds = before * full + lasts[:-1]
+    first = demand.prompts.mean(seconds + table.pair * demand.extra_pairs)
+    later = mean + lasts[-1] - runs.full / 2
     return OwnPrefill(
         seconds=(1 - probability) * first + probability * later,
         shared=(1 - probability) * demand.prompts.mean(joined - last)

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +18,7 @@ from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar
 from diffgenz.serving.bisection import last_where
 from diffgenz.serving.demand import Demand
+from diffgenz.serving.implicit import moved_by
 from diffgenz.serving.iteration_table import IterationTable
 from diffgenz.serving.runs import last_piece, pieces_of
 from diffgenz.serving.smoothing import between, larger, smaller
@@ -27,7 +29,7 @@ LEVELS = (0.5, 0.9, 0.99)
 """P50, P90 and P99."""
 
 _REST = np.array([0.125, 0.375, 0.625, 0.875])
-_THREE = ((-math.sqrt(3), 1 / 6), (0.0, 2 / 3), (math.sqrt(3), 1 / 6))
+_Z, _OF_Z = np.array([-math.sqrt(3), 0.0, math.sqrt(3)]), np.array([1 / 6, 2 / 3, 1 / 6])
 """Nodes and weights of a normal variable."""
 
 _RANGE = 1e3
@@ -41,7 +43,7 @@ _BLUR = 0.005
 steps and no derivatives."""
 
 
-class Tails:
+class Tails(eqx.Module):
     """The probabilities that the latencies of a steady state exceed some seconds.
 
     Arguments:
@@ -52,6 +54,15 @@ class Tails:
         burst: of requests that all come at once in the beginning: their share, and the s between
             the first tokens of the first and of the last of them.
     """
+
+    steady: Steady
+    demand: Demand
+    burst: tuple[Scalar, Scalar]
+    own: Any
+    wait: "_Wait"
+    none: Any
+    some: Any
+    variance: Any
 
     def __init__(
         self,
@@ -103,18 +114,16 @@ class Tails:
 
     def end_to_end(self, seconds: Any) -> Any:
         """The probability that a whole answer takes more than some seconds; of any shape."""
-        outputs, total = self.demand.outputs, 0.0
+        outputs = self.demand.outputs
         steps = larger(outputs.tokens - 1, 0.0)
         decoding = self.steady.generation(steps)
         spread = xp.sqrt(self.variance) * steps
-        for z, weight in _THREE:
-            slower = larger(decoding + z * spread, 0.2 * decoding)
-            later = self.ttft(xp.asarray(seconds)[..., None] - slower)
-            total = total + weight * (outputs.weights * later).sum(-1)
-        return total
+        slower = larger(decoding + _Z[:, None] * spread, 0.2 * decoding)
+        later = self.ttft(xp.asarray(seconds)[..., None, None] - slower)
+        return ((outputs.weights * later).sum(-1) * _OF_Z).sum(-1)
 
 
-class _Wait:
+class _Wait(eqx.Module):
     """Gamma distributed waits.
 
     Arguments:
@@ -122,8 +131,8 @@ class _Wait:
         variance: s^2.
     """
 
-    def __init__(self, mean: Any, variance: Any):
-        self.mean, self.variance = mean, variance
+    mean: Any
+    variance: Any
 
     @classmethod
     def of(cls, mean: Any, second: Any) -> "_Wait":
@@ -138,21 +147,36 @@ class _Wait:
         return xp.where(late, tail, 1.0)
 
 
-def quantiles(tail: Callable[[Any], Any], scale: Scalar) -> tuple[Scalar, ...]:
+def quantiles(tail: Callable[[Any, Any], Any], of: Any, scale: Scalar) -> tuple[Scalar, ...]:
     """Where the tail of a latency falls to 1 - each of `LEVELS`.
 
     Arguments:
-        tail: the probability of exceeding some seconds, of any shape.
+        tail: the probability of exceeding some seconds, of any shape; of `of` and them.
+        of: what the tail depends on, and quantiles are differentiated by.
         scale: s of about that size; the answers are within a factor of `_RANGE` of it.
     """
+    return tuple(_quantiles(tail, of, xp.stop_gradient(scale) * np.ones(len(LEVELS))))
+
+
+def _found(tail: Callable[[Any, Any], Any], of: Any, middle: Any) -> Any:
     least = np.array([1 - level for level in LEVELS])
-    middle = xp.stop_gradient(scale) * np.ones_like(least)
-    found = last_where(lambda x: tail(x) > least, middle / _RANGE, middle * _RANGE, _BISECTIONS)
-    if not xp.is_jax(found):
-        return tuple(found)
-    here, (_, slope) = tail(found), jax.jvp(tail, (found,), (jnp.ones_like(found),))
-    slope = jax.lax.stop_gradient(jnp.where(slope < -1e-6 / found, slope, -1e-6 / found))
-    return tuple(found - (here - jax.lax.stop_gradient(here)) / slope)
+    ends = middle / _RANGE, middle * _RANGE
+    return last_where(lambda x: tail(of, x) > least, *ends, _BISECTIONS)
+
+
+_quantiles = xp.rule(_found, nondiff_argnums=(0,))
+
+
+def _quantiles_jvp(tail: Callable[[Any, Any], Any], primals: Any, tangents: Any) -> tuple[Any, Any]:
+    of, middle = primals
+    found = _quantiles(tail, of, middle)
+    _, slope = jax.jvp(lambda x: tail(of, x), (found,), (jnp.ones_like(found),))
+    slope = jnp.where(slope < -1e-6 / found, slope, -1e-6 / found)
+    off = moved_by(lambda changed: tail(changed, found), of, tangents[0])
+    return found, jnp.zeros_like(found) if off is None else -off / slope
+
+
+_quantiles.defjvp(_quantiles_jvp, symbolic_zeros=True)
 
 
 def per_token(steady: Steady, table: IterationTable, demand: Demand) -> tuple[Scalar, Scalar]:

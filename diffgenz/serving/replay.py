@@ -3,6 +3,7 @@
 A log of a few hundred requests, or a burst, never is in the steady state that `serve` answers.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -46,7 +47,12 @@ class Replayed(eqx.Module):
 
 
 def replay(
-    case: Scenario, arrivals: Any, prompts: Any, outputs: Any, engine: Engine | None = None
+    case: Scenario,
+    arrivals: Any,
+    prompts: Any,
+    outputs: Any,
+    engine: Engine | None = None,
+    told: Callable[[str], None] | None = None,
 ) -> Replayed:
     """What each request of a log sees, where a scenario serves it.
 
@@ -61,6 +67,7 @@ def replay(
         prompts: tokens of each prompt, whole numbers of at least 1.
         outputs: tokens of each answer, whole numbers of at least 1.
         engine: what the engines are set to. Default: `Engine()`.
+        told: called now and then with a few words on how far it is. Default: nobody is told.
 
     Raises:
         InputError: lists of different lengths, no requests, only answers of one token, a request
@@ -99,7 +106,14 @@ def replay(
     for turn in range(engines):
         mine = slice(turn, None, engines)
         whole = (each[mine].astype(np.int64) for each in (tokens, answers, cached))
-        found = Scheduler(seconds, limits, starts[mine], *whole).run()
+        before = sum(len(starts[each::engines]) for each in range(turn))
+
+        def count(done: int, before: int = before) -> None:
+            assert told is not None
+            told(f"{before + done:,} of {len(starts):,} requests served")
+
+        server = Scheduler(seconds, limits, starts[mine], *whole)
+        found = server.run(None if told is None else count)
         first[mine], last[mine] = found.first, found.last
         preemptions += found.preemptions
     back = np.argsort(order)

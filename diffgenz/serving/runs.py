@@ -72,13 +72,14 @@ def runs_of(table: IterationTable, demand: Demand, beside: Scalar, tokens: Scala
     further = xp.exp(-left / scale) / -xp.expm1(-room / scale)
     count = demand.prompts.mean(pieces + share * further)
     last = between(tokens - room * (count - 1), 1.0, room)
+    full, part = table.both(beside, xp.stack([room, last]))
     return Runs(
         room=room,
         pieces=pieces,
         count=count,
         idle=table.decodes(beside),
-        full=table.both(beside, room),
-        part=table.both(beside, last),
+        full=full,
+        part=part,
     )
 
 

@@ -12,6 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+_TOLD = 500
+"""Iterations between two reports of progress."""
+
 Seconds = Callable[[int, float, int, float], float]
 """Seconds of an iteration: of its decodes, the tokens in their caches, its prompt tokens, and the
 pairs of a query and a key in the attention of those."""
@@ -70,9 +73,13 @@ class Scheduler:
         self.running: list[int] = []
         self.now, self.come, self.preemptions = 0.0, 0, 0
 
-    def run(self) -> Times:
-        """All requests, served."""
-        count = len(self.arrivals)
+    def run(self, told: Callable[[int], None] | None = None) -> Times:
+        """All requests, served.
+
+        Arguments:
+            told: called now and then with how many are done.
+        """
+        count, iterations = len(self.arrivals), 0
         while self.come < count or self.waiting or self.running:
             if not (self.waiting or self.running):
                 self.now = max(self.now, float(self.arrivals[self.come]))
@@ -80,6 +87,9 @@ class Scheduler:
                 self.waiting.append(self.come)
                 self.come += 1
             self._iterate()
+            iterations += 1
+            if told is not None and iterations % _TOLD == 0:
+                told(self.come - len(self.waiting) - len(self.running))
         return Times(self.first, self.last, self.preemptions)
 
     def _iterate(self) -> None:

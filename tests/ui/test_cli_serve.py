@@ -43,3 +43,14 @@ def test_json_of_a_closed_loop(capsys):
 def test_refused(flags, said, capsys):
     assert main([*ASKED, *flags]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_a_routing_trace_slows_experts_down_and_needs_no_more_words(capsys):
+    asked = ["serve", "Qwen/Qwen3-30B-A3B", "--system", "h100_sxm", "--gpus", "4", "--ep", "4"]
+    asked += ["--concurrency", "64", "--json"]
+
+    def tpot(*flags):
+        assert main([*asked, *flags]) == 0
+        return json.loads(capsys.readouterr().out)["loads"][0]["tpot_mean"]
+
+    assert tpot("--routing", "PRESET") > tpot("--routing", "uniform")

@@ -21,6 +21,7 @@ from diffgenz.ui.cli import (
     merge,
     optimize,
     pareto,
+    replay,
     requirements,
     routing,
     search,
@@ -43,6 +44,10 @@ COMMANDS = {
     "serve": (
         serve,
         "latency percentiles, throughput and goodput under a load of requests",
+    ),
+    "replay": (
+        replay,
+        "latencies of the requests of a log, served one iteration after the other",
     ),
     "sensitivity": (
         sensitivity,

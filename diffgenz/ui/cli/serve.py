@@ -17,6 +17,7 @@ from diffgenz.ui.cli.flags import (
     engine_of,
     words_in,
 )
+from diffgenz.ui.cli.traced import add_placement, asked_of
 
 if TYPE_CHECKING:
     from diffgenz.serving.load import Load
@@ -35,6 +36,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
     """The arguments of the command."""
     parser.epilog = f"Example: {_EXAMPLE}"
     add_words(parser, _WORDS)
+    add_placement(parser)
     add_set(parser)
     loop = parser.add_mutually_exclusive_group()
     loop.add_argument(
@@ -91,7 +93,6 @@ def flags(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> tuple[str, Any]:
     """The figures at every load: text and JSON."""
     from diffgenz.inference.timed_by import timed_by
-    from diffgenz.scenario.from_words import from_words
     from diffgenz.serving.limits import max_concurrency, max_rate
     from diffgenz.serving.serve import saturation_rate, serve
     from diffgenz.ui.plots.figure import check_picture
@@ -104,7 +105,7 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     for name in ("plot", "burstiness"):
         if options.concurrency and getattr(options, name) is not None:
             raise InputError(f"--{name}: is of a rate; leave out --concurrency, or --{name}")
-    asked = from_words(words_in(options, _WORDS), settings=options.set)
+    asked = asked_of(words_in(options, _WORDS), options.set, options.placement)
     case, timed = asked.scenario, timed_by(asked.scenario)
     engine, objectives = engine_of(options), _objectives(options)
     arrivals = _arrivals(options)
