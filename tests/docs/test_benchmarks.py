@@ -23,7 +23,6 @@ FIGURES = {
     "deployments.py": 7,
     "sweep.py": 4,
     "traces.py": 3,
-    "synthetic_traces.py": 10,
 }
 """The checks that a quick run of each script writes."""
 

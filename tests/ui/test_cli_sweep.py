@@ -198,7 +198,7 @@ def test_seconds_left():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.toml")))
+@pytest.mark.parametrize("name", ["accelerators", "best_plan_map", "prefill_or_decode"])
 def test_examples_hold_what_they_ask(name, tmp_path):
     space, reductions = dgz.load_space(EXAMPLES / f"{name}.toml")
     sizes = {"accelerators": 2**10, "best_plan_map": 2**14}

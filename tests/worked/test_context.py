@@ -252,7 +252,7 @@ def test_slopes_are_those_of_differences_and_finite_at_one_token(double):
             Repeated(MoE(routed=16, used=2, intermediate=512, norm=None), 4),
         ),
     )
-    case = as_double(case_of(model, SHARED[SPARSE.name], serving=Serving(chunk=500)))
+    case = as_double(case_of(model, SHARED[SPARSE.name], serving=Serving(chunk=500, mixed=True)))
 
     def total(log_bandwidth, tokens):
         network = tuple(
