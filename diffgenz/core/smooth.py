@@ -318,7 +318,14 @@ def as_leaf(x) -> Leaf:
 
     Arguments:
         x: a number or an array of Python, NumPy (float64 becomes the default float) or JAX.
+
+    Raises:
+        InputError: it is text.
     """
+    if isinstance(x, str):
+        raise InputError(
+            f"{x!r} is text; a record takes a plain number in SI, such as 8e12 for 8 TB/s"
+        )
     if type(x) is np.float32:
         return x
     if isinstance(x, float | int | np.ndarray | np.generic):

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diffgenz.core.errors import InputError
+from diffgenz.core.smooth import as_leaf
 from diffgenz.core.units import parse, show
 
 
@@ -167,3 +168,9 @@ def test_what_is_shown_has_no_exponent_where_there_is_a_prefix(value, unit, digi
 )
 def test_rounding_never_leaves_a_thousand(value, unit, text):
     assert show(value, unit) == text
+
+
+@pytest.mark.parametrize("text", ["1 TFLOP/s", "64", ""])
+def test_records_take_numbers_and_no_text(text):
+    with pytest.raises(InputError, match="is text; a record takes a plain number in SI"):
+        as_leaf(text)

@@ -224,6 +224,11 @@ BROKEN = {  # what is replaced, by what, and what the error says
     "unknown network key": ("size = ", "sise = ", "network.*'sise' is not known"),
     "missing figure": ('bandwidth = ["2 TB/s", "datasheet"]', "", "memory.bandwidth: is missing"),
     "missing name": ('name = "Chip"', "", "name: a text is needed"),
+    "unknown architecture": (
+        'vendor = "Us"',
+        'vendor = "Us"\narchitecture = "Hopper"',
+        "architecture: 'Hopper' is not known; write what compilers call it",
+    ),
     "missing vendor": ('vendor = "Us"', "vendor = 3", "vendor: a text is needed"),
     "missing table": (
         '[execution]\ncompute_units = ["100", "datasheet"]\nlaunch_latency = ["0 us", "datasheet"]',

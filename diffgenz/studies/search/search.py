@@ -301,9 +301,9 @@ def _check(
     chunks: Sequence[float | None],
 ) -> None:
     for name, value in (("ttft", ttft), ("tpot", tpot)):
-        if value is not None and not value > 0:
+        if value is not None and (isinstance(value, str) or not value > 0):
             raise InputError(
-                f"{name}: {value!r} is not allowed; it must be above 0 seconds, or left out"
+                f"{name}: {value!r} is not allowed; it must be seconds above 0, or left out"
             )
     if not len(batches):
         raise InputError("batches: none to try; give at least one")
