@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 from diffgenz.core.errors import InputError, NoSolution
 from diffgenz.core.leaves import Path, leaf_at, number_at, with_leaves, with_unset
 from diffgenz.core.record import Record
-from diffgenz.core.reprs import text_of
 from diffgenz.scenario.mix import Mix, paths_named
 from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.scenario import Scenario
@@ -90,7 +89,8 @@ def variants_of(
     refused: InputError | NoSolution | None = None
     numeric = {name: every for name, every in options.items() if name not in records}
     for combination in product(*(options[name] for name in options if name in records)):
-        base, labels = question, {}
+        base = question
+        labels: dict[str, str] = {}
         named = [name for name in options if name in records]
         for name, option in zip(named, combination, strict=True):
             base = _with(base, name, option.sets)
@@ -107,7 +107,8 @@ def variants_of(
         for row in product(*numeric.values()):
             given = {key: float(value) for each in row for key, value in each.sets.items()}
             numbers = tuple(given.get(each.name, _now(base, each, quantities)) for each in chosen)
-            own = {name: each.label for name, each in zip(numeric, row, strict=True)}
+            own = labels | {name: each.label for name, each in zip(numeric, row, strict=True)}
+            own = {name: own[name] for name in options}
             placed = {
                 path: number
                 for each, number in zip(chosen, numbers, strict=True)
@@ -121,7 +122,7 @@ def variants_of(
                     plans_of[key] = layouts_of(moved, plans, some=True)
             except (InputError, NoSolution) as error:
                 refused = error
-                said = ", ".join(said_of_choices(labels | own))
+                said = ", ".join(said_of_choices(own))
                 notes.append(f"{said}: not possible ({error})")
             layouts += [Layout(plan, numbers, own) for plan in plans_of[key]]
             if len(layouts) > MOST_LAYOUTS:
@@ -139,8 +140,7 @@ def variants_of(
 def said_of_choices(labels: Mapping[str, float | str]) -> list[str]:
     """Choices in words: "fp8", "accelerators 4"."""
     return [
-        label if isinstance(label, str) else f"{name} {text_of(label)}"
-        for name, label in labels.items()
+        label if isinstance(label, str) else f"{name} {label:g}" for name, label in labels.items()
     ]
 
 

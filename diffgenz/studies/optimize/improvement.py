@@ -27,8 +27,8 @@ _FACTOR, _PREMIUM, _GOAL = "_factor", "_premium", "_goal"
 _LEVELS, _HALVINGS = 9, 5
 """Factors of a path at first, and how often the gap to where limits change is halved."""
 
-_PRICES = 1e-8, 1.0
-"""USD/s between which a premium is looked for."""
+_DEARER = 1.0, 1e3
+"""What multiple of its price an accelerator may cost, at most."""
 
 
 class Worth(NamedTuple):
@@ -192,25 +192,26 @@ def worth_of(
 
 def _premium(asked: _Asked, factor: float, before: float) -> float | None:
     """USD/s by which an accelerator may get dearer; None where its price moves nothing."""
+    price = parts_of(asked.case)[0].platform.accelerator.price
     key = next((each for each in asked.derived if each.endswith("accelerator.price")), None)
-    if key is None:
-        if parts_of(asked.case)[0].platform.accelerator.price is None:
-            return None
-        key = "accelerator.price"
+    if key is None and price is None:
+        return None
+    unit = 1e-3 if price is None else float(np.asarray(price))
+    key = key or "accelerator.price"
     formula = asked.derived.get(key, key)
     goal = f"{_GOAL} >= {before!r}" if asked.maximise else f"{_GOAL} <= {before!r}"
     inverse = asked._replace(
-        over={**asked.over, _PREMIUM: _PRICES},
+        over={**asked.over, _PREMIUM: _DEARER},
         objective=_PREMIUM,
         maximise=True,
         subject_to=[*asked.subject_to, goal],
-        derived={**asked.derived, key: f"{formula} + {_PREMIUM}"},
-        quantities={**asked.quantities, _PREMIUM: "1e-4", _GOAL: asked.objective},
+        derived={**asked.derived, key: f"{formula} + ({_PREMIUM} - 1) * {unit!r}"},
+        quantities={**asked.quantities, _PREMIUM: "1", _GOAL: asked.objective},
     )
     found = inverse.along((float(factor),)).get(float(factor))
     if found is None:
         return 0.0
-    return None if found.value >= 0.999 * _PRICES[1] else found.value
+    return None if found.value >= 0.999 * _DEARER[1] else (found.value - 1) * unit
 
 
 def bottlenecks(

@@ -264,7 +264,7 @@ class Problem:
 
     def choices(self, layout: int) -> dict[str, float | str]:
         """What is chosen in a layout, by name."""
-        return self.labels | dict(self.layouts[layout].choices)
+        return dict(self.layouts[layout].choices)
 
     def _number(self, question: Any, name: str) -> Any:
         """The number called `name`, which is looked for once."""
@@ -282,15 +282,12 @@ class Problem:
 
     def placed(self, question: Any, numbers: Sequence[Any]) -> Any:
         """The question with numbers of variables and choices, and what follows from them."""
-        own = self._own(numbers)
         changes = {}
         for variable, column in zip((*self.variables, *self.chosen), numbers, strict=True):
             changes |= dict.fromkeys(variable.paths, column)
         question = with_leaves(question, changes) if changes else question
         for paths, formula in self.derived.items():
-            value = formula(
-                lambda name, now=question: own[name] if name in own else self._number(now, name)
-            )
+            value = formula(self._lookup(question, numbers, {}))
             question = with_leaves(question, dict.fromkeys(paths, xp.asarray(value, float)))
         return question
 

@@ -17,7 +17,7 @@ from diffgenz.studies.optimize.lanes import Progress
 from diffgenz.studies.optimize.optimize import STARTS, optimize
 from diffgenz.studies.optimize.optimum import Optimum
 from diffgenz.studies.optimize.variables import Bounds
-from diffgenz.studies.sweep.axes import Axis
+from diffgenz.studies.sweep.axes import Axis, Choice
 from diffgenz.studies.sweep.axis_tables import axes_of, local, stated_plans
 from diffgenz.studies.sweep.space_file import fit_of, formulas_of, question_of
 
@@ -64,6 +64,13 @@ class Study(NamedTuple):
     choices: dict[str, Axis]
     starts: int
     seed: int
+
+    @property
+    def chooses_systems(self) -> bool:
+        """Whether the accelerator is one of several."""
+        axes = [axis for axis in self.choices.values() if isinstance(axis, Choice)]
+        options = [option for axis in axes for option in axis.options.values()]
+        return any(name.endswith("platform.accelerator") for each in options for name in each)
 
     def solve(self, progress: Callable[[str, int, int], None] | None = None) -> Optimum:
         """The optimum.

@@ -79,6 +79,8 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     if asked and options.accelerator is not None:
         raise InputError(f"--accelerator: --{asked[0]} has several; leave out one of them")
     study = load_study(options.study, fit=options.fit)
+    if options.accelerator is not None and study.chooses_systems:
+        raise InputError("--accelerator: the study chooses among systems; state the one it found")
     if options.worth or options.path:
         return _improved(options, study)
     if options.front:
