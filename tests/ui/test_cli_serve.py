@@ -58,7 +58,7 @@ def test_a_routing_trace_and_a_placement_slow_experts_down(capsys, tmp_path):
 
     plain, traced = answer(), answer("--routing", str(tmp_path / "loads.npy"))
     assert plain["routing"]["kind"] == "uniform"
-    assert traced["routing"]["kind"] == "per_phase"
+    assert traced["routing"]["kind"] == "traced"
     assert traced["loads"][0]["tpot_mean"] > 1.02 * plain["loads"][0]["tpot_mean"]
     assert main([*asked, "--placement", "p.json"]) == 2
     assert "says nothing without a trace" in capsys.readouterr().err
