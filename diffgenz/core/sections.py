@@ -54,6 +54,17 @@ class Section:
         """The table called `key`, empty where there is none."""
         return Section(self.at(key), self.raw.get(key, {}), known)
 
+    def demand(self, **examples: str) -> None:
+        """Raise `InputError` where a table is missing or empty.
+
+        Arguments:
+            examples: by the key of each table, what to write in it.
+        """
+        for key, example in examples.items():
+            if not self.raw.get(key):
+                place = self.at(key)
+                raise InputError(f"{place}: is missing or empty; write [{key}] with {example}")
+
     def text(self, key: str) -> str:
         """The text called `key`."""
         return self._of_kind(key, str, "a text")

@@ -12,6 +12,7 @@ from diffgenz.core.sections import quantity
 from diffgenz.core.smooth import HARD
 from diffgenz.hardware.specs import specs_folder
 from diffgenz.scenario.mix import parts_of
+from diffgenz.studies.optimize.study_file import load_study
 from diffgenz.studies.sweep.axis_tables import plan_label
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -323,11 +324,22 @@ def test_plans_in_words(plan, label):
     assert plan_label(plan) == label
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in EXAMPLES.glob("*.toml")))
-def test_examples_are_read(name):
-    sizes = {"accelerators": 1_000_000, "best_plan_map": 2_032_128, "prefill_or_decode": 61 * 256}
+SIZES = {"accelerators": 1_000_000, "best_plan_map": 2_032_128, "prefill_or_decode": 61 * 256}
+
+
+def test_every_example_is_read():
+    """Those with axes are spaces, those with numbers to optimize over are studies."""
+    texts = {path: path.read_text() for path in EXAMPLES.glob("*.toml")}
+    assert {path.stem for path, text in texts.items() if "[axes]" in text} == SIZES.keys()
+    studies = [path for path, text in texts.items() if "[over]" in text]
+    assert studies
+    assert all(load_study(path).over for path in studies)
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_spaces_among_the_examples(name):
     space, reductions = dgz.load_space(EXAMPLES / f"{name}.toml")
-    assert space.size == sizes[name]
+    assert space.size == SIZES[name]
     assert reductions
     for part in parts_of(space.configuration(0)):  # bounds, as docs/sweeps.md says
         assert part.platform.accelerator.kernels is None

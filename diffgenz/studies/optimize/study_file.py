@@ -126,14 +126,10 @@ def load_study(path: str | Path, *, fit: str | None = None) -> Study:
     """
     place = Path(path)
     top = Section(place.name, read_toml(place, "study"), _TOP)
-    for key, example in (
-        ("scenario", 'model = "..." and system = "..."'),
-        ("over", 'memory_bandwidth = ["1 TB/s", "16 TB/s"]'),
-    ):
-        if not top.raw.get(key):
-            raise InputError(
-                f"{place.name}: {key}: is missing or empty; write [{key}] with {example}"
-            )
+    top.demand(
+        scenario='model = "..." and system = "..."',
+        over='memory_bandwidth = ["1 TB/s", "16 TB/s"]',
+    )
     goals = [key for key in ("minimize", "maximize") if key in top.raw]
     if len(goals) != 1:
         raise InputError(

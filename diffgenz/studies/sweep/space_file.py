@@ -67,15 +67,11 @@ def load_space(
     """
     place = Path(path)
     top = Section(place.name, read_toml(place, "space"), _TOP)
-    for key, example in (
-        ("scenario", 'model = "..." and system = "..."'),
-        ("axes", "NAME = { values = [...] }"),
-        ("keep", 'NAME.kind = "top"'),
-    ):
-        if not top.raw.get(key):
-            raise InputError(
-                f"{place.name}: {key}: is missing or empty; write [{key}] with {example}"
-            )
+    top.demand(
+        scenario='model = "..." and system = "..."',
+        axes="NAME = { values = [...] }",
+        keep='NAME.kind = "top"',
+    )
     home = folder or place.parent
     scenario = top.section("scenario")
     if fit is not None:
