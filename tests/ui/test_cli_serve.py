@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from diffgenz.ui.cli.main import main
@@ -45,12 +46,19 @@ def test_refused(flags, said, capsys):
     assert said in capsys.readouterr().err
 
 
-def test_a_routing_trace_slows_experts_down_and_needs_no_more_words(capsys):
-    asked = ["serve", "Qwen/Qwen3-30B-A3B", "--system", "h100_sxm", "--gpus", "4", "--ep", "4"]
-    asked += ["--concurrency", "64", "--json"]
+def test_a_routing_trace_and_a_placement_slow_experts_down(capsys, tmp_path):
+    popular = np.random.default_rng(0).lognormal(5, 1, (26, 64)).round()
+    np.save(tmp_path / "loads.npy", popular)
+    asked = ["serve", "deepseek-ai/DeepSeek-V2-Lite", "--system", "h100_sxm", "--gpus", "16"]
+    asked += ["--tp", "1", "--attention-dp", "16", "--ep", "16", "--concurrency", "1024"]
 
-    def tpot(*flags):
-        assert main([*asked, *flags]) == 0
-        return json.loads(capsys.readouterr().out)["loads"][0]["tpot_mean"]
+    def answer(*flags):
+        assert main([*asked, "--json", *flags]) == 0
+        return json.loads(capsys.readouterr().out)
 
-    assert tpot("--routing", "PRESET") > tpot("--routing", "uniform")
+    plain, traced = answer(), answer("--routing", str(tmp_path / "loads.npy"))
+    assert plain["routing"]["kind"] == "uniform"
+    assert traced["routing"]["kind"] == "traced"
+    assert traced["loads"][0]["tpot_mean"] > 1.02 * plain["loads"][0]["tpot_mean"]
+    assert main([*asked, "--placement", "p.json"]) == 2
+    assert "says nothing without a trace" in capsys.readouterr().err

@@ -8,6 +8,7 @@ from diffgenz.scenario.from_words import Asked
 from diffgenz.serving.replay import Replayed
 from diffgenz.serving.request_log import Requests
 from diffgenz.ui.tables import number, table
+from diffgenz.ui.text.routing import routing_json
 from diffgenz.ui.text.scenario import precision_json, ranks_json, serving_json
 
 _LATENCIES = (("ttft", "TTFT"), ("tpot", "TPOT"), ("end_to_end", "E2E"))
@@ -75,6 +76,7 @@ def replayed_json(
         "system": asked.system,
         "accelerators": int(case.plan.ranks),
         **ranks_json(case.plan),
+        "routing": routing_json(case.routing),
         "precision": precision_json(case.precision),
         "serving": serving_json(case.serving),
         "kernels": kernels,

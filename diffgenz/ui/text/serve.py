@@ -8,6 +8,7 @@ from diffgenz.serving.load import Load
 from diffgenz.serving.load_result import LoadResult
 from diffgenz.serving.objectives import Objectives
 from diffgenz.ui.tables import number, table
+from diffgenz.ui.text.routing import routing_json
 from diffgenz.ui.text.scenario import precision_json, ranks_json, serving_json
 
 _LATENCIES = (("ttft", "TTFT"), ("tpot", "TPOT"), ("itl", "ITL"), ("end_to_end", "E2E"))
@@ -111,6 +112,7 @@ def served_json(
         **ranks_json(case.plan),
         "input_tokens": int(case.workload.input_tokens),
         "output_tokens": int(case.workload.output_tokens),
+        "routing": routing_json(case.routing),
         "precision": precision_json(case.precision),
         "serving": serving_json(case.serving),
         "kernels": kernels,
