@@ -16,11 +16,9 @@ from throughput import forward_error, gradient_error
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 FIGURES = {
     "throughput.py": 16,
-    "startup.py": 7,
     "paper_requirements.py": 3,
     "calibrated.py": 17,
     "experts.py": 16,
-    "deployments.py": 7,
     "sweep.py": 4,
     "traces.py": 3,
 }

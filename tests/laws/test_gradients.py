@@ -17,8 +17,6 @@ from diffgenz.core.leaves import leaf_names, number_at
 from diffgenz.inference.metrics import metrics_of
 
 structures = pytest.mark.parametrize("name", SCENARIOS)
-DEAR = ("windowed, all options", "experts, own module", "sparse, shared context")
-"""Structures whose gradient takes long to compile: CI's second job has them."""
 TIMES = ("ttft", "tpot", "mixed_tpot")
 STEP = 1e-5
 """Of central differences, relative."""
@@ -35,10 +33,7 @@ def cost(case):
     return sum(jnp.log(x) for x in metrics_of(estimate(case)).values())
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(each, marks=pytest.mark.slow if each in DEAR else ()) for each in SCENARIOS],
-)
+@structures
 def test_slopes_are_the_differences(name, double):
     """Of the sum of the logarithms of all metrics; jitted and batched, in float64."""
     case = as_double(SCENARIOS[name])

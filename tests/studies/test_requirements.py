@@ -191,9 +191,9 @@ def test_it_is_vectorized_and_compiles(llama_8b):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("which", [(1, 3, 6), (0, 2, 4, 5)])
+@pytest.mark.parametrize("which", [(0, 2, 4, 5)])
 def test_gradients_agree_with_float64_differences(which, llama_8b, cluster, double):
-    """A bandwidth, a latency and the capacity; and the rest: each is a root to compile."""
+    """Of some requirements, by factors of others: each is a root to compile."""
     model, platform, plan, precision = (
         as_double(llama_8b),
         as_double(cluster),
