@@ -18,6 +18,7 @@ FIGURES = {
     "throughput.py": 16,
     "startup.py": 7,
     "paper_requirements.py": 3,
+    "paper_studies.py": 3,
     "calibrated.py": 17,
     "experts.py": 16,
     "deployments.py": 7,
