@@ -9,11 +9,13 @@ the model of 10T parameters. `paper_requirements.py` has the 75 requirements.
 
 from pathlib import Path
 
+import numpy as np
 from paper_requirements import Paper
 from paper_scaling import CURVES, Reproduced, reproduce
 from report import Report, parser_of
 
 import diffgenz as dgz
+from diffgenz.ui.plots.axes import plain_ticks
 from diffgenz.ui.plots.figure import figure_for, save_figure
 from diffgenz.ui.tables import number, table
 
@@ -164,6 +166,7 @@ def draw(found: list[Reproduced], folder: Path) -> None:
     path = folder / "paper_scaling.png"
     figure = figure_for(path)
     figure.set_size_inches(9, 6.5)
+    figure.set_layout_engine("constrained")
     panels = figure.subplots(2, 2).ravel()
     for axes, study in zip(panels, SWEPT, strict=True):
         for curve, again in zip(CURVES, found, strict=True):
@@ -171,8 +174,11 @@ def draw(found: list[Reproduced], folder: Path) -> None:
                 continue
             (line,) = axes.plot(curve.factors, again.milliseconds, label=curve.model)
             axes.plot(curve.factors, curve.published, "o", color=line.get_color())
-        axes.set_xscale("log", base=2)
+        axes.set_xscale("log")
         axes.set_yscale("log")
+        here = [curve for curve in CURVES if curve.study == study]
+        plain_ticks(axes.xaxis, np.array(here[0].factors))
+        plain_ticks(axes.yaxis, np.array([ms for curve in here for ms in curve.published]))
         axes.set_xlabel(f"{study.replace('_', ' ')}, times the node's")
         axes.set_ylabel("decode, ms" if SWEPT[study][2] == "tpot" else "prefill, ms")
         axes.legend()

@@ -331,3 +331,11 @@ def test_examples_are_read(name):
     assert reductions
     for part in parts_of(space.configuration(0)):  # bounds, as docs/sweeps.md says
         assert part.platform.accelerator.kernels is None
+
+
+def test_a_file_of_ones_own_is_the_same_model_wherever_it_is_read_from(monkeypatch):
+    """A sweep that was given a relative path is found again by the copy that its folder keeps."""
+    monkeypatch.chdir(EXAMPLES)
+    near, _ = dgz.load_space("genz/link_latency.toml")
+    far, _ = dgz.load_space(EXAMPLES / "genz/link_latency.toml")
+    assert near.fingerprints == far.fingerprints

@@ -76,7 +76,7 @@ def load_space(
             raise InputError(
                 f"{place.name}: {key}: is missing or empty; write [{key}] with {example}"
             )
-    home = folder or place.parent
+    home = (folder or place.parent).absolute()  # a copy of the file elsewhere is the same
     scenario = top.section("scenario")
     if fit is not None:
         scenario = Section(scenario.place, scenario.raw | {"fit": fit})
