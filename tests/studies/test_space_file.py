@@ -338,4 +338,5 @@ def test_a_file_of_ones_own_is_the_same_model_wherever_it_is_read_from(monkeypat
     monkeypatch.chdir(EXAMPLES)
     near, _ = dgz.load_space("genz/link_latency.toml")
     far, _ = dgz.load_space(EXAMPLES / "genz/link_latency.toml")
-    assert near.fingerprints == far.fingerprints
+    here, there = (parts_of(space.configuration(0))[0] for space in (near, far))
+    assert here.model == there.model
