@@ -17,6 +17,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 FIGURES = {
     "throughput.py": 16,
     "paper_requirements.py": 3,
+    "paper_studies.py": 3,
     "calibrated.py": 17,
     "experts.py": 16,
     "sweep.py": 4,

@@ -343,3 +343,12 @@ def test_spaces_among_the_examples(name):
     assert reductions
     for part in parts_of(space.configuration(0)):  # bounds, as docs/sweeps.md says
         assert part.platform.accelerator.kernels is None
+
+
+def test_a_file_of_ones_own_is_the_same_model_wherever_it_is_read_from(monkeypatch):
+    """A sweep that was given a relative path is found again by the copy that its folder keeps."""
+    monkeypatch.chdir(EXAMPLES)
+    near, _ = dgz.load_space("genz/link_latency.toml")
+    far, _ = dgz.load_space(EXAMPLES / "genz/link_latency.toml")
+    here, there = (parts_of(space.configuration(0))[0] for space in (near, far))
+    assert here.model == there.model

@@ -72,7 +72,7 @@ def load_space(
         axes="NAME = { values = [...] }",
         keep='NAME.kind = "top"',
     )
-    home = folder or place.parent
+    home = (folder or place.parent).absolute()  # a copy of the file elsewhere is the same
     scenario = top.section("scenario")
     if fit is not None:
         scenario = Section(scenario.place, scenario.raw | {"fit": fit})
