@@ -3,6 +3,7 @@
 from diffgenz.core.leaves import with_parts
 from diffgenz.core.record import unnamed
 from diffgenz.hardware.platform import Platform
+from diffgenz.inference.padded_experts import expert_tiles
 from diffgenz.inference.timing.execution import kernels_in_use
 from diffgenz.operators.precision import Precision
 from diffgenz.scenario.scenario import Scenario, demand_scenario
@@ -12,8 +13,9 @@ from diffgenz.scenario.serving_options import Draft
 def essential(case: Scenario) -> Scenario:
     """The scenario without what no estimate depends on, for derivatives to be taken of.
 
-    Labels are left out, and so are the peaks and fitted kernels of formats that are not in use. All
-    other numbers keep their names, which `resolved` gives up.
+    Labels are left out, and so are the peaks and fitted kernels of formats that are not in use, and
+    the architecture where no format asks for it. All other numbers keep their names, which
+    `resolved` gives up.
     """
     demand_scenario(case)
     draft = case.serving.draft
@@ -32,4 +34,7 @@ def _in_use(platform: Platform, precisions: tuple[Precision, ...]) -> Platform:
     library = accelerator.kernels
     if library is not None:
         library = kernels_in_use(library, precisions)
-    return with_parts(platform, {"accelerator.peak_flops": peaks, "accelerator.kernels": library})
+    changes = {"accelerator.peak_flops": peaks, "accelerator.kernels": library}
+    if not any(expert_tiles(accelerator, precision) for precision in precisions):
+        changes["accelerator.architecture"] = ""
+    return with_parts(platform, changes)
