@@ -28,7 +28,10 @@ _LEVELS, _HALVINGS = 9, 5
 """Factors of a path at first, and how often the gap to where limits change is halved."""
 
 _DEARER = 1.0, 1e3
-"""What multiple of its price an accelerator may cost, at most."""
+"""What multiple of its price an accelerator may cost, at least and at most."""
+
+_SCALE = 1e-3
+"""USD/s that stand for the price of an accelerator where none is stated: the unit of a premium."""
 
 
 class Worth(NamedTuple):
@@ -196,7 +199,7 @@ def _premium(asked: _Asked, factor: float, before: float) -> float | None:
     key = next((each for each in asked.derived if each.endswith("accelerator.price")), None)
     if key is None and price is None:
         return None
-    unit = 1e-3 if price is None else float(np.asarray(price))
+    unit = _SCALE if price is None else float(np.asarray(price))
     key = key or "accelerator.price"
     formula = asked.derived.get(key, key)
     goal = f"{_GOAL} >= {before!r}" if asked.maximise else f"{_GOAL} <= {before!r}"
