@@ -131,9 +131,9 @@ def evolution(name: str) -> Callable[[Problem, Values, Clock, int], None]:
     """
 
     def run(problem: Problem, values: Values, clock: Clock, seed: int) -> None:
-        from pymoo.algorithms.moo.nsga2 import NSGA2
-        from pymoo.algorithms.soo.nonconvex.isres import ISRES
-        from pymoo.core.problem import Problem as Vectorized
+        from pymoo.algorithms.moo.nsga2 import NSGA2  # pyright: ignore[reportMissingImports]
+        from pymoo.algorithms.soo.nonconvex.isres import ISRES  # pyright: ignore[reportMissingImports]
+        from pymoo.core.problem import Problem as Vectorized  # pyright: ignore[reportMissingImports]
 
         class Task(Vectorized):
             def __init__(self) -> None:
@@ -165,7 +165,7 @@ def tpe(problem: Problem, values: Values, clock: Clock, seed: int) -> None:
     """The tree-structured Parzen estimator of optuna, with constraints."""
     import warnings
 
-    import optuna
+    import optuna  # pyright: ignore[reportMissingImports]
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with warnings.catch_warnings():
