@@ -31,7 +31,7 @@ from diffgenz.studies.optimize.quadratic import Numbers
 from diffgenz.studies.optimize.variables import COUNTED
 from diffgenz.technology.coefficients import coefficients_of
 from diffgenz.technology.files import load_technology
-from diffgenz.technology.fitting import drawn
+from diffgenz.technology.fitting import drawn_at, unsure
 
 DRAWS, MOST_DRAWS = 32, 4096
 
@@ -82,6 +82,20 @@ class Draws(NamedTuple):
 
     chosen: tuple[Chosen, ...]
     table: Numbers
+
+
+def unit_of_uncertain(question: Scenario | Mix, quantities: Mapping[str, str], name: str) -> str:
+    """The SI unit of a number that shall be uncertain.
+
+    Raises:
+        InputError: an unknown name.
+    """
+    if name in quantities:
+        return "1"
+    with said_of(f"uncertain[{name}]"):
+        question = with_unset(question, name, 1.0)
+        about = number_at(question, paths_named(question, name)[0])
+    return "1" if about is None else about.unit
 
 
 def at_medians(
@@ -151,7 +165,7 @@ def draws_of(problem: Problem, uncertain: Uncertainty, count: int, salt: int = 0
                 "technology: no formula names what an accelerator takes to build, such as "
                 "die_area, tdp or unit_cost; leave technology out of what is uncertain"
             )
-        columns |= _technologies(rng.seed("technology"), count)
+        columns |= _technologies(rng)
     return Draws(tuple(columns), np.stack(list(columns.values()), axis=1))
 
 
@@ -160,10 +174,6 @@ class _Shares:
 
     def __init__(self, seed: int, salt: int, count: int):
         self._seed, self.salt, self.count = seed, salt, count
-
-    def seed(self, name: str) -> int:
-        """A seed of the draws of what is called so."""
-        return int(self._generator(name).integers(2**31))
 
     def of(self, name: str) -> Numbers:
         """Shares between 0 and 1, of shape (count,)."""
@@ -222,17 +232,13 @@ def _calibrations(question: Scenario | Mix, rng: _Shares) -> dict[Chosen, Number
                 key = fit.source, fit.data, form, name
                 found.setdefault(key, ([], column))[0].append(places[f"{whole}{form}.{name}"])
     return {
-        Chosen(f"{key[2]}.{key[3]}", tuple(paths)): column
-        for key, (paths, column) in found.items()
+        Chosen(f"{key[2]}.{key[3]}", tuple(paths)): column for key, (paths, column) in found.items()
     }
 
 
-def _technologies(seed: int, count: int) -> dict[Chosen, Numbers]:
+def _technologies(rng: _Shares) -> dict[Chosen, Numbers]:
     """Draws of all coefficients of technology that are not known exactly."""
-    known = coefficients_of(load_technology())
-    moved = coefficients_of(drawn(load_technology(), seed, count))
-    return {
-        Chosen(COEFFICIENT + name, ()): np.asarray(moved[name].value, float)
-        for name, each in known.items()
-        if float(each.deviation) > 0
-    }
+    names = unsure(load_technology())
+    steps = [ndtri(rng.of(f"technology {place}")) for place in range(len(names))]
+    moved = coefficients_of(drawn_at(load_technology(), np.stack(steps, axis=1)))
+    return {Chosen(COEFFICIENT + name, ()): np.asarray(moved[name].value, float) for name in names}

@@ -28,7 +28,7 @@ class Outcome(NamedTuple):
         value: what counts of the objective.
         low, middle, high: the objective that 10, 50 and 90 % of draws stay below.
         limits: how often each is met.
-        all_met: the share of draws that meet all limits at once.
+        all_met: the share of draws that meet all limits at once, but for those on means and tails.
     """
 
     plan: str

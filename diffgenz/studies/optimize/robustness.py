@@ -61,6 +61,7 @@ def _outcome(problems: list[Robust], uncertain: Uncertainty, design: Exact) -> O
         wanted = {"share": asked.statistic.level, "worst": 1.0}.get(kind)
         held = share >= wanted if wanted is not None else bool(statistics[0, place] <= _MET)
         limits.append(Met(limit.text, share, wanted, held))
+    each_draw = [limit.asked is not None for limit in limits]
     return Outcome(
         design.label,
         design.numbers,
@@ -69,5 +70,5 @@ def _outcome(problems: list[Robust], uncertain: Uncertainty, design: Exact) -> O
         float(middle),
         float(high),
         tuple(limits),
-        float(good.all(axis=1).mean()),
+        float(good[:, each_draw].all(axis=1).mean()),
     )

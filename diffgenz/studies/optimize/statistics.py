@@ -5,11 +5,12 @@ Of draws o_1 ... o_D the mean of the worst part 1 / c (conditional value at risk
     min over t of  t + c mean_d max(0, o_d - t)
 
 (Rockafellar and Uryasev, Optimization of conditional value-at-risk, 2000). The maximum is smoothed
-relative to t, as t psi(o_d / t - 1) with psi(z) = (z + sqrt(z^2 + e^2)) / 2, and t is eliminated: it
-is the root of a monotone function of one unknown. What is left is convex, grows with every draw and
-is homogeneous, so that it is the largest of many sums of draws with weights above 0. Where each
-draw is convex in logarithms, so is it: the threshold t as one more free number would not be. It is
-never below the CVaR of the draws, and exceeds it by e sqrt(c - 1) at most, where all are equal.
+relative to t, as t psi(o_d / t - 1) with psi(z) = (z + sqrt(z^2 + e^2)) / 2. The threshold t is
+eliminated: it is the root of a monotone function of one unknown. What is left is convex, grows with
+every draw and is homogeneous, so that it is the largest of many sums of draws with weights above 0.
+Where each draw is convex in logarithms, so is it; with the threshold as one more free number it
+would not be. It is never below the CVaR of the draws, and exceeds it by e sqrt(c - 1) at most,
+where all draws are equal.
 """
 
 from typing import NamedTuple

@@ -7,6 +7,7 @@ from diffgenz.studies.optimize.optimum import Exact, Optimum, PlanOptimum
 from diffgenz.studies.optimize.prices import Price
 from diffgenz.studies.optimize.study_file import Study
 from diffgenz.ui.tables import number, table
+from diffgenz.ui.text.robust import robust_text
 
 _PLANS = 8
 """Plans of the table, at most."""
@@ -31,10 +32,12 @@ def optimum_text(study: Study, found: Optimum) -> str:
     lines = [_title(study), ""]
     goal = "most" if found.maximise else "least"
     where = "with smooth batches and maxima"
+    what = found.objective if found.robustness is None else found.robustness.objective
     lines += [
-        f"{goal} {found.objective}: {_value(best.value, found)}, {best.label} ({where})",
+        f"{goal} {what}: {_value(best.value, found)}, {best.label} ({where})",
         best.certificate,
         *_exact_lines(found, found.exact),
+        *_robust_lines(study, found),
         "",
         _numbers(study, found, best),
         "",
@@ -64,6 +67,13 @@ def _exact_lines(found: Optimum, exact: Exact | None) -> list[str]:
         f"exactly (whole requests, hard maxima): {_value(exact.value, found)}, {exact.label}; "
         f"whole requests make it {_change(exact.rounding)}, hard maxima {_change(exact.hardness)}"
     ]
+
+
+def _robust_lines(study: Study, found: Optimum) -> list[str]:
+    if found.robustness is None or study.uncertain is None:
+        return []
+    shown = robust_text(found.robustness, study.uncertain, lambda value: _value(value, found))
+    return ["", shown]
 
 
 def _change(percent: float) -> str:
