@@ -22,6 +22,7 @@ from diffgenz.studies.optimize.lanes import Ends, Lanes, Progress
 from diffgenz.studies.optimize.optimum import Exact, Optimum
 from diffgenz.studies.optimize.prices import leaf_elasticities
 from diffgenz.studies.optimize.problem import Problem
+from diffgenz.studies.optimize.resolved_prices import resolved_prices
 from diffgenz.studies.optimize.robust import Robust
 from diffgenz.studies.optimize.robustness import robustness_of
 from diffgenz.studies.optimize.statistic_words import (
@@ -47,6 +48,7 @@ def optimize(
     plans: Sequence[Parallelism] | Parallelism | None = None,
     choices: Choices | None = None,
     uncertain: Uncertainty | None = None,
+    check_prices: bool = True,
     starts: int = STARTS,
     seed: int = 0,
     progress: Progress | None = None,
@@ -75,6 +77,8 @@ def optimize(
             "cvar(75%, F)", the mean of the worst quarter of draws; a formula alone means its mean.
             So may one side of a limit; and "ttft <= 2 in 90% of draws" is a limit that so many
             draws must meet. A limit alone must be met in every draw.
+        check_prices: whether the shadow prices of the best plan, and the ranges in which they hold,
+            are checked by solving again with each limit moved; else ranges are to first order.
         starts: random starts of each plan, at least 1.
         seed: of the starts.
         progress: called again and again while it works.
@@ -96,7 +100,7 @@ def optimize(
         _check_certain(objective, subject_to)
         asked = over, objective, maximise, subject_to, *more
         problems, notes = problems_of(case, asked, plans, choices or {})
-        return _solved(problems, notes, starts, seed, progress)
+        return _solved(problems, notes, starts, seed, progress, check_prices)
     demand("uncertain", uncertain, Uncertainty, "Uncertainty(calibration=True)")
     formula, statistic = objective_on_draws(objective)
     limits = limits_on_draws(subject_to)
@@ -107,8 +111,8 @@ def optimize(
         for problem in nominal
     ]
     said = progress and (lambda what, *counts: progress(f"at medians, {what}", *counts))
-    before = _solved(nominal, [], starts, seed, said)
-    found = _solved(robust, notes, starts, seed, progress)
+    before = _solved(nominal, [], starts, seed, said, False)
+    found = _solved(robust, notes, starts, seed, progress, check_prices)
     if found.exact is None:
         return found
     how = robustness_of(robust, uncertain, found.exact, before.exact)
@@ -132,9 +136,10 @@ def _solved(
     starts: int,
     seed: int,
     progress: Progress | None,
+    check_prices: bool,
 ) -> Optimum:
     every = [Lanes(problem, starts, seed, progress).solved() for problem in problems]
-    return _together(every, notes, progress)
+    return _together(every, notes, progress, check_prices)
 
 
 Asked = tuple[Bounds, str, bool, Sequence[str], Mapping[str, str], Mapping[str, str]]
@@ -172,7 +177,9 @@ def problems_of(
     return problems, notes
 
 
-def _together(every: list[Ends], notes: list[str], progress: Progress | None) -> Optimum:
+def _together(
+    every: list[Ends], notes: list[str], progress: Progress | None, check_prices: bool
+) -> Optimum:
     """What was found, of all structures."""
     ranked = sorted(
         ((float(each.ends.point.f[row]), number, int(row)))
@@ -188,11 +195,16 @@ def _together(every: list[Ends], notes: list[str], progress: Progress | None) ->
     exact: Exact | None = None
     elasticities: dict[str, float] = {}
     problem = every[0].problem
+    plans = [every[number].rows[row] for _, number, row in ranked]
     if ranked:
         _, number, row = ranked[0]
         one = every[number]
         plan = int(one.layouts[row])
-        elasticities = leaf_elasticities(one.problem, one.ends.at(np.array([row])), plan)
+        lane = one.ends.at(np.array([row]))
+        elasticities = leaf_elasticities(one.problem, lane, plan)
+        if check_prices:
+            checked = resolved_prices(one.problem, lane, plan, plans[0].prices)
+            plans[0] = dataclasses.replace(plans[0], prices=checked)
         for number, each in enumerate(every):
             mine = np.array([row for _, at, row in ranked[:CANDIDATES] if at == number], int)
             if len(mine):
@@ -207,7 +219,7 @@ def _together(every: list[Ends], notes: list[str], progress: Progress | None) ->
         problem.maximise,
         problem.unit_of(problem.objective.text),
         {variable.name: variable.unit for variable in problem.variables},
-        tuple(every[number].rows[row] for _, number, row in ranked),
+        tuple(plans),
         tuple(every[number].rows[row] for _, number, row in worst),
         exact,
         elasticities,

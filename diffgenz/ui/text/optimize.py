@@ -43,6 +43,7 @@ def optimum_text(study: Study, found: Optimum) -> str:
         "",
         "What limits and bounds cost, one percent more of each:",
         _prices(best.prices, found) if best.prices else "none is active",
+        *_checked(best.prices),
     ]
     if found.elasticities:
         lines += ["", _hardware(found)]
@@ -116,8 +117,32 @@ def _prices(prices: tuple[Price, ...], found: Optimum) -> str:
     rows = []
     for price in prices:
         limit = f"{price.name}, {price.bound} bound" if price.bound else price.name
-        rows.append([limit, f"{price.elasticity:+.3f} %", _per_unit(price, found), _range(price)])
-    return table(["limit", "objective", "for each unit", "holds for"], rows, "lrll")
+        slope = f"{price.elasticity:+.3f} %"
+        rows.append([limit, slope, _per_unit(price, found), _range(price), _at_ends(price)])
+    heads = ["limit", "objective", "for each unit", "holds for", "and is at its ends"]
+    return table(heads, rows, "lrlll")
+
+
+def _at_ends(price: Price) -> str:
+    """The elasticities at both ends of the range; "-" where there is no such end."""
+    ends = (price.low_elasticity, price.high_elasticity)
+    if ends == (None, None):
+        return "-"
+    said = ["-" if end is None else f"{end:+.3f} %" for end in ends]
+    return f"{said[0]} to {said[1]}"
+
+
+def _checked(prices: tuple[Price, ...]) -> list[str]:
+    """What solving again said of the prices."""
+    off = [
+        abs(price.resolved / price.elasticity - 1) for price in prices if price.resolved is not None
+    ]
+    if not off:
+        return []
+    return [
+        f"solved again with each limit moved: optima differ as the prices say, to {100 * max(off):.2g}"
+        " %, and where a price holds the same limits stay active"
+    ]
 
 
 def _per_unit(price: Price, found: Optimum) -> str:
