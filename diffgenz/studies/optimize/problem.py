@@ -206,7 +206,8 @@ class Problem:
             question: with its plan, and `numbers`: of variables and choices, of `with_layout`.
         """
         question = self.placed(question, numbers)
-        return self.formulas(question, numbers, self.metrics(question, numbers))
+        metrics = self.metrics(question, numbers) if self.needed else {}
+        return self.formulas(question, numbers, metrics)
 
     def formulas(
         self, question: Any, numbers: Sequence[Any], metrics: Mapping[str, Any]

@@ -21,8 +21,9 @@ from diffgenz.studies.optimize.sqp import Point, Solved, descend
 _SHARES = 0.2, 0.5, 0.98, 1.1, 1.5
 """Of the range of the ratio test, where it is solved again first."""
 
-_PARTS = 0.2, 0.4, 0.6, 0.8, 0.95
-"""Where it is solved again between the last that holds and the first that does not."""
+_ROUNDS, _PARTS = 2, (0.25, 0.5, 0.75)
+"""How often, and where, it is solved again between the last that holds and the first that does
+not."""
 
 _FARTHEST = np.log(8.0)
 """How far a limit is moved at most, in its logarithm."""
@@ -142,7 +143,7 @@ class _Again:
             if side.end > 0
         }
         nearest = np.tile(self.solved.x, (count, 1))
-        for _ in range(2):
+        for _ in range(1 + _ROUNDS):
             if not tried:
                 break
             which, moves = (np.array(part) for part in zip(*sorted(tried), strict=True))

@@ -140,8 +140,8 @@ def _checked(prices: tuple[Price, ...]) -> list[str]:
     if not off:
         return []
     return [
-        f"solved again with each limit moved: optima differ as the prices say, to {100 * max(off):.2g}"
-        " %, and where a price holds the same limits stay active"
+        "solved again with each limit moved: optima differ as the prices say, to "
+        f"{100 * max(off):.2g} %, and where a price holds the same limits stay active"
     ]
 
 
