@@ -97,8 +97,7 @@ from .serving.request_log import read_requests as read_requests
 from .serving.serve import serve as serve
 from .studies.launch.launch_command import ENGINES as ENGINES
 from .studies.launch.launch_command import launch_command as launch_command
-from .studies.optimize.distributions import lognormal as lognormal
-from .studies.optimize.distributions import normal as normal
+from .studies.optimize import distributions as distributions
 from .studies.optimize.draws import Uncertainty as Uncertainty
 from .studies.optimize.front import Front as Front
 from .studies.optimize.front import FrontPoint as FrontPoint

@@ -1,4 +1,10 @@
-"""How a number that is not known for sure is distributed."""
+"""How a number that is not known for sure is distributed.
+
+lognormal(2048, 0.5)      a median, and the standard deviation of the logarithm
+normal(3.35e12, 0.1e12)   a mean and a standard deviation
+uniform(0.06, 0.16)       anything between two bounds; log_uniform so in its logarithm
+values(1024, 2048, 8192)  one of these, equally likely
+"""
 
 from typing import NamedTuple
 
@@ -8,7 +14,10 @@ from scipy.special import ndtri
 from diffgenz.core.errors import InputError
 from diffgenz.core.sections import Section, quantity
 from diffgenz.studies.optimize.quadratic import Numbers
-from diffgenz.studies.sweep.axes import Grid, Range, log_uniform, uniform, values
+from diffgenz.studies.sweep.axes import Grid, Range
+from diffgenz.studies.sweep.axes import log_uniform as log_uniform
+from diffgenz.studies.sweep.axes import uniform as uniform
+from diffgenz.studies.sweep.axes import values as values
 
 
 class LogNormal(NamedTuple):

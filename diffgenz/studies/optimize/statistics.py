@@ -9,8 +9,8 @@ relative to t, as t psi(o_d / t - 1) with psi(z) = (z + sqrt(z^2 + e^2)) / 2. Th
 eliminated: it is the root of a monotone function of one unknown. What is left is convex, grows with
 every draw and is homogeneous, so that it is the largest of many sums of draws with weights above 0.
 Where each draw is convex in logarithms, so is it; with the threshold as one more free number it
-would not be. It is never below the CVaR of the draws, and exceeds it by e sqrt(c - 1) at most,
-where all draws are equal.
+would not be. It is never below the CVaR of the draws, and exceeds it most, by a share of
+e sqrt(c - 1), where all draws are equal.
 """
 
 from typing import NamedTuple
