@@ -33,7 +33,7 @@ from diffgenz.technology.coefficients import coefficients_of
 from diffgenz.technology.files import load_technology
 from diffgenz.technology.fitting import drawn_at, unsure
 
-DRAWS, MOST_DRAWS = 32, 4096
+DRAWS, MOST_DRAWS = 64, 4096
 
 
 @dataclasses.dataclass(frozen=True)
