@@ -166,19 +166,16 @@ def preference(fit: KernelFit, software: str) -> tuple[bool | int | list[int], .
     return (*_set_apart(fit), fit.software != software, rank, newest, not default, -fit.rows)
 
 
-def _set_apart(fit: KernelFit) -> tuple[bool, bool, bool]:
+def _set_apart(fit: KernelFit) -> tuple[bool, bool]:
     """Why engines do not run a kernel as it was measured.
 
     Returns:
-        whether more than half its rows were left out, such as those bound by the host (a fit to the
-        rest extrapolates to small shapes); whether it, or the quantisation of its inputs, was
-        launched eagerly, where engines run all in one CUDA graph; and whether it is made for
-        experts without gates, which few models have.
+        whether it, or the quantisation of its inputs, was launched eagerly, where engines run all
+        in one CUDA graph; and whether it is made for experts without gates, which few models have.
     """
-    bare = sum(fit.dropped.values()) > fit.rows + fit.held_out
     quantises = fit.software == "trtllm" and issubclass(fit.form, QuantisedGemm)
     eager = "eager" in fit.kernel or (quantises and fit.values["launch"] > QUANTISED_APART)
-    return bare, eager, "nongated" in fit.kernel
+    return eager, "nongated" in fit.kernel
 
 
 @functools.cache
