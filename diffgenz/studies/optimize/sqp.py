@@ -17,6 +17,13 @@ import numpy as np
 
 from diffgenz.studies.optimize.quadratic import Numbers, solve_quadratic
 
+_REMEMBERED = 3
+"""A step is taken if the merit falls below the worst of so many last ones, the present included.
+
+Near the optimum full steps along curved limits raise the merit a little before the next brings more
+than that back (Maratos effect); to insist on each costs an evaluation for a correction every time
+(Chamberlain et al., The watchdog technique, 1982)."""
+
 _PATIENCE, _ENOUGH = 8, 0.999
 """In so many steps violations must shrink to this share, or the lane stands still."""
 
@@ -170,6 +177,8 @@ def descend(
     lam, kkt = np.zeros((lanes, m)), np.full(lanes, np.inf)
     corrected, shifted = np.zeros(lanes, bool), point.c.copy()
     promised = np.zeros(lanes)
+    past_f = np.repeat(point.f[:, None], _REMEMBERED, axis=1)
+    past_v = np.repeat(_total(point.c, weights)[:, None], _REMEMBERED, axis=1)
     before = np.full((lanes, _PATIENCE), np.inf)
     tried = np.zeros(lanes, int)
     status = np.where(point.finite(), RUNNING, BROKEN)
@@ -195,7 +204,7 @@ def descend(
         done = ~corrected[run]
         ends = residual(at, here, multipliers, low, high)
         done &= ends < tolerance
-        total = (np.maximum(here.c, 0) * weights).sum(axis=1)
+        total = _total(here.c, weights)
         far_off = total > FEASIBLE
         stuck = far_off & (total > _ENOUGH * before[run, 0])
         before[run] = np.column_stack([before[run, 1:], total])
@@ -216,11 +225,13 @@ def descend(
         here, penalty = point.at(run), rho[run] * weights
         fine = new.finite()
         with np.errstate(all="ignore"):
-            gained = here.f - new.f
-            gained += (penalty * (np.maximum(here.c, 0) - np.maximum(new.c, 0))).sum(1)
+            violated = _total(new.c, weights)
+            merit = new.f + rho[run, 0] * violated
+            gained = here.f + rho[run, 0] * _total(here.c, weights) - merit
+            worst = (past_f[run] + rho[run] * past_v[run]).max(axis=1)
             noise = _NOISE * (1 + np.abs(here.f) + penalty.max(axis=1, initial=0.0))
             taken = fine & (
-                (gained >= 1e-3 * promised[run])
+                (worst - merit >= 1e-3 * promised[run])
                 | ((np.abs(gained) < noise) & (promised[run] < 10 * noise))
             )
             ratio = gained / promised[run]
@@ -230,12 +241,14 @@ def descend(
         shrink = ~taken & ~again
         radius[run[shrink]] = 0.3 * size[shrink]
         corrected[run] = again
-        poor, good = taken & (ratio < 0.25) & (promised[run] > 1e-9), taken & (ratio > 0.7)
-        good &= size > 0.9 * radius[run]
+        limited = size > 0.9 * radius[run]
+        poor, good = taken & (ratio < 0.25) & limited, taken & (ratio > 0.7) & limited
         radius[run[poor]] = size[poor] / 2
         radius[run[good]] = np.minimum(2 * radius[run[good]], _MOST_RADIUS)
 
         there, mine, d = run[taken], new.at(taken), d[taken]
+        past_f[there] = np.column_stack([past_f[there, 1:], mine.f])
+        past_v[there] = np.column_stack([past_v[there, 1:], violated[taken]])
         change = mine.g - point.g[there]
         change += np.einsum("lmn,lm->ln", mine.rows - point.rows[there], lam[there])
         curvature[there] = _updated(curvature[there], d, change)
@@ -246,6 +259,11 @@ def descend(
         status[there[kkt[there] < tolerance]] = CONVERGED
     status = np.where(status == RUNNING, STOPPED, status)
     return Solved(x, point, lam, kkt, status, tried, curvature)
+
+
+def _total(c: Numbers, weights: Numbers) -> Numbers:
+    """All violations of each lane together."""
+    return (np.maximum(c, 0) * weights).sum(axis=1)
 
 
 def _as_they_are(x: Numbers, point: Point) -> Solved:
