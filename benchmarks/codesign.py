@@ -65,7 +65,7 @@ def ours(problem: Problem, at: Compiled, starts: int, seed: int, clock: Clock) -
         return point
 
     return descend(
-        evaluate, x, problem.low, problem.high, problem.weights, tolerance=3e-4, iterations=60
+        evaluate, x, problem.low, problem.high, problem.weights, tolerance=1e-4, iterations=60
     )
 
 

@@ -25,7 +25,8 @@ than that back (Maratos effect); to insist on each costs an evaluation for a cor
 (Chamberlain et al., The watchdog technique, 1982)."""
 
 _PATIENCE, _ENOUGH = 8, 0.999
-"""In so many steps violations must shrink to this share, or the lane stands still."""
+"""In so many steps violations must shrink to this share, or a lane stands still whose next step
+does not promise to halve them."""
 
 RUNNING, CONVERGED, INFEASIBLE, STOPPED, BROKEN = range(5)
 """What became of a lane; stopped: it stands still, though its KKT residual is above the tolerance;
@@ -41,6 +42,9 @@ _FIRST_RADIUS, _WARM_RADIUS, _MOST_RADIUS, _LEAST_RADIUS = 0.7, 0.05, 2.0, 1e-10
 _CURVATURE = 0.3
 _NOISE = 1e-14
 """The difference of merits that is rounding, where they are of order 1."""
+_EXACT, _COARSE = 1e-4, 1e-7
+"""How exact quadratic programs are: a share of the squared KKT residual, which a step gains, and at
+least so much."""
 _NOTHING, _LITTLE = 1e-17, 1e-7
 """The gain of a step below which a lane stands still, where it meets its limits and where not."""
 
@@ -194,7 +198,8 @@ def descend(
         near = np.maximum(low - at, -radius[run, None])
         far = np.minimum(high - at, radius[run, None])
         use = np.where(corrected[run, None], shifted[run], here.c)
-        d, multipliers = solve_quadratic(h, here.g, here.rows, use, penalty, near, far)
+        close = np.minimum(_EXACT * kkt[run] ** 2, _COARSE)
+        d, multipliers = solve_quadratic(h, here.g, here.rows, use, penalty, near, far, close)
         bent = np.einsum("ln,lnk,lk->l", d, h, d) / 2
         linear = here.c + np.einsum("lmn,ln->lm", here.rows, d)
         gain = -(here.g * d).sum(1) - bent
@@ -206,7 +211,8 @@ def descend(
         done &= ends < tolerance
         total = _total(here.c, weights)
         far_off = total > FEASIBLE
-        stuck = far_off & (total > _ENOUGH * before[run, 0])
+        promises = _total(linear, weights) < total / 2
+        stuck = far_off & ~promises & (total > _ENOUGH * before[run, 0])
         before[run] = np.column_stack([before[run, 1:], total])
         enough = np.where(far_off, _LITTLE, _NOTHING)
         still = ~done & (
