@@ -9,10 +9,8 @@ All have the same evaluator, box, tolerance and processor seconds; compiling is 
 method and told. Reported are, for each method, how far the best feasible point is above the best
 known when the time is spent (median and worst of the seeds), and the seconds to within 1 % of it.
 
-A row says when a rival is as good: then gradients do not win there. SciPy 1.17's SLSQP spends ten
-evaluations on each line search of several problems and ends at its limit of iterations, for a
-reason that is not known: its rows say less of the method than of that, and where it does not end at
-an optimum the check of agreement is left out.
+A row says when a rival is as good: then gradients do not win there. SLSQP counts as a start what it
+finished, successful or not, within the time.
 """
 
 import importlib.util
