@@ -81,7 +81,7 @@ def chunk_count(case: Scenario, prompt: Step) -> Scalar | None:
     if chunk is None:
         return None
     filled = prompt.sequences * prompt.all_queries / chunk
-    return smooth_max(filled, 1.0, case.sharpness if case.smooth_batch else HARD)
+    return smooth_max(filled, xp.ones_like(filled), case.sharpness if case.smooth_batch else HARD)
 
 
 def prefill(case: Scenario, prompt: Step) -> Iteration:

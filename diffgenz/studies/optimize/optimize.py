@@ -66,8 +66,9 @@ def optimize(
         progress: called again and again while it works.
 
     Returns:
-        The optimum of every plan with shadow prices and certificate, and the best one exactly:
-        whole requests, hard maxima. Where nothing meets the limits, the least violation.
+        The optimum of every plan that is not certain to be a tenth behind, with shadow prices and
+        certificate, and the best one exactly: whole requests, hard maxima. Where nothing meets
+        the limits, the least violation.
 
     Raises:
         InputError: an unknown name, bounds or formulas that cannot be used, an objective that
@@ -79,7 +80,11 @@ def optimize(
         raise InputError(f"starts: {starts} is not allowed; it must be at least 1")
     asked = over, objective, maximise, subject_to, derived or {}, quantities or {}
     problems, notes = problems_of(case, asked, plans, choices or {})
-    every = [Lanes(problem, starts, seed, progress).solved() for problem in problems]
+    every: list[Ends] = []
+    best = np.inf
+    for problem in problems:
+        every.append(Lanes(problem, starts, seed, progress, best).solved())
+        best = min([best, *every[-1].ends.point.f[every[-1].order[:1]]])
     return _together(every, notes, progress)
 
 

@@ -28,9 +28,9 @@ _PATIENCE, _ENOUGH = 8, 0.999
 """In so many steps violations must shrink to this share, or a lane stands still whose next step
 does not promise to halve them."""
 
-RUNNING, CONVERGED, INFEASIBLE, STOPPED, BROKEN = range(5)
+RUNNING, CONVERGED, INFEASIBLE, STOPPED, BROKEN, LEFT = range(6)
 """What became of a lane; stopped: it stands still, though its KKT residual is above the tolerance;
-broken: something is not finite at its start."""
+broken: something is not finite at its start; left: somebody said so (`descend`)."""
 
 FEASIBLE = 1e-7
 """The largest violation of a limit, in its logarithm, that counts as none."""
@@ -152,6 +152,7 @@ def descend(
     curvature: Numbers | None = None,
     penalties: tuple[float, float] = PENALTIES,
     progress: Callable[[int, int], None] | None = None,
+    leaves: Callable[[np.ndarray, Numbers, Point, Numbers], np.ndarray] | None = None,
 ) -> Solved:
     """Minimise from all starts at once.
 
@@ -166,6 +167,8 @@ def descend(
             then small at first; None: nothing is known.
         penalties: rho at first and at most.
         progress: called with the lanes that are done and their number, after each step of all.
+        leaves: called with some lanes' numbers, x, what is there and multipliers: whether each of
+            them is to be left as it is.
     """
     x = np.array(start, float)
     lanes, n = x.shape
@@ -224,6 +227,10 @@ def descend(
         status[run[done]] = CONVERGED
         _unstick(run[still], point.c, rho, penalties[1], radius, status)
         moving = ~done & ~still
+        if leaves is not None:
+            left = moving & leaves(run, at, here, multipliers)
+            status[run[left]] = LEFT
+            moving &= ~left
         run, d = run[moving], d[moving]
         if not len(run):
             continue
