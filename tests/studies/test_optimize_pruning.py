@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from diffgenz.studies.optimize.pruning import BEHIND, Pruning, bounds_of
+from diffgenz.studies.optimize.pruning import BEHIND, KEPT, Pruning, bounds_of
 from diffgenz.studies.optimize.sqp import LEFT, Point, descend
 
-PLANS, N, M, TERMS = 12, 3, 3, 4
+PLANS, N, M, TERMS = 20, 3, 3, 4
 LOW, HIGH = np.full(N, -2.0), np.full(N, 2.0)
 
 
@@ -65,15 +65,32 @@ def test_what_is_left_out_is_behind_and_the_best_is_found(program):
     left = pruning.left
     assert left.any()
     assert (optimum[left] > optimum.min() + BEHIND).all()
+    assert (optimum[left] > np.sort(optimum)[KEPT - 1]).all()
     assert (found.status[~left[plan]] != LEFT).all()
     kept = found.point.f.reshape(PLANS, 4)[~left]
     np.testing.assert_allclose(kept, np.repeat(optimum[~left][:, None], 4, axis=1), atol=1e-7)
 
 
+def test_few_plans_are_all_solved(program):
+    at, start, plan, _ = program
+    few = plan < KEPT
+    pruning = Pruning(plan[few], np.ones(KEPT, bool), LOW, HIGH)
+    found = descend(
+        lambda x, lanes: at(x, plan[lanes]),
+        start[few],
+        LOW,
+        HIGH,
+        np.ones(M),
+        tolerance=1e-6,
+        leaves=pruning,
+    )
+    assert (found.status != LEFT).all()
+
+
 def test_a_plan_that_is_not_convex_is_never_left(program):
     at, start, plan, _ = program
     convex = np.arange(PLANS) % 2 == 0
-    pruning = Pruning(plan, convex, LOW, HIGH, best=-1e9)
+    pruning = Pruning(plan, convex, LOW, HIGH, others=[-1e9] * KEPT)
     found = descend(
         lambda x, lanes: at(x, plan[lanes]),
         start,

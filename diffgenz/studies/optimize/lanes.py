@@ -1,6 +1,6 @@
 """The lanes of a problem: some starts of each layout, solved together, and what comes of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -64,8 +64,8 @@ class Lanes:
         starts: of each layout.
         seed: of the starts.
         progress: called with what is done, how many lanes are finished, and of how many.
-        best: ln objective that another problem has reached; layouts that are certain to be well
-            behind it, or behind another, are left out (`pruning`). None: none is.
+        others: ln objective of the layouts of other problems; those of this one that are certain to
+            be behind enough of all are left out (`pruning`). None: none is.
     """
 
     def __init__(
@@ -74,9 +74,9 @@ class Lanes:
         starts: int,
         seed: int,
         progress: Progress | None,
-        best: float | None = None,
+        others: Sequence[float] | None = None,
     ):
-        self.problem, self.starts, self.progress, self.best = problem, starts, progress, best
+        self.problem, self.starts, self.progress, self.others = problem, starts, progress, others
         count = len(problem.layouts)
         self.plan = np.repeat(np.arange(count), starts)
         rng = np.random.default_rng(seed)
@@ -168,10 +168,10 @@ class Lanes:
         )
 
     def _pruning(self, tests: list[Convexity]) -> Pruning | None:
-        if self.best is None:
+        if self.others is None:
             return None
         convex = np.array([test.holds for test in tests])
-        return Pruning(self.plan, convex, self.problem.low, self.problem.high, self.best)
+        return Pruning(self.plan, convex, self.problem.low, self.problem.high, self.others)
 
     def _left(self, pruning: Pruning | None) -> np.ndarray:
         """Which layouts are left out, of shape (layouts,), which is noted."""

@@ -66,9 +66,9 @@ def optimize(
         progress: called again and again while it works.
 
     Returns:
-        The optimum of every plan that is not certain to be a tenth behind, with shadow prices and
-        certificate, and the best one exactly: whole requests, hard maxima. Where nothing meets
-        the limits, the least violation.
+        The optimum of every plan, but for those that are certain to be a tenth behind the best, and
+        behind eight others, with shadow prices and certificate; and the best one
+        exactly: whole requests, hard maxima. Where nothing meets the limits, the least violation.
 
     Raises:
         InputError: an unknown name, bounds or formulas that cannot be used, an objective that
@@ -81,10 +81,10 @@ def optimize(
     asked = over, objective, maximise, subject_to, derived or {}, quantities or {}
     problems, notes = problems_of(case, asked, plans, choices or {})
     every: list[Ends] = []
-    best = np.inf
+    reached: list[float] = []
     for problem in problems:
-        every.append(Lanes(problem, starts, seed, progress, best).solved())
-        best = min([best, *every[-1].ends.point.f[every[-1].order[:1]]])
+        every.append(Lanes(problem, starts, seed, progress, reached).solved())
+        reached += every[-1].ends.point.f[every[-1].order].tolist()
     return _together(every, notes, progress)
 
 
