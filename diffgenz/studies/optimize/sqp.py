@@ -42,9 +42,9 @@ _FIRST_RADIUS, _WARM_RADIUS, _MOST_RADIUS, _LEAST_RADIUS = 0.7, 0.05, 2.0, 1e-10
 _CURVATURE = 0.3
 _NOISE = 1e-14
 """The difference of merits that is rounding, where they are of order 1."""
-_EXACT, _COARSE = 1e-4, 1e-7
-"""How exact quadratic programs are: a share of the squared KKT residual, which a step gains, and at
-least so much."""
+_EXACT, _COARSE = 1e-6, 1e-7
+"""How exact quadratic programs are: a share of the squared KKT residual, of which order the gain of
+a step is, and at least so much. Where no gain is seen they are solved to rounding."""
 _NOTHING, _LITTLE = 1e-17, 1e-7
 """The gain of a step below which a lane stands still, where it meets its limits and where not."""
 
@@ -176,6 +176,7 @@ def descend(
     m = point.c.shape[1]
     if not n:
         return _as_they_are(x, point)
+    exact = np.full(lanes, curvature is not None)
     radius = np.full(lanes, _FIRST_RADIUS if curvature is None else _WARM_RADIUS)
     if curvature is None:
         curvature = np.tile(_CURVATURE * np.eye(n), (lanes, 1, 1))
@@ -201,7 +202,7 @@ def descend(
         near = np.maximum(low - at, -radius[run, None])
         far = np.minimum(high - at, radius[run, None])
         use = np.where(corrected[run, None], shifted[run], here.c)
-        close = np.minimum(_EXACT * kkt[run] ** 2, _COARSE)
+        close = np.where(exact[run], 0.0, np.minimum(_EXACT * kkt[run] ** 2, _COARSE))
         d, multipliers = solve_quadratic(h, here.g, here.rows, use, penalty, near, far, close)
         bent = np.einsum("ln,lnk,lk->l", d, h, d) / 2
         linear = here.c + np.einsum("lmn,ln->lm", here.rows, d)
@@ -221,12 +222,15 @@ def descend(
         still = ~done & (
             (~corrected[run] & (gain < enough)) | (radius[run] < _LEAST_RADIUS) | stuck
         )
+        unsure = still & (gain < enough) & ~exact[run] & ~stuck
+        still &= ~unsure
+        exact[run[unsure]] = True
         before[run[still]] = np.inf
         kkt[run] = np.where(corrected[run], kkt[run], ends)
         lam[run] = np.where(corrected[run, None], lam[run], multipliers)
         status[run[done]] = CONVERGED
         _unstick(run[still], point.c, rho, penalties[1], radius, status)
-        moving = ~done & ~still
+        moving = ~done & ~still & ~unsure
         if leaves is not None:
             left = moving & leaves(run, at, here, multipliers)
             status[run[left]] = LEFT
