@@ -16,6 +16,7 @@ import numpy as np
 from diffgenz.core.differences import in_double
 from diffgenz.inference.metrics import METRICS
 from diffgenz.scenario.mix import Mix, parts_of
+from diffgenz.studies.optimize.figures import COEFFICIENT
 from diffgenz.studies.optimize.problem import Problem
 
 
@@ -107,4 +108,6 @@ def _reached(problem: Problem) -> np.ndarray:
     reached, ends = np.zeros((n, len(shape)), bool), iter(traced.jaxpr.outvars)
     for part, leaves in enumerate(shape):
         reached[list(of([next(ends) for _ in leaves])), part] = True
+    for place, variable in enumerate(problem.variables):  # they have no place in a question
+        reached[place] |= variable.name.startswith(COEFFICIENT)
     return reached
