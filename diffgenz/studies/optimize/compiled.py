@@ -24,7 +24,7 @@ from diffgenz.studies.optimize.problem import LayoutTable, Problem
 from diffgenz.studies.optimize.quadratic import Numbers
 from diffgenz.studies.optimize.sqp import Point
 
-BLOCK = 32
+BLOCK = 64
 """Lanes of one call, where nothing else is said; the last of them is filled up.
 
 Larger blocks take no less time for each lane.

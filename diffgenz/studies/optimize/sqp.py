@@ -42,7 +42,7 @@ _FIRST_RADIUS, _WARM_RADIUS, _MOST_RADIUS, _LEAST_RADIUS = 0.7, 0.05, 2.0, 1e-10
 _CURVATURE = 0.3
 _NOISE = 1e-14
 """The difference of merits that is rounding, where they are of order 1."""
-_EXACT, _COARSE = 1e-6, 1e-7
+_EXACT, _COARSE = 1e-4, 1e-6
 """How exact quadratic programs are: a share of the squared KKT residual, of which order the gain of
 a step is, and at least so much. Where no gain is seen they are solved to rounding."""
 _NOTHING, _LITTLE = 1e-17, 1e-7
