@@ -165,11 +165,11 @@ def solve(named: Named, options: Any, seeds: range, report: Report) -> None:
     few = statistics.median(clock.budget for clock in own)
     report.check(f"{named.name}: 8 starts x {plans} plans", few, "cpu-s", 0.3)
     clocks = {"ours, 8 starts a plan": own}
-    if np.isfinite(best):
+    if np.isfinite(best) and named.rivals:
         clocks |= _rivals(
             problem, values, options.seconds, seeds, best, many * plans / seconds, named, report
         )
-    _table(clocks, best, n >= 9 or plans >= 10, named, report)
+        _table(clocks, best, n >= 9 or plans >= 10, named, report)
 
 
 def _rivals(

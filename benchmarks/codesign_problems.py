@@ -59,6 +59,7 @@ class Named(NamedTuple):
         starts: of each plan, that all must end well.
         within: the share of them within 0.1 % of their plan's best, in percent.
         hardness: how far the optimum with hard maxima may be from the smooth one, in percent.
+        rivals: whether others solve it too.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Named(NamedTuple):
     starts: int = 256
     within: float = 99
     hardness: float = 0.5
+    rivals: bool = True
 
 
 def _problem(
@@ -269,7 +271,7 @@ PROBLEMS = (
     Named("chat4", chat4, True),
     Named("mix70b", mix70b, True),
     Named("dsv3", dsv3, hardness=3),
-    Named("dsv3 fitted", partial(dsv3, "vllm"), starts=16, within=95, hardness=3),
+    Named("dsv3 fitted", partial(dsv3, "vllm"), starts=16, within=95, hardness=3, rivals=False),
     Named("shoreline", shoreline, hardness=3),
     Named("disagg", disagg),
     Named("robust", robust),
