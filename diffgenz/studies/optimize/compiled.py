@@ -46,7 +46,8 @@ class Compiled:
         self._leaves, places = _shared(problem, leaves)
         self._directions = directions_of(problem)
         self._basis = self._directions.basis
-        self._static = _Static(problem, self._directions.names, structure, places)
+        self._columns, layouts = jax.tree.flatten(problem.layout_table)
+        self._static = _Static(problem, self._directions.names, (structure, layouts), places)
 
     def __call__(self, x: Numbers, plans: np.ndarray) -> Point:
         """What is at each x, of shape (lanes, n), with these plans."""
@@ -58,11 +59,11 @@ class Compiled:
 
     def _metrics(self, x: Numbers, plans: np.ndarray) -> tuple[Numbers, Numbers]:
         """The metrics of parts, of shape (lanes, k), and their slopes, of shape (lanes, k, n)."""
-        problem, parts = self.problem, []
+        parts = []
         with in_double():
             for start in range(0, len(x), self._block):
                 places = np.minimum(np.arange(start, start + self._block), len(x) - 1)
-                own = problem.table_at(plans[places])
+                own = [column[plans[places]] for column in self._columns]
                 parts.append(_program(self._static, self._leaves, x[places], own, self._basis))
             found = [[np.asarray(part) for part in pair] for pair in parts]
         values, slopes = (np.concatenate(part)[: len(x)] for part in zip(*found, strict=True))
@@ -120,12 +121,12 @@ class _Static:
     """What the program depends on beside numbers."""
 
     def __init__(
-        self, problem: Problem, names: tuple[str, ...], structure: Any, places: tuple[int, ...]
+        self, problem: Problem, names: tuple[str, ...], structures: Any, places: tuple[int, ...]
     ):
         self.problem, self.names = problem, names
-        self.structure, self.places = structure, places
+        (self.structure, self.layouts), self.places = structures, places
         self._key = (
-            structure,
+            structures,
             places,
             tuple(
                 (each.name if not each.paths else "", each.paths)
@@ -146,11 +147,13 @@ class _Static:
 
 @partial(jax.jit, static_argnums=0, compiler_options=COMPILED_FOR_SOME)
 def _program(
-    static: _Static, leaves: list[Any], x: jax.Array, layouts: LayoutTable, basis: jax.Array
+    static: _Static, leaves: list[Any], x: jax.Array, columns: list[jax.Array], basis: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     problem = static.problem
 
-    def one(point: jax.Array, own: LayoutTable) -> tuple[jax.Array, jax.Array]:
+    def one(point: jax.Array, columns: list[jax.Array]) -> tuple[jax.Array, jax.Array]:
+        own: LayoutTable = jax.tree.unflatten(static.layouts, columns)
+
         def metrics(numbers: jax.Array) -> jax.Array:
             whole = [leaves[place] for place in static.places]
             question = jax.tree.unflatten(static.structure, whole)
@@ -164,4 +167,4 @@ def _program(
 
         return jax.vmap(along, out_axes=(None, 1))(basis)
 
-    return jax.vmap(one)(x, layouts)
+    return jax.vmap(one)(x, columns)

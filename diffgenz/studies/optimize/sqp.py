@@ -38,7 +38,7 @@ FEASIBLE = 1e-7
 PENALTIES = 4.0, 24.0
 """What a violation costs at first and at most: slopes are elasticities, of order 1."""
 _MORE_PENALTY = 6.0
-_FIRST_RADIUS, _WARM_RADIUS, _MOST_RADIUS, _LEAST_RADIUS = 0.7, 0.05, 2.0, 1e-10
+_FIRST_RADIUS, _WARM_RADIUS, _MOST_RADIUS, _LEAST_RADIUS = 1.4, 0.05, 2.0, 1e-10
 _CURVATURE = 0.3
 _NOISE = 1e-14
 """The difference of merits that is rounding, where they are of order 1."""
