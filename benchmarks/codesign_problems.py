@@ -5,6 +5,7 @@ they are assumptions that make the problems worth solving, not data.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,11 +50,25 @@ PACKAGE = (
 
 
 class Named(NamedTuple):
-    """A problem by name, and whether it is one that a quick run solves."""
+    """A problem by name, and what is asked of it.
+
+    Arguments:
+        name: of the problem.
+        make: the problem.
+        quick: whether a quick run solves it.
+        starts: of each plan, that all must end well.
+        within: the share of them within 0.1 % of their plan's best, in percent.
+        hardness: how far the optimum with hard maxima may be from the smooth one, in percent.
+        rivals: whether others solve it too.
+    """
 
     name: str
     make: Callable[[], Problem]
     quick: bool = False
+    starts: int = 256
+    within: float = 99
+    hardness: float = 0.5
+    rivals: bool = True
 
 
 def _problem(
@@ -255,8 +270,9 @@ def long_context(fit: str = "none") -> Problem:
 PROBLEMS = (
     Named("chat4", chat4, True),
     Named("mix70b", mix70b, True),
-    Named("dsv3", dsv3),
-    Named("shoreline", shoreline),
+    Named("dsv3", dsv3, hardness=3),
+    Named("dsv3 fitted", partial(dsv3, "vllm"), starts=16, within=95, hardness=3, rivals=False),
+    Named("shoreline", shoreline, hardness=3),
     Named("disagg", disagg),
     Named("robust", robust),
     Named("edge", edge, True),

@@ -191,7 +191,11 @@ def tpe(problem: Problem, values: Values, clock: Clock, seed: int) -> None:
 
 
 class Slsqp:
-    """SciPy's SLSQP from random starts, plan after plan, with our gradients."""
+    """SciPy's SLSQP from random starts, plan after plan, with our gradients.
+
+    SciPy 1.17 reads slopes as if they were contiguous, and takes wrong ones from a view with
+    strides, silently: they are copied.
+    """
 
     def __init__(self) -> None:
         self.starts, self.best = 0, np.inf
@@ -220,12 +224,12 @@ class Slsqp:
             end = minimize(
                 lambda x: at(x).f[0],
                 rng.uniform(problem.low, problem.high),
-                jac=lambda x: at(x).g[0],
+                jac=lambda x: np.ascontiguousarray(at(x).g[0]),
                 bounds=list(zip(problem.low, problem.high, strict=True)),
                 constraints={
                     "type": "ineq",
                     "fun": lambda x: -at(x).c[0],
-                    "jac": lambda x: -at(x).rows[0],
+                    "jac": lambda x: np.ascontiguousarray(-at(x).rows[0]),
                 },
                 method="SLSQP",
                 options={"ftol": 1e-9, "maxiter": 200},

@@ -1,6 +1,6 @@
 """The metrics of a scenario, or of a mix of several that take turns on one platform."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from diffgenz.core import xp
 from diffgenz.core.checks import all_hold
@@ -43,10 +43,20 @@ def mixed_metrics(question: Scenario | Mix, estimates: Sequence[Estimate]) -> di
     each = [metrics_of(result) for result in estimates]
     if not isinstance(question, Mix):
         return each[0]
-    total = sum(question.shares, start=xp.zeros(()))
-    weights = [share / total for share in question.shares]
-    common = [name for name in METRICS if all(name in part for part in each)]
-    mixed = {name: METRICS[name].mix([part[name] for part in each], weights) for name in common}
+    found = together(question, each)
     for index, part in enumerate(each):
-        mixed |= {f"{name}[{index}]": value for name, value in part.items()}
-    return mixed
+        found |= {f"{name}[{index}]": value for name, value in part.items()}
+    return found
+
+
+def together(mix: Mix, each: Sequence[Mapping[str, Scalar]]) -> dict[str, Scalar]:
+    """The metrics of a mix that all parts have, by name.
+
+    Arguments:
+        mix: the mix.
+        each: the metrics of each part.
+    """
+    total = sum(mix.shares, start=xp.zeros(()))
+    weights = [share / total for share in mix.shares]
+    common = [name for name in METRICS if all(name in part for part in each)]
+    return {name: METRICS[name].mix([part[name] for part in each], weights) for name in common}

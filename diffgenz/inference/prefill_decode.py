@@ -15,7 +15,7 @@ import dataclasses
 import equinox as eqx
 
 from diffgenz.core import xp
-from diffgenz.core.smooth import Scalar, share_of
+from diffgenz.core.smooth import HARD, Scalar, share_of, smooth_max
 from diffgenz.inference.iteration import Iteration
 from diffgenz.models.model import Model
 from diffgenz.operators.operator import Kind, Operator
@@ -67,6 +67,9 @@ def _step(case: Scenario, sequences: Scalar, queries: Scalar, context: Scalar) -
 def chunk_count(case: Scenario, prompt: Step) -> Scalar | None:
     """Iterations that the prompts take: tokens / chunk, at least 1, not rounded.
 
+    Where batches are smooth (`Scenario.smooth_batch`) the maximum is as smooth as the roofline: an
+    optimizer would else stop at the batch that fills one chunk, where slopes jump.
+
     Arguments:
         case: the scenario.
         prompt: the prompts.
@@ -77,7 +80,8 @@ def chunk_count(case: Scenario, prompt: Step) -> Scalar | None:
     chunk = case.serving.chunk
     if chunk is None:
         return None
-    return xp.maximum(prompt.sequences * prompt.all_queries / chunk, 1.0)
+    filled = prompt.sequences * prompt.all_queries / chunk
+    return smooth_max(filled, xp.ones_like(filled), case.sharpness if case.smooth_batch else HARD)
 
 
 def prefill(case: Scenario, prompt: Step) -> Iteration:

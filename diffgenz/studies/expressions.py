@@ -55,6 +55,7 @@ class Expression:
     def __init__(self, text: str):
         self.text = text
         self.names: frozenset[str] = frozenset()
+        self._written: dict[ast.AST, str] = {}
         try:
             self._body = ast.parse(text, mode="eval").body
         except (SyntaxError, ValueError):
@@ -98,7 +99,9 @@ class Expression:
             case ast.Constant(value=float() | int() as constant):
                 return float(constant)
             case ast.Name() | ast.Attribute() | ast.Subscript():
-                return lookup(ast.unparse(node))
+                if node not in self._written:
+                    self._written[node] = ast.unparse(node)
+                return lookup(self._written[node])
             case ast.UnaryOp(op=ast.USub(), operand=operand):
                 return -value(operand)
             case ast.UnaryOp(op=ast.Not(), operand=operand):

@@ -37,22 +37,31 @@ def question(count=2):
 
 
 def test_every_combination_is_that_of_its_own_study():
-    """Structures (formats) and numbers (stacks, accelerators) alike; runners-up are kept."""
+    """Structures (formats) and numbers (stacks, accelerators) alike; the best eight are kept."""
     choices = {"sites": integers(2, 4, 2), "formats": FORMATS, "accelerators": values(1, 2)}
     found = dgz.optimize(question(), **STACKS, choices=choices, check_prices=False)
     rows = {each.label: each for each in found.plans}
-    assert len(rows) == len(found.plans) == 2 * 2 * (1 + 3)
-    assert [each.value for each in found.plans] == sorted(each.value for each in found.plans)
-    assert {each.choices["sites"] for each in found.plans} == {2, 4}
+    left = [note for note in found.notes if note.startswith("left out")]
+    assert len(rows) == len(found.plans) >= 8
+    assert len(rows) + sum(note.count(" (by ") for note in left) == 2 * 2 * (1 + 3)
+    order = [each.value for each in found.plans]
+    assert order == sorted(order)
     for label, formats, sites, count in (
         ("sites 4, fp8, accelerators 2; tp 2", "fp8", "4", 2),
         ("sites 2, bf16, accelerators 1; tp 1", "bf16", "2", 1),
+        ("sites 2, fp8, accelerators 1; tp 1", "fp8", "2", 1),
     ):
         case = question(count).replace(precision=FORMATS.options[formats]["precision"])
         asked = STACKS | {"quantities": {"cost": "300", "sites": sites}}
         alone = dgz.optimize(case, **asked, plans=case.plan, check_prices=False)
-        assert rows[label].value == pytest.approx(alone.best.value, rel=1e-6)
-        assert rows[label].numbers["memory_bandwidth"] == pytest.approx(float(sites) * 1e12)
+        if label in rows:
+            assert rows[label].value == pytest.approx(alone.best.value, rel=1e-6)
+            assert rows[label].numbers["memory_bandwidth"] == pytest.approx(float(sites) * 1e12)
+        else:
+            (note,) = [note for note in left if label in note]
+            behind = float(note.split(f"{label} (by ")[1].split(" %")[0]) / 100
+            assert alone.best.value > max(order[7], order[0] * (1 + behind - 0.005))
+    assert found.best.label == "sites 2, fp8, accelerators 1; tp 1"
     exact = found.exact
     assert exact.choices == found.best.choices
     assert float(exact.scenario.platform.accelerators) == exact.choices["accelerators"]

@@ -1,8 +1,9 @@
 """Values and slopes of a problem by a compiled program, for many lanes.
 
 The program gives the metrics that the formulas use, and their slopes by JAX's forward derivatives,
-in float64. Objective and limits are made of them in NumPy, so that other formulas and limits of the
-same question need no other program. Lanes go through in blocks of one size, for the same reason.
+in float64 and along as few directions as tell them (`influence`). Objective and limits are made of
+them in NumPy, so that other formulas and limits of the same question need no other program. Lanes
+go through in blocks of one size, for the same reason.
 """
 
 from functools import partial
@@ -12,16 +13,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffgenz.core.batches import COMPILED_QUICKLY
+from diffgenz.core.batches import COMPILED_FOR_SOME
 from diffgenz.core.differences import STEP, in_double
 from diffgenz.core.verb import as_if_traced
-from diffgenz.scenario.mix import parts_of
+from diffgenz.inference.metrics import METRICS
+from diffgenz.inference.mix import together
+from diffgenz.scenario.mix import Mix, parts_of
+from diffgenz.studies.optimize.influence import directions_of
 from diffgenz.studies.optimize.problem import LayoutTable, Problem
 from diffgenz.studies.optimize.quadratic import Numbers
 from diffgenz.studies.optimize.sqp import Point
 
-BLOCK = 128
-"""Lanes of one call, where nothing else is said; the last of them is filled up."""
+BLOCK = 64
+"""Lanes of one call, where nothing else is said; the last of them is filled up.
+
+Larger blocks take no less time for each lane.
+"""
 
 
 class Compiled:
@@ -37,7 +44,10 @@ class Compiled:
         with in_double():
             leaves, structure = jax.tree.flatten(problem.double)
         self._leaves, places = _shared(problem, leaves)
-        self._static = _Static(problem, structure, places)
+        self._directions = directions_of(problem)
+        self._basis = self._directions.basis
+        self._columns, layouts = jax.tree.flatten(problem.layout_table)
+        self._static = _Static(problem, self._directions.names, (structure, layouts), places)
 
     def __call__(self, x: Numbers, plans: np.ndarray) -> Point:
         """What is at each x, of shape (lanes, n), with these plans."""
@@ -48,16 +58,16 @@ class Compiled:
         return self._point(x, plans, metrics, slopes)
 
     def _metrics(self, x: Numbers, plans: np.ndarray) -> tuple[Numbers, Numbers]:
-        """The metrics, of shape (lanes, k), and their slopes, of shape (lanes, k, n)."""
-        problem, parts = self.problem, []
+        """The metrics of parts, of shape (lanes, k), and their slopes, of shape (lanes, k, n)."""
+        parts = []
         with in_double():
             for start in range(0, len(x), self._block):
                 places = np.minimum(np.arange(start, start + self._block), len(x) - 1)
-                own = problem.table_at(plans[places])
-                parts.append(_program(self._static, self._leaves, x[places], own))
+                own = [column[plans[places]] for column in self._columns]
+                parts.append(_program(self._static, self._leaves, x[places], own, self._basis))
             found = [[np.asarray(part) for part in pair] for pair in parts]
         values, slopes = (np.concatenate(part)[: len(x)] for part in zip(*found, strict=True))
-        return values, slopes
+        return values, self._directions.spread(slopes)
 
     def _point(self, x: Numbers, plans: np.ndarray, metrics: Numbers, slopes: Numbers) -> Point:
         """Objective and limits, by differences of formulas whose metrics move by their slopes."""
@@ -67,12 +77,22 @@ class Compiled:
         moves[2 + 2 * np.arange(n), np.arange(n)] = -STEP
         columns = (x[:, None] + moves).reshape(-1, n)
         moved = metrics[:, None] + np.einsum("lkn,rn->lrk", slopes, moves)
-        by_name = dict(zip(problem.needed, moved.reshape(len(columns), -1).T, strict=True))
+        by_name = dict(zip(self._directions.names, moved.reshape(len(columns), -1).T, strict=True))
         with in_double(), as_if_traced():
             at = np.repeat(plans, len(moves))
             own = problem.table_at(at)
             question, numbers = problem.with_layout(problem.double, own, np.exp(columns).T)
             question = problem.placed(question, numbers)
+            if isinstance(question, Mix):
+                each = [
+                    {
+                        name: by_name[f"{name}[{part}]"]
+                        for name in METRICS
+                        if f"{name}[{part}]" in by_name
+                    }
+                    for part in range(len(question.scenarios))
+                ]
+                by_name |= together(question, each)
             found = problem.formulas(question, numbers, by_name)
             rows = [np.broadcast_to(np.asarray(row, np.float64), len(columns)) for row in found]
         every = np.stack(rows, axis=1).reshape(lanes, len(moves), -1)
@@ -100,10 +120,13 @@ def _shared(problem: Problem, leaves: list[Any]) -> tuple[list[Any], tuple[int, 
 class _Static:
     """What the program depends on beside numbers."""
 
-    def __init__(self, problem: Problem, structure: Any, places: tuple[int, ...]):
-        self.problem, self.structure, self.places = problem, structure, places
+    def __init__(
+        self, problem: Problem, names: tuple[str, ...], structures: Any, places: tuple[int, ...]
+    ):
+        self.problem, self.names = problem, names
+        (self.structure, self.layouts), self.places = structures, places
         self._key = (
-            structure,
+            structures,
             places,
             tuple(
                 (each.name if not each.paths else "", each.paths)
@@ -111,7 +134,7 @@ class _Static:
             ),
             len(problem.chosen),
             tuple((paths, formula.text) for paths, formula in problem.derived.items()),
-            problem.needed,
+            names,
             problem.design,
         )
 
@@ -122,25 +145,26 @@ class _Static:
         return isinstance(other, _Static) and other._key == self._key
 
 
-@partial(jax.jit, static_argnums=0, compiler_options=COMPILED_QUICKLY)
+@partial(jax.jit, static_argnums=0, compiler_options=COMPILED_FOR_SOME)
 def _program(
-    static: _Static, leaves: list[Any], x: jax.Array, layouts: LayoutTable
+    static: _Static, leaves: list[Any], x: jax.Array, columns: list[jax.Array], basis: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     problem = static.problem
 
-    def one(point: jax.Array, own: LayoutTable) -> tuple[jax.Array, jax.Array]:
+    def one(point: jax.Array, columns: list[jax.Array]) -> tuple[jax.Array, jax.Array]:
+        own: LayoutTable = jax.tree.unflatten(static.layouts, columns)
+
         def metrics(numbers: jax.Array) -> jax.Array:
             whole = [leaves[place] for place in static.places]
             question = jax.tree.unflatten(static.structure, whole)
             question, every = problem.with_layout(question, own, jnp.exp(numbers))
             placed = problem.placed(question, every)
             found = problem.metrics(placed, every)
-            return jnp.stack([jnp.asarray(found[name], x.dtype) for name in problem.needed])
+            return jnp.stack([jnp.asarray(found[name], x.dtype) for name in static.names])
 
         def along(tangent: jax.Array) -> tuple[jax.Array, jax.Array]:
             return jax.jvp(metrics, (point,), (tangent,))
 
-        basis = jnp.eye(len(point), dtype=point.dtype)
         return jax.vmap(along, out_axes=(None, 1))(basis)
 
-    return jax.vmap(one)(x, layouts)
+    return jax.vmap(one)(x, columns)

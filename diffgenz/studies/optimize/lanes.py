@@ -1,17 +1,18 @@
 """The lanes of a problem: some starts of each layout, solved together, and what comes of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from diffgenz.core.errors import InputError
 from diffgenz.studies.optimize.choices import said_of_choices
-from diffgenz.studies.optimize.convexity import convexity_of
+from diffgenz.studies.optimize.convexity import Convexity, convexity_of
 from diffgenz.studies.optimize.layouts import label_of
 from diffgenz.studies.optimize.optimum import PlanOptimum, Violation
 from diffgenz.studies.optimize.prices import prices_of
 from diffgenz.studies.optimize.problem import Problem
+from diffgenz.studies.optimize.pruning import Pruning
 from diffgenz.studies.optimize.quadratic import Numbers
 from diffgenz.studies.optimize.slopes import slopes_of
 from diffgenz.studies.optimize.sqp import BROKEN, Point, Solved, descend
@@ -63,10 +64,19 @@ class Lanes:
         starts: of each layout.
         seed: of the starts.
         progress: called with what is done, how many lanes are finished, and of how many.
+        others: ln objective of the layouts of other problems; those of this one that are certain to
+            be behind enough of all are left out (`pruning`). None: none is.
     """
 
-    def __init__(self, problem: Problem, starts: int, seed: int, progress: Progress | None):
-        self.problem, self.starts, self.progress = problem, starts, progress
+    def __init__(
+        self,
+        problem: Problem,
+        starts: int,
+        seed: int,
+        progress: Progress | None,
+        others: Sequence[float] | None = None,
+    ):
+        self.problem, self.starts, self.progress, self.others = problem, starts, progress, others
         count = len(problem.layouts)
         self.plan = np.repeat(np.arange(count), starts)
         rng = np.random.default_rng(seed)
@@ -84,8 +94,10 @@ class Lanes:
         idle = np.log([min(max(v.now, v.low), v.high) for v in problem.variables])
         self.start = np.where(still[self.plan], idle, self.start)
         every = np.arange(len(self.plan))
-        found = self._descend(self.start, every, "searching", iterations=_STEPS)
-        best, feasible = self._best(found)
+        tests = convexity_of(problem, np.arange(len(problem.layouts)))
+        pruning = self._pruning(tests)
+        found = self._descend(self.start, every, "searching", iterations=_STEPS, leaves=pruning)
+        best, feasible = self._best(found, self._left(pruning))
         found, feasible = self._restored(found, best, feasible)
         kept, lost = np.flatnonzero(feasible), np.flatnonzero(~feasible)
         ends = found.at(best)
@@ -96,7 +108,6 @@ class Lanes:
             )
             ends = ends.with_lanes(kept, polished)
         plans = self.plan[best]
-        tests = convexity_of(problem, plans)
         prices = dict(zip(kept.tolist(), self._prices(ends, best, kept), strict=True))
         rows = [
             PlanOptimum(
@@ -108,7 +119,7 @@ class Lanes:
                 self._violations(ends.point.c[row]) if not feasible[row] else (),
                 tuple(problem.variables[i].name for i in np.flatnonzero(still[plan])),
                 float(ends.kkt[row]),
-                tests[row],
+                tests[plan],
                 self.starts,
                 self._meeting(found, int(plan), ends.point.f[row]) if feasible[row] else 0,
             )
@@ -156,10 +167,30 @@ class Lanes:
             **options,
         )
 
-    def _best(self, found: Solved) -> tuple[np.ndarray, np.ndarray]:
+    def _pruning(self, tests: list[Convexity]) -> Pruning | None:
+        if self.others is None:
+            return None
+        convex = np.array([test.holds for test in tests])
+        return Pruning(self.plan, convex, self.problem.low, self.problem.high, self.others)
+
+    def _left(self, pruning: Pruning | None) -> np.ndarray:
+        """Which layouts are left out, of shape (layouts,), which is noted."""
+        if pruning is None:
+            return np.zeros(len(self.problem.layouts), bool)
+        left = pruning.left
+        said = [
+            f"{self.problem.label(plan)} (by {100 * np.expm1(bound - pruning.best):.0f} %)"
+            for plan, bound in enumerate(pruning.bounds)
+            if left[plan]
+        ]
+        if said:
+            self.notes.append(f"left out, being behind by at least: {', '.join(said)}")
+        return left
+
+    def _best(self, found: Solved, left: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The best lane of each plan that has a number, and whether it meets the limits."""
         best, feasible = [], []
-        for plan in range(len(self.problem.layouts)):
+        for plan in np.flatnonzero(~left).tolist():
             mine = np.flatnonzero((self.plan == plan) & (found.status != BROKEN))
             if not len(mine):
                 self.notes.append(f"{self.problem.label(plan)}: no start has a value")

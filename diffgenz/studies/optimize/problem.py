@@ -321,13 +321,13 @@ class Problem:
     def _lookup(
         self, question: Any, numbers: Sequence[Any], metrics: Mapping[str, Any]
     ) -> Callable[[str], Any]:
-        own = self._own(numbers)
+        known = self._own(numbers)
 
         def lookup(name: str) -> Any:
-            if name in own:
-                return own[name]
+            if name in known:
+                return known[name]
             if name in self.quantities:
-                return self.quantities[name](lookup)
+                return known.setdefault(name, self.quantities[name](lookup))
             return metrics[name] if name in metrics else self._number(question, name)
 
         return lookup

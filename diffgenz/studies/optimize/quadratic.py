@@ -25,7 +25,7 @@ _STEPS = 60
 _SHARE = 0.995
 """Of the way to the nearest bound, how much a step goes at most."""
 _CLOSE = 1e-14
-"""The mean product of pairs, over the scale of the lane, at which it is done."""
+"""The mean product of pairs, over the scale of the lane, that rounding allows."""
 _SMALLER, _PATIENCE = 0.5, 5
 """In so many steps the error must shrink to this share once, or the lane is done too: rounding."""
 _WORTH = 0.7
@@ -88,6 +88,7 @@ def solve_quadratic(
     penalty: Numbers,
     low: Numbers,
     high: Numbers,
+    close: Numbers | float = _CLOSE,
 ) -> tuple[Numbers, Numbers]:
     """The step of every lane, and the multipliers of its limits.
 
@@ -98,6 +99,8 @@ def solve_quadratic(
         values: c, of shape (lanes, m).
         penalty: rho, above 0; of shape (lanes, m).
         low, high: the box of d, low below high; of shape (lanes, n).
+        close: the mean product of pairs, over the scale of the lane, at which it is done; of shape
+            (lanes,), or one for all.
 
     Returns:
         d, of shape (lanes, n), and lambda in [0, rho], of shape (lanes, m).
@@ -106,6 +109,7 @@ def solve_quadratic(
     now = _begin(program)
     lanes = np.arange(len(slope))
     best_d, best_lam = now.d.copy(), now.lam.copy()
+    close = np.maximum(np.broadcast_to(close, len(lanes)), _CLOSE)
     least, idle = np.full(len(lanes), np.inf), np.zeros(len(lanes), int)
     for _ in range(_STEPS):
         at = _conditions(program, now)
@@ -116,7 +120,7 @@ def solve_quadratic(
         best_d[lanes[better]], best_lam[lanes[better]] = now.d[better], now.lam[better]
         least[lanes] = np.where(better, error, known)
         idle = np.where(error < _SMALLER * known, 0, idle + 1)
-        going = (least[lanes] >= _CLOSE) & (idle < _PATIENCE)
+        going = (least[lanes] >= close[lanes]) & (idle < _PATIENCE)
         if not going.any():
             break
         if going.mean() < _WORTH:

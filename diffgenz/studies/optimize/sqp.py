@@ -17,12 +17,20 @@ import numpy as np
 
 from diffgenz.studies.optimize.quadratic import Numbers, solve_quadratic
 
-_PATIENCE, _ENOUGH = 8, 0.999
-"""In so many steps violations must shrink to this share, or the lane stands still."""
+_REMEMBERED = 3
+"""A step is taken if the merit falls below the worst of so many last ones, the present included.
 
-RUNNING, CONVERGED, INFEASIBLE, STOPPED, BROKEN = range(5)
+Near the optimum full steps along curved limits raise the merit a little before the next brings more
+than that back (Maratos effect); to insist on each costs an evaluation for a correction every time
+(Chamberlain et al., The watchdog technique, 1982)."""
+
+_PATIENCE, _ENOUGH = 8, 0.999
+"""In so many steps violations must shrink to this share, or a lane stands still whose next step
+does not promise to halve them."""
+
+RUNNING, CONVERGED, INFEASIBLE, STOPPED, BROKEN, LEFT = range(6)
 """What became of a lane; stopped: it stands still, though its KKT residual is above the tolerance;
-broken: something is not finite at its start."""
+broken: something is not finite at its start; left: somebody said so (`descend`)."""
 
 FEASIBLE = 1e-7
 """The largest violation of a limit, in its logarithm, that counts as none."""
@@ -30,10 +38,13 @@ FEASIBLE = 1e-7
 PENALTIES = 4.0, 24.0
 """What a violation costs at first and at most: slopes are elasticities, of order 1."""
 _MORE_PENALTY = 6.0
-_FIRST_RADIUS, _WARM_RADIUS, _MOST_RADIUS, _LEAST_RADIUS = 0.7, 0.05, 2.0, 1e-10
+_FIRST_RADIUS, _WARM_RADIUS, _MOST_RADIUS, _LEAST_RADIUS = 1.4, 0.05, 2.0, 1e-10
 _CURVATURE = 0.3
 _NOISE = 1e-14
 """The difference of merits that is rounding, where they are of order 1."""
+_EXACT, _COARSE = 1e-4, 1e-6
+"""How exact quadratic programs are: a share of the squared KKT residual, of which order the gain of
+a step is, and at least so much. Where no gain is seen they are solved to rounding."""
 _NOTHING, _LITTLE = 1e-17, 1e-7
 """The gain of a step below which a lane stands still, where it meets its limits and where not."""
 
@@ -141,6 +152,7 @@ def descend(
     curvature: Numbers | None = None,
     penalties: tuple[float, float] = PENALTIES,
     progress: Callable[[int, int], None] | None = None,
+    leaves: Callable[[np.ndarray, Numbers, Point, Numbers], np.ndarray] | None = None,
 ) -> Solved:
     """Minimise from all starts at once.
 
@@ -155,6 +167,8 @@ def descend(
             then small at first; None: nothing is known.
         penalties: rho at first and at most.
         progress: called with the lanes that are done and their number, after each step of all.
+        leaves: called with some lanes' numbers, x, what is there and multipliers: whether each of
+            them is to be left as it is.
     """
     x = np.array(start, float)
     lanes, n = x.shape
@@ -163,6 +177,7 @@ def descend(
     m = point.c.shape[1]
     if not n:
         return _as_they_are(x, point)
+    exact = np.full(lanes, curvature is not None)
     radius = np.full(lanes, _FIRST_RADIUS if curvature is None else _WARM_RADIUS)
     if curvature is None:
         curvature = np.tile(_CURVATURE * np.eye(n), (lanes, 1, 1))
@@ -171,6 +186,8 @@ def descend(
     lam, kkt = np.zeros((lanes, m)), np.full(lanes, np.inf)
     corrected, shifted = np.zeros(lanes, bool), point.c.copy()
     promised = np.zeros(lanes)
+    past_f = np.repeat(point.f[:, None], _REMEMBERED, axis=1)
+    past_v = np.repeat(_total(point.c, weights)[:, None], _REMEMBERED, axis=1)
     before = np.full((lanes, _PATIENCE), np.inf)
     tried = np.zeros(lanes, int)
     status = np.where(point.finite(), RUNNING, BROKEN)
@@ -186,7 +203,8 @@ def descend(
         near = np.maximum(low[run] - at, -radius[run, None])
         far = np.minimum(high[run] - at, radius[run, None])
         use = np.where(corrected[run, None], shifted[run], here.c)
-        d, multipliers = solve_quadratic(h, here.g, here.rows, use, penalty, near, far)
+        close = np.where(exact[run], 0.0, np.minimum(_EXACT * kkt[run] ** 2, _COARSE))
+        d, multipliers = solve_quadratic(h, here.g, here.rows, use, penalty, near, far, close)
         bent = np.einsum("ln,lnk,lk->l", d, h, d) / 2
         linear = here.c + np.einsum("lmn,ln->lm", here.rows, d)
         gain = -(here.g * d).sum(1) - bent
@@ -196,20 +214,28 @@ def descend(
         done = ~corrected[run]
         ends = residual(at, here, multipliers, low[run], high[run])
         done &= ends < tolerance
-        total = (np.maximum(here.c, 0) * weights).sum(axis=1)
+        total = _total(here.c, weights)
         far_off = total > FEASIBLE
-        stuck = far_off & (total > _ENOUGH * before[run, 0])
+        promises = _total(linear, weights) < total / 2
+        stuck = far_off & ~promises & (total > _ENOUGH * before[run, 0])
         before[run] = np.column_stack([before[run, 1:], total])
         enough = np.where(far_off, _LITTLE, _NOTHING)
         still = ~done & (
             (~corrected[run] & (gain < enough)) | (radius[run] < _LEAST_RADIUS) | stuck
         )
+        unsure = still & (gain < enough) & ~exact[run] & ~stuck
+        still &= ~unsure
+        exact[run[unsure]] = True
         before[run[still]] = np.inf
         kkt[run] = np.where(corrected[run], kkt[run], ends)
         lam[run] = np.where(corrected[run, None], lam[run], multipliers)
         status[run[done]] = CONVERGED
         _unstick(run[still], point.c, rho, penalties[1], radius, status)
-        moving = ~done & ~still
+        moving = ~done & ~still & ~unsure
+        if leaves is not None:
+            left = moving & leaves(run, at, here, multipliers)
+            status[run[left]] = LEFT
+            moving &= ~left
         run, d = run[moving], d[moving]
         if not len(run):
             continue
@@ -217,11 +243,13 @@ def descend(
         here, penalty = point.at(run), rho[run] * weights
         fine = new.finite()
         with np.errstate(all="ignore"):
-            gained = here.f - new.f
-            gained += (penalty * (np.maximum(here.c, 0) - np.maximum(new.c, 0))).sum(1)
+            violated = _total(new.c, weights)
+            merit = new.f + rho[run, 0] * violated
+            gained = here.f + rho[run, 0] * _total(here.c, weights) - merit
+            worst = (past_f[run] + rho[run] * past_v[run]).max(axis=1)
             noise = _NOISE * (1 + np.abs(here.f) + penalty.max(axis=1, initial=0.0))
             taken = fine & (
-                (gained >= 1e-3 * promised[run])
+                (worst - merit >= 1e-3 * promised[run])
                 | ((np.abs(gained) < noise) & (promised[run] < 10 * noise))
             )
             ratio = gained / promised[run]
@@ -231,12 +259,14 @@ def descend(
         shrink = ~taken & ~again
         radius[run[shrink]] = 0.3 * size[shrink]
         corrected[run] = again
-        poor, good = taken & (ratio < 0.25) & (promised[run] > 1e-9), taken & (ratio > 0.7)
-        good &= size > 0.9 * radius[run]
+        limited = size > 0.9 * radius[run]
+        poor, good = taken & (ratio < 0.25) & limited, taken & (ratio > 0.7) & limited
         radius[run[poor]] = size[poor] / 2
         radius[run[good]] = np.minimum(2 * radius[run[good]], _MOST_RADIUS)
 
         there, mine, d = run[taken], new.at(taken), d[taken]
+        past_f[there] = np.column_stack([past_f[there, 1:], mine.f])
+        past_v[there] = np.column_stack([past_v[there, 1:], violated[taken]])
         change = mine.g - point.g[there]
         change += np.einsum("lmn,lm->ln", mine.rows - point.rows[there], lam[there])
         curvature[there] = _updated(curvature[there], d, change)
@@ -247,6 +277,11 @@ def descend(
         status[there[kkt[there] < tolerance]] = CONVERGED
     status = np.where(status == RUNNING, STOPPED, status)
     return Solved(x, point, lam, kkt, status, tried, curvature)
+
+
+def _total(c: Numbers, weights: Numbers) -> Numbers:
+    """All violations of each lane together."""
+    return (np.maximum(c, 0) * weights).sum(axis=1)
 
 
 def _as_they_are(x: Numbers, point: Point) -> Solved:
