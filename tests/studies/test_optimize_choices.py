@@ -137,7 +137,7 @@ def test_choices_that_cannot_be_used_are_refused_in_one_line(choices, words):
     ("name", "factor", "words"),
     [
         ("memory_bandwidth", 2, "it is free or chosen"),
-        ("sites", 1, "a factor of 1 is not allowed"),
+        ("sites", 1, "a factor of 1 changes nothing"),
         ("launch_latenci", 2, "is not known"),
     ],
 )

@@ -150,6 +150,14 @@ class Problem:
         )
         return other
 
+    def with_layouts(self, layouts: Sequence[Layout]) -> "Problem":
+        """The same problem with other layouts, which have the numbers that are chosen."""
+        other = object.__new__(Problem)
+        other.__dict__.update(self.__dict__)
+        other.__dict__.pop("layout_table", None)
+        other.layouts = tuple(layouts)
+        return other
+
     @cached_property
     def double(self) -> Scenario | Mix:
         """The question in float64, without labels."""

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 
 from diffgenz.inference.metrics import METRICS
-from diffgenz.studies.optimize.improvement import Bottleneck, Worth
+from diffgenz.studies.optimize.bottlenecks import Bottleneck
 from diffgenz.studies.optimize.study_file import Study
+from diffgenz.studies.optimize.what_if import Prediction
+from diffgenz.studies.optimize.worth import Worth
 from diffgenz.ui.tables import number, table
 
 
@@ -50,6 +52,32 @@ def path_text(parts: Sequence[Bottleneck], name: str, study: Study) -> str:
     ]
     head = [f"x {name}", study.objective, "for one percent", "plan", "active limits"]
     return table(head, rows, "lrrll")
+
+
+def what_if_text(found: Prediction, study: Study) -> str:
+    """What an elasticity says of other values of a number, and what is true.
+
+    Arguments:
+        found: by `what_if`.
+        study: whose objective it is.
+    """
+    goal = "most" if study.maximise else "least"
+    rows = []
+    for row in found.rows:
+        solved, off = "-", "-"
+        if row.solved is not None:
+            solved = _value(row.solved, study)
+            off = f"{100 * (row.predicted / row.solved - 1):+.2f}"
+        broken = ", ".join(f"{name} by {100 * (by - 1):.3g} %" for name, by in row.broken)
+        cells = [f"{row.factor:g}", _value(row.predicted, study), solved, off, row.plan]
+        rows.append([*cells, _value(row.kept, study), broken or "none"])
+    head = [f"x {found.name}", "by elasticity", "solved again", "off, %", "plan"]
+    head += ["design kept", "limits it breaks"]
+    return (
+        f"{goal} {study.objective}: {_value(found.now, study)}, {found.plan} (with smooth batches "
+        f"and maxima)\none percent more of {found.name}: {found.elasticity:+.3f} %\n\n"
+        + table(head, rows, "lrrrlrl")
+    )
 
 
 def _value(value: float, study: Study) -> str:
