@@ -8,7 +8,7 @@ from diffgenz.studies.optimize.quadratic import Numbers
 def hypervolume(points: Numbers, reference: Numbers) -> float:
     """How much of the space up to a reference some points beat; all is minimised.
 
-    It is cut into slices along the last objective, so that it  is exact, and quick for two or three.
+    It is cut into slices along the last objective: exact, and quick for two or three objectives.
 
     Arguments:
         points: of shape (count, objectives).

@@ -132,7 +132,7 @@ def _around(
     ends: Ends, row: int, factors: Sequence[float]
 ) -> tuple[float, list[tuple[float, tuple[tuple[str, float], ...]]]]:
     """The elasticity at an optimum, and what its design gives at each factor."""
-    problem, layout = ends.problem, ends.problem.layouts[ends.layouts[row]]
+    problem, layout = ends.problem, ends.problem.layouts[int(ends.layouts[row])]
     place = [each.name for each in problem.chosen].index(FACTOR)
 
     def at(factor: float) -> Layout:

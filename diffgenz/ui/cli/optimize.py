@@ -59,7 +59,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
         help="of --front: limits of each further objective, and directions, that are tried "
         "(default: 24; 8 of three objectives)",
     )
-    add_plot(parser, "of --front with one formula: draw both objectives")
+    add_plot(parser, "draw what one percent more of each number does; of a front, its objectives")
     parser.add_argument(
         "--progress",
         action="store_true",
@@ -70,6 +70,8 @@ def flags(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> tuple[str, Any]:
     """Solve a study: text and JSON."""
     from diffgenz.studies.optimize.study_file import load_study
+    from diffgenz.ui.plots.figure import check_picture
+    from diffgenz.ui.plots.optimum import optimum_plot
     from diffgenz.ui.text.optimize import optimum_text
 
     cache_compilations()
@@ -77,12 +79,15 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
         path = getattr(options, flag)
         if path is not None and Path(path).suffix != suffix:
             raise InputError(f"--{flag}: {Path(path).name!r} does not end in {suffix}")
-    for flag in ("points", "plot"):
-        if getattr(options, flag) is not None and not options.front:
-            raise InputError(f"--{flag}: is of a front; add --front FORMULA")
+    if options.points is not None and not options.front:
+        raise InputError("--points: is of a front; add --front FORMULA")
     asked = [flag for flag in ("front", "worth", "path", "what-if") if _given(options, flag)]
     if len(asked) > 1:
         raise InputError(f"--{asked[1]}: another question than --{asked[0]}; ask one at a time")
+    if options.plot is not None:
+        if asked and not options.front:
+            raise InputError(f"--plot: --{asked[0]} has no picture; leave out one of them")
+        check_picture(Path(options.plot))
     if asked and options.accelerator is not None:
         raise InputError(f"--accelerator: --{asked[0]} has several; leave out one of them")
     study = load_study(options.study, fit=options.fit)
@@ -108,6 +113,9 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     if options.accelerator is not None:
         _save(Path(options.accelerator), study, found)
         text += f"\n\nwrote {options.accelerator}"
+    if options.plot is not None:
+        optimum_plot(found, Path(options.plot), Path(options.study).stem)
+        text += f"\n\nwrote {options.plot}"
     return text, data
 
 
@@ -155,14 +163,11 @@ def _multiple(flag: str, given: str) -> tuple[str, float]:
 
 def _front(options: argparse.Namespace, study: Any) -> tuple[str, Any]:
     """What is possible between several objectives: text and JSON."""
-    from diffgenz.ui.plots.figure import check_picture
     from diffgenz.ui.plots.front import front_plot
     from diffgenz.ui.text.front import front_text
 
-    if options.plot is not None:
-        check_picture(Path(options.plot))
-        if len(options.front) > 1:
-            raise InputError("--plot: two objectives are drawn; give one --front")
+    if options.plot is not None and len(options.front) > 2:
+        raise InputError("--plot: two or three objectives are drawn; give one --front, or two")
     with progress_line(options.progress) as line:
         found = study.front(
             options.front,

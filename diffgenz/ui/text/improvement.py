@@ -62,21 +62,29 @@ def what_if_text(found: Prediction, study: Study) -> str:
         study: whose objective it is.
     """
     goal = "most" if study.maximise else "least"
+    metric = METRICS.get(study.objective)
+    factor, unit = (1.0, "") if metric is None else (metric.factor, metric.label.rsplit(" ", 1)[-1])
     rows = []
     for row in found.rows:
         solved, off = "-", "-"
         if row.solved is not None:
-            solved = _value(row.solved, study)
+            solved = number(row.solved * factor, 4)
             off = f"{100 * (row.predicted / row.solved - 1):+.2f}"
         broken = ", ".join(f"{name} by {100 * (by - 1):.3g} %" for name, by in row.broken)
-        cells = [f"{row.factor:g}", _value(row.predicted, study), solved, off, row.plan]
-        rows.append([*cells, _value(row.kept, study), broken or "none"])
-    head = [f"x {found.name}", "by elasticity", "solved again", "off, %", "plan"]
-    head += ["design kept", "limits it breaks"]
-    return (
-        f"{goal} {study.objective}: {_value(found.now, study)}, {found.plan} (with smooth batches "
-        f"and maxima)\none percent more of {found.name}: {found.elasticity:+.3f} %\n\n"
-        + table(head, rows, "lrrrlrl")
+        told = number(row.predicted * factor, 4)
+        kept = number(row.kept * factor, 4)
+        rows.append([f"{row.factor:g}", told, solved, off, row.plan, kept, broken or "none"])
+    head = ["x", "by elasticity", "solved again", "off, %", "plan", "as it is", "and then breaks"]
+    said = f"; below in {unit}" if unit else ""
+    return "\n".join(
+        (
+            f"{goal} {study.objective}: {_value(found.now, study)}, {found.plan} (with smooth "
+            "batches and maxima)",
+            f"one percent more of {found.name}: {found.elasticity:+.3f} %; x times as much of it",
+            f"gives, by that elasticity, all solved again, and with the design as it is{said}:",
+            "",
+            table(head, rows, "rrrrlrl"),
+        )
     )
 
 
