@@ -59,7 +59,7 @@ def test_estimate_says_the_same_of_the_exact_optimum(exact):
     assert exact.numbers["batch"] == int(exact.numbers["batch"])
     assert float(now.tpot) <= 0.008 * 1.0001
     assert float(now.ttft) <= 0.2 * 1.0001
-    assert bool(now.fits)
+    assert bool(now.memory.fits)
     assert max(float(now.tpot) / 0.008, float(now.ttft) / 0.2) > 0.999  # some limit is active
 
 
@@ -85,3 +85,19 @@ def test_a_sweep_around_it_finds_nothing_better(exact, tmp_path):
     assert value == pytest.approx(exact.value, rel=0.02)
     assert value >= exact.value * (1 - 1e-3)
     assert np.isfinite(value)
+
+
+def test_whole_requests_fill_replicas():
+    """Four replicas share requests out evenly: 45 take as long as 48, which is too long."""
+    plan = dgz.Parallelism(data=4)
+    case = dgz.Scenario(
+        dgz.load_model("meta-llama/Llama-3.1-8B"),
+        dgz.load_platform("h100_sxm", 4, "none"),
+        dgz.Workload(44, 512, 16),
+        plan,
+    )
+    limit = 1.05 * float(dgz.estimate(case).ttft)
+    asked = {"maximise": True, "subject_to": [f"ttft <= {limit!r}"], "plans": plan, "starts": 1}
+    found = dgz.optimize(case, {"batch": (1, 100)}, "batch", **asked)
+    assert 45 < found.best.numbers["batch"] < 47
+    assert found.exact.numbers["batch"] == 44
