@@ -41,7 +41,8 @@ CASES = {
 """Objectives, limits, rows of each objective, and points of the front."""
 LONGER = 4
 """So many times our seconds NSGA-II gets, beside as many as ours."""
-POPULATION = 128
+POPULATION, BLOCK = 128, 32
+"""Points of a generation of NSGA-II, and lanes of one call of ours."""
 
 
 def problem_of(goals: tuple[str, ...], limits: tuple[str, ...]) -> Problem:
@@ -111,7 +112,7 @@ def solve(name: str, seeds: range, report: Report) -> None:
     goals, limits, rows, count = CASES[name]
     problem = problem_of(goals, limits)
     start = time.process_time()
-    at, values = Compiled(problem), Values(problem)
+    at, values = Compiled(problem, BLOCK), Values(problem)
     plans = np.resize(np.arange(len(problem.layouts)), POPULATION)
     middle = np.tile((problem.low + problem.high) / 2, (POPULATION, 1))
     at(middle, plans)

@@ -10,7 +10,6 @@ over plans is not, so that weighted sums of objectives would miss parts of it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import reduce
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -182,25 +181,25 @@ def front_between(solver: Scalarized, points: int, seed: int) -> tuple[Found, Nu
         NoSolution: no plan meets the limits.
     """
     rng, goals = np.random.default_rng(seed), range(solver.objectives)
-    every = [
-        solver.from_random(alone(goal, len(goals)), _STARTS, rng, f"objective {goal + 1}")
-        for goal in goals
-    ]
-    found = reduce(Found.and_also, every)
+    found = solver.from_random(alone(0, len(goals)), _STARTS, rng, "objective 1")
     if not len(found.plan):
         raise NoSolution("front: no plan meets the limits; loosen one (`optimize` says which)")
+    known = np.unique(found.plan)
+    for goal in goals[1:]:
+        best = solver.from_known(alone(goal, len(goals)), known, found, f"objective {goal + 1}")[0]
+        found = found.and_also(best.at(best.met))
     low = found.values.min(axis=0)
     best = found.values[found.values.argmin(axis=0)]
     high = np.maximum(best.max(axis=0), low + 1e-3)
     coarse = within(_between(low, high, _COARSE))
-    known = np.unique(found.plan)
-    rough = solver.from_known(coarse, known, found, "coarse front")
-    least = np.where(rough.met, rough.values[:, 0], np.inf).reshape(len(known), -1)
-    near = known[(least <= least.min(axis=0) + _BEHIND).any(axis=1)]
+    rough, limit = solver.from_known(coarse, known, found, "coarse front")
+    least = np.full((len(solver.problem.layouts), len(coarse.slope)), np.inf)
+    least[rough.plan, limit] = np.where(rough.met, rough.values[:, 0], np.inf)
+    near = np.flatnonzero((least <= least.min(axis=0) + _BEHIND).any(axis=1))
     found = found.and_also(rough.at(rough.met))
-    fine = within(_between(low, high, points)).and_also(towards(low, high, points))
     if len(near):
-        more = solver.from_known(fine, near, found, "fine front")
+        fine = within(_between(low, high, points)).and_also(towards(low, high, points))
+        more, _ = solver.from_known(fine, near, found, "fine front")
         found = found.and_also(more.at(more.met))
     return found.at(front_of(np.arange(len(found.plan)), found.values).indices), high
 

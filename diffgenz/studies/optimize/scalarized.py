@@ -28,7 +28,11 @@ _SCALE = 10.0
 _FREE = 50.0
 """The logarithm of a limit that limits nothing."""
 
-_MET = 1e-5
+_MET, _SLACK = 1e-5, 1e-4
+"""The violation of a limit that counts as none, and what a known best may be off, in logarithms."""
+
+_DONE, _STEPS = 1e-5, 50
+"""The KKT residual at which a lane is done, and its steps at most."""
 
 
 class Found(NamedTuple):
@@ -175,32 +179,40 @@ class Scalarized:
         best = np.arange(count) * starts + score.reshape(count, starts).argmin(axis=1)
         return found.at(best[found.met[best]])
 
-    def from_known(self, ways: Ways, plans: np.ndarray, known: Found, what: str) -> Found:
+    def from_known(
+        self, ways: Ways, plans: np.ndarray, known: Found, what: str
+    ) -> tuple[Found, np.ndarray]:
         """Every way for each plan, begun at the point of that plan that is best in this way.
 
-        Where none is within the limits of a way, the one that is least beyond them.
+        Where none is within the limits of a way, the one that is least beyond them. Limits below
+        the best that is known of a plan are left out: it cannot meet them.
 
         Arguments:
             ways: of making one objective of all.
-            plans: numbers of layouts, each of which is among what is known.
+            plans: numbers of layouts, each of which is among what is known; of each the best of
+                every objective.
             known: points.
             what: is done, for progress.
 
         Returns:
-            lanes by plan, then way.
+            lanes by plan, then way; and the number of the way of each.
         """
-        nearest = []
         reached = ways.reached(known.values)
         beyond = np.maximum(known.values[:, None] - ways.shift, 0) * (ways.slope == 0)
         reached = np.where(np.isfinite(reached), reached, 1e6 + beyond.sum(axis=2))
+        begin, lanes, used = [], [], []
         for plan in plans:
             mine = np.flatnonzero(known.plan == plan)
-            nearest.append(mine[reached[mine].argmin(axis=0)])
-        begin = np.concatenate(nearest)
-        count = len(ways.slope)
-        tiled = Ways(*(np.tile(part, (len(plans), 1)) for part in ways))
-        lanes = np.repeat(plans, count)
-        return self._descend(known.x[begin], known.values[begin], lanes, tiled, what)
+            least = known.values[mine].min(axis=0) - _SLACK
+            possible = np.flatnonzero(((ways.slope > 0) | (ways.shift >= least)).all(axis=1))
+            begin.append(mine[reached[np.ix_(mine, possible)].argmin(axis=0)])
+            lanes.append(np.full(len(possible), plan))
+            used.append(possible)
+        start, which = np.concatenate(begin), np.concatenate(used)
+        chosen = Ways(*(part[which] for part in ways))
+        plan_of = np.concatenate(lanes)
+        found = self._descend(known.x[start], known.values[start], plan_of, chosen, what)
+        return found, which
 
     def _descend(
         self, start: Numbers, values: Numbers, plans: np.ndarray, ways: Ways, what: str
@@ -217,8 +229,8 @@ class Scalarized:
             np.append(problem.low, -1e3),
             np.append(problem.high, 1e3),
             problem.weights,
-            tolerance=1e-6,
-            iterations=60,
+            tolerance=_DONE,
+            iterations=_STEPS,
             progress=progress and (lambda done, every: progress(what, done, every)),
         )
         x = end.x[:, :-1]
