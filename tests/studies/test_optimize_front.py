@@ -85,7 +85,7 @@ def test_the_worst_of_a_mix_is_an_objective_without_a_kink():
     """Two parts that differ in context: their worst TPOT is that of the longer one, as said."""
     mix = dgz.Mix((question(), question().replace(workload=dgz.Workload(16, 4096, 64))), (1, 1))
     found = dgz.front(mix, OVER, ("unit_cost", "tpot"), quantities=QUANTITIES, points=3)
-    assert all(point.kkt < 1e-5 for point in found.points)
+    assert all(point.kkt < 1e-3 for point in found.points)
     assert len(found.points) >= 4
     numbers = found.points[-1].numbers
     longer = at(numbers, dgz.Workload(16, 4096, 64))[0]

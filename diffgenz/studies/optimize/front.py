@@ -180,14 +180,11 @@ def front_between(solver: Scalarized, points: int, seed: int) -> tuple[Found, Nu
     Raises:
         NoSolution: no plan meets the limits.
     """
-    rng, goals = np.random.default_rng(seed), range(solver.objectives)
-    found = solver.from_random(alone(0, len(goals)), _STARTS, rng, "objective 1")
-    if not len(found.plan):
-        raise NoSolution("front: no plan meets the limits; loosen one (`optimize` says which)")
+    rng = np.random.default_rng(seed)
+    found = solver.from_random(alone(solver.objectives), _STARTS, rng, "each objective")
     known = np.unique(found.plan)
-    for goal in goals[1:]:
-        best = solver.from_known(alone(goal, len(goals)), known, found, f"objective {goal + 1}")[0]
-        found = found.and_also(best.at(best.met))
+    if not len(known):
+        raise NoSolution("front: no plan meets the limits; loosen one (`optimize` says which)")
     low = found.values.min(axis=0)
     best = found.values[found.values.argmin(axis=0)]
     high = np.maximum(best.max(axis=0), low + 1e-3)

@@ -19,7 +19,7 @@ from diffgenz.studies.optimize.problem import Problem
 from diffgenz.studies.optimize.quadratic import Numbers
 from diffgenz.studies.optimize.sqp import BROKEN, Evaluate, Point, descend
 
-_SHARE = 1e-4
+_SHARE = 1e-3
 """Of the sum of all objectives in what is minimised."""
 
 _SCALE = 10.0
@@ -31,8 +31,11 @@ _FREE = 50.0
 _MET, _SLACK = 1e-5, 1e-4
 """The violation of a limit that counts as none, and what a known best may be off, in logarithms."""
 
-_DONE, _STEPS = 1e-5, 50
-"""The KKT residual at which a lane is done, and its steps at most."""
+_DONE, _STEPS = 3e-4, 20
+"""The KKT residual at which a lane is done, and its steps at most: the last lanes of many take as
+long as all others, and where they are by then is a point like any other."""
+_PATIENT = 60
+"""Steps, at most, from random starts of plans that do not meet the limits by then."""
 
 
 class Found(NamedTuple):
@@ -81,16 +84,13 @@ class Ways(NamedTuple):
         return Ways(*(np.concatenate(pair) for pair in zip(self, other, strict=True)))
 
 
-def alone(goal: int, objectives: int) -> Ways:
-    """One objective alone, the others being whatever they are.
+def alone(objectives: int) -> Ways:
+    """Each objective alone, the others being whatever they are.
 
     Arguments:
-        goal: its number.
         objectives: how many there are.
     """
-    slope = np.zeros((1, objectives))
-    slope[0, goal] = 1.0
-    return Ways(slope, np.where(slope > 0, 0.0, _FREE))
+    return Ways(np.eye(objectives), _FREE * (1 - np.eye(objectives)))
 
 
 def within(limits: Numbers) -> Ways:
@@ -162,21 +162,31 @@ class Scalarized:
         return np.stack(every, axis=1)
 
     def from_random(self, ways: Ways, starts: int, rng: np.random.Generator, what: str) -> Found:
-        """The best of some random starts of each plan, of those that meet the limits.
+        """The best of some random starts of each plan in each way, of those that meet the limits.
 
         Arguments:
-            ways: one.
-            starts: of each plan.
+            ways: of making one objective of all.
+            starts: of each plan and way.
             rng: draws the starts.
             what: is done, for progress.
         """
         problem, count = self.problem, len(self.problem.layouts)
-        plans = np.repeat(np.arange(count), starts)
+        every = np.arange(len(ways.slope))
+        plan, way, _ = np.meshgrid(np.arange(count), every, np.arange(starts), indexing="ij")
+        plans, which = plan.ravel(), way.ravel()
         start = rng.uniform(problem.low, problem.high, (len(plans), len(problem.variables)))
-        here = self._slopes(start, plans)
-        found = self._descend(start, self.values(here.c), plans, ways, what)
-        score = np.where(found.met, ways.reached(found.values)[:, 0], np.inf)
-        best = np.arange(count) * starts + score.reshape(count, starts).argmin(axis=1)
+        here = self.values(self._slopes(start, plans).c)
+        found = self._descend(start, here, plans, Ways(*(part[which] for part in ways)), what)
+        lost = np.repeat(~found.met.reshape(-1, starts).any(axis=1), starts)
+        if lost.any():
+            mine = Ways(*(part[which[lost]] for part in ways))
+            x, values = found.x[lost], found.values[lost]
+            again = self._descend(x, values, plans[lost], mine, what, _PATIENT)
+            for whole, part in zip(found, again, strict=True):
+                whole[lost] = part
+        reached = ways.reached(found.values)[np.arange(len(plans)), which]
+        score = np.where(found.met, reached, np.inf).reshape(-1, starts)
+        best = np.arange(len(score)) * starts + score.argmin(axis=1)
         return found.at(best[found.met[best]])
 
     def from_known(
@@ -215,7 +225,13 @@ class Scalarized:
         return found, which
 
     def _descend(
-        self, start: Numbers, values: Numbers, plans: np.ndarray, ways: Ways, what: str
+        self,
+        start: Numbers,
+        values: Numbers,
+        plans: np.ndarray,
+        ways: Ways,
+        what: str,
+        steps: int = _STEPS,
     ) -> Found:
         """Optima of each lane in its way, from a start at which the objectives are known."""
         problem, progress = self.problem, self.progress
@@ -230,7 +246,7 @@ class Scalarized:
             np.append(problem.high, 1e3),
             problem.weights,
             tolerance=_DONE,
-            iterations=_STEPS,
+            iterations=steps,
             progress=progress and (lambda done, every: progress(what, done, every)),
         )
         x = end.x[:, :-1]
