@@ -97,8 +97,10 @@ from .serving.request_log import read_requests as read_requests
 from .serving.serve import serve as serve
 from .studies.launch.launch_command import ENGINES as ENGINES
 from .studies.launch.launch_command import launch_command as launch_command
+from .studies.optimize import distributions as distributions
 from .studies.optimize.bottlenecks import Bottleneck as Bottleneck
 from .studies.optimize.bottlenecks import bottlenecks as bottlenecks
+from .studies.optimize.draws import Uncertainty as Uncertainty
 from .studies.optimize.front import Front as Front
 from .studies.optimize.front import FrontPoint as FrontPoint
 from .studies.optimize.front import front as front
@@ -108,6 +110,8 @@ from .studies.optimize.optimum import Exact as Exact
 from .studies.optimize.optimum import Optimum as Optimum
 from .studies.optimize.optimum import PlanOptimum as PlanOptimum
 from .studies.optimize.optimum import Violation as Violation
+from .studies.optimize.outcomes import Outcome as Outcome
+from .studies.optimize.outcomes import Robustness as Robustness
 from .studies.optimize.prices import Price as Price
 from .studies.optimize.study_file import Study as Study
 from .studies.optimize.study_file import load_study as load_study

@@ -140,7 +140,8 @@ def _around(
         numbers[place] = factor
         return layout._replace(numbers=tuple(numbers))
 
-    moved = problem.with_layouts([at(f) for f in (np.exp(STEP), np.exp(-STEP), *factors)])
+    around = [at(factor) for factor in (np.exp(STEP), np.exp(-STEP), *factors)]
+    moved = problem.with_chosen(problem.chosen, around)
     count = 2 + len(factors)
     f, c = moved.values(np.repeat(ends.ends.x[[row]], count, axis=0), np.arange(count))
     lagrangian = f[:2] + c[:2] @ ends.ends.multipliers[row]
