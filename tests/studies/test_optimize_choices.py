@@ -174,6 +174,9 @@ def test_what_if_is_exact_for_a_power_and_says_where_the_limit_changes():
     ((name, by),) = found.rows[0].broken
     assert (name, by) == ("x * a >= 1", pytest.approx(2, rel=1e-5))
     assert not found.rows[1].broken + found.rows[2].broken
+    share = dgz.what_if("memory_efficiency", question(), **asked)  # is 1: there is no more
+    assert [row.factor for row in share.rows] == [0.7, 0.9]
+    assert share.elasticity == pytest.approx(0, abs=1e-9)
 
 
 @pytest.mark.parametrize(

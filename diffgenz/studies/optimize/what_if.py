@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from diffgenz.core.differences import STEP
-from diffgenz.core.errors import NoSolution
+from diffgenz.core.errors import InputError, NoSolution
 from diffgenz.scenario.mix import Mix
 from diffgenz.scenario.scenario import Scenario
 from diffgenz.studies.optimize.choices import Choices
@@ -75,7 +75,7 @@ def what_if(
     over: Bounds,
     objective: str,
     *,
-    factors: Sequence[float] = FACTORS,
+    factors: Sequence[float] | None = None,
     maximise: bool = False,
     subject_to: Sequence[str] = ("fits",),
     derived: Mapping[str, str] | None = None,
@@ -90,7 +90,8 @@ def what_if(
 
     Arguments:
         name: of a number or quantity that is not free: "network[0].bandwidth".
-        factors: what it is multiplied by; above 0.
+        factors: what it is multiplied by; above 0. Default: 0.7, 0.9, 1.1, 1.3 and 2, but for
+            those that take it out of its bounds.
         case, over, objective, maximise, subject_to, derived, quantities, plans, choices: as in
             `optimize`.
         starts, seed, progress: as in `optimize`.
@@ -99,11 +100,12 @@ def what_if(
         InputError: as `optimize`; a number that is free, a factor that cannot be used.
         NoSolution: nothing meets the limits as it is.
     """
-    wanted = [float(factor) for factor in factors]
     asked = Asked(
         case, over, objective, maximise, subject_to, derived or {}, quantities or {}, plans,
         choices or {}, starts, seed, progress,
-    ).scaled(name, wanted)  # fmt: skip
+    )  # fmt: skip
+    wanted = _possible(asked, name) if factors is None else [float(each) for each in factors]
+    asked = asked.scaled(name, wanted)
     every = asked.solved(sorted({1.0, *wanted}))
     best = asked.best(every)
     if 1.0 not in best:
@@ -126,6 +128,19 @@ def what_if(
             )
         )
     return Prediction(name, slope, now.value, said_without_factor(now), tuple(rows))
+
+
+def _possible(asked: Asked, name: str) -> list[float]:
+    """The usual factors that leave a number in its bounds."""
+    asked.scaled(name, ())
+    found = []
+    for factor in FACTORS:
+        try:
+            asked.scaled(name, (factor,))
+        except InputError:
+            continue
+        found.append(factor)
+    return found
 
 
 def _around(

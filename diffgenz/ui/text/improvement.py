@@ -7,6 +7,7 @@ from diffgenz.studies.optimize.bottlenecks import Bottleneck
 from diffgenz.studies.optimize.study_file import Study
 from diffgenz.studies.optimize.what_if import Prediction
 from diffgenz.studies.optimize.worth import Worth
+from diffgenz.technology.build import QUANTITIES
 from diffgenz.ui.tables import number, table
 
 
@@ -62,8 +63,7 @@ def what_if_text(found: Prediction, study: Study) -> str:
         study: whose objective it is.
     """
     goal = "most" if study.maximise else "least"
-    metric = METRICS.get(study.objective)
-    factor, unit = (1.0, "") if metric is None else (metric.factor, metric.label.rsplit(" ", 1)[-1])
+    factor, unit = _unit(study)
     rows = []
     for row in found.rows:
         solved, off = "-", "-"
@@ -89,7 +89,14 @@ def what_if_text(found: Prediction, study: Study) -> str:
 
 
 def _value(value: float, study: Study) -> str:
+    factor, unit = _unit(study)
+    return f"{number(value * factor, 4)} {unit}".rstrip()
+
+
+def _unit(study: Study) -> tuple[float, str]:
+    """The factor from SI to the unit in which people see the objective, and that unit."""
     if study.objective in METRICS:
         metric = METRICS[study.objective]
-        return f"{number(value * metric.factor, 4)} {metric.label.rsplit(' ', 1)[-1]}"
-    return number(value, 4)
+        return metric.factor, metric.label.rsplit(" ", 1)[-1]
+    unit = "" if study.objective in study.quantities else QUANTITIES.get(study.objective, "")
+    return 1.0, unit if unit != "1" else ""
