@@ -23,7 +23,7 @@ dollars = "2500 + 5e-12 * peak_flops[bf16] + 3e-10 * memory_bandwidth"
 """
 STUDY = """
 minimize = "1e3 * dollars / throughput"
-starts = 2
+starts = 1
 {shared}
 [over]
 "peak_flops[bf16]" = ["0.2 PFLOP/s", "4 PFLOP/s"]

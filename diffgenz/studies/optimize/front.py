@@ -40,6 +40,10 @@ _BEHIND = np.log(1.1)
 """A plan that is nowhere nearer to the front is left out of the fine grid."""
 
 
+_EQUAL, _CLEARLY = 1e-4, 1e-3
+"""How near in logarithms objectives are one, and how far apart one is clearly better."""
+
+
 class FrontPoint(NamedTuple):
     """One choice that no other beats, with smooth batches and maxima.
 
@@ -198,7 +202,19 @@ def front_between(solver: Scalarized, points: int, seed: int) -> tuple[Found, Nu
         fine = within(_between(low, high, points)).and_also(towards(low, high, points))
         more, _ = solver.from_known(fine, near, found, "fine front")
         found = found.and_also(more.at(more.met))
-    return found.at(front_of(np.arange(len(found.plan)), found.values).indices), high
+    kept = found.at(front_of(np.arange(len(found.plan)), found.values).indices)
+    return kept.at(_worth_having(kept.values)), high
+
+
+def _worth_having(values: Numbers) -> np.ndarray:
+    """Which points no other equals, as far as limits are met, and clearly beats in one objective.
+
+    Arguments:
+        values: of shape (points, objectives).
+    """
+    apart = values[:, None] - values
+    beaten = (apart > -_EQUAL).all(axis=2) & (apart > _CLEARLY).any(axis=2)
+    return ~beaten.any(axis=1)
 
 
 def _between(low: Numbers, high: Numbers, count: int) -> Numbers:

@@ -30,7 +30,7 @@ def front_plot(found: Front, path: Path, title: str) -> None:
     factors, labels = zip(*(_axis(found, k) for k in range(len(found.objectives))), strict=True)
     values = np.array([point.values for point in found.points]) * factors
     if len(found.objectives) == 3:
-        marks = axes.scatter(*values.T[:2], c=values[:, 2], s=16)
+        marks = axes.scatter(*values.T[:2], c=values[:, 2], s=16, norm="log")
         figure.colorbar(marks, label=labels[2])
     else:
         axes.plot(*values.T, "-", color="0.8", zorder=1)

@@ -180,7 +180,10 @@ def _hardware(found: Optimum) -> str:
 def _plans(found: Optimum) -> str:
     """The best plans, or the best of each choice, and how many meet the limits nowhere."""
     assert found.best is not None
-    plans, rest = found.plans, "plans"
+    plans, rest, head, factor = found.plans, "plans", "objective", 1.0
+    if found.objective in METRICS and METRICS[found.objective].factor != 1:
+        factor = METRICS[found.objective].factor
+        head = f"objective, {METRICS[found.objective].label.rsplit(' ', 1)[-1]}"
     if found.best.choices:
         first: dict[str, PlanOptimum] = {}
         for each in found.plans:
@@ -193,7 +196,7 @@ def _plans(found: Optimum) -> str:
         rows.append(
             [
                 each.label,
-                number(each.value, 4),
+                number(each.value * factor, 4),
                 f"{behind:.1f}",
                 f"{each.kkt:.0e}",
                 f"{each.meeting} of {each.starts}",
@@ -201,7 +204,7 @@ def _plans(found: Optimum) -> str:
             ]
         )
     what = "the best plan of each choice" if rest == "choices" else "plan"
-    text = table([what, "objective", "behind, %", "KKT", "starts", "optimum"], rows, "lrrrrl")
+    text = table([what, head, "behind, %", "KKT", "starts", "optimum"], rows, "lrrrrl")
     more = len(plans) - _PLANS
     if more > 0:
         text += f"\nand {more} more {rest}"
