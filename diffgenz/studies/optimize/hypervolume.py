@@ -21,6 +21,9 @@ def hypervolume(points: Numbers, reference: Numbers) -> float:
         return float(reference[0] - inside.min())
     inside = inside[np.argsort(inside[:, -1])]
     ends = np.append(inside[1:, -1], reference[-1])
+    if inside.shape[1] == 2:
+        widths = reference[0] - np.minimum.accumulate(inside[:, 0])
+        return float(widths @ (ends - inside[:, 1]))
     return sum(
         float(end - row[-1]) * hypervolume(inside[: place + 1, :-1], reference[:-1])
         for place, (row, end) in enumerate(zip(inside, ends, strict=True))
