@@ -27,7 +27,7 @@ _UNITS: dict[str, dict[str, float]] = {
     "W": {"mW": 1e-3, "W": 1.0, "kW": 1e3},
     "USD/s": {"USD/h": 1 / 3600, "USD/s": 1.0},
     "USD": {"USD": 1.0},
-    "Hz": {"MHz": 1e6, "GHz": 1e9},
+    "Hz": {"Hz": 1.0, "MHz": 1e6, "GHz": 1e9},
     "mm2": {"mm2": 1.0},
     "1": {"": 1.0},
 }

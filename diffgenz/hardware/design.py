@@ -114,3 +114,20 @@ def ratios(figures: dict[str, float], compute_units: float | None) -> dict[str, 
     if "stack_sites" in figures and "stacks" in figures:
         kept["spare_stacks"] = figures["stack_sites"] / figures["stacks"]
     return kept
+
+
+def as_written(figures: dict[str, float], compute_units: float | None) -> dict[str, float]:
+    """The numbers of a design as a file has them; what is published of one product is left out.
+
+    These are its stacks (and with them their spare sites), die area and unit cost, which are no
+    longer those of an accelerator with other numbers.
+
+    Arguments:
+        figures: as `Design` has them.
+        compute_units: in use, where they are known.
+    """
+    own = ("spare_units", "spare_stacks", "stacks", "die_area", "unit_cost")
+    kept = {key: value for key, value in figures.items() if key not in own}
+    if "spare_units" in figures and compute_units:
+        kept["units"] = figures["spare_units"] * compute_units
+    return kept

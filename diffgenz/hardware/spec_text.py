@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 
 from diffgenz.core.errors import InputError
+from diffgenz.hardware import design
 from diffgenz.hardware.platform import Platform
 from diffgenz.hardware.specs import FIGURES, LEVEL, TIER, UNSOURCED, Figures, Spec
 
@@ -91,7 +92,7 @@ def spec_text(spec: Spec, base: Spec, source: str) -> str:
 
     for table, units in FIGURES.items():
         now = getattr(spec, table)
-        if now:
+        if now and table != "design":
             figures(f"[{table}]", table, now, getattr(base, table), units)
     for number, level in enumerate(spec.network):
         head = f"[[network]]\nname = {_quoted(level.name)}\ntopology = {_quoted(level.topology)}"
@@ -102,6 +103,15 @@ def spec_text(spec: Spec, base: Spec, source: str) -> str:
     for number, (name, tier) in enumerate(spec.memory_tiers):
         head = f"[[memory_tier]]\nname = {_quoted(name)}"
         figures(head, f"memory_tier[{number}]", tier, base.memory_tiers[number][1], TIER)
+    if spec.design_names:
+        head = "\n".join(
+            ["[design]", *(f"{key} = {_quoted(text)}" for key, text in spec.design_names.items())]
+        )
+        now, was = (
+            design.as_written(each.design, each.execution.get("compute_units"))
+            for each in (spec, base)
+        )
+        figures(head, "design", now, was, design.FIGURES)
     body += ["[kernels]", f"like = {_quoted(spec.like)}"]
     lines += ["[sources]", *(f"{key} = {_quoted(text)}" for key, text in titles.items()), ""]
     return "\n".join([*lines, *body]) + "\n"

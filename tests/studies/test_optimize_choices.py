@@ -7,8 +7,10 @@ import pytest
 from small_llama import small
 
 import diffgenz as dgz
+from diffgenz.studies.optimize.optimize import problems_of
 from diffgenz.studies.sweep.axes import choice, integers, uniform, values
 
+EXAMPLES = Path(dgz.__file__).parents[1] / "examples"
 STACKS = {
     "over": {"memory_bandwidth": (1e11, 1e14)},
     "objective": "(cost + 100 * sites) * accelerators * tpot",
@@ -154,7 +156,7 @@ def test_choices_that_cannot_be_used_are_refused_in_one_line(choices, words):
     ("name", "factor", "words"),
     [
         ("memory_bandwidth", 2, "it is free or chosen"),
-        ("sites", 1, "a factor of 1 is not allowed"),
+        ("sites", 1, "a factor of 1 changes nothing"),
         ("launch_latenci", 2, "is not known"),
     ],
 )
@@ -164,8 +166,69 @@ def test_numbers_that_cannot_be_multiplied_are_refused(name, factor, words):
 
 
 def test_a_file_lists_choices_in_the_words_of_sweeps():
-    examples = Path(dgz.__file__).parents[1] / "examples"
-    study = dgz.load_study(examples / "formats_and_stacks.toml", fit="none")
+    study = dgz.load_study(EXAMPLES / "formats_and_stacks.toml", fit="none")
     assert list(study.choices) == ["sites", "accelerators", "formats"]
     assert study.choices["sites"].levels == (4, 6, 8)
     assert not study.chooses_systems
+
+
+def test_what_if_is_exact_for_a_power_and_says_where_the_limit_changes():
+    """Least x / 5 with x >= 1 / a and x >= 1 / 3: x = 1 / a until a = 3, then 1 / 3 for good."""
+    asked = {
+        "over": {"x": (0.01, 100)},
+        "objective": "x / 5",
+        "quantities": {"x": "1", "a": "1"},
+        "subject_to": ["x * a >= 1", "x >= 1 / 3"],
+        "plans": dgz.Parallelism(2),
+        "starts": 1,
+    }
+    found = dgz.what_if("a", question(), factors=(0.5, 2, 6), **asked)
+    assert found.elasticity == pytest.approx(-1, rel=1e-5)
+    assert found.now == pytest.approx(0.2, rel=1e-6)
+    assert [row.predicted for row in found.rows] == pytest.approx([0.4, 0.1, 0.2 / 6], rel=1e-5)
+    assert [row.solved for row in found.rows] == pytest.approx([0.4, 0.1, 1 / 15], rel=1e-5)
+    assert [row.kept for row in found.rows] == pytest.approx([0.2] * 3, rel=1e-5)
+    ((name, by),) = found.rows[0].broken
+    assert (name, by) == ("x * a >= 1", pytest.approx(2, rel=1e-5))
+    assert not found.rows[1].broken + found.rows[2].broken
+    share = dgz.what_if("memory_efficiency", question(), **asked)  # is 1: there is no more
+    assert [row.factor for row in share.rows] == [0.7, 0.9]
+    assert share.elasticity == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "factor", "words"),
+    [
+        ("memory_efficiency", 2, "2 x memory_efficiency: 2 is not allowed; it must be"),
+        ("accelerators", 2, "list what it may be as a choice"),
+        ("sites", 0, "a factor of 0 is not allowed"),
+    ],
+)
+def test_multiples_that_cannot_be_are_refused_in_one_line(name, factor, words):
+    with pytest.raises(dgz.InputError) as error:
+        dgz.what_if(name, question(), factors=(factor,), **STACKS)
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_examples_of_model_choices_have_as_many_parameters():
+    """KV heads against MLPs, and experts against their width: parameters stay what they are."""
+    llama = dgz.load_model("meta-llama/Llama-3.1-70B")
+    latent = dgz.load_model(str(EXAMPLES / "mla_70b" / "config.json"))
+    assert float(latent.parameters) == pytest.approx(float(llama.parameters), rel=1e-4)
+    for name, total in (("kv_heads", float(llama.parameters)), ("experts", None)):
+        study = dgz.load_study(EXAMPLES / f"{name}.toml", fit="none")
+        asked = study.over, study.objective, False, study.subject_to, study.derived
+        (problem,), _ = problems_of(
+            study.case, (*asked, study.quantities), study.plans, study.choices
+        )
+        seen = {}
+        middle = np.exp((problem.low + problem.high) / 2)
+        for place, layout in enumerate(problem.layouts):
+            if str(layout.choices) not in seen:
+                numbers = problem.with_layout(study.case, problem.table_at(place), middle)
+                question = problem.placed(*numbers)
+                seen[str(layout.choices)] = float(question.model.parameters)
+        assert len(seen) >= 4
+        total = total or float(study.case.model.parameters)
+        assert list(seen.values()) == pytest.approx([total] * len(seen), rel=2e-3)

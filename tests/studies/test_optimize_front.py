@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 import diffgenz as dgz
+from diffgenz.studies.optimize.front import _worth_having
+from diffgenz.studies.optimize.scalarized import towards, within
 
 OVER = {"memory_bandwidth": (1e12, 16e12), "peak_flops[bf16]": (2e14, 4e15)}
 QUANTITIES = {"unit_cost": "2500 + 2.5e-12 * peak_flops[bf16] + 3e-10 * memory_bandwidth"}
@@ -22,9 +24,10 @@ def solve(*objectives, **changes):
     return dgz.front(question(), OVER, objectives, **asked)
 
 
-def at(numbers):
+def at(numbers, workload=None):
     """Time per token and first token as `estimate` has them, smooth."""
     case = question()
+    case = case if workload is None else case.replace(workload=workload)
     chip = case.platform.accelerator
     peaks = dict(chip.peak_flops) | {"bf16": numbers["peak_flops[bf16]"]}
     chip = chip.replace(peak_flops=peaks, memory_bandwidth=numbers["memory_bandwidth"])
@@ -66,6 +69,35 @@ def test_a_front_of_three_has_that_of_two_on_its_edge():
         assert point.values[1:] == pytest.approx(at(point.numbers), rel=1e-5)
 
 
+def test_ways_by_hand():
+    """A limit of 1 on the second of two; and from (0, 0) in directions to (2, 4)."""
+    points = np.array([[0.5, 0.9], [0.2, 1.5]])
+    assert within(np.array([[1.0]])).reached(points)[:, 0].tolist() == [0.5, np.inf]
+    ways = towards(np.zeros(2), np.array([2.0, 4.0]), 2)
+    np.testing.assert_allclose(ways.slope, [[0.5, 3.0], [1.5, 1.0]])
+    np.testing.assert_allclose(ways.reached(points), [[1.0, 0.9], [0.5, 1.5]])
+    assert len(towards(np.zeros(3), np.ones(3), 4).slope) == 10
+    three = towards(np.zeros(3), np.ones(3), 4).slope
+    np.testing.assert_allclose(three.sum(axis=1), 1)
+    assert three.min() > 0
+
+
+def test_what_another_equals_and_clearly_beats_is_left_out():
+    values = np.array([[0.0, 1.0], [0.05, 1 - 1e-6], [0.5, 0.5], [0.5 + 5e-4, 0.5 - 5e-4]])
+    assert _worth_having(values).tolist() == [True, False, True, True]
+
+
+def test_the_worst_of_a_mix_is_an_objective_without_a_kink():
+    """Two parts that differ in context: their worst TPOT is that of the longer one, as said."""
+    mix = dgz.Mix((question(), question().replace(workload=dgz.Workload(16, 4096, 64))), (1, 1))
+    found = dgz.front(mix, OVER, ("unit_cost", "tpot"), quantities=QUANTITIES, points=2)
+    assert all(point.kkt < 1e-3 for point in found.points)
+    assert len(found.points) >= 3
+    numbers = found.points[-1].numbers
+    longer = at(numbers, dgz.Workload(16, 4096, 64))[0]
+    assert found.points[-1].values[1] == pytest.approx(longer, rel=1e-5)
+
+
 def test_hypervolumes_by_hand():
     points = np.array([[0.0, 2.0], [1.0, 0.5], [3.5, 0.0]])
     # 4 x 3: columns of heights 1, 2.5, 3 from 0, 1, 3.5
@@ -80,6 +112,7 @@ def test_hypervolumes_by_hand():
     ("objectives", "changes", "words"),
     [
         (("tpot",), {}, "are no two"),
+        (("tpot", "tpot <= 1"), {}, "is a condition; name a number"),
         (("tpot", "unit_cost"), {"points": 1}, "points: 1 is not allowed"),
         (("tpot", "unit_cost"), {"more": [True]}, "more: 1 for 2 objectives"),
         (("tpot", "unit_costs"), {}, "'unit_costs' is not known"),

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from diffgenz.core.errors import InputError, NoSolution
 from diffgenz.core.leaves import Path, leaf_at, number_at, with_leaves, with_unset
 from diffgenz.core.record import Record
@@ -110,7 +112,7 @@ def variants_of(
             own = labels | {name: each.label for name, each in zip(numeric, row, strict=True)}
             own = {name: own[name] for name in options}
             placed = {
-                path: number
+                path: np.float64(number)
                 for each, number in zip(chosen, numbers, strict=True)
                 for path in each.paths
             }

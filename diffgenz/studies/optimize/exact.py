@@ -78,7 +78,7 @@ def exact_optimum(
 
     smooth = problem.hardened(sharpness=HARD, smooth_batch=True)
     first = polished(smooth, solved.x, np.arange(len(plans)), every)
-    rows, origin = _rounded(problem, first.x, whole)
+    rows, origin = _rounded(problem, first.x, whole, plans)
     hard = problem.hardened(sharpness=HARD, smooth_batch=False)
     second = polished(hard, rows, origin, free)
     good = np.flatnonzero(second.violation <= _MET)
@@ -108,14 +108,22 @@ def exact_optimum(
     )
 
 
-def _rounded(problem: Problem, x: Numbers, whole: Sequence[int]) -> tuple[Numbers, np.ndarray]:
-    """Each point with all whole neighbours of its counts, and the number of the point of each."""
+def _rounded(
+    problem: Problem, x: Numbers, whole: Sequence[int], plans: np.ndarray
+) -> tuple[Numbers, np.ndarray]:
+    """Each point with all whole neighbours of its counts, and the number of the point of each.
+
+    Neighbours are those that replicas, and pipeline stages, share out without a rest, too.
+    """
     rows, origin = [], []
     for number, point in enumerate(x):
         choices = []
+        plan = problem.layouts[int(plans[number])].plan
+        shares = {float(plan.data), float(plan.data * plan.pipeline)} - {1.0}
         for index in whole:
             variable, value = problem.variables[index], float(np.exp(point[index]))
             near = {float(np.floor(value + 1e-9)), float(np.ceil(value - 1e-9))}
+            near |= {float(np.floor(value / share + 1e-9) * share) for share in shares}
             if len(whole) == 1:
                 near |= {
                     float(side(value / tile) * tile)

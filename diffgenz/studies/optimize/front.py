@@ -1,9 +1,9 @@
-"""`front`: what is possible between several objectives, by one optimum for each of many limits.
+"""`front`: what is possible between several objectives, by one optimum for each of many scalars.
 
-All objectives but the first become limits (epsilon-constraint; Haimes et al., 1971), whose values
-are one more axis of lanes beside plans. The best of each objective alone says from where to where
-they go. A coarse grid with all plans shows which plans are near the front; a fine one, begun at the
-coarse optima, has these alone. What another point beats is left out, exactly.
+The best of each objective alone, for every plan, says from where to where the front goes. A coarse
+grid of limits (epsilon-constraint) with all plans shows which plans are near the front; these alone
+have a fine one, and Chebyshev's directions, which are spread evenly over the front, begun at what
+is known by then (`scalarized`). What another point beats is left out, exactly.
 
 Within a plan the front of a problem that is convex in logarithms is convex in them, too. The front
 over plans is not, so that weighted sums of objectives would miss parts of it.
@@ -18,26 +18,30 @@ import numpy as np
 from diffgenz.core.checks import demand
 from diffgenz.core.errors import InputError, NoSolution
 from diffgenz.inference.metrics import METRICS
-from diffgenz.scenario.mix import Mix
+from diffgenz.scenario.mix import Mix, parts_of
 from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.scenario import Scenario
+from diffgenz.studies.expressions import Expression
 from diffgenz.studies.optimize.choices import Choices
+from diffgenz.studies.optimize.hypervolume import hypervolume
+from diffgenz.studies.optimize.limits import limits_of
 from diffgenz.studies.optimize.optimize import problems_of
-from diffgenz.studies.optimize.problem import Problem
 from diffgenz.studies.optimize.quadratic import Numbers
+from diffgenz.studies.optimize.scalarized import Found, Scalarized, alone, towards, within
 from diffgenz.studies.optimize.slopes import slopes_of
-from diffgenz.studies.optimize.sqp import BROKEN, Point, descend
 from diffgenz.studies.optimize.variables import Bounds
 from diffgenz.studies.pareto import front_of
 
-POINTS, _COARSE, _STARTS = 24, 5, 2
-"""Limits of each objective but the first, finely and coarsely, and starts of each plan."""
+POINTS = {2: 24, 3: 8}
+"""Limits of each objective but the first, by the number of objectives."""
+_COARSE, _STARTS = 5, 2
+"""Such limits of the coarse grid, and starts of each plan."""
 _BEHIND = np.log(1.1)
 """A plan that is nowhere nearer to the front is left out of the fine grid."""
-_FREE = 50.0
-"""The logarithm of a limit that limits nothing."""
-_MET = 1e-5
-_GOAL = "objective_{}"
+
+
+_EQUAL, _CLEARLY = 1e-4, 1e-3
+"""How near in logarithms objectives are one, and how far apart one is clearly better."""
 
 
 class FrontPoint(NamedTuple):
@@ -95,7 +99,7 @@ def front(
     quantities: Mapping[str, str] | None = None,
     plans: Sequence[Parallelism] | Parallelism | None = None,
     choices: Choices | None = None,
-    points: int = POINTS,
+    points: int | None = None,
     seed: int = 0,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Front:
@@ -109,8 +113,8 @@ def front(
             formula.
         subject_to, derived, quantities, plans, seed, progress: as in `optimize`.
         choices: as in `optimize`, of single numbers; not of formats, models or systems.
-        points: limits of each objective but the first, at least 2; of three objectives there are
-            the square of it.
+        points: limits of each objective but the first, at least 2, and as many directions; of
+            three objectives there are the square of it. Default: 24, and 8 of three objectives.
 
     Raises:
         InputError: as `optimize`; fewer than two objectives.
@@ -119,7 +123,7 @@ def front(
     demand("case", case, (Scenario, Mix), "Scenario(model, platform, workload)")
     if isinstance(objectives, str) or len(objectives) < 2:
         raise InputError(f"objectives: {objectives!r} are no two; give at least two formulas")
-    if points < 2:
+    if points is not None and points < 2:
         raise InputError(f"points: {points} is not allowed; it must be at least 2")
     names = tuple(objectives)
     up = tuple(name in METRICS and METRICS[name].more for name in names)
@@ -127,13 +131,8 @@ def front(
         if len(more) != len(names):
             raise InputError(f"more: {len(more)} for {len(names)} objectives; give one for each")
         up = tuple(bool(each) for each in more)
-    formulas = {_GOAL.format(place): name for place, name in enumerate(names[1:], 1)}
-    goals = [
-        f"1 <= {goal}" if most else f"{goal} <= 1"
-        for goal, most in zip(formulas, up[1:], strict=True)
-    ]
-    more_formulas = dict(quantities or {}) | formulas
-    asked = over, names[0], up[0], [*subject_to, *goals], derived or {}, more_formulas
+    goals = [_goal(name, most) for name, most in zip(names, up, strict=True)]
+    asked = over, names[0], up[0], [*subject_to, *goals], derived or {}, quantities or {}
     problems, _ = problems_of(case, asked, plans, choices or {})
     if len(problems) > 1:
         raise InputError(
@@ -141,8 +140,12 @@ def front(
             "knows one; state it in the scenario, and compare the fronts"
         )
     problem = problems[0]
-    grid = _Grid(problem, len(goals), seed, progress)
-    found = grid.front(points)
+    parts = len(parts_of(case))
+    rows = [len(limits_of([goal], problem.quantities, parts, problem.unit_of)) for goal in goals]
+    count = points or POINTS.get(len(names), 4)
+    slopes = slopes_of(problem, len(problem.layouts) * count)
+    solver = Scalarized(problem, rows, slopes, progress)
+    found, high = front_between(solver, count, seed)
     return Front(
         names,
         up,
@@ -156,151 +159,69 @@ def front(
             )
             for plan, x, row, kkt in zip(*found[:4], strict=True)
         ),
-        tuple(float(value) for value in np.exp(np.where(up, -grid.high, grid.high))),
-        hypervolume(found.values, grid.high),
-        grid.lanes,
+        tuple(float(value) for value in np.exp(np.where(up, -high, high))),
+        hypervolume(found.values, high),
+        solver.lanes,
         {variable.name: variable.unit for variable in problem.variables},
     )
 
 
-def hypervolume(points: Numbers, reference: Numbers) -> float:
-    """How much of the space up to a reference some points beat; all is minimised.
+def _goal(name: str, most: bool) -> str:
+    """The limit that an objective is a row of."""
+    if Expression(name).conditional or name == "fits":
+        raise InputError(f"objectives: {name!r} is a condition; name a number")
+    return f"1 <= {name}" if most else f"{name} <= 1"
 
-    It is cut into slices along the last objective, so that it is exact, and quick for two or three.
+
+def front_between(solver: Scalarized, points: int, seed: int) -> tuple[Found, Numbers]:
+    """What no other beats, and the worst of each objective among the best ones of the others.
 
     Arguments:
-        points: of shape (count, objectives).
-        reference: of shape (objectives,).
+        solver: the lanes.
+        points: limits of each objective but the first.
+        seed: of the starts.
+
+    Raises:
+        NoSolution: no plan meets the limits.
     """
-    inside = points[(points < reference).all(axis=1)]
-    if not len(inside):
-        return 0.0
-    if inside.shape[1] == 1:
-        return float(reference[0] - inside.min())
-    inside = inside[np.argsort(inside[:, -1])]
-    ends = np.append(inside[1:, -1], reference[-1])
-    return sum(
-        float(end - row[-1]) * hypervolume(inside[: place + 1, :-1], reference[:-1])
-        for place, (row, end) in enumerate(zip(inside, ends, strict=True))
-        if end > row[-1]
-    )
+    rng = np.random.default_rng(seed)
+    found = solver.from_random(alone(solver.objectives), _STARTS, rng, "each objective")
+    known = np.unique(found.plan)
+    if not len(known):
+        raise NoSolution("front: no plan meets the limits; loosen one (`optimize` says which)")
+    low = found.values.min(axis=0)
+    best = found.values[found.values.argmin(axis=0)]
+    high = np.maximum(best.max(axis=0), low + 1e-3)
+    coarse = within(_between(low, high, _COARSE))
+    rough, limit = solver.from_known(coarse, known, found, "coarse front")
+    least = np.full((len(solver.problem.layouts), len(coarse.slope)), np.inf)
+    least[rough.plan, limit] = np.where(rough.met, rough.values[:, 0], np.inf)
+    near = np.flatnonzero((least <= least.min(axis=0) + _BEHIND).any(axis=1))
+    found = found.and_also(rough.at(rough.met))
+    if len(near):
+        fine = within(_between(low, high, points)).and_also(towards(low, high, points))
+        more, _ = solver.from_known(fine, near, found, "fine front")
+        found = found.and_also(more.at(more.met))
+    kept = found.at(front_of(np.arange(len(found.plan)), found.values).indices)
+    return kept.at(_worth_having(kept.values)), high
 
 
-class _Found(NamedTuple):
-    """Optima: plan, x, ln of all objectives (minimised), KKT residual, whether limits are met."""
+def _worth_having(values: Numbers) -> np.ndarray:
+    """Which points no other equals, as far as limits are met, and clearly beats in one objective.
 
-    plan: np.ndarray
-    x: Numbers
-    values: Numbers
-    kkt: Numbers
-    met: np.ndarray
-
-    def at(self, which: np.ndarray) -> "_Found":
-        """Some of them."""
-        return _Found(*(part[which] for part in self))
-
-    def and_also(self, other: "_Found") -> "_Found":
-        """These and others."""
-        return _Found(*(np.concatenate(pair) for pair in zip(self, other, strict=True)))
+    Arguments:
+        values: of shape (points, objectives).
+    """
+    apart = values[:, None] - values
+    beaten = (apart > -_EQUAL).all(axis=2) & (apart > _CLEARLY).any(axis=2)
+    return ~beaten.any(axis=1)
 
 
-class _Grid:
-    """The lanes of a front: plans by values of the limits that objectives are."""
+def _between(low: Numbers, high: Numbers, count: int) -> Numbers:
+    """Limits of all objectives but the first, of shape (limits, objectives - 1).
 
-    def __init__(
-        self,
-        problem: Problem,
-        others: int,
-        seed: int,
-        progress: Callable[[str, int, int], None] | None,
-    ):
-        self.problem, self.others, self.progress = problem, others, progress
-        self.rng = np.random.default_rng(seed)
-        self.lanes, self.high = 0, np.zeros(1 + others)
-        lanes = len(problem.layouts) * POINTS
-        self.slopes = slopes_of(problem, lanes)
-
-    def front(self, points: int) -> _Found:
-        """What no other beats, with so many limits of each objective but the first."""
-        count, every = len(self.problem.layouts), np.arange(len(self.problem.layouts))
-        found = self._best_alone(0)
-        for goal in range(1, 1 + self.others):
-            found = found.and_also(self._best_alone(goal))
-        if not len(found.plan):
-            raise NoSolution("front: no plan meets the limits; loosen one (`optimize` says which)")
-        low = found.values.min(axis=0)
-        best = found.values[found.values.argmin(axis=0)]
-        self.high = np.maximum(best.max(axis=0), low + 1e-3)
-        limits = self._between(low, _COARSE)
-        coarse = self._solve(np.isin(every, found.plan).nonzero()[0], limits, found, "coarse front")
-        least = np.full((count, len(limits)), np.inf)
-        least[coarse.plan, np.tile(np.arange(len(limits)), len(coarse.plan) // len(limits))] = (
-            np.where(coarse.met, coarse.values[:, 0], np.inf)
-        )
-        near = np.flatnonzero((least <= least.min(axis=0) + _BEHIND).any(axis=1))
-        found = found.and_also(coarse.at(coarse.met))
-        if len(near):
-            fine = self._solve(near, self._between(low, points), found, "fine front")
-            found = found.and_also(fine.at(fine.met))
-        return found.at(front_of(np.arange(len(found.plan)), found.values).indices)
-
-    def _between(self, low: Numbers, count: int) -> Numbers:
-        """Limits of all objectives but the first, of shape (limits, others).
-
-        They are closer to each other where an objective is at its best, which costs most there.
-        """
-        shares = np.linspace(0, 1, count + 1)[1:] ** 2
-        axes = [low[k] + (self.high[k] - low[k]) * shares for k in range(1, 1 + self.others)]
-        return np.array(list(product(*axes)))
-
-    def _best_alone(self, goal: int) -> _Found:
-        """The best of one objective for each plan that meets the limits."""
-        count = len(self.problem.layouts)
-        plans = np.repeat(np.arange(count), _STARTS)
-        start = self.rng.uniform(
-            self.problem.low, self.problem.high, (len(plans), len(self.problem.variables))
-        )
-        free = np.full((len(plans), self.others), _FREE)
-        found = self._descend(start, plans, free, f"objective {goal + 1}", goal)
-        score = np.where(found.met, found.values[:, goal], np.inf).reshape(count, _STARTS)
-        best = np.arange(count) * _STARTS + score.argmin(axis=1)
-        return found.at(best[found.met[best]])
-
-    def _solve(self, plans: np.ndarray, limits: Numbers, known: _Found, what: str) -> _Found:
-        """The best first objective of each plan within each limit, begun at what is nearest."""
-        lanes, eps = np.repeat(plans, len(limits)), np.tile(limits, (len(plans), 1))
-        apart = np.abs(known.values[None, :, 1:] - eps[:, None]).sum(axis=2)
-        apart += np.where(known.plan[None] == lanes[:, None], 0, np.inf)
-        return self._descend(known.x[apart.argmin(axis=1)], lanes, eps, what, 0)
-
-    def _descend(
-        self, start: Numbers, plans: np.ndarray, eps: Numbers, what: str, goal: int
-    ) -> _Found:
-        """Optima of one objective, the others being limited, each lane from a start."""
-        problem, others = self.problem, self.others
-        self.lanes += len(start)
-
-        def evaluate(x: Numbers, lanes: np.ndarray) -> Point:
-            point = self.slopes(x, plans[lanes])
-            c = point.c.copy()
-            c[:, -others:] -= eps[lanes]
-            if goal:
-                place = point.c.shape[1] - others + goal - 1
-                point = point._replace(f=point.c[:, place], g=point.rows[:, place])
-            return point._replace(c=c)
-
-        progress = self.progress
-        end = descend(
-            evaluate,
-            start,
-            problem.low,
-            problem.high,
-            problem.weights,
-            tolerance=1e-6,
-            iterations=60,
-            progress=progress and (lambda done, every: progress(what, done, every)),
-        )
-        point = self.slopes(end.x, plans)
-        values = np.column_stack([point.f, point.c[:, -others:]])
-        met = (end.status != BROKEN) & (end.violation <= _MET)
-        return _Found(plans, end.x, values, end.kkt, met)
+    They are closer to each other where an objective is at its best, which costs most there.
+    """
+    shares = np.linspace(0, 1, count + 1)[1:] ** 2
+    axes = [low[k] + (high[k] - low[k]) * shares for k in range(1, len(low))]
+    return np.array(list(product(*axes)))

@@ -11,14 +11,16 @@ from diffgenz.inference.metrics import METRICS
 from diffgenz.scenario.mix import Mix, parts_of
 from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.scenario import Scenario
+from diffgenz.studies.optimize.bottlenecks import Bottleneck, bottlenecks
 from diffgenz.studies.optimize.distributions import distribution_of
 from diffgenz.studies.optimize.draws import DRAWS, Uncertainty, unit_of_uncertain
-from diffgenz.studies.optimize.front import POINTS, Front, front
-from diffgenz.studies.optimize.improvement import Bottleneck, Worth, bottlenecks, worth_of
+from diffgenz.studies.optimize.front import Front, front
 from diffgenz.studies.optimize.lanes import Progress
 from diffgenz.studies.optimize.optimize import STARTS, optimize
 from diffgenz.studies.optimize.optimum import Optimum
 from diffgenz.studies.optimize.variables import Bounds
+from diffgenz.studies.optimize.what_if import Prediction, what_if
+from diffgenz.studies.optimize.worth import Worth, worth_of
 from diffgenz.studies.sweep.axes import Axis, Choice
 from diffgenz.studies.sweep.axis_tables import axes_of, local, stated_plans
 from diffgenz.studies.sweep.space_file import fit_of, formulas_of, question_of
@@ -117,8 +119,12 @@ class Study(NamedTuple):
         """Which limits are active as a number grows, as `bottlenecks`."""
         return bottlenecks(name, factor, **self._asked(progress))
 
+    def what_if(self, name: str, progress: Progress | None = None) -> Prediction:
+        """What multiples of a number do, as `what_if`."""
+        return what_if(name, **self._asked(progress))
+
     def _asked(self, progress: Progress | None) -> dict[str, Any]:
-        """The arguments of `worth_of` and `bottlenecks` beside the number."""
+        """The arguments of the inverse questions beside the number."""
         self._demand_certain()
         keys = ("case", "over", "objective", "maximise", "subject_to", "derived", "quantities")
         given = {key: getattr(self, key) for key in (*keys, "plans", "choices", "seed")}
@@ -134,14 +140,14 @@ class Study(NamedTuple):
     def front(
         self,
         others: Sequence[str],
-        points: int = POINTS,
+        points: int | None = None,
         progress: Callable[[str, int, int], None] | None = None,
     ) -> Front:
         """What is possible between the objective and others.
 
         Arguments:
             others: metrics or formulas, as in `front`.
-            points: limits of each of them.
+            points: limits of each of them, as in `front`.
             progress: as in `optimize`.
 
         Raises:

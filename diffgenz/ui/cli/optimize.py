@@ -48,11 +48,18 @@ def flags(parser: argparse.ArgumentParser) -> None:
         help="instead: which limits are active, one after another, as a number grows to a multiple",
     )
     parser.add_argument(
+        "--what-if",
+        metavar="NAME",
+        help="instead: what a number that is not free does to the optimum, by its elasticity and "
+        "solved again, for 0.7 to 2 times as much",
+    )
+    parser.add_argument(
         "--points",
         type=COUNT,
-        help="of --front: limits of each further objective that are tried (default: 24)",
+        help="of --front: limits of each further objective, and directions, that are tried "
+        "(default: 24; 8 of three objectives)",
     )
-    add_plot(parser, "of --front with one formula: draw both objectives")
+    add_plot(parser, "draw what one percent more of each number does; of a front, its objectives")
     parser.add_argument(
         "--progress",
         action="store_true",
@@ -63,6 +70,8 @@ def flags(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> tuple[str, Any]:
     """Solve a study: text and JSON."""
     from diffgenz.studies.optimize.study_file import load_study
+    from diffgenz.ui.plots.figure import check_picture
+    from diffgenz.ui.plots.optimum import optimum_plot
     from diffgenz.ui.text.optimize import optimum_text
 
     cache_compilations()
@@ -70,19 +79,22 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
         path = getattr(options, flag)
         if path is not None and Path(path).suffix != suffix:
             raise InputError(f"--{flag}: {Path(path).name!r} does not end in {suffix}")
-    for flag in ("points", "plot"):
-        if getattr(options, flag) is not None and not options.front:
-            raise InputError(f"--{flag}: is of a front; add --front FORMULA")
-    asked = [flag for flag in ("front", "worth", "path") if getattr(options, flag)]
+    if options.points is not None and not options.front:
+        raise InputError("--points: is of a front; add --front FORMULA")
+    asked = [flag for flag in ("front", "worth", "path", "what-if") if _given(options, flag)]
     if len(asked) > 1:
         raise InputError(f"--{asked[1]}: another question than --{asked[0]}; ask one at a time")
+    if options.plot is not None:
+        if asked and not options.front:
+            raise InputError(f"--plot: --{asked[0]} has no picture; leave out one of them")
+        check_picture(Path(options.plot))
     if asked and options.accelerator is not None:
         raise InputError(f"--accelerator: --{asked[0]} has several; leave out one of them")
     study = load_study(options.study, fit=options.fit)
     if options.accelerator is not None and study.chooses_systems:
         raise InputError("--accelerator: the study chooses among systems; state the one it found")
-    if options.worth or options.path:
-        return _improved(options, study)
+    if asked and asked[0] != "front":
+        return _improved(options, study, asked[0])
     if options.front:
         return _front(options, study)
     with progress_line(options.progress) as line:
@@ -101,31 +113,35 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     if options.accelerator is not None:
         _save(Path(options.accelerator), study, found)
         text += f"\n\nwrote {options.accelerator}"
+    if options.plot is not None:
+        optimum_plot(found, Path(options.plot), Path(options.study).stem)
+        text += f"\n\nwrote {options.plot}"
     return text, data
 
 
-def _improved(options: argparse.Namespace, study: Any) -> tuple[str, Any]:
-    """What more of a number is worth, or which limits are next: text and JSON."""
-    from diffgenz.ui.text.improvement import path_text, worth_text
+def _given(options: argparse.Namespace, flag: str) -> Any:
+    """The value of a flag."""
+    return getattr(options, flag.replace("-", "_"))
 
-    flag = "worth" if options.worth else "path"
-    name, _, text = getattr(options, flag).rpartition("=")
-    try:
-        factor = float(text)
-    except ValueError:
-        factor = 0.0
-    if not name or not factor > 0:
-        raise InputError(
-            f"--{flag}: {getattr(options, flag)!r} is no NAME=FACTOR; write network[0].bandwidth=2"
-        )
+
+def _improved(options: argparse.Namespace, study: Any, flag: str) -> tuple[str, Any]:
+    """What more of a number is worth, does, or which limits are next: text and JSON."""
+    from diffgenz.ui.text.improvement import path_text, what_if_text, worth_text
+
+    name, factor = _given(options, flag), 1.0
+    if flag != "what-if":
+        name, factor = _multiple(flag, name)
     with progress_line(options.progress) as line:
         said = line and (lambda what, done, count: line.write(f"{what}: {done} of {count} starts"))
         if flag == "worth":
-            worth = study.worth(name, factor, said)
-            data, shown = worth._asdict(), worth_text(worth, study)
-        else:
+            found = study.worth(name, factor, said)
+            data, shown = found._asdict(), worth_text(found, study)
+        elif flag == "path":
             parts = study.bottlenecks(name, factor, said)
             data, shown = [part._asdict() for part in parts], path_text(parts, name, study)
+        else:
+            found = study.what_if(name, said)
+            data, shown = found.to_dict(), what_if_text(found, study)
     if options.out is not None:
         with written_aside(Path(options.out), "--out") as aside:
             aside.write_text(json.dumps(data, indent=2, allow_nan=False))
@@ -133,21 +149,29 @@ def _improved(options: argparse.Namespace, study: Any) -> tuple[str, Any]:
     return shown, data
 
 
+def _multiple(flag: str, given: str) -> tuple[str, float]:
+    """The name and factor of NAME=FACTOR."""
+    name, _, text = given.rpartition("=")
+    try:
+        factor = float(text)
+    except ValueError:
+        factor = 0.0
+    if not name or not factor > 0:
+        raise InputError(f"--{flag}: {given!r} is no NAME=FACTOR; write network[0].bandwidth=2")
+    return name, factor
+
+
 def _front(options: argparse.Namespace, study: Any) -> tuple[str, Any]:
     """What is possible between several objectives: text and JSON."""
-    from diffgenz.studies.optimize.front import POINTS
-    from diffgenz.ui.plots.figure import check_picture
     from diffgenz.ui.plots.front import front_plot
     from diffgenz.ui.text.front import front_text
 
-    if options.plot is not None:
-        check_picture(Path(options.plot))
-        if len(options.front) > 1:
-            raise InputError("--plot: two objectives are drawn; give one --front")
+    if options.plot is not None and len(options.front) > 2:
+        raise InputError("--plot: two or three objectives are drawn; give one --front, or two")
     with progress_line(options.progress) as line:
         found = study.front(
             options.front,
-            options.points or POINTS,
+            options.points,
             line and (lambda what, done, count: line.write(f"{what}: {done} of {count} limits")),
         )
     data, text = found.to_dict(), front_text(found)

@@ -178,26 +178,38 @@ def _hardware(found: Optimum) -> str:
 
 
 def _plans(found: Optimum) -> str:
-    """The best plans, and those that meet the limits least badly."""
+    """The best plans, or the best of each choice, and how many meet the limits nowhere."""
     assert found.best is not None
+    plans, rest, head, factor = found.plans, "plans", "objective", 1.0
+    if found.objective in METRICS and METRICS[found.objective].factor != 1:
+        factor = METRICS[found.objective].factor
+        head = f"objective, {METRICS[found.objective].label.rsplit(' ', 1)[-1]}"
+    if found.best.choices:
+        first: dict[str, PlanOptimum] = {}
+        for each in found.plans:
+            first.setdefault(str(each.choices), each)
+        plans, rest = tuple(first.values()), "choices"
     rows = []
-    for each in found.plans[:_PLANS]:
+    for each in plans[:_PLANS]:
         behind = 100 * abs(each.value / found.best.value - 1)
         state = "global" if each.certified else "local"
         rows.append(
             [
                 each.label,
-                number(each.value, 4),
+                number(each.value * factor, 4),
                 f"{behind:.1f}",
                 f"{each.kkt:.0e}",
                 f"{each.meeting} of {each.starts}",
                 state,
             ]
         )
-    text = table(["plan", "objective", "behind, %", "KKT", "starts", "optimum"], rows, "lrrrrl")
-    more = len(found.plans) - _PLANS
+    what = "the best plan of each choice" if rest == "choices" else "plan"
+    text = table([what, head, "behind, %", "KKT", "starts", "optimum"], rows, "lrrrrl")
+    more = len(plans) - _PLANS
     if more > 0:
-        text += f"\nand {more} more plans"
+        text += f"\nand {more} more {rest}"
+    if rest == "choices":
+        text += f"\n{len(found.plans)} plans and choices meet the limits; all are in --out"
     if found.infeasible:
         text += f"\n{len(found.infeasible)} plans meet the limits nowhere in the bounds"
     return text
