@@ -90,8 +90,12 @@ from .serving.load import Load as Load
 from .serving.load_result import Latencies as Latencies
 from .serving.load_result import LoadResult as LoadResult
 from .serving.objectives import Objectives as Objectives
+from .serving.probability import Probability as Probability
+from .serving.probability import probability_of_meeting as probability_of_meeting
 from .serving.replay import Replayed as Replayed
 from .serving.replay import replay as replay
+from .serving.replicas import Replicas as Replicas
+from .serving.replicas import replicas_for as replicas_for
 from .serving.request_log import Requests as Requests
 from .serving.request_log import read_requests as read_requests
 from .serving.serve import serve as serve

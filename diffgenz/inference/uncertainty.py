@@ -41,6 +41,22 @@ def deviations(case: Scenario, samples: int = 0) -> Estimate:
     Raises:
         InputError: the platform's kernels are not fitted.
     """
+    case, library, fits = uncertain_in(case, "deviations")
+    if samples:
+        return by_samples(_with_kernels, library, fits, samples, case)
+    return by_delta(_with_kernels, library, fits, case)
+
+
+def uncertain_in(case: Scenario, asked: str) -> tuple[Scenario, Library, list[KernelFit]]:
+    """What of a scenario counts, the fitted kernels that it uses, and the fits they are from.
+
+    Arguments:
+        case: the scenario.
+        asked: what is asked for, which an error begins with.
+
+    Raises:
+        InputError: the platform's kernels are not fitted.
+    """
     demand_scenario(case)
     accelerator = case.platform.accelerator
     fits = [] if accelerator.kernels is None else fits_behind(accelerator.kernels)
@@ -48,18 +64,23 @@ def deviations(case: Scenario, samples: int = 0) -> Estimate:
     library = case.platform.accelerator.kernels
     if library is None or not fits:
         raise InputError(
-            f"deviations: the kernels of {accelerator.name} are not fitted; "
+            f"{asked}: the kernels of {accelerator.name} are not fitted; "
             "load the platform with a fit"
         )
-    fits = [each for each in fits if each.format in library.forms.get(each.family, {})]
-    if samples:
-        return by_samples(_with_kernels, library, fits, samples, case)
-    return by_delta(_with_kernels, library, fits, case)
+    return (
+        case,
+        library,
+        [each for each in fits if each.format in library.forms.get(each.family, {})],
+    )
 
 
 def _with_kernels(library: Library, case: Scenario) -> Estimate:
-    there = eqx.tree_at(lambda c: c.platform.accelerator.kernels, case, library)
-    return compiled_estimate(resolved(there))
+    return compiled_estimate(resolved(with_kernels(case, library)))
+
+
+def with_kernels(case: Scenario, library: Library) -> Scenario:
+    """The scenario with other fitted kernels, whose numbers may be columns."""
+    return eqx.tree_at(lambda c: c.platform.accelerator.kernels, case, library)
 
 
 def by_delta(
@@ -130,18 +151,34 @@ def by_samples(
         count: how many draws are made.
         args: further arguments of `metrics`.
     """
-    draws = np.random.default_rng(SEED)
     with in_double():
-        unknown = [
-            _centre(fit)[:, None] + root @ draws.normal(size=(count, len(root))).T
-            for fit, root in zip(fits, _roots(fits), strict=True)
-        ]
-        values = metrics(_moved(as_double(library), fits, unknown), *as_double(args))
+        values = metrics(drawn(library, fits, (count,), SEED), *as_double(args))
 
     def deviation(value: Any) -> Leaf:
         return as_leaf(np.std(np.broadcast_to(np.asarray(value), count), ddof=1))
 
     return jax.tree.map(deviation, values)
+
+
+def drawn(
+    library: Library, fits: Sequence[KernelFit], shape: tuple[int, ...], seed: int
+) -> Library:
+    """A library whose numbers are columns: draws of what is uncertain of its fits.
+
+    Arguments:
+        library: the fitted library.
+        fits: the fits that the library was made of.
+        shape: of the columns: (draws,), with further axes of 1 where others broadcast with them.
+        seed: of the draws.
+    """
+    draws = np.random.default_rng(seed)
+    with in_double():
+        unknown = [
+            _centre(fit)[:, None] + root @ draws.normal(size=(shape[0], len(root))).T
+            for fit, root in zip(fits, _roots(fits), strict=True)
+        ]
+        columns = [each.reshape(-1, *shape) for each in unknown]
+        return _moved(as_double(library), fits, columns)
 
 
 def _centre(fit: KernelFit) -> np.ndarray:

@@ -24,7 +24,7 @@ from diffgenz.serving.iteration_table import IterationTable, tabulate
 from diffgenz.serving.load import Engine, Load
 from diffgenz.serving.lockstep import lockstep
 from diffgenz.serving.open_loop import open_loop
-from diffgenz.serving.saturation import Saturation, saturation_of
+from diffgenz.serving.saturation import FILLED, Saturation, saturation_of
 from diffgenz.serving.steady import Steady
 
 _UNLIMITED = 1e9
@@ -42,6 +42,7 @@ class EngineState(eqx.Module):
         slots: requests that may run at once.
         fit: requests of the longest kind that the cache has room for.
         engines: how many there are in the deployment.
+        router: how requests are dealt out to them.
     """
 
     demand: Demand
@@ -51,15 +52,23 @@ class EngineState(eqx.Module):
     slots: Scalar
     fit: Scalar
     engines: Scalar
+    router: str = eqx.field(static=True, default="random")
+
+    def timed_by(self, table: IterationTable) -> "EngineState":
+        """The same engine, whose iterations take as long as another table says."""
+        most = saturation_of(table, self.demand, self.slots, self.most.cache / FILLED)
+        changed = self.demand, self.fine, table, most, self.slots, self.fit, self.engines
+        return EngineState(*changed, self.router)
 
     def under(self, load: Load) -> Steady:
         """The steady state of the engine under its share of a load."""
         known = self.table, self.demand, self.most, self.slots
-        if load.rate is not None:
-            return open_loop(*known, load.rate / self.engines, load.burstiness)
-        assert load.concurrency is not None  # one of both is given
+        share = load.share_of(self.engines, self.router)
+        if share.rate is not None:
+            return open_loop(*known, share.rate, share.burstiness)
+        assert share.concurrency is not None  # one of both is given
         loop = lockstep if load.lockstep else closed_loop
-        return loop(*known, load.concurrency / self.engines)
+        return loop(*known, share.concurrency)
 
 
 def engine_state(question: Resolved, load: Load, engine: Engine) -> EngineState:
@@ -87,7 +96,7 @@ def engine_state(question: Resolved, load: Load, engine: Engine) -> EngineState:
             (demand, fine, table, slots, cache, fit, engines)
         )
     most = saturation_of(table, demand, slots, cache)
-    return EngineState(demand, fine, table, most, slots, fit, engines)
+    return EngineState(demand, fine, table, most, slots, fit, engines, engine.router)
 
 
 def room_for(question: Resolved, tokens: Scalar) -> Scalar:

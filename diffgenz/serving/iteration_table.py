@@ -66,7 +66,8 @@ def tabulate(
     """The table of a scenario.
 
     Arguments:
-        question: the scenario.
+        question: the scenario. Where numbers of it are columns of NumPy, of shape (n, 1), there are
+            n tables, one for each row.
         demand: the lengths of its requests: decodes have the mean context of running requests, and
             chunks are pieces of prompts such that a token has the mean number of pairs.
         slots: the most running decodes.
@@ -92,16 +93,17 @@ def tabulate(
         decodes = Decodes(running, demand.context * xp.ones_like(running))
         return seconds_of(question, _chunk(tokens, demand), decodes)
 
-    apart = xp.mapped(mix)(rows, columns).reshape(DECODES - 1, CHUNKS)
+    apart = xp.mapped(mix)(rows, columns)
+    apart = apart.reshape((*apart.shape[:-1], DECODES - 1, CHUNKS))
     last = np.arange(CHUNKS + 1) == CHUNKS  # a full chunk once more, each token with more keys
     first = xp.mapped(prefill)(xp.concatenate([tokens, tokens[-1:]]), np.where(last, 1.0, 0.0))
-    first, more = first[:-1], first[-1]
+    first, more = first[..., :-1], first[..., -1]
     return IterationTable(
         slots=slots,
         budget=budget,
         alone=xp.log(host + xp.mapped(decode)(some)),
-        mixed=xp.log(host + xp.concatenate([first[None, :], apart])),
-        pair=(more - first[-1]) / (budget * demand.pairs),
+        mixed=xp.log(host + xp.concatenate([first[..., None, :], apart], axis=-2)),
+        pair=(more - first[..., -1]) / (budget * demand.pairs),
     )
 
 
