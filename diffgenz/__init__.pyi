@@ -99,6 +99,7 @@ from .serving.replicas import replicas_for as replicas_for
 from .serving.request_log import Requests as Requests
 from .serving.request_log import read_requests as read_requests
 from .serving.serve import serve as serve
+from .serving.under_load import UnderLoad as UnderLoad
 from .studies.launch.launch_command import ENGINES as ENGINES
 from .studies.launch.launch_command import launch_command as launch_command
 from .studies.optimize.front import Front as Front

@@ -76,10 +76,11 @@ def tabulate(
     """
     steps, sizes = np.arange(DECODES) / (DECODES - 1), np.arange(CHUNKS) / (CHUNKS - 1)
     some = xp.exp(steps * xp.log(slots))
-    few = xp.expm1(steps * xp.log1p(slots))[1:]
+    few = xp.expm1(steps * xp.log1p(slots))[..., 1:, None]
     tokens = LEAST * xp.exp(sizes * xp.log(budget / LEAST))
-    rows = (few[:, None] * xp.ones(CHUNKS)).reshape(-1)
-    columns = (xp.ones(DECODES - 1)[:, None] * tokens).reshape(-1)
+    flat = (*few.shape[:-2], (DECODES - 1) * CHUNKS)
+    rows = (few * xp.ones(CHUNKS)).reshape(flat)
+    columns = (xp.ones((DECODES - 1, 1)) * tokens[..., None, :]).reshape(flat)
 
     def decode(running: Any) -> Any:
         return seconds_of(question, None, Decodes(running, demand.context * xp.ones_like(running)))
@@ -96,15 +97,21 @@ def tabulate(
     apart = xp.mapped(mix)(rows, columns)
     apart = apart.reshape((*apart.shape[:-1], DECODES - 1, CHUNKS))
     last = np.arange(CHUNKS + 1) == CHUNKS  # a full chunk once more, each token with more keys
-    first = xp.mapped(prefill)(xp.concatenate([tokens, tokens[-1:]]), np.where(last, 1.0, 0.0))
+    sizes = xp.concatenate([tokens, tokens[..., -1:]], axis=-1)
+    first = xp.mapped(prefill)(sizes, np.where(last, 1.0, 0.0))
     first, more = first[..., :-1], first[..., -1]
     return IterationTable(
         slots=slots,
         budget=budget,
         alone=xp.log(host + xp.mapped(decode)(some)),
         mixed=xp.log(host + xp.concatenate([first[..., None, :], apart], axis=-2)),
-        pair=(more - first[..., -1]) / (budget * demand.pairs),
+        pair=(more - first[..., -1]) / _row(budget * demand.pairs),
     )
+
+
+def _row(x: Any) -> Any:
+    """A number; of a column of shape (n, 1), its n numbers."""
+    return x[..., 0] if np.ndim(x) else x
 
 
 def seconds_of(question: Resolved, prompts: Prompts | None, decodes: Decodes | None) -> Scalar:

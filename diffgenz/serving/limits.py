@@ -117,18 +117,29 @@ def _solver(of: str) -> Callable[..., tuple[Scalar, Scalar]]:
         question: Resolved, load: Load, engine: Engine, objectives: Objectives
     ) -> tuple[Scalar, Scalar]:
         state = engine_state(question, load, engine)
-        if load.rate is not None:
-            ends = state.most.rate * state.engines * np.array([LOWEST, NEAR])
-        else:
-            ends = state.engines * xp.stack([xp.ones_like(state.slots), state.slots])
-        theta = state, load, objectives
-
-        def over(amount: Scalar, theta: Any) -> Scalar:
-            return excess(amount, theta[0], theta[1], theta[2], of)
-
-        return _highest(over, ends, theta), state.fit
+        return highest_load(state, load, objectives, of), state.fit
 
     return verb(limit, patience=PATIENCE)
+
+
+def highest_load(state: EngineState, load: Load, objectives: Objectives, of: str) -> Scalar:
+    """The highest load at which all objectives are met; of a scenario, `max_rate`.
+
+    Arguments:
+        state: the engine.
+        load: how requests come; a rate or a concurrency.
+        objectives: the limits.
+        of: what they are for.
+    """
+    if load.rate is not None:
+        ends = state.most.rate * state.engines * np.array([LOWEST, NEAR])
+    else:
+        ends = state.engines * xp.stack([xp.ones_like(state.slots), state.slots])
+
+    def over(amount: Scalar, theta: Any) -> Scalar:
+        return excess(amount, theta[0], theta[1], theta[2], of)
+
+    return _highest(over, ends, (state, load, objectives))
 
 
 def excess(

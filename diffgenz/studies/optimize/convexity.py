@@ -8,9 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from diffgenz.serving.under_load import UnderLoad
 from diffgenz.studies.optimize.problem import Problem
 
 PAIRS = 256
+PAIRS_UNDER_LOAD = 12
+"""Pairs under a load, where each point takes NumPy some hundredths of a second."""
+
 _SLACK = 1e-6
 
 
@@ -43,10 +47,11 @@ def convexity_of(problem: Problem, plans: np.ndarray, seed: int = 0) -> list[Con
     """
     rng = np.random.default_rng(seed)
     n = len(problem.variables)
-    a, b = rng.uniform(problem.low, problem.high, (2, len(plans), PAIRS, n))
+    pairs = PAIRS_UNDER_LOAD if isinstance(problem.question, UnderLoad) else PAIRS
+    a, b = rng.uniform(problem.low, problem.high, (2, len(plans), pairs, n))
     x = np.stack([a, b, (a + b) / 2], axis=2).reshape(-1, n)
-    f, c = problem.values(x, np.repeat(plans, 3 * PAIRS))
-    every = np.concatenate([f[:, None], c], axis=1).reshape(len(plans), PAIRS, 3, -1)
+    f, c = problem.values(x, np.repeat(plans, 3 * pairs))
+    every = np.concatenate([f[:, None], c], axis=1).reshape(len(plans), pairs, 3, -1)
     above = (every[:, :, 2] - (every[:, :, 0] + every[:, :, 1]) / 2).max(axis=2)
     found = []
     for row in above:

@@ -12,9 +12,8 @@ import numpy as np
 
 from diffgenz.core.errors import InputError, NoSolution
 from diffgenz.core.leaves import with_unset
-from diffgenz.inference.metrics import METRICS
-from diffgenz.scenario.mix import Mix, parts_of, paths_named
-from diffgenz.scenario.scenario import Scenario
+from diffgenz.scenario.mix import Question, parts_of, paths_named
+from diffgenz.serving.load_metrics import EVERY_METRIC
 from diffgenz.studies.optimize.choices import Choices
 from diffgenz.studies.optimize.lanes import Lanes, Progress
 from diffgenz.studies.optimize.optimize import problems_of
@@ -84,7 +83,7 @@ class Bottleneck(NamedTuple):
 class _Asked(NamedTuple):
     """What `optimize` is asked."""
 
-    case: Scenario | Mix
+    case: Question
     over: Bounds
     objective: str
     maximise: bool
@@ -149,7 +148,7 @@ def _is_number(choices: Choices, name: str) -> bool:
 def worth_of(
     name: str,
     factor: float,
-    case: Scenario | Mix,
+    case: Question,
     over: Bounds,
     objective: str,
     *,
@@ -187,7 +186,9 @@ def worth_of(
         raise NoSolution(f"{name}: nothing meets the limits at {lost} times as much")
     now, then = found[1.0], found[float(factor)]
     gain = (then.value - now.value) * (1 if maximise else -1)
-    unit = METRICS[objective].unit if objective in METRICS else QUANTITIES.get(objective, "")
+    unit = (
+        EVERY_METRIC[objective].unit if objective in EVERY_METRIC else QUANTITIES.get(objective, "")
+    )
     labels = _without(now), _without(then)
     premium = _premium(asked, factor, now.value) if gain > 0 else 0.0
     return Worth(name, factor, now.value, then.value, labels, gain, unit, premium)
@@ -220,7 +221,7 @@ def _premium(asked: _Asked, factor: float, before: float) -> float | None:
 def bottlenecks(
     name: str,
     factor: float,
-    case: Scenario | Mix,
+    case: Question,
     over: Bounds,
     objective: str,
     *,

@@ -11,7 +11,7 @@ import numpy as np
 
 from diffgenz.core.checks import demand
 from diffgenz.core.errors import InputError
-from diffgenz.scenario.mix import Mix, parts_of
+from diffgenz.scenario.mix import Composed, Question, parts_of
 from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.scenario import Scenario
 from diffgenz.studies.optimize.choices import Choices, variants_of
@@ -27,7 +27,7 @@ STARTS = 8
 
 
 def optimize(
-    case: Scenario | Mix,
+    case: Question,
     over: Bounds,
     objective: str,
     *,
@@ -46,7 +46,8 @@ def optimize(
     Kernels are timed as `estimate` times them: by the fits of the platform where it has some.
 
     Arguments:
-        case: the question, or a mix of several that take turns on one platform.
+        case: the question, a mix of several that take turns on one platform, or one under a load
+            (`UnderLoad`).
         over: what is free: from the name of a number ("memory_bandwidth", "peak_flops[fp8]",
             "batch") to its lower and upper bound, in SI or as text with a unit. A name that fits
             every scenario of a mix means all of them.
@@ -74,7 +75,7 @@ def optimize(
             nothing free moves, formulas without a value at any start.
         NoSolution: no engine accepts any plan.
     """
-    demand("case", case, (Scenario, Mix), "Scenario(model, platform, workload)")
+    demand("case", case, (Scenario, Composed), "Scenario(model, platform, workload)")
     if starts < 1:
         raise InputError(f"starts: {starts} is not allowed; it must be at least 1")
     asked = over, objective, maximise, subject_to, derived or {}, quantities or {}
@@ -88,7 +89,7 @@ Asked = tuple[Bounds, str, bool, Sequence[str], Mapping[str, str], Mapping[str, 
 
 
 def problems_of(
-    case: Scenario | Mix,
+    case: Question,
     asked: Asked,
     plans: Sequence[Parallelism] | Parallelism | None,
     choices: Choices,

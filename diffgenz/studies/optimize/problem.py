@@ -30,11 +30,18 @@ from diffgenz.core.smooth import Scalar
 from diffgenz.core.verb import as_if_traced
 from diffgenz.hardware.design import Design
 from diffgenz.inference.estimate import Estimate
-from diffgenz.inference.metrics import METRICS
 from diffgenz.inference.mix import mixed_metrics
-from diffgenz.scenario.mix import Mix, parts_of, paths_named
+from diffgenz.scenario.mix import Question, parts_of, paths_named, with_each_part
 from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.scenario import Scenario
+from diffgenz.serving.load_metrics import EVERY_METRIC
+from diffgenz.serving.under_load import (
+    SUSTAINED,
+    UnderLoad,
+    demand_sensible,
+    in_columns,
+    metrics_under_load,
+)
 from diffgenz.studies.expressions import Expression
 from diffgenz.studies.optimize.choices import Chosen, check_choices, said_of_choices
 from diffgenz.studies.optimize.layouts import Layout, label_of, stacked
@@ -64,7 +71,7 @@ class Problem:
         over: from the names of free numbers to their bounds.
         objective: a metric, or a formula of metrics, numbers and quantities; above 0.
         maximise: whether more of it is better.
-        subject_to: formulas that must hold.
+        subject_to: formulas that must hold; of a rate of requests also that it is sustained.
         derived: numbers that follow from others, in this order.
         quantities: names for formulas.
         layouts: single plans, with the numbers that are chosen.
@@ -77,7 +84,7 @@ class Problem:
 
     def __init__(
         self,
-        question: Scenario | Mix,
+        question: Question,
         over: Bounds,
         objective: str,
         maximise: bool,
@@ -113,6 +120,8 @@ class Problem:
             raise InputError(f"objective: {objective!r} is a condition; name a number")
         self.question = question
         parts = len(parts_of(question))
+        if isinstance(question, UnderLoad) and question.load.rate is not None:
+            subject_to = (*(each for each in subject_to if each != SUSTAINED), SUSTAINED)
         self.limits = limits_of(subject_to, self.quantities, parts, self.unit_of)
         self._check_names()
 
@@ -141,17 +150,11 @@ class Problem:
         other.__dict__.update(
             {name: value for name, value in self.__dict__.items() if name != "double"}
         )
-        other.question = (
-            dataclasses.replace(
-                self.question, scenarios=tuple(hard(part) for part in self.question.scenarios)
-            )
-            if isinstance(self.question, Mix)
-            else hard(self.question)
-        )
+        other.question = with_each_part(self.question, hard)
         return other
 
     @cached_property
-    def double(self) -> Scenario | Mix:
+    def double(self) -> Question:
         """The question in float64, without labels."""
         with in_double():
             return unnamed(as_double(self.question))
@@ -226,7 +229,7 @@ class Problem:
             name = waiting.pop()
             if name in self.quantities:
                 waiting |= self.quantities[name].names
-            elif name.split("[")[0] in (*METRICS, *_OWN, *QUANTITIES) or name in METRICS:
+            elif name.split("[")[0] in (*EVERY_METRIC, *_OWN, *QUANTITIES) or name in EVERY_METRIC:
                 found.add(name)
         return tuple(sorted(found))
 
@@ -305,6 +308,11 @@ class Problem:
         Arguments:
             question: with all its numbers.
         """
+        if isinstance(question, UnderLoad):
+            found = self._under_load(question)
+            if self.design is not None:
+                found |= quantities_of(platform_of(question), self.design)
+            return found
         estimates: Sequence[Estimate] = estimates_of(question)
         found = mixed_metrics(question, estimates)
         for index, result in enumerate(estimates):
@@ -318,6 +326,15 @@ class Problem:
         if self.design is not None:
             found |= quantities_of(platform_of(question), self.design)
         return found
+
+    def _under_load(self, question: UnderLoad) -> dict[str, Any]:
+        """The metrics of a scenario under a load, whose numbers may be columns of NumPy."""
+        if xp.is_jax(question):
+            return metrics_under_load(question, self.needed)
+        found = in_columns(question, self.needed)
+        if any(np.ndim(leaf) for leaf in jax.tree.leaves(question)):
+            return dict(found)
+        return {name: column[0] for name, column in found.items()}
 
     def _lookup(
         self, question: Any, numbers: Sequence[Any], metrics: Mapping[str, Any]
@@ -335,9 +352,9 @@ class Problem:
 
     def unit_of(self, name: str) -> str:
         """The SI unit of what is called by a name; "" of a formula."""
-        metric = name.split("[")[0] if name not in METRICS else name
-        if metric in METRICS:
-            return METRICS[metric].unit
+        metric = name.split("[")[0] if name not in EVERY_METRIC else name
+        if metric in EVERY_METRIC:
+            return EVERY_METRIC[metric].unit
         if name in QUANTITIES and name not in self.quantities:
             return QUANTITIES[name]
         if name in self.quantities or not any(
@@ -374,10 +391,13 @@ class Problem:
         ]
         for field, formula in formulas:
             for name in formula.names:
-                if name in metrics or name in self.quantities:
+                if name in self.quantities:
                     continue
-                if name in METRICS:
-                    raise InputError(f"{field}: {name} needs {METRICS[name].needs}")
+                demand_sensible(self.question, name, field)
+                if name in metrics:
+                    continue
+                if name in EVERY_METRIC:
+                    raise InputError(f"{field}: {name} needs {EVERY_METRIC[name].needs}")
                 if not any(called(full, name) for full in leaf_names(self.question)):
                     leaves = [full for variable in self.variables for full in full_names(variable)]
                     known = [key for key in metrics if not key.startswith("_")]

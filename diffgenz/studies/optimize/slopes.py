@@ -12,6 +12,7 @@ import numpy as np
 
 from diffgenz.core.differences import STEP
 from diffgenz.core.leaves import Path
+from diffgenz.serving.under_load import UnderLoad
 from diffgenz.studies.optimize.compiled import Compiled
 from diffgenz.studies.optimize.problem import Problem
 from diffgenz.studies.optimize.quadratic import Numbers
@@ -53,6 +54,10 @@ COMPILED_FROM = 2**16
 """Columns of differences for one iteration from which compiling takes less time."""
 
 
+UNDER_LOAD_FROM = 48
+"""The same under a load, where each column takes NumPy some hundredths of a second."""
+
+
 def slopes_of(problem: Problem, lanes: int) -> Callable[[Numbers, np.ndarray], Point]:
     """What gives values and slopes at each x, of shape (lanes, n), with plans of shape (lanes,).
 
@@ -60,6 +65,7 @@ def slopes_of(problem: Problem, lanes: int) -> Callable[[Numbers, np.ndarray], P
         problem: the problem.
         lanes: how many lanes there are at first.
     """
-    if lanes * (1 + 2 * len(problem.variables)) >= COMPILED_FROM:
+    least = UNDER_LOAD_FROM if isinstance(problem.question, UnderLoad) else COMPILED_FROM
+    if lanes * (1 + 2 * len(problem.variables)) >= least:
         return Compiled(problem)
     return partial(point_at, problem)

@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 from diffgenz.core.errors import InputError
 from diffgenz.core.files import read_toml
 from diffgenz.core.sections import Section, said_of
-from diffgenz.inference.metrics import METRICS
-from diffgenz.scenario.mix import Mix, parts_of
+from diffgenz.scenario.mix import Question, parts_of
 from diffgenz.scenario.parallelism import Parallelism
-from diffgenz.scenario.scenario import Scenario
+from diffgenz.serving.load_metrics import EVERY_METRIC
 from diffgenz.studies.optimize.front import POINTS, Front, front
 from diffgenz.studies.optimize.improvement import Bottleneck, Worth, bottlenecks, worth_of
 from diffgenz.studies.optimize.lanes import Progress
@@ -19,6 +18,7 @@ from diffgenz.studies.optimize.optimum import Optimum
 from diffgenz.studies.optimize.variables import Bounds
 from diffgenz.studies.sweep.axes import Axis, Choice
 from diffgenz.studies.sweep.axis_tables import axes_of, local, stated_plans
+from diffgenz.studies.sweep.load_table import loaded
 from diffgenz.studies.sweep.space_file import fit_of, formulas_of, question_of
 
 _TOP = (
@@ -30,10 +30,14 @@ _TOP = (
     "starts",
     "seed",
     "scenario",
+    "load",
     "over",
     "derived",
     "quantities",
 )
+
+
+_MORE = {name for name, metric in EVERY_METRIC.items() if metric.more}
 
 
 class Study(NamedTuple):
@@ -52,7 +56,7 @@ class Study(NamedTuple):
         starts, seed: of the solver.
     """
 
-    case: Scenario | Mix
+    case: Question
     system: str
     over: Bounds
     objective: str
@@ -132,7 +136,10 @@ class Study(NamedTuple):
             self.case,
             self.over,
             (self.objective, *others),
-            more=(self.maximise, *(name in METRICS and METRICS[name].more for name in others)),
+            more=(
+                self.maximise,
+                *(name in EVERY_METRIC and EVERY_METRIC[name].more for name in others),
+            ),
             subject_to=self.subject_to,
             derived=self.derived,
             quantities=self.quantities,
@@ -170,7 +177,7 @@ def load_study(path: str | Path, *, fit: str | None = None) -> Study:
     scenario = top.section("scenario")
     if fit is not None:
         scenario = Section(scenario.place, scenario.raw | {"fit": fit})
-    question = question_of(scenario, place.parent)
+    question = loaded(top, question_of(scenario, place.parent))
     over = top.section("over")
     quantities = formulas_of(top.section("quantities"))
     choices = axes_of(
@@ -205,7 +212,7 @@ def _bounds(section: Section, name: str) -> tuple[float | str, ...]:
     return tuple(bounds)
 
 
-def _plans(top: Section, question: Scenario | Mix) -> tuple[Parallelism, ...] | None:
+def _plans(top: Section, question: Question) -> tuple[Parallelism, ...] | None:
     if top.raw.get("plans", "all") == "all":
         return None
     overlap: dict[str, Any] = {"overlap": float(parts_of(question)[0].plan.overlap)}

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from diffgenz.inference.metrics import METRICS
+from diffgenz.serving.load_metrics import EVERY_METRIC
 from diffgenz.studies.optimize.improvement import Bottleneck, Worth
 from diffgenz.studies.optimize.study_file import Study
 from diffgenz.ui.tables import number, table
@@ -53,7 +53,7 @@ def path_text(parts: Sequence[Bottleneck], name: str, study: Study) -> str:
 
 
 def _value(value: float, study: Study) -> str:
-    if study.objective in METRICS:
-        metric = METRICS[study.objective]
+    if study.objective in EVERY_METRIC:
+        metric = EVERY_METRIC[study.objective]
         return f"{number(value * metric.factor, 4)} {metric.label.rsplit(' ', 1)[-1]}"
     return number(value, 4)

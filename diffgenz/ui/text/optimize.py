@@ -1,8 +1,8 @@
 """An optimum as text for people: what was found, what it costs, what else there is."""
 
 from diffgenz.core.units import show
-from diffgenz.inference.metrics import METRICS
 from diffgenz.scenario.mix import parts_of
+from diffgenz.serving.load_metrics import EVERY_METRIC
 from diffgenz.studies.optimize.optimum import Exact, Optimum, PlanOptimum
 from diffgenz.studies.optimize.prices import Price
 from diffgenz.studies.optimize.study_file import Study
@@ -71,8 +71,8 @@ def _change(percent: float) -> str:
 
 
 def _value(value: float, found: Optimum) -> str:
-    if found.objective in METRICS:
-        metric = METRICS[found.objective]
+    if found.objective in EVERY_METRIC:
+        metric = EVERY_METRIC[found.objective]
         return f"{number(value * metric.factor, 4)} {metric.label.rsplit(' ', 1)[-1]}"
     return _shown(value, found.unit, 4)
 
@@ -115,8 +115,8 @@ def _per_unit(price: Price, found: Optimum) -> str:
     if price.price is None:
         return "-"
     factor, of = 1.0, found.unit if found.unit != "1" else ""
-    if found.objective in METRICS:
-        metric = METRICS[found.objective]
+    if found.objective in EVERY_METRIC:
+        metric = EVERY_METRIC[found.objective]
         factor, of = metric.factor, metric.label.rsplit(" ", 1)[-1]
     unit, size = _UNITS.get(price.unit, ("", 1.0))
     each = f"{number(price.price * factor * size)} {of}".rstrip()
