@@ -74,21 +74,11 @@ def tabulate(
         budget: the most prompt tokens.
         host: s that the host adds to each iteration.
     """
-    steps, sizes = np.arange(DECODES) / (DECODES - 1), np.arange(CHUNKS) / (CHUNKS - 1)
-    some = xp.exp(steps * xp.log(slots))
-    few = xp.expm1(steps * xp.log1p(slots))[..., 1:, None]
-    tokens = LEAST * xp.exp(sizes * xp.log(budget / LEAST))
+    few = xp.expm1(np.arange(DECODES) / (DECODES - 1) * xp.log1p(slots))[..., 1:, None]
+    tokens = _chunks(budget)
     flat = (*few.shape[:-2], (DECODES - 1) * CHUNKS)
     rows = (few * xp.ones(CHUNKS)).reshape(flat)
     columns = (xp.ones((DECODES - 1, 1)) * tokens[..., None, :]).reshape(flat)
-
-    def decode(running: Any) -> Any:
-        return seconds_of(question, None, Decodes(running, demand.context * xp.ones_like(running)))
-
-    def prefill(tokens: Any, further: Any) -> Any:
-        chunk = _chunk(tokens, demand)
-        context = chunk.context + further * demand.pairs
-        return seconds_of(question, Prompts(chunk.sequences, chunk.tokens, context), None)
 
     def mix(running: Any, tokens: Any) -> Any:
         decodes = Decodes(running, demand.context * xp.ones_like(running))
@@ -96,17 +86,48 @@ def tabulate(
 
     apart = xp.mapped(mix)(rows, columns)
     apart = apart.reshape((*apart.shape[:-1], DECODES - 1, CHUNKS))
-    last = np.arange(CHUNKS + 1) == CHUNKS  # a full chunk once more, each token with more keys
-    sizes = xp.concatenate([tokens, tokens[..., -1:]], axis=-1)
-    first = xp.mapped(prefill)(sizes, np.where(last, 1.0, 0.0))
-    first, more = first[..., :-1], first[..., -1]
+    first, pair = prompts_alone(question, demand, budget)
     return IterationTable(
         slots=slots,
         budget=budget,
-        alone=xp.log(host + xp.mapped(decode)(some)),
+        alone=xp.log(host + decodes_alone(question, demand, slots)),
         mixed=xp.log(host + xp.concatenate([first[..., None, :], apart], axis=-2)),
-        pair=(more - first[..., -1]) / _row(budget * demand.pairs),
+        pair=pair,
     )
+
+
+def decodes_alone(question: Resolved, demand: Demand, slots: Scalar) -> Any:
+    """Seconds of iterations of decodes only, at the knots; arguments as of `tabulate`."""
+
+    def decode(running: Any) -> Any:
+        return seconds_of(question, None, Decodes(running, demand.context * xp.ones_like(running)))
+
+    return xp.mapped(decode)(xp.exp(np.arange(DECODES) / (DECODES - 1) * xp.log(slots)))
+
+
+def prompts_alone(question: Resolved, demand: Demand, budget: Scalar) -> tuple[Any, Scalar]:
+    """Seconds of iterations of prompts only, at the knots, and of one more pair.
+
+    Arguments:
+        question, demand, budget: as of `tabulate`.
+    """
+
+    def prefill(tokens: Any, further: Any) -> Any:
+        chunk = _chunk(tokens, demand)
+        context = chunk.context + further * demand.pairs
+        return seconds_of(question, Prompts(chunk.sequences, chunk.tokens, context), None)
+
+    tokens = _chunks(budget)
+    last = np.arange(CHUNKS + 1) == CHUNKS  # a full chunk once more, each token with more keys
+    sizes = xp.concatenate([tokens, tokens[..., -1:]], axis=-1)
+    first = xp.mapped(prefill)(sizes, np.where(last, 1.0, 0.0))
+    more = first[..., -1] - first[..., -2]
+    return first[..., :-1], more / _row(budget * demand.pairs)
+
+
+def _chunks(budget: Scalar) -> Any:
+    """Prompt tokens at the knots."""
+    return LEAST * xp.exp(np.arange(CHUNKS) / (CHUNKS - 1) * xp.log(budget / LEAST))
 
 
 def _row(x: Any) -> Any:
