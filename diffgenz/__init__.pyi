@@ -77,6 +77,8 @@ from .scenario.use_case_figures import USE_CASES as USE_CASES
 from .scenario.use_cases import UseCase as UseCase
 from .scenario.use_cases import load_use_case as load_use_case
 from .scenario.workload import Workload as Workload
+from .serving.disaggregated_load import DisaggregatedLoad as DisaggregatedLoad
+from .serving.disaggregated_load import serve_disaggregated as serve_disaggregated
 from .serving.disaggregation import Disaggregated as Disaggregated
 from .serving.disaggregation import Pool as Pool
 from .serving.disaggregation import disaggregate as disaggregate

@@ -103,9 +103,9 @@ def engine_state(
     if measured is None:
         measured = measure(question, demand, engine)
     table, cache, fit = measured
-    slots, _, engines = _size(question, engine)
+    slots, _, engines = size_of(question, engine)
     if not xp.is_jax(table):
-        demand, fine, table, slots, cache, fit, engines = _double(
+        demand, fine, table, slots, cache, fit, engines = double(
             (demand, fine, table, slots, cache, fit, engines)
         )
     most = saturation_of(table, demand, slots, cache)
@@ -122,7 +122,7 @@ def measure(question: Resolved, demand: Demand, engine: Engine) -> Measured:
         engine: what it is set to.
     """
     question = constant_ranks(question)
-    slots, budget, engines = _size(question, engine)
+    slots, budget, engines = size_of(question, engine)
     table = tabulate(question, demand, slots, budget, engine.host_seconds)
     typical = demand.context + 0.6 * demand.prompt / demand.steps
     lengths = xp.stack([typical, demand.most - 1])
@@ -133,7 +133,7 @@ def measure(question: Resolved, demand: Demand, engine: Engine) -> Measured:
     return Measured(table, room[:, 0], room[:, 1])
 
 
-def _size(question: Resolved, engine: Engine) -> tuple[Scalar, Scalar, Scalar]:
+def size_of(question: Resolved, engine: Engine) -> tuple[Scalar, Scalar, Scalar]:
     """Slots and token budget of an engine, and how many engines there are."""
     plan = question.case.plan
     assert question.case.serving.chunk is not None  # `serve` refuses whole prompts
@@ -181,6 +181,6 @@ def _memory(question: Resolved, tokens: Scalar) -> tuple[Memory, Scalar]:
     return memory, groups * each
 
 
-def _double(tree: Any) -> Any:
+def double(tree: Any) -> Any:
     """In float64, which costs NumPy nothing."""
     return jax.tree.map(lambda x: np.asarray(x, np.float64)[()], tree)
