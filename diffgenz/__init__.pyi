@@ -92,6 +92,8 @@ from .serving.load import Load as Load
 from .serving.load_result import Latencies as Latencies
 from .serving.load_result import LoadResult as LoadResult
 from .serving.objectives import Objectives as Objectives
+from .serving.pool_split import Split as Split
+from .serving.pool_split import best_pools as best_pools
 from .serving.probability import Probability as Probability
 from .serving.probability import probability_of_meeting as probability_of_meeting
 from .serving.replay import Replayed as Replayed

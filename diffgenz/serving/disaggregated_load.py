@@ -132,7 +132,7 @@ def pools_of(
         engine: what each worker is set to.
     """
     first, second = (constant_ranks(each) for each in questions)
-    case = second.case
+    case = prompted(second.case)
     asked, fine = demand_of(case, load), demand_of(case, load, fine=True)
     _, budget, prefills = size_of(first, engine)
     slots, _, decodes = size_of(second, engine)
@@ -147,9 +147,9 @@ def pools_of(
     cache = room_for(second, asked.context) / decodes
     holds = [room_for(first, asked.prompts.tokens.max()) / prefills]
     holds.append(room_for(second, asked.most - 1) / decodes)
-    sent = prompt_cache(prompted(case)) / case.workload.input_tokens / link.bandwidth
+    sent = prompt_cache(case) / case.workload.input_tokens / link.bandwidth
     known = (asked, fine, table, slots, cache)
-    rest = (prefills * workers[0], decodes * workers[1], sent * asked.prompts.tokens, link.latency)
+    rest = (prefills * workers[0], decodes * workers[1], sent, link.latency)
     fit = smaller(holds[0], holds[1])
     if not xp.is_jax(known, rest):
         known, rest = double((known, rest))
@@ -162,7 +162,8 @@ def figures_of(pools: Pools, load: Load, objectives: Objectives | None) -> Disag
     steady = pools_under(pools, load.rate, load.share_of(pools.prefills, "random").burstiness)
     asked = pools.demand
     one = 1.0 + 0 * steady.own
-    tails = Tails(steady, pools.table, pools.fine, one, (0 * one, 0 * one))
+    after = pools.transfer * pools.fine.prompts.tokens
+    tails = Tails(steady, pools.table, pools.fine, one, (0 * one, 0 * one), after)
     per, variance = per_token(steady, pools.table, asked)
     decoding = asked.steps * steady.iteration
     means = Means(steady.ttft, per, steady.iteration, steady.ttft + decoding, tails.burst)
@@ -187,7 +188,7 @@ def figures_of(pools: Pools, load: Load, objectives: Objectives | None) -> Disag
         saturated=saturated,
         residual=xp.where(balance < 0, -balance, balance),
     )
-    return DisaggregatedLoad(result, asked.prompts.mean(pools.transfer) + pools.latency, sustained)
+    return DisaggregatedLoad(result, pools.transfer * asked.prompt + pools.latency, sustained)
 
 
 def _served(

@@ -57,6 +57,7 @@ class Tails(eqx.Module):
         queue: the shape of the wait for a slot, of those who do wait: 1 where it is exponential.
         burst: of requests that all come at once in the beginning: their share, and the s between
             the first tokens of the first and of the last of them.
+        after: s that follow the prefill of the prompt of each node before its first token.
     """
 
     steady: Steady
@@ -75,6 +76,7 @@ class Tails(eqx.Module):
         demand: Demand,
         queue: Scalar,
         burst: tuple[Scalar, Scalar],
+        after: Any = 0.0,
     ):
         self.burst = burst
         self.steady, self.demand = steady, demand
@@ -83,7 +85,7 @@ class Tails(eqx.Module):
         pieces = pieces_of(demand.prompts.tokens, runs.room, steady.tagged)
         last = last_piece(demand.prompts.tokens, pieces, runs.room)
         own = (pieces - 1) * table.both(beside, runs.room) + table.both(beside, last)
-        own = larger(own + table.pair * demand.extra_pairs, 1e-9)
+        own = larger(own + table.pair * demand.extra_pairs, 1e-9) + after
         self.own = own + steady.own - demand.prompts.mean(own)  # of the right mean
         busy = between(steady.ahead_busy, 1e-6, 1.0)
         _, square = piece_seconds(demand, runs, runs.full, table.pair)

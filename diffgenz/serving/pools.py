@@ -6,7 +6,7 @@ transfer of the cache over a shared link, itself a queue. The decode worker send
 as soon as it has the cache and a slot, at the start of its next iteration.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 
@@ -43,7 +43,7 @@ class Pools(eqx.Module):
         cache: requests that a decode engine's cache has room for, at their mean length.
         prefills: prefill engines.
         decodes: decode engines.
-        transfer: s on the link of the cache of the prompt of each node of the demand.
+        transfer: s that the cache of one prompt token is on the link.
         latency: s that a transfer takes besides.
     """
 
@@ -54,7 +54,7 @@ class Pools(eqx.Module):
     cache: Scalar
     prefills: Scalar
     decodes: Scalar
-    transfer: Any
+    transfer: Scalar
     latency: Scalar
 
     @property
@@ -70,7 +70,7 @@ class Pools(eqx.Module):
         """Requests/s that the prefill engines, the link and the decode engines sustain; (3,)."""
         runs = self._runs(self.demand.prompt)
         mean, _ = piece_seconds(self.demand, runs, runs.full, self.table.pair)
-        link = self.demand.prompts.mean(self.transfer)
+        link = self.transfer * self.demand.prompt
         return xp.stack([self.prefills / mean, 1 / link, self.decodes * self.most.rate])
 
     def _runs(self, tokens: Scalar) -> Runs:
@@ -192,8 +192,8 @@ def _steady(state: State, theta: _Theta) -> Steady:
 def _transfer(theta: _Theta) -> Scalar:
     """Seconds from the end of a prefill until its cache is there, waiting for the link included."""
     pools = theta.pools
-    mean = pools.demand.prompts.mean(pools.transfer)
-    square = pools.demand.prompts.mean(pools.transfer * pools.transfer)
+    each = pools.transfer * pools.demand.prompts.tokens
+    mean, square = pools.demand.prompts.mean(each), pools.demand.prompts.mean(each * each)
     rate = theta.prefill_rate * pools.prefills
     wait = rate * square / (2 * (1 - smaller(rate * mean, NEAR)))
     return pools.latency + mean + wait
