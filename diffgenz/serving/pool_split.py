@@ -28,8 +28,8 @@ from diffgenz.serving.open_loop import NEAR
 from diffgenz.serving.pools import Pools
 from diffgenz.serving.serve import checked
 
-PER = ("accelerator", "cost")
-"""What the highest rate is divided by, for the best split to have most of it."""
+PER = ("accelerator", "cost", "total")
+"""What the highest rate is divided by, for the best split to have most of it; "total": by 1."""
 
 _STEPS = 20
 """Bisections: they leave a ratio of 1 + 1e-5."""
@@ -56,7 +56,9 @@ class Split(NamedTuple):
     cost: float | None
 
     def per(self, what: str) -> float:
-        """Requests/s for each accelerator, or for each USD/s."""
+        """Requests/s for each accelerator, for each USD/s, or of all."""
+        if what == "total":
+            return self.rate
         return self.rate / (self.accelerators if what == "accelerator" else self.cost or np.inf)
 
 
@@ -87,7 +89,8 @@ def best_pools(
         link_bandwidth, link_latency, engine: as of `serve_disaggregated`.
         load: how requests come; its rate does not count. Default: Poisson arrivals, all alike.
         of: what the limits are for: the "mean", "p50", "p90" or "p99".
-        per: whether the highest rate counts for each "accelerator", or for each USD ("cost").
+        per: whether the highest rate counts for each "accelerator", for each USD ("cost"), or of
+            all together ("total").
 
     Raises:
         InputError: fewer accelerators than one worker of each kind needs, accelerators without a

@@ -112,8 +112,9 @@ def metrics_under_load(question: UnderLoad, wanted: Container[str] = ()) -> dict
         wanted: of what takes long, or is asked for rarely, what is wanted too: the highest
             load, `NEEDED` and `ROOM`.
     """
-    state = engine_state(resolved(question.scenario), question.load, question.engine)
-    return _metrics(question, state, wanted)
+    with as_if_traced():
+        state = engine_state(resolved(question.scenario), question.load, question.engine)
+        return _metrics(question, state, wanted)
 
 
 def _metrics(question: UnderLoad, state: EngineState, wanted: Container[str]) -> dict[str, Scalar]:

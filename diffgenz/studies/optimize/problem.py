@@ -39,14 +39,12 @@ from diffgenz.serving.under_load import (
     SUSTAINED,
     UnderLoad,
     demand_sensible,
-    in_columns,
-    metrics_under_load,
 )
 from diffgenz.studies.expressions import Expression
 from diffgenz.studies.optimize.choices import Chosen, check_choices, said_of_choices
 from diffgenz.studies.optimize.layouts import Layout, label_of, stacked
 from diffgenz.studies.optimize.limits import NEEDED, ROOM, limits_of
-from diffgenz.studies.optimize.parts import estimates_of
+from diffgenz.studies.optimize.parts import estimates_of, metrics_of_load
 from diffgenz.studies.optimize.quadratic import Numbers
 from diffgenz.studies.optimize.variables import Bounds, full_names, variables_of
 from diffgenz.studies.sweep.built import platform_of
@@ -309,7 +307,7 @@ class Problem:
             question: with all its numbers.
         """
         if isinstance(question, UnderLoad):
-            found = self._under_load(question)
+            found = metrics_of_load(question, self.needed)
             if self.design is not None:
                 found |= quantities_of(platform_of(question), self.design)
             return found
@@ -326,15 +324,6 @@ class Problem:
         if self.design is not None:
             found |= quantities_of(platform_of(question), self.design)
         return found
-
-    def _under_load(self, question: UnderLoad) -> dict[str, Any]:
-        """The metrics of a scenario under a load, whose numbers may be columns of NumPy."""
-        if xp.is_jax(question):
-            return metrics_under_load(question, self.needed)
-        found = in_columns(question, self.needed)
-        if any(np.ndim(leaf) for leaf in jax.tree.leaves(question)):
-            return dict(found)
-        return {name: column[0] for name, column in found.items()}
 
     def _lookup(
         self, question: Any, numbers: Sequence[Any], metrics: Mapping[str, Any]

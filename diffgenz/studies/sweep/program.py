@@ -20,7 +20,6 @@ from diffgenz.core.batches import wide_vectors
 from diffgenz.core.errors import InputError, unknown
 from diffgenz.core.leaves import called, leaf_names, number_at, with_leaves
 from diffgenz.core.record import unnamed
-from diffgenz.core.verb import as_if_traced
 from diffgenz.scenario.mix import number_named, paths_named
 from diffgenz.serving.load_metrics import EVERY_METRIC
 from diffgenz.serving.under_load import UnderLoad, answers_of, demand_sensible
@@ -292,8 +291,7 @@ def _served(space: Space, indices: Sequence[int], variant: int) -> dict[str, lis
     rows = []
     for index in indices:
         question = space.configuration(index)
-        with as_if_traced():
-            answers = answers_of(question)
+        answers = answers_of(question)
 
         def lookup(name: str, question: Any = question, answers: Any = answers) -> Any:
             if name in space.quantities:

@@ -17,6 +17,7 @@ from diffgenz.ui.cli.flags import (
     engine_of,
     words_in,
 )
+from diffgenz.ui.cli.serve_pools import add_pools, decode_words, has_pools, run_pools
 from diffgenz.ui.cli.traced import add_placement, asked_of
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
         help="with objectives: the probability of meeting them, by N draws of what is uncertain of "
         "the fitted kernels",
     )
+    add_pools(parser)
     add_plot(parser, "draw latencies against the rate")
 
 
@@ -133,6 +135,11 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
         if options.concurrency and getattr(options, name) is not None:
             raise InputError(f"--{name}: is of a rate; leave out --concurrency, or --{name}")
     asked = asked_of(words_in(options, _WORDS), options.set, options.placement)
+    if has_pools(options):
+        decode = words_in(options, _WORDS) | decode_words(options)
+        there = asked_of(decode, options.set, options.placement)
+        engine = engine_of(options).replace(router=options.router)
+        return run_pools(options, asked, there, (_arrivals(options), engine, _objectives(options)))
     case, timed = asked.scenario, timed_by(asked.scenario)
     engine = engine_of(options).replace(router=options.router)
     objectives = _objectives(options)
