@@ -35,6 +35,7 @@ from diffgenz.serving.percentiles import Tails, per_token
 from diffgenz.serving.pools import Pools, pools_under
 from diffgenz.serving.serve import PATIENCE, checked
 from diffgenz.serving.smoothing import smaller
+from diffgenz.serving.steady import Steady
 
 
 class DisaggregatedLoad(eqx.Module):
@@ -148,25 +149,40 @@ def pools_of(
     holds = [room_for(first, asked.prompts.tokens.max()) / prefills]
     holds.append(room_for(second, asked.most - 1) / decodes)
     sent = prompt_cache(case) / case.workload.input_tokens / link.bandwidth
-    known = (asked, fine, table, slots, cache)
-    rest = (prefills * workers[0], decodes * workers[1], sent, link.latency)
-    fit = smaller(holds[0], holds[1])
-    if not xp.is_jax(known, rest):
-        known, rest = double((known, rest))
-    return Pools(*known, *rest), fit
+    pools = Pools(
+        demand=asked,
+        fine=fine,
+        table=table,
+        slots=slots,
+        cache=cache,
+        prefills=prefills * workers[0],
+        decodes=decodes * workers[1],
+        transfer=sent,
+        latency=link.latency,
+    )
+    return pools if xp.is_jax(pools) else double(pools), smaller(holds[0], holds[1])
+
+
+def means_of_pools(pools: Pools, load: Load) -> tuple[Steady, Means]:
+    """The steady state of pools under a load, and mean latencies."""
+    assert load.rate is not None  # `serve_disaggregated` refuses a concurrency
+    steady = pools_under(pools, load.rate, load.share_of(pools.prefills, "random").burstiness)
+    per, _ = per_token(steady, pools.table, pools.demand)
+    zero, decoding = 0 * steady.own, pools.demand.steps * steady.iteration
+    means = Means(steady.ttft, per, steady.iteration, steady.ttft + decoding, (zero, zero))
+    return steady, means
 
 
 def figures_of(pools: Pools, load: Load, objectives: Objectives | None) -> DisaggregatedLoad:
     """All figures of pools under a load; arguments as of `serve_disaggregated`."""
     assert load.rate is not None  # `serve_disaggregated` refuses a concurrency
-    steady = pools_under(pools, load.rate, load.share_of(pools.prefills, "random").burstiness)
     asked = pools.demand
+    steady, means = means_of_pools(pools, load)
     one = 1.0 + 0 * steady.own
     after = pools.transfer * pools.fine.prompts.tokens
-    tails = Tails(steady, pools.table, pools.fine, one, (0 * one, 0 * one), after)
-    per, variance = per_token(steady, pools.table, asked)
+    tails = Tails(steady, pools.table, pools.fine, one, means.burst, after)
+    _, variance = per_token(steady, pools.table, asked)
     decoding = asked.steps * steady.iteration
-    means = Means(steady.ttft, per, steady.iteration, steady.ttft + decoding, tails.burst)
     latencies, share = latencies_of(tails, means, variance, 1e9 * one)
     sustained = pools.sustained
     most = smaller(smaller(sustained[0], sustained[1]), sustained[2])

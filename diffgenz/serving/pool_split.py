@@ -4,7 +4,7 @@ Counts are whole, so that all of them are tried, those first that the slowest st
 expect most of, until none of the rest can be better.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -19,7 +19,7 @@ from diffgenz.core.verb import as_if_traced
 from diffgenz.inference.resolved import resolved
 from diffgenz.scenario.scenario import Scenario
 from diffgenz.serving.bisection import last_where
-from diffgenz.serving.disaggregated_load import Link, figures_of, pools_of
+from diffgenz.serving.disaggregated_load import Link, figures_of, means_of_pools, pools_of
 from diffgenz.serving.disaggregation import Pool
 from diffgenz.serving.limits import LOWEST, checked_kind, max_rate
 from diffgenz.serving.load import Engine, Load
@@ -116,22 +116,23 @@ def best_pools(
             f"{sizes[0]} + {sizes[1]}"
         )
     prices = [each.platform.accelerator.price for each in pair]
-    if per == "cost" and None in prices:
+    known = [float(price) for price in prices if price is not None]
+    known = known if len(known) == len(prices) else []
+    if per == "cost" and not known:
         raise InputError("per: an accelerator has no price; set Accelerator.price")
     with in_double(), as_if_traced():
-        link = Link(np.float64(link_bandwidth), np.float64(link_latency))
+        link = Link(xp.asarray(link_bandwidth, float), xp.asarray(link_latency, float))
         asked = as_double(([resolved(each) for each in cases], load, engines[0]))
         (first, second), doubled, settings = asked
-        one = np.float64(1.0)
-        pools, fit = pools_of((first, second), (one, one), link, doubled, settings)
+        pools, fit = pools_of((first, second), (xp.ones(()), xp.ones(())), link, doubled, settings)
     if not fit >= 1:
         raise InputError("memory: a pool has no room for the KV cache of one request")
     alone = [_aggregated(each, objectives, load, engine, of) for each in cases]
 
     def of_counts(p: int, d: int, rate: float) -> Split:
         cost = None
-        if None not in prices:
-            cost = sum(n * s * float(c) for n, s, c in zip((p, d), sizes, prices, strict=True))
+        if known:
+            cost = sum(n * s * c for n, s, c in zip((p, d), sizes, known, strict=True))
         total = p * sizes[0] + d * sizes[1]
         return Split(p, d, total, rate, p * alone[0] + d * alone[1], cost)
 
@@ -140,12 +141,17 @@ def best_pools(
         for p in range(1, (accelerators - sizes[1]) // sizes[0] + 1)
         for d in range(1, (accelerators - p * sizes[0]) // sizes[1] + 1)
     ]
-    limits = as_double(objectives)
-    return _ranked(pools, counts, of_counts, (doubled, limits), of, per)
+    promise = doubled, as_double(objectives)
+    return _ranked(pools, counts, of_counts, promise, of, per)
 
 
 def _ranked(
-    pools: Pools, counts: Sequence[tuple[int, int]], split: Any, asked: Any, of: str, per: str
+    pools: Pools,
+    counts: Sequence[tuple[int, int]],
+    split: Callable[[int, int, float], Split],
+    promise: tuple[Load, Objectives],
+    of: str,
+    per: str,
 ) -> tuple[Split, ...]:
     """The splits that may be the best, the best first; arguments as in `best_pools`.
 
@@ -153,7 +159,7 @@ def _ranked(
         pools: of one worker each.
         counts: workers of each split.
         split: from workers and a rate to the split.
-        asked: the load and the objectives.
+        promise: the load and the objectives.
         of, per: as there.
     """
     with as_if_traced():
@@ -166,7 +172,7 @@ def _ranked(
             if found and bounds[place] <= max(one.per(per) for one in found):
                 break
             p, d = counts[place]
-            rate = _highest(_of_workers(pools, p, d), *asked, of)
+            rate = _highest(_of_workers(pools, p, d), *promise, of)
             if rate > 0:
                 found.append(split(p, d, rate))
     if not found:
@@ -191,8 +197,11 @@ def _highest(pools: Pools, load: Load, objectives: Objectives, of: str) -> float
     most = float(np.min(pools.sustained))
 
     def holds(rate: Any) -> bool:
-        result = figures_of(pools, load.replace(rate=rate), None).result
-        limits = objectives.limits.items()
+        asked, limits = load.replace(rate=rate), objectives.limits.items()
+        if of == "mean":
+            _, means = means_of_pools(pools, asked)
+            return all(bool(getattr(means, name) <= limit) for name, limit in limits)
+        result = figures_of(pools, asked, None).result
         return all(bool(getattr(getattr(result, name), of) <= limit) for name, limit in limits)
 
     low, high = np.float64(LOWEST * most), np.float64(NEAR * most)

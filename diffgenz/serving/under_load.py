@@ -33,6 +33,7 @@ from diffgenz.serving.engine_state import (
 from diffgenz.serving.figures import load_result
 from diffgenz.serving.limits import checked_kind, highest_load
 from diffgenz.serving.load import Engine, Load
+from diffgenz.serving.load_metrics import LOAD_METRICS
 from diffgenz.serving.objectives import Objectives
 from diffgenz.serving.serve import refuse_options, settings
 
@@ -80,7 +81,23 @@ class UnderLoad(Composed):
         return with_parts(self, {"scenario": changed(self.scenario)})
 
 
-def answers_of(question: Question) -> dict[str, Scalar]:
+_OF_TOKENS = ("throughput", "tokens_per_second_per_accelerator")
+
+
+def names_of(question: Question) -> set[str]:
+    """The names of what `answers_of` answers."""
+    if not isinstance(question, UnderLoad):
+        return {*jax.eval_shape(metrics_with_flags, question)}
+    names = {"fits", "legal", SUSTAINED, *_OF_TOKENS, *LOAD_METRICS}
+    if question.scenario.platform.accelerator.price is not None:
+        names.add("cost_per_million_output_tokens")
+    if question.objectives is None:
+        names -= {"goodput", *_HIGHEST}
+    is_open = question.load.rate is not None
+    return names - ({"max_concurrency"} if is_open else {"max_rate", "concurrency"})
+
+
+def answers_of(question: Question, wanted: Container[str] | None = None) -> dict[str, Scalar]:
     """Every metric of a question by name, and the conditions "fits", "legal" and "sustained".
 
     Of a load that is beyond saturation there is nothing to say but where that is, and that the
@@ -88,10 +105,11 @@ def answers_of(question: Question) -> dict[str, Scalar]:
 
     Arguments:
         question: a scenario, a mix, or a scenario under a load.
+        wanted: of what takes long, what is wanted; None: all.
     """
     if not isinstance(question, UnderLoad):
         return metrics_with_flags(question)
-    found = metrics_under_load(question, _HIGHEST)
+    found = metrics_under_load(question, _HIGHEST if wanted is None else wanted)
     saturated = found.pop("saturated")
     known = ("saturation_rate", "goodput", "fits", *_HIGHEST)
     hidden = {

@@ -15,9 +15,12 @@ from diffgenz import (
     Pool,
     Scenario,
     Workload,
+    best_pools,
     disaggregate,
+    max_rate,
     serve_disaggregated,
 )
+from diffgenz.core.errors import NoSolution
 from diffgenz.core.verb import as_if_traced
 from diffgenz.serving.disaggregated_load import figures_of
 from diffgenz.serving.iteration_table import CHUNKS, DECODES, LEAST, IterationTable
@@ -164,3 +167,43 @@ def test_what_pools_cannot_serve():
         CASE, Load(rate=5.0), PREFILL, DECODE, **link, objectives=Objectives(ttft=1e3)
     ).result
     assert np.isclose(float(given.goodput), 5.0)
+
+
+def test_the_best_split_is_that_of_all_that_can_be_tried():
+    """Each split is also served by itself, just below and just above its highest rate."""
+    prefill, decode = Pool(make_cluster(8), Parallelism(2)), Pool(make_cluster(8), Parallelism(4))
+    link = {"link_bandwidth": 5e10}
+    idle = serve_disaggregated(CASE, Load(rate=1e-3), prefill, decode, **link).result
+    promise = Objectives(ttft=2 * float(idle.ttft.mean), tpot=1.5 * float(idle.tpot.mean))
+    found = best_pools(CASE, promise, prefill, decode, accelerators=8, per="total", **link)
+    assert found[0].rate == max(each.rate for each in found)
+    assert all(each.accelerators == 2 * each.prefill + 4 * each.decode for each in found)
+    best = found[0]
+    for p, d in {(2, 1), (1, 1)} - {(best.prefill, best.decode)}:
+        pools = prefill.replace(workers=p), decode.replace(workers=d)
+        most = float(serve_disaggregated(CASE, Load(rate=1e-3), *pools, **link).sustained.min())
+        if most > best.rate:
+            high = Load(rate=1.001 * best.rate)
+            result = serve_disaggregated(CASE, high, *pools, **link).result
+            limits = promise.limits.items()
+            assert any(float(getattr(result, name).mean) > limit for name, limit in limits)
+    pools = prefill.replace(workers=best.prefill), decode.replace(workers=best.decode)
+    just = serve_disaggregated(CASE, Load(rate=0.999 * best.rate), *pools, **link).result
+    assert all(float(getattr(just, name).mean) <= limit for name, limit in promise.limits.items())
+    alone = [
+        float(max_rate(CASE.replace(platform=each.platform, plan=each.plan), promise))
+        for each in pools
+    ]
+    together = best.prefill * alone[0] + best.decode * alone[1]
+    assert np.isclose(best.aggregated, together, rtol=1e-5)
+
+
+def test_splits_that_cannot_be():
+    pools, link = (PREFILL, DECODE), {"link_bandwidth": 5e10}
+    loose = Objectives(ttft=10.0)
+    with pytest.raises(InputError, match="accelerators: 8 are too few; .* takes 4 \\+ 8"):
+        best_pools(CASE, loose, *pools, accelerators=8, **link)
+    with pytest.raises(InputError, match="per: 'gpu' is not known"):
+        best_pools(CASE, loose, *pools, accelerators=16, per="gpu", **link)
+    with pytest.raises(NoSolution, match="no split meets them"):
+        best_pools(CASE, Objectives(ttft=1e-7), *pools, accelerators=12, **link)

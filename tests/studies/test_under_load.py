@@ -31,7 +31,7 @@ from diffgenz.core.differences import as_double, in_double
 from diffgenz.core.leaves import find, with_leaves
 from diffgenz.core.record import unnamed
 from diffgenz.serving.serve import saturation_rate
-from diffgenz.serving.under_load import answers_of, in_columns
+from diffgenz.serving.under_load import answers_of, in_columns, names_of
 from diffgenz.studies.sweep.reductions.top import Top
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -65,6 +65,12 @@ def test_columns_are_what_serve_answers_of_each():
     assert np.allclose(found["tokens_per_second_per_accelerator"], per_gpu)
 
 
+def test_names_are_known_before_anything_is_answered():
+    closed = QUESTION.replace(load=Load(concurrency=8))
+    for question in (QUESTION, closed, QUESTION.replace(objectives=None), CASE):
+        assert names_of(question) == {*answers_of(question)}
+
+
 def test_beyond_saturation_there_are_no_latencies():
     answers = answers_of(QUESTION.replace(load=LOAD.replace(rate=3 * RATE)))
     assert not answers["sustained"]
@@ -84,11 +90,11 @@ def test_a_sweep_has_the_numbers_of_serve():
         constraints=("fits", "sustained"),
     )
     found = sweep(space, {"best": Top(maximize="goodput", count=10)})
-    for index in found.indices("best"):
+    goals = found.goals("best")["goodput"]
+    for index, goal in zip(found.indices("best"), goals, strict=True):
         one = space.configuration(index)
         answer = serve(one.scenario, one.load, one.engine, one.objectives)
-        place = found.indices("best").index(index)
-        assert np.isclose(found.state("best")["values"][place], float(answer.goodput), rtol=1e-3)
+        assert np.isclose(goal, float(answer.goodput), rtol=1e-3)
     served = 0
     for index in range(space.size):
         one = space.configuration(index)

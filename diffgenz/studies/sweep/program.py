@@ -22,7 +22,7 @@ from diffgenz.core.leaves import called, leaf_names, number_at, with_leaves
 from diffgenz.core.record import unnamed
 from diffgenz.scenario.mix import number_named, paths_named
 from diffgenz.serving.load_metrics import EVERY_METRIC
-from diffgenz.serving.under_load import UnderLoad, answers_of, demand_sensible
+from diffgenz.serving.under_load import UnderLoad, answers_of, demand_sensible, names_of
 from diffgenz.studies.expressions import Expression
 from diffgenz.studies.sweep.built import design_of_space, platform_of
 from diffgenz.studies.sweep.checks import CONDITIONS
@@ -138,7 +138,7 @@ class Program:
 
     def _raw_names(self, quantities: dict[str, Expression]) -> tuple[str, ...]:
         """The metrics and numbers that all formulas come down to."""
-        known = {*jax.eval_shape(answers_of, self._base), *QUANTITIES}
+        known = {*names_of(self._base), *QUANTITIES}
         names = {"legal"}
         waiting = [
             name
@@ -206,7 +206,7 @@ def _estimate(static: _Static, leaves: list[jax.Array], columns: list[jax.Array]
             for about in (number_at(scenario, place) for place in places):
                 good = good if about is None else good & about.holds(value)
             scenario = with_leaves(scenario, dict.fromkeys(places, value))
-        metrics = answers_of(scenario)
+        metrics = answers_of(scenario, names)
         metrics["legal"] = metrics["legal"] & good
         if design is not None:
             metrics |= quantities_of(platform_of(scenario), design)
@@ -307,7 +307,7 @@ def _variant_metrics(space: Space, indices: Sequence[int], variant: int) -> dict
     """`metrics_at` of configurations of one variant."""
     base = unnamed(space.variant(variant))
     leaves, structure = jax.tree.flatten(base)
-    every = jax.eval_shape(answers_of, base)
+    every = sorted(names_of(base), key=[*EVERY_METRIC, *CONDITIONS].index)
     metrics = [name for name in every if name not in CONDITIONS]
     used = {name for expression in space.quantities.values() for name in expression.names}
     names = tuple(sorted({*metrics, *used, "legal"} - space.quantities.keys()))
