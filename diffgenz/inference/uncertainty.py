@@ -151,8 +151,9 @@ def by_samples(
         count: how many draws are made.
         args: further arguments of `metrics`.
     """
+    steps = steps_of(fits, count, SEED)
     with in_double():
-        values = metrics(drawn(library, fits, (count,), SEED), *as_double(args))
+        values = metrics(drawn_library(library, fits, steps), *as_double(args))
 
     def deviation(value: Any) -> Leaf:
         return as_leaf(np.std(np.broadcast_to(np.asarray(value), count), ddof=1))
@@ -160,25 +161,30 @@ def by_samples(
     return jax.tree.map(deviation, values)
 
 
-def drawn(
-    library: Library, fits: Sequence[KernelFit], shape: tuple[int, ...], seed: int
+def steps_of(fits: Sequence[KernelFit], count: int, seed: int) -> list[np.ndarray]:
+    """What `drawn_library` takes for some draws with a seed."""
+    draws = np.random.default_rng(seed)
+    return [draws.normal(size=(count, len(fit.covariance) + 1)) for fit in fits]
+
+
+def drawn_library(
+    library: Library, fits: Sequence[KernelFit], steps: Sequence[np.ndarray], further: int = 0
 ) -> Library:
-    """A library whose numbers are columns: draws of what is uncertain of its fits.
+    """The library with columns of draws of what is uncertain, in float64.
 
     Arguments:
         library: the fitted library.
         fits: the fits that the library was made of.
-        shape: of the columns: (draws,), with further axes of 1 where others broadcast with them.
-        seed: of the draws.
+        steps: standard normal numbers for each fit, of shape (draws, unbounded parameters + 1).
+        further: axes of 1 after that of draws, where others broadcast with them.
     """
-    draws = np.random.default_rng(seed)
     with in_double():
         unknown = [
-            _centre(fit)[:, None] + root @ draws.normal(size=(shape[0], len(root))).T
-            for fit, root in zip(fits, _roots(fits), strict=True)
+            _centre(fit)[:, None] + root @ step.T
+            for fit, root, step in zip(fits, _roots(fits), steps, strict=True)
         ]
-        columns = [each.reshape(-1, *shape) for each in unknown]
-        return _moved(as_double(library), fits, columns)
+        shaped = [each.reshape(*each.shape, *further * (1,)) for each in unknown]
+        return _moved(as_double(library), fits, shaped)
 
 
 def _centre(fit: KernelFit) -> np.ndarray:

@@ -17,7 +17,7 @@ from diffgenz.core.smooth import Flag
 from diffgenz.core.verb import as_if_traced
 from diffgenz.inference.estimate import constant_ranks
 from diffgenz.inference.resolved import resolved
-from diffgenz.inference.uncertainty import drawn, uncertain_in, with_kernels
+from diffgenz.inference.uncertainty import drawn_library, steps_of, uncertain_in, with_kernels
 from diffgenz.scenario.scenario import Scenario
 from diffgenz.serving.engine_state import EngineState, engine_state
 from diffgenz.serving.iteration_table import IterationTable, tabulate
@@ -103,7 +103,9 @@ def _drawn_tables(
         state = engine_state(as_double(resolved(case)), as_double(load), as_double(engine))
     enforce([fits(case, state.fit)])
     with in_double(), as_if_traced():
-        there = with_kernels(as_double(essence), drawn(library, uncertain, (draws, 1), seed))
+        steps = steps_of(uncertain, draws, seed)
+        moved = drawn_library(library, uncertain, steps, further=1)
+        there = with_kernels(as_double(essence), moved)
         tables = tabulate(
             constant_ranks(resolved(there)),
             state.demand,

@@ -22,7 +22,7 @@ from diffgenz import (
 )
 from diffgenz.core.differences import as_double, in_double
 from diffgenz.core.errors import NoSolution
-from diffgenz.inference.uncertainty import drawn, uncertain_in, with_kernels
+from diffgenz.inference.uncertainty import drawn_library, steps_of, uncertain_in, with_kernels
 from diffgenz.serving.serve import saturation_rate
 
 CHAT = Workload(input_tokens=1500, output_tokens=200)
@@ -98,7 +98,7 @@ def test_draws_are_what_serve_says_of_each_of_them():
     found = []
     for i in range(draws):
         with in_double():
-            many = drawn(library, fits, (draws,), 3)
+            many = drawn_library(library, fits, steps_of(fits, draws, 3))
             one = with_kernels(as_double(essence), _row(many, i, draws))
         found.append(float(serve(one, load).ttft.p90))
     for limit, share in ((np.median(found) * 1.00001, 2 / 3), (np.min(found) * 0.999, 0.0)):

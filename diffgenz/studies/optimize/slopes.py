@@ -16,6 +16,7 @@ from diffgenz.serving.under_load import UnderLoad
 from diffgenz.studies.optimize.compiled import Compiled
 from diffgenz.studies.optimize.problem import Problem
 from diffgenz.studies.optimize.quadratic import Numbers
+from diffgenz.studies.optimize.robust import Robust
 from diffgenz.studies.optimize.sqp import Point
 
 
@@ -53,6 +54,9 @@ def point_at(
 COMPILED_FROM = 2**16
 """Columns of differences for one iteration from which compiling takes less time."""
 
+_DRAWN_BLOCK = 512
+"""Draws of lanes of one call of the compiled program."""
+
 
 UNDER_LOAD_FROM = 48
 """The same under a load, where each column takes NumPy some hundredths of a second."""
@@ -65,7 +69,10 @@ def slopes_of(problem: Problem, lanes: int) -> Callable[[Numbers, np.ndarray], P
         problem: the problem.
         lanes: how many lanes there are at first.
     """
-    least = UNDER_LOAD_FROM if isinstance(problem.question, UnderLoad) else COMPILED_FROM
-    if lanes * (1 + 2 * len(problem.variables)) >= least:
-        return Compiled(problem)
-    return partial(point_at, problem)
+    under_load = isinstance(problem.question, UnderLoad)
+    least = UNDER_LOAD_FROM if under_load else COMPILED_FROM
+    if lanes * (1 + 2 * len(problem.variables)) * problem.draws < least:
+        return partial(point_at, problem)
+    if isinstance(problem, Robust):
+        return problem.over_draws(Compiled(problem.inner, _DRAWN_BLOCK))
+    return Compiled(problem)

@@ -11,7 +11,7 @@ from diffgenz.core.sections import quantity
 from diffgenz.scenario.mix import Question, paths_named
 from diffgenz.studies.expressions import Expression
 
-_COUNTED = ("batch", "input_tokens", "output_tokens", "images")
+COUNTED = ("batch", "input_tokens", "output_tokens", "images")
 """Numbers of a workload that are whole in the end."""
 
 Bounds = Mapping[str, Sequence[float | str]]
@@ -113,7 +113,7 @@ def _variable(question: Question, name: str, bounds: Any) -> Variable:
     if about is not None:
         for bound in (low, high):
             about.check(place, bound)
-    whole = getattr(paths[0][-1], "name", "") in _COUNTED
+    whole = getattr(paths[0][-1], "name", "") in COUNTED
     if whole and np.ceil(low) > np.floor(high):
         raise InputError(f"{place}: no whole number lies between {low:g} and {high:g}; widen it")
     now = float(np.asarray(leaf_at(question, paths[0])))
