@@ -15,6 +15,7 @@ from diffgenz.core.errors import InputError
 from diffgenz.scenario.mix import Composed, Question, parts_of
 from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.scenario import Scenario
+from diffgenz.serving.under_load import UnderLoad
 from diffgenz.studies.optimize.choices import Choices, variants_of
 from diffgenz.studies.optimize.draws import Uncertainty, at_medians, draws_of
 from diffgenz.studies.optimize.exact import CANDIDATES, exact_optimum
@@ -203,7 +204,7 @@ def _together(
         plan = int(one.layouts[row])
         lane = one.ends.at(np.array([row]))
         elasticities = leaf_elasticities(one.problem, lane, plan)
-        if check_prices:
+        if check_prices and not isinstance(one.problem.question, UnderLoad):
             checked = resolved_prices(one.problem, lane, plan, plans[0].prices)
             plans[0] = dataclasses.replace(plans[0], prices=checked)
         for number, each in enumerate(every):
