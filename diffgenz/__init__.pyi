@@ -77,6 +77,8 @@ from .scenario.use_case_figures import USE_CASES as USE_CASES
 from .scenario.use_cases import UseCase as UseCase
 from .scenario.use_cases import load_use_case as load_use_case
 from .scenario.workload import Workload as Workload
+from .serving.disaggregated_load import DisaggregatedLoad as DisaggregatedLoad
+from .serving.disaggregated_load import serve_disaggregated as serve_disaggregated
 from .serving.disaggregation import Disaggregated as Disaggregated
 from .serving.disaggregation import Pool as Pool
 from .serving.disaggregation import disaggregate as disaggregate
@@ -90,11 +92,18 @@ from .serving.load import Load as Load
 from .serving.load_result import Latencies as Latencies
 from .serving.load_result import LoadResult as LoadResult
 from .serving.objectives import Objectives as Objectives
+from .serving.pool_split import Split as Split
+from .serving.pool_split import best_pools as best_pools
+from .serving.probability import Probability as Probability
+from .serving.probability import probability_of_meeting as probability_of_meeting
 from .serving.replay import Replayed as Replayed
 from .serving.replay import replay as replay
+from .serving.replicas import Replicas as Replicas
+from .serving.replicas import replicas_for as replicas_for
 from .serving.request_log import Requests as Requests
 from .serving.request_log import read_requests as read_requests
 from .serving.serve import serve as serve
+from .serving.under_load import UnderLoad as UnderLoad
 from .studies.launch.launch_command import ENGINES as ENGINES
 from .studies.launch.launch_command import launch_command as launch_command
 from .studies.optimize import distributions as distributions

@@ -207,6 +207,66 @@ def figures(engine: Engine, served: list[Request]) -> dict[str, float]:
     return {name: float(f"{value:.5g}") for name, value in found.items()}
 
 
+def decode_only(clock: Clock, slots: int, arrivals, prompts, outputs):
+    """When each request that comes with its cache has its first and its last token.
+
+    It joins at the start of an iteration, which is when its first token is sent.
+    """
+    order = deque(sorted(range(len(arrivals)), key=lambda i: arrivals[i]))
+    first, last = np.zeros(len(arrivals)), np.zeros(len(arrivals))
+    endings, now, step, contexts = [], 0.0, 0, 0.0
+    while order or endings:
+        if not endings:
+            now = max(now, arrivals[order[0]])
+        while order and arrivals[order[0]] <= now and len(endings) < slots:
+            i = order.popleft()
+            first[i] = now
+            contexts += prompts[i]
+            heapq.heappush(endings, (step + outputs[i] - 1, i))
+        contexts += len(endings)
+        now, step = now + clock(len(endings), contexts, 0, 0), step + 1
+        while endings and endings[0][0] <= step:
+            _, i = heapq.heappop(endings)
+            last[i] = now
+            contexts -= prompts[i] + outputs[i] - 1
+    return first, last
+
+
+def two_pools(clocks, workers, budget, slots, link, arrivals, prompts, outputs, rng):
+    """Requests that prefill on some engines, cross a link and decode on others.
+
+    Arguments:
+        clocks: of a prefill engine, and of a decode engine.
+        workers: how many there are of each; requests are dealt out at random.
+        budget: prompt tokens of an iteration of a prefill engine.
+        slots: requests that may run at once on a decode engine.
+        link: s on it for each token of a prompt, one after the other, and s besides.
+        arrivals, prompts, outputs: of each request.
+        rng: of the dealing.
+
+    Returns:
+        When each request has its first and its last token.
+    """
+    done, first, last = np.zeros((3, len(arrivals)))
+    at = rng.integers(workers[0], size=len(arrivals))
+    for worker in range(workers[0]):
+        mine = np.flatnonzero(at == worker)
+        engine = Engine(clocks[0], budget, len(arrivals))
+        served = engine.run(arrivals[mine], prompts[mine], np.ones(len(mine)))
+        done[mine] = [request.first for request in served]
+    free = 0.0
+    for i in np.argsort(done):
+        free = max(free, done[i]) + link[0] * prompts[i]
+        done[i] = free + link[1]
+    at = rng.integers(workers[1], size=len(arrivals))
+    for worker in range(workers[1]):
+        mine = np.flatnonzero(at == worker)
+        first[mine], last[mine] = decode_only(
+            clocks[1], slots, done[mine], prompts[mine], outputs[mine]
+        )
+    return first, last
+
+
 CASES = [
     # clock, kind, prompt, output, budget, slots, cache
     ("small", "constant", 512, 128, 2048, 256, np.inf),

@@ -143,9 +143,9 @@ def stack(numbers: Any) -> Number:
     return _untyped.stack(np.broadcast_arrays(*numbers))
 
 
-def concatenate(arrays: Any) -> Number:
-    """Arrays one after the other on their first axis."""
-    return jnp.concatenate(arrays) if is_jax(*arrays) else _untyped.concatenate(arrays)
+def concatenate(arrays: Any, axis: int = 0) -> Number:
+    """Arrays one after the other, on their first axis or another."""
+    return jnp.concatenate(arrays, axis) if is_jax(*arrays) else _untyped.concatenate(arrays, axis)
 
 
 def result_type(*numbers: Any) -> Any:

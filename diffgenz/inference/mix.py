@@ -8,11 +8,10 @@ from diffgenz.core.record import conditions_within
 from diffgenz.core.smooth import Flag, Scalar
 from diffgenz.inference.estimate import Estimate, estimate
 from diffgenz.inference.metrics import METRICS, metrics_of
-from diffgenz.scenario.mix import Mix, parts_of
-from diffgenz.scenario.scenario import Scenario
+from diffgenz.scenario.mix import Mix, Question, parts_of
 
 
-def is_legal(question: Scenario | Mix) -> Flag:
+def is_legal(question: Question) -> Flag:
     """Whether all conditions of a scenario with traced numbers hold.
 
     They say that its plan has the accelerators, heads, layers and experts that it needs, and so on.
@@ -20,7 +19,7 @@ def is_legal(question: Scenario | Mix) -> Flag:
     return all_hold(conditions_within(question))
 
 
-def metrics_with_flags(question: Scenario | Mix) -> dict[str, Scalar]:
+def metrics_with_flags(question: Question) -> dict[str, Scalar]:
     """Every metric by name (`METRICS`), whether it `fits` in memory, and whether it is `legal`.
 
     The parts of a mix take turns, and each metric says how they combine (`Metric.mix`). The metrics
@@ -33,7 +32,7 @@ def metrics_with_flags(question: Scenario | Mix) -> dict[str, Scalar]:
     return mixed_metrics(question, estimates) | {"fits": fits, "legal": is_legal(question)}
 
 
-def mixed_metrics(question: Scenario | Mix, estimates: Sequence[Estimate]) -> dict[str, Scalar]:
+def mixed_metrics(question: Question, estimates: Sequence[Estimate]) -> dict[str, Scalar]:
     """Every metric by name, of the parts too.
 
     Arguments:

@@ -41,6 +41,22 @@ def deviations(case: Scenario, samples: int = 0) -> Estimate:
     Raises:
         InputError: the platform's kernels are not fitted.
     """
+    case, library, fits = uncertain_in(case, "deviations")
+    if samples:
+        return by_samples(_with_kernels, library, fits, samples, case)
+    return by_delta(_with_kernels, library, fits, case)
+
+
+def uncertain_in(case: Scenario, asked: str) -> tuple[Scenario, Library, list[KernelFit]]:
+    """What of a scenario counts, the fitted kernels that it uses, and the fits they are from.
+
+    Arguments:
+        case: the scenario.
+        asked: what is asked for, which an error begins with.
+
+    Raises:
+        InputError: the platform's kernels are not fitted.
+    """
     demand_scenario(case)
     accelerator = case.platform.accelerator
     fits = [] if accelerator.kernels is None else fits_behind(accelerator.kernels)
@@ -48,18 +64,23 @@ def deviations(case: Scenario, samples: int = 0) -> Estimate:
     library = case.platform.accelerator.kernels
     if library is None or not fits:
         raise InputError(
-            f"deviations: the kernels of {accelerator.name} are not fitted; "
+            f"{asked}: the kernels of {accelerator.name} are not fitted; "
             "load the platform with a fit"
         )
-    fits = [each for each in fits if each.format in library.forms.get(each.family, {})]
-    if samples:
-        return by_samples(_with_kernels, library, fits, samples, case)
-    return by_delta(_with_kernels, library, fits, case)
+    return (
+        case,
+        library,
+        [each for each in fits if each.format in library.forms.get(each.family, {})],
+    )
 
 
 def _with_kernels(library: Library, case: Scenario) -> Estimate:
-    there = eqx.tree_at(lambda c: c.platform.accelerator.kernels, case, library)
-    return compiled_estimate(resolved(there))
+    return compiled_estimate(resolved(with_kernels(case, library)))
+
+
+def with_kernels(case: Scenario, library: Library) -> Scenario:
+    """The scenario with other fitted kernels, whose numbers may be columns."""
+    return eqx.tree_at(lambda c: c.platform.accelerator.kernels, case, library)
 
 
 def by_delta(
@@ -130,8 +151,7 @@ def by_samples(
         count: how many draws are made.
         args: further arguments of `metrics`.
     """
-    draws = np.random.default_rng(SEED)
-    steps = [draws.normal(size=(count, len(fit.covariance) + 1)) for fit in fits]
+    steps = steps_of(fits, count, SEED)
     with in_double():
         values = metrics(drawn_library(library, fits, steps), *as_double(args))
 
@@ -141,8 +161,14 @@ def by_samples(
     return jax.tree.map(deviation, values)
 
 
+def steps_of(fits: Sequence[KernelFit], count: int, seed: int) -> list[np.ndarray]:
+    """What `drawn_library` takes for some draws with a seed."""
+    draws = np.random.default_rng(seed)
+    return [draws.normal(size=(count, len(fit.covariance) + 1)) for fit in fits]
+
+
 def drawn_library(
-    library: Library, fits: Sequence[KernelFit], steps: Sequence[np.ndarray]
+    library: Library, fits: Sequence[KernelFit], steps: Sequence[np.ndarray], further: int = 0
 ) -> Library:
     """The library with columns of draws of what is uncertain, in float64.
 
@@ -150,13 +176,15 @@ def drawn_library(
         library: the fitted library.
         fits: the fits that the library was made of.
         steps: standard normal numbers for each fit, of shape (draws, unbounded parameters + 1).
+        further: axes of 1 after that of draws, where others broadcast with them.
     """
     with in_double():
         unknown = [
             _centre(fit)[:, None] + root @ step.T
             for fit, root, step in zip(fits, _roots(fits), steps, strict=True)
         ]
-        return _moved(as_double(library), fits, unknown)
+        shaped = [each.reshape(*each.shape, *further * (1,)) for each in unknown]
+        return _moved(as_double(library), fits, shaped)
 
 
 def _centre(fit: KernelFit) -> np.ndarray:

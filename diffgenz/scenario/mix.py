@@ -1,11 +1,12 @@
-"""Several questions about one platform: scenarios that take turns on it."""
+"""Questions about one platform: a scenario, or what is made of scenarios, such as several that take
+turns on it."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, Self, TypeAlias
 
 from diffgenz.core.checks import Condition
 from diffgenz.core.errors import InputError
-from diffgenz.core.leaves import Path, find, leaf_at
+from diffgenz.core.leaves import Path, find, leaf_at, with_parts
 from diffgenz.core.record import Record, number
 from diffgenz.core.smooth import Leaf
 from diffgenz.scenario.scenario import Scenario
@@ -14,7 +15,20 @@ ALIKE = "scenarios"
 """The field of a mix whose entries are alike: a name that fits each of them means all of them."""
 
 
-class Mix(Record):
+class Composed(Record):
+    """A question that is made of scenarios; whoever answers it knows what it asks of them."""
+
+    @property
+    def parts(self) -> tuple[Scenario, ...]:
+        """The scenarios."""
+        raise NotImplementedError
+
+    def with_parts_changed(self, changed: Callable[[Scenario], Scenario]) -> Self:
+        """The same of other scenarios; nothing is checked."""
+        raise NotImplementedError
+
+
+class Mix(Composed):
     """Scenarios that take turns on the same accelerators.
 
     Arguments:
@@ -39,19 +53,37 @@ class Mix(Record):
             )
         return ()
 
+    @property
+    def parts(self) -> tuple[Scenario, ...]:
+        return self.scenarios
 
-def parts_of(question: Scenario | Mix) -> tuple[Scenario, ...]:
-    """The scenarios of a mix, or the one scenario that a question is."""
-    return question.scenarios if isinstance(question, Mix) else (question,)
+    def with_parts_changed(self, changed: Callable[[Scenario], Scenario]) -> Self:
+        return with_parts(self, {ALIKE: tuple(changed(part) for part in self.scenarios)})
 
 
-def paths_named(question: Scenario | Mix, name: str, *, parts: bool = False) -> tuple[Path, ...]:
+Question: TypeAlias = Scenario | Composed
+"""What sweeps and `optimize` ask: one scenario, or a question made of some."""
+
+
+def parts_of(question: Question) -> tuple[Scenario, ...]:
+    """The scenarios that a question is made of, or the one that it is."""
+    return question.parts if isinstance(question, Composed) else (question,)
+
+
+def with_each_part(question: Question, changed: Callable[[Scenario], Scenario]) -> Question:
+    """The question with each of its scenarios changed; nothing is checked."""
+    if isinstance(question, Scenario):
+        return changed(question)
+    return question.with_parts_changed(changed)
+
+
+def paths_named(question: Question, name: str, *, parts: bool = False) -> tuple[Path, ...]:
     """The paths of the numbers called `name`, as in `core.leaves.find`.
 
     A name that fits one number of each scenario of a mix means all of them.
 
     Arguments:
-        question: the scenario or mix in which the number is.
+        question: the question in which the number is.
         name: its full name, or the end of it: "memory_bandwidth", "plan.tensor".
         parts: whether whole records ("platform", "plan") are looked for too.
 
@@ -61,7 +93,7 @@ def paths_named(question: Scenario | Mix, name: str, *, parts: bool = False) -> 
     return find(question, name, alike=ALIKE, parts=parts)
 
 
-def number_named(question: Scenario | Mix, name: str) -> Any:
+def number_named(question: Question, name: str) -> Any:
     """The number called `name`; the first scenario's where each scenario of a mix has one.
 
     Raises:

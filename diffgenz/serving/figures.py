@@ -1,5 +1,6 @@
 """The figures of a steady state: means, percentiles and goodput."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from diffgenz.core import xp
@@ -72,34 +73,20 @@ def load_result(
         load: how requests come.
         objectives: what goodput means; None: there is none.
     """
-    demand, most, table = state.demand, state.most, state.table
+    demand, most, table, runs = state.demand, state.most, state.table, steady.runs
     means = means_of(state, steady, load)
     queue = 1.0 + 0 * steady.own
     if load.concurrency is not None:
         queue = larger(load.concurrency / state.engines * steady.waits_for_slot, 1.0)
     tails = Tails(steady, table, state.fine, queue, means.burst)
-    _, variance = per_token(steady, table, demand)
-    shape, scale = means.tpot**2 / variance, variance / means.tpot
-
-    def slow(seconds: Scalar) -> Scalar:
-        return gamma_tail(shape, seconds / scale)
-
-    per_user = [scale * gamma_quantile(larger(shape, 0.5), level) for level in LEVELS]
-    found = {
-        "ttft": quantiles(Tails.ttft, tails, means.ttft),
-        "tpot": [smaller(each, steady.runs.full) for each in per_user],
-        "itl": [_between_tokens(steady, level) for level in LEVELS],
-        "end_to_end": quantiles(Tails.end_to_end, tails, means.end_to_end),
-    }
-    latencies = {name: Latencies(getattr(means, name), *each) for name, each in found.items()}
+    latencies, share = latencies_of(tails, means, per_token(steady, table, demand)[1], runs.full)
     rate = steady.rate * state.engines
     saturated = xp.asarray(False)
     if load.rate is not None:
         saturated = load.rate >= most.rate * state.engines
     goodput = None
     if objectives is not None:
-        met = _share_met(tails, slow, objectives)
-        goodput = rate * xp.where(saturated, 0.0, met)
+        goodput = rate * xp.where(saturated, 0.0, share(objectives))
     utilization = rate / (most.rate * state.engines)
     decoding = demand.outputs.mean(steady.generation(larger(demand.outputs.tokens - 1, 0.0)))
     balance = steady.rate * decoding / steady.running - 1
@@ -117,6 +104,41 @@ def load_result(
         saturated=saturated,
         residual=xp.where(balance < 0, -balance, balance),
     )
+
+
+def latencies_of(
+    tails: Tails, means: Means, variance: Scalar, slowest: Scalar
+) -> tuple[dict[str, Latencies], Callable[[Objectives], Scalar]]:
+    """Latencies by name, and what tells the share of requests that meet some objectives.
+
+    Arguments:
+        tails: the distributions of latencies.
+        means: their means.
+        variance: that of TPOT over requests, in s^2.
+        slowest: s between tokens that no request exceeds.
+    """
+    shape, scale = means.tpot**2 / variance, variance / means.tpot
+    per_user = [scale * gamma_quantile(larger(shape, 0.5), level) for level in LEVELS]
+    found = {
+        "ttft": quantiles(Tails.ttft, tails, means.ttft),
+        "tpot": [smaller(each, slowest) for each in per_user],
+        "itl": [_between_tokens(tails.steady, level) for level in LEVELS],
+        "end_to_end": quantiles(Tails.end_to_end, tails, means.end_to_end),
+    }
+    latencies = {name: Latencies(getattr(means, name), *each) for name, each in found.items()}
+
+    def slow(seconds: Scalar) -> Scalar:
+        return gamma_tail(shape, seconds / scale)
+
+    def share(objectives: Objectives) -> Scalar:
+        """Of requests that meet all objectives, as if they were independent."""
+        of = {"ttft": tails.ttft, "tpot": slow, "end_to_end": tails.end_to_end}
+        met = xp.ones(())
+        for name, limit in objectives.limits.items():
+            met = met * between(1 - of[name](limit), 0.0, 1.0)
+        return met
+
+    return latencies, share
 
 
 def _preempts(state: EngineState, steady: Steady, load: Load) -> Flag:
@@ -138,12 +160,3 @@ def _between_tokens(steady: Steady, level: float) -> Scalar:
     alone = 1 - steady.part - steady.full
     most = xp.where(level <= alone + steady.part, runs.part, runs.full)
     return xp.where(level <= alone, runs.idle, most)
-
-
-def _share_met(tails: Tails, slow, objectives: Objectives) -> Scalar:
-    """The share of requests that meet all objectives, as if they were independent."""
-    of = {"ttft": tails.ttft, "tpot": slow, "end_to_end": tails.end_to_end}
-    share = xp.ones(())
-    for name, limit in objectives.limits.items():
-        share = share * between(1 - of[name](limit), 0.0, 1.0)
-    return share

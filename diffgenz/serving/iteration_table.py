@@ -66,43 +66,73 @@ def tabulate(
     """The table of a scenario.
 
     Arguments:
-        question: the scenario.
+        question: the scenario. Where numbers of it are columns of NumPy, of shape (n, 1), there are
+            n tables, one for each row.
         demand: the lengths of its requests: decodes have the mean context of running requests, and
             chunks are pieces of prompts such that a token has the mean number of pairs.
         slots: the most running decodes.
         budget: the most prompt tokens.
         host: s that the host adds to each iteration.
     """
-    steps, sizes = np.arange(DECODES) / (DECODES - 1), np.arange(CHUNKS) / (CHUNKS - 1)
-    some = xp.exp(steps * xp.log(slots))
-    few = xp.expm1(steps * xp.log1p(slots))[1:]
-    tokens = LEAST * xp.exp(sizes * xp.log(budget / LEAST))
-    rows = (few[:, None] * xp.ones(CHUNKS)).reshape(-1)
-    columns = (xp.ones(DECODES - 1)[:, None] * tokens).reshape(-1)
+    few = xp.expm1(np.arange(DECODES) / (DECODES - 1) * xp.log1p(slots))[..., 1:, None]
+    tokens = _chunks(budget)
+    flat = (*few.shape[:-2], (DECODES - 1) * CHUNKS)
+    rows = (few * xp.ones(CHUNKS)).reshape(flat)
+    columns = (xp.ones((DECODES - 1, 1)) * tokens[..., None, :]).reshape(flat)
+
+    def mix(running: Any, tokens: Any) -> Any:
+        decodes = Decodes(running, demand.context * xp.ones_like(running))
+        return seconds_of(question, _chunk(tokens, demand), decodes)
+
+    apart = xp.mapped(mix)(rows, columns)
+    apart = apart.reshape((*apart.shape[:-1], DECODES - 1, CHUNKS))
+    first, pair = prompts_alone(question, demand, budget)
+    return IterationTable(
+        slots=slots,
+        budget=budget,
+        alone=xp.log(host + decodes_alone(question, demand, slots)),
+        mixed=xp.log(host + xp.concatenate([first[..., None, :], apart], axis=-2)),
+        pair=pair,
+    )
+
+
+def decodes_alone(question: Resolved, demand: Demand, slots: Scalar) -> Any:
+    """Seconds of iterations of decodes only, at the knots; arguments as of `tabulate`."""
 
     def decode(running: Any) -> Any:
         return seconds_of(question, None, Decodes(running, demand.context * xp.ones_like(running)))
+
+    return xp.mapped(decode)(xp.exp(np.arange(DECODES) / (DECODES - 1) * xp.log(slots)))
+
+
+def prompts_alone(question: Resolved, demand: Demand, budget: Scalar) -> tuple[Any, Scalar]:
+    """Seconds of iterations of prompts only, at the knots, and of one more pair.
+
+    Arguments:
+        question, demand, budget: as of `tabulate`.
+    """
 
     def prefill(tokens: Any, further: Any) -> Any:
         chunk = _chunk(tokens, demand)
         context = chunk.context + further * demand.pairs
         return seconds_of(question, Prompts(chunk.sequences, chunk.tokens, context), None)
 
-    def mix(running: Any, tokens: Any) -> Any:
-        decodes = Decodes(running, demand.context * xp.ones_like(running))
-        return seconds_of(question, _chunk(tokens, demand), decodes)
-
-    apart = xp.mapped(mix)(rows, columns).reshape(DECODES - 1, CHUNKS)
+    tokens = _chunks(budget)
     last = np.arange(CHUNKS + 1) == CHUNKS  # a full chunk once more, each token with more keys
-    first = xp.mapped(prefill)(xp.concatenate([tokens, tokens[-1:]]), np.where(last, 1.0, 0.0))
-    first, more = first[:-1], first[-1]
-    return IterationTable(
-        slots=slots,
-        budget=budget,
-        alone=xp.log(host + xp.mapped(decode)(some)),
-        mixed=xp.log(host + xp.concatenate([first[None, :], apart])),
-        pair=(more - first[-1]) / (budget * demand.pairs),
-    )
+    sizes = xp.concatenate([tokens, tokens[..., -1:]], axis=-1)
+    first = xp.mapped(prefill)(sizes, np.where(last, 1.0, 0.0))
+    more = first[..., -1] - first[..., -2]
+    return first[..., :-1], more / _row(budget * demand.pairs)
+
+
+def _chunks(budget: Scalar) -> Any:
+    """Prompt tokens at the knots."""
+    return LEAST * xp.exp(np.arange(CHUNKS) / (CHUNKS - 1) * xp.log(budget / LEAST))
+
+
+def _row(x: Any) -> Any:
+    """A number; of a column of shape (n, 1), its n numbers."""
+    return x[..., 0] if np.ndim(x) else x
 
 
 def seconds_of(question: Resolved, prompts: Prompts | None, decodes: Decodes | None) -> Scalar:

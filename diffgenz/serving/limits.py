@@ -29,7 +29,7 @@ _STEPS = 30
 """Bisections: of ends a factor of 1000 apart they leave a ratio of 1 + 1e-8, which float32 does not
 tell from 1."""
 
-_LOWEST = 1e-3
+LOWEST = 1e-3
 """The share of the saturation rate at which waits are still those of an idle server."""
 
 
@@ -96,13 +96,18 @@ def max_concurrency(
 def _limit(
     case: Scenario, objectives: Objectives, load: Load, engine: Engine | None, of: str
 ) -> Leaf:
-    if of not in KINDS:
-        raise InputError(f"of: {of!r} is not known; use one of {', '.join(KINDS)}")
+    checked_kind(of)
     demand("objectives", objectives, Objectives, "Objectives(ttft=0.5, tpot=0.05)")
     engine = checked(case, load, engine, objectives)
     found, fit = _SOLVERS[of](resolved(case), load, engine, objectives)
     enforce([fits(case, fit)])
     return found
+
+
+def checked_kind(of: str) -> None:
+    """Raise `InputError` for an `of` that is not one of `KINDS`."""
+    if of not in KINDS:
+        raise InputError(f"of: {of!r} is not known; use one of {', '.join(KINDS)}")
 
 
 def _solver(of: str) -> Callable[..., tuple[Scalar, Scalar]]:
@@ -112,18 +117,29 @@ def _solver(of: str) -> Callable[..., tuple[Scalar, Scalar]]:
         question: Resolved, load: Load, engine: Engine, objectives: Objectives
     ) -> tuple[Scalar, Scalar]:
         state = engine_state(question, load, engine)
-        if load.rate is not None:
-            ends = state.most.rate * state.engines * np.array([_LOWEST, NEAR])
-        else:
-            ends = state.engines * xp.stack([xp.ones_like(state.slots), state.slots])
-        theta = state, load, objectives
-
-        def over(amount: Scalar, theta: Any) -> Scalar:
-            return excess(amount, theta[0], theta[1], theta[2], of)
-
-        return _highest(over, ends, theta), state.fit
+        return highest_load(state, load, objectives, of), state.fit
 
     return verb(limit, patience=PATIENCE)
+
+
+def highest_load(state: EngineState, load: Load, objectives: Objectives, of: str) -> Scalar:
+    """The highest load at which all objectives are met; of a scenario, `max_rate`.
+
+    Arguments:
+        state: the engine.
+        load: how requests come; a rate or a concurrency.
+        objectives: the limits.
+        of: what they are for.
+    """
+    if load.rate is not None:
+        ends = state.most.rate * state.engines * np.array([LOWEST, NEAR])
+    else:
+        ends = state.engines * xp.stack([xp.ones_like(state.slots), state.slots])
+
+    def over(amount: Scalar, theta: Any) -> Scalar:
+        return excess(amount, theta[0], theta[1], theta[2], of)
+
+    return _highest(over, ends, (state, load, objectives))
 
 
 def excess(

@@ -5,11 +5,19 @@ from collections.abc import Iterable
 import equinox as eqx
 import numpy as np
 
+from diffgenz.core import xp
 from diffgenz.core.checks import Condition
 from diffgenz.core.errors import InputError
 from diffgenz.core.record import Record, number
 from diffgenz.core.smooth import Leaf
 from diffgenz.serving.lengths import Constant, Lengths
+
+ROUTERS = ("random", "round_robin")
+"""How a router deals requests out to engines: to any of them, or to one after the other."""
+
+
+_REGULAR = 0.1
+"""The least burstiness that is modelled."""
 
 
 class Load(Record):
@@ -39,10 +47,34 @@ class Load(Record):
     rate: Leaf | None = number("1/s", above=0, default=None)
     concurrency: Leaf | None = number(at_least=1, default=None)
     requests: Leaf | None = number(at_least=1, default=None)
-    burstiness: Leaf = number(at_least=0.1, default=1.0)
+    burstiness: Leaf = number(at_least=_REGULAR, default=1.0)
     lockstep: bool = eqx.field(static=True, default=False)
     prompts: Lengths = eqx.field(default_factory=Constant)
     outputs: Lengths = eqx.field(default_factory=Constant)
+
+    def share_of(self, engines: Leaf | float, router: str) -> "Load":
+        """The load of one of some engines.
+
+        Arguments:
+            engines: how many there are, at least 1.
+            router: one of `ROUTERS`. Arrivals that are dealt out at random are nearer to Poisson
+                than those before; in turn they become regular.
+        """
+        parts = {
+            name: value / engines
+            for name, value in (
+                ("rate", self.rate),
+                ("concurrency", self.concurrency),
+                ("requests", self.requests),
+            )
+            if value is not None
+        }
+        bursts = self.burstiness
+        if router == "round_robin":
+            bursts = xp.where(bursts / engines > _REGULAR, bursts / engines, _REGULAR)
+        else:
+            bursts = 1 + (bursts - 1) / engines
+        return self.replace(**parts, burstiness=bursts)
 
     def conditions(self) -> Iterable[Condition]:
         if (self.rate is None) == (self.concurrency is None):
@@ -80,7 +112,19 @@ class Engine(Record):
         max_num_seqs: requests that may run at once, of each engine (each data-parallel replica or
             attention group), at least 2.
         host_seconds: s that the host adds to each iteration, at least 0.
+        router: how requests are dealt out to several engines: "random", or "round_robin".
+
+    Raises:
+        InputError: a router that is not known.
     """
 
     max_num_seqs: Leaf = number(at_least=2, default=256.0)
     host_seconds: Leaf = number("s", default=0.0)
+    router: str = eqx.field(static=True, default="random")
+
+    def conditions(self) -> Iterable[Condition]:
+        if self.router not in ROUTERS:
+            raise InputError(
+                f"router: {self.router!r} is not known; use one of {', '.join(ROUTERS)}"
+            )
+        return ()

@@ -73,18 +73,23 @@ class LoadResult(eqx.Module):
         units = dict.fromkeys(("requests_per_second", "saturation_rate", "goodput"), "1/s")
         return text_of_record(self, units | {"throughput": "tokens/s"})
 
-    def to_dict(self) -> dict[str, Any]:
-        """Every figure in SI by name, latencies as "ttft_mean", "ttft_p50" and so on.
-
-        Returns:
-            NumPy arrays: of shape () for one configuration, else of the shape of the batch.
-        """
+    @property
+    def figures(self) -> dict[str, Any]:
+        """Every figure in SI by name, latencies as "ttft_mean", "ttft_p50" and so on."""
         found: dict[str, Any] = {}
         for name in self.__dataclass_fields__:
             value = getattr(self, name)
             if isinstance(value, Latencies):
                 for kind in ("mean", "p50", "p90", "p99"):
-                    found[f"{name}_{kind}"] = np.asarray(getattr(value, kind))
+                    found[f"{name}_{kind}"] = getattr(value, kind)
             elif value is not None:
-                found[name] = np.asarray(value)
+                found[name] = value
         return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """The `figures`.
+
+        Returns:
+            NumPy arrays: of shape () for one configuration, else of the shape of the batch.
+        """
+        return {name: np.asarray(value) for name, value in self.figures.items()}

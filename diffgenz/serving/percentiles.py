@@ -21,7 +21,7 @@ from diffgenz.serving.demand import Demand
 from diffgenz.serving.implicit import moved_by
 from diffgenz.serving.iteration_table import IterationTable
 from diffgenz.serving.runs import last_piece, pieces_of
-from diffgenz.serving.smoothing import between, larger, smaller
+from diffgenz.serving.smoothing import between, larger, smaller, softplus
 from diffgenz.serving.special import gamma_tail
 from diffgenz.serving.steady import Steady, piece_seconds
 
@@ -29,8 +29,12 @@ LEVELS = (0.5, 0.9, 0.99)
 """P50, P90 and P99."""
 
 _REST = np.array([0.125, 0.375, 0.625, 0.875])
-_Z, _OF_Z = np.array([-math.sqrt(3), 0.0, math.sqrt(3)]), np.array([1 / 6, 2 / 3, 1 / 6])
-"""Nodes and weights of a normal variable."""
+_MARGIN = 3.0
+"""Standard deviations by which a gamma variable is moved up to take in a normal one: it then has
+their variance, and without a wait it is nearly normal."""
+
+_LOGISTIC = math.sqrt(3) / math.pi
+"""The scale of a logistic variable of standard deviation 1."""
 
 _RANGE = 1e3
 """By which factor percentiles may differ from the mean, either way."""
@@ -53,6 +57,7 @@ class Tails(eqx.Module):
         queue: the shape of the wait for a slot, of those who do wait: 1 where it is exponential.
         burst: of requests that all come at once in the beginning: their share, and the s between
             the first tokens of the first and of the last of them.
+        after: s that follow the prefill of the prompt of each node before its first token.
     """
 
     steady: Steady
@@ -71,6 +76,7 @@ class Tails(eqx.Module):
         demand: Demand,
         queue: Scalar,
         burst: tuple[Scalar, Scalar],
+        after: Any = 0.0,
     ):
         self.burst = burst
         self.steady, self.demand = steady, demand
@@ -79,7 +85,7 @@ class Tails(eqx.Module):
         pieces = pieces_of(demand.prompts.tokens, runs.room, steady.tagged)
         last = last_piece(demand.prompts.tokens, pieces, runs.room)
         own = (pieces - 1) * table.both(beside, runs.room) + table.both(beside, last)
-        own = larger(own + table.pair * demand.extra_pairs, 1e-9)
+        own = larger(own + table.pair * demand.extra_pairs, 1e-9) + after
         self.own = own + steady.own - demand.prompts.mean(own)  # of the right mean
         busy = between(steady.ahead_busy, 1e-6, 1.0)
         _, square = piece_seconds(demand, runs, runs.full, table.pair)
@@ -102,25 +108,43 @@ class Tails(eqx.Module):
 
     def ttft(self, seconds: Any) -> Any:
         """The probability that TTFT exceeds some seconds; of any shape."""
-        own, rest = self.own[:, None], 2 * self.steady.rest * _REST
-        left = xp.asarray(seconds)[..., None, None] - own - rest
-        tail = self.none * xp.sigmoid(-left / (_BLUR * own))
-        tail = tail + (self.some * self.wait.tail(left[..., None])).sum(-1)
+        seconds = xp.asarray(seconds)
+        tail = self._late(seconds[..., None], 0.0)
         share, spread = self.burst
-        early = xp.asarray(seconds)[..., None, None] - own
-        early = between(1 - early / larger(spread, 1e-3 * own), 0.0, 1.0)
-        tail = (1 - share) * tail + share * early
-        return (tail.mean(-1) * self.demand.prompts.weights).sum(-1)
+        early = seconds[..., None] - self.own
+        early = between(1 - early / larger(spread, 1e-3 * self.own), 0.0, 1.0)
+        return (((1 - share) * tail + share * early) * self.demand.prompts.weights).sum(-1)
 
     def end_to_end(self, seconds: Any) -> Any:
         """The probability that a whole answer takes more than some seconds; of any shape."""
         outputs = self.demand.outputs
         steps = larger(outputs.tokens - 1, 0.0)
-        decoding = self.steady.generation(steps)
-        spread = xp.sqrt(self.variance) * steps
-        slower = larger(decoding + _Z[:, None] * spread, 0.2 * decoding)
-        later = self.ttft(xp.asarray(seconds)[..., None, None] - slower)
-        return ((outputs.weights * later).sum(-1) * _OF_Z).sum(-1)
+        decoding, apart = self.steady.generation(steps), xp.sqrt(self.variance) * steps
+        left = (xp.asarray(seconds)[..., None] - decoding)[..., None]
+        tail = self._late(left, apart[:, None])
+        share, spread = self.burst
+        early = left - self.own
+        early = between(1 - early / larger(spread, 1e-3 * self.own), 0.0, 1.0)
+        tail = (((1 - share) * tail + share * early) * self.demand.prompts.weights).sum(-1)
+        return (outputs.weights * tail).sum(-1)
+
+    def _late(self, seconds: Any, apart: Any) -> Any:
+        """The probability that waits and prefill take longer, of the prompt of each node.
+
+        Arguments:
+            seconds: than these, with a last axis of 1.
+            apart: the standard deviation, in s, of what else varies, about its mean; as `seconds`.
+        """
+        left = seconds - self.own
+        scale = xp.sqrt((_BLUR * self.own) ** 2 + (_LOGISTIC * apart) ** 2)
+        width = larger(2 * self.steady.rest, 0.1 * scale)
+        above = softplus((width - left) / scale) - softplus(-left / scale)
+        tail = self.none * above * scale / width  # the mean of a logistic step over the rest
+        margin = _MARGIN * xp.asarray(apart)[..., None, None]
+        wait = _Wait(self.wait.mean + margin, self.wait.variance + (margin / _MARGIN) ** 2)
+        rest = 2 * self.steady.rest * _REST[:, None]
+        late = wait.tail(left[..., None, None] - rest + margin).mean(-2)
+        return tail + (self.some * late).sum(-1)
 
 
 class _Wait(eqx.Module):

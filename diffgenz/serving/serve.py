@@ -95,6 +95,13 @@ def checked(
     demand("engine", engine, Engine, "Engine(max_num_seqs=256)")
     if objectives is not None:
         demand("objectives", objectives, Objectives, "Objectives(ttft=0.5, tpot=0.05)")
+    refuse_options(case)
+    enforce(settings(case, load, engine))
+    return engine
+
+
+def refuse_options(case: Scenario) -> None:
+    """Raise `InputError` for an option of a scenario that is not modelled under load."""
     serving = case.serving
     for name, given in (
         ("speculation", serving.speculation is not None),
@@ -106,8 +113,6 @@ def checked(
             raise InputError(f"{name}: not modelled under load; leave it out, or use `estimate`")
     if serving.chunk is None:
         raise InputError("chunk: whole prompts are not modelled under load; give a token budget")
-    enforce(_settings(case, load, engine))
-    return engine
 
 
 def _served(
@@ -118,8 +123,8 @@ def _served(
     return Answer(result, state.fit)
 
 
-def _settings(case: Scenario, load: Load, engine: Engine) -> Iterable[Condition]:
-    """What must hold of what was asked."""
+def settings(case: Scenario, load: Load, engine: Engine) -> Iterable[Condition]:
+    """What must hold of what is asked; arguments as of `serve`."""
     plan, serving = case.plan, case.serving
     for name, value, least, what in (
         ("chunk", serving.chunk, LEAST_BUDGET, "the least budget of tokens that is modelled"),

@@ -39,6 +39,11 @@ def smooth_smaller(a: Any, b: Any, power: float) -> Any:
     return least * xp.exp(-xp.log1p(xp.exp(power * xp.log(least / most))) / power)
 
 
+def softplus(x: Any) -> Any:
+    """ln(1 + e^x), the integral of `sigmoid`."""
+    return xp.where(x > 0, x, 0.0) + xp.log1p(xp.exp(xp.where(x > 0, -x, x)))
+
+
 def smooth_stairs(x: Any, width: Any) -> Any:
     """ceil(x) with steps that are as wide as x varies.
 

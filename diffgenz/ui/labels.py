@@ -10,8 +10,8 @@ from diffgenz.core.errors import InputError
 from diffgenz.core.leaves import leaf_at, number_at
 from diffgenz.hardware.network import Level
 from diffgenz.inference.metrics import METRICS
-from diffgenz.scenario.mix import Mix, paths_named
-from diffgenz.scenario.scenario import Scenario
+from diffgenz.scenario.mix import Question, paths_named
+from diffgenz.serving.load_metrics import EVERY_METRIC
 from diffgenz.studies.sweep.findings import Findings
 
 SCALARS = tuple(name for name in METRICS if not name.startswith("memory."))
@@ -31,7 +31,7 @@ _LINK = ("GB/s", 1e-9)
 """The same of links, which are slower than memory."""
 
 
-def shown(name: str, question: Scenario | Mix, plain: Container[str] = ()) -> tuple[str, float]:
+def shown(name: str, question: Question, plain: Container[str] = ()) -> tuple[str, float]:
     """The label and the factor of a column of a sweep.
 
     Arguments:
@@ -42,8 +42,8 @@ def shown(name: str, question: Scenario | Mix, plain: Container[str] = ()) -> tu
     if name in plain:
         return name, 1.0
     metric, bracket, part = name.partition("[")  # "tpot[1]" is that of one part of a mix
-    if metric in METRICS:
-        about = METRICS[metric]
+    if metric in EVERY_METRIC:
+        about = EVERY_METRIC[metric]
         label = ", ".join(about.label.rsplit(" ", 1))
         return f"{label} [{part}" if bracket else label, about.factor
     try:

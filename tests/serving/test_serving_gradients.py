@@ -10,16 +10,20 @@ from mean_field_cases import state_of
 from serving_simulator import CASES
 
 from diffgenz.serving.engine_state import EngineState
-from diffgenz.serving.figures import means_of
+from diffgenz.serving.figures import load_result, means_of
 from diffgenz.serving.load import Load
+from diffgenz.serving.objectives import Objectives
 from diffgenz.serving.saturation import saturation_of
 
 SHARES = (1e-4, 0.3, 0.6, 0.8, 0.9)
+PROMISE = Objectives(ttft=0.3, tpot=0.03, end_to_end=15.0)
+"""Of which many requests of each engine meet all, and many do not."""
+
 NUMBERS = ("load", "slots", "cache", "speed", "slope")
 
 
 def latencies(numbers, state: EngineState, most, closed: bool):
-    """Mean TTFT and TPOT, and the saturation rate, of an engine with changed numbers.
+    """Mean TTFT and TPOT, the saturation rate and goodput, of an engine with changed numbers.
 
     Arguments:
         numbers: shape (5,): the rate or concurrency, and factors of slots, of cache, of all times
@@ -43,8 +47,10 @@ def latencies(numbers, state: EngineState, most, closed: bool):
     limit = saturation_of(table, state.demand, slots, cache * state.most.cache / 0.97)
     changed = EngineState(state.demand, state.fine, table, limit, slots, state.fit, state.engines)
     load = Load(concurrency=load * most) if closed else Load(rate=load * most)
-    means = means_of(changed, changed.under(load), load)
-    return jnp.stack([means.ttft, means.tpot, limit.rate])
+    steady = changed.under(load)
+    means = means_of(changed, steady, load)
+    goodput = load_result(changed, steady, load, PROMISE).goodput
+    return jnp.stack([means.ttft, means.tpot, limit.rate, jnp.asarray(goodput)])
 
 
 @functools.cache

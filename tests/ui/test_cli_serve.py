@@ -29,6 +29,31 @@ def test_json_of_a_closed_loop(capsys):
     assert row["requests_per_second"] < found["saturation_rate"]
 
 
+def test_replicas_and_the_probability_that_they_keep_the_promise(capsys):
+    flags = ["--rate", "100", "--tpot", "9", "--replicas", "--draws", "4", "--of", "p90"]
+    assert main([*ASKED, *flags, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    (row,) = found["loads"]
+    assert row["load"] == {"rate": 100.0}
+    assert row["replicas"] == np.ceil(100 / found["highest_load"])
+    assert np.isclose(row["requests_per_second"] * row["replicas"], 100)
+    assert row["probability_of_meeting"]["draws"] == 4
+    assert 0 <= row["probability_of_meeting"]["value"] <= 1
+
+
+def test_pools_and_their_split(capsys):
+    pools = ["--decode-system", "h200_sxm", "--link", "25 GB/s"]
+    assert main([*ASKED, *pools, "--workers", "1", "2", "--rate", "20"]) == 0
+    text = capsys.readouterr().out
+    assert "decode: 2 of 1 x NVIDIA H200 SXM 141GB, tp 1" in text
+    assert "requests/s that each stage sustains: prefill" in text
+    split = ["--split", "3", "--ttft", "100", "--tpot", "9", "--json"]
+    assert main([*ASKED, *pools, *split]) == 0
+    found = json.loads(capsys.readouterr().out)["splits"]
+    assert found[0]["rate"] == max(each["rate"] for each in found)
+    assert all(each["prefill"] + each["decode"] == each["accelerators"] <= 3 for each in found)
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
@@ -39,6 +64,11 @@ def test_json_of_a_closed_loop(capsys):
         (["--rate", "1", "--requests", "40"], "requests: needs a concurrency"),
         (["--lockstep"], "lockstep: needs a concurrency"),
         (["--rate", "1", "--chunk", "whole"], "chunk: whole prompts"),
+        (["--rate", "1", "--replicas"], "--replicas: needs objectives"),
+        (["--rate", "1", "--link", "1 GB/s"], "--link: is of pools; give --workers or --split"),
+        (["--rate", "1", "--workers", "1", "1"], "--link: is missing"),
+        (["--workers", "1", "0", "--link", "1 GB/s"], "workers: 0 is not allowed"),
+        (["--workers", "1", "1", "--link", "1 GB/s", "--rate", "1e4"], "stage saturates at"),
     ],
 )
 def test_refused(flags, said, capsys):

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from diffgenz.core.errors import InputError, NoSolution
-from diffgenz.scenario.mix import Mix
-from diffgenz.scenario.scenario import Scenario
+from diffgenz.scenario.mix import Question
 from diffgenz.studies.optimize.choices import Choices
 from diffgenz.studies.optimize.lanes import Progress
 from diffgenz.studies.optimize.optimum import PlanOptimum
@@ -43,7 +42,7 @@ class Bottleneck(NamedTuple):
 def bottlenecks(
     name: str,
     factor: float,
-    case: Scenario | Mix,
+    case: Question,
     over: Bounds,
     objective: str,
     *,

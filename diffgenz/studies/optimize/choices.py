@@ -14,9 +14,8 @@ import numpy as np
 from diffgenz.core.errors import InputError, NoSolution
 from diffgenz.core.leaves import Path, leaf_at, number_at, with_leaves, with_unset
 from diffgenz.core.record import Record
-from diffgenz.scenario.mix import Mix, paths_named
+from diffgenz.scenario.mix import Question, paths_named
 from diffgenz.scenario.parallelism import Parallelism
-from diffgenz.scenario.scenario import Scenario
 from diffgenz.studies.expressions import Expression
 from diffgenz.studies.optimize.layouts import Layout, layouts_of
 from diffgenz.studies.sweep.axes import Axis, Choice, Grid
@@ -50,7 +49,7 @@ class Variant(NamedTuple):
         layouts: every combination of these and of plans.
     """
 
-    question: Scenario | Mix
+    question: Question
     labels: dict[str, str]
     chosen: tuple[Chosen, ...]
     layouts: tuple[Layout, ...]
@@ -64,7 +63,7 @@ class _Option(NamedTuple):
 
 
 def variants_of(
-    question: Scenario | Mix,
+    question: Question,
     choices: Choices,
     quantities: Mapping[str, str],
     plans: Sequence[Parallelism] | Parallelism | None,

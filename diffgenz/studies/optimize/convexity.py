@@ -8,10 +8,15 @@ from typing import NamedTuple
 
 import numpy as np
 
+from diffgenz.serving.under_load import UnderLoad
 from diffgenz.studies.optimize.problem import Problem
 
 PAIRS = 256
 """Pairs of a plan, where nothing is drawn."""
+
+PAIRS_UNDER_LOAD = 12
+"""Pairs under a load, where each point takes NumPy some hundredths of a second."""
+
 
 _LEAST_PAIRS, _DRAWS = 32, 8
 """Pairs of a plan at least, and the draws beyond which there are fewer of them."""
@@ -49,6 +54,8 @@ def convexity_of(problem: Problem, plans: np.ndarray, seed: int = 0) -> list[Con
     rng = np.random.default_rng(seed)
     n = len(problem.variables)
     pairs = max(_LEAST_PAIRS, PAIRS * _DRAWS // max(problem.draws, _DRAWS))
+    if isinstance(problem.question, UnderLoad):
+        pairs = PAIRS_UNDER_LOAD
     a, b = rng.uniform(problem.low, problem.high, (2, len(plans), pairs, n))
     x = np.stack([a, b, (a + b) / 2], axis=2).reshape(-1, n)
     f, c = problem.values(x, np.repeat(plans, 3 * pairs))

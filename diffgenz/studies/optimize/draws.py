@@ -20,8 +20,7 @@ from diffgenz.core.sections import said_of
 from diffgenz.inference.essential import essential
 from diffgenz.inference.uncertainty import drawn_library
 from diffgenz.kernels.selection import fits_behind
-from diffgenz.scenario.mix import Mix, parts_of, paths_named
-from diffgenz.scenario.scenario import Scenario
+from diffgenz.scenario.mix import Mix, Question, parts_of, paths_named
 from diffgenz.studies.expressions import Expression
 from diffgenz.studies.optimize.choices import Chosen
 from diffgenz.studies.optimize.distributions import Distribution, middle, quantiles
@@ -84,7 +83,7 @@ class Draws(NamedTuple):
     table: Numbers
 
 
-def unit_of_uncertain(question: Scenario | Mix, quantities: Mapping[str, str], name: str) -> str:
+def unit_of_uncertain(question: Question, quantities: Mapping[str, str], name: str) -> str:
     """The SI unit of a number that shall be uncertain.
 
     Raises:
@@ -99,8 +98,8 @@ def unit_of_uncertain(question: Scenario | Mix, quantities: Mapping[str, str], n
 
 
 def at_medians(
-    question: Scenario | Mix, quantities: Mapping[str, str], uncertain: Uncertainty
-) -> tuple[Scenario | Mix, dict[str, str]]:
+    question: Question, quantities: Mapping[str, str], uncertain: Uncertainty
+) -> tuple[Question, dict[str, str]]:
     """The question and its quantities with the medians of uncertain numbers.
 
     Raises:
@@ -201,7 +200,7 @@ def _checked(question: Any, name: str, paths: tuple[Path, ...], drawn: Numbers) 
     return drawn
 
 
-def _calibrations(question: Scenario | Mix, rng: _Shares) -> dict[Chosen, Numbers]:
+def _calibrations(question: Question, rng: _Shares) -> dict[Chosen, Numbers]:
     """Draws of the parameters and levels of the kernels that time the question."""
     places = {name: path for name, path in leaf_names(question).items() if ".kernels." in name}
     found: dict[tuple[str, ...], tuple[list[Path], Numbers]] = {}

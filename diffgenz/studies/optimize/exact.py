@@ -11,8 +11,7 @@ from diffgenz.core.checks import enforce
 from diffgenz.core.differences import in_double
 from diffgenz.core.record import conditions_within
 from diffgenz.core.smooth import HARD
-from diffgenz.scenario.mix import Mix, parts_of
-from diffgenz.scenario.scenario import Scenario
+from diffgenz.scenario.mix import Question, parts_of
 from diffgenz.studies.optimize.layouts import label_of
 from diffgenz.studies.optimize.optimum import Exact
 from diffgenz.studies.optimize.problem import Problem
@@ -143,7 +142,7 @@ def _rounded(
     return np.asarray(rows), np.asarray(origin)
 
 
-def scenario_at(problem: Problem, numbers: Sequence[float], plan: int) -> Scenario | Mix:
+def scenario_at(problem: Problem, numbers: Sequence[float], plan: int) -> Question:
     """The question with these numbers and this plan, checked.
 
     Arguments:

@@ -1,6 +1,6 @@
 """What formulas and limits of an optimization are made of, beside its own numbers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from diffgenz.core import xp
@@ -8,8 +8,9 @@ from diffgenz.core.smooth import Scalar
 from diffgenz.hardware.design import Design
 from diffgenz.inference.estimate import Estimate
 from diffgenz.inference.mix import mixed_metrics
+from diffgenz.serving.under_load import UnderLoad
 from diffgenz.studies.optimize.limits import NEEDED, ROOM
-from diffgenz.studies.optimize.parts import estimates_of
+from diffgenz.studies.optimize.parts import estimates_of, metrics_of_load
 from diffgenz.studies.sweep.built import platform_of
 from diffgenz.technology.build import quantities_of
 from diffgenz.technology.coefficients import Technology
@@ -21,7 +22,10 @@ COEFFICIENT = "technology."
 
 
 def figures_of(
-    question: Any, design: Design | None, technology: Technology | None
+    question: Any,
+    design: Design | None,
+    technology: Technology | None,
+    needed: Container[str] = (),
 ) -> dict[str, Scalar]:
     """Every metric, what "fits" compares, and what the accelerator takes to build.
 
@@ -29,7 +33,19 @@ def figures_of(
         question: with all its numbers.
         design: how the accelerator is built; None where no formula asks what it takes.
         technology: of the accelerator; None: as fitted to public chips.
+        needed: metrics that formulas use; of a load, some are left out that are not.
     """
+    if isinstance(question, UnderLoad):
+        found = metrics_of_load(question, needed)
+    else:
+        found = _of_estimates(question)
+    if design is not None:
+        found |= quantities_of(platform_of(question), design, technology)
+    return found
+
+
+def _of_estimates(question: Any) -> dict[str, Scalar]:
+    """Every metric of batches, and what "fits" compares."""
     estimates: Sequence[Estimate] = estimates_of(question)
     found = mixed_metrics(question, estimates)
     for index, result in enumerate(estimates):
@@ -40,8 +56,6 @@ def figures_of(
             share = xp.maximum(share, (own.capacity - own.margin) / own.capacity)
         found[NEEDED.format(index)] = share * memory.capacity
         found[ROOM.format(index)] = memory.capacity
-    if design is not None:
-        found |= quantities_of(platform_of(question), design, technology)
     return found
 
 

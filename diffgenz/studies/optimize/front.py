@@ -17,10 +17,10 @@ import numpy as np
 
 from diffgenz.core.checks import demand
 from diffgenz.core.errors import InputError, NoSolution
-from diffgenz.inference.metrics import METRICS
-from diffgenz.scenario.mix import Mix, parts_of
+from diffgenz.scenario.mix import Composed, Question, parts_of
 from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.scenario import Scenario
+from diffgenz.serving.load_metrics import EVERY_METRIC
 from diffgenz.studies.expressions import Expression
 from diffgenz.studies.optimize.choices import Choices
 from diffgenz.studies.optimize.hypervolume import hypervolume
@@ -89,7 +89,7 @@ class Front(NamedTuple):
 
 
 def front(
-    case: Scenario | Mix,
+    case: Question,
     over: Bounds,
     objectives: Sequence[str],
     *,
@@ -120,13 +120,13 @@ def front(
         InputError: as `optimize`; fewer than two objectives.
         NoSolution: nothing meets the limits, or no engine accepts any plan.
     """
-    demand("case", case, (Scenario, Mix), "Scenario(model, platform, workload)")
+    demand("case", case, (Scenario, Composed), "Scenario(model, platform, workload)")
     if isinstance(objectives, str) or len(objectives) < 2:
         raise InputError(f"objectives: {objectives!r} are no two; give at least two formulas")
     if points is not None and points < 2:
         raise InputError(f"points: {points} is not allowed; it must be at least 2")
     names = tuple(objectives)
-    up = tuple(name in METRICS and METRICS[name].more for name in names)
+    up = tuple(name in EVERY_METRIC and EVERY_METRIC[name].more for name in names)
     if more is not None:
         if len(more) != len(names):
             raise InputError(f"more: {len(more)} for {len(names)} objectives; give one for each")

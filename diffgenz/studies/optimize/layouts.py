@@ -9,7 +9,7 @@ import numpy as np
 
 from diffgenz.core.checks import demand
 from diffgenz.core.errors import InputError, NoSolution
-from diffgenz.scenario.mix import Mix, parts_of
+from diffgenz.scenario.mix import Question, parts_of
 from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.scenario import Scenario
 from diffgenz.studies.search.acceptance import accepted_by_engines
@@ -34,7 +34,7 @@ class Layout(NamedTuple):
 
 
 def layouts_of(
-    question: Scenario | Mix,
+    question: Question,
     wanted: Sequence[Parallelism] | Parallelism | None,
     *,
     some: bool = False,
@@ -72,7 +72,7 @@ def layouts_of(
     return tuple(possible)
 
 
-def _accepted(question: Scenario | Mix) -> tuple[Parallelism, ...]:
+def _accepted(question: Question) -> tuple[Parallelism, ...]:
     first = parts_of(question)[0]
     kept = [
         dataclasses.replace(row, overlap=first.plan.overlap, sequence=first.plan.sequence)

@@ -5,7 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from diffgenz.core.errors import InputError
-from diffgenz.inference.metrics import METRICS, largest, smallest
+from diffgenz.inference.metrics import largest, smallest
+from diffgenz.serving.load_metrics import EVERY_METRIC
+from diffgenz.serving.open_loop import NEAR
+from diffgenz.serving.under_load import SUSTAINED
 from diffgenz.studies.expressions import Expression
 
 NEEDED, ROOM = "_needed[{}]", "_room[{}]"
@@ -46,7 +49,7 @@ def limits_of(
     which has no kink where the worst changes.
 
     Arguments:
-        texts: comparisons, several of them joined by "and", or "fits".
+        texts: comparisons, several of them joined by "and", or "fits", or "sustained".
         quantities: formulas that have names.
         parts: the scenarios of the question.
         unit_of: the unit of what is called by a name, "" where it is not known.
@@ -61,6 +64,9 @@ def limits_of(
         for left, right in _sides(ast.parse(Expression(text).text, mode="eval").body, text):
             if left == right == "fits":
                 found += [_fits(part, parts) for part in range(parts)]
+            elif left == right == SUSTAINED:
+                most = Expression(f"{NEAR} * saturation_rate")
+                found.append(Limit(SUSTAINED, Expression("load.rate"), most, None, False, "", 1.0))
             else:
                 for one, other in _each_part(left, right, parts):
                     found.append(_limit(one, other, quantities, unit_of))
@@ -72,8 +78,8 @@ def _sides(node: ast.AST, text: str) -> list[tuple[str, str]]:
     match node:
         case ast.BoolOp(op=ast.And(), values=parts):
             return [pair for part in parts for pair in _sides(part, text)]
-        case ast.Name(id="fits"):
-            return [("fits", "fits")]
+        case ast.Name(id=("fits" | "sustained") as name):
+            return [(name, name)]
         case ast.Compare(left=first, ops=ops, comparators=others) if all(
             isinstance(op, ast.Lt | ast.LtE | ast.Gt | ast.GtE) for op in ops
         ):
@@ -96,15 +102,15 @@ def _fits(part: int, parts: int) -> Limit:
 
 def _each_part(left: str, right: str, parts: int) -> list[tuple[str, str]]:
     if parts > 1:
-        if left in METRICS and METRICS[left].mix is largest and not _metrics_in(right):
+        if left in EVERY_METRIC and EVERY_METRIC[left].mix is largest and not _metrics_in(right):
             return [(f"{left}[{part}]", right) for part in range(parts)]
-        if right in METRICS and METRICS[right].mix is smallest and not _metrics_in(left):
+        if right in EVERY_METRIC and EVERY_METRIC[right].mix is smallest and not _metrics_in(left):
             return [(left, f"{right}[{part}]") for part in range(parts)]
     return [(left, right)]
 
 
 def _metrics_in(text: str) -> bool:
-    return bool(Expression(text).names & METRICS.keys())
+    return bool(Expression(text).names & EVERY_METRIC.keys())
 
 
 def _limit(
@@ -141,6 +147,6 @@ def _uses_metric(formulas: list[Expression], quantities: Mapping[str, Expression
         seen.add(name)
         if name in quantities:
             waiting += quantities[name].names
-        elif name.split("[")[0] in METRICS or name in METRICS:
+        elif name.split("[")[0] in EVERY_METRIC or name in EVERY_METRIC:
             return True
     return False

@@ -12,9 +12,10 @@ import numpy as np
 
 from diffgenz.core.checks import demand
 from diffgenz.core.errors import InputError
-from diffgenz.scenario.mix import Mix, parts_of
+from diffgenz.scenario.mix import Composed, Question, parts_of
 from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.scenario import Scenario
+from diffgenz.serving.under_load import UnderLoad
 from diffgenz.studies.optimize.choices import Choices, variants_of
 from diffgenz.studies.optimize.draws import Uncertainty, at_medians, draws_of
 from diffgenz.studies.optimize.exact import CANDIDATES, exact_optimum
@@ -37,7 +38,7 @@ STARTS = 8
 
 
 def optimize(
-    case: Scenario | Mix,
+    case: Question,
     over: Bounds,
     objective: str,
     *,
@@ -58,7 +59,8 @@ def optimize(
     Kernels are timed as `estimate` times them: by the fits of the platform where it has some.
 
     Arguments:
-        case: the question, or a mix of several that take turns on one platform.
+        case: the question, a mix of several that take turns on one platform, or one under a load
+            (`UnderLoad`).
         over: what is free: from the name of a number ("memory_bandwidth", "peak_flops[fp8]",
             "batch") to its lower and upper bound, in SI or as text with a unit. A name that fits
             every scenario of a mix means all of them.
@@ -93,7 +95,7 @@ def optimize(
             nothing free moves, formulas without a value at any start.
         NoSolution: no engine accepts any plan.
     """
-    demand("case", case, (Scenario, Mix), "Scenario(model, platform, workload)")
+    demand("case", case, (Scenario, Composed), "Scenario(model, platform, workload)")
     if starts < 1:
         raise InputError(f"starts: {starts} is not allowed; it must be at least 1")
     more = derived or {}, quantities or {}
@@ -152,7 +154,7 @@ Asked = tuple[Bounds, str, bool, Sequence[str], Mapping[str, str], Mapping[str, 
 
 
 def problems_of(
-    case: Scenario | Mix,
+    case: Question,
     asked: Asked,
     plans: Sequence[Parallelism] | Parallelism | None,
     choices: Choices,
@@ -207,7 +209,7 @@ def _together(
         plan = int(one.layouts[row])
         lane = one.ends.at(np.array([row]))
         elasticities = leaf_elasticities(one.problem, lane, plan)
-        if check_prices:
+        if check_prices and not isinstance(one.problem.question, UnderLoad):
             checked = resolved_prices(one.problem, lane, plan, plans[0].prices)
             plans[0] = dataclasses.replace(plans[0], prices=checked)
         for number, each in enumerate(every):

@@ -4,8 +4,7 @@ import dataclasses
 from typing import Any, NamedTuple
 
 from diffgenz.core.reprs import text_of
-from diffgenz.scenario.mix import Mix
-from diffgenz.scenario.scenario import Scenario
+from diffgenz.scenario.mix import Question
 from diffgenz.studies.optimize.choices import said_of_choices
 from diffgenz.studies.optimize.convexity import Convexity
 from diffgenz.studies.optimize.outcomes import Robustness
@@ -126,7 +125,7 @@ class Exact:
     choices: dict[str, float | str]
     value: float
     numbers: dict[str, float]
-    scenario: Scenario | Mix
+    scenario: Question
     rounding: float
     hardness: float
     violation: float

@@ -4,7 +4,7 @@ Parts of one model become more columns of one call in NumPy, and one `vmap` in a
 which then takes no longer to compile than a single part.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 import jax
@@ -14,6 +14,7 @@ from jax.core import Tracer
 from diffgenz.core import xp
 from diffgenz.inference.estimate import Estimate, estimate
 from diffgenz.scenario.mix import parts_of
+from diffgenz.serving.under_load import UnderLoad, in_columns, metrics_under_load
 
 
 def estimates_of(question: Any) -> list[Estimate]:
@@ -39,6 +40,21 @@ def estimates_of(question: Any) -> list[Estimate]:
             results = _together(structure, rows)
         found |= dict(zip(places, results, strict=True))
     return [found[place] for place in range(len(parts))]
+
+
+def metrics_of_load(question: UnderLoad, needed: Container[str]) -> dict[str, Any]:
+    """The metrics of a scenario under a load.
+
+    Arguments:
+        question: without labels, its numbers as in `estimates_of`.
+        needed: what formulas use.
+    """
+    if xp.is_jax(question):
+        return metrics_under_load(question, needed)
+    found = in_columns(question, needed)
+    if any(np.ndim(leaf) for leaf in jax.tree.leaves(question)):
+        return dict(found)
+    return {name: column[0] for name, column in found.items()}
 
 
 def _together(structure: Any, rows: Sequence[list[Any]]) -> list[Estimate]:

@@ -41,8 +41,8 @@ class Price(NamedTuple):
         value: the limit, in SI; None as before.
         unit: of the limit; "" where it is not known.
         low, high: the range of the limit, as a multiple of it, in which the same limits are active:
-            of the best plan by solving again, of others to first order. Beyond it the elasticity is
-            another.
+            of the best plan by solving again, of others, and under a load, to first order. Beyond
+            it the elasticity is another.
         low_elasticity, high_elasticity: the elasticity at both ends of the range, which moves
             between them; None where it was not solved again, or there is no such end.
         resolved: the elasticity as the difference of two optima close by, solved again; None where

@@ -29,10 +29,15 @@ from diffgenz.core.record import unnamed
 from diffgenz.core.smooth import Scalar
 from diffgenz.core.verb import as_if_traced
 from diffgenz.hardware.design import Design
-from diffgenz.inference.metrics import METRICS
-from diffgenz.scenario.mix import Mix, parts_of, paths_named
+from diffgenz.scenario.mix import Question, parts_of, paths_named, with_each_part
 from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.scenario import Scenario
+from diffgenz.serving.load_metrics import EVERY_METRIC
+from diffgenz.serving.under_load import (
+    SUSTAINED,
+    UnderLoad,
+    demand_sensible,
+)
 from diffgenz.studies.expressions import Expression
 from diffgenz.studies.optimize.choices import Chosen, check_choices, said_of_choices
 from diffgenz.studies.optimize.figures import figures_of, technology_with
@@ -62,7 +67,7 @@ class Problem:
         over: from the names of free numbers to their bounds.
         objective: a metric, or a formula of metrics, numbers and quantities; above 0.
         maximise: whether more of it is better.
-        subject_to: formulas that must hold.
+        subject_to: formulas that must hold; of a rate of requests also that it is sustained.
         derived: numbers that follow from others, in this order.
         quantities: names for formulas.
         layouts: single plans, with the numbers that are chosen.
@@ -78,7 +83,7 @@ class Problem:
 
     def __init__(
         self,
-        question: Scenario | Mix,
+        question: Question,
         over: Bounds,
         objective: str,
         maximise: bool,
@@ -114,6 +119,8 @@ class Problem:
             raise InputError(f"objective: {objective!r} is a condition; name a number")
         self.question = question
         parts = len(parts_of(question))
+        if isinstance(question, UnderLoad) and question.load.rate is not None:
+            subject_to = (*(each for each in subject_to if each != SUSTAINED), SUSTAINED)
         self.limits = limits_of(subject_to, self.quantities, parts, self.unit_of)
         self._check_names()
 
@@ -142,13 +149,7 @@ class Problem:
         other.__dict__.update(
             {name: value for name, value in self.__dict__.items() if name != "double"}
         )
-        other.question = (
-            dataclasses.replace(
-                self.question, scenarios=tuple(hard(part) for part in self.question.scenarios)
-            )
-            if isinstance(self.question, Mix)
-            else hard(self.question)
-        )
+        other.question = with_each_part(self.question, hard)
         return other
 
     def with_chosen(self, chosen: Sequence[Chosen], layouts: Sequence[Layout]) -> "Problem":
@@ -159,7 +160,7 @@ class Problem:
         return other
 
     @cached_property
-    def double(self) -> Scenario | Mix:
+    def double(self) -> Question:
         """The question in float64, without labels."""
         with in_double():
             return unnamed(as_double(self.question))
@@ -235,7 +236,7 @@ class Problem:
             name = waiting.pop()
             if name in self.quantities:
                 waiting |= self.quantities[name].names
-            elif name.split("[")[0] in (*METRICS, *_OWN, *QUANTITIES) or name in METRICS:
+            elif name.split("[")[0] in (*EVERY_METRIC, *_OWN, *QUANTITIES) or name in EVERY_METRIC:
                 found.add(name)
         return tuple(sorted(found))
 
@@ -316,7 +317,7 @@ class Problem:
             numbers: of variables and choices, in SI; None: no coefficient of technology is chosen.
         """
         chosen = {} if numbers is None else self._own(numbers)
-        return figures_of(question, self.design, technology_with(chosen))
+        return figures_of(question, self.design, technology_with(chosen), self.needed)
 
     def _lookup(
         self, question: Any, numbers: Sequence[Any], metrics: Mapping[str, Any]
@@ -334,9 +335,9 @@ class Problem:
 
     def unit_of(self, name: str) -> str:
         """The SI unit of what is called by a name; "" of a formula."""
-        metric = name.split("[")[0] if name not in METRICS else name
-        if metric in METRICS:
-            return METRICS[metric].unit
+        metric = name.split("[")[0] if name not in EVERY_METRIC else name
+        if metric in EVERY_METRIC:
+            return EVERY_METRIC[metric].unit
         if name in QUANTITIES and name not in self.quantities:
             return QUANTITIES[name]
         if name in self.quantities or not any(
@@ -373,10 +374,13 @@ class Problem:
         ]
         for field, formula in formulas:
             for name in formula.names:
-                if name in metrics or name in self.quantities:
+                if name in self.quantities:
                     continue
-                if name in METRICS:
-                    raise InputError(f"{field}: {name} needs {METRICS[name].needs}")
+                demand_sensible(self.question, name, field)
+                if name in metrics:
+                    continue
+                if name in EVERY_METRIC:
+                    raise InputError(f"{field}: {name} needs {EVERY_METRIC[name].needs}")
                 if not any(called(full, name) for full in leaf_names(self.question)):
                     leaves = [full for variable in self.variables for full in full_names(variable)]
                     known = [key for key in metrics if not key.startswith("_")]

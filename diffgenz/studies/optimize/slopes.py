@@ -12,6 +12,7 @@ import numpy as np
 
 from diffgenz.core.differences import STEP
 from diffgenz.core.leaves import Path
+from diffgenz.serving.under_load import UnderLoad
 from diffgenz.studies.optimize.compiled import Compiled
 from diffgenz.studies.optimize.problem import Problem
 from diffgenz.studies.optimize.quadratic import Numbers
@@ -57,6 +58,10 @@ _DRAWN_BLOCK = 512
 """Draws of lanes of one call of the compiled program."""
 
 
+UNDER_LOAD_FROM = 48
+"""The same under a load, where each column takes NumPy some hundredths of a second."""
+
+
 def slopes_of(problem: Problem, lanes: int) -> Callable[[Numbers, np.ndarray], Point]:
     """What gives values and slopes at each x, of shape (lanes, n), with plans of shape (lanes,).
 
@@ -64,7 +69,9 @@ def slopes_of(problem: Problem, lanes: int) -> Callable[[Numbers, np.ndarray], P
         problem: the problem.
         lanes: how many lanes there are at first.
     """
-    if lanes * (1 + 2 * len(problem.variables)) * problem.draws < COMPILED_FROM:
+    under_load = isinstance(problem.question, UnderLoad)
+    least = UNDER_LOAD_FROM if under_load else COMPILED_FROM
+    if lanes * (1 + 2 * len(problem.variables)) * problem.draws < least:
         return partial(point_at, problem)
     if isinstance(problem, Robust):
         return problem.over_draws(Compiled(problem.inner, _DRAWN_BLOCK))

@@ -7,10 +7,9 @@ from typing import Any, NamedTuple
 from diffgenz.core.errors import InputError
 from diffgenz.core.files import read_toml
 from diffgenz.core.sections import Section, said_of
-from diffgenz.inference.metrics import METRICS
-from diffgenz.scenario.mix import Mix, parts_of
+from diffgenz.scenario.mix import Question, parts_of
 from diffgenz.scenario.parallelism import Parallelism
-from diffgenz.scenario.scenario import Scenario
+from diffgenz.serving.load_metrics import EVERY_METRIC
 from diffgenz.studies.optimize.bottlenecks import Bottleneck, bottlenecks
 from diffgenz.studies.optimize.distributions import distribution_of
 from diffgenz.studies.optimize.draws import DRAWS, Uncertainty, unit_of_uncertain
@@ -23,6 +22,7 @@ from diffgenz.studies.optimize.what_if import Prediction, what_if
 from diffgenz.studies.optimize.worth import Worth, worth_of
 from diffgenz.studies.sweep.axes import Axis, Choice
 from diffgenz.studies.sweep.axis_tables import axes_of, local, stated_plans
+from diffgenz.studies.sweep.load_table import loaded
 from diffgenz.studies.sweep.space_file import fit_of, formulas_of, question_of
 
 _TOP = (
@@ -35,12 +35,15 @@ _TOP = (
     "draws",
     "seed",
     "scenario",
+    "load",
     "over",
     "derived",
     "quantities",
     "uncertain",
 )
 
+
+_MORE = {name for name, metric in EVERY_METRIC.items() if metric.more}
 
 _FLAGS = ("calibration", "technology")
 """Keys of [uncertain] that are no numbers."""
@@ -63,7 +66,7 @@ class Study(NamedTuple):
         uncertain: what is not known for sure; None: nothing.
     """
 
-    case: Scenario | Mix
+    case: Question
     system: str
     over: Bounds
     objective: str
@@ -158,7 +161,10 @@ class Study(NamedTuple):
             self.case,
             self.over,
             (self.objective, *others),
-            more=(self.maximise, *(name in METRICS and METRICS[name].more for name in others)),
+            more=(
+                self.maximise,
+                *(name in EVERY_METRIC and EVERY_METRIC[name].more for name in others),
+            ),
             subject_to=self.subject_to,
             derived=self.derived,
             quantities=self.quantities,
@@ -196,7 +202,7 @@ def load_study(path: str | Path, *, fit: str | None = None) -> Study:
     scenario = top.section("scenario")
     if fit is not None:
         scenario = Section(scenario.place, scenario.raw | {"fit": fit})
-    question = question_of(scenario, place.parent)
+    question = loaded(top, question_of(scenario, place.parent))
     over = top.section("over")
     quantities = formulas_of(top.section("quantities"))
     choices = axes_of(
@@ -225,7 +231,7 @@ def load_study(path: str | Path, *, fit: str | None = None) -> Study:
 
 
 def _uncertain(
-    top: Section, question: Scenario | Mix, quantities: Mapping[str, str]
+    top: Section, question: Question, quantities: Mapping[str, str]
 ) -> Uncertainty | None:
     """What the table [uncertain] says; None where there is none."""
     if "uncertain" not in top.raw:
@@ -257,7 +263,7 @@ def _bounds(section: Section, name: str) -> tuple[float | str, ...]:
     return tuple(bounds)
 
 
-def _plans(top: Section, question: Scenario | Mix) -> tuple[Parallelism, ...] | None:
+def _plans(top: Section, question: Question) -> tuple[Parallelism, ...] | None:
     if top.raw.get("plans", "all") == "all":
         return None
     overlap: dict[str, Any] = {"overlap": float(parts_of(question)[0].plan.overlap)}

@@ -8,8 +8,7 @@ import numpy as np
 from diffgenz.core.errors import InputError
 from diffgenz.core.leaves import Path, leaf_at, name_of, number_at, with_unset
 from diffgenz.core.sections import quantity
-from diffgenz.scenario.mix import Mix, paths_named
-from diffgenz.scenario.scenario import Scenario
+from diffgenz.scenario.mix import Question, paths_named
 from diffgenz.studies.expressions import Expression
 
 COUNTED = ("batch", "input_tokens", "output_tokens", "images")
@@ -41,7 +40,7 @@ class Variable(NamedTuple):
 
 
 def variables_of(
-    question: Scenario | Mix, over: Bounds, quantities: Mapping[str, Expression]
+    question: Question, over: Bounds, quantities: Mapping[str, Expression]
 ) -> tuple[Variable, ...]:
     """The variables that `over` names.
 
@@ -101,7 +100,7 @@ def _ends(place: str, bounds: Any, unit: str) -> tuple[float, float]:
     return low, high
 
 
-def _variable(question: Scenario | Mix, name: str, bounds: Any) -> Variable:
+def _variable(question: Question, name: str, bounds: Any) -> Variable:
     place = f"over[{name}]"
     paths = paths_named(question, name)
     about = number_at(question, paths[0])

@@ -12,8 +12,7 @@ import numpy as np
 
 from diffgenz.core.differences import STEP
 from diffgenz.core.errors import InputError, NoSolution
-from diffgenz.scenario.mix import Mix
-from diffgenz.scenario.scenario import Scenario
+from diffgenz.scenario.mix import Question
 from diffgenz.studies.optimize.choices import Choices
 from diffgenz.studies.optimize.lanes import Ends, Progress
 from diffgenz.studies.optimize.layouts import Layout
@@ -71,7 +70,7 @@ class Prediction(NamedTuple):
 
 def what_if(
     name: str,
-    case: Scenario | Mix,
+    case: Question,
     over: Bounds,
     objective: str,
     *,

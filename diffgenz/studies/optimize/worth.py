@@ -7,9 +7,8 @@ import numpy as np
 
 from diffgenz.core.errors import InputError, NoSolution
 from diffgenz.core.leaves import Path, called, leaf_names, with_unset
-from diffgenz.inference.metrics import METRICS
-from diffgenz.scenario.mix import Mix, parts_of, paths_named
-from diffgenz.scenario.scenario import Scenario
+from diffgenz.scenario.mix import Question, parts_of, paths_named
+from diffgenz.serving.load_metrics import EVERY_METRIC
 from diffgenz.studies.optimize.choices import Choices
 from diffgenz.studies.optimize.lanes import Progress
 from diffgenz.studies.optimize.scaled import Asked, said_without_factor
@@ -54,7 +53,7 @@ class Worth(NamedTuple):
 def worth_of(
     name: str,
     factor: float,
-    case: Scenario | Mix,
+    case: Question,
     over: Bounds,
     objective: str,
     *,
@@ -93,7 +92,9 @@ def worth_of(
         raise NoSolution(f"{name}: nothing meets the limits at {lost} times as much")
     now, then = found[1.0], found[float(factor)]
     gain = (then.value - now.value) * (1 if maximise else -1)
-    unit = METRICS[objective].unit if objective in METRICS else QUANTITIES.get(objective, "")
+    unit = (
+        EVERY_METRIC[objective].unit if objective in EVERY_METRIC else QUANTITIES.get(objective, "")
+    )
     labels = said_without_factor(now), said_without_factor(then)
     premium = _premium(asked, factor, now.value) if gain > 0 else 0.0
     return Worth(name, factor, now.value, then.value, labels, gain, unit, premium)
@@ -125,7 +126,7 @@ def _premium(asked: Asked, factor: float, before: float) -> float | None:
     return None if found.value >= 0.999 * _DEARER[1] else (found.value - 1) * unit
 
 
-def _is_at(question: Scenario | Mix, name: str, places: tuple[Path, ...]) -> bool:
+def _is_at(question: Question, name: str, places: tuple[Path, ...]) -> bool:
     """Whether a number is at some places."""
     return any(called(full, name) for full in leaf_names(question)) and (
         paths_named(question, name) == places

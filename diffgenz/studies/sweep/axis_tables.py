@@ -24,9 +24,8 @@ from diffgenz.kernels.software import DEFAULT
 from diffgenz.models.huggingface import load_model
 from diffgenz.models.model import Model
 from diffgenz.operators.precision import Precision
-from diffgenz.scenario.mix import ALIKE, Mix, parts_of, paths_named
+from diffgenz.scenario.mix import ALIKE, Mix, Question, parts_of, paths_named
 from diffgenz.scenario.parallelism import Parallelism
-from diffgenz.scenario.scenario import Scenario
 from diffgenz.scenario.words import WORDS
 from diffgenz.studies.search.plans import plans
 from diffgenz.studies.sweep.axes import (
@@ -65,7 +64,7 @@ _OFF = {"context": 1.0, "sequence": 0.0}
 
 def axes_of(
     section: Section,
-    question: Scenario | Mix,
+    question: Question,
     folder: Path,
     generic: bool = False,
     fit: str = DEFAULT,
@@ -104,7 +103,7 @@ class _Reader:
         place: str,
         name: str,
         raw: Any,
-        question: Scenario | Mix,
+        question: Question,
         folder: Path,
         others: dict[str, Axis],
         generic: bool,

@@ -6,8 +6,7 @@ from diffgenz.core.errors import InputError
 from diffgenz.hardware.accelerator import Accelerator
 from diffgenz.hardware.design import Design
 from diffgenz.hardware.platform import Platform
-from diffgenz.scenario.mix import Mix, parts_of
-from diffgenz.scenario.scenario import Scenario
+from diffgenz.scenario.mix import Question, parts_of
 from diffgenz.studies.sweep.slots import Slot
 from diffgenz.studies.sweep.space import Space
 from diffgenz.technology.build import QUANTITIES
@@ -55,6 +54,6 @@ def _designs(values: Iterable[object]) -> Iterator[Design | None]:
             yield value.design
 
 
-def platform_of(question: Scenario | Mix) -> Platform:
+def platform_of(question: Question) -> Platform:
     """The platform of a scenario, or the one that the scenarios of a mix share."""
     return parts_of(question)[0].platform

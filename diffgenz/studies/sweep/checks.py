@@ -7,10 +7,13 @@ from jax.tree_util import GetAttrKey
 
 from diffgenz.core.errors import InputError
 from diffgenz.core.leaves import Path, leaf_names, name_of, number_at
-from diffgenz.scenario.mix import Mix
-from diffgenz.scenario.scenario import Scenario
+from diffgenz.scenario.mix import Question
+from diffgenz.serving.under_load import SUSTAINED
 from diffgenz.studies.expressions import Expression
 from diffgenz.studies.sweep.slots import Continuum, Slot
+
+CONDITIONS = ("fits", "legal", SUSTAINED)
+"""Conditions that have names; the last is that of a load."""
 
 
 def check_formulas(quantities: Mapping[str, Expression], constraints: Sequence[Expression]) -> None:
@@ -29,7 +32,7 @@ def check_formulas(quantities: Mapping[str, Expression], constraints: Sequence[E
         deepest = constraint
         while deepest.text in quantities:
             deepest = quantities[deepest.text]
-        if not deepest.conditional and deepest.text not in ("fits", "legal"):
+        if not deepest.conditional and deepest.text not in CONDITIONS:
             raise InputError(
                 f"constraint: {constraint.text!r} is a number, not a condition; "
                 "compare it with another"
@@ -61,7 +64,7 @@ def checked_samples(samples: int | None, drawn: Sequence[Slot | Continuum]) -> i
 
 
 def check_values(
-    scenario: Scenario | Mix, slots: Iterable[Slot | Continuum], derived: Iterable[Path]
+    scenario: Question, slots: Iterable[Slot | Continuum], derived: Iterable[Path]
 ) -> None:
     """Raise `InputError` where a value of an axis is one that its record refuses.
 

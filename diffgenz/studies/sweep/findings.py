@@ -9,8 +9,7 @@ import numpy as np
 
 from diffgenz.core.errors import InputError, unknown
 from diffgenz.core.files import written_aside
-from diffgenz.scenario.mix import Mix
-from diffgenz.scenario.scenario import Scenario
+from diffgenz.scenario.mix import Question
 from diffgenz.studies.sweep.engine import Outcome, Tally
 from diffgenz.studies.sweep.program import metrics_at
 from diffgenz.studies.sweep.reductions.best import Best
@@ -76,7 +75,7 @@ class Findings:
         found = state["indices"].ravel()
         return [int(index) for index in found[found >= 0]]
 
-    def scenarios(self, name: str, count: int | None = None) -> list[Scenario | Mix]:
+    def scenarios(self, name: str, count: int | None = None) -> list[Question]:
         """The configurations that a reduction kept, as scenarios that go back into `estimate`.
 
         Those of a mix are mixes, whose `scenarios` do.

@@ -7,8 +7,7 @@ from typing import Any
 from diffgenz.core.leaves import Path, with_leaves
 from diffgenz.inference.timed_by import run_by, sources_of, timed_by
 from diffgenz.operators.message import Axis
-from diffgenz.scenario.mix import Mix, parts_of
-from diffgenz.scenario.scenario import Scenario
+from diffgenz.scenario.mix import Question, parts_of
 from diffgenz.studies.sweep.slots import Slot
 from diffgenz.studies.sweep.space import Space
 
@@ -60,7 +59,7 @@ def _options(space: Space) -> list[list[tuple[str, str, Any]]]:
     ]
 
 
-def _questions(space: Space) -> Iterator[tuple[str, Scenario | Mix]]:
+def _questions(space: Space) -> Iterator[tuple[str, Question]]:
     """The labels of a combination of choices, and its question; of at most `MOST`, the first."""
     choices = [
         axis for axis in _options(space) if any(_names(path) & {*_RECORDS} for path in axis[0][2])
@@ -72,7 +71,7 @@ def _questions(space: Space) -> Iterator[tuple[str, Scenario | Mix]]:
         yield ", ".join(label for _, label, _ in chosen), question
 
 
-def _sources(question: Scenario | Mix, varies: bool) -> dict[str, str]:
+def _sources(question: Question, varies: bool) -> dict[str, str]:
     found: dict[str, str] = {}
     for case in parts_of(question):
         found |= sources_of(case, run_by(case), set(Axis)) if varies else timed_by(case)

@@ -17,13 +17,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffgenz.core.batches import wide_vectors
-from diffgenz.core.errors import unknown
+from diffgenz.core.errors import InputError, unknown
 from diffgenz.core.leaves import called, leaf_names, number_at, with_leaves
 from diffgenz.core.record import unnamed
-from diffgenz.inference.mix import metrics_with_flags
 from diffgenz.scenario.mix import number_named, paths_named
+from diffgenz.serving.load_metrics import EVERY_METRIC
+from diffgenz.serving.under_load import UnderLoad, answers_of, demand_sensible, names_of
 from diffgenz.studies.expressions import Expression
 from diffgenz.studies.sweep.built import design_of_space, platform_of
+from diffgenz.studies.sweep.checks import CONDITIONS
 from diffgenz.studies.sweep.decoder import Decoder, padded
 from diffgenz.studies.sweep.reductions.reduction import Reduction
 from diffgenz.studies.sweep.space import Space
@@ -136,7 +138,7 @@ class Program:
 
     def _raw_names(self, quantities: dict[str, Expression]) -> tuple[str, ...]:
         """The metrics and numbers that all formulas come down to."""
-        known = {*jax.eval_shape(metrics_with_flags, self._base), *QUANTITIES}
+        known = {*names_of(self._base), *QUANTITIES}
         names = {"legal"}
         waiting = [
             name
@@ -146,6 +148,8 @@ class Program:
         seen: set[str] = set()
         while waiting:
             name = waiting.pop()
+            if name not in quantities:
+                demand_sensible(self._base, name, "space")
             if name in quantities:
                 if name in seen:
                     continue
@@ -153,6 +157,8 @@ class Program:
                 waiting += quantities[name].names
             elif name in known:
                 names.add(name)
+            elif name in EVERY_METRIC and EVERY_METRIC[name].needs:
+                raise InputError(f"{name}: needs {EVERY_METRIC[name].needs}")
             else:
                 if not any(called(full, name) for full in leaf_names(self._base)):
                     raise unknown("name", name, {*known, *quantities, *self.space.axes})
@@ -200,7 +206,7 @@ def _estimate(static: _Static, leaves: list[jax.Array], columns: list[jax.Array]
             for about in (number_at(scenario, place) for place in places):
                 good = good if about is None else good & about.holds(value)
             scenario = with_leaves(scenario, dict.fromkeys(places, value))
-        metrics = metrics_with_flags(scenario)
+        metrics = answers_of(scenario, names)
         metrics["legal"] = metrics["legal"] & good
         if design is not None:
             metrics |= quantities_of(platform_of(scenario), design)
@@ -266,7 +272,9 @@ def metrics_at(space: Space, indices: Sequence[int]) -> dict[str, list[float]]:
         mine = [place for place, index in enumerate(indices) if space.split(index)[0] == variant]
         if not mine:
             continue
-        found = _variant_metrics(space, variant, [indices[place] for place in mine])
+        own = [indices[place] for place in mine]
+        under_load = isinstance(space.scenario, UnderLoad) and len(own) <= _ONE_BY_ONE
+        found = (_served if under_load else _variant_metrics)(space, own, variant)
         for name, values in found.items():
             column = columns.setdefault(name, [float("nan")] * len(indices))
             for place, value in zip(mine, values, strict=True):
@@ -274,12 +282,33 @@ def metrics_at(space: Space, indices: Sequence[int]) -> dict[str, list[float]]:
     return columns
 
 
-def _variant_metrics(space: Space, variant: int, indices: Sequence[int]) -> dict[str, list[float]]:
+_ONE_BY_ONE = 200
+"""Configurations under a load that are answered in NumPy, as `serve` does; more are compiled."""
+
+
+def _served(space: Space, indices: Sequence[int], variant: int) -> dict[str, list[float]]:
+    """The same of configurations under a load, each as `serve` answers it."""
+    rows = []
+    for index in indices:
+        question = space.configuration(index)
+        answers = answers_of(question)
+
+        def lookup(name: str, question: Any = question, answers: Any = answers) -> Any:
+            if name in space.quantities:
+                return space.quantities[name](lookup)
+            return answers[name] if name in answers else number_named(question, name)
+
+        names = [name for name in answers if name not in CONDITIONS]
+        rows.append({name: float(np.asarray(lookup(name))) for name in (*space.quantities, *names)})
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def _variant_metrics(space: Space, indices: Sequence[int], variant: int) -> dict[str, list[float]]:
     """`metrics_at` of configurations of one variant."""
     base = unnamed(space.variant(variant))
     leaves, structure = jax.tree.flatten(base)
-    every = jax.eval_shape(metrics_with_flags, base)
-    metrics = [name for name in every if name not in ("legal", "fits")]
+    every = sorted(names_of(base), key=[*EVERY_METRIC, *CONDITIONS].index)
+    metrics = [name for name in every if name not in CONDITIONS]
     used = {name for expression in space.quantities.values() for name in expression.names}
     names = tuple(sorted({*metrics, *used, "legal"} - space.quantities.keys()))
     design = design_of_space(space, variant, names)

@@ -17,8 +17,7 @@ import numpy as np
 from diffgenz.core.errors import InputError
 from diffgenz.core.leaves import Path, leaf_at, with_leaves, with_unset
 from diffgenz.core.record import unnamed
-from diffgenz.scenario.mix import Mix, paths_named
-from diffgenz.scenario.scenario import Scenario
+from diffgenz.scenario.mix import Question, paths_named
 from diffgenz.studies.sweep.axes import Axis, Choice, Grid, Range
 from diffgenz.studies.sweep.claims import Claims
 from diffgenz.studies.sweep.decoder import Drawn, Span, padded
@@ -119,13 +118,13 @@ class Slots(NamedTuple):
         variants: choices whose options are compiled apart.
     """
 
-    scenario: Scenario | Mix
+    scenario: Question
     enumerated: list[Slot]
     drawn: list[Slot | Continuum]
     variants: list[Variant]
 
 
-def slots_of(scenario: Scenario | Mix, axes: Mapping[str, Axis]) -> Slots:
+def slots_of(scenario: Question, axes: Mapping[str, Axis]) -> Slots:
     """The axes of a space over a scenario, each where it belongs.
 
     Raises:
@@ -156,13 +155,13 @@ def slots_of(scenario: Scenario | Mix, axes: Mapping[str, Axis]) -> Slots:
     return found
 
 
-def _options(scenario: Scenario | Mix, name: str, axis: Choice) -> list[dict[Path, Any]]:
+def _options(scenario: Question, name: str, axis: Choice) -> list[dict[Path, Any]]:
     """What each option of a choice sets, in the same order of paths."""
     options = [_changes(scenario, name, option) for option in axis.options.values()]
     return [{path: changes[path] for path in sorted(changes, key=str)} for changes in options]
 
 
-def _changes(scenario: Scenario | Mix, name: str, option: Any) -> dict[Path, Any]:
+def _changes(scenario: Question, name: str, option: Any) -> dict[Path, Any]:
     """What an option sets: a record, or several numbers and records by name."""
     if not isinstance(option, Mapping):
         return _parts(scenario, name, name, option)
@@ -175,7 +174,7 @@ def _changes(scenario: Scenario | Mix, name: str, option: Any) -> dict[Path, Any
     return changes
 
 
-def _parts(scenario: Scenario | Mix, axis: str, name: str, option: Any) -> dict[Path, Any]:
+def _parts(scenario: Question, axis: str, name: str, option: Any) -> dict[Path, Any]:
     """`option`, a record, wherever there is one called `name`."""
     paths = paths_named(scenario, name, parts=True)
     for path in paths:

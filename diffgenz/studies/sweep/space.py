@@ -23,8 +23,8 @@ from diffgenz.core.checks import demand, enforce
 from diffgenz.core.errors import InputError
 from diffgenz.core.leaves import Path, leaf_at, name_of, structure_digest, with_leaves, with_unset
 from diffgenz.core.record import conditions_within
-from diffgenz.scenario.mix import Mix, number_named, paths_named
-from diffgenz.scenario.scenario import Scenario, demand_scenario
+from diffgenz.scenario.mix import Composed, Question, number_named, paths_named
+from diffgenz.scenario.scenario import demand_scenario
 from diffgenz.studies.expressions import Expression
 from diffgenz.studies.sweep.axes import Axis, Choice, Grid, Range
 from diffgenz.studies.sweep.checks import (
@@ -70,7 +70,7 @@ class Space:
 
     def __init__(
         self,
-        scenario: Scenario | Mix,
+        scenario: Question,
         axes: Mapping[str, Axis],
         *,
         derived: Mapping[str, str] | None = None,
@@ -79,7 +79,7 @@ class Space:
         samples: int | None = None,
         seed: int = 0,
     ):
-        if not isinstance(scenario, Mix):
+        if not isinstance(scenario, Composed):
             demand_scenario(scenario, "scenario")
         if not axes:
             raise InputError("space: it has no axes; give at least one")
@@ -132,7 +132,7 @@ class Space:
         slots = {slot.name: slot.levels for slot in self.slots if isinstance(slot, Slot)}
         return slots | {variant.name: len(variant.labels) for variant in self.variants}
 
-    def variant(self, number: int) -> Scenario | Mix:
+    def variant(self, number: int) -> Question:
         """The scenario of a variant, its axes not yet set."""
         changes: dict[Path, Any] = {}
         for variant in self.variants:
@@ -163,7 +163,7 @@ class Space:
         tables = [slot.lookups for slot in self.enumerated]
         return radices, tables, [slot.on_device() for slot in self.drawn]
 
-    def configuration(self, index: int) -> Scenario | Mix:
+    def configuration(self, index: int) -> Question:
         """Configuration number `index`, which goes straight into `estimate` (of a mix, its parts).
 
         Raises:
@@ -186,7 +186,7 @@ class Space:
         enforce(conditions_within(scenario))
         return xp.of_numpy(scenario)
 
-    def with_derived(self, scenario: Scenario | Mix) -> Scenario | Mix:
+    def with_derived(self, scenario: Question) -> Question:
         """The scenario with the numbers that follow from others."""
         for paths, expression in self.derived.items():
             value = expression(lambda name, s=scenario: number_named(s, name))

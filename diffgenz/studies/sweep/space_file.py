@@ -13,11 +13,13 @@ from diffgenz.core.files import read_toml
 from diffgenz.core.sections import Section, said_of
 from diffgenz.kernels.software import DEFAULT
 from diffgenz.scenario.from_words import from_words
-from diffgenz.scenario.mix import Mix
+from diffgenz.scenario.mix import Mix, Question
 from diffgenz.scenario.scenario import Scenario
 from diffgenz.scenario.words import WORDS
+from diffgenz.serving.under_load import SUSTAINED, UnderLoad
 from diffgenz.studies.sweep.axes import Axis, Choice, Grid
 from diffgenz.studies.sweep.axis_tables import axes_of, local
+from diffgenz.studies.sweep.load_table import loaded
 from diffgenz.studies.sweep.reductions.best import Best
 from diffgenz.studies.sweep.reductions.histogram import Histogram
 from diffgenz.studies.sweep.reductions.pareto import Pareto
@@ -35,7 +37,17 @@ KEEP: dict[str, Any] = {
 }
 """What [keep.NAME] may have as its kind."""
 
-_TOP = ("constraints", "samples", "seed", "scenario", "axes", "derived", "quantities", "keep")
+_TOP = (
+    "constraints",
+    "samples",
+    "seed",
+    "scenario",
+    "load",
+    "axes",
+    "derived",
+    "quantities",
+    "keep",
+)
 
 
 class SpaceFile(NamedTuple):
@@ -76,20 +88,21 @@ def load_space(
     scenario = top.section("scenario")
     if fit is not None:
         scenario = Section(scenario.place, scenario.raw | {"fit": fit})
-    question = question_of(scenario, home)
+    question = loaded(top, question_of(scenario, home))
     generic = scenario.raw.get("generic", False) is True
     axes = axes_of(top.section("axes"), question, home, generic, fit_of(scenario, home))
     reductions = {
         name: _reduction(Section(top.at(f"keep.{name}"), table), name)
         for name, table in top.section("keep").raw.items()
     }
+    default = ("fits", SUSTAINED) if isinstance(question, UnderLoad) else ("fits",)
     with said_of(place.name):
         space = Space(
             question,
             axes,
             derived=formulas_of(top.section("derived")),
             quantities=formulas_of(top.section("quantities")),
-            constraints=top.texts("constraints") if "constraints" in top.raw else ("fits",),
+            constraints=top.texts("constraints") if "constraints" in top.raw else default,
             samples=_samples(axes, top.whole("samples") if "samples" in top.raw else None, n),
             seed=top.whole("seed") if "seed" in top.raw else 0,
         )
@@ -137,7 +150,7 @@ def formulas_of(section: Section) -> dict[str, str]:
     }
 
 
-def question_of(section: Section, folder: Path) -> Scenario | Mix:
+def question_of(section: Section, folder: Path) -> Question:
     """One scenario, or several under [[scenario.mix]], for which [scenario] holds too."""
     if "mix" not in section.raw:
         return _scenario(section, folder)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from diffgenz.core.errors import InputError
-from diffgenz.inference.metrics import METRICS
+from diffgenz.serving.load_metrics import EVERY_METRIC
 from diffgenz.studies.optimize.front import Front
 from diffgenz.ui.plots.axes import plain_ticks
 from diffgenz.ui.plots.figure import figure_for, save_figure
@@ -48,8 +48,8 @@ def front_plot(found: Front, path: Path, title: str) -> None:
 def _axis(found: Front, place: int) -> tuple[float, str]:
     """The factor from SI to what is drawn, and the label."""
     name = found.objectives[place]
-    if name in METRICS:
-        metric = METRICS[name]
+    if name in EVERY_METRIC:
+        metric = EVERY_METRIC[name]
         return metric.factor, f"{name}, {metric.label.rsplit(' ', 1)[-1]}"
     unit = found.units[place]
     return 1.0, f"{name}, {unit}" if unit not in ("", "1") else name

@@ -1,7 +1,7 @@
 """A front between objectives as text for people."""
 
 from diffgenz.core.units import show
-from diffgenz.inference.metrics import METRICS
+from diffgenz.serving.load_metrics import EVERY_METRIC
 from diffgenz.studies.optimize.front import Front
 from diffgenz.ui.tables import number, table
 
@@ -52,8 +52,8 @@ def _number(value: float, unit: str) -> str:
 def _shown(found: Front, place: int, value: float) -> str:
     """An objective with its unit."""
     name = found.objectives[place]
-    if name in METRICS:
-        metric = METRICS[name]
+    if name in EVERY_METRIC:
+        metric = EVERY_METRIC[name]
         return f"{number(value * metric.factor, 4)} {metric.label.rsplit(' ', 1)[-1]}"
     unit = found.units[place]
     return f"{number(value, 4)} {unit if unit not in ('', '1') else ''}".rstrip()

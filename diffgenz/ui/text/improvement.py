@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from diffgenz.inference.metrics import METRICS
+from diffgenz.serving.load_metrics import EVERY_METRIC
 from diffgenz.studies.optimize.bottlenecks import Bottleneck
 from diffgenz.studies.optimize.study_file import Study
 from diffgenz.studies.optimize.what_if import Prediction
@@ -95,8 +95,8 @@ def _value(value: float, study: Study) -> str:
 
 def _unit(study: Study) -> tuple[float, str]:
     """The factor from SI to the unit in which people see the objective, and that unit."""
-    if study.objective in METRICS:
-        metric = METRICS[study.objective]
+    if study.objective in EVERY_METRIC:
+        metric = EVERY_METRIC[study.objective]
         return metric.factor, metric.label.rsplit(" ", 1)[-1]
     unit = "" if study.objective in study.quantities else QUANTITIES.get(study.objective, "")
     return 1.0, unit if unit != "1" else ""

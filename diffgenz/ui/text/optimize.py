@@ -1,8 +1,8 @@
 """An optimum as text for people: what was found, what it costs, what else there is."""
 
 from diffgenz.core.units import show
-from diffgenz.inference.metrics import METRICS
 from diffgenz.scenario.mix import parts_of
+from diffgenz.serving.load_metrics import EVERY_METRIC
 from diffgenz.studies.optimize.optimum import Exact, Optimum, PlanOptimum
 from diffgenz.studies.optimize.prices import Price
 from diffgenz.studies.optimize.study_file import Study
@@ -82,8 +82,8 @@ def _change(percent: float) -> str:
 
 
 def _value(value: float, found: Optimum) -> str:
-    if found.objective in METRICS:
-        metric = METRICS[found.objective]
+    if found.objective in EVERY_METRIC:
+        metric = EVERY_METRIC[found.objective]
         return f"{number(value * metric.factor, 4)} {metric.label.rsplit(' ', 1)[-1]}"
     return _shown(value, found.unit, 4)
 
@@ -150,8 +150,8 @@ def _per_unit(price: Price, found: Optimum) -> str:
     if price.price is None:
         return "-"
     factor, of = 1.0, found.unit if found.unit != "1" else ""
-    if found.objective in METRICS:
-        metric = METRICS[found.objective]
+    if found.objective in EVERY_METRIC:
+        metric = EVERY_METRIC[found.objective]
         factor, of = metric.factor, metric.label.rsplit(" ", 1)[-1]
     unit, size = _UNITS.get(price.unit, ("", 1.0))
     each = f"{number(price.price * factor * size)} {of}".rstrip()
@@ -181,9 +181,9 @@ def _plans(found: Optimum) -> str:
     """The best plans, or the best of each choice, and how many meet the limits nowhere."""
     assert found.best is not None
     plans, rest, head, factor = found.plans, "plans", "objective", 1.0
-    if found.objective in METRICS and METRICS[found.objective].factor != 1:
-        factor = METRICS[found.objective].factor
-        head = f"objective, {METRICS[found.objective].label.rsplit(' ', 1)[-1]}"
+    if found.objective in EVERY_METRIC and EVERY_METRIC[found.objective].factor != 1:
+        factor = EVERY_METRIC[found.objective].factor
+        head = f"objective, {EVERY_METRIC[found.objective].label.rsplit(' ', 1)[-1]}"
     if found.best.choices:
         first: dict[str, PlanOptimum] = {}
         for each in found.plans:
