@@ -20,6 +20,7 @@ from diffgenz.inference.resolved import Resolved
 from diffgenz.scenario.scenario import prompted
 from diffgenz.serving.closed_loop import closed_loop
 from diffgenz.serving.demand import Demand, demand_of
+from diffgenz.serving.host import Host
 from diffgenz.serving.iteration_table import IterationTable, tabulate
 from diffgenz.serving.load import Engine, Load
 from diffgenz.serving.lockstep import lockstep
@@ -42,6 +43,7 @@ class EngineState(eqx.Module):
         slots: requests that may run at once.
         fit: requests of the longest kind that the cache has room for.
         engines: how many there are in the deployment.
+        host: what the host adds; `table` has what it adds to iterations. Default: nothing.
     """
 
     demand: Demand
@@ -51,6 +53,7 @@ class EngineState(eqx.Module):
     slots: Scalar
     fit: Scalar
     engines: Scalar
+    host: Host = Host(0.0)
 
     def under(self, load: Load) -> Steady:
         """The steady state of the engine under its share of a load."""
@@ -59,7 +62,8 @@ class EngineState(eqx.Module):
             return open_loop(*known, load.rate / self.engines, load.burstiness)
         assert load.concurrency is not None  # one of both is given
         loop = lockstep if load.lockstep else closed_loop
-        return loop(*known, load.concurrency / self.engines)
+        own = load.concurrency / self.engines
+        return self.host.closed(loop(*known, own), own)
 
 
 def engine_state(question: Resolved, load: Load, engine: Engine) -> EngineState:
@@ -77,17 +81,36 @@ def engine_state(question: Resolved, load: Load, engine: Engine) -> EngineState:
     slots = engine.max_num_seqs * plan.attention_data / plan.pipeline
     assert case.serving.chunk is not None  # `serve` refuses whole prompts
     budget = case.serving.chunk * plan.attention_data
-    table = tabulate(question, demand, slots, budget, engine.host_seconds)
+    host = host_of(engine, case.model.layers)
+    table = tabulate(question, demand, slots, budget).changed(host.on)
     engines = plan.data * plan.pipeline
     typical = demand.context + 0.6 * demand.prompt / demand.steps
     lengths = xp.stack([typical, demand.most - 1])
     cache, fit = xp.mapped(lambda tokens: room_for(question, tokens))(lengths) / engines
     if not xp.is_jax(table):
-        demand, fine, table, slots, cache, fit, engines = _double(
-            (demand, fine, table, slots, cache, fit, engines)
+        demand, fine, table, slots, cache, fit, engines, host = _double(
+            (demand, fine, table, slots, cache, fit, engines, host)
         )
     most = saturation_of(table, demand, slots, cache)
-    return EngineState(demand, fine, table, most, slots, fit, engines)
+    return EngineState(demand, fine, table, most, slots, fit, engines, host)
+
+
+def host_of(engine: Engine, layers: Scalar) -> Host:
+    """What the host of an engine adds.
+
+    Arguments:
+        engine: what it is set to.
+        layers: of the model.
+    """
+    each = engine.layer_seconds
+    launches = None if each is None else layers * each
+    return Host(
+        engine.host_seconds,
+        launches,
+        engine.request_seconds,
+        engine.stream_interval,
+        engine.pace,
+    )
 
 
 def room_for(question: Resolved, tokens: Scalar) -> Scalar:

@@ -1,6 +1,7 @@
 """The figures of a steady state: means, percentiles and goodput."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from diffgenz.core import xp
 from diffgenz.core.smooth import Flag, Scalar
@@ -39,7 +40,19 @@ class Means(NamedTuple):
 
 
 def means_of(state: EngineState, steady: Steady, load: Load) -> Means:
-    """Mean latencies of an engine.
+    """Mean latencies that users see; arguments as of `engine_means`."""
+    means, steps = engine_means(state, steady, load), state.demand.steps
+    delay = state.host.delay(means.tpot, steps)
+    request = 0.0 if state.host.request is None else state.host.request
+    return means._replace(
+        ttft=means.ttft + delay,
+        tpot=means.tpot * state.host.kept(steps),
+        end_to_end=means.end_to_end + request,
+    )
+
+
+def engine_means(state: EngineState, steady: Steady, load: Load) -> Means:
+    """Mean latencies of an engine, before its tokens are sent.
 
     Arguments:
         state: the engine.
@@ -73,7 +86,10 @@ def load_result(
         objectives: what goodput means; None: there is none.
     """
     demand, most, table = state.demand, state.most, state.table
-    means = means_of(state, steady, load)
+    means = engine_means(state, steady, load)
+    seen = means_of(state, steady, load)
+    delay, kept = seen.ttft - means.ttft, state.host.kept(demand.steps)
+    request = seen.end_to_end - means.end_to_end
     queue = 1.0 + 0 * steady.own
     if load.concurrency is not None:
         queue = larger(load.concurrency / state.engines * steady.waits_for_slot, 1.0)
@@ -85,20 +101,27 @@ def load_result(
         return gamma_tail(shape, seconds / scale)
 
     per_user = [scale * gamma_quantile(larger(shape, 0.5), level) for level in LEVELS]
+    first = quantiles(Tails.ttft, tails, means.ttft)
+    last = quantiles(Tails.end_to_end, tails, means.end_to_end)
     found = {
-        "ttft": quantiles(Tails.ttft, tails, means.ttft),
-        "tpot": [smaller(each, steady.runs.full) for each in per_user],
+        "ttft": [delay + each for each in first],
+        "tpot": [kept * smaller(each, steady.runs.full) for each in per_user],
         "itl": [_between_tokens(steady, level) for level in LEVELS],
-        "end_to_end": quantiles(Tails.end_to_end, tails, means.end_to_end),
+        "end_to_end": [request + each for each in last],
     }
-    latencies = {name: Latencies(getattr(means, name), *each) for name, each in found.items()}
+    latencies = {name: Latencies(getattr(seen, name), *each) for name, each in found.items()}
     rate = steady.rate * state.engines
     saturated = xp.asarray(False)
     if load.rate is not None:
         saturated = load.rate >= most.rate * state.engines
     goodput = None
     if objectives is not None:
-        met = _share_met(tails, slow, objectives)
+        of = {
+            "ttft": lambda limit: tails.ttft(limit - delay),
+            "tpot": lambda limit: slow(limit / kept),
+            "end_to_end": lambda limit: tails.end_to_end(limit - request),
+        }
+        met = _share_met(of, objectives)
         goodput = rate * xp.where(saturated, 0.0, met)
     utilization = rate / (most.rate * state.engines)
     decoding = demand.outputs.mean(steady.generation(larger(demand.outputs.tokens - 1, 0.0)))
@@ -107,23 +130,28 @@ def load_result(
         **latencies,
         requests_per_second=rate,
         throughput=rate * (demand.steps + 1),
-        concurrency=rate * (steady.ttft + decoding),
+        concurrency=rate * (steady.ttft + decoding + request),
         running=steady.running * state.engines,
         utilization=utilization,
         saturation_rate=most.rate * state.engines,
         cache_use=steady.running / most.cache,
         goodput=goodput,
-        preempts=_preempts(state, steady, load),
+        preempts=preempts(state, steady, load),
         saturated=saturated,
         residual=xp.where(balance < 0, -balance, balance),
     )
 
 
-def _preempts(state: EngineState, steady: Steady, load: Load) -> Flag:
+def preempts(state: EngineState, steady: Steady, load: Load) -> Flag:
     """Whether running requests are likely to outgrow the cache.
 
     In an open loop their number varies, the more so the more they slow each other down; in a closed
     one only their lengths do.
+
+    Arguments:
+        state: the engine.
+        steady: its steady state.
+        load: how requests come.
     """
     running, variance, deviations = steady.running, steady.running, _REPLACED
     if load.rate is not None:
@@ -140,9 +168,13 @@ def _between_tokens(steady: Steady, level: float) -> Scalar:
     return xp.where(level <= alone, runs.idle, most)
 
 
-def _share_met(tails: Tails, slow, objectives: Objectives) -> Scalar:
-    """The share of requests that meet all objectives, as if they were independent."""
-    of = {"ttft": tails.ttft, "tpot": slow, "end_to_end": tails.end_to_end}
+def _share_met(of: dict[str, Callable[[Any], Scalar]], objectives: Objectives) -> Scalar:
+    """The share of requests that meet all objectives, as if they were independent.
+
+    Arguments:
+        of: by name, the share of requests that exceed a limit.
+        objectives: the limits.
+    """
     share = xp.ones(())
     for name, limit in objectives.limits.items():
         share = share * between(1 - of[name](limit), 0.0, 1.0)

@@ -4,7 +4,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from diffgenz.core.errors import InputError
-from diffgenz.ui.cli.flags import COUNT, REAL, add_engine, engine_of
+from diffgenz.ui.cli.flags import COUNT, REAL, add_engine, engine_for
 from diffgenz.ui.cli.progress import progress_line
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ def run_under_load(
         if getattr(options, name) != defaults[name]:
             raise InputError(f"--{name}: {why}; leave it out, or --rate and --concurrency")
     case, chunks, of = asked.scenario, options.chunk, options.of or "p90"
+    engine = engine_for(options, case)
     if None in chunks:
         raise InputError("--chunk: whole prompts are not modelled under load; give tokens")
     load, objectives = _load(options), _objectives(options)
@@ -96,7 +97,7 @@ def run_under_load(
             load,
             objectives,
             of=of,
-            engine=engine_of(options),
+            engine=engine,
             precisions=precisions,
             chunks=[float(chunk) for chunk in chunks],
             any_layout=options.any_layout,
@@ -119,7 +120,10 @@ def run_under_load(
             "of": of,
             **{name: None if ms is None else ms / 1e3 for name, ms in limits.items()},
         },
-        "engine": {"max_num_seqs": options.max_num_seqs, "host_seconds": options.host / 1e3},
+        "engine": {
+            "max_num_seqs": options.max_num_seqs,
+            "host_seconds": float(engine.host_seconds),
+        },
         "serving": {k: v for k, v in serving_json(case.serving).items() if k != "chunk"},
         "notes": [*notes_of(case), *notes],
         "tried": found.tried,

@@ -14,7 +14,7 @@ from diffgenz.ui.cli.flags import (
     add_plot,
     add_set,
     add_words,
-    engine_of,
+    engine_for,
     words_in,
 )
 from diffgenz.ui.cli.traced import add_placement, asked_of
@@ -107,7 +107,7 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
             raise InputError(f"--{name}: is of a rate; leave out --concurrency, or --{name}")
     asked = asked_of(words_in(options, _WORDS), options.set, options.placement)
     case, timed = asked.scenario, timed_by(asked.scenario)
-    engine, objectives = engine_of(options), _objectives(options)
+    engine, objectives = engine_for(options, case), _objectives(options)
     arrivals = _arrivals(options)
     most = float(saturation_rate(case, arrivals, engine))
     requests = None if options.requests is None else float(options.requests)
