@@ -95,7 +95,7 @@ def engine_state(question: Resolved, load: Load, engine: Engine) -> EngineState:
     return EngineState(demand, fine, table, most, slots, fit, engines, host)
 
 
-def host_of(engine: Engine, layers: Scalar) -> Host:
+def host_of(engine: Engine, layers: Any) -> Host:
     """What the host of an engine adds.
 
     Arguments:

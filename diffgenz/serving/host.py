@@ -31,11 +31,11 @@ class Host(eqx.Module):
             say.
     """
 
-    iteration: Scalar
-    launches: Scalar | None = None
-    request: Scalar | None = None
-    interval: Scalar | None = None
-    pace: Scalar | None = None
+    iteration: Any
+    launches: Any = None
+    request: Any = None
+    interval: Any = None
+    pace: Any = None
 
     def on(self, seconds: Any) -> Any:
         """Seconds of iterations, those of the accelerators given; of any shape."""
@@ -47,7 +47,7 @@ class Host(eqx.Module):
             seconds = xp.exp(xp.log(both) / _HIDES)
         return seconds + self.iteration
 
-    def delay(self, tpot: Scalar, steps: Scalar) -> Scalar:
+    def delay(self, tpot: Any, steps: Any) -> Any:
         """Seconds by which users see the first token later than the engine has it.
 
         Arguments:
@@ -61,7 +61,7 @@ class Host(eqx.Module):
             found = found + smaller(self.interval - 1, steps) * tpot
         return found
 
-    def kept(self, steps: Scalar) -> Scalar:
+    def kept(self, steps: Any) -> Any:
         """The share of the time between the first and the last token that users see as such.
 
         Tokens that are sent with the first one take none of it.

@@ -1,6 +1,6 @@
 """`ServingFit`: what was fitted to serving benchmarks, as a small TOML file that serving loads.
 
-An engine's terms are those of `Engine`; a deployment may have a pace of its own beside its engine's.
+An engine's terms are fields of `Engine`; deployments may differ from their engine.
 """
 
 import json
@@ -43,20 +43,24 @@ class EngineFit:
 
 @dataclass(frozen=True)
 class DeploymentFit:
-    """The pace of one deployment, beside that of its engine.
+    """How one deployment differs from its engine.
 
     Arguments:
         engine: its software.
         deployment: what it is (`deployment_words`).
-        pace: a factor.
-        standard_error: of its logarithm.
+        pace: its pace over the engine's.
+        host: what its host adds, over the engine's.
+        pace_error: the standard error of the logarithm of `pace`.
+        host_error: of that of `host`.
         runs: how many runs it was fitted to.
     """
 
     engine: str
     deployment: str
     pace: float
-    standard_error: float
+    host: float
+    pace_error: float
+    host_error: float
     runs: int
 
 
@@ -66,7 +70,7 @@ class ServingFit:
 
     Arguments:
         engines: one for each engine in the benchmarks.
-        deployments: those that have a pace of their own.
+        deployments: those that differ from their engine.
         held_out: by what was held out and by metric, the median relative error there.
     """
 
@@ -103,7 +107,15 @@ class ServingFit:
         for each in self.deployments:
             if each.engine == found.name and each.deployment == words:
                 values["pace"] = values.get("pace", 1.0) * each.pace
+                for name in _SECONDS & values.keys():
+                    values[name] *= each.host
+                if "stream_interval" in values:
+                    values["stream_interval"] = 1 + (values["stream_interval"] - 1) * each.host
         return engine.replace(**{name: x for name, x in values.items() if _free(engine, name)})
+
+
+_SECONDS = {"request_seconds", "host_seconds", "layer_seconds"}
+_OWN = ("pace", "host", "pace_error", "host_error")
 
 
 def _free(engine: Engine, name: str) -> bool:
@@ -115,10 +127,10 @@ def _free(engine: Engine, name: str) -> bool:
 def deployment_words(case: Scenario) -> str:
     """What a deployment is: model, accelerators, layout and formats, in one line."""
     plan, names = case.plan, ("tensor", "pipeline", "data", "expert", "attention_data", "context")
-    ranks = ", ".join(f"{name} {float(getattr(plan, name)):g}" for name in names)
-    return (
-        f"{case.model.name} on {case.platform.accelerator.name}; {ranks}; {case.precision.summary}"
-    )
+    counts = {name: float(getattr(plan, name) or 1) for name in names}
+    ranks = ", ".join(f"{name} {count:g}" for name, count in counts.items() if count != 1)
+    machine = f"{case.platform.accelerator.name} x {float(plan.ranks):g}"
+    return "; ".join(filter(None, (case.model.name, machine, ranks, case.precision.summary)))
 
 
 def save_serving_fit(fit: ServingFit, path: str | Path, how: str = "") -> None:
@@ -149,7 +161,7 @@ def save_serving_fit(fit: ServingFit, path: str | Path, how: str = "") -> None:
     for one in fit.deployments:
         lines += ["", "[[deployment]]", f"engine = {json.dumps(one.engine)}"]
         lines += [f"deployment = {json.dumps(one.deployment)}", f"runs = {one.runs}"]
-        lines += [f"pace = {_figure(one.pace)}", f"standard_error = {_figure(one.standard_error)}"]
+        lines += [f"{name} = {_figure(getattr(one, name))}" for name in _OWN]
     with written_aside(Path(path), "out") as aside:
         aside.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -167,8 +179,8 @@ def load_serving_fit(path: str | Path) -> ServingFit:
     raw = read_toml(place, "serving-fit")
     if raw.get("version") != VERSION or raw.get("kind") != "serving":
         raise InputError(
-            f"{place}: kind: {raw.get('kind')!r} of version {raw.get('version')!r} is no serving fit "
-            "of this release; make it with `diffgenz calibrate BENCH.json --out FIT.toml`"
+            f"{place}: kind: {raw.get('kind')!r} of version {raw.get('version')!r} is no serving "
+            "fit of this release; make it with `diffgenz calibrate BENCH.json --out FIT.toml`"
         )
     try:
         engines = tuple(_engine(table, place) for table in raw.get("engine", []))
@@ -176,8 +188,7 @@ def load_serving_fit(path: str | Path) -> ServingFit:
             DeploymentFit(
                 str(table["engine"]),
                 str(table["deployment"]),
-                _number(table, "pace", place),
-                _number(table, "standard_error", place),
+                *(_number(table, name, place) for name in _OWN),
                 int(table["runs"]),
             )
             for table in raw.get("deployment", [])
@@ -215,7 +226,8 @@ def _number(table: dict[str, Any], key: str, place: Path) -> float:
     value = table[key]
     if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
         raise InputError(
-            f"{place}: {key}: {value!r} is no number of at least 0; make the file anew with calibrate"
+            f"{place}: {key}: {value!r} is no number of at least 0; make the file anew with "
+            "calibrate"
         )
     return float(value)
 

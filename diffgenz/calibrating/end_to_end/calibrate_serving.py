@@ -1,4 +1,4 @@
-"""`calibrate_serving`: from benchmarks of servers to what hosts add, with errors on held-out runs."""
+"""`calibrate_serving`: what benchmarks say that hosts add, with errors on held-out runs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from diffgenz.calibrating.end_to_end.choosing import Chosen, chosen, held_out
+from diffgenz.calibrating.end_to_end.choosing import Chosen, chosen, extra_of, held_out
 from diffgenz.calibrating.end_to_end.fitting import Measured, fitted, nothing
 from diffgenz.calibrating.end_to_end.folds import BY, folds_of
 from diffgenz.calibrating.end_to_end.predicted import METRICS, lines_of
@@ -55,7 +55,7 @@ class ServingCalibration:
     @property
     def wins(self) -> bool:
         """Whether anything fitted helped with runs that were held out."""
-        return any(each.found.free.any() or each.has_paces for each in self.chosen.values())
+        return any(each.found.free.any() or each.has_own for each in self.chosen.values())
 
 
 def calibrate_serving(
@@ -95,14 +95,14 @@ def calibrate_serving(
         own = [rows[place] for place in places]
         label = name or "the engine"
         one, measured, first = _engine(own, lambda text, label=label: say(f"{label}: {text}"))
-        none = np.zeros(len(own))
+        none = np.zeros((len(own), 2))
         errors["nothing fitted"][places] = first.errors(nothing().values, none)
-        extra = np.array([one.paces.get(int(each), (0.0, 0.0))[0] for each in measured.clusters])
+        extra = extra_of(measured, one.own)
         errors["in sample"][places] = measured.errors(one.found.values, extra)
         for by in BY[:4]:
             folds = folds_of([row.benchmark for row in own], by)
             if len(np.unique(folds)) > 1:
-                out = held_out(measured, one.found.free, folds, one.has_paces)
+                out = held_out(measured, one.found.free, folds, one.has_own)
                 errors[by][places] = out
         found[name] = one
         fitted_names = [NAMES[i] for i in np.flatnonzero(one.found.free)]
@@ -116,10 +116,13 @@ def calibrate_serving(
                 len(own),
             )
         )
-        for cluster, (log, error) in one.paces.items():
+        for cluster, its in one.own.items():
             mine = [row for row, at in zip(own, measured.clusters, strict=True) if at == cluster]
-            pace = float(np.exp(log))
-            deployments.append(DeploymentFit(name, mine[0].deployment, pace, error, len(mine)))
+            pace, host = np.exp(its.logs).tolist()
+            errors_of = its.errors.tolist()
+            deployments.append(
+                DeploymentFit(name, mine[0].deployment, pace, host, *errors_of, len(mine))
+            )
     if len(engines) > 1:
         errors["backend"] = _other_backends(rows, found, say)
     known = {name: each for name, each in errors.items() if np.isfinite(each).any()}
@@ -169,5 +172,5 @@ def _other_backends(
     for fold in np.unique(folds):
         out = folds == fold
         others = fitted(measured, free, (~out).astype(float))
-        errors[out] = measured.errors(others.values, np.zeros(len(rows)))[out]
+        errors[out] = measured.errors(others.values, np.zeros((len(rows), 2)))[out]
     return errors

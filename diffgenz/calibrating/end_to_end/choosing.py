@@ -1,8 +1,9 @@
 """Which terms are worth having: those that make latencies of runs that were held out less wrong.
 
 The runs of each engine are fitted apart. From nothing, the term that lowers the held-out error most
-is added, as long as one lowers it by `WORTH`. Then each deployment may get a pace of its own, drawn
-towards 1, where that helps with loads of it that were held out.
+is added, as long as one lowers it by `WORTH`. Then each deployment may differ from its engine in
+its pace and in what its host adds, drawn towards no difference, where that helps with loads
+of it that were held out.
 """
 
 from collections.abc import Callable
@@ -23,12 +24,27 @@ from diffgenz.calibrating.end_to_end.terms import TERMS
 WORTH = 0.01
 """By how much a term has to lower the mean held-out loss, relatively."""
 
-SPREAD = 0.15
-"""Standard deviation of the logarithm of deployments' paces, before they are measured."""
+SPREADS = np.array([0.15, 0.5])
+"""Standard deviations of the logarithms of deployments' paces and hosts over their engine's,
+before they are measured."""
+
+_ROUNDS = 4
 
 _TOGETHER = 0.5
 """Share of a run's error that its deployment's other runs have, too: so many runs are not as many
 independent ones."""
+
+
+class Own(NamedTuple):
+    """By how much a deployment differs from its engine.
+
+    Arguments:
+        logs: ln of its pace and of its host over those of the engine; shape (2,).
+        errors: their standard deviations; shape (2,).
+    """
+
+    logs: np.ndarray
+    errors: np.ndarray
 
 
 class Chosen(NamedTuple):
@@ -36,15 +52,16 @@ class Chosen(NamedTuple):
 
     Arguments:
         found: its terms.
-        paces: by deployment, ln of its own pace, and its standard deviation.
+        own: by deployment, ln of its pace and of its host over those of the engine, and their
+            standard deviations.
         losses: mean held-out loss with each further term: what was tried, by name.
-        has_paces: whether deployments have paces of their own.
+        has_own: whether deployments differ from the engine.
     """
 
     found: Found
-    paces: dict[int, tuple[float, float]]
+    own: dict[int, Own]
     losses: dict[str, float]
-    has_paces: bool
+    has_own: bool
 
 
 def loss_of(errors: np.ndarray) -> float:
@@ -53,61 +70,65 @@ def loss_of(errors: np.ndarray) -> float:
     return float(np.abs(known).mean()) if len(known) else np.nan
 
 
-def held_out(
-    measured: Measured, free: np.ndarray, folds: np.ndarray, with_paces: bool
-) -> np.ndarray:
+def held_out(measured: Measured, free: np.ndarray, folds: np.ndarray, with_own: bool) -> np.ndarray:
     """`Measured.errors` of runs of which nothing was fitted; shape (runs, metrics).
 
     Arguments:
         measured: the runs.
         free: the terms.
         folds: of each run; shape (runs,).
-        with_paces: whether deployments have paces of their own, from their runs in other folds.
+        with_own: whether deployments differ, as their runs in other folds say.
     """
     errors = np.full(measured.logs.shape, np.nan)
     for fold in np.unique(folds):
         out = folds == fold
         weights = (~out).astype(float)
-        none = np.zeros(len(folds))
         found = fitted(measured, free, weights)
-        extra = none
-        if with_paces:
-            paces = paces_of(measured, found, weights)
-            extra = np.array([paces.get(int(each), (0.0, 0.0))[0] for each in measured.clusters])
-        errors[out] = measured.errors(found.values, extra)[out]
+        own = own_of(measured, found, weights) if with_own else {}
+        errors[out] = measured.errors(found.values, extra_of(measured, own))[out]
     return errors
 
 
-def paces_of(
-    measured: Measured, found: Found, weights: np.ndarray
-) -> dict[int, tuple[float, float]]:
-    """The pace of each deployment, as ln and its standard deviation, by its number.
+def extra_of(measured: Measured, own: dict[int, Own]) -> np.ndarray:
+    """What `Lines.logs` takes of deployments; shape (runs, 2).
 
-    Two Gauss-Newton steps of a robust fit with a prior.
+    Arguments:
+        measured: the runs.
+        own: by deployment; those that are not in it are as their engine.
+    """
+    same = Own(np.zeros(2), np.zeros(2))
+    return np.stack([own.get(int(each), same).logs for each in measured.clusters])
+
+
+def own_of(measured: Measured, found: Found, weights: np.ndarray) -> dict[int, Own]:
+    """By how much each deployment differs, by its number.
+
+    Gauss-Newton steps of a robust fit with a prior.
 
     Arguments:
         measured: the runs.
         found: the terms of their engine.
         weights: 1 for runs that count, 0 for others.
     """
-    clusters = np.unique(measured.clusters[weights > 0])
-    extra, spread = np.zeros(len(weights)), {}
-    for _ in range(2):
+    own = {
+        int(each): Own(np.zeros(2), SPREADS) for each in np.unique(measured.clusters[weights > 0])
+    }
+    prior = np.diag(SPREADS**-2)
+    for _ in range(_ROUNDS):
+        extra = extra_of(measured, own)
         used = measured.used & (weights[:, None] > 0)
         errors = np.where(used, measured.errors(found.values, extra), 0.0)
-        own = np.where(used, slopes_of(measured, found.values, extra)[..., -1], 0.0)
+        slopes = slopes_of(measured, found.values, extra)[..., -2:]
+        slopes = np.where(used[..., None], slopes, 0.0)
         pull = _TOGETHER / (SCALE**2 * np.sqrt(1 + (errors / SCALE) ** 2))
-        for each in clusters:
+        for each, now in own.items():
             mine = measured.clusters == each
-            curvature = (pull * own**2)[mine].sum() + SPREAD**-2
-            here = float(extra[mine][0])
-            step = -((pull * own * errors)[mine].sum() + here * SPREAD**-2) / curvature
-            extra[mine] = here + float(np.clip(step, -0.5, 0.5))
-            spread[int(each)] = float(curvature**-0.5)
-    return {
-        int(each): (float(extra[measured.clusters == each][0]), spread[int(each)])
-        for each in clusters
-    }
+            its = slopes[mine]
+            curvature = np.einsum("rmi,rmj,rm->ij", its, its, pull[mine]) + prior
+            force = np.einsum("rmi,rm->i", its, (pull * errors)[mine]) + prior @ now.logs
+            step = np.clip(np.linalg.solve(curvature, force), -0.5, 0.5)
+            own[each] = Own(now.logs - step, np.sqrt(np.diag(np.linalg.inv(curvature))))
+    return own
 
 
 def chosen(
@@ -116,7 +137,7 @@ def chosen(
     by_configuration: np.ndarray,
     told: Callable[[str], None],
 ) -> Chosen:
-    """The terms and paces of one engine that its runs speak for.
+    """The terms of one engine, and differences of its deployments, that its runs speak for.
 
     Arguments:
         measured: its runs.
@@ -126,7 +147,7 @@ def chosen(
     """
     folds = by_deployment if len(np.unique(by_deployment)) > 2 else by_configuration
     free = np.zeros(len(TERMS), bool)
-    best = loss_of(measured.errors(nothing().values, np.zeros(len(folds))))
+    best = loss_of(measured.errors(nothing().values, np.zeros((len(folds), 2))))
     losses = {"nothing": best}
     enough = len(np.unique(folds)) > 1
     while enough and not free.all():
@@ -146,10 +167,10 @@ def chosen(
     count = len(folds)
     own = False
     if len(np.unique(by_configuration)) > 1:
-        told("trying a pace of each deployment")
+        told("trying differences of deployments")
         without = loss_of(held_out(measured, free, by_configuration, False))
         losses["deployments"] = loss_of(held_out(measured, free, by_configuration, True))
         own = losses["deployments"] < without * (1 - WORTH)
     found = fitted(measured, free, np.ones(count))
-    paces = paces_of(measured, found, np.ones(count)) if own else {}
-    return Chosen(found, paces, losses, own)
+    differing = own_of(measured, found, np.ones(count)) if own else {}
+    return Chosen(found, differing, losses, own)

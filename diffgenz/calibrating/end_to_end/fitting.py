@@ -54,7 +54,7 @@ class Measured(NamedTuple):
 
         Arguments:
             values: of the terms; shape (terms,).
-            extra: ln of what multiplies the pace of each run; shape (runs,).
+            extra: of each run, as of `Lines.logs`; shape (runs, 2).
         """
         return np.where(self.used, self.lines.logs(values, extra) - self.logs, np.nan)
 
@@ -115,7 +115,7 @@ def _minimum(lines: Lines, logs: Any, counts: Any, free: Any) -> Any:
     solver = optx.LevenbergMarquardt(rtol=1e-6, atol=1e-6, linear_solver=lx.Normal(lx.Cholesky()))
 
     def residuals(point: Any, args: Any) -> Any:
-        found = lines.logs(_values(point, args, jnp), jnp.zeros(len(logs)))
+        found = lines.logs(_values(point, args, jnp), jnp.zeros((len(logs), 2)))
         errors = jnp.where(counts > 0, counts * (found - logs) / SCALE, 0.0)
         soft = errors / jnp.sqrt(0.5 * (1 + jnp.sqrt(1 + errors * errors)))
         return jnp.concatenate([point, soft.reshape(-1)])
@@ -125,16 +125,16 @@ def _minimum(lines: Lines, logs: Any, counts: Any, free: Any) -> Any:
 
 
 def slopes_of(measured: Measured, values: np.ndarray, extra: np.ndarray) -> np.ndarray:
-    """d ln metric / d term and, last, d ln metric / d extra; shape (runs, metrics, terms + 1).
+    """d ln metric / d term, then by both columns of `extra`; shape (runs, metrics, terms + 2).
 
     Differences in float64.
 
     Arguments:
         measured: the runs.
         values: of the terms; shape (terms,).
-        extra: ln of what multiplies the pace of each run; shape (runs,).
+        extra: of each run, as of `Lines.logs`; shape (runs, 2).
     """
-    found = np.empty((len(extra), len(METRICS), len(values) + 1))
+    found = np.empty((len(extra), len(METRICS), len(values) + 2))
     for place in range(len(values)):
         step = 1e-5 * max(abs(values[place]), TERMS[place].start)
         up, down = values.copy(), values.copy()
@@ -142,8 +142,9 @@ def slopes_of(measured: Measured, values: np.ndarray, extra: np.ndarray) -> np.n
         down[place] = max(values[place] - step, LEAST[place])
         rise = measured.lines.logs(up, extra) - measured.lines.logs(down, extra)
         found[..., place] = rise / (up[place] - down[place])
-    rise = measured.lines.logs(values, extra + 1e-5) - measured.lines.logs(values, extra - 1e-5)
-    found[..., -1] = rise / 2e-5
+    for place, step in enumerate(1e-5 * np.eye(2)):
+        up, down = (measured.lines.logs(values, extra + sign * step) for sign in (1, -1))
+        found[..., len(values) + place] = (up - down) / 2e-5
     return found
 
 
@@ -151,10 +152,10 @@ def _errors(
     measured: Measured, values: np.ndarray, free: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
     """Standard errors of the free terms, by the sandwich estimator."""
-    none = np.zeros(len(weights))
+    none = np.zeros((len(weights), 2))
     used = measured.used & (weights[:, None] > 0)
     errors = np.where(used, measured.errors(values, none), 0.0) / SCALE
-    slopes = slopes_of(measured, values, none)[..., :-1]
+    slopes = slopes_of(measured, values, none)[..., :-2]
     own = np.where(used[..., None], slopes, 0.0)[..., free] / SCALE
     root = np.sqrt(1 + errors**2)
     priors = np.diag((SPREADS[free] * (values[free] - LEAST[free])) ** -2.0)

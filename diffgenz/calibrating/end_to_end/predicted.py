@@ -99,14 +99,15 @@ class Lines(NamedTuple):
 
         Arguments:
             values: of `terms.TERMS`; shape (terms,).
-            extra: ln of what multiplies the pace of each run; shape (runs,).
+            extra: ln of what multiplies the pace of each run, and ln of what multiplies all that
+                its host adds; shape (runs, 2).
 
         Returns:
             Shape (runs, metrics).
         """
         named = dict(zip(NAMES, values, strict=True))
-        pace = named["pace"] * xp.exp(extra)
-        iteration, layer = named["host_seconds"], named["layer_seconds"]
+        pace, longer = named["pace"] * xp.exp(extra[:, 0]), xp.exp(extra[:, 1])
+        iteration, layer = longer * named["host_seconds"], longer * named["layer_seconds"]
         host = Host(iteration, self.layers * layer, pace=pace)
         first, between = self.seconds[:, 0], self.seconds[:, 1]
         moved = (iteration - self.at[0], layer - self.at[1], pace - self.at[2])
@@ -118,9 +119,10 @@ class Lines(NamedTuple):
             line = here + sum(self.slopes[:, place, i] * each for i, each in enumerate(moved))
             line = xp.where(line > 0.05 * here, line, 0.05 * here)
             found.append(xp.where(self.batch > 0, exact, line))
-        sent = Host(0.0, request=named["request_seconds"], interval=named["stream_interval"])
+        request, interval = longer * named["request_seconds"], named["stream_interval"] - 1
+        sent = Host(0.0, request=request, interval=1 + longer * interval)
         ttft = found[0] + sent.delay(found[1], self.steps)
-        whole = found[0] + named["request_seconds"] + self.steps * found[1]
+        whole = found[0] + request + self.steps * found[1]
         kept = sent.kept(self.steps)
         kept = xp.where(kept > 1e-3, kept, 1e-3)
         return xp.log(xp.stack([ttft, found[1] * kept, whole]).T)

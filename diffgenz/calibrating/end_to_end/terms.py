@@ -1,4 +1,4 @@
-"""What can be fitted of an engine: its terms, each with a unit, a start, and what it is when off."""
+"""What can be fitted of an engine: its terms, each with a unit, a start, and a value when off."""
 
 from typing import NamedTuple
 
@@ -36,7 +36,7 @@ TERMS: tuple[Term, ...] = (
     Term("layer_seconds", "launches of a layer, eager", "ms", 1e3, 0.2e-3, 2.0, 0.0),
     Term("pace", "accelerators' time, over kernels'", "x", 1.0, 1.0, 0.3, 1.0),
 )
-"""In the order in which they are tried. Values are lognormal, those of `stream_interval` above 1."""
+"""Values are lognormal before they are measured, those of `stream_interval` above 1."""
 
 NAMES = tuple(term.name for term in TERMS)
 LEAST = np.array([1.0 if term.name == "stream_interval" else 0.0 for term in TERMS])

@@ -44,16 +44,17 @@ def calibration_text(found: ServingCalibration) -> str:
         cells = [
             (
                 each.engine or "-",
-                f"{each.pace:.2f} +- {each.pace * each.standard_error:.2f}",
+                f"{each.pace:.2f} +- {each.pace * each.pace_error:.2f}",
+                f"{each.host:.2f} +- {each.host * each.host_error:.2f}",
                 str(each.runs),
                 each.deployment.partition("; ")[0],
             )
             for each in shown
         ]
-        what = (
-            "deployments whose accelerators take longer or less than their kernels, furthest first"
+        what = "deployments over their engine: the time of accelerators, and all that the host adds"
+        parts.append(
+            f"{what}:\n\n{table(('engine', 'pace', 'delay', 'runs', 'deployment'), cells, 'lllll')}"
         )
-        parts.append(f"{what}:\n\n{table(('engine', 'pace', 'runs', 'deployment'), cells, 'llll')}")
     return "\n\n".join(part for part in parts if part)
 
 
@@ -90,8 +91,10 @@ def _remarks(found: ServingCalibration) -> list[str]:
             lines.append(
                 f"{who}: no help on held-out runs, or not told apart by these: {', '.join(off)}"
             )
-        if not one.has_paces:
-            lines.append(f"{who}: paces of deployments do not help with loads that were held out")
+        if not one.has_own:
+            lines.append(
+                f"{who}: differences of deployments do not help with loads that were held out"
+            )
         for place in np.flatnonzero(one.found.free):
             if one.found.errors[place] > one.found.values[place]:
                 lines.append(

@@ -43,7 +43,9 @@ def read(place: str, raw: dict[str, Any]) -> Benchmark:
     tpot = None
     if whole is not None and first is not None and tokens is not None:
         tpot = (whole - first) / (tokens - 1)
-    known = batch is not None and tokens is not None and whole
+    throughput = None
+    if batch is not None and tokens is not None and whole is not None:
+        throughput = batch * tokens / whole
     return Benchmark(
         place,
         TOOL,
@@ -61,6 +63,6 @@ def read(place: str, raw: dict[str, Any]) -> Benchmark:
         ttft=Latency(first),
         tpot=Latency(tpot),
         end_to_end=Latency(whole),
-        throughput=batch * tokens / whole if known else None,
+        throughput=throughput,
         unmodelled="" if framework.lower() in _ENGINES else f"the kernels of {framework}",
     )

@@ -51,8 +51,8 @@ def read(path: Path, rows: Sequence[dict[str, Any]]) -> Benchmark:
         arrival = said if said is not None and abs(said - first) < _APART else queued
         if not arrival <= first <= last:
             raise InputError(
-                f"{fields.place}: first_token_ts: {first:g} is not between its arrival, {arrival:g}, "
-                f"and last_token_ts, {last:g}; leave the request out"
+                f"{fields.place}: first_token_ts: {first:g} is not between its arrival, "
+                f"{arrival:g}, and last_token_ts, {last:g}; leave the request out"
             )
         tokens = [_known(fields, name) for name in ("input_toks", "output_toks")]
         for name, value in zip(columns, (arrival, *tokens, queued, first, last), strict=True):

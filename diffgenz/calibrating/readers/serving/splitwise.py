@@ -1,4 +1,4 @@
-"""perf_model.csv of Splitwise: batches that arrive together, served by vLLM of 2023 on DGX A100, H100.
+"""perf_model.csv of Splitwise: batches that arrive together, on DGX A100 and H100, vLLM of 2023.
 
 Times are in ms. Rows under a limit of the accelerators' power are known by their hardware's name.
 """
