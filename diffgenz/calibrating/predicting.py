@@ -7,7 +7,7 @@ import numpy as np
 
 from diffgenz.calibrating.readers.serving.benchmark import Benchmark, Latency
 from diffgenz.core.errors import InputError
-from diffgenz.inference.estimate import estimate
+from diffgenz.inference.estimate import Estimate, estimate
 from diffgenz.scenario.scenario import Scenario
 from diffgenz.serving.engine_state import host_of
 from diffgenz.serving.load import Engine, Load
@@ -78,32 +78,33 @@ def predict(benchmark: Benchmark, case: Scenario, engine: Engine) -> Prediction:
             continue
         if load.rate is None or float(result.concurrency) <= (benchmark.concurrency or 1e30):
             return _under(load, result)
-    means, fits = batch_means(case, engine)
-    tokens = float(case.workload.batch * case.workload.output_tokens)
+    alone = estimate(case)
+    means = batch_means(case, alone, engine)
     latencies = {name: Latency(seconds) for name, seconds in means.items()}
-    return Prediction(latencies, tokens / means["end_to_end"], None, note, fits)
+    throughput = float(alone.throughput) * float(alone.end_to_end) / means["end_to_end"]
+    return Prediction(latencies, throughput, None, note, bool(alone.memory.fits))
 
 
-def batch_means(case: Scenario, engine: Engine) -> tuple[dict[str, float], bool]:
-    """TTFT, TPOT and end to end in s of requests that arrive together; whether memory holds them.
+def batch_means(case: Scenario, alone: Estimate, engine: Engine) -> dict[str, float]:
+    """TTFT, TPOT and end to end in s of requests that arrive together.
 
     Arguments:
         case: the scenario.
+        alone: its estimate.
         engine: of which only what its host adds counts.
     """
-    alone, host = estimate(case), host_of(engine, case.model.layers)
+    host, pieces = host_of(engine, case.model.layers), chunks_of(case)
     steps = np.float64(case.workload.output_tokens) - 1
-    pieces = chunks_of(case)
-    first = pieces * float(host.on(np.float64(alone.ttft) / pieces))
-    between = np.float64(host.on(np.float64(alone.tpot)))
-    delay, kept = host.delay(between, steps), host.kept(np.maximum(steps, 1.0))
+    first, between = np.float64(alone.ttft), np.float64(alone.tpot)
+    prefill = pieces * (host.on(first / pieces) - first / pieces)
+    slower = host.on(between) - between
+    delay, kept = host.delay(between + slower, steps), host.kept(np.maximum(steps, 1.0))
     request = 0.0 if engine.request_seconds is None else float(engine.request_seconds)
-    means = {
-        "ttft": first + float(delay),
-        "tpot": float(between * kept),
-        "end_to_end": first + request + float(steps * between),
+    return {
+        "ttft": float(first + prefill + delay),
+        "tpot": float((between + slower) * kept),
+        "end_to_end": float(alone.end_to_end + prefill + request + steps * slower),
     }
-    return means, bool(alone.memory.fits)
 
 
 def chunks_of(case: Scenario) -> float:

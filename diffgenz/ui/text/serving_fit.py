@@ -53,7 +53,7 @@ def calibration_text(found: ServingCalibration) -> str:
         ]
         what = "deployments over their engine: the time of accelerators, and all that the host adds"
         parts.append(
-            f"{what}:\n\n{table(('engine', 'pace', 'delay', 'runs', 'deployment'), cells, 'lllll')}"
+            f"{what}:\n\n{table(('engine', 'pace', 'host', 'runs', 'deployment'), cells, 'lllll')}"
         )
     return "\n\n".join(part for part in parts if part)
 
