@@ -16,12 +16,14 @@ from diffgenz import (
     calibrate_serving,
     compare,
     load_serving_fit,
+    replay,
     save_serving_fit,
     serve,
 )
 from diffgenz.calibrating.comparing import question_of
 from diffgenz.calibrating.end_to_end.folds import BY, FOLDS, configuration_of, folds_of
 from diffgenz.calibrating.end_to_end.rows import merged_repeats
+from diffgenz.serving.request_log import Requests
 from diffgenz.serving.serving_fit import DeploymentFit, EngineFit, deployment_words
 
 PLANTED = Engine(host_seconds=2e-3, request_seconds=0.08)
@@ -45,7 +47,7 @@ def planted() -> tuple[Benchmark, ...]:
     """Runs of a server with a known host, each off by some 2 %."""
     draws = np.random.default_rng(1)
     found = []
-    for number, (tokens, under_way) in enumerate(itertools.product((256, 2048), (1, 4, 16, 64)), 1):
+    for number, (tokens, under_way) in enumerate(itertools.product((256, 2048), (1, 8, 64)), 1):
         run = benchmark(input_tokens=float(tokens), concurrency=float(under_way))
         load = Load(concurrency=float(under_way), requests=10.0 * under_way)
         seen = serve(question_of(run, {}).scenario, load, PLANTED)
@@ -66,7 +68,7 @@ def calibrated():
 def test_planted_hosts_come_back_within_their_standard_errors():
     found = calibrated()
     (engine,) = found.fit.engines
-    assert (engine.name, engine.runs) == ("vllm", 8)
+    assert (engine.name, engine.runs) == ("vllm", 6)
     for name in ("host_seconds", "request_seconds"):
         true, error = float(getattr(PLANTED, name)), engine.standard_errors[name]
         assert abs(engine.values[name] - true) < 2 * error
@@ -90,8 +92,8 @@ def test_a_saved_fit_is_loaded_and_predicts(tmp_path):
         pytest.approx(each.values, rel=1e-5) for each in fit.engines
     ]
     assert [p.name for p in tmp_path.iterdir()] == ["fit.toml"]
-    (run,) = compare(planted()[5:6], {}, fit=again)
-    (plain,) = compare(planted()[5:6], {})
+    (run,) = compare(planted()[4:5], {}, fit=again)
+    (plain,) = compare(planted()[4:5], {})
     ratios = [each.ratios["ttft"] for each in (run, plain)]
     assert ratios[0] == pytest.approx(1, abs=0.05)
     assert ratios[1] < 0.7
@@ -111,6 +113,32 @@ def test_what_a_person_says_and_other_deployments_are_left_alone():
     assert found.pace is None
     with pytest.raises(InputError, match="it has no sglang, but vllm; calibrate it"):
         fit.engine(case, "sglang")
+
+
+def test_a_log_is_replayed():
+    draws = np.random.default_rng(2)
+    log = Requests(
+        np.cumsum(draws.exponential(0.02, 30)),
+        draws.integers(100, 900, 30).astype(float),
+        draws.integers(2, 50, 30).astype(float),
+    )
+    run = benchmark(
+        log=log,
+        slots=16.0,
+        budget=512.0,
+        concurrency=None,
+        in_flight=20.0,
+        input_tokens=float(log.prompts.mean()),
+        output_tokens=float(log.outputs.mean()),
+    )
+    server = Engine(max_num_seqs=16.0, host_seconds=6e-3, request_seconds=0.1)
+    seen = replay(question_of(run, {}).scenario, *log, server)
+    times = {"ttft": Latency(seen.ttft.mean()), "tpot": Latency(seen.tpot.mean())}
+    found = calibrate_serving([Benchmark(**(vars(run) | times))])
+    after, before = found.medians("in sample"), found.medians("nothing fitted")
+    assert set(found.errors) == {"in sample", "nothing fitted"}
+    assert max(after.values()) < 0.03
+    assert min(before.values()) > 0.2
 
 
 @pytest.mark.parametrize("by", BY)

@@ -11,13 +11,16 @@ from diffgenz.calibrating.end_to_end.fitting import Measured, fitted, nothing
 from diffgenz.calibrating.end_to_end.folds import BY, folds_of
 from diffgenz.calibrating.end_to_end.predicted import METRICS, lines_of
 from diffgenz.calibrating.end_to_end.rows import Row, rows_of
-from diffgenz.calibrating.end_to_end.terms import NAMES, OFF
+from diffgenz.calibrating.end_to_end.terms import NAMES, OFF, STARTS
 from diffgenz.calibrating.readers.serving.benchmark import Benchmark
 from diffgenz.serving.load import Engine
 from diffgenz.serving.serving_fit import DeploymentFit, EngineFit, ServingFit
 
-_ROUNDS = 3
-"""How often seconds are asked anew where the fit has moved."""
+_ROUNDS = 6
+"""How often seconds are asked anew at most where the fit has moved."""
+
+_NEAR = 0.02
+"""How far it may have moved, relatively, to have arrived."""
 
 
 @dataclass(frozen=True)
@@ -151,12 +154,15 @@ def _engine(rows: Sequence[Row], say: Callable[[str], None]) -> tuple[Chosen, Me
     say("predicting all runs")
     first = measured = _measured(rows, OFF.copy())
     one = chosen(measured, *folds, say)
-    for _ in range(_ROUNDS - 1):
+    for _ in range(_ROUNDS):
+        before = one.found.values
         if not one.found.free.any():
             break
         say("predicting all runs anew")
-        measured = _measured(rows, one.found.values)
+        measured = _measured(rows, before)
         one = chosen(measured, *folds, say)
+        if (np.abs(one.found.values - before) <= _NEAR * np.maximum(before, STARTS)).all():
+            break
     return one, measured, first
 
 

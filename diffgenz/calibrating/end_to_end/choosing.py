@@ -2,10 +2,12 @@
 
 The runs of each engine are fitted apart. From nothing, the term that lowers the held-out error most
 is added, as long as one lowers it by `WORTH`. Then each deployment may differ from its engine in
-its pace and in what its host adds, drawn towards no difference, where that helps with loads
-of it that were held out.
+its pace and in what its host adds, drawn towards no difference, where that helps with loads of it
+that were held out. Of one configuration nothing can be held out: then the few terms that explain it
+best are taken, no more than it has latencies.
 """
 
+import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -150,6 +152,8 @@ def chosen(
     best = loss_of(measured.errors(nothing().values, np.zeros((len(folds), 2))))
     losses = {"nothing": best}
     enough = len(np.unique(folds)) > 1
+    if not enough:
+        free = _explaining(measured, int(measured.used.sum()))
     while enough and not free.all():
         tried = {}
         for place in np.flatnonzero(~free):
@@ -174,3 +178,22 @@ def chosen(
     found = fitted(measured, free, np.ones(count))
     differing = own_of(measured, found, np.ones(count)) if own else {}
     return Chosen(found, differing, losses, own)
+
+
+def _explaining(measured: Measured, most: int) -> np.ndarray:
+    """The few terms that explain runs best, those first that are tried first.
+
+    Arguments:
+        measured: the runs.
+        most: how many there may be.
+    """
+    none, ones = np.zeros((len(measured.logs), 2)), np.ones(len(measured.logs))
+    losses = {}
+    for count in range(1, min(most, 2) + 1):
+        for places in itertools.combinations(range(len(TERMS)), count):
+            free = np.isin(np.arange(len(TERMS)), places)
+            values = fitted(measured, free, ones).values
+            losses[places] = loss_of(measured.errors(values, none))
+    best = min(losses.values())
+    places = next(each for each, loss in losses.items() if loss <= best + WORTH / 2)
+    return np.isin(np.arange(len(TERMS)), places)

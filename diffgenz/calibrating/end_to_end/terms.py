@@ -42,7 +42,8 @@ NAMES = tuple(term.name for term in TERMS)
 LEAST = np.array([1.0 if term.name == "stream_interval" else 0.0 for term in TERMS])
 """What values exceed."""
 
-CENTRES = np.log(np.array([term.start for term in TERMS]) - LEAST)
+STARTS = np.array([term.start for term in TERMS])
+CENTRES = np.log(STARTS - LEAST)
 SPREADS = np.array([term.spread for term in TERMS])
 OFF = np.array([term.off for term in TERMS])
 

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from diffgenz.calibrating.end_to_end.calibrate_serving import ServingCalibration
+from diffgenz.calibrating.end_to_end.folds import BY
 from diffgenz.calibrating.end_to_end.predicted import METRICS
 from diffgenz.calibrating.end_to_end.terms import NAMES, TERMS
 from diffgenz.ui.tables import number, table
@@ -87,11 +88,13 @@ def _remarks(found: ServingCalibration) -> list[str]:
     for name, one in found.chosen.items():
         who = name or "the engine"
         off = [TERMS[i].what for i in np.flatnonzero(~one.found.free)]
-        if off:
+        if off and any(case in found.errors for case in BY):
             lines.append(
                 f"{who}: no help on held-out runs, or not told apart by these: {', '.join(off)}"
             )
-        if not one.has_own:
+        if not any(case in found.errors for case in BY):
+            lines.append(f"warning: {who}: of one configuration nothing is held out; measure more")
+        elif not one.has_own:
             lines.append(
                 f"{who}: differences of deployments do not help with loads that were held out"
             )
