@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diffgenz.calibrating.calibrate import usable_rows
+from diffgenz.calibrating.calibrate import launches_of_a_host, usable_rows
 from diffgenz.calibrating.fitting import fit
 from diffgenz.calibrating.readers.registry import TABLES, samples_of, table_name
 from diffgenz.calibrating.samples import Samples
@@ -171,7 +171,9 @@ def own(system: str, data: Path) -> list[KernelFit]:
     for path, samples in kernels_of(system, data):
         usable = usable_rows(samples, spec, path, _tell)
         found = None if usable is None else fit(*usable)
-        if found is not None and found.held_out:
+        if found is not None and launches_of_a_host(found) is not None:
+            _tell(f"{path}: {found.family} {found.format} {found.kernel}: the host's time")
+        elif found is not None and found.held_out:
             name = f"{system} {found.family} {found.format} {found.source} {found.kernel}"
             print(f"{name}: {100 * found.mean_error:.1f} %", flush=True)
             fits.append(found)

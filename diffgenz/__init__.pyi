@@ -102,6 +102,8 @@ from .serving.serving_fit import load_serving_fit as load_serving_fit
 from .serving.serving_fit import save_serving_fit as save_serving_fit
 from .studies.launch.launch_command import ENGINES as ENGINES
 from .studies.launch.launch_command import launch_command as launch_command
+from .studies.optimize import distributions as distributions
+from .studies.optimize.draws import Uncertainty as Uncertainty
 from .studies.optimize.front import Front as Front
 from .studies.optimize.front import FrontPoint as FrontPoint
 from .studies.optimize.front import front as front
@@ -115,6 +117,8 @@ from .studies.optimize.optimum import Exact as Exact
 from .studies.optimize.optimum import Optimum as Optimum
 from .studies.optimize.optimum import PlanOptimum as PlanOptimum
 from .studies.optimize.optimum import Violation as Violation
+from .studies.optimize.outcomes import Outcome as Outcome
+from .studies.optimize.outcomes import Robustness as Robustness
 from .studies.optimize.prices import Price as Price
 from .studies.optimize.study_file import Study as Study
 from .studies.optimize.study_file import load_study as load_study

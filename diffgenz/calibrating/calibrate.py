@@ -86,15 +86,34 @@ def measurements(
 
     for file, samples in samples_of(files, told):
         usable = usable_rows(samples, spec, file, told) if samples.family in wanted else None
-        if usable is not None:
-            any_left = True
-            clean, hardware = usable
-            yield Measured(spec.id, clean, hardware, fit(clean, hardware, starts=starts))
+        if usable is None:
+            continue
+        clean, hardware = usable
+        found = fit(clean, hardware, starts=starts)
+        hosts = launches_of_a_host(found)
+        if hosts is not None:
+            told(
+                f"{file.name}: {found.family} {found.format}: {found.kernel} takes {hosts:.0f} "
+                "launch latencies before it starts, which is the host's time; measure it in CUDA "
+                "graphs"
+            )
+            continue
+        any_left = True
+        yield Measured(spec.id, clean, hardware, found)
     if not any_left and troubles:
         raise InputError(troubles[0])
     if not any_left:
         what = f"the files hold no {', '.join(kinds)} measurements that can be used"
         raise InputError(f"fit: nothing to fit: {what}; leave --fit out to fit all there is")
+
+
+def launches_of_a_host(fit: KernelFit) -> float | None:
+    """How many launch latencies a kernel takes to start, where that is the host's; else None.
+
+    It is where they are more than twice the floor above which rows are bound by the host.
+    """
+    found = sum(fit.values.get(name, 0.0) for name in ("launch", "prologue"))
+    return found if found > 2 * fit.form.host_floor else None
 
 
 def usable_rows(

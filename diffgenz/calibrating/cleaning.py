@@ -27,6 +27,12 @@ IN_CACHE_SHARE = 0.005
 With more of them, a last-level cache is part of what was measured.
 """
 
+HOST_SHARE = 0.5
+"""Share of rows that may be bound by the host, and are left out.
+
+With more of them, the rest contains the host's time as well, and a fit to it is no kernel's.
+"""
+
 TOO_SLOW = 1000.0
 """How many times a launch and the peak roofline a kernel's rows may take, in the median.
 
@@ -47,8 +53,8 @@ def cleaned(samples: Samples, hardware: Any, file: Path | str) -> Samples:
         file: where they come from, for messages.
 
     Raises:
-        InputError: no row is left, too many rows are faster than the peak roofline, or most of
-            them are far slower, as with another unit of time.
+        InputError: no row is left, too many rows are faster than the peak roofline, most of them
+            are far slower, as with another unit of time, or half of them are bound by the host.
     """
     columns = np.column_stack([*samples.shape, samples.seconds])
     samples = samples.only(
@@ -62,9 +68,15 @@ def cleaned(samples: Samples, hardware: Any, file: Path | str) -> Samples:
     samples = _possible(_with_cache(samples, hardware), hardware, file).merged()
     floor = np.quantile(samples.seconds, 0.02)
     if floor > samples.form.host_floor * float(hardware.launch):
-        samples = samples.only(
-            samples.seconds > 1.5 * floor, f"bound by the host (a floor of {1e6 * floor:.0f} us)"
-        )
+        reason, own = f"bound by the host (a floor of {1e6 * floor:.0f} us)", 1.5 * floor
+        bound = samples.seconds <= own
+        if bound.mean() > HOST_SHARE:
+            what = f"{samples.family} {samples.format} {samples.kernel}".rstrip()
+            raise InputError(
+                f"{file}: {what}: {bound.sum()} of {len(bound)} rows are {reason}, whose time the "
+                "others contain as well; measure it in CUDA graphs"
+            )
+        samples = samples.only(~bound, reason)
     return samples
 
 

@@ -131,17 +131,32 @@ def by_samples(
         args: further arguments of `metrics`.
     """
     draws = np.random.default_rng(SEED)
+    steps = [draws.normal(size=(count, len(fit.covariance) + 1)) for fit in fits]
     with in_double():
-        unknown = [
-            _centre(fit)[:, None] + root @ draws.normal(size=(count, len(root))).T
-            for fit, root in zip(fits, _roots(fits), strict=True)
-        ]
-        values = metrics(_moved(as_double(library), fits, unknown), *as_double(args))
+        values = metrics(drawn_library(library, fits, steps), *as_double(args))
 
     def deviation(value: Any) -> Leaf:
         return as_leaf(np.std(np.broadcast_to(np.asarray(value), count), ddof=1))
 
     return jax.tree.map(deviation, values)
+
+
+def drawn_library(
+    library: Library, fits: Sequence[KernelFit], steps: Sequence[np.ndarray]
+) -> Library:
+    """The library with columns of draws of what is uncertain, in float64.
+
+    Arguments:
+        library: the fitted library.
+        fits: the fits that the library was made of.
+        steps: standard normal numbers for each fit, of shape (draws, unbounded parameters + 1).
+    """
+    with in_double():
+        unknown = [
+            _centre(fit)[:, None] + root @ step.T
+            for fit, root, step in zip(fits, _roots(fits), steps, strict=True)
+        ]
+        return _moved(as_double(library), fits, unknown)
 
 
 def _centre(fit: KernelFit) -> np.ndarray:

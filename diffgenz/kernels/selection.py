@@ -20,8 +20,9 @@ from diffgenz.core.errors import InputError, unknown
 from diffgenz.core.files import data_folder
 from diffgenz.kernels.fits import KernelFit, read_fits
 from diffgenz.kernels.form import Form
+from diffgenz.kernels.forms.gemm import QuantisedGemm
 from diffgenz.kernels.library import Library, Origin
-from diffgenz.kernels.software import DEFAULT, NONE, SOFTWARE
+from diffgenz.kernels.software import DEFAULT, NONE, SOFTWARE, TAKEN_FIRST
 
 TRANSFERRED = "transferred"
 """Name of the file of what all measured GPUs have in common, for those without measurements."""
@@ -34,6 +35,14 @@ LIKE = "like:"
 
 ON = " as on "
 """Between the source of a fit and the other accelerator that it was measured on."""
+
+QUANTISED_APART = 3.0
+"""Launch latencies above which TensorRT-LLM's products were measured with an eager quantisation.
+
+They take 3.1 to 7.9 in its tables of fp8 and nvfp4. Its bf16 products take 1.1, and the other
+engines' quantised ones on the same accelerators 0.6 to 2.8, which served models agree with
+(docs/serving.md).
+"""
 
 NO_GPUS = {
     "ampere computing",
@@ -144,18 +153,29 @@ def _moved(fit: KernelFit, system: str) -> KernelFit:
     return dataclasses.replace(fit, source=source, covariance=fit.covariance + spread)
 
 
-def preference(fit: KernelFit, software: str) -> tuple[bool, bool, bool, int, list[int], int]:
+def preference(fit: KernelFit, software: str) -> tuple[bool | int | list[int], ...]:
     """The order of fits of one family and format, best first.
 
-    Fits of `software` come first, then those of others; of one software, the newest version's, and
-    of these the one with most rows. Last come kernels of which more than half the rows were left
-    out, such as those bound by the host (fits to the rest extrapolate to small shapes), and kernels
-    launched eagerly, where others run in CUDA graphs.
+    Fits of `software` come first, then those of others; of one software, the newest version's, of
+    these the kernels that it takes by default (`TAKEN_FIRST`), and of these the one with most rows.
+    Last come kernels that engines do not run as they were measured (`_set_apart`).
     """
-    bare = sum(fit.dropped.values()) > fit.rows + fit.held_out
     rank = SOFTWARE.index(fit.software) if fit.software in SOFTWARE else len(SOFTWARE)
     newest = [-int(number) for number in re.findall(r"\d+", fit.source)]
-    return bare, "eager" in fit.kernel, fit.software != software, rank, newest, -fit.rows
+    default = fit.kernel in TAKEN_FIRST.get(fit.software, ())
+    return (*_set_apart(fit), fit.software != software, rank, newest, not default, -fit.rows)
+
+
+def _set_apart(fit: KernelFit) -> tuple[bool, bool]:
+    """Why engines do not run a kernel as it was measured.
+
+    Returns:
+        whether it, or the quantisation of its inputs, was launched eagerly, where engines run all
+        in one CUDA graph; and whether it is made for experts without gates, which few models have.
+    """
+    quantises = fit.software == "trtllm" and issubclass(fit.form, QuantisedGemm)
+    eager = "eager" in fit.kernel or (quantises and fit.values["launch"] > QUANTISED_APART)
+    return eager, "nongated" in fit.kernel
 
 
 @functools.cache

@@ -65,14 +65,17 @@ QUANTITIES = {
 """The numbers of a `Build` that formulas may name, and their units."""
 
 
-def quantities_of(platform: Platform, design: Design) -> dict[str, Scalar]:
+def quantities_of(
+    platform: Platform, design: Design, technology: Technology | None = None
+) -> dict[str, Scalar]:
     """The numbers of `QUANTITIES` of a platform's accelerator, by name.
 
     Arguments:
         platform: the platform; JAX may trace its numbers.
         design: how its accelerator is built.
+        technology: what each part takes; None: as fitted to public chips.
     """
-    technology = load_technology()
+    technology = load_technology() if technology is None else technology
     build = technology_of(chip_of(platform, technology, design), technology)
     return {name: getattr(build, name) for name in QUANTITIES}
 

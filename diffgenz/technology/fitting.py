@@ -266,13 +266,29 @@ def drawn(technology: Technology, seed: int, count: int) -> Technology:
         seed: of the random numbers.
         count: how many.
     """
+    rng = np.random.default_rng(seed)
+    return drawn_at(technology, rng.standard_normal((count, len(unsure(technology)))))
+
+
+def unsure(technology: Technology) -> tuple[str, ...]:
+    """The names of the coefficients that are not known exactly."""
     known = coefficients_of(technology)
-    names = tuple(name for name, each in known.items() if float(each.deviation) > 0)
+    return tuple(name for name, each in known.items() if float(each.deviation) > 0)
+
+
+def drawn_at(technology: Technology, steps: np.ndarray) -> Technology:
+    """Technologies at standard normal steps: each value is a column.
+
+    Arguments:
+        technology: as in `drawn`.
+        steps: along the principal directions of what is not known, of shape (draws, `unsure`).
+    """
+    known, names = coefficients_of(technology), unsure(technology)
     spread = np.diag([float(known[name].deviation) ** 2 for name in names])
     if technology.covariance is not None:
         places = [names.index(name) for name in technology.uncertain]
         spread[np.ix_(places, places)] = np.asarray(technology.covariance)
-    rng = np.random.default_rng(seed)
-    steps = rng.multivariate_normal(np.zeros(len(names)), spread, count, check_valid="ignore")
+    variances, directions = np.linalg.eigh(spread)
+    root = directions * np.sqrt(np.maximum(variances, 0))
     center = np.array([float(known[name].value) for name in names])
-    return with_values(technology, names, (center * np.exp(steps)).astype(np.float32).T)
+    return with_values(technology, names, (center * np.exp(steps @ root.T)).astype(np.float32).T)

@@ -7,8 +7,9 @@ import pytest
 from fit_cases import PLANTED, planted, values_of
 
 from diffgenz import InputError
-from diffgenz.calibrating.calibrate import calibrate
+from diffgenz.calibrating.calibrate import calibrate, launches_of_a_host
 from diffgenz.kernels.fits import read_fits
+from diffgenz.kernels.selection import fit_path, fitted_systems
 from diffgenz.ui.cli.main import main
 
 
@@ -105,3 +106,18 @@ def test_kernels_that_cannot_be_believed_are_left_out_and_named(tmp_path):
         InputError, match=r"gemm_perf__wrong-1.csv.*faster than the accelerator's peaks allow"
     ):
         calibrate([wrong], "h100_sxm")
+
+
+def test_a_kernel_that_starts_after_many_launches_is_left_out(tmp_path):
+    """Rows that differ, and so are not bound by a floor, but for a start of many launches."""
+    samples = planted(300, form=PLANTED.replace(prologue=300.0))
+    m, n, k, _ = samples.shape
+    slow = table(tmp_path / "gemm_perf.csv", m=m, n=n, k=k, latency=samples.seconds * 1e3)
+    with pytest.raises(InputError, match=r"one takes \d+ launch latencies before it starts"):
+        calibrate([slow], "h100_sxm", starts=16)
+
+
+def test_no_shipped_fit_has_the_times_of_a_host():
+    for system in fitted_systems():
+        for fit in read_fits(fit_path(system))[1]:
+            assert launches_of_a_host(fit) is None

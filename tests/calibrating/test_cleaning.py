@@ -30,11 +30,16 @@ def test_rows_that_cannot_be_used_are_left_out_and_counted():
     clean = cleaned(rows, H100, "table.csv")
     assert clean.dropped == {"not a positive number": 3, "repeats of a shape (median kept)": 2}
     assert sorted(clean.seconds.tolist()) == [2e-5, 5e-5]
-    bound = cleaned(
-        small([*np.linspace(100e-6, 101e-6, 60), 400e-6], moved=np.arange(61)), H100, "table.csv"
-    )
-    assert len(bound) == 1
+    hosts = [*np.linspace(100e-6, 101e-6, 60)]
+    bound = cleaned(small([*hosts, *[400e-6] * 60], moved=np.arange(120)), H100, "table.csv")
+    assert len(bound) == 60
     assert [why.split(" (")[0] for why in bound.dropped] == ["bound by the host"]
+    with pytest.raises(
+        InputError,
+        match=r"table.csv: elementwise bf16 one: 60 of 119 rows are bound by the host \(a floor of 100 us"
+        r"\), whose time the others contain as well; measure it in CUDA graphs",
+    ):
+        cleaned(small([*hosts, *[400e-6] * 59], moved=np.arange(119)), H100, "table.csv")
     with pytest.raises(
         InputError,
         match=r"table.csv: elementwise bf16: no row has a positive latency; check the latency column",
@@ -77,7 +82,8 @@ def test_another_unit_of_time_is_suspected():
     ):
         cleaned(slow, H100, "table.csv")
     hosts = dataclasses.replace(samples, seconds=samples.seconds + 200e-6)
-    assert len(cleaned(hosts, H100, "table.csv"))  # a slow host is another thing
+    with pytest.raises(InputError, match="173 of 200 rows are bound by the host"):
+        cleaned(hosts, H100, "table.csv")  # a slow host is another thing
     with pytest.raises(
         InputError, match="v100_sxm: peak_flops: it has no fp8, which rows in fp8 need"
     ):

@@ -175,7 +175,7 @@ def test_a_file_whose_rows_are_all_bound_by_the_host_is_left_out(tmp_path, capsy
     path = write(tmp_path, "mine.csv", "family,format,source,moved,latency_us", *rows)
     assert main(["calibrate", str(path), "--system", "h100_sxm", "--starts", "8"]) == 2
     assert (
-        "mine.csv: elementwise bf16: no row is left to fit to: bound by the host (a floor of 100 us)"
+        "mine.csv: elementwise bf16: 50 of 50 rows are bound by the host (a floor of 100 us)"
         in capsys.readouterr().err
     )
 

@@ -9,7 +9,10 @@ from diffgenz import InputError, Precision, Scenario, Workload, estimate, load_m
 from diffgenz.core.files import data_folder
 from diffgenz.inference.timed_by import timed_by
 from diffgenz.inference.uncertainty import deviations
-from diffgenz.kernels.selection import timed_how
+from diffgenz.kernels.fits import read_fits
+from diffgenz.kernels.library import Origin
+from diffgenz.kernels.selection import fit_path, fits_of, preference, timed_how
+from diffgenz.models.checkpoints import load_precision
 
 SHIPPED = (data_folder("hw_specs") / "b200_sxm.toml").read_text()
 LIKE = '\n[kernels]\nlike = "b200_sxm"\n'
@@ -98,3 +101,38 @@ def test_fits_of_another_accelerator_are_known_less_well(tmp_path):
 def test_what_is_not_known_is_refused(like, fit, message, tmp_path):
     with pytest.raises(InputError, match=message):
         load_platform(written(tmp_path, like=like), fit=fit)
+
+
+@pytest.mark.parametrize("system", ["h100_sxm", "h200_sxm", "b200_sxm", "gb200"])
+def test_kernels_that_an_engine_does_not_run_come_last(system):
+    chosen = {(fit.family, fit.format): fit for fit in fits_of(Origin(system, "NVIDIA", "trtllm"))}
+    assert not [fit.kernel for fit in chosen.values() if "nongated" in fit.kernel]
+    # its own quantise in a launch apart, others' do not; the rest is its own
+    assert chosen["gemm", "fp8"].software != "trtllm"
+    assert chosen["gemm", "fp8"].values["launch"] < 3
+    assert {chosen[name, "bf16"].software for name in ("gemm", "experts", "decode")} == {"trtllm"}
+
+
+def test_of_several_kernels_an_engine_runs_its_default():
+    fits = [fit for fit in read_fits(fit_path("b200_sxm"))[1] if fit.software == "trtllm"]
+    experts = [fit for fit in fits if (fit.family, fit.format) == ("experts", "nvfp4")]
+    most = max(experts, key=lambda fit: fit.rows)
+    first = min(experts, key=lambda fit: preference(fit, "trtllm"))
+    assert (most.kernel, first.kernel) == ("moe_torch_flow_cutlass", "moe_torch_flow_min_latency")
+
+
+@pytest.mark.parametrize(
+    ("system", "fit", "activations"),
+    [
+        ("b200_sxm", "trtllm", "mxfp8"),
+        ("b200_sxm", "vllm", "bf16"),
+        ("h100_sxm", "trtllm", "bf16"),  # it does not multiply mxfp8
+        ("b200_sxm", "none", "bf16"),
+    ],
+)
+def test_an_engine_may_quantise_what_the_checkpoint_leaves_open(system, fit, activations):
+    platform = load_platform(system, fit=fit)
+    found = load_precision("openai/gpt-oss-120b", platform.accelerator)
+    assert (found.weights, found.activations) == ("mxfp4", activations)
+    wanted = load_precision("openai/gpt-oss-120b", platform.accelerator, activations="bf16")
+    assert wanted.activations == "bf16"

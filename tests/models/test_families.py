@@ -113,6 +113,22 @@ def test_parallel_blocks_share_one_all_reduce():
     assert (reductions(falcon), reductions(llama)) == (32, 64)
 
 
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [("allenai/OLMoE-1B-7B-0125", 16), ("MiniMaxAI/MiniMax-M2", 62), ("Qwen/Qwen3-32B", 0)],
+)
+def test_norms_over_all_heads_need_the_sums_of_squares_of_all_ranks(name, layers):
+    """Two float32 numbers for each of 3 x 7 tokens in each layer; norms of one head need none."""
+    step = Step(3.0, 7.0, 0.0, 4.0, Precision())
+    sent = [
+        float(op.repeats * message.volume)
+        for op in load_model(name).layer_operators(step)
+        for message in op.messages
+        if message.name == "norm_sums"
+    ]
+    assert sum(sent) == layers * 3 * 7 * 2 * 4
+
+
 def test_published_gemma_files_leave_sizes_to_defaults():
     """The 27B file on the Hub has no vocab_size, the 12B no head_dim."""
     facts = {

@@ -13,8 +13,12 @@ from diffgenz.models.blocks.module import ATTENTION, IN_ATTENTION, OUT, Module, 
 from diffgenz.operators.attention import attention
 from diffgenz.operators.elementwise import elementwise
 from diffgenz.operators.linear import linear
+from diffgenz.operators.message import AllReduce, Axis
 from diffgenz.operators.operator import Operator
 from diffgenz.operators.step import Step
+
+SUM_SIZE = 4.0
+"""Bytes of a float32 sum of squares."""
 
 
 class Attention(Block):
@@ -36,7 +40,7 @@ class Attention(Block):
         rotary: whether positions are rotary (a kernel of its own, fused with the cache write).
         query_key_norm: what the norms on queries and keys have parameters for: None (no such
             norms), "head" (one head_dim each), "head and bias" (a layer norm's two) or "all" (every
-            head's).
+            head's, whose tensor-parallel ranks add up their sums of squares).
         sinks: whether each head has a learned logit that takes attention away from all keys
             (gpt-oss).
         output_gate: whether a second projection, as wide as the queries, gates the heads' outputs
@@ -157,7 +161,9 @@ class Attention(Block):
         """The kernel that prepares queries and keys and fills the cache.
 
         It rotates and normalises queries and keys in place, and writes keys and values to the
-        cache.
+        cache. Norms over all heads need the sums of squares of all ranks, of queries and of keys,
+        in float32 (vLLM `MiniMaxText01RMSNormTP.forward_qk`; its OLMo 2 gathers all queries and
+        keys instead, which takes longer).
         """
         each = self.head_dim if self.borrows_cache else 2 * self.head_dim
         normalised = {None: 0.0, "head": each, "head and bias": 2 * each, "all": queries + keys}[
@@ -170,4 +176,8 @@ class Attention(Block):
         stored = (keys + values) * step.precision.cached_size(self.head_dim)
         read = step.tokens * (rotated + values) * size
         written = step.tokens * (rotated * size + stored)
-        return elementwise("rotary_and_cache", read, written, parameters=normalised, size=size)
+        kernel = elementwise("rotary_and_cache", read, written, parameters=normalised, size=size)
+        if self.query_key_norm != "all":
+            return kernel
+        sums = step.tokens * (SUM_SIZE if self.borrows_cache else 2 * SUM_SIZE)
+        return kernel.sending(AllReduce("norm_sums", Axis.TENSOR, sums))

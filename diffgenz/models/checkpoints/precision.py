@@ -6,6 +6,7 @@ from pathlib import Path
 from diffgenz.core.formats import FORMATS
 from diffgenz.hardware.platform import Accelerator
 from diffgenz.kernels.kernel_format import KernelFormat
+from diffgenz.kernels.software import ACTIVATIONS
 from diffgenz.models.blocks.module import EXPERTS, HEAD, MLP
 from diffgenz.models.checkpoints.sections import read_source
 from diffgenz.models.checkpoints.stored import LinearFormat, dtype_of, read_stored
@@ -30,7 +31,9 @@ def load_precision(
         source: the id of a shipped model, or the path of a config.json or its folder, as in
             `load_model`.
         accelerator: where it is served. Activations in a format that it does not multiply stay in
-            dtype, while weights stay narrow (W8A16). Default: one that multiplies all formats.
+            dtype, while weights stay narrow (W8A16). The engine whose kernels time it may quantise
+            activations of which the checkpoint says nothing (`ACTIVATIONS`). Default: one that
+            multiplies all formats.
         dtype: as in `Precision`. Default: what the checkpoint says.
         activations: as in `Precision`. Default: what the checkpoint says.
         kv_cache: as in `Precision`. Default: what the checkpoint says.
@@ -50,7 +53,8 @@ def load_precision(
         if formats.weights == stated:
             same = formats.weight_size == FORMATS[stated].size
             return LayerFormat(own, own, None if same else formats.weight_size)
-        wanted = activations or formats.activations or own
+        usual = _quantised_by(accelerator, formats.weights)
+        wanted = activations or formats.activations or usual or own
         peak = KernelFormat(formats.weights, wanted).peak
         if activations is None and accelerator is not None and peak not in accelerator.peak_flops:
             wanted = own
@@ -71,6 +75,18 @@ def load_precision(
         result.kv_cache_size,
         result.message_size,
     )
+
+
+def _quantised_by(accelerator: Accelerator | None, weights: str) -> str | None:
+    """The format that an engine quantises inputs to, for weights in this format; None: it does not.
+
+    The engine is the one whose kernels time the accelerator, which multiplies the weights as they
+    are.
+    """
+    if accelerator is None or FORMATS[weights].peak not in accelerator.peak_flops:
+        return None
+    origin = None if accelerator.kernels is None else accelerator.kernels.origin
+    return None if origin is None else ACTIVATIONS.get((origin.fit, weights))
 
 
 def _shown(layer: LayerFormat, dtype: str) -> LayerFormat | str:

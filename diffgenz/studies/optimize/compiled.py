@@ -130,10 +130,11 @@ def _program(
 
     def one(point: jax.Array, own: LayoutTable) -> tuple[jax.Array, jax.Array]:
         def metrics(numbers: jax.Array) -> jax.Array:
-            every = [leaves[place] for place in static.places]
-            question = jax.tree.unflatten(static.structure, every)
-            placed = problem.placed(*problem.with_layout(question, own, jnp.exp(numbers)))
-            found = problem.metrics(placed)
+            whole = [leaves[place] for place in static.places]
+            question = jax.tree.unflatten(static.structure, whole)
+            question, every = problem.with_layout(question, own, jnp.exp(numbers))
+            placed = problem.placed(question, every)
+            found = problem.metrics(placed, every)
             return jnp.stack([jnp.asarray(found[name], x.dtype) for name in problem.needed])
 
         def along(tangent: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -11,6 +11,11 @@ import numpy as np
 from diffgenz.studies.optimize.problem import Problem
 
 PAIRS = 256
+"""Pairs of a plan, where nothing is drawn."""
+
+_LEAST_PAIRS, _DRAWS = 32, 8
+"""Pairs of a plan at least, and the draws beyond which there are fewer of them."""
+
 _SLACK = 1e-6
 
 
@@ -43,10 +48,11 @@ def convexity_of(problem: Problem, plans: np.ndarray, seed: int = 0) -> list[Con
     """
     rng = np.random.default_rng(seed)
     n = len(problem.variables)
-    a, b = rng.uniform(problem.low, problem.high, (2, len(plans), PAIRS, n))
+    pairs = max(_LEAST_PAIRS, PAIRS * _DRAWS // max(problem.draws, _DRAWS))
+    a, b = rng.uniform(problem.low, problem.high, (2, len(plans), pairs, n))
     x = np.stack([a, b, (a + b) / 2], axis=2).reshape(-1, n)
-    f, c = problem.values(x, np.repeat(plans, 3 * PAIRS))
-    every = np.concatenate([f[:, None], c], axis=1).reshape(len(plans), PAIRS, 3, -1)
+    f, c = problem.values(x, np.repeat(plans, 3 * pairs))
+    every = np.concatenate([f[:, None], c], axis=1).reshape(len(plans), pairs, 3, -1)
     above = (every[:, :, 2] - (every[:, :, 0] + every[:, :, 1]) / 2).max(axis=2)
     found = []
     for row in above:

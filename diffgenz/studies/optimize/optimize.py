@@ -5,6 +5,7 @@ All plans and starts are solved together, one lane for each (`sqp`); the best ar
 of starts for each plan is a proof of health rather than a search (`convexity`).
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -15,11 +16,20 @@ from diffgenz.scenario.mix import Mix, parts_of
 from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.scenario import Scenario
 from diffgenz.studies.optimize.choices import Choices, variants_of
+from diffgenz.studies.optimize.draws import Uncertainty, at_medians, draws_of
 from diffgenz.studies.optimize.exact import CANDIDATES, exact_optimum
 from diffgenz.studies.optimize.lanes import Ends, Lanes, Progress
 from diffgenz.studies.optimize.optimum import Exact, Optimum
 from diffgenz.studies.optimize.prices import leaf_elasticities
 from diffgenz.studies.optimize.problem import Problem
+from diffgenz.studies.optimize.resolved_prices import resolved_prices
+from diffgenz.studies.optimize.robust import Robust
+from diffgenz.studies.optimize.robustness import robustness_of
+from diffgenz.studies.optimize.statistic_words import (
+    limits_on_draws,
+    objective_on_draws,
+    speaks_of_draws,
+)
 from diffgenz.studies.optimize.variables import Bounds
 
 STARTS = 8
@@ -37,6 +47,8 @@ def optimize(
     quantities: Mapping[str, str] | None = None,
     plans: Sequence[Parallelism] | Parallelism | None = None,
     choices: Choices | None = None,
+    uncertain: Uncertainty | None = None,
+    check_prices: bool = True,
     starts: int = STARTS,
     seed: int = 0,
     progress: Progress | None = None,
@@ -61,6 +73,12 @@ def optimize(
         choices: what is one of several, as the axes of a space have them (`values`, `integers`,
             `choice`), by name: {"accelerators": values(4, 8)}. Every combination is tried with
             every plan that is possible there.
+        uncertain: what is not known for sure. The objective may then be "mean(F)", "worst(F)" or
+            "cvar(75%, F)", the mean of the worst quarter of draws; a formula alone means its mean.
+            So may one side of a limit; and "ttft <= 2 in 90% of draws" is a limit that so many
+            draws must meet. A limit alone must be met in every draw.
+        check_prices: whether the shadow prices of the best plan, and the ranges in which they hold,
+            are checked by solving again with each limit moved; else ranges are to first order.
         starts: random starts of each plan, at least 1.
         seed: of the starts.
         progress: called again and again while it works.
@@ -77,10 +95,51 @@ def optimize(
     demand("case", case, (Scenario, Mix), "Scenario(model, platform, workload)")
     if starts < 1:
         raise InputError(f"starts: {starts} is not allowed; it must be at least 1")
-    asked = over, objective, maximise, subject_to, derived or {}, quantities or {}
-    problems, notes = problems_of(case, asked, plans, choices or {})
+    more = derived or {}, quantities or {}
+    if uncertain is None:
+        _check_certain(objective, subject_to)
+        asked = over, objective, maximise, subject_to, *more
+        problems, notes = problems_of(case, asked, plans, choices or {})
+        return _solved(problems, notes, starts, seed, progress, check_prices)
+    demand("uncertain", uncertain, Uncertainty, "Uncertainty(calibration=True)")
+    formula, statistic = objective_on_draws(objective)
+    limits = limits_on_draws(subject_to)
+    asked = over, formula, maximise, [limit.text for limit in limits], *more
+    nominal, notes = problems_of(case, asked, plans, choices or {}, uncertain)
+    robust = [
+        Robust(problem, draws_of(problem, uncertain, uncertain.draws), statistic, limits)
+        for problem in nominal
+    ]
+    said = progress and (lambda what, *counts: progress(f"at medians, {what}", *counts))
+    before = _solved(nominal, [], starts, seed, said, False)
+    found = _solved(robust, notes, starts, seed, progress, check_prices)
+    if found.exact is None:
+        return found
+    how = robustness_of(robust, uncertain, found.exact, before.exact)
+    return dataclasses.replace(found, robustness=how)
+
+
+def _check_certain(objective: str, subject_to: Sequence[str]) -> None:
+    """Raise `InputError` for statistics of draws where nothing is drawn."""
+    fields = [("objective", objective), *(("subject_to", text) for text in subject_to)]
+    for field, text in fields:
+        if speaks_of_draws(text):
+            raise InputError(
+                f"{field}: {text!r} is of draws, and nothing is uncertain; say what is "
+                "(uncertain), or leave the statistic out"
+            )
+
+
+def _solved(
+    problems: Sequence[Problem],
+    notes: list[str],
+    starts: int,
+    seed: int,
+    progress: Progress | None,
+    check_prices: bool,
+) -> Optimum:
     every = [Lanes(problem, starts, seed, progress).solved() for problem in problems]
-    return _together(every, notes, progress)
+    return _together(every, notes, progress, check_prices)
 
 
 Asked = tuple[Bounds, str, bool, Sequence[str], Mapping[str, str], Mapping[str, str]]
@@ -92,6 +151,7 @@ def problems_of(
     asked: Asked,
     plans: Sequence[Parallelism] | Parallelism | None,
     choices: Choices,
+    uncertain: Uncertainty | None = None,
 ) -> tuple[list[Problem], list[str]]:
     """The smooth problem of each structure that is chosen, and notes on what is not possible.
 
@@ -99,22 +159,27 @@ def problems_of(
         case: the question.
         asked: of it.
         plans, choices: as in `optimize`.
+        uncertain: what stands at its median; None: nothing.
 
     Raises:
         InputError, NoSolution: as `optimize`.
     """
     sharpness = parts_of(case)[0].sharpness
     variants, notes = variants_of(case, choices, asked[-1], plans)
-    problems = [
-        Problem(each.question, *asked, each.layouts, each.chosen, each.labels).hardened(
-            sharpness=sharpness, smooth_batch=True
-        )
-        for each in variants
-    ]
+    problems = []
+    for each in variants:
+        question, quantities = each.question, asked[-1]
+        if uncertain is not None:
+            question, quantities = at_medians(question, quantities, uncertain)
+        parts = *asked[:-1], quantities, each.layouts, each.chosen, each.labels
+        problem = Problem(question, *parts)
+        problems.append(problem.hardened(sharpness=sharpness, smooth_batch=True))
     return problems, notes
 
 
-def _together(every: list[Ends], notes: list[str], progress: Progress | None) -> Optimum:
+def _together(
+    every: list[Ends], notes: list[str], progress: Progress | None, check_prices: bool
+) -> Optimum:
     """What was found, of all structures."""
     ranked = sorted(
         ((float(each.ends.point.f[row]), number, int(row)))
@@ -130,11 +195,16 @@ def _together(every: list[Ends], notes: list[str], progress: Progress | None) ->
     exact: Exact | None = None
     elasticities: dict[str, float] = {}
     problem = every[0].problem
+    plans = [every[number].rows[row] for _, number, row in ranked]
     if ranked:
         _, number, row = ranked[0]
         one = every[number]
         plan = int(one.layouts[row])
-        elasticities = leaf_elasticities(one.problem, one.ends.at(np.array([row])), plan)
+        lane = one.ends.at(np.array([row]))
+        elasticities = leaf_elasticities(one.problem, lane, plan)
+        if check_prices:
+            checked = resolved_prices(one.problem, lane, plan, plans[0].prices)
+            plans[0] = dataclasses.replace(plans[0], prices=checked)
         for number, each in enumerate(every):
             mine = np.array([row for _, at, row in ranked[:CANDIDATES] if at == number], int)
             if len(mine):
@@ -149,7 +219,7 @@ def _together(every: list[Ends], notes: list[str], progress: Progress | None) ->
         problem.maximise,
         problem.unit_of(problem.objective.text),
         {variable.name: variable.unit for variable in problem.variables},
-        tuple(every[number].rows[row] for _, number, row in ranked),
+        tuple(plans),
         tuple(every[number].rows[row] for _, number, row in worst),
         exact,
         elasticities,

@@ -8,6 +8,7 @@ from diffgenz.scenario.mix import Mix
 from diffgenz.scenario.scenario import Scenario
 from diffgenz.studies.optimize.choices import said_of_choices
 from diffgenz.studies.optimize.convexity import Convexity
+from diffgenz.studies.optimize.outcomes import Robustness
 from diffgenz.studies.optimize.prices import Price
 
 PROVEN = 1e-5
@@ -153,6 +154,8 @@ class Optimum:
         elasticities: by how many percent the best optimum moves for one percent of each hardware
             number that is not free.
         notes: what else to know: starts that gave no number, bounds that were reached.
+        robustness: where something is uncertain, how the exact optimum does at draws that it was
+            not found with; else None.
     """
 
     objective: str
@@ -164,6 +167,7 @@ class Optimum:
     exact: Exact | None
     elasticities: dict[str, float]
     notes: tuple[str, ...]
+    robustness: Robustness | None = None
 
     @property
     def best(self) -> PlanOptimum | None:
@@ -219,6 +223,7 @@ class Optimum:
             "infeasible": [plan(each) for each in self.infeasible],
             "elasticities": self.elasticities,
             "notes": list(self.notes),
+            "robustness": None if self.robustness is None else self.robustness.to_dict(),
         }
 
     def __repr__(self) -> str:

@@ -40,8 +40,13 @@ class Price(NamedTuple):
             sides of the limit vary.
         value: the limit, in SI; None as before.
         unit: of the limit; "" where it is not known.
-        low, high: the range of the limit, as a multiple of it, in which the same limits are active,
-            to first order: there the elasticity holds, and beyond it is another.
+        low, high: the range of the limit, as a multiple of it, in which the same limits are active:
+            of the best plan by solving again, of others to first order. Beyond it the elasticity is
+            another.
+        low_elasticity, high_elasticity: the elasticity at both ends of the range, which moves
+            between them; None where it was not solved again, or there is no such end.
+        resolved: the elasticity as the difference of two optima close by, solved again; None where
+            it was not.
     """
 
     name: str
@@ -52,6 +57,9 @@ class Price(NamedTuple):
     unit: str
     low: float
     high: float
+    low_elasticity: float | None = None
+    high_elasticity: float | None = None
+    resolved: float | None = None
 
 
 def prices_of(

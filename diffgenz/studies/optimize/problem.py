@@ -29,22 +29,20 @@ from diffgenz.core.record import unnamed
 from diffgenz.core.smooth import Scalar
 from diffgenz.core.verb import as_if_traced
 from diffgenz.hardware.design import Design
-from diffgenz.inference.estimate import Estimate
 from diffgenz.inference.metrics import METRICS
-from diffgenz.inference.mix import mixed_metrics
 from diffgenz.scenario.mix import Mix, parts_of, paths_named
 from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.scenario import Scenario
 from diffgenz.studies.expressions import Expression
 from diffgenz.studies.optimize.choices import Chosen, check_choices, said_of_choices
+from diffgenz.studies.optimize.figures import figures_of, technology_with
 from diffgenz.studies.optimize.layouts import Layout, label_of, stacked
 from diffgenz.studies.optimize.limits import NEEDED, ROOM, limits_of
-from diffgenz.studies.optimize.parts import estimates_of
 from diffgenz.studies.optimize.quadratic import Numbers
 from diffgenz.studies.optimize.variables import Bounds, full_names, variables_of
 from diffgenz.studies.sweep.built import platform_of
 from diffgenz.studies.sweep.checks import check_formulas
-from diffgenz.technology.build import QUANTITIES, quantities_of
+from diffgenz.technology.build import QUANTITIES
 from diffgenz.technology.chip import stated_design
 
 _OWN = NEEDED.split("[")[0], ROOM.split("[")[0]
@@ -74,6 +72,9 @@ class Problem:
     Raises:
         InputError: an unknown name, bounds or formulas that cannot be used.
     """
+
+    draws = 1
+    """Estimates of each scenario for one answer."""
 
     def __init__(
         self,
@@ -150,6 +151,13 @@ class Problem:
         )
         return other
 
+    def with_chosen(self, chosen: Sequence[Chosen], layouts: Sequence[Layout]) -> "Problem":
+        """The same problem with other numbers that are chosen, which are not checked."""
+        other = object.__new__(Problem)
+        kept = {name: value for name, value in self.__dict__.items() if name != "layout_table"}
+        other.__dict__.update(kept, chosen=tuple(chosen), layouts=tuple(layouts))
+        return other
+
     @cached_property
     def double(self) -> Scenario | Mix:
         """The question in float64, without labels."""
@@ -198,7 +206,8 @@ class Problem:
             question: with its plan, and `numbers`: of variables and choices, of `with_layout`.
         """
         question = self.placed(question, numbers)
-        return self.formulas(question, numbers, self.metrics(question))
+        metrics = self.metrics(question, numbers) if self.needed else {}
+        return self.formulas(question, numbers, metrics)
 
     def formulas(
         self, question: Any, numbers: Sequence[Any], metrics: Mapping[str, Any]
@@ -299,25 +308,15 @@ class Problem:
             if not variable.paths
         }
 
-    def metrics(self, question: Any) -> dict[str, Scalar]:
+    def metrics(self, question: Any, numbers: Sequence[Any] | None = None) -> dict[str, Scalar]:
         """Every metric, what "fits" compares, and what the accelerator takes where it is asked.
 
         Arguments:
             question: with all its numbers.
+            numbers: of variables and choices, in SI; None: no coefficient of technology is chosen.
         """
-        estimates: Sequence[Estimate] = estimates_of(question)
-        found = mixed_metrics(question, estimates)
-        for index, result in enumerate(estimates):
-            memory = result.memory
-            share = (memory.capacity - memory.margin) / memory.capacity
-            if memory.draft is not None:
-                own = memory.draft
-                share = xp.maximum(share, (own.capacity - own.margin) / own.capacity)
-            found[NEEDED.format(index)] = share * memory.capacity
-            found[ROOM.format(index)] = memory.capacity
-        if self.design is not None:
-            found |= quantities_of(platform_of(question), self.design)
-        return found
+        chosen = {} if numbers is None else self._own(numbers)
+        return figures_of(question, self.design, technology_with(chosen))
 
     def _lookup(
         self, question: Any, numbers: Sequence[Any], metrics: Mapping[str, Any]
@@ -365,8 +364,8 @@ class Problem:
         """Raise `InputError` for names that mean nothing in the formulas."""
         middle = np.exp((self.low + self.high) / 2)
         with in_double(), as_if_traced():
-            question = self.placed(*self.with_layout(self.double, self.table_at(0), middle))
-            metrics = self.metrics(question)
+            question, numbers = self.with_layout(self.double, self.table_at(0), middle)
+            metrics = self.metrics(self.placed(question, numbers), numbers)
         formulas = [
             ("objective", self.objective),
             *(("subject_to", side) for limit in self.limits for side in (limit.left, limit.right)),

@@ -15,6 +15,7 @@ from diffgenz.core.leaves import Path
 from diffgenz.studies.optimize.compiled import Compiled
 from diffgenz.studies.optimize.problem import Problem
 from diffgenz.studies.optimize.quadratic import Numbers
+from diffgenz.studies.optimize.robust import Robust
 from diffgenz.studies.optimize.sqp import Point
 
 
@@ -52,6 +53,9 @@ def point_at(
 COMPILED_FROM = 2**16
 """Columns of differences for one iteration from which compiling takes less time."""
 
+_DRAWN_BLOCK = 512
+"""Draws of lanes of one call of the compiled program."""
+
 
 def slopes_of(problem: Problem, lanes: int) -> Callable[[Numbers, np.ndarray], Point]:
     """What gives values and slopes at each x, of shape (lanes, n), with plans of shape (lanes,).
@@ -60,6 +64,8 @@ def slopes_of(problem: Problem, lanes: int) -> Callable[[Numbers, np.ndarray], P
         problem: the problem.
         lanes: how many lanes there are at first.
     """
-    if lanes * (1 + 2 * len(problem.variables)) >= COMPILED_FROM:
-        return Compiled(problem)
-    return partial(point_at, problem)
+    if lanes * (1 + 2 * len(problem.variables)) * problem.draws < COMPILED_FROM:
+        return partial(point_at, problem)
+    if isinstance(problem, Robust):
+        return problem.over_draws(Compiled(problem.inner, _DRAWN_BLOCK))
+    return Compiled(problem)

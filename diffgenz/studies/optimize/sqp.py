@@ -147,7 +147,7 @@ def descend(
     Arguments:
         evaluate: f, c and their slopes.
         start: of shape (lanes, n), inside the box.
-        low, high: the box, of shape (n,).
+        low, high: the box, of shape (n,), or (lanes, n) where each lane has its own.
         weights: how much heavier than others a violation of each limit counts, of shape (m,).
         tolerance: the KKT residual at which a lane is done.
         iterations: steps of a lane, at most.
@@ -158,6 +158,7 @@ def descend(
     """
     x = np.array(start, float)
     lanes, n = x.shape
+    low, high = np.broadcast_to(low, x.shape), np.broadcast_to(high, x.shape)
     point = Point(*(np.array(part, float) for part in evaluate(x, np.arange(lanes))))
     m = point.c.shape[1]
     if not n:
@@ -182,8 +183,8 @@ def descend(
         tried[run] += 1
         here, at, h = point.at(run), x[run], curvature[run]
         penalty = rho[run] * weights
-        near = np.maximum(low - at, -radius[run, None])
-        far = np.minimum(high - at, radius[run, None])
+        near = np.maximum(low[run] - at, -radius[run, None])
+        far = np.minimum(high[run] - at, radius[run, None])
         use = np.where(corrected[run, None], shifted[run], here.c)
         d, multipliers = solve_quadratic(h, here.g, here.rows, use, penalty, near, far)
         bent = np.einsum("ln,lnk,lk->l", d, h, d) / 2
@@ -193,7 +194,7 @@ def descend(
         promised[run] = np.where(corrected[run], promised[run], gain)
 
         done = ~corrected[run]
-        ends = residual(at, here, multipliers, low, high)
+        ends = residual(at, here, multipliers, low[run], high[run])
         done &= ends < tolerance
         total = (np.maximum(here.c, 0) * weights).sum(axis=1)
         far_off = total > FEASIBLE
@@ -239,10 +240,10 @@ def descend(
         change = mine.g - point.g[there]
         change += np.einsum("lmn,lm->ln", mine.rows - point.rows[there], lam[there])
         curvature[there] = _updated(curvature[there], d, change)
-        x[there] = np.clip(x[there] + d, low, high)
+        x[there] = np.clip(x[there] + d, low[there], high[there])
         for whole, part in zip(point, mine, strict=True):
             whole[there] = part
-        kkt[there] = residual(x[there], mine, lam[there], low, high)
+        kkt[there] = residual(x[there], mine, lam[there], low[there], high[there])
         status[there[kkt[there] < tolerance]] = CONVERGED
     status = np.where(status == RUNNING, STOPPED, status)
     return Solved(x, point, lam, kkt, status, tried, curvature)

@@ -1,6 +1,6 @@
 """`load_study`: an optimization as a file, STUDY.toml. docs/codesign.md explains every key."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +11,8 @@ from diffgenz.inference.metrics import METRICS
 from diffgenz.scenario.mix import Mix, parts_of
 from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.scenario import Scenario
+from diffgenz.studies.optimize.distributions import distribution_of
+from diffgenz.studies.optimize.draws import DRAWS, Uncertainty, unit_of_uncertain
 from diffgenz.studies.optimize.front import POINTS, Front, front
 from diffgenz.studies.optimize.improvement import Bottleneck, Worth, bottlenecks, worth_of
 from diffgenz.studies.optimize.lanes import Progress
@@ -28,12 +30,18 @@ _TOP = (
     "plans",
     "choices",
     "starts",
+    "draws",
     "seed",
     "scenario",
     "over",
     "derived",
     "quantities",
+    "uncertain",
 )
+
+
+_FLAGS = ("calibration", "technology")
+"""Keys of [uncertain] that are no numbers."""
 
 
 class Study(NamedTuple):
@@ -50,6 +58,7 @@ class Study(NamedTuple):
         plans: the plans to try; None for all.
         choices: what is one of several, by name.
         starts, seed: of the solver.
+        uncertain: what is not known for sure; None: nothing.
     """
 
     case: Scenario | Mix
@@ -64,6 +73,7 @@ class Study(NamedTuple):
     choices: dict[str, Axis]
     starts: int
     seed: int
+    uncertain: Uncertainty | None
 
     @property
     def chooses_systems(self) -> bool:
@@ -91,6 +101,7 @@ class Study(NamedTuple):
             quantities=self.quantities,
             plans=self.plans,
             choices=self.choices,
+            uncertain=self.uncertain,
             starts=self.starts,
             seed=self.seed,
             progress=progress,
@@ -108,9 +119,17 @@ class Study(NamedTuple):
 
     def _asked(self, progress: Progress | None) -> dict[str, Any]:
         """The arguments of `worth_of` and `bottlenecks` beside the number."""
+        self._demand_certain()
         keys = ("case", "over", "objective", "maximise", "subject_to", "derived", "quantities")
         given = {key: getattr(self, key) for key in (*keys, "plans", "choices", "seed")}
         return given | {"progress": progress}
+
+    def _demand_certain(self) -> None:
+        if self.uncertain is not None:
+            raise InputError(
+                "uncertain: fronts, --worth and --path are of numbers that are known; leave "
+                "[uncertain] and its statistics out"
+            )
 
     def front(
         self,
@@ -128,6 +147,7 @@ class Study(NamedTuple):
         Raises:
             InputError, NoSolution: as `front`.
         """
+        self._demand_certain()
         return front(
             self.case,
             self.over,
@@ -194,7 +214,33 @@ def load_study(path: str | Path, *, fit: str | None = None) -> Study:
         choices,
         top.whole("starts") if "starts" in top.raw else STARTS,
         top.whole("seed") if "seed" in top.raw else 0,
+        _uncertain(top, question, quantities),
     )
+
+
+def _uncertain(
+    top: Section, question: Scenario | Mix, quantities: Mapping[str, str]
+) -> Uncertainty | None:
+    """What the table [uncertain] says; None where there is none."""
+    if "uncertain" not in top.raw:
+        if "draws" in top.raw:
+            raise InputError(
+                f"{top.at('draws')}: nothing is uncertain; add [uncertain], or leave draws out"
+            )
+        return None
+    table = top.section("uncertain")
+    numbers = {}
+    for name in table.raw:
+        if name not in _FLAGS:
+            with said_of(top.place):
+                unit = unit_of_uncertain(question, quantities, name)
+            numbers[name] = distribution_of(table.section(name), unit)
+    draws = top.whole("draws") if "draws" in top.raw else DRAWS
+    seed = top.whole("seed") if "seed" in top.raw else 0
+    with said_of(top.place):
+        return Uncertainty(
+            numbers, table.flag("calibration"), table.flag("technology"), draws, seed
+        )
 
 
 def _bounds(section: Section, name: str) -> tuple[float | str, ...]:

@@ -12,7 +12,7 @@ from diffgenz.scenario.mix import Mix, paths_named
 from diffgenz.scenario.scenario import Scenario
 from diffgenz.studies.expressions import Expression
 
-_COUNTED = ("batch", "input_tokens", "output_tokens", "images")
+COUNTED = ("batch", "input_tokens", "output_tokens", "images")
 """Numbers of a workload that are whole in the end."""
 
 Bounds = Mapping[str, Sequence[float | str]]
@@ -114,7 +114,7 @@ def _variable(question: Scenario | Mix, name: str, bounds: Any) -> Variable:
     if about is not None:
         for bound in (low, high):
             about.check(place, bound)
-    whole = getattr(paths[0][-1], "name", "") in _COUNTED
+    whole = getattr(paths[0][-1], "name", "") in COUNTED
     if whole and np.ceil(low) > np.floor(high):
         raise InputError(f"{place}: no whole number lies between {low:g} and {high:g}; widen it")
     now = float(np.asarray(leaf_at(question, paths[0])))

@@ -7,6 +7,7 @@ from diffgenz.studies.optimize.optimum import Exact, Optimum, PlanOptimum
 from diffgenz.studies.optimize.prices import Price
 from diffgenz.studies.optimize.study_file import Study
 from diffgenz.ui.tables import number, table
+from diffgenz.ui.text.robust import robust_text
 
 _PLANS = 8
 """Plans of the table, at most."""
@@ -31,15 +32,18 @@ def optimum_text(study: Study, found: Optimum) -> str:
     lines = [_title(study), ""]
     goal = "most" if found.maximise else "least"
     where = "with smooth batches and maxima"
+    what = found.objective if found.robustness is None else found.robustness.objective
     lines += [
-        f"{goal} {found.objective}: {_value(best.value, found)}, {best.label} ({where})",
+        f"{goal} {what}: {_value(best.value, found)}, {best.label} ({where})",
         best.certificate,
         *_exact_lines(found, found.exact),
+        *_robust_lines(study, found),
         "",
         _numbers(study, found, best),
         "",
         "What limits and bounds cost, one percent more of each:",
         _prices(best.prices, found) if best.prices else "none is active",
+        *_checked(best.prices),
     ]
     if found.elasticities:
         lines += ["", _hardware(found)]
@@ -64,6 +68,13 @@ def _exact_lines(found: Optimum, exact: Exact | None) -> list[str]:
         f"exactly (whole requests, hard maxima): {_value(exact.value, found)}, {exact.label}; "
         f"whole requests make it {_change(exact.rounding)}, hard maxima {_change(exact.hardness)}"
     ]
+
+
+def _robust_lines(study: Study, found: Optimum) -> list[str]:
+    if found.robustness is None or study.uncertain is None:
+        return []
+    shown = robust_text(found.robustness, study.uncertain, lambda value: _value(value, found))
+    return ["", shown]
 
 
 def _change(percent: float) -> str:
@@ -106,8 +117,32 @@ def _prices(prices: tuple[Price, ...], found: Optimum) -> str:
     rows = []
     for price in prices:
         limit = f"{price.name}, {price.bound} bound" if price.bound else price.name
-        rows.append([limit, f"{price.elasticity:+.3f} %", _per_unit(price, found), _range(price)])
-    return table(["limit", "objective", "for each unit", "holds for"], rows, "lrll")
+        slope = f"{price.elasticity:+.3f} %"
+        rows.append([limit, slope, _per_unit(price, found), _range(price), _at_ends(price)])
+    heads = ["limit", "objective", "for each unit", "holds for", "and is at its ends"]
+    return table(heads, rows, "lrlll")
+
+
+def _at_ends(price: Price) -> str:
+    """The elasticities at both ends of the range; "-" where there is no such end."""
+    ends = (price.low_elasticity, price.high_elasticity)
+    if ends == (None, None):
+        return "-"
+    said = ["-" if end is None else f"{end:+.3f} %" for end in ends]
+    return f"{said[0]} to {said[1]}"
+
+
+def _checked(prices: tuple[Price, ...]) -> list[str]:
+    """What solving again said of the prices."""
+    off = [
+        abs(price.resolved / price.elasticity - 1) for price in prices if price.resolved is not None
+    ]
+    if not off:
+        return []
+    return [
+        "solved again with each limit moved: optima differ as the prices say, to "
+        f"{100 * max(off):.2g} %, and where a price holds the same limits stay active"
+    ]
 
 
 def _per_unit(price: Price, found: Optimum) -> str:

@@ -1,0 +1,118 @@
+"""What counts of a number that is known only by draws: its mean, its tail, its worst, a share.
+
+Of draws o_1 ... o_D the mean of the worst part 1 / c (conditional value at risk, CVaR) is
+
+    min over t of  t + c mean_d max(0, o_d - t)
+
+(Rockafellar and Uryasev, Optimization of conditional value-at-risk, 2000). The maximum is smoothed
+relative to t, as t psi(o_d / t - 1) with psi(z) = (z + sqrt(z^2 + e^2)) / 2. The threshold t is
+eliminated: it is the root of a monotone function of one unknown. What is left is convex, grows with
+every draw and is homogeneous, so that it is the largest of many sums of draws with weights above 0.
+Where each draw is convex in logarithms, so is it; with the threshold as one more free number it
+would not be. It is never below the CVaR of the draws, and exceeds it most, by a share of
+e sqrt(c - 1), where all draws are equal.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from diffgenz.studies.optimize.quadratic import Numbers
+
+SMOOTHING = 2e-3
+"""e: the part of the threshold over which the maximum is rounded off."""
+
+_HALVINGS = 32
+
+
+class Statistic(NamedTuple):
+    """What counts of the draws of a number.
+
+    Arguments:
+        kind: "mean"; "cvar", the mean of the worst part; "worst"; or "share", of draws that must
+            meet a limit. The last is made sure of by the CVaR of the same level, which is stricter.
+        level: of "cvar" the part of draws that is not looked at, of "share" the part that must meet
+            the limit; between 0 and 1.
+    """
+
+    kind: str
+    level: float = 0.0
+
+    def said(self, what: str) -> str:
+        """The statistic of something, as people write it."""
+        if self.kind == "cvar":
+            return f"cvar({100 * self.level:g}%, {what})"
+        if self.kind == "share":
+            return f"{what} in {100 * self.level:g}% of draws"
+        return f"{self.kind}({what})"
+
+    def of(self, logs: Numbers, *, least: bool = False, smooth: bool = True) -> Numbers:
+        """The logarithm of the statistic.
+
+        Arguments:
+            logs: logarithms of the draws, of shape (columns, draws).
+            least: whether the least draws are the worst, not the largest.
+            smooth: whether tails are smoothed.
+
+        Returns:
+            an array of shape (columns,); NaN or infinite where a draw is.
+        """
+        scale = logs.max(axis=1, keepdims=True)
+        with np.errstate(all="ignore"):
+            draws = np.exp(logs - scale)
+            if self.kind == "mean":
+                found = draws.mean(axis=1)
+            elif smooth:
+                found = _smooth_tail(draws, self.factor(draws.shape[1]), least)
+            else:
+                found = _tail(draws, self.factor(draws.shape[1]), least)
+            return np.log(found) + scale[:, 0]
+
+    def factor(self, draws: int) -> float:
+        """c: all draws / those of the tail, which has one draw at least."""
+        if self.kind == "worst" or self.level >= 1:
+            return float(draws)
+        return float(min(1 / (1 - self.level), draws))
+
+
+MEAN, WORST = Statistic("mean"), Statistic("worst")
+
+
+def _tail(draws: Numbers, factor: float, least: bool) -> Numbers:
+    """The mean of the worst 1 / factor of the draws, of which one counts in part."""
+    order = np.sort(draws, axis=1)
+    order = order if least else order[:, ::-1]
+    count = draws.shape[1] / factor
+    whole = min(int(np.floor(count + 1e-9)), draws.shape[1])
+    total = order[:, :whole].sum(axis=1)
+    if count - whole > 1e-9:
+        total += (count - whole) * order[:, whole]
+    return total / count
+
+
+def _smooth_tail(draws: Numbers, factor: float, least: bool) -> Numbers:
+    """The same, smoothed; of the least draws from below."""
+    if factor <= 1 + 1e-9:
+        return draws.mean(axis=1)
+    sign = -1.0 if least else 1.0
+    room = np.log1p(SMOOTHING * (1 + np.sqrt(factor) + np.sqrt(factor / (factor - 1))))
+    low, high = np.log(draws.min(axis=1)) - room, np.log(draws.max(axis=1)) + room
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        up = _slope(draws, middle, factor, sign) * sign < 0
+        low, high = np.where(up, middle, low), np.where(up, high, middle)
+    t = np.exp((low + high) / 2)[:, None]
+    z = sign * (draws / t - 1)
+    return (t + sign * factor * t * _plus(z)).mean(axis=1)
+
+
+def _slope(draws: Numbers, log: Numbers, factor: float, sign: float) -> Numbers:
+    """The slope in t of what is minimised; of the least draws, of what is maximised."""
+    u = draws / np.exp(log)[:, None]
+    z = sign * (u - 1)
+    steep = (1 + z / np.hypot(z, SMOOTHING)) / 2
+    return 1 + factor * (sign * _plus(z) - u * steep).mean(axis=1)
+
+
+def _plus(z: Numbers) -> Numbers:
+    return (z + np.hypot(z, SMOOTHING)) / 2
