@@ -186,10 +186,10 @@ def load_serving_fit(path: str | Path) -> ServingFit:
         engines = tuple(_engine(table, place) for table in raw.get("engine", []))
         deployments = tuple(
             DeploymentFit(
-                str(table["engine"]),
-                str(table["deployment"]),
-                *(_number(table, name, place) for name in _OWN),
-                int(table["runs"]),
+                engine=str(table["engine"]),
+                deployment=str(table["deployment"]),
+                runs=int(table["runs"]),
+                **{name: _number(table, name, place) for name in _OWN},
             )
             for table in raw.get("deployment", [])
         )

@@ -1,7 +1,9 @@
 """End-to-end calibration: planted hosts come back, and nothing is asked of what was fitted."""
 
+import dataclasses
 import functools
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,8 +31,10 @@ from diffgenz.serving.serving_fit import DeploymentFit, EngineFit, deployment_wo
 PLANTED = Engine(host_seconds=2e-3, request_seconds=0.08)
 
 
-def benchmark(**changed) -> Benchmark:
-    known = {
+def benchmark(**changed: Any) -> Benchmark:
+    everything: dict[str, Any] = {
+        "place": "bench.json",
+        "tool": "a tool",
         "model": "meta-llama/Llama-3.2-1B",
         "system": "h100_sxm",
         "engine": "vllm",
@@ -39,7 +43,7 @@ def benchmark(**changed) -> Benchmark:
         "output_tokens": 128.0,
         "concurrency": 4.0,
     }
-    return Benchmark(**{"place": "bench.json", "tool": "a tool", **known, **changed})
+    return Benchmark(**(everything | changed))
 
 
 @functools.cache
@@ -56,7 +60,7 @@ def planted() -> tuple[Benchmark, ...]:
             "ttft": Latency(float(seen.ttft.mean * noise[0])),
             "tpot": Latency(float(seen.tpot.mean * noise[1])),
         }
-        found.append(Benchmark(**(vars(run) | times | {"place": f"run {number}"})))
+        found.append(dataclasses.replace(run, **times, place=f"run {number}"))
     return tuple(found)
 
 
@@ -96,6 +100,7 @@ def test_a_saved_fit_is_loaded_and_predicts(tmp_path):
     (plain,) = compare(planted()[4:5], {})
     ratios = [each.ratios["ttft"] for each in (run, plain)]
     assert ratios[0] == pytest.approx(1, abs=0.05)
+    assert ratios[1] is not None
     assert ratios[1] < 0.7
 
 
@@ -134,7 +139,7 @@ def test_a_log_is_replayed():
     server = Engine(max_num_seqs=16.0, host_seconds=6e-3, request_seconds=0.1)
     seen = replay(question_of(run, {}).scenario, *log, server)
     times = {"ttft": Latency(seen.ttft.mean()), "tpot": Latency(seen.tpot.mean())}
-    found = calibrate_serving([Benchmark(**(vars(run) | times))])
+    found = calibrate_serving([dataclasses.replace(run, **times)])
     after, before = found.medians("in sample"), found.medians("nothing fitted")
     assert set(found.errors) == {"in sample", "nothing fitted"}
     assert max(after.values()) < 0.03

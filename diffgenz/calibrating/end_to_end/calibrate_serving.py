@@ -122,9 +122,9 @@ def calibrate_serving(
         for cluster, its in one.own.items():
             mine = [row for row, at in zip(own, measured.clusters, strict=True) if at == cluster]
             pace, host = np.exp(its.logs).tolist()
-            errors_of = its.errors.tolist()
+            spread_of = dict(zip(("pace_error", "host_error"), its.errors.tolist(), strict=True))
             deployments.append(
-                DeploymentFit(name, mine[0].deployment, pace, host, *errors_of, len(mine))
+                DeploymentFit(name, mine[0].deployment, pace, host, runs=len(mine), **spread_of)
             )
     if len(engines) > 1:
         errors["backend"] = _other_backends(rows, found, say)

@@ -82,7 +82,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--progress",
         action="store_true",
-        help="report each fit on stderr even where that is no terminal",
+        help="report progress on stderr even where that is no terminal",
     )
 
 

@@ -3,13 +3,15 @@
 import argparse
 import shlex
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from diffgenz.core.errors import InputError
 from diffgenz.ui.cli.cache import cache_compilations
 from diffgenz.ui.cli.flags import words_in
-from diffgenz.ui.cli.progress import say, working
+from diffgenz.ui.cli.progress import is_terminal, say, working
 
 WORDS_OF = (
     "gpus", "tp", "pp", "dp", "ep", "attention-dp", "weights", "activations", "kv-cache", "chunk",
@@ -18,6 +20,28 @@ WORDS_OF = (
 """What a person may say of benchmarks, beside the model and the system."""
 
 _KERNELS = ("fit", "posterior", "suggest")
+
+
+_PAUSE = 10.0
+"""Seconds between two lines of progress where stderr is no terminal."""
+
+
+def _teller(always: bool) -> Callable[[str], None]:
+    """What is told how far the calibration is.
+
+    Arguments:
+        always: whether to say it even where stderr is no terminal.
+    """
+    if is_terminal() or not always:
+        return working
+    last = [time.monotonic()]
+
+    def told(text: str) -> None:
+        if time.monotonic() - last[0] > _PAUSE:
+            last[0] = time.monotonic()
+            say(text)
+
+    return told
 
 
 def run_serving(options: argparse.Namespace) -> tuple[str, Any]:
@@ -40,7 +64,7 @@ def run_serving(options: argparse.Namespace) -> tuple[str, Any]:
     benchmarks = read_benchmarks(options.files)
     words = {"model": options.model, "system": options.system, **words_in(options, WORDS_OF)}
     words = {name: value for name, value in words.items() if value not in (None, False)}
-    found = calibrate_serving(benchmarks, words, skipped=say, told=working)
+    found = calibrate_serving(benchmarks, words, skipped=say, told=_teller(options.progress))
     text = calibration_text(found)
     if options.out is not None:
         command = shlex.join(["diffgenz", *sys.argv[1:]])
