@@ -120,6 +120,7 @@ def test_what_a_person_says_and_other_deployments_are_left_alone():
         fit.engine(case, "sglang")
 
 
+@pytest.mark.slow
 def test_a_log_is_replayed():
     draws = np.random.default_rng(2)
     log = Requests(
