@@ -56,10 +56,11 @@ def has_load(options: argparse.Namespace) -> bool:
     """Whether the flags say a load."""
     if options.rate is not None or options.concurrency is not None:
         return True
-    for name in ("of", "sigma"):
+    for name in ("of", "sigma", "serving_fit"):
         if getattr(options, name) is not None:
+            flag = name.replace("_", "-")
             raise InputError(
-                f"--{name}: is of a load; give --rate or --concurrency, or leave it out"
+                f"--{flag}: is of a load; give --rate or --concurrency, or leave it out"
             )
     return False
 
