@@ -3,6 +3,8 @@
 from .calibrating.calibrate import calibrate as calibrate
 from .calibrating.comparing import Comparison as Comparison
 from .calibrating.comparing import compare as compare
+from .calibrating.end_to_end.calibrate_serving import ServingCalibration as ServingCalibration
+from .calibrating.end_to_end.calibrate_serving import calibrate_serving as calibrate_serving
 from .calibrating.readers.serving.benchmark import Benchmark as Benchmark
 from .calibrating.readers.serving.benchmark import Latency as Latency
 from .calibrating.readers.serving.registry import read_benchmarks as read_benchmarks
@@ -103,6 +105,9 @@ from .serving.replicas import replicas_for as replicas_for
 from .serving.request_log import Requests as Requests
 from .serving.request_log import read_requests as read_requests
 from .serving.serve import serve as serve
+from .serving.serving_fit import ServingFit as ServingFit
+from .serving.serving_fit import load_serving_fit as load_serving_fit
+from .serving.serving_fit import save_serving_fit as save_serving_fit
 from .serving.under_load import UnderLoad as UnderLoad
 from .studies.launch.launch_command import ENGINES as ENGINES
 from .studies.launch.launch_command import launch_command as launch_command

@@ -14,11 +14,12 @@ from diffgenz.core.errors import InputError
 from diffgenz.core.sections import said_of
 from diffgenz.hardware.specs import list_systems, read_spec
 from diffgenz.inference.timed_by import timed_by
-from diffgenz.kernels.software import DEFAULT
+from diffgenz.kernels.software import DEFAULT, SOFTWARE
 from diffgenz.models.checkpoints import load_precision, quantization_section, read_source
 from diffgenz.scenario.from_words import Asked, from_words
 from diffgenz.scenario.words import CHECKPOINT
 from diffgenz.serving.load import Engine
+from diffgenz.serving.serving_fit import ServingFit
 
 RANKS = ("gpus", "tp", "pp", "dp", "ep", "cp", "attention-dp")
 """The words that say a layout."""
@@ -66,7 +67,8 @@ class Comparison(NamedTuple):
     @property
     def is_queued(self) -> bool:
         """Whether TTFT was measured with queueing that the prediction does not know."""
-        return self.prediction.load is None and float(self.asked.scenario.workload.batch) > 1
+        batch = float(self.asked.scenario.workload.batch)
+        return self.prediction.is_batch and not self.benchmark.together and batch > 1
 
     @property
     def measured(self) -> dict[str, float | None]:
@@ -110,6 +112,7 @@ def compare(
     settings: Sequence[str] = (),
     skipped: Callable[[str], None] | None = None,
     engine: Engine | None = None,
+    fit: ServingFit | None = None,
 ) -> list[Comparison]:
     """What was measured, beside what is predicted.
 
@@ -123,6 +126,7 @@ def compare(
         settings: numbers of the system to change (`hardware.settings`).
         skipped: called with each run that is left out, and why.
         engine: what the server was set to. Default: `Engine()`.
+        fit: what was fitted to servers (`load_serving_fit`). Default: nothing.
 
     Raises:
         InputError: several models of which none is named, a set-up that neither the file nor a word
@@ -143,7 +147,10 @@ def compare(
             continue
         asked = question_of(benchmark, words, settings)
         case = asked.scenario
-        prediction = predict(benchmark, case, engine)
+        software = str(words.get("fit") or benchmark.engine)
+        named = software if software in SOFTWARE else ""
+        server = engine if fit is None else fit.engine(case, named, engine)
+        prediction = predict(benchmark, case, server)
         found.append(Comparison(benchmark, asked, prediction, timed_by(case)))
     if not found:
         raise InputError(f"FILE: nothing is left to compare; {reasons[0]}")
@@ -173,6 +180,8 @@ def question_of(
     values.setdefault("fit", benchmark.engine or DEFAULT)
     if benchmark.kv_cache:
         values.setdefault("kv-cache", benchmark.kv_cache)
+    if benchmark.budget is not None:
+        values.setdefault("chunk", round(benchmark.budget))
     with said_of(benchmark.place):
         if not {"weights", "activations", "modules"} & values.keys():
             values |= _formats(values["model"], values["system"], benchmark.precision)

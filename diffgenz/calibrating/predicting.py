@@ -1,14 +1,18 @@
-"""What a benchmark's set-up is predicted to do: under its load, else of a batch at once."""
+"""What a benchmark's set-up is predicted to do: under its load, by its log, or as one batch."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
+
 from diffgenz.calibrating.readers.serving.benchmark import Benchmark, Latency
 from diffgenz.core.errors import InputError
-from diffgenz.inference.estimate import estimate
+from diffgenz.inference.estimate import Estimate, estimate
 from diffgenz.scenario.scenario import Scenario
+from diffgenz.serving.engine_state import host_of
 from diffgenz.serving.load import Engine, Load
 from diffgenz.serving.load_result import Latencies, LoadResult
+from diffgenz.serving.replay import replay
 from diffgenz.serving.serve import serve
 
 LATENCIES = ("ttft", "tpot", "itl", "end_to_end")
@@ -17,6 +21,8 @@ LATENCIES = ("ttft", "tpot", "itl", "end_to_end")
 _ROUNDS = 10.0
 """Requests that benchmarks send for each that is under way, where a file does not say how many."""
 
+_SHOWN = (50.0, 90.0, 99.0)
+
 
 class Prediction(NamedTuple):
     """What a set-up is predicted to do.
@@ -24,9 +30,11 @@ class Prediction(NamedTuple):
     Arguments:
         latencies: by name (`LATENCIES`), in s; of a batch only means, and no `itl`.
         throughput: output tokens/s.
-        load: the load under which; None: of a batch that arrives together (`estimate`).
+        load: the load under which; None: of a batch that arrives together (`estimate`), or of a
+            log.
         note: why it is not under the load that the file says; "" where it is.
         fits: whether it fits in memory.
+        replayed: whether it is of a log, request by request.
     """
 
     latencies: dict[str, Latency]
@@ -34,21 +42,32 @@ class Prediction(NamedTuple):
     load: Load | None
     note: str
     fits: bool
+    replayed: bool = False
+
+    @property
+    def is_batch(self) -> bool:
+        """Whether it is of a batch that arrives together."""
+        return self.load is None and not self.replayed
 
 
 def predict(benchmark: Benchmark, case: Scenario, engine: Engine) -> Prediction:
     """What a benchmark's set-up is predicted to do.
 
-    Where the file says a rate or a concurrency, `serve` answers. Where that refuses, or requests
-    would be preempted, it is the estimate of as many requests as were in flight.
+    Where the file is a log, it is replayed; where it says a rate or a concurrency, `serve` answers.
+    Where that refuses, or requests would be preempted, it is the estimate of as many requests as
+    were in flight.
 
     Arguments:
         benchmark: what was measured.
         case: its set-up; its batch are the requests in flight.
-        engine: what the server is set to.
+        engine: what the server is set to, as far as the file does not say it.
     """
+    if benchmark.slots is not None:
+        engine = engine.replace(max_num_seqs=max(2.0, benchmark.slots))
     note = ""
-    for load in _loads(benchmark):
+    if benchmark.log is not None:
+        return replayed(benchmark, case, engine)
+    for load in loads(benchmark):
         try:
             result = serve(case, load, engine)
         except InputError as error:
@@ -60,11 +79,43 @@ def predict(benchmark: Benchmark, case: Scenario, engine: Engine) -> Prediction:
         if load.rate is None or float(result.concurrency) <= (benchmark.concurrency or 1e30):
             return _under(load, result)
     alone = estimate(case)
-    means = {name: Latency(float(getattr(alone, name))) for name in ("ttft", "tpot", "end_to_end")}
-    return Prediction(means, float(alone.throughput), None, note, bool(alone.memory.fits))
+    means = batch_means(case, alone, engine)
+    latencies = {name: Latency(seconds) for name, seconds in means.items()}
+    throughput = float(alone.throughput) * float(alone.end_to_end) / means["end_to_end"]
+    return Prediction(latencies, throughput, None, note, bool(alone.memory.fits))
 
 
-def _loads(benchmark: Benchmark) -> Iterator[Load]:
+def batch_means(case: Scenario, alone: Estimate, engine: Engine) -> dict[str, float]:
+    """TTFT, TPOT and end to end in s of requests that arrive together.
+
+    Arguments:
+        case: the scenario.
+        alone: its estimate.
+        engine: of which only what its host adds counts.
+    """
+    host, pieces = host_of(engine, case.model.layers), chunks_of(case)
+    steps = np.float64(case.workload.output_tokens) - 1
+    first, between = np.float64(alone.ttft), np.float64(alone.tpot)
+    prefill = pieces * (host.on(first / pieces) - first / pieces)
+    slower = host.on(between) - between
+    delay, kept = host.delay(between + slower, steps), host.kept(np.maximum(steps, 1.0))
+    request = 0.0 if engine.request_seconds is None else float(engine.request_seconds)
+    return {
+        "ttft": float(first + prefill + delay),
+        "tpot": float((between + slower) * kept),
+        "end_to_end": float(alone.end_to_end + prefill + request + steps * slower),
+    }
+
+
+def chunks_of(case: Scenario) -> float:
+    """Iterations in which the prompts of a batch are computed, not rounded; at least 1."""
+    if case.serving.chunk is None:
+        return 1.0
+    tokens = case.workload.batch * case.workload.input_tokens / case.plan.data
+    return float(max(1.0, float(tokens / (case.serving.chunk * case.plan.attention_data))))
+
+
+def loads(benchmark: Benchmark) -> Iterator[Load]:
     """The load of a benchmark; where a concurrency limits a rate, the rate comes first."""
     if benchmark.rate is not None:
         yield Load(rate=float(benchmark.rate))
@@ -72,6 +123,25 @@ def _loads(benchmark: Benchmark) -> Iterator[Load]:
         sent = float(benchmark.completed or _ROUNDS * benchmark.concurrency)
         at_once = min(float(benchmark.concurrency), sent)
         yield Load(concurrency=at_once, requests=sent)
+
+
+def replayed(benchmark: Benchmark, case: Scenario, engine: Engine) -> Prediction:
+    """What the requests of a log would see.
+
+    Arguments:
+        benchmark: a log.
+        case: its set-up.
+        engine: what the server is set to.
+    """
+    assert benchmark.log is not None
+    found = replay(case, *benchmark.log, engine)
+    latencies = {}
+    for name in ("ttft", "tpot", "end_to_end"):
+        values = np.asarray(getattr(found, name))
+        values = values[np.isfinite(values)]
+        percentiles = {level: float(np.percentile(values, level)) for level in _SHOWN}
+        latencies[name] = Latency(float(values.mean()), percentiles)
+    return Prediction(latencies, found.throughput, None, "", True, True)
 
 
 def _under(load: Load, result: LoadResult) -> Prediction:

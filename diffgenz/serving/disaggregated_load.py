@@ -19,8 +19,8 @@ from diffgenz.inference.resolved import Resolved, resolved
 from diffgenz.scenario.scenario import Scenario, prompted
 from diffgenz.serving.demand import demand_of
 from diffgenz.serving.disaggregation import STAGES, Pool, prompt_cache
-from diffgenz.serving.engine_state import double, room_for, size_of
-from diffgenz.serving.figures import Means, latencies_of
+from diffgenz.serving.engine_state import double, host_of, room_for, size_of
+from diffgenz.serving.figures import Means, added_by, latencies_of
 from diffgenz.serving.iteration_table import (
     CHUNKS,
     DECODES,
@@ -137,12 +137,13 @@ def pools_of(
     asked, fine = demand_of(case, load), demand_of(case, load, fine=True)
     _, budget, prefills = size_of(first, engine)
     slots, _, decodes = size_of(second, engine)
+    host = host_of(engine, case.model.layers)
     alone, pair = prompts_alone(first, asked, budget)
     table = IterationTable(
         slots=slots,
         budget=budget,
-        alone=xp.log(engine.host_seconds + decodes_alone(second, asked, slots)),
-        mixed=xp.log(engine.host_seconds + alone) + xp.zeros((DECODES, CHUNKS)),
+        alone=xp.log(host.on(decodes_alone(second, asked, slots))),
+        mixed=xp.log(host.on(alone)) + xp.zeros((DECODES, CHUNKS)),
         pair=pair,
     )
     cache = room_for(second, asked.context) / decodes
@@ -159,12 +160,13 @@ def pools_of(
         decodes=decodes * workers[1],
         transfer=sent,
         latency=link.latency,
+        host=host,
     )
     return pools if xp.is_jax(pools) else double(pools), smaller(holds[0], holds[1])
 
 
 def means_of_pools(pools: Pools, load: Load) -> tuple[Steady, Means]:
-    """The steady state of pools under a load, and mean latencies."""
+    """The steady state of pools under a load, and mean latencies before tokens are sent."""
     assert load.rate is not None  # `serve_disaggregated` refuses a concurrency
     steady = pools_under(pools, load.rate, load.share_of(pools.prefills, "random").burstiness)
     per, _ = per_token(steady, pools.table, pools.demand)
@@ -183,7 +185,8 @@ def figures_of(pools: Pools, load: Load, objectives: Objectives | None) -> Disag
     tails = Tails(steady, pools.table, pools.fine, one, means.burst, after)
     _, variance = per_token(steady, pools.table, asked)
     decoding = asked.steps * steady.iteration
-    latencies, share = latencies_of(tails, means, variance, 1e9 * one)
+    added = added_by(pools.host, means, asked.steps)
+    latencies, share = latencies_of(tails, means, variance, 1e9 * one, added)
     sustained = pools.sustained
     most = smaller(smaller(sustained[0], sustained[1]), sustained[2])
     rate = steady.rate * pools.prefills
@@ -194,7 +197,7 @@ def figures_of(pools: Pools, load: Load, objectives: Objectives | None) -> Disag
         **latencies,
         requests_per_second=rate,
         throughput=rate * (asked.steps + 1),
-        concurrency=rate * (steady.ttft + decoding),
+        concurrency=rate * (steady.ttft + decoding + added.request),
         running=steady.running * pools.decodes,
         utilization=rate / most,
         saturation_rate=most,

@@ -21,6 +21,7 @@ from diffgenz.inference.resolved import Resolved
 from diffgenz.scenario.scenario import prompted
 from diffgenz.serving.closed_loop import closed_loop
 from diffgenz.serving.demand import Demand, demand_of
+from diffgenz.serving.host import Host
 from diffgenz.serving.iteration_table import IterationTable, tabulate
 from diffgenz.serving.load import Engine, Load
 from diffgenz.serving.lockstep import lockstep
@@ -43,7 +44,8 @@ class EngineState(eqx.Module):
         slots: requests that may run at once.
         fit: requests of the longest kind that the cache has room for.
         engines: how many there are in the deployment.
-        router: how requests are dealt out to them.
+        host: what the host adds; `table` has what it adds to iterations. Default: nothing.
+        router: how requests are dealt out to the engines.
     """
 
     demand: Demand
@@ -53,13 +55,14 @@ class EngineState(eqx.Module):
     slots: Scalar
     fit: Scalar
     engines: Scalar
+    host: Host = Host(0.0)
     router: str = eqx.field(static=True, default="random")
 
     def timed_by(self, table: IterationTable) -> "EngineState":
         """The same engine, whose iterations take as long as another table says."""
         most = saturation_of(table, self.demand, self.slots, self.most.cache / FILLED)
         changed = self.demand, self.fine, table, most, self.slots, self.fit, self.engines
-        return EngineState(*changed, self.router)
+        return EngineState(*changed, self.host, self.router)
 
     def under(self, load: Load) -> Steady:
         """The steady state of the engine under its share of a load."""
@@ -69,7 +72,7 @@ class EngineState(eqx.Module):
             return open_loop(*known, share.rate, share.burstiness)
         assert share.concurrency is not None  # one of both is given
         loop = lockstep if load.lockstep else closed_loop
-        return loop(*known, share.concurrency)
+        return self.host.closed(loop(*known, share.concurrency), share.concurrency)
 
 
 class Measured(NamedTuple):
@@ -104,12 +107,13 @@ def engine_state(
         measured = measure(question, demand, engine)
     table, cache, fit = measured
     slots, _, engines = size_of(question, engine)
+    host = host_of(engine, case.model.layers)
     if not xp.is_jax(table):
-        demand, fine, table, slots, cache, fit, engines = double(
-            (demand, fine, table, slots, cache, fit, engines)
+        demand, fine, table, slots, cache, fit, engines, host = double(
+            (demand, fine, table, slots, cache, fit, engines, host)
         )
     most = saturation_of(table, demand, slots, cache)
-    return EngineState(demand, fine, table, most, slots, fit, engines, engine.router)
+    return EngineState(demand, fine, table, most, slots, fit, engines, host, engine.router)
 
 
 def measure(question: Resolved, demand: Demand, engine: Engine) -> Measured:
@@ -123,7 +127,8 @@ def measure(question: Resolved, demand: Demand, engine: Engine) -> Measured:
     """
     question = constant_ranks(question)
     slots, budget, engines = size_of(question, engine)
-    table = tabulate(question, demand, slots, budget, engine.host_seconds)
+    table = tabulate(question, demand, slots, budget)
+    table = table.changed(host_of(engine, question.case.model.layers).on)
     typical = demand.context + 0.6 * demand.prompt / demand.steps
     lengths = xp.stack([typical, demand.most - 1])
     if np.ndim(typical) == 0:
@@ -140,6 +145,24 @@ def size_of(question: Resolved, engine: Engine) -> tuple[Scalar, Scalar, Scalar]
     slots = engine.max_num_seqs * plan.attention_data / plan.pipeline
     budget = question.case.serving.chunk * plan.attention_data
     return slots, budget, plan.data * plan.pipeline
+
+
+def host_of(engine: Engine, layers: Any) -> Host:
+    """What the host of an engine adds.
+
+    Arguments:
+        engine: what it is set to.
+        layers: of the model.
+    """
+    each = engine.layer_seconds
+    launches = None if each is None else layers * each
+    return Host(
+        engine.host_seconds,
+        launches,
+        engine.request_seconds,
+        engine.stream_interval,
+        engine.pace,
+    )
 
 
 def room_for(question: Resolved, tokens: Scalar) -> Scalar:

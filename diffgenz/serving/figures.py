@@ -6,6 +6,7 @@ from typing import NamedTuple
 from diffgenz.core import xp
 from diffgenz.core.smooth import Flag, Scalar
 from diffgenz.serving.engine_state import EngineState
+from diffgenz.serving.host import Host
 from diffgenz.serving.load import Load
 from diffgenz.serving.load_result import Latencies, LoadResult
 from diffgenz.serving.objectives import Objectives
@@ -39,8 +40,48 @@ class Means(NamedTuple):
     burst: tuple[Scalar, Scalar]
 
 
+class Added(NamedTuple):
+    """What users see beyond what an engine takes (`Host`).
+
+    Arguments:
+        delay: s by which the first token comes later.
+        kept: the share of the time between the first and the last token that is left.
+        request: s by which the last token comes later.
+    """
+
+    delay: Scalar
+    kept: Scalar
+    request: Scalar
+
+    def to(self, means: Means) -> Means:
+        """The means of latencies that users see, from those of an engine."""
+        return means._replace(
+            ttft=means.ttft + self.delay,
+            tpot=means.tpot * self.kept,
+            end_to_end=means.end_to_end + self.request,
+        )
+
+
+def added_by(host: Host, means: Means, steps: Scalar) -> Added:
+    """What a host adds to the latencies of an engine.
+
+    Arguments:
+        host: of the engine.
+        means: the engine's mean latencies.
+        steps: tokens of a request after the first.
+    """
+    request = 0 * means.ttft + (0.0 if host.request is None else host.request)
+    return Added(host.delay(means.tpot, steps), host.kept(steps), request)
+
+
 def means_of(state: EngineState, steady: Steady, load: Load) -> Means:
-    """Mean latencies of an engine.
+    """Mean latencies that users see; arguments as of `engine_means`."""
+    means = engine_means(state, steady, load)
+    return added_by(state.host, means, state.demand.steps).to(means)
+
+
+def engine_means(state: EngineState, steady: Steady, load: Load) -> Means:
+    """Mean latencies of an engine, before its tokens are sent.
 
     Arguments:
         state: the engine.
@@ -74,12 +115,14 @@ def load_result(
         objectives: what goodput means; None: there is none.
     """
     demand, most, table, runs = state.demand, state.most, state.table, steady.runs
-    means = means_of(state, steady, load)
+    means = engine_means(state, steady, load)
+    added = added_by(state.host, means, demand.steps)
     queue = 1.0 + 0 * steady.own
     if load.concurrency is not None:
         queue = larger(load.concurrency / state.engines * steady.waits_for_slot, 1.0)
     tails = Tails(steady, table, state.fine, queue, means.burst)
-    latencies, share = latencies_of(tails, means, per_token(steady, table, demand)[1], runs.full)
+    _, variance = per_token(steady, table, demand)
+    latencies, share = latencies_of(tails, means, variance, runs.full, added)
     rate = steady.rate * state.engines
     saturated = xp.asarray(False)
     if load.rate is not None:
@@ -94,45 +137,53 @@ def load_result(
         **latencies,
         requests_per_second=rate,
         throughput=rate * (demand.steps + 1),
-        concurrency=rate * (steady.ttft + decoding),
+        concurrency=rate * (steady.ttft + decoding + added.request),
         running=steady.running * state.engines,
         utilization=utilization,
         saturation_rate=most.rate * state.engines,
         cache_use=steady.running / most.cache,
         goodput=goodput,
-        preempts=_preempts(state, steady, load),
+        preempts=preempts(state, steady, load),
         saturated=saturated,
         residual=xp.where(balance < 0, -balance, balance),
     )
 
 
 def latencies_of(
-    tails: Tails, means: Means, variance: Scalar, slowest: Scalar
+    tails: Tails, means: Means, variance: Scalar, slowest: Scalar, added: Added
 ) -> tuple[dict[str, Latencies], Callable[[Objectives], Scalar]]:
     """Latencies by name, and what tells the share of requests that meet some objectives.
 
     Arguments:
         tails: the distributions of latencies.
-        means: their means.
+        means: the engine's.
         variance: that of TPOT over requests, in s^2.
         slowest: s between tokens that no request exceeds.
+        added: what users see beyond the engine.
     """
     shape, scale = means.tpot**2 / variance, variance / means.tpot
     per_user = [scale * gamma_quantile(larger(shape, 0.5), level) for level in LEVELS]
+    first = quantiles(Tails.ttft, tails, means.ttft)
+    last = quantiles(Tails.end_to_end, tails, means.end_to_end)
     found = {
-        "ttft": quantiles(Tails.ttft, tails, means.ttft),
-        "tpot": [smaller(each, slowest) for each in per_user],
+        "ttft": [added.delay + each for each in first],
+        "tpot": [added.kept * smaller(each, slowest) for each in per_user],
         "itl": [_between_tokens(tails.steady, level) for level in LEVELS],
-        "end_to_end": quantiles(Tails.end_to_end, tails, means.end_to_end),
+        "end_to_end": [added.request + each for each in last],
     }
-    latencies = {name: Latencies(getattr(means, name), *each) for name, each in found.items()}
+    seen = added.to(means)
+    latencies = {name: Latencies(getattr(seen, name), *each) for name, each in found.items()}
 
     def slow(seconds: Scalar) -> Scalar:
         return gamma_tail(shape, seconds / scale)
 
     def share(objectives: Objectives) -> Scalar:
         """Of requests that meet all objectives, as if they were independent."""
-        of = {"ttft": tails.ttft, "tpot": slow, "end_to_end": tails.end_to_end}
+        of = {
+            "ttft": lambda limit: tails.ttft(limit - added.delay),
+            "tpot": lambda limit: slow(limit / added.kept),
+            "end_to_end": lambda limit: tails.end_to_end(limit - added.request),
+        }
         met = xp.ones(())
         for name, limit in objectives.limits.items():
             met = met * between(1 - of[name](limit), 0.0, 1.0)
@@ -141,11 +192,16 @@ def latencies_of(
     return latencies, share
 
 
-def _preempts(state: EngineState, steady: Steady, load: Load) -> Flag:
+def preempts(state: EngineState, steady: Steady, load: Load) -> Flag:
     """Whether running requests are likely to outgrow the cache.
 
     In an open loop their number varies, the more so the more they slow each other down; in a closed
     one only their lengths do.
+
+    Arguments:
+        state: the engine.
+        steady: its steady state.
+        load: how requests come.
     """
     running, variance, deviations = steady.running, steady.running, _REPLACED
     if load.rate is not None:

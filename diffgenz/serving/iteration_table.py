@@ -4,7 +4,8 @@ The solution of a load asks for hundreds of iterations; the model is asked for a
 grid of running decodes and prompt tokens, evenly spaced in the logarithm.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Self
 
 import equinox as eqx
 import numpy as np
@@ -41,6 +42,17 @@ class IterationTable(eqx.Module):
     mixed: Any
     pair: Scalar
 
+    def changed(self, into: Callable[[Any], Any]) -> Self:
+        """The table of iterations that take other times.
+
+        Arguments:
+            into: the s of iterations from those that they take here, of shape (..., iterations).
+        """
+        flat = self.mixed.reshape((*self.mixed.shape[:-2], DECODES * CHUNKS))
+        alone, mixed = (xp.log(into(xp.exp(each))) for each in (self.alone, flat))
+        mixed = mixed.reshape(self.mixed.shape)
+        return eqx.tree_at(lambda table: (table.alone, table.mixed), self, (alone, mixed))
+
     def decodes(self, running: Any) -> Any:
         """Seconds of iterations of decodes only, of some each."""
         at = (DECODES - 1) * xp.log(_at_least(running, 1.0)) / xp.log(self.slots)
@@ -60,10 +72,8 @@ class IterationTable(eqx.Module):
         return xp.exp(_cardinal((CHUNKS - 1) * size, CHUNKS) @ beside)
 
 
-def tabulate(
-    question: Resolved, demand: Demand, slots: Scalar, budget: Scalar, host: Scalar
-) -> IterationTable:
-    """The table of a scenario.
+def tabulate(question: Resolved, demand: Demand, slots: Scalar, budget: Scalar) -> IterationTable:
+    """The table of a scenario, without its host.
 
     Arguments:
         question: the scenario. Where numbers of it are columns of NumPy, of shape (n, 1), there are
@@ -72,7 +82,6 @@ def tabulate(
             chunks are pieces of prompts such that a token has the mean number of pairs.
         slots: the most running decodes.
         budget: the most prompt tokens.
-        host: s that the host adds to each iteration.
     """
     few = xp.expm1(np.arange(DECODES) / (DECODES - 1) * xp.log1p(slots))[..., 1:, None]
     tokens = _chunks(budget)
@@ -90,8 +99,8 @@ def tabulate(
     return IterationTable(
         slots=slots,
         budget=budget,
-        alone=xp.log(host + decodes_alone(question, demand, slots)),
-        mixed=xp.log(host + xp.concatenate([first[..., None, :], apart], axis=-2)),
+        alone=xp.log(decodes_alone(question, demand, slots)),
+        mixed=xp.log(xp.concatenate([first[..., None, :], apart], axis=-2)),
         pair=pair,
     )
 

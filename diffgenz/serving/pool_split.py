@@ -21,6 +21,7 @@ from diffgenz.scenario.scenario import Scenario
 from diffgenz.serving.bisection import last_where
 from diffgenz.serving.disaggregated_load import Link, figures_of, means_of_pools, pools_of
 from diffgenz.serving.disaggregation import Pool
+from diffgenz.serving.figures import added_by
 from diffgenz.serving.limits import LOWEST, checked_kind, max_rate
 from diffgenz.serving.load import Engine, Load
 from diffgenz.serving.objectives import Objectives
@@ -200,6 +201,7 @@ def _highest(pools: Pools, load: Load, objectives: Objectives, of: str) -> float
         asked, limits = load.replace(rate=rate), objectives.limits.items()
         if of == "mean":
             _, means = means_of_pools(pools, asked)
+            means = added_by(pools.host, means, pools.demand.steps).to(means)
             return all(bool(getattr(means, name) <= limit) for name, limit in limits)
         result = figures_of(pools, asked, None).result
         return all(bool(getattr(getattr(result, name), of) <= limit) for name, limit in limits)

@@ -14,6 +14,7 @@ from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar
 from diffgenz.serving.demand import Demand
 from diffgenz.serving.fixed_point import State, solve
+from diffgenz.serving.host import Host
 from diffgenz.serving.iteration_table import IterationTable
 from diffgenz.serving.open_loop import NEAR
 from diffgenz.serving.own_prefill import Joining, own_prefill
@@ -45,6 +46,8 @@ class Pools(eqx.Module):
         decodes: decode engines.
         transfer: s that the cache of one prompt token is on the link.
         latency: s that a transfer takes besides.
+        host: what the hosts of workers add; `table` has what they add to iterations. Default:
+            nothing.
     """
 
     demand: Demand
@@ -56,6 +59,7 @@ class Pools(eqx.Module):
     decodes: Scalar
     transfer: Scalar
     latency: Scalar
+    host: Host = Host(0.0)
 
     @property
     def most(self) -> Saturation:

@@ -111,8 +111,7 @@ def _drawn_tables(
             state.demand,
             state.slots,
             state.table.budget,
-            as_double(engine.host_seconds),
-        )
+        ).changed(state.host.on)
     return state, jax.tree.map(lambda leaf: np.broadcast_to(leaf, (draws, *leaf.shape[1:])), tables)
 
 

@@ -119,10 +119,12 @@ def replay(
     back = np.argsort(order)
     steps = np.where(answers > 1, answers - 1, np.nan)
     makespan = float(last.max() - starts[0])
+    tpot = (last - first) / steps
+    delay = np.nan_to_num(state.host.delay(tpot, steps), nan=float(engine.request_seconds or 0.0))
     return Replayed(
-        ttft=(first - starts)[back],
-        tpot=((last - first) / steps)[back],
-        end_to_end=(last - starts)[back],
+        ttft=(first - starts + delay)[back],
+        tpot=(tpot * state.host.kept(steps))[back],
+        end_to_end=(last - starts)[back] + float(engine.request_seconds or 0.0),
         makespan=makespan,
         throughput=float(answers.sum()) / makespan,
         preemptions=preemptions,

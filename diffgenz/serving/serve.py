@@ -137,6 +137,10 @@ def settings(case: Scenario, load: Load, engine: Engine) -> Iterable[Condition]:
         ("output_tokens", case.workload.output_tokens, 2.0, "where nothing is decoded"),
     ):
         yield at_least(name, value, least, what)
+    if engine.stream_interval is not None:
+        what = "the tokens of an answer; lower it, or ask for longer answers"
+        most = case.workload.output_tokens - 1
+        yield at_most("stream_interval", engine.stream_interval, most, what)
     if load.concurrency is not None:
         slots = engine.max_num_seqs * plan.attention_data * plan.data
         what = (

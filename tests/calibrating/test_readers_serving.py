@@ -179,7 +179,7 @@ def test_the_silicon_table(tmp_path):
 def test_files_that_are_none(tmp_path):
     with pytest.raises(InputError, match="FILE: .*none.json cannot be read"):
         read_benchmarks(tmp_path / "none.json")
-    with pytest.raises(InputError, match="its columns are neither those of InferenceX"):
+    with pytest.raises(InputError, match="its columns are those of no benchmark"):
         read_benchmarks(write(tmp_path, "mine.csv", "a,b\n1,2\n"))
 
 

@@ -11,8 +11,12 @@ from diffgenz.core.errors import InputError, NoSolution
 from diffgenz.kernels.software import DEFAULT
 from diffgenz.scenario.words import WORDS
 from diffgenz.ui.cli.cache import cache_compilations
+from diffgenz.ui.cli.calibrate_serving import WORDS_OF, run_serving
 from diffgenz.ui.cli.flags import COUNT, add_plot, add_words, typed
 from diffgenz.ui.cli.progress import is_terminal, say, working
+
+_SUGGESTED = {"tp": 1, "isl": 1024, "osl": 128, "batch": 16}
+"""What --suggest asks of where nothing is said."""
 
 
 def flags(parser: argparse.ArgumentParser) -> None:
@@ -21,12 +25,13 @@ def flags(parser: argparse.ArgumentParser) -> None:
         "files",
         metavar="FILE",
         nargs="*",
-        help="measured kernels: tables, or folders of them (docs/calibration.md lists the layouts)",
+        help="measured kernels: tables, or folders of them; or results of serving benchmarks "
+        "(docs/calibration.md lists both)",
     )
     parser.add_argument(
         "--system",
-        required=True,
-        help="the accelerator that was measured (see `diffgenz list systems`), or a TOML file",
+        help="the accelerator that was measured (see `diffgenz list systems`), or a TOML file; "
+        "needed unless benchmarks say it",
     )
     parser.add_argument(
         "--fit",
@@ -53,18 +58,22 @@ def flags(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="no fit, but the N measurements that would narrow a metric most; FILE is then a fit",
     )
-    parser.add_argument("--model", metavar="MODEL", help="with --suggest: what is served")
+    parser.add_argument(
+        "--model",
+        metavar="MODEL",
+        help="what is served: with --suggest, and of benchmarks that do not say it",
+    )
     add_words(parser, ("generic",))
-    numbers = {
-        "tp": (1, "tensor-parallel ranks"),
-        "isl": (1024, "input sequence length, tokens"),
-        "osl": (128, "output sequence length, tokens"),
-        "batch": (16, "requests in flight"),
-    }
-    for name, (default, what) in numbers.items():
-        words = f"with --suggest: {what} (default: {default})"
-        read = typed(WORDS[name].value_of)
-        parser.add_argument(f"--{name}", type=read, default=default, help=words)
+    for name, default in _SUGGESTED.items():
+        what = WORDS[name].help.partition(" (default")[0]
+        words = f"{what} (default: {default} with --suggest; of benchmarks what they say)"
+        parser.add_argument(f"--{name}", type=typed(WORDS[name].value_of), help=words)
+    of_benchmarks = [name for name in WORDS_OF if name not in ("generic", *_SUGGESTED)]
+    unsaid: dict[str, dict[str, Any]] = {}
+    for name in of_benchmarks:
+        what = WORDS[name].help.partition(" (default")[0]
+        unsaid[name] = {"default": None, "help": f"of benchmarks that do not say it: {what}"}
+    add_words(parser, of_benchmarks, unsaid)
     parser.add_argument(
         "--metric",
         default="tpot",
@@ -73,12 +82,13 @@ def flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--progress",
         action="store_true",
-        help="report each fit on stderr even where that is no terminal",
+        help="report progress on stderr even where that is no terminal",
     )
 
 
 def run(options: argparse.Namespace) -> tuple[str, Any]:
     """Fits, or what to measure next: text and JSON."""
+    from diffgenz.calibrating.readers.serving.registry import holds_benchmarks
     from diffgenz.ui.plots.figure import check_picture
 
     if options.plot is not None:
@@ -87,6 +97,13 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
             raise InputError(
                 "--plot: --suggest fits nothing that could be drawn; leave one of them out"
             )
+    if options.suggest is None and options.files and holds_benchmarks(options.files):
+        return run_serving(options)
+    if options.system is None:
+        raise InputError(
+            "--system: it is missing; name the accelerator that was measured, such as "
+            "--system h100_sxm"
+        )
     return _fits(options) if options.suggest is None else _suggestions(options)
 
 
@@ -172,17 +189,18 @@ def _suggestions(options: argparse.Namespace) -> tuple[str, Any]:
             "or none for the shipped fits"
         )
     cache_compilations()
-    words = {
-        name: getattr(options, name) for name in ("model", "generic", "system", "tp", "isl", "osl")
-    }
+    words = {name: getattr(options, name) for name in ("model", "generic", "system")}
+    for name, default in _SUGGESTED.items():
+        given = getattr(options, name)
+        words[name] = default if given is None else given
     fit = options.files[0] if options.files else DEFAULT
-    case = from_words(words | {"batch": options.batch, "fit": fit}).scenario
+    case = from_words(words | {"fit": fit}).scenario
     found = suggest(case, options.metric, options.suggest)
     if not found:
         raise NoSolution(f"no measurement of these kernels would narrow {options.metric}")
-    machine = f"{options.tp} x {case.platform.accelerator.name}"
+    machine = f"{words['tp']} x {case.platform.accelerator.name}"
     known = f"{options.metric} is known to {percent(found[0].before)}"
-    title = f"{case.model.name} on {machine}, batch {options.batch}: {known}"
+    title = f"{case.model.name} on {machine}, batch {words['batch']}: {known}"
     table = suggestions_table(found, options.metric)
     above = "\n".join([title, *note_lines(case)])
     return f"{above}\n\n{table}", [each._asdict() for each in found]

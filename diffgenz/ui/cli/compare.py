@@ -27,7 +27,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
         metavar="BENCH.json",
         nargs="+",
         help="results of `vllm bench serve --save-result`, SGLang's bench_serving, aiperf, "
-        "genai-perf or InferenceX",
+        "genai-perf, InferenceX and others (docs/calibration.md lists them)",
     )
     parser.add_argument(
         "--model", metavar="MODEL", help=f"{WORDS['model'].help} (default: what the file says)"
@@ -48,11 +48,13 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     """Measured beside predicted: text and JSON."""
     from diffgenz.calibrating.comparing import compare
     from diffgenz.calibrating.readers.serving.registry import read_benchmarks
+    from diffgenz.serving.serving_fit import load_serving_fit
     from diffgenz.ui.text.compare import comparison_json, comparisons_text
 
     benchmarks = read_benchmarks(options.files)
     words = {"model": options.model, **words_in(options, _WORDS)}
-    found = compare(benchmarks, words, options.set, _say, engine_of(options))
+    fit = None if options.serving_fit is None else load_serving_fit(options.serving_fit)
+    found = compare(benchmarks, words, options.set, _say, engine_of(options), fit)
     return comparisons_text(found), [comparison_json(each) for each in found]
 
 

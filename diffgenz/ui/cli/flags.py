@@ -17,6 +17,7 @@ from diffgenz.scenario.word import Word
 from diffgenz.scenario.words import WORDS
 
 if TYPE_CHECKING:
+    from diffgenz.scenario.scenario import Scenario
     from diffgenz.serving.load import Engine
 
 REQUESTS = tuple(name for name, word in WORDS.items() if word.record == "workload")
@@ -215,7 +216,7 @@ def add_set(parser: argparse.ArgumentParser) -> None:
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
-    """`--max-num-seqs` and `--host`: what a server under load is set to."""
+    """`--max-num-seqs`, `--host` and more: what a server under load is set to."""
     parser.add_argument(
         "--max-num-seqs",
         type=COUNT,
@@ -230,13 +231,41 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         metavar="MS",
         help="ms that the host adds to each iteration (default: 0)",
     )
+    parser.add_argument(
+        "--stream-interval",
+        type=COUNT,
+        default=1,
+        metavar="N",
+        help="tokens that are sent to a user at once (default: 1)",
+    )
+    parser.add_argument(
+        "--serving-fit",
+        metavar="FIT.toml",
+        help="what `diffgenz calibrate BENCH.json --out FIT.toml` fitted to servers, where no flag "
+        "says otherwise (default: nothing)",
+    )
 
 
 def engine_of(options: argparse.Namespace) -> "Engine":
-    """What the flags of `add_engine` say."""
+    """What the flags of `add_engine` say, without `--serving-fit`."""
     from diffgenz.serving.load import Engine
 
-    return Engine(max_num_seqs=float(options.max_num_seqs), host_seconds=options.host / 1e3)
+    return Engine(
+        max_num_seqs=float(options.max_num_seqs),
+        host_seconds=options.host / 1e3,
+        stream_interval=options.stream_interval,
+    )
+
+
+def engine_for(options: argparse.Namespace, case: "Scenario") -> "Engine":
+    """What serves a scenario, as the flags of `add_engine` and `--fit` say."""
+    if options.serving_fit is None:
+        return engine_of(options)
+    from diffgenz.kernels.software import SOFTWARE
+    from diffgenz.serving.serving_fit import load_serving_fit
+
+    software = options.fit if options.fit in SOFTWARE else ""
+    return load_serving_fit(options.serving_fit).engine(case, software, engine_of(options))
 
 
 def words_in(options: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:

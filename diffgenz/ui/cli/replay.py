@@ -9,7 +9,7 @@ from diffgenz.ui.cli.flags import (
     add_engine,
     add_set,
     add_words,
-    engine_of,
+    engine_for,
     words_in,
 )
 from diffgenz.ui.cli.traced import add_placement, asked_of
@@ -61,7 +61,7 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     case = case.replace(workload=case.workload.replace(**means))
     asked = asked._replace(scenario=case)
     with progress_line() as line:
-        found = replay(case, *log, engine_of(options), None if line is None else line.write)
+        found = replay(case, *log, engine_for(options, case), None if line is None else line.write)
     timed = timed_by(case)
     text = f"{title(case, asked.note, timed)}\n\n{replayed_text(log, found)}"
     return text, replayed_json(asked, timed, log, found)

@@ -4,7 +4,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from diffgenz.core.errors import InputError
-from diffgenz.ui.cli.flags import COUNT, REAL, add_engine, engine_of
+from diffgenz.ui.cli.flags import COUNT, REAL, add_engine, engine_for
 from diffgenz.ui.cli.progress import progress_line
 
 if TYPE_CHECKING:
@@ -56,10 +56,11 @@ def has_load(options: argparse.Namespace) -> bool:
     """Whether the flags say a load."""
     if options.rate is not None or options.concurrency is not None:
         return True
-    for name in ("of", "sigma"):
+    for name in ("of", "sigma", "serving_fit"):
         if getattr(options, name) is not None:
+            flag = name.replace("_", "-")
             raise InputError(
-                f"--{name}: is of a load; give --rate or --concurrency, or leave it out"
+                f"--{flag}: is of a load; give --rate or --concurrency, or leave it out"
             )
     return False
 
@@ -83,6 +84,7 @@ def run_under_load(
         if getattr(options, name) != defaults[name]:
             raise InputError(f"--{name}: {why}; leave it out, or --rate and --concurrency")
     case, chunks, of = asked.scenario, options.chunk, options.of or "p90"
+    engine = engine_for(options, case)
     if None in chunks:
         raise InputError("--chunk: whole prompts are not modelled under load; give tokens")
     load, objectives = _load(options), _objectives(options)
@@ -96,7 +98,7 @@ def run_under_load(
             load,
             objectives,
             of=of,
-            engine=engine_of(options),
+            engine=engine,
             precisions=precisions,
             chunks=[float(chunk) for chunk in chunks],
             any_layout=options.any_layout,
@@ -119,7 +121,10 @@ def run_under_load(
             "of": of,
             **{name: None if ms is None else ms / 1e3 for name, ms in limits.items()},
         },
-        "engine": {"max_num_seqs": options.max_num_seqs, "host_seconds": options.host / 1e3},
+        "engine": {
+            "max_num_seqs": options.max_num_seqs,
+            "host_seconds": float(engine.host_seconds),
+        },
         "serving": {k: v for k, v in serving_json(case.serving).items() if k != "chunk"},
         "notes": [*notes_of(case), *notes],
         "tried": found.tried,

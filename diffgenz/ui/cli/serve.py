@@ -14,7 +14,7 @@ from diffgenz.ui.cli.flags import (
     add_plot,
     add_set,
     add_words,
-    engine_of,
+    engine_for,
     words_in,
 )
 from diffgenz.ui.cli.serve_pools import add_pools, decode_words, has_pools, run_pools
@@ -138,10 +138,10 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     if has_pools(options):
         decode = words_in(options, _WORDS) | decode_words(options)
         there = asked_of(decode, options.set, options.placement)
-        engine = engine_of(options).replace(router=options.router)
+        engine = engine_for(options, asked.scenario).replace(router=options.router)
         return run_pools(options, asked, there, (_arrivals(options), engine, _objectives(options)))
     case, timed = asked.scenario, timed_by(asked.scenario)
-    engine = engine_of(options).replace(router=options.router)
+    engine = engine_for(options, case).replace(router=options.router)
     objectives = _objectives(options)
     for name in ("replicas", "draws"):
         if getattr(options, name) and objectives is None:

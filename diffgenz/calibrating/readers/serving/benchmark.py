@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from diffgenz.serving.request_log import Requests
+
 
 @dataclass(frozen=True)
 class Latency:
@@ -40,6 +42,10 @@ class Benchmark:
         concurrency: requests in flight at most, over all replicas; None for no limit.
         rate: requests/s that arrive; None where they come as soon as others are done.
         in_flight: mean number of requests in flight, where it was measured.
+        together: whether they arrive together, as one batch, and none follows them.
+        slots: requests that the server lets run at once; None where the file does not say it.
+        budget: tokens that it computes in one iteration; None where the file does not say it.
+        log: when each request arrived, and its tokens; None where only averages are known.
         ttft: s until the first token of a request, with queueing.
         tpot: s between tokens of one request, the first left out, averaged over its generation.
         itl: s between tokens, each counted for itself.
@@ -65,6 +71,10 @@ class Benchmark:
     concurrency: float | None = None
     rate: float | None = None
     in_flight: float | None = None
+    together: bool = False
+    slots: float | None = None
+    budget: float | None = None
+    log: Requests | None = None
     ttft: Latency = Latency()
     tpot: Latency = Latency()
     itl: Latency = Latency()

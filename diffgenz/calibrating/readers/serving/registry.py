@@ -1,12 +1,24 @@
 """From files to benchmarks: every reader of serving runs, and which of them knows a file."""
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from diffgenz.calibrating.readers.csv_table import read_csv
-from diffgenz.calibrating.readers.serving import aiperf, inferencex, sglang, silicon, vllm
+from diffgenz.calibrating.readers.serving import (
+    aiperf,
+    aiperf_csv,
+    inferencex,
+    llm_inference_bench,
+    llmservingsim_log,
+    published,
+    sglang,
+    silicon,
+    splitwise,
+    vllm,
+)
 from diffgenz.calibrating.readers.serving.benchmark import Benchmark
 from diffgenz.core.errors import InputError
 
@@ -28,9 +40,13 @@ class Tool(NamedTuple):
 TOOLS: tuple[Tool, ...] = (
     Tool("`vllm bench serve --save-result` (JSON)", vllm.knows, vllm.read),
     Tool("SGLang's bench_serving (JSON lines)", sglang.knows, sglang.read),
-    Tool("aiperf and genai-perf (profile_export_*.json)", aiperf.knows, aiperf.read),
+    Tool("aiperf and genai-perf (profile_export_*.json, .csv)", aiperf.knows, aiperf.read),
     Tool("InferenceX (agg_*.json, or its site's CSV)", inferencex.knows, inferencex.read),
     Tool("aiconfigurator's silicon table (CSV)", silicon.knows, silicon.read),
+    Tool("Splitwise's perf_model.csv", splitwise.knows, splitwise.read),
+    Tool("LLM-Inference-Bench (CSV)", llm_inference_bench.knows, llm_inference_bench.read),
+    Tool("NIM's figures (CSV)", published.knows_nim, published.read_nim),
+    Tool("IMEC's figures (CSV)", published.knows_imec, published.read_imec),
 )
 """Every kind of run that is read."""
 
@@ -51,10 +67,50 @@ def read_benchmarks(files: str | Path | Sequence[str | Path]) -> list[Benchmark]
         rows = _csv_rows(path) if path.suffix.lower() == ".csv" else _json_rows(path)
         if not rows:
             raise InputError(f"{path.name}: it holds no runs; give the result of a benchmark")
+        objects = [row for _, row in rows]
+        if llmservingsim_log.knows(objects):
+            found.append(llmservingsim_log.read(path, objects))
+            continue
         for number, row in rows:
             place = path.name if len(rows) == 1 else f"{path.name}: row {number}"
             found.append(_checked(_read(place, row)))
     return found
+
+
+def holds_benchmarks(files: Sequence[str | Path]) -> bool:
+    """Whether some files are serving benchmarks, and not tables of measured kernels.
+
+    JSON is; a CSV is where its columns are those of a tool.
+
+    Arguments:
+        files: files, or folders, which hold kernels.
+
+    Raises:
+        InputError: some are, and some are not.
+    """
+    found = [_is_benchmark(Path(name)) for name in files]
+    if any(found) and not all(found):
+        one, other = files[found.index(True)], files[found.index(False)]
+        raise InputError(
+            f"FILE: {one} is a serving benchmark, {other} is not; calibrate kernels and servers "
+            "apart"
+        )
+    return any(found)
+
+
+def _is_benchmark(path: Path) -> bool:
+    if path.suffix.lower() in (".json", ".jsonl"):
+        return True
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            first = file.readline()
+    except (OSError, UnicodeDecodeError):
+        return False
+    if path.suffix.lower() != ".csv":
+        return first.lstrip().startswith("{")
+    names = [cell.strip().strip('"') for cell in first.split(",")]
+    known = any(tool.knows(dict.fromkeys(names)) for tool in TOOLS)
+    return known or aiperf_csv.knows_header(first) or inferencex.knows_header(names)
 
 
 def _read(place: str, row: Any) -> Benchmark:
@@ -63,7 +119,7 @@ def _read(place: str, row: Any) -> Benchmark:
         for tool in TOOLS:
             if tool.knows(row):
                 return tool.read(place, row)
-    known = ", ".join(tool.name for tool in TOOLS)
+    known = ", ".join([*(tool.name for tool in TOOLS), "LLMServingSim's requests.jsonl"])
     raise InputError(f"{place}: no reader knows this benchmark; known are {known}")
 
 
@@ -74,6 +130,14 @@ def _checked(benchmark: Benchmark) -> Benchmark:
         raise InputError(
             f"{benchmark.place}: failed: {benchmark.failed:,} of {total:,} requests failed, and "
             "averages leave them out; repeat the run without failures"
+        )
+    ranks = dict(benchmark.ranks)
+    gpus = ranks.pop("gpus", None)
+    ranks.pop("ep", None)  # experts live on the ranks of the others
+    said = " x ".join(f"{word} {count}" for word, count in ranks.items())
+    if gpus is not None and ranks and gpus % math.prod(ranks.values()):
+        raise InputError(
+            f"{benchmark.place}: gpus: {gpus} is not a multiple of {said}; correct the metadata"
         )
     if benchmark.completed == 0:
         raise InputError(f"{benchmark.place}: completed: 0 requests; repeat the run")
@@ -105,16 +169,23 @@ def _json_rows(path: Path) -> list[tuple[int, Any]]:
 
 def _csv_rows(path: Path) -> list[tuple[int, dict[str, Any]]]:
     """The rows of a CSV: of InferenceX's site with the names that its JSON has."""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            first = file.readline()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"FILE: {path} cannot be read: {error}") from None
+    if aiperf_csv.knows_header(first):
+        return [(1, aiperf_csv.as_json(path))]
     table = read_csv(path)
     header = list(table.columns)
-    if silicon.knows_header(header):
-        named = {column: column for column in header}
-    elif inferencex.knows_header(header):
+    named = {column: column for column in header}
+    if inferencex.knows_header(header):
         named = {column: inferencex.CSV[column] for column in header if column in inferencex.CSV}
-    else:
+    elif not any(tool.knows(named) for tool in TOOLS):
+        known = ", ".join(tool.name for tool in TOOLS if "CSV" in tool.name or "csv" in tool.name)
         raise InputError(
-            f"{path.name}: its columns are neither those of InferenceX's site, such as Hardware, "
-            "ISL, OSL and Concurrency, nor those of aiconfigurator's silicon table; export it again"
+            f"{path.name}: its columns are those of no benchmark that is known ({known}), such as "
+            "InferenceX's Hardware, ISL, OSL and Concurrency; export it again"
         )
     return [
         (int(line), {name: str(table.columns[column][index]) for column, name in named.items()})
