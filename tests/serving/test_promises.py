@@ -59,7 +59,7 @@ def test_replicas_of_poisson_arrivals_are_the_rate_over_the_highest_one():
 def test_replicas_are_those_of_a_plan_with_as_many():
     """A deployment of two replicas is two deployments of one, whatever the arrivals."""
     engine = Engine(router="round_robin")
-    load = Load(rate=1e3, burstiness=3.0)
+    load = Load(rate=600.0, burstiness=3.0)
     both = serve(CASE.replace(plan=Parallelism(4, data=2)), load, engine)
     one = serve(CASE, load.share_of(2, "round_robin"), engine)
     assert np.isclose(float(both.ttft.p99), float(one.ttft.p99), rtol=1e-5)
