@@ -53,8 +53,9 @@ class Scenario(Record):
         routing: which experts tokens go to. Default: all are equally popular.
         sharpness: 1, 2, 4, 8 or `HARD`, see `core.smooth`.
         smooth_batch: whether requests and tokens are continuous variables, for optimizers: ranks,
-            stages and tiles of kernels then take smooth shares of them, not whole ones. Off,
-            shares are rounded up, which is exact, but whose stairs have misleading slopes.
+            stages and tiles of kernels then take smooth shares of them, not whole ones, and the
+            chunks of prompts are at least one as smoothly as `sharpness` says. Off, shares are
+            rounded up, which is exact, but whose stairs have misleading slopes.
 
     Raises:
         InputError: parts that do not go together: more ranks than accelerators, heads or layers, a

@@ -10,6 +10,7 @@ import diffgenz as dgz
 from diffgenz import Parallelism, Precision, Scenario, Serving, Workload, load_model, load_platform
 from diffgenz.core import xp
 from diffgenz.core.smooth import ceil_share, share_of, smooth_ceil
+from diffgenz.inference.prefill_decode import chunk_count, prompt_step
 
 FP8 = Precision(weights="fp8_block", activations="fp8_block")
 CASES = {
@@ -84,11 +85,23 @@ def test_rounding_misleads_where_smooth_shares_do_not():
 
 @pytest.mark.parametrize("name", CASES)
 def test_where_ranks_divide_all_requests_nothing_changes(name):
-    """Without fits: fitted kernels take the mean of their tiles' stairs."""
-    even, smooth = (question(name, smooth, fit="none") for smooth in (False, True))
+    """Without fits, which take the mean of their tiles' stairs, and with hard maxima."""
+    even, smooth = (
+        question(name, smooth, fit="none").replace(sharpness=dgz.HARD) for smooth in (False, True)
+    )
     assert_close(
         logarithms(smooth, 16.0, 512.0), logarithms(even, 16.0, 512.0), rtol=1e-6, atol=2e-6
     )
+
+
+def test_chunks_of_prompts_have_no_kink_where_one_is_full():
+    """(x**8 + 1)**(1/8) of x = tokens / chunk: 2**(1/8) at one, x itself where there are many."""
+    for smooth, full in ((False, 1.0), (True, 2**0.125)):
+        case = question("quantised, in chunks", smooth)
+        for tokens, expected in ((512.0, full), (64.0, 1.0), (4 * 512.0, 4.0)):
+            found = chunk_count(case, prompt_step(case.replace(
+                workload=case.workload.replace(input_tokens=tokens)), np.float32(1)))  # fmt: skip
+            assert float(found) == pytest.approx(expected, rel=1e-5)
 
 
 def test_fitted_kernels_take_the_mean_of_their_stairs():
