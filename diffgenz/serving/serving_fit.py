@@ -218,7 +218,7 @@ def _engine(table: dict[str, Any], place: Path) -> EngineFit:
             f"{place}: engine.{strange[0]}: is not known; engines have {', '.join(FIELDS)}"
         )
     values = {key: _number(table, key, place) for key in FIELDS if key in table}
-    Engine(**values)  # in bounds
+    Engine().replace(**values)  # in bounds
     return EngineFit(name, values, dict(table["standard_errors"]), int(table["runs"]))
 
 

@@ -325,24 +325,27 @@ def test_plans_in_words(plan, label):
 
 
 SIZES = {"accelerators": 1_000_000, "best_plan_map": 2_032_128, "prefill_or_decode": 61 * 256}
+FITTED = {"attention_map": 22 * 17 * 2 * 4 * 65}
+"""Those whose kernels are bounds, and the others."""
 
 
 def test_every_example_is_read():
     """Those with axes are spaces, those with numbers to optimize over are studies."""
     texts = {path: path.read_text() for path in EXAMPLES.glob("*.toml")}
-    assert {path.stem for path, text in texts.items() if "[axes]" in text} == {*SIZES, "under_load"}
+    spaces = {path.stem for path, text in texts.items() if "[axes]" in text}
+    assert spaces == {*SIZES, *FITTED, "under_load"}
     studies = [path for path, text in texts.items() if "[over]" in text]
     assert studies
     assert all(load_study(path).over for path in studies)
 
 
-@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize("name", SIZES | FITTED)
 def test_spaces_among_the_examples(name):
     space, reductions = dgz.load_space(EXAMPLES / f"{name}.toml")
-    assert space.size == SIZES[name]
+    assert space.size == (SIZES | FITTED)[name]
     assert reductions
-    for part in parts_of(space.configuration(0)):  # bounds, as docs/sweeps.md says
-        assert part.platform.accelerator.kernels is None
+    for part in parts_of(space.configuration(0)):
+        assert (part.platform.accelerator.kernels is None) == (name in SIZES)
 
 
 def test_a_file_of_ones_own_is_the_same_model_wherever_it_is_read_from(monkeypatch):

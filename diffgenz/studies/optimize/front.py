@@ -213,8 +213,8 @@ def _worth_having(values: Numbers) -> np.ndarray:
         values: of shape (points, objectives).
     """
     apart = values[:, None] - values
-    beaten = (apart > -_EQUAL).all(axis=2) & (apart > _CLEARLY).any(axis=2)
-    return ~beaten.any(axis=1)
+    beaten = np.all(apart > -_EQUAL, axis=2) & np.any(apart > _CLEARLY, axis=2)
+    return ~np.any(beaten, axis=1)
 
 
 def _between(low: Numbers, high: Numbers, count: int) -> Numbers:

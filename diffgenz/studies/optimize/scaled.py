@@ -11,8 +11,7 @@ import numpy as np
 
 from diffgenz.core.errors import InputError
 from diffgenz.core.leaves import leaf_at, number_at, with_unset
-from diffgenz.scenario.mix import Mix, paths_named
-from diffgenz.scenario.scenario import Scenario
+from diffgenz.scenario.mix import Question, paths_named
 from diffgenz.studies.optimize.choices import Choices
 from diffgenz.studies.optimize.lanes import Ends, Lanes, Progress
 from diffgenz.studies.optimize.optimize import problems_of
@@ -27,7 +26,7 @@ FACTOR = "_factor"
 class Asked(NamedTuple):
     """What `optimize` is asked."""
 
-    case: Scenario | Mix
+    case: Question
     over: Bounds
     objective: str
     maximise: bool

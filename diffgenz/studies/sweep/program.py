@@ -303,12 +303,16 @@ def _served(space: Space, indices: Sequence[int], variant: int) -> dict[str, lis
     return {name: [row[name] for row in rows] for name in rows[0]}
 
 
+def _place(name: str) -> tuple[int, str]:
+    """Where a metric, such as "tpot" or the "tpot[1]" of a mix, stands among all."""
+    return [*EVERY_METRIC].index(name.partition("[")[0]), name
+
+
 def _variant_metrics(space: Space, indices: Sequence[int], variant: int) -> dict[str, list[float]]:
     """`metrics_at` of configurations of one variant."""
     base = unnamed(space.variant(variant))
     leaves, structure = jax.tree.flatten(base)
-    every = sorted(names_of(base), key=[*EVERY_METRIC, *CONDITIONS].index)
-    metrics = [name for name in every if name not in CONDITIONS]
+    metrics = sorted(names_of(base) - {*CONDITIONS}, key=_place)
     used = {name for expression in space.quantities.values() for name in expression.names}
     names = tuple(sorted({*metrics, *used, "legal"} - space.quantities.keys()))
     design = design_of_space(space, variant, names)
