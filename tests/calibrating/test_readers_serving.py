@@ -160,6 +160,15 @@ def test_ranks_of_the_silicon_table_are_those_of_the_gpus_there_were(
     assert found.ranks == {"pp": 1, **expected}
 
 
+@pytest.mark.parametrize("gpus", [36, 28, 6])
+def test_gpus_that_no_engine_of_the_silicon_table_shares_are_said(gpus, tmp_path):
+    row = (
+        f"a_c16_tp{gpus}_ep1,,trtllm,m,gb200,fp4,agg,1024,128,nvfp4,{gpus},1,1,{gpus},1,493,10.5\n"
+    )
+    (found,) = read_benchmarks(write(tmp_path, "silicon.csv", SILICON + row))
+    assert found.unmodelled == f"{gpus} tensor ranks, which are no single engine's"
+
+
 def test_the_silicon_table(tmp_path):
     rows = (
         "a_c16_tp4_ep1_1,f.csv; silicon_concurrency=32; wip=False,vllm,m,h100_sxm,,agg,1024,128,"

@@ -3,7 +3,8 @@
 Each row is a mean over requests at a fixed concurrency, in ms. Its ranks have a trap: where an
 identifier says neither and both MoE ranks exceed 1, `tp_size` or `attention_dp_size` is their
 product, though either of them alone is the number of GPUs; where the identifier says "tp8", there
-are 8 GPUs, whatever the columns say.
+are 8 GPUs, whatever the columns say. Tensor ranks that are no power of two (36 for DeepSeek-R1 on
+GB200) are the GPUs of several engines or pools, which the row does not tell apart.
 """
 
 import re
@@ -38,21 +39,26 @@ def read(place: str, raw: dict[str, Any]) -> Benchmark:
     fields = Fields(place, raw)
     times = {name: fields.number(f"silicon_{name}_ms") for name in ("ttft", "tpot")}
     means = {name: Latency(None if ms is None else ms / 1e3) for name, ms in times.items()}
-    together = fields.text("mode") in ("agg", "")
+    apart = fields.text("mode") not in ("agg", "")
+    ranks = {} if apart else _ranks(fields)
+    tensor = ranks.get("tp", 1)
+    unmodelled = "prefill and decode on pools of their own" if apart else ""
+    if tensor & (tensor - 1):
+        unmodelled = f"{tensor} tensor ranks, which are no single engine's"
     return Benchmark(
         place,
         TOOL,
         model=fields.text("model_path"),
         system=fields.text("system"),
         engine=fields.text("backend"),
-        ranks=_ranks(fields) if together else {},
+        ranks=ranks,
         precision=fields.text("precision") or fields.text("gemm_quant_mode"),
         input_tokens=fields.number("isl"),
         output_tokens=fields.number("osl"),
         concurrency=_concurrency(fields),
         ttft=means["ttft"],
         tpot=means["tpot"],
-        unmodelled="" if together else "prefill and decode on pools of their own",
+        unmodelled=unmodelled,
     )
 
 
