@@ -1,6 +1,7 @@
 """Questions about one platform: a scenario, or what is made of scenarios, such as several that take
 turns on it."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from typing import Any, Self, TypeAlias
 
@@ -19,13 +20,13 @@ class Composed(Record):
     """A question that is made of scenarios; whoever answers it knows what it asks of them."""
 
     @property
+    @abstractmethod
     def parts(self) -> tuple[Scenario, ...]:
         """The scenarios."""
-        raise NotImplementedError
 
+    @abstractmethod
     def with_parts_changed(self, changed: Callable[[Scenario], Scenario]) -> Self:
         """The same of other scenarios; nothing is checked."""
-        raise NotImplementedError
 
 
 class Mix(Composed):

@@ -4,8 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from diffgenz.serving.load import Engine
-
 
 class Term(NamedTuple):
     """One number of an engine that measurements may say.
@@ -46,19 +44,3 @@ STARTS = np.array([term.start for term in TERMS])
 CENTRES = np.log(STARTS - LEAST)
 SPREADS = np.array([term.spread for term in TERMS])
 OFF = np.array([term.off for term in TERMS])
-
-
-def engine_with(engine: Engine, values: dict[str, float]) -> Engine:
-    """An engine with fitted values where it has none of its own.
-
-    Arguments:
-        engine: what a person said.
-        values: SI, by field.
-    """
-    kept = {
-        name: value
-        for name, value in values.items()
-        if getattr(engine, name) is None
-        or (name == "host_seconds" and float(engine.host_seconds) == 0)
-    }
-    return engine.replace(**kept)
