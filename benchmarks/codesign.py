@@ -26,7 +26,9 @@ from report import Report, parser_of
 
 from diffgenz.studies.optimize.compiled import Compiled
 from diffgenz.studies.optimize.exact import exact_optimum
+from diffgenz.studies.optimize.lanes import Lanes
 from diffgenz.studies.optimize.problem import Problem
+from diffgenz.studies.optimize.slopes import Slopes
 from diffgenz.studies.optimize.sqp import Point, Solved, descend
 from diffgenz.ui.tables import number, table
 
@@ -47,8 +49,10 @@ def lanes(problem: Problem, starts: int, seed: int) -> tuple[np.ndarray, np.ndar
     return np.random.default_rng(seed).uniform(problem.low, problem.high, shape), plans
 
 
-def ours(problem: Problem, at: Compiled, starts: int, seed: int, clock: Clock) -> Solved:
-    """All plans at once.
+def ours(
+    problem: Problem, at: Slopes, starts: int, seed: int, clock: Clock, *, prunes: bool = True
+) -> Solved:
+    """All plans at once, as `optimize` searches, its test of convexity included.
 
     Arguments:
         problem: the problem.
@@ -56,17 +60,16 @@ def ours(problem: Problem, at: Compiled, starts: int, seed: int, clock: Clock) -
         starts: of each plan.
         seed: of the starts.
         clock: notes the best so far.
+        prunes: whether plans that are certain to be far behind are left out.
     """
-    x, plans = lanes(problem, starts, seed)
 
-    def evaluate(x: np.ndarray, which: np.ndarray) -> Point:
-        point = at(x, plans[which])
+    def observed(x: np.ndarray, plans: np.ndarray) -> Point:
+        point = at(x, plans)
         clock.saw(point.f, point.c)
         return point
 
-    return descend(
-        evaluate, x, problem.low, problem.high, problem.weights, tolerance=1e-4, iterations=60
-    )
+    others = [] if prunes else None
+    return Lanes(problem, starts, seed, None, others, observed).searched()[0]
 
 
 def polished(
@@ -137,7 +140,7 @@ def solve(named: Named, options: Any, seeds: range, report: Report) -> None:
     compiled = time.process_time() - start
     many = min(named.starts, 64) if options.quick else named.starts
     clock = Clock(0)
-    found = ours(problem, at, many, 0, clock)
+    found = ours(problem, at, many, 0, clock, prunes=False)
     seconds, share = clock.spent, health(problem, found, many)
     ends, kept = polished(problem, at, found, many)
     best, kkt = (float(ends.point.f[0]), float(ends.kkt[0])) if len(kept) else (np.nan, np.nan)

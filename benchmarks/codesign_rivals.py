@@ -86,7 +86,7 @@ class Values:
             by_name = dict(zip(problem.needed, metrics.T, strict=True))
             question, numbers = problem.with_layout(problem.double, own, np.exp(x).T)
             question = problem.placed(question, numbers)
-            found = problem.formulas(question, numbers, by_name)
+            found = problem.formulas(partial(problem.number, question), numbers, by_name)
             rows = [np.broadcast_to(np.asarray(row, float), len(x)) for row in found]
         return rows[0], np.stack(rows[1:], axis=1)
 

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog, minimize
 
-from diffgenz.studies.optimize.quadratic import solve_quadratic
+from diffgenz.studies.optimize.active_set import solve_active, solve_quadratic
+from diffgenz.studies.optimize.interior import solve_interior
+from diffgenz.studies.optimize.quadratic import Program
 from diffgenz.studies.optimize.sqp import (
     BROKEN,
     CONVERGED,
@@ -131,23 +133,60 @@ def test_a_start_without_a_number_is_left_out():
     np.testing.assert_allclose(found.point.f[[0, 1, 3]], 0, atol=1e-8)
 
 
-@pytest.mark.parametrize("n", [1, 3, 14])
-def test_quadratic_programs_meet_their_conditions(n):
+def programs(n, m=5, lanes=8):
+    """Random quadratic programs, some of whose limits cannot be met."""
     rng = np.random.default_rng(n)
-    lanes, m = 8, 5
     root = rng.normal(size=(lanes, n, n))
     curvature = root @ root.swapaxes(1, 2) + 0.1 * np.eye(n)
     slope, rows = rng.normal(size=(lanes, n)), rng.normal(size=(lanes, m, n))
     values, penalty = rng.normal(size=(lanes, m)), np.full((lanes, m), 3.0)
     low, high = np.full((lanes, n), -0.5), np.full((lanes, n), 0.7)
-    d, lam = solve_quadratic(curvature, slope, rows, values, penalty, low, high)
-    assert (d > low).all()
-    assert (d < high).all()
-    left = values + np.einsum("lmn,ln->lm", rows, d)
-    gradient = np.einsum("lnk,lk->ln", curvature, d) + slope + np.einsum("lmn,lm->ln", rows, lam)
-    inside = (d - low > 1e-6) & (high - d > 1e-6)
-    np.testing.assert_allclose(gradient[inside], 0, atol=1e-6)
-    assert (gradient[d - low <= 1e-6] >= -1e-6).all()
-    assert (gradient[high - d <= 1e-6] <= 1e-6).all()
-    np.testing.assert_allclose(lam[left < -1e-6], 0, atol=1e-6)
-    np.testing.assert_allclose(lam[left > 1e-6], 3, atol=1e-5)
+    return Program(curvature, slope, rows, values, penalty, low, high)
+
+
+def check_conditions(program, d, lam, near):
+    """The conditions of an optimum (Karush, Kuhn and Tucker), as far as `near`."""
+    assert (d >= program.low).all()
+    assert (d <= program.high).all()
+    left = program.values + np.einsum("lmn,ln->lm", program.rows, d)
+    gradient = np.einsum("lnk,lk->ln", program.curvature, d) + program.slope
+    gradient += np.einsum("lmn,lm->ln", program.rows, lam)
+    low, high = d - program.low <= near, program.high - d <= near
+    np.testing.assert_allclose(gradient[~low & ~high], 0, atol=near)
+    assert (gradient[low] >= -near).all()
+    assert (gradient[high] <= near).all()
+    np.testing.assert_allclose(lam[left < -near], 0, atol=near)
+    np.testing.assert_allclose(lam[left > near], 3, atol=10 * near)
+
+
+@pytest.mark.parametrize("n", [1, 3, 14])
+def test_quadratic_programs_meet_their_conditions(n):
+    program = programs(n)
+    nothing = np.zeros_like(program.values)
+    d, lam = solve_quadratic(program, nothing, np.zeros(len(nothing)))
+    check_conditions(program, d, lam, 1e-6)
+    d, lam = solve_interior(program)
+    check_conditions(program, d, lam, 1e-6)
+
+
+@pytest.mark.parametrize("n", [1, 3, 14])
+def test_a_good_guess_of_what_is_active_gives_the_solution_exactly(n):
+    program = programs(n)
+    inner, guess = solve_interior(program)
+    d, lam, solved = solve_active(program, guess)
+    assert solved.mean() > 0.5
+    check_conditions(program.at(solved), d[solved], lam[solved], 1e-10)
+    np.testing.assert_allclose(d[solved], inner[solved], atol=1e-5)
+
+
+def test_limits_that_depend_on_each_other_share_their_multiplier():
+    """min d^2/2 + d, where -1/2 - d <= 0 twice: d = -1/2, the multipliers make 1/2 together."""
+    one = np.ones((1, 1))
+    program = Program(
+        one[:, :, None], one, -np.ones((1, 2, 1)), np.full((1, 2), -0.5), np.full((1, 2), 4.0),
+        -2 * one, 2 * one,
+    )  # fmt: skip
+    d, lam, solved = solve_active(program, np.full((1, 2), 0.1))
+    assert solved.all()
+    np.testing.assert_allclose(d, -0.5, atol=1e-10)
+    np.testing.assert_allclose(lam.sum(), 0.5, atol=1e-10)

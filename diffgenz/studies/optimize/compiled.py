@@ -2,8 +2,8 @@
 
 The program gives the metrics that the formulas use, and their slopes by JAX's forward derivatives,
 in float64 and along as few directions as tell them (`influence`). Objective and limits are made of
-them in NumPy, so that other formulas and limits of the same question need no other program. Lanes
-go through in blocks of one size, for the same reason.
+them in NumPy (`duals`), so that other formulas and limits of the same question need no other
+program. Lanes go through in blocks of one size, for the same reason.
 """
 
 from functools import partial
@@ -12,13 +12,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import GetAttrKey
 
 from diffgenz.core.batches import COMPILED_FOR_SOME
 from diffgenz.core.differences import STEP, in_double
+from diffgenz.core.leaves import Path, with_leaves
 from diffgenz.core.verb import as_if_traced
 from diffgenz.inference.metrics import METRICS
 from diffgenz.inference.mix import together
 from diffgenz.scenario.mix import Mix, parts_of
+from diffgenz.studies.optimize.duals import Dual
 from diffgenz.studies.optimize.influence import directions_of
 from diffgenz.studies.optimize.problem import LayoutTable, Problem
 from diffgenz.studies.optimize.quadratic import Numbers
@@ -43,7 +46,8 @@ class Compiled:
         self.problem, self._block = problem, block
         with in_double():
             leaves, structure = jax.tree.flatten(problem.double)
-        self._leaves, places = _shared(problem, leaves)
+            kept, places = _shared(problem, leaves)
+            self._leaves = [jnp.asarray(leaf) for leaf in kept]
         self._directions = directions_of(problem)
         self._basis = self._directions.basis
         self._columns, layouts = jax.tree.flatten(problem.layout_table)
@@ -70,35 +74,71 @@ class Compiled:
         return values, self._directions.spread(slopes)
 
     def _point(self, x: Numbers, plans: np.ndarray, metrics: Numbers, slopes: Numbers) -> Point:
-        """Objective and limits, by differences of formulas whose metrics move by their slopes."""
+        """Objective and limits, whose slopes follow from those of the metrics."""
         problem, (lanes, n) = self.problem, x.shape
-        moves = np.zeros((1 + 2 * n, n))
-        moves[1 + 2 * np.arange(n), np.arange(n)] = STEP
-        moves[2 + 2 * np.arange(n), np.arange(n)] = -STEP
-        columns = (x[:, None] + moves).reshape(-1, n)
-        moved = metrics[:, None] + np.einsum("lkn,rn->lrk", slopes, moves)
-        by_name = dict(zip(self._directions.names, moved.reshape(len(columns), -1).T, strict=True))
-        with in_double(), as_if_traced():
-            at = np.repeat(plans, len(moves))
-            own = problem.table_at(at)
-            question, numbers = problem.with_layout(problem.double, own, np.exp(columns).T)
-            question = problem.placed(question, numbers)
-            if isinstance(question, Mix):
-                each = [
-                    {
-                        name: by_name[f"{name}[{part}]"]
-                        for name in METRICS
-                        if f"{name}[{part}]" in by_name
-                    }
-                    for part in range(len(question.scenarios))
-                ]
-                by_name |= together(question, each)
-            found = problem.formulas(question, numbers, by_name)
-            rows = [np.broadcast_to(np.asarray(row, np.float64), len(columns)) for row in found]
-        every = np.stack(rows, axis=1).reshape(lanes, len(moves), -1)
-        with np.errstate(invalid="ignore"):
-            slope = ((every[:, 1::2] - every[:, 2::2]) / (2 * STEP)).swapaxes(1, 2)
-        return Point(every[:, 0, 0], every[:, 0, 1:], slope[:, 0], slope[:, 1:])
+        by_name = {
+            name: Dual(metrics[:, place], slopes[:, place].T)
+            for place, name in enumerate(self._directions.names)
+        }
+        values = np.exp(x).T
+        free = [Dual(value, np.eye(n)[:, [place]] * value) for place, value in enumerate(values)]
+        with in_double(), as_if_traced(), np.errstate(all="ignore"):
+            plan, chosen = problem.table_at(plans)
+            numbers = [*free, *chosen]
+            placed: dict[Path, Any] = {}
+            for each, column in zip((*problem.variables, *problem.chosen), numbers, strict=True):
+                placed |= dict.fromkeys(each.paths, column)
+
+            def number(name: str) -> Any:
+                path = problem.path(name)
+                return placed[path] if path in placed else problem.number_with(plan, path)
+
+            for paths, formula in problem.derived.items():
+                placed |= dict.fromkeys(paths, formula(problem.lookup(number, numbers, {})))
+            if isinstance(problem.double, Mix):
+                by_name |= _together(problem.double, by_name, placed)
+            found = problem.formulas(number, numbers, by_name)
+        every = np.empty((1 + n, lanes, len(found)))
+        for place, row in enumerate(found):
+            plain = not isinstance(row, Dual)
+            every[0, :, place] = row if plain else row.value
+            every[1:, :, place] = 0.0 if plain else row.slopes
+        f, c = every[0, :, 0], every[0, :, 1:]
+        return Point(f, c, every[1:, :, 0].T.copy(), np.moveaxis(every[1:, :, 1:], 0, 2).copy())
+
+
+def _together(mix: Mix, by_name: dict[str, Dual], placed: dict[Path, Any]) -> dict[str, Dual]:
+    """The metrics of a mix, from those of its parts: by differences along their slopes.
+
+    Arguments:
+        mix: the mix.
+        by_name: metrics of parts, such as "tpot[0]".
+        placed: numbers that are not as in the mix, such as shares that are free.
+    """
+    shares = {path: value for path, value in placed.items() if path[0] == GetAttrKey("shares")}
+    used = [*by_name.values(), *(value for value in shares.values() if isinstance(value, Dual))]
+    if not used:
+        return {}
+    n = len(used[0].slopes)
+    moves = STEP * np.concatenate([np.zeros((1, n)), np.eye(n), -np.eye(n)])
+
+    def moved(value: Any) -> Any:
+        return value.value + moves @ value.slopes if isinstance(value, Dual) else value
+
+    each = [
+        {
+            name: moved(by_name[f"{name}[{part}]"])
+            for name in METRICS
+            if f"{name}[{part}]" in by_name
+        }
+        for part in range(len(mix.scenarios))
+    ]
+    here = with_leaves(mix, {path: moved(value) for path, value in shares.items()})
+    rows = {name: np.asarray(value) for name, value in together(here, each).items()}
+    return {
+        name: Dual(row[0], (row[1 : n + 1] - row[n + 1 :]) / (2 * STEP))
+        for name, row in rows.items()
+    }
 
 
 def _shared(problem: Problem, leaves: list[Any]) -> tuple[list[Any], tuple[int, ...]]:

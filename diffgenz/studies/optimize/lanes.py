@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from diffgenz.core.errors import InputError
 from diffgenz.studies.optimize.choices import said_of_choices
 from diffgenz.studies.optimize.convexity import Convexity, convexity_of
 from diffgenz.studies.optimize.layouts import label_of
@@ -14,14 +13,14 @@ from diffgenz.studies.optimize.prices import prices_of
 from diffgenz.studies.optimize.problem import Problem
 from diffgenz.studies.optimize.pruning import Pruning
 from diffgenz.studies.optimize.quadratic import Numbers
-from diffgenz.studies.optimize.slopes import slopes_of
-from diffgenz.studies.optimize.sqp import BROKEN, Point, Solved, descend
+from diffgenz.studies.optimize.slopes import Slopes, answered_in_numpy, slopes_of
+from diffgenz.studies.optimize.sqp import BROKEN, Point, Solved, as_begun, descend
+from diffgenz.studies.optimize.starts import check_starts, uninfluential
 
 Progress = Callable[[str, int, int], None]
 """Called with what is done, how many lanes are finished, and of how many."""
 
 _MET = 1e-5
-_NO_SLOPE = 1e-9
 _SEARCHED, _POLISHED = 1e-6, 1e-9
 """The KKT residual at which a lane is done, and the one that the best of each plan is taken to."""
 
@@ -66,6 +65,7 @@ class Lanes:
         progress: called with what is done, how many lanes are finished, and of how many.
         others: ln objective of the layouts of other problems; those of this one that are certain to
             be behind enough of all are left out (`pruning`). None: none is.
+        slopes: values and slopes at many x with their layouts; None: of `slopes_of`.
     """
 
     def __init__(
@@ -75,6 +75,7 @@ class Lanes:
         seed: int,
         progress: Progress | None,
         others: Sequence[float] | None = None,
+        slopes: Slopes | None = None,
     ):
         self.problem, self.starts, self.progress, self.others = problem, starts, progress, others
         count = len(problem.layouts)
@@ -82,21 +83,14 @@ class Lanes:
         rng = np.random.default_rng(seed)
         shape = len(self.plan), len(problem.variables)
         self.start = rng.uniform(problem.low, problem.high, shape)
-        self.slopes = slopes_of(problem, len(self.plan))
+        self.slopes = slopes_of(problem, len(self.plan)) if slopes is None else slopes
+        self.ahead = starts > 1 and not answered_in_numpy(self.slopes)
         self.notes: list[str] = []
 
     def solved(self) -> Ends:
         """The best of each layout."""
         problem = self.problem
-        first = self._evaluate(self.start, np.arange(len(self.plan)))
-        self._check(first)
-        still = self._uninfluential(first)
-        idle = np.log([min(max(v.now, v.low), v.high) for v in problem.variables])
-        self.start = np.where(still[self.plan], idle, self.start)
-        every = np.arange(len(self.plan))
-        tests = convexity_of(problem, np.arange(len(problem.layouts)))
-        pruning = self._pruning(tests)
-        found = self._descend(self.start, every, "searching", iterations=_STEPS, leaves=pruning)
+        found, still, tests, pruning = self.searched()
         best, feasible = self._best(found, self._left(pruning))
         found, feasible = self._restored(found, best, feasible)
         kept, lost = np.flatnonzero(feasible), np.flatnonzero(~feasible)
@@ -130,6 +124,55 @@ class Lanes:
         least = lost[np.argsort(violation[lost], kind="stable")]
         notes = tuple(self.notes)
         return Ends(problem, tuple(rows), plans, ends, order, least, violation, notes)
+
+    def searched(self) -> tuple[Solved, np.ndarray, list[Convexity], Pruning | None]:
+        """Every lane to its end, unless its layout is left out.
+
+        Where an evaluation costs as much as there are lanes, one lane of each layout goes first.
+        The others know then what curvature it has learned, and need fewer steps; those of layouts
+        that are left out are not begun.
+
+        Returns:
+            the lanes; which variables move nothing, of shape (layouts, n); the test of convexity of
+            each layout; and what is known of layouts that are left out.
+        """
+        problem, plans = self.problem, len(self.problem.layouts)
+        every = np.arange(len(self.plan))
+        ahead = every[:: self.starts] if self.ahead else every[:0]
+        lead = None
+        if len(ahead):
+            lead = self._descend(self.start[ahead], ahead, "searching", iterations=_STEPS)
+        first = self._evaluate(self.start, every)
+        self.notes += check_starts(problem, self.start, first, self.starts)
+        still = uninfluential(first, plans)
+        idle = np.log([min(max(v.now, v.low), v.high) for v in problem.variables])
+        self.start = np.where(still[self.plan], idle, self.start)
+        tests = convexity_of(problem, np.arange(plans))
+        pruning = self._pruning(tests)
+        if lead is None:
+            options: dict[str, Any] = {"first": first, "iterations": _STEPS, "leaves": pruning}
+            found = self._descend(self.start, every, "searching", **options)
+            return found, still, tests, pruning
+        lead = lead._replace(x=np.where(still, idle, lead.x))
+        left = np.zeros(plans, bool)
+        if pruning is not None:
+            pruning(ahead, lead.x, lead.point, lead.multipliers)
+            left = pruning.left
+        rest = every[(every % self.starts > 0) & ~left[self.plan]]
+        found = as_begun(self.start, first).with_lanes(ahead, lead)
+        if len(rest):
+            others = self._descend(
+                self.start[rest],
+                rest,
+                "searching",
+                first=first.at(rest),
+                curvature=lead.curvature[self.plan[rest]],
+                anywhere=True,
+                iterations=_STEPS,
+                leaves=pruning,
+            )
+            found = found.with_lanes(rest, others)
+        return found, still, tests, pruning
 
     def _evaluate(self, x: Numbers, lanes: np.ndarray) -> Point:
         return self.slopes(x, self.plan[lanes])
@@ -240,43 +283,6 @@ class Lanes:
         return prices_of(
             self.problem, ends.at(kept), lambda x, which: self._evaluate(x, lanes[which])
         )
-
-    def _check(self, first: Point) -> None:
-        """Raise `InputError` where no start has a value, or none moves the objective."""
-        good = first.finite()
-        if not good.all():
-            lane = int(np.flatnonzero(~good)[0])
-            numbers = zip(self.problem.variables, np.exp(self.start[lane]), strict=True)
-            where = ", ".join(f"{each.name} = {number:.4g}" for each, number in numbers)
-            formula = self._without_value(first, lane)
-            said = (
-                f"{formula} has no positive, finite value at {int((~good).sum())} of {len(good)} "
-                f"starts, such as start {lane % self.starts + 1} of "
-                f"{self.problem.label(int(self.plan[lane]))} ({where})"
-            )
-            if not good.any():
-                raise InputError(f"{said}; correct the formula, or narrow the bounds")
-            self.notes.append(said)
-        if not (np.abs(first.g[good]) > _NO_SLOPE).any():
-            names = ", ".join(variable.name for variable in self.problem.variables)
-            raise InputError(
-                f"objective: nothing that is free moves {self.problem.objective.text!r} (over: "
-                f"{names}); free a number that it depends on"
-            )
-
-    def _without_value(self, point: Point, lane: int) -> str:
-        if not (np.isfinite(point.f[lane]) and np.isfinite(point.g[lane]).all()):
-            return f"objective: {self.problem.objective.text!r}"
-        bad = ~(np.isfinite(point.c[lane]) & np.isfinite(point.rows[lane]).all(axis=1))
-        return f"subject_to: {self.problem.limits[int(np.flatnonzero(bad)[0])].text!r}"
-
-    def _uninfluential(self, first: Point) -> np.ndarray:
-        """Which variables move nothing at any start, of shape (plans, n)."""
-        with np.errstate(invalid="ignore"):
-            moves = np.abs(first.g) > _NO_SLOPE
-            moves |= (np.abs(first.rows) > _NO_SLOPE).any(axis=1)
-        each = moves.reshape(len(self.problem.layouts), self.starts, -1)
-        return np.logical_not(each.any(axis=1))
 
     def _value(self, f: float) -> float:
         return float(np.exp(-f if self.problem.maximise else f))

@@ -7,7 +7,7 @@ programming, 2007), as far as a plan is fixed and batches are smooth (`Scenario.
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import jax
@@ -15,7 +15,7 @@ import numpy as np
 
 from diffgenz.core import xp
 from diffgenz.core.differences import as_double, in_double
-from diffgenz.core.errors import InputError, unknown
+from diffgenz.core.errors import InputError
 from diffgenz.core.leaves import (
     Path,
     called,
@@ -36,21 +36,24 @@ from diffgenz.serving.load_metrics import EVERY_METRIC
 from diffgenz.serving.under_load import (
     SUSTAINED,
     UnderLoad,
-    demand_sensible,
 )
 from diffgenz.studies.expressions import Expression
 from diffgenz.studies.optimize.choices import Chosen, check_choices, said_of_choices
 from diffgenz.studies.optimize.figures import figures_of, technology_with
 from diffgenz.studies.optimize.layouts import Layout, label_of, stacked
 from diffgenz.studies.optimize.limits import NEEDED, ROOM, limits_of
+from diffgenz.studies.optimize.names import check_names
 from diffgenz.studies.optimize.quadratic import Numbers
-from diffgenz.studies.optimize.variables import Bounds, full_names, variables_of
+from diffgenz.studies.optimize.variables import Bounds, variables_of
 from diffgenz.studies.sweep.built import platform_of
 from diffgenz.studies.sweep.checks import check_formulas
 from diffgenz.technology.build import QUANTITIES
 from diffgenz.technology.chip import stated_design
 
 _OWN = NEEDED.split("[")[0], ROOM.split("[")[0]
+
+NumberOf = Callable[[str], Any]
+"""From the name of a number to it."""
 
 LayoutTable = tuple[Parallelism, tuple[Any, ...]]
 """Plans, and numbers that are chosen, each of shape (layouts,)."""
@@ -208,19 +211,19 @@ class Problem:
         """
         question = self.placed(question, numbers)
         metrics = self.metrics(question, numbers) if self.needed else {}
-        return self.formulas(question, numbers, metrics)
+        return self.formulas(partial(self.number, question), numbers, metrics)
 
     def formulas(
-        self, question: Any, numbers: Sequence[Any], metrics: Mapping[str, Any]
-    ) -> list[Scalar]:
+        self, number: NumberOf, numbers: Sequence[Any], metrics: Mapping[str, Any]
+    ) -> list[Any]:
         """The same where the metrics are known.
 
         Arguments:
-            question: with all its numbers.
+            number: the number of the question that has a name.
             numbers: of variables and choices, in SI.
             metrics: by name.
         """
-        lookup = self._lookup(question, numbers, metrics)
+        lookup = self.lookup(number, numbers, metrics)
         objective = _log(self.objective(lookup))
         limits = [_log(limit.left(lookup)) - _log(limit.right(lookup)) for limit in self.limits]
         return [-objective if self.maximise else objective, *limits]
@@ -257,10 +260,13 @@ class Problem:
             own: of `table_at`.
             numbers: of the variables, in SI.
         """
-        if "plan" not in self._known:
-            self._known["plan"] = paths_named(question, "plan", parts=True)
         plan, chosen = own
-        return with_leaves(question, dict.fromkeys(self._known["plan"], plan)), [*numbers, *chosen]
+        return with_leaves(question, dict.fromkeys(self._plan_paths, plan)), [*numbers, *chosen]
+
+    @cached_property
+    def _plan_paths(self) -> tuple[Path, ...]:
+        """Where plans stand."""
+        return paths_named(self.question, "plan", parts=True)
 
     def table_at(self, layouts: np.ndarray | int) -> LayoutTable:
         """The plans and chosen numbers of some layouts, as columns in float64."""
@@ -276,11 +282,22 @@ class Problem:
         """What is chosen in a layout, by name."""
         return dict(self.layouts[layout].choices)
 
-    def _number(self, question: Any, name: str) -> Any:
-        """The number called `name`, which is looked for once."""
+    def path(self, name: str) -> Path:
+        """Where the number called `name` stands, which is looked for once."""
         if name not in self._known:
-            self._known[name] = paths_named(question, name)
-        return leaf_at(question, self._known[name][0])
+            self._known[name] = paths_named(self.question, name)
+        return self._known[name][0]
+
+    def number(self, question: Any, name: str) -> Any:
+        """The number of a question that is called `name`."""
+        return leaf_at(question, self.path(name))
+
+    def number_with(self, plan: Parallelism, path: Path) -> Any:
+        """The number at a path of the question, or of this plan, where it stands in one."""
+        for place in self._plan_paths:
+            if path[: len(place)] == place:
+                return leaf_at(plan, path[len(place) :])
+        return leaf_at(self.double, path)
 
     @cached_property
     def layout_table(self) -> LayoutTable:
@@ -297,7 +314,7 @@ class Problem:
             changes |= dict.fromkeys(variable.paths, column)
         question = with_leaves(question, changes) if changes else question
         for paths, formula in self.derived.items():
-            value = formula(self._lookup(question, numbers, {}))
+            value = formula(self.lookup(partial(self.number, question), numbers, {}))
             question = with_leaves(question, dict.fromkeys(paths, xp.asarray(value, float)))
         return question
 
@@ -319,9 +336,10 @@ class Problem:
         chosen = {} if numbers is None else self._own(numbers)
         return figures_of(question, self.design, technology_with(chosen), self.needed)
 
-    def _lookup(
-        self, question: Any, numbers: Sequence[Any], metrics: Mapping[str, Any]
-    ) -> Callable[[str], Any]:
+    def lookup(
+        self, number: NumberOf, numbers: Sequence[Any], metrics: Mapping[str, Any]
+    ) -> NumberOf:
+        """What formulas mean by their names; the arguments are those of `formulas`."""
         known = self._own(numbers)
 
         def lookup(name: str) -> Any:
@@ -329,7 +347,7 @@ class Problem:
                 return known[name]
             if name in self.quantities:
                 return known.setdefault(name, self.quantities[name](lookup))
-            return metrics[name] if name in metrics else self._number(question, name)
+            return metrics[name] if name in metrics else number(name)
 
         return lookup
 
@@ -372,22 +390,9 @@ class Problem:
             *(("subject_to", side) for limit in self.limits for side in (limit.left, limit.right)),
             *(("quantities", formula) for formula in self.quantities.values()),
         ]
-        for field, formula in formulas:
-            for name in formula.names:
-                if name in self.quantities:
-                    continue
-                demand_sensible(self.question, name, field)
-                if name in metrics:
-                    continue
-                if name in EVERY_METRIC:
-                    raise InputError(f"{field}: {name} needs {EVERY_METRIC[name].needs}")
-                if not any(called(full, name) for full in leaf_names(self.question)):
-                    leaves = [full for variable in self.variables for full in full_names(variable)]
-                    known = [key for key in metrics if not key.startswith("_")]
-                    raise unknown(field, name, {*known, *QUANTITIES, *self.quantities, *leaves})
-                paths_named(self.question, name)  # which of several it is must be clear
+        check_names(self.question, formulas, self.quantities, metrics, self.variables)
 
 
 def _log(value: Any) -> Any:
     """The logarithm; NaN or infinite where there is none."""
-    return xp.log(xp.asarray(value, float))
+    return xp.log(value)

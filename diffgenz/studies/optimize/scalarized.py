@@ -47,6 +47,7 @@ class Found(NamedTuple):
         values: logarithms of all objectives, of which less is better, of shape (lanes, objectives).
         kkt: the KKT residual, of shape (lanes,).
         met: whether all limits are met, of shape (lanes,).
+        curvature: of the Lagrangian, of x and t, of shape (lanes, n + 1, n + 1).
     """
 
     plan: np.ndarray
@@ -54,6 +55,7 @@ class Found(NamedTuple):
     values: Numbers
     kkt: Numbers
     met: np.ndarray
+    curvature: Numbers
 
     def at(self, which: np.ndarray) -> "Found":
         """Some of them."""
@@ -221,7 +223,10 @@ class Scalarized:
         start, which = np.concatenate(begin), np.concatenate(used)
         chosen = Ways(*(part[which] for part in ways))
         plan_of = np.concatenate(lanes)
-        found = self._descend(known.x[start], known.values[start], plan_of, chosen, what)
+        begun = known.at(start)
+        found = self._descend(
+            begun.x, begun.values, plan_of, chosen, what, curvature=begun.curvature
+        )
         return found, which
 
     def _descend(
@@ -232,6 +237,7 @@ class Scalarized:
         ways: Ways,
         what: str,
         steps: int = _STEPS,
+        curvature: Numbers | None = None,
     ) -> Found:
         """Optima of each lane in its way, from a start at which the objectives are known."""
         problem, progress = self.problem, self.progress
@@ -247,13 +253,15 @@ class Scalarized:
             problem.weights,
             tolerance=_DONE,
             iterations=steps,
+            curvature=curvature,
+            anywhere=True,
             progress=progress and (lambda done, every: progress(what, done, every)),
         )
         x = end.x[:, :-1]
         own = self._slopes(x, plans).c
         violation = np.maximum(end.point.c, 0).max(axis=1, initial=0.0)
         met = (end.status != BROKEN) & (violation <= _MET)
-        return Found(plans, x, self.values(own), end.kkt, met)
+        return Found(plans, x, self.values(own), end.kkt, met, end.curvature)
 
     def _evaluate(self, plans: np.ndarray, slope: Numbers, shift: Numbers) -> Evaluate:
         """What `descend` asks: f = t and a share of all objectives, and z - slope t - shift."""

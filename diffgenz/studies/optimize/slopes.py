@@ -62,7 +62,16 @@ UNDER_LOAD_FROM = 48
 """The same under a load, where each column takes NumPy some hundredths of a second."""
 
 
-def slopes_of(problem: Problem, lanes: int) -> Callable[[Numbers, np.ndarray], Point]:
+Slopes = Callable[[Numbers, np.ndarray], Point]
+"""From x, of shape (lanes, n), and plans, of shape (lanes,), to what is there."""
+
+
+def answered_in_numpy(slopes: Slopes) -> bool:
+    """Whether it compiles nothing, and takes about as long for many lanes as for one."""
+    return isinstance(slopes, partial)
+
+
+def slopes_of(problem: Problem, lanes: int) -> Slopes:
     """What gives values and slopes at each x, of shape (lanes, n), with plans of shape (lanes,).
 
     Arguments:

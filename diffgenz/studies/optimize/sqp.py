@@ -2,7 +2,7 @@
 
 Each lane minimises f(x) within a box, where all c_j(x) <= 0, from a start of its own. Its merit is
 f + sum_j rho_j max(0, c_j), the exact l1 penalty. A quadratic model with damped BFGS curvature
-proposes a step (`quadratic`); a step that does not bring what the model promises is corrected once
+proposes a step (`active_set`); a step that does not bring what the model promises is corrected once
 for the curvature of the limits (second-order correction), then the region shrinks (Nocedal and
 Wright, Numerical Optimization, 2006, chapters 18.3 to 18.6). Where a lane stands still but violates
 a limit, its penalty grows.
@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from diffgenz.studies.optimize.quadratic import Numbers, solve_quadratic
+from diffgenz.studies.optimize.active_set import solve_quadratic
+from diffgenz.studies.optimize.quadratic import Numbers, Program
 
 _REMEMBERED = 3
 """A step is taken if the merit falls below the worst of so many last ones, the present included.
@@ -149,7 +150,9 @@ def descend(
     *,
     tolerance: float,
     iterations: int = 100,
+    first: Point | None = None,
     curvature: Numbers | None = None,
+    anywhere: bool = False,
     penalties: tuple[float, float] = PENALTIES,
     progress: Callable[[int, int], None] | None = None,
     leaves: Callable[[np.ndarray, Numbers, Point, Numbers], np.ndarray] | None = None,
@@ -163,8 +166,11 @@ def descend(
         weights: how much heavier than others a violation of each limit counts, of shape (m,).
         tolerance: the KKT residual at which a lane is done.
         iterations: steps of a lane, at most.
-        curvature: of shape (lanes, n, n), where a descend like this one has learned it: steps are
-            then small at first; None: nothing is known.
+        first: what is at the starts, where it is known.
+        curvature: of shape (lanes, n, n), where a descend like this one has learned it; None:
+            nothing is known.
+        anywhere: whether starts may be anywhere though curvature is known; else steps are small at
+            first, and their programs solved exactly.
         penalties: rho at first and at most.
         progress: called with the lanes that are done and their number, after each step of all.
         leaves: called with some lanes' numbers, x, what is there and multipliers: whether each of
@@ -173,12 +179,13 @@ def descend(
     x = np.array(start, float)
     lanes, n = x.shape
     low, high = np.broadcast_to(low, x.shape), np.broadcast_to(high, x.shape)
-    point = Point(*(np.array(part, float) for part in evaluate(x, np.arange(lanes))))
+    first = evaluate(x, np.arange(lanes)) if first is None else first
+    point = Point(*(np.array(part, float) for part in first))
     m = point.c.shape[1]
     if not n:
-        return _as_they_are(x, point)
-    exact = np.full(lanes, curvature is not None)
-    radius = np.full(lanes, _FIRST_RADIUS if curvature is None else _WARM_RADIUS)
+        return as_begun(x, point)
+    exact = np.full(lanes, curvature is not None and not anywhere)
+    radius = np.full(lanes, _WARM_RADIUS if exact.any() else _FIRST_RADIUS)
     if curvature is None:
         curvature = np.tile(_CURVATURE * np.eye(n), (lanes, 1, 1))
     curvature = curvature.copy()
@@ -204,7 +211,8 @@ def descend(
         far = np.minimum(high[run] - at, radius[run, None])
         use = np.where(corrected[run, None], shifted[run], here.c)
         close = np.where(exact[run], 0.0, np.minimum(_EXACT * kkt[run] ** 2, _COARSE))
-        d, multipliers = solve_quadratic(h, here.g, here.rows, use, penalty, near, far, close)
+        program = Program(h, here.g, here.rows, use, penalty, near, far)
+        d, own = solve_quadratic(program, lam[run], close)
         bent = np.einsum("ln,lnk,lk->l", d, h, d) / 2
         linear = here.c + np.einsum("lmn,ln->lm", here.rows, d)
         gain = -(here.g * d).sum(1) - bent
@@ -212,7 +220,7 @@ def descend(
         promised[run] = np.where(corrected[run], promised[run], gain)
 
         done = ~corrected[run]
-        ends = residual(at, here, multipliers, low[run], high[run])
+        ends = residual(at, here, own, low[run], high[run])
         done &= ends < tolerance
         total = _total(here.c, weights)
         far_off = total > FEASIBLE
@@ -228,12 +236,12 @@ def descend(
         exact[run[unsure]] = True
         before[run[still]] = np.inf
         kkt[run] = np.where(corrected[run], kkt[run], ends)
-        lam[run] = np.where(corrected[run, None], lam[run], multipliers)
+        lam[run] = np.where(corrected[run, None], lam[run], own)
         status[run[done]] = CONVERGED
         _unstick(run[still], point.c, rho, penalties[1], radius, status)
         moving = ~done & ~still & ~unsure
         if leaves is not None:
-            left = moving & leaves(run, at, here, multipliers)
+            left = moving & leaves(run, at, here, own)
             status[run[left]] = LEFT
             moving &= ~left
         run, d = run[moving], d[moving]
@@ -284,14 +292,23 @@ def _total(c: Numbers, weights: Numbers) -> Numbers:
     return (np.maximum(c, 0) * weights).sum(axis=1)
 
 
-def _as_they_are(x: Numbers, point: Point) -> Solved:
-    """The lanes of a problem without variables."""
-    lanes, m = point.c.shape
+def as_begun(x: Numbers, point: Point) -> Solved:
+    """Lanes that have not moved.
+
+    Arguments:
+        x: where they are, of shape (lanes, n).
+        point: what is there.
+    """
+    (lanes, n), m = x.shape, point.c.shape[1]
     violation = np.maximum(point.c, 0).max(axis=1, initial=0.0)
-    status = np.where(violation > FEASIBLE, INFEASIBLE, CONVERGED)
-    status = np.where(point.finite(), status, BROKEN)
-    none = np.zeros((lanes, 0, 0))
-    return Solved(x, point, np.zeros((lanes, m)), violation, status, np.zeros(lanes, int), none)
+    none = np.zeros(lanes, int)
+    curvature = np.tile(_CURVATURE * np.eye(n), (lanes, 1, 1))
+    kkt = np.full(lanes, np.inf) if n else violation
+    status = np.full(lanes, LEFT if n else CONVERGED)
+    if not n:
+        status[violation > FEASIBLE] = INFEASIBLE
+    status[~point.finite()] = BROKEN
+    return Solved(x, point, np.zeros((lanes, m)), kkt, status, none, curvature)
 
 
 def _unstick(
