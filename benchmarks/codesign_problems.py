@@ -4,6 +4,7 @@ Area, power and cost are posynomials of the free numbers, with rounded coefficie
 they are assumptions that make the problems worth solving, not data.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -12,7 +13,9 @@ import numpy as np
 
 import diffgenz as dgz
 from diffgenz.studies.optimize.layouts import Layout, layouts_of
+from diffgenz.studies.optimize.optimize import problems_of
 from diffgenz.studies.optimize.problem import Problem
+from diffgenz.studies.sweep.axes import values
 
 DENSE, SMALL = "meta-llama/Llama-3.1-70B", "meta-llama/Llama-3.1-8B"
 EXPERTS = "deepseek-ai/DeepSeek-V3"
@@ -186,44 +189,43 @@ def shoreline(fit: str = "none") -> Problem:
 
 
 def disagg(fit: str = "none") -> Problem:
-    """A prefill accelerator and a decode accelerator: eight numbers of two chips, two batches."""
-    platform = _platform(4, fit)
+    """A prefill chip and a decode chip, each with its tensor ranks: six numbers each, a batch.
+
+    The parts of a mix have platforms of their own here, and what differs from part to part is
+    chosen by its full name, plans too: each of both parts has one to eight tensor ranks.
+    """
+    platform = _platform(8, fit)
     mix = dgz.Mix(
         (_case(DENSE, platform, 4, 2048, 2), _case(DENSE, platform, 32, 2048, 512)), (1, 1)
     )
-    chip = CHIP | LINKS
-    over = {
-        f"scenarios[{part}].platform.{name if name == LINK else f'accelerator.{name}'}": bounds
-        for part in range(2)
-        for name, bounds in chip.items()
-    } | _batches(2)  # fmt: skip
-    more, derived = {}, {}
+    ranks = [f"scenarios[{part}].plan.tensor" for part in range(2)]
+    over = {"scenarios[1].workload.batch": (1, 1024)}
+    quantities: dict[str, str] = {}
+    derived: dict[str, str] = {}
+    limits = ["fits", "ttft[0] <= 0.5", "tpot[1] <= 0.015"]
     for part in range(2):
         place = f"scenarios[{part}].platform."
-        derived[f"{place}accelerator.peak_flops[bf16]"] = f"{place}accelerator.peak_flops[fp8] / 2"
-        for name in ("area", "watts", "dollars", "rate"):
-            formula = QUANTITIES[name].replace("stacks", "6")
-            formula = formula.replace("flop_per_cycle", "(peak_flops[fp8] / 3.4e12)")
-            for other in CHIP:
-                formula = formula.replace(other, f"{place}accelerator.{other}")
-            formula = formula.replace(LINK, place + LINK)
-            for other in ("area", "watts", "dollars"):
-                formula = formula.replace(other, f"{other}{part}")
-            more[f"{name}{part}"] = formula
-    first, second = (f"scenarios[{part}].workload.batch" for part in range(2))
-    limits = [
-        f"{name}{part} <= {most}"
-        for part in range(2)
-        for name, most in (("area", 858), ("watts", 1000))
-    ]
-    return _problem(
-        mix,
-        over,
-        f"4 / 512 * 1e6 * rate0 * ttft[0] / {first} + 4e6 * rate1 * tpot[1] / {second}",
-        ("fits", "ttft[0] <= 0.5", "tpot[1] <= 0.015", *limits),
-        [dgz.Parallelism(4), dgz.Parallelism(2, 2), dgz.Parallelism(1, 4)],
-        more=more,
-        derived=derived,
+        names = {name: f"{place}accelerator.{name}" for name in CHIP} | {LINK: place + LINK}
+        names |= {name: f"{name}{part}" for name in (*QUANTITIES, "stacks", "clock")}
+
+        def own(text: str, names: dict[str, str] = names) -> str:
+            pattern = "|".join(map(re.escape, sorted(names, key=len, reverse=True)))
+            return re.sub(rf"(?<![\w.])({pattern})(?!\w)", lambda found: names[found[0]], text)
+
+        over |= {names[name]: (CHIP | LINKS | MORE)[name] for name in (*CHIP, LINK)}
+        over |= {names[name]: MORE[name] for name in ("clock", "stacks")}
+        quantities |= {names[name]: own(text) for name, text in QUANTITIES.items()}
+        derived[f"{place}accelerator.peak_flops[bf16]"] = f"{names['peak_flops[fp8]']} / 2"
+        limits += [own(text.replace("die", "858")) for text in PACKAGE]
+    tokens = 512
+    objective = (
+        f"{ranks[0]} / 4 / {tokens} * 1e6 * rate0 * ttft[0] "
+        f"+ {ranks[1]} * 1e6 * rate1 * tpot[1] / scenarios[1].workload.batch"
+    )
+    choices = dict.fromkeys(ranks, values(1, 2, 4, 8))
+    asked = over, objective, False, limits, derived, quantities
+    return problems_of(mix, asked, dgz.Parallelism(1), choices)[0][0].hardened(
+        sharpness=8, smooth_batch=True
     )
 
 
