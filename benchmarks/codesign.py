@@ -24,11 +24,11 @@ from codesign_problems import PROBLEMS, Named
 from codesign_rivals import Clock, Slsqp, Values, evolution, shrinking, sobol, tpe
 from report import Report, parser_of
 
-from diffgenz.studies.optimize.compiled import Compiled
+from diffgenz.studies.optimize.compiled import BLOCK
 from diffgenz.studies.optimize.exact import exact_optimum
 from diffgenz.studies.optimize.lanes import Lanes
 from diffgenz.studies.optimize.problem import Problem
-from diffgenz.studies.optimize.slopes import Slopes
+from diffgenz.studies.optimize.slopes import Slopes, compiled_slopes
 from diffgenz.studies.optimize.sqp import Point, Solved, descend
 from diffgenz.ui.tables import number, table
 
@@ -72,9 +72,7 @@ def ours(
     return Lanes(problem, starts, seed, None, others, observed).searched()[0]
 
 
-def polished(
-    problem: Problem, at: Compiled, found: Solved, starts: int
-) -> tuple[Solved, np.ndarray]:
+def polished(problem: Problem, at: Slopes, found: Solved, starts: int) -> tuple[Solved, np.ndarray]:
     """The best of each feasible plan to a small KKT residual, the least first, and their plans."""
     f = np.where(found.violation <= 1e-3, found.point.f, np.inf).reshape(-1, starts)
     plans = np.flatnonzero(np.isfinite(f).any(axis=1))
@@ -134,7 +132,7 @@ def solve(named: Named, options: Any, seeds: range, report: Report) -> None:
     problem = named.make()
     n, plans = len(problem.variables), len(problem.layouts)
     start = time.process_time()
-    at, values = Compiled(problem), Values(problem)
+    at, values = compiled_slopes(problem, BLOCK), Values(problem)
     x, plan = lanes(problem, 1, 0)
     at(x, plan)
     compiled = time.process_time() - start
@@ -196,7 +194,7 @@ def _rivals(
             clock = Clock(budget)
             method(problem, values, clock, seed)
             clocks[name].append(clock)
-    at_one = Compiled(problem, 1)
+    at_one = compiled_slopes(problem, 1)
     at_one(*(part[:1] for part in lanes(problem, 1, 0)))
     clocks["SLSQP, our gradients"], ends, starts = [], [], 0
     for seed in seeds:

@@ -9,13 +9,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-import numpy as np
-
 import diffgenz as dgz
+from diffgenz.studies.optimize.distributions import LogNormal
+from diffgenz.studies.optimize.draws import Uncertainty, draws_of
 from diffgenz.studies.optimize.layouts import Layout, layouts_of
 from diffgenz.studies.optimize.optimize import problems_of
 from diffgenz.studies.optimize.problem import Problem
-from diffgenz.studies.sweep.axes import values
+from diffgenz.studies.optimize.robust import Robust
+from diffgenz.studies.optimize.statistic_words import limits_on_draws, objective_on_draws
 
 DENSE, SMALL = "meta-llama/Llama-3.1-70B", "meta-llama/Llama-3.1-8B"
 EXPERTS = "deepseek-ai/DeepSeek-V3"
@@ -222,33 +223,27 @@ def disagg(fit: str = "none") -> Problem:
         f"{ranks[0]} / 4 / {tokens} * 1e6 * rate0 * ttft[0] "
         f"+ {ranks[1]} * 1e6 * rate1 * tpot[1] / scenarios[1].workload.batch"
     )
-    choices = dict.fromkeys(ranks, values(1, 2, 4, 8))
+    choices = dict.fromkeys(ranks, dgz.axes.values(1, 2, 4, 8))
     asked = over, objective, False, limits, derived, quantities
     return problems_of(mix, asked, dgz.Parallelism(1), choices)[0][0].hardened(
         sharpness=8, smooth_batch=True
     )
 
 
-def robust(fit: str = "none") -> Problem:
-    """The mean of the worst quarter of costs over twelve drawn workloads (CVaR): nine numbers.
-
-    Of the worst quarter the mean is min over t of t + mean(max(0, cost - t)) / 0.25 (Rockafellar
-    and Uryasev, 2000), whose maximum is smoothed here.
-    """
-    rng = np.random.default_rng(0)
-    platform = _platform(8, fit)
-    works = zip(
-        *(mean * np.exp(0.5 * rng.standard_normal(12)) for mean in (2048, 512)), strict=True
+def robust(fit: str = "none") -> Robust:
+    """The mean of the worst quarter of costs over twelve drawn workloads (CVaR): eight numbers."""
+    question = _case(DENSE, _platform(8, fit), 16, 2048, 512)
+    drawn = Uncertainty(
+        {"input_tokens": LogNormal(2048, 0.5), "output_tokens": LogNormal(512, 0.5)}, draws=12
     )
-    mix = dgz.Mix(
-        tuple(_case(DENSE, platform, 16, round(a), round(b)) for a, b in works), (1,) * 12
-    )
-    costs = [f"(8e6 * rate / throughput[{part}] - level)" for part in range(12)]
-    over_level = " + ".join(f"({cost} + sqrt({cost} ** 2 + 1e-6)) / 2" for cost in costs)
-    over = CHIP | LINKS | MORE | {"batch": (1, 1024), "level": (0.01, 100)}
-    limits = ("fits", "tpot <= 0.03", "ttft <= 3", *PACKAGE)
-    objective = f"level + ({over_level}) / 3"
-    return _problem(mix, over, objective, limits, _plans(8, 8), more={"level": "1"})
+    objective, statistic = objective_on_draws("cvar(75%, 8e6 * rate / throughput)")
+    limits = limits_on_draws(("fits", "tpot <= 0.03", "ttft <= 3", *PACKAGE))
+    over = CHIP | LINKS | MORE | {"batch": (1, 1024)}
+    texts = [limit.text for limit in limits]
+    asked = over, objective, False, texts, DERIVED, QUANTITIES
+    nominal = problems_of(question, asked, _plans(8, 8), {}, drawn)[0][0]
+    nominal = nominal.hardened(sharpness=8, smooth_batch=True)
+    return Robust(nominal, draws_of(nominal, drawn, drawn.draws), statistic, limits)
 
 
 def edge(fit: str = "none") -> Problem:

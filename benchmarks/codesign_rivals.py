@@ -19,8 +19,9 @@ from scipy.stats import qmc
 from diffgenz.core.batches import COMPILED_QUICKLY
 from diffgenz.core.differences import in_double
 from diffgenz.core.verb import as_if_traced
-from diffgenz.studies.optimize.compiled import Compiled
 from diffgenz.studies.optimize.problem import Problem
+from diffgenz.studies.optimize.robust import Robust
+from diffgenz.studies.optimize.slopes import Slopes
 
 TOLERATED = 1e-4
 """The violation of a limit, in its logarithm, that all methods are allowed."""
@@ -65,6 +66,7 @@ class Values:
 
     def __init__(self, problem: Problem):
         self.problem = problem
+        self._of_draws = Values(problem.inner) if isinstance(problem, Robust) else None
 
         @partial(jax.jit, compiler_options=COMPILED_QUICKLY)
         def program(question: Any, x: jax.Array, plans: Any) -> Any:
@@ -80,6 +82,11 @@ class Values:
     def __call__(self, x: np.ndarray, plans: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """ln objective and ln of limits at each x."""
         problem = self.problem
+        if self._of_draws is not None:
+            assert isinstance(problem, Robust)
+            f, c = self._of_draws(np.repeat(x, problem.draws, axis=0), problem.drawn_layouts(plans))
+            shape = len(x), problem.draws
+            return problem.counted(f.reshape(shape), c.reshape(*shape, -1))
         with in_double(), as_if_traced():
             own = problem.table_at(plans)
             metrics = np.asarray(self._program(problem.double, x, own))
@@ -200,7 +207,7 @@ class Slsqp:
     def __init__(self) -> None:
         self.starts, self.best = 0, np.inf
 
-    def __call__(self, problem: Problem, at_one: Compiled, clock: Clock, seed: int) -> None:
+    def __call__(self, problem: Problem, at_one: Slopes, clock: Clock, seed: int) -> None:
         """Run until the budget is spent."""
         rng = np.random.default_rng(seed)
         order = rng.permutation(len(problem.layouts))
@@ -208,7 +215,7 @@ class Slsqp:
             self._run(problem, at_one, clock, rng, int(order[self.starts % len(order)]))
             self.starts += 1
 
-    def _run(self, problem: Problem, at_one: Compiled, clock: Clock, rng: Any, plan: int) -> None:
+    def _run(self, problem: Problem, at_one: Slopes, clock: Clock, rng: Any, plan: int) -> None:
         seen: dict[bytes, Any] = {}
 
         def at(x: np.ndarray) -> Any:

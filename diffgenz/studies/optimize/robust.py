@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from diffgenz.core.differences import STEP
 from diffgenz.core.leaves import Path
 from diffgenz.core.smooth import HARD
 from diffgenz.scenario.mix import parts_of
@@ -79,14 +78,16 @@ class Robust(Problem):
         self, x: Numbers, plans: np.ndarray, changes: Mapping[Path, Any] | None = None
     ) -> tuple[Numbers, Numbers]:
         """The logarithms of the statistics of objective and limits, as in `Problem`."""
-        return self._counted(*self.values_of_draws(x, plans, changes))
+        return self.counted(*self.values_of_draws(x, plans, changes))
 
     def values_of_draws(
         self, x: Numbers, plans: np.ndarray, changes: Mapping[Path, Any] | None = None
     ) -> tuple[Numbers, Numbers]:
         """Objective and limits of each draw, of shape (columns, draws) and (columns, draws, m)."""
         repeated = {path: np.repeat(each, self.draws) for path, each in (changes or {}).items()}
-        f, c = self.inner.values(np.repeat(x, self.draws, axis=0), self._rows(plans), repeated)
+        f, c = self.inner.values(
+            np.repeat(x, self.draws, axis=0), self.drawn_layouts(plans), repeated
+        )
         shape = len(x), self.draws
         return f.reshape(shape), c.reshape(*shape, -1)
 
@@ -98,38 +99,50 @@ class Robust(Problem):
         """
 
         def point(x: Numbers, plans: np.ndarray) -> Point:
-            (lanes, n), draws = x.shape, self.draws
-            at = evaluate(np.repeat(x, draws, axis=0), self._rows(plans))
-            moves = np.concatenate([np.zeros((1, n)), STEP * np.eye(n), -STEP * np.eye(n)])
-            f = at.f[:, None] + at.g @ moves.T
-            c = at.c[:, None] + np.einsum("lmn,rn->lrm", at.rows, moves)
-            shape = lanes * len(moves), draws
-            f = f.reshape(lanes, draws, -1).swapaxes(1, 2).reshape(shape)
-            c = c.reshape(lanes, draws, len(moves), -1).swapaxes(1, 2).reshape(*shape, -1)
-            f, c = self._counted(f, c)
-            f, c = f.reshape(lanes, -1), c.reshape(lanes, len(moves), -1)
-            slope = (f[:, 1 : n + 1] - f[:, n + 1 :]) / (2 * STEP)
-            rows = (c[:, 1 : n + 1] - c[:, n + 1 :]) / (2 * STEP)
-            return Point(f[:, 0], c[:, 0], slope, rows.swapaxes(1, 2))
+            shape = len(x), self.draws
+            at = evaluate(np.repeat(x, self.draws, axis=0), self.drawn_layouts(plans))
+            every = Point(*(part.reshape(*shape, *part.shape[1:]) for part in at))
+            f, shares = self._of_objective(every.f)
+            g = np.einsum("ld,ldn->ln", shares, every.g)
+            c, rows = np.empty((len(x), every.c.shape[2])), []
+            for place in range(c.shape[1]):
+                c[:, place], shares = self._of_limit(every.c[:, :, place], place)
+                rows.append(np.einsum("ld,ldn->ln", shares, every.rows[:, :, place]))
+            none = np.zeros((*c.shape, x.shape[1]))
+            return Point(f, c, g, np.stack(rows, axis=1) if rows else none)
 
         return point
 
-    def _rows(self, plans: np.ndarray) -> np.ndarray:
+    def drawn_layouts(self, plans: np.ndarray) -> np.ndarray:
         """The layouts of all draws of some plans."""
         return (np.asarray(plans)[:, None] * self.draws + np.arange(self.draws)).ravel()
 
-    def _counted(self, f: Numbers, c: Numbers) -> tuple[Numbers, Numbers]:
-        """The statistics of objective and limits of draws."""
-        smooth, sign = self._smooth, -1 if self.maximise else 1
-        objective = sign * self.statistic.of(sign * f, least=self.maximise, smooth=smooth)
-        limits = np.empty((len(c), c.shape[2]))
-        for place, drawn in enumerate(self.of_limits):
-            statistic = drawn.statistic if self.moved[place] else MEAN
-            side = -1 if drawn.least and statistic.kind in ("mean", "cvar") else 1
-            limits[:, place] = side * statistic.of(
-                side * c[:, :, place], least=side < 0, smooth=smooth
-            )
-        return objective, limits
+    def counted(self, f: Numbers, c: Numbers) -> tuple[Numbers, Numbers]:
+        """The statistics of objective and limits, from those of draws.
+
+        Arguments:
+            f: of shape (columns, draws).
+            c: of shape (columns, draws, m).
+        """
+        limits = [self._of_limit(c[:, :, place], place)[0] for place in range(c.shape[2])]
+        none = np.zeros((len(c), 0))
+        return self._of_objective(f)[0], np.stack(limits, axis=1) if limits else none
+
+    def _of_objective(self, f: Numbers) -> tuple[Numbers, Numbers]:
+        """The statistic of the objective, and the shares of draws in it."""
+        sign = -1 if self.maximise else 1
+        value, shares = self.statistic.with_shares(
+            sign * f, least=self.maximise, smooth=self._smooth
+        )
+        return sign * value, shares
+
+    def _of_limit(self, c: Numbers, place: int) -> tuple[Numbers, Numbers]:
+        """The statistic of a limit, and the shares of draws in it."""
+        drawn = self.of_limits[place]
+        statistic = drawn.statistic if self.moved[place] else MEAN
+        side = -1 if drawn.least and statistic.kind in ("mean", "cvar") else 1
+        value, shares = statistic.with_shares(side * c, least=side < 0, smooth=self._smooth)
+        return side * value, shares
 
     def _moved(self) -> np.ndarray:
         """Which limits draws move, at some random points of every layout."""

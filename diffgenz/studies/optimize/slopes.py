@@ -13,7 +13,7 @@ import numpy as np
 from diffgenz.core.differences import STEP
 from diffgenz.core.leaves import Path
 from diffgenz.serving.under_load import UnderLoad
-from diffgenz.studies.optimize.compiled import Compiled
+from diffgenz.studies.optimize.compiled import BLOCK, Compiled
 from diffgenz.studies.optimize.problem import Problem
 from diffgenz.studies.optimize.quadratic import Numbers
 from diffgenz.studies.optimize.robust import Robust
@@ -54,9 +54,11 @@ def point_at(
 COMPILED_FROM = 2**16
 """Columns of differences for one iteration from which compiling takes less time."""
 
-_DRAWN_BLOCK = 512
-"""Draws of lanes of one call of the compiled program."""
+_FEW, _SMALL_BLOCK = 128, 32
+"""Up to so many lanes there are so many in a call of the compiled program."""
 
+_DRAWN = 4
+"""So many times the lanes of a call where each has draws."""
 
 UNDER_LOAD_FROM = 48
 """The same under a load, where each column takes NumPy some hundredths of a second."""
@@ -82,6 +84,16 @@ def slopes_of(problem: Problem, lanes: int) -> Slopes:
     least = UNDER_LOAD_FROM if under_load else COMPILED_FROM
     if lanes * (1 + 2 * len(problem.variables)) * problem.draws < least:
         return partial(point_at, problem)
+    return compiled_slopes(problem, BLOCK if lanes > _FEW else _SMALL_BLOCK)
+
+
+def compiled_slopes(problem: Problem, block: int) -> Slopes:
+    """The same by a compiled program.
+
+    Arguments:
+        problem: the problem.
+        block: lanes of one call of the program; draws of a lane are lanes of it, too.
+    """
     if isinstance(problem, Robust):
-        return problem.over_draws(Compiled(problem.inner, _DRAWN_BLOCK))
-    return Compiled(problem)
+        return problem.over_draws(Compiled(problem.inner, block * _DRAWN))
+    return Compiled(problem, block)

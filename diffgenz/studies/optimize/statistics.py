@@ -57,16 +57,28 @@ class Statistic(NamedTuple):
         Returns:
             an array of shape (columns,); NaN or infinite where a draw is.
         """
+        return self.with_shares(logs, least=least, smooth=smooth)[0]
+
+    def with_shares(
+        self, logs: Numbers, *, least: bool = False, smooth: bool = True
+    ) -> tuple[Numbers, Numbers]:
+        """The same, and its slopes to the logarithms of the draws, which are shares of it.
+
+        The threshold of a tail has no part in them: the tail is stationary in it.
+        """
         scale = logs.max(axis=1, keepdims=True)
         with np.errstate(all="ignore"):
             draws = np.exp(logs - scale)
             if self.kind == "mean":
-                found = draws.mean(axis=1)
+                weights = np.full_like(draws, 1 / draws.shape[1])
             elif smooth:
-                found = _smooth_tail(draws, self.factor(draws.shape[1]), least)
+                found, weights = _smooth_tail(draws, self.factor(draws.shape[1]), least)
+                return np.log(found) + scale[:, 0], weights * draws / found[:, None]
             else:
-                found = _tail(draws, self.factor(draws.shape[1]), least)
-            return np.log(found) + scale[:, 0]
+                weights = _tail(draws, self.factor(draws.shape[1]), least)
+            parts = weights * draws
+            found = parts.sum(axis=1, keepdims=True)
+            return (np.log(found) + scale)[:, 0], parts / found
 
     def factor(self, draws: int) -> float:
         """c: all draws / those of the tail, which has one draw at least."""
@@ -79,21 +91,19 @@ MEAN, WORST = Statistic("mean"), Statistic("worst")
 
 
 def _tail(draws: Numbers, factor: float, least: bool) -> Numbers:
-    """The mean of the worst 1 / factor of the draws, of which one counts in part."""
-    order = np.sort(draws, axis=1)
-    order = order if least else order[:, ::-1]
+    """What each draw counts in the mean of the worst 1 / factor of them; one counts in part."""
+    order = np.argsort(draws if least else -draws, axis=1, kind="stable")
     count = draws.shape[1] / factor
-    whole = min(int(np.floor(count + 1e-9)), draws.shape[1])
-    total = order[:, :whole].sum(axis=1)
-    if count - whole > 1e-9:
-        total += (count - whole) * order[:, whole]
-    return total / count
+    counts = np.clip(count - np.arange(draws.shape[1]), 0, 1) / count
+    weights = np.empty_like(draws)
+    np.put_along_axis(weights, order, np.broadcast_to(counts, draws.shape), axis=1)
+    return weights
 
 
-def _smooth_tail(draws: Numbers, factor: float, least: bool) -> Numbers:
-    """The same, smoothed; of the least draws from below."""
+def _smooth_tail(draws: Numbers, factor: float, least: bool) -> tuple[Numbers, Numbers]:
+    """That mean, smoothed, of the least draws from below; and its slopes to the draws."""
     if factor <= 1 + 1e-9:
-        return draws.mean(axis=1)
+        return draws.mean(axis=1), np.full_like(draws, 1 / draws.shape[1])
     sign = -1.0 if least else 1.0
     room = np.log1p(SMOOTHING * (1 + np.sqrt(factor) + np.sqrt(factor / (factor - 1))))
     low, high = np.log(draws.min(axis=1)) - room, np.log(draws.max(axis=1)) + room
@@ -103,7 +113,8 @@ def _smooth_tail(draws: Numbers, factor: float, least: bool) -> Numbers:
         low, high = np.where(up, middle, low), np.where(up, high, middle)
     t = np.exp((low + high) / 2)[:, None]
     z = sign * (draws / t - 1)
-    return (t + sign * factor * t * _plus(z)).mean(axis=1)
+    slopes = factor / draws.shape[1] * (1 + z / np.hypot(z, SMOOTHING)) / 2
+    return (t + sign * factor * t * _plus(z)).mean(axis=1), slopes
 
 
 def _slope(draws: Numbers, log: Numbers, factor: float, sign: float) -> Numbers:
