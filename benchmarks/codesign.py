@@ -154,7 +154,7 @@ def solve(named: Named, options: Any, seeds: range, report: Report) -> None:
          "compile": compiled, "starts": many, "seconds": seconds, "within": share, "kkt": kkt,
          "least": float(np.exp(best)), "hardness": hard, "rounding": exact and exact.rounding}
     )  # fmt: skip
-    report.check(f"{named.name}: {many} starts x {plans} plans", seconds, "cpu-s", 3)
+    report.check(f"{named.name}: {many} starts x {plans} plans", seconds, "cpu-s", named.most)
     report.check(f"{named.name}: starts within 0.1 %", share, "%", named.within, at_least=True)
     report.check(f"{named.name}: hard against smooth", abs(hard), "%", named.hardness)
     report.check(f"{named.name}: KKT at the optimum", kkt, "", 1e-5)

@@ -62,6 +62,7 @@ class Named(NamedTuple):
         quick: whether a quick run solves it.
         starts: of each plan, that all must end well.
         within: the share of them within 0.1 % of their plan's best, in percent.
+        most: processor seconds that these may take together.
         hardness: how far the optimum with hard maxima may be from the smooth one, in percent.
         rivals: whether others solve it too.
     """
@@ -71,6 +72,7 @@ class Named(NamedTuple):
     quick: bool = False
     starts: int = 256
     within: float = 99
+    most: float = 3
     hardness: float = 0.5
     rivals: bool = True
 
@@ -270,7 +272,7 @@ PROBLEMS = (
     Named("dsv3", dsv3, hardness=3),
     Named("dsv3 fitted", partial(dsv3, "vllm"), starts=16, within=95, hardness=3, rivals=False),
     Named("shoreline", shoreline, hardness=3),
-    Named("disagg", disagg),
+    Named("disagg", disagg, starts=16, most=1.5),
     Named("robust", robust),
     Named("edge", edge, True),
     Named("long_context", long_context),

@@ -54,9 +54,6 @@ def point_at(
 COMPILED_FROM = 2**16
 """Columns of differences for one iteration from which compiling takes less time."""
 
-_FEW, _SMALL_BLOCK = 128, 32
-"""Up to so many lanes there are so many in a call of the compiled program."""
-
 _DRAWN = 4
 """So many times the lanes of a call where each has draws."""
 
@@ -84,7 +81,7 @@ def slopes_of(problem: Problem, lanes: int) -> Slopes:
     least = UNDER_LOAD_FROM if under_load else COMPILED_FROM
     if lanes * (1 + 2 * len(problem.variables)) * problem.draws < least:
         return partial(point_at, problem)
-    return compiled_slopes(problem, BLOCK if lanes > _FEW else _SMALL_BLOCK)
+    return compiled_slopes(problem, BLOCK)
 
 
 def compiled_slopes(problem: Problem, block: int) -> Slopes:
