@@ -232,3 +232,45 @@ def test_examples_of_model_choices_have_as_many_parameters():
         assert len(seen) >= 4
         total = total or float(study.case.model.parameters)
         assert list(seen.values()) == pytest.approx([total] * len(seen), rel=2e-3)
+
+
+def test_parts_with_platforms_and_plans_of_their_own_are_optimized_apart():
+    """Prefill and decode on chips of their own: the least sum is the sum of what is least."""
+    case = question()
+    mix = dgz.Mix((case, case.replace(workload=dgz.Workload(16, 64, 16))), (1, 1))
+    bandwidth = "platform.accelerator.memory_bandwidth"
+    cost = "plan.tensor * (1 + {0}" + bandwidth + " / 3e12)"
+    every = (1, 2)
+    found = dgz.optimize(
+        mix,
+        {f"scenarios[{part}].{bandwidth}": (1e11, 1e14) for part in range(2)},
+        " + ".join(
+            f"scenarios[{part}].{cost.format(f'scenarios[{part}].')} * {metric}[{part}]"
+            for part, metric in enumerate(("ttft", "tpot"))
+        ),
+        plans=dgz.Parallelism(1),
+        choices={f"scenarios[{part}].plan.tensor": values(*every) for part in range(2)},
+        starts=1,
+        check_prices=False,
+    )
+    apart = [
+        {
+            ranks: dgz.optimize(
+                part,
+                {bandwidth: (1e11, 1e14)},
+                f"{cost.format('')} * {metric}",
+                plans=dgz.Parallelism(ranks),
+                starts=1,
+                check_prices=False,
+            ).best.value
+            for ranks in every
+        }
+        for part, metric in zip(mix.scenarios, ("ttft", "tpot"), strict=True)
+    ]
+    rows = {tuple(each.choices.values()): each.value for each in found.plans}
+    assert len(rows) == 4
+    for (first, second), value in rows.items():
+        assert value == pytest.approx(apart[0][first] + apart[1][second], rel=1e-7)
+    assert [float(part.plan.tensor) for part in found.exact.scenario.scenarios] == list(
+        found.best.choices.values()
+    )

@@ -170,13 +170,20 @@ def test_quadratic_programs_meet_their_conditions(n):
 
 
 @pytest.mark.parametrize("n", [1, 3, 14])
-def test_a_good_guess_of_what_is_active_gives_the_solution_exactly(n):
+def test_where_a_lane_is_at_its_optimum_the_multipliers_tell_the_next_step_exactly(n):
+    """It is none, and is found in one or two linear systems, but for limits that are just met."""
     program = programs(n)
-    inner, guess = solve_interior(program)
-    d, lam, solved = solve_active(program, guess)
-    assert solved.mean() > 0.5
-    check_conditions(program.at(solved), d[solved], lam[solved], 1e-10)
-    np.testing.assert_allclose(d[solved], inner[solved], atol=1e-5)
+    d, guess = solve_interior(program)
+    here = program._replace(
+        slope=program.slope + np.einsum("lnk,lk->ln", program.curvature, d),
+        values=program.values + np.einsum("lmn,ln->lm", program.rows, d),
+        low=program.low - d,
+        high=program.high - d,
+    )
+    step, lam, solved = solve_active(here, guess)
+    assert solved.mean() > 0.8
+    check_conditions(here.at(solved), step[solved], lam[solved], 1e-10)
+    np.testing.assert_allclose(step[solved], 0, atol=1e-5)
 
 
 def test_limits_that_depend_on_each_other_share_their_multiplier():
