@@ -16,6 +16,7 @@ import equinox as eqx
 from diffgenz.core import xp
 from diffgenz.core.leaves import with_parts
 from diffgenz.core.smooth import Scalar, share_of
+from diffgenz.core.tree import Tree
 from diffgenz.hardware.accelerator import Accelerator
 from diffgenz.hardware.platform import Platform
 from diffgenz.inference.energy import dynamic_energy
@@ -39,7 +40,7 @@ from diffgenz.scenario.scenario import Scenario, prompted
 from diffgenz.scenario.serving_options import MTP, Serving
 
 
-class Job(eqx.Module):
+class Job(Tree):
     """Iterations of one kind.
 
     Arguments:
@@ -104,7 +105,7 @@ class Job(eqx.Module):
         return self.executions * energy
 
 
-class Jobs(eqx.Module):
+class Jobs(Tree):
     """All that is done for a scenario.
 
     Arguments:

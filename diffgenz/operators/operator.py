@@ -13,6 +13,7 @@ from typing import Any
 import equinox as eqx
 
 from diffgenz.core.smooth import Scalar
+from diffgenz.core.tree import Tree
 from diffgenz.operators.layer_format import DTYPE
 from diffgenz.operators.message import Message
 
@@ -26,7 +27,7 @@ class Kind(enum.Enum):
     ELEMENTWISE = "elementwise"  # memory only: its arithmetic hides behind its bytes
 
 
-class Operator(eqx.Module):
+class Operator(Tree):
     """One kernel on one device, executed `repeats` times.
 
     Arguments:
