@@ -142,6 +142,8 @@ def estimate_of(jobs: Jobs, case: Scenario) -> Estimate:
 
 def constant_ranks(question: Resolved) -> Resolved:
     """The scenario with the ranks of its plan constant under differentiation."""
+    if not xp.is_jax(question.case.plan):
+        return question
     return eqx.tree_at(lambda q: q.case.plan, question, question.case.plan.as_structure())
 
 

@@ -11,6 +11,8 @@ Three worked combinations:
 Time, energy, memory and breakdown are sums over the same jobs.
 """
 
+import dataclasses
+
 import equinox as eqx
 
 from diffgenz.core import xp
@@ -160,7 +162,7 @@ def jobs_of(question: Resolved) -> Jobs:
         iteration, filled = tower
         executions = plan.stage * filled * (pipeline.micro_batch / pipeline.requests)
         seeing = job(iteration, Every(filled), executions)
-        first.insert(0, eqx.tree_at(lambda j: j.memory, seeing, Resident()))
+        first.insert(0, dataclasses.replace(seeing, memory=Resident()))
     in_use = [(plan.ranks, accelerator)]
     if draft is not None:
         prefills, proposals = _draft_jobs(case, pipeline, *draft, its_execution)
