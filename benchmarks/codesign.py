@@ -159,10 +159,11 @@ def solve(named: Named, options: Any, seeds: range, report: Report) -> None:
     report.check(f"{named.name}: hard against smooth", abs(hard), "%", named.hardness)
     report.check(f"{named.name}: KKT at the optimum", kkt, "", 1e-5)
     report.check(f"{named.name}: compile", compiled, "cpu-s", 8)
-    own = [Clock(0) for _ in seeds]
-    for seed, clock in zip(seeds, own, strict=True):
-        ours(problem, at, 8, seed, clock)
-        clock.budget = clock.spent
+    own = []
+    for seed in seeds:
+        own.append(Clock(0))
+        ours(problem, at, 8, seed, own[-1])
+        own[-1].budget = own[-1].spent
     few = statistics.median(clock.budget for clock in own)
     report.check(f"{named.name}: 8 starts x {plans} plans", few, "cpu-s", 0.3)
     clocks = {"ours, 8 starts a plan": own}
