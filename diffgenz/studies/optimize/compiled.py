@@ -127,10 +127,12 @@ def _together(mix: Mix, by_name: dict[str, Dual], placed: dict[Path, Any]) -> di
     if not used:
         return {}
     n = len(used[0].slopes)
-    moves = STEP * np.concatenate([np.zeros((1, n)), np.eye(n), -np.eye(n)])
 
     def moved(value: Any) -> Any:
-        return value.value + moves @ value.slopes if isinstance(value, Dual) else value
+        if not isinstance(value, Dual):
+            return value
+        apart = STEP * value.slopes
+        return np.concatenate([value.value[None], value.value + apart, value.value - apart])
 
     each = [
         {
