@@ -230,7 +230,7 @@ def mean_field(report: Report, quick: bool) -> None:
         off = [
             100 * abs(float(state.most.rate) / row["saturation"] - 1)
             for row, state in zip(rows, states, strict=True)
-            if np.isfinite(row["case"][-1]) == bound
+            if np.isfinite(row["case"][6]) == bound
         ]
         report.check(f"mean field, saturation rate, {name}, mean", float(np.mean(off)), "%", 2)
     errors: dict[str, dict[str, float]] = {name: {} for name in OPEN}

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from serving_simulator import CLOCKS, FIXTURE
+from serving_simulator import CLOCKS, FOLDER
 
 from diffgenz.core.verb import as_if_traced
 from diffgenz.serving.demand import Demand
@@ -24,11 +24,11 @@ def number(x: Any) -> Any:
     return np.float64(x)
 
 
-def rows() -> list[dict]:
-    """What was simulated."""
-    found = json.loads(FIXTURE.read_text())
+def rows(name: str = "simulated") -> list[dict]:
+    """What was simulated, of the fixture of a name."""
+    found = json.loads((FOLDER / f"{name}.json").read_text())
     for row in found:
-        row["case"][-1] = np.inf if row["case"][-1] is None else row["case"][-1]
+        row["case"][6] = np.inf if row["case"][6] is None else row["case"][6]
     return found
 
 
@@ -54,11 +54,13 @@ def demand_for(kind: str, prompt: float, output: float, fine: bool = False) -> D
 
 def state_of(case) -> EngineState:
     """One of the engines, prepared for the mean field."""
-    clock, kind, prompt, output, budget, slots, cache = case
+    clock, kind, prompt, output, budget, slots, cache, *words = case
     clock, demand = CLOCKS[clock], demand_for(kind, prompt, output)
     steps, sizes = np.arange(DECODES) / (DECODES - 1), np.arange(CHUNKS) / (CHUNKS - 1)
     some, few = slots**steps, (1 + slots) ** steps - 1
-    tokens = LEAST * (budget / LEAST) ** sizes
+    first = "prefill_first" in words
+    longest = max(budget, demand.prompts.tokens.max()) if first else budget
+    tokens = LEAST * (longest / LEAST) ** sizes
     mixed = clock(few[:, None], few[:, None] * demand.context, tokens, tokens * demand.pairs)
     table = IterationTable(
         slots=number(slots),
@@ -66,6 +68,8 @@ def state_of(case) -> EngineState:
         alone=np.log(clock(some, some * demand.context, 0, 0)),
         mixed=np.log(mixed),
         pair=number(clock.pair),
+        prefill_first=first,
+        longest=number(longest) if first else None,
     )
     # as many requests as the cache holds at their mean length, and never more than one can count
     fit = min(cache, 1e12) / (demand.context + 0.6 * demand.prompt / demand.steps)

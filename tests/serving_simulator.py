@@ -147,9 +147,10 @@ class Engine:
                 while coming and coming[0].arrival <= now:
                     waiting.append(coming.popleft())
             preempted = False
+            alone = self.prefill_first and self._fits(waiting, contexts, len(decoding), 0)
             while True:
                 n, left = len(decoding), self.budget - each * len(decoding)
-                if self.prefill_first and self._fits(waiting, contexts, n, 0):
+                if alone:
                     n, left = 0, self.budget
                 chunks = []
                 for request in partial:

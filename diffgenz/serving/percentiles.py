@@ -82,7 +82,7 @@ class Tails(eqx.Module):
         self.steady, self.demand = steady, demand
         runs = steady.runs
         beside = smaller(steady.running, steady.tagged)
-        pieces = pieces_of(demand.prompts.tokens, runs.room, steady.tagged)
+        pieces = pieces_of(table, demand.prompts.tokens, runs.room, steady.tagged)
         last = last_piece(demand.prompts.tokens, pieces, runs.room)
         own = (pieces - 1) * table.both(beside, runs.room) + table.both(beside, last)
         own = larger(own + table.pair * demand.extra_pairs, 1e-9) + after

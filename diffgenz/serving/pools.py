@@ -67,7 +67,7 @@ class Pools(eqx.Module):
         running = smooth_smaller(self.slots, FILLED * self.cache, LIMITS)
         rate = running / (self.demand.steps * self.table.decodes(running))
         one = xp.ones_like(running)
-        return Saturation(1e9 * one, FILLED * self.cache, running, one, rate)
+        return Saturation(1e9 * one, FILLED * self.cache, running, one, rate, rate)
 
     @property
     def sustained(self) -> Scalar:
@@ -187,7 +187,7 @@ def _steady(state: State, theta: _Theta) -> Steady:
         rest=rest,
         own=own + _transfer(theta) + until_next,
         excess=zero,
-        excess_rate=zero,
+        excess_pace=zero,
         rate=rate,
         arrivals=theta.decode_rate * iteration,
     )

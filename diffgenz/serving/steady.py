@@ -29,7 +29,8 @@ class Steady(eqx.Module):
         own: s of a request's own prefill, in the mean.
         excess: s that the decode iterations of a long answer take beyond the mean iteration, since
             prompts that queued behind its own still run.
-        excess_rate: s of it in the first iteration.
+        excess_pace: the share of what is left of it that the next iteration takes, as the rate of an
+            exponential.
         rate: requests/s.
         arrivals: requests that arrive in an iteration.
     """
@@ -47,7 +48,7 @@ class Steady(eqx.Module):
     rest: Scalar
     own: Scalar
     excess: Scalar
-    excess_rate: Scalar
+    excess_pace: Scalar
     rate: Scalar
     arrivals: Scalar
 
@@ -63,9 +64,7 @@ class Steady(eqx.Module):
 
     def generation(self, steps: Any) -> Any:
         """Seconds from the first token to the last, of answers that take some decode iterations."""
-        excess = larger(self.excess, 1e-12)
-        caught = -excess * xp.expm1(-steps * self.excess_rate / excess)
-        return steps * self.iteration + caught
+        return steps * self.iteration - self.excess * xp.expm1(-steps * self.excess_pace)
 
 
 def piece_seconds(demand: Demand, runs: Runs, full: Scalar, pair: Scalar) -> tuple[Scalar, Scalar]:
