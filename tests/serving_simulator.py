@@ -446,11 +446,11 @@ def simulated(case, seed) -> dict:
     row = {"case": list(case), "saturation": most["throughput"], "open": {}, "closed": {}}
     row["case"][6] = None if np.isinf(case[6]) else case[6]
     for load in LOADS:
-        count = 8000 if load < 0.6 else 24000
+        count = 10000 if load < 0.6 else 48000
         row["open"][load] = simulate(case, count, 100 + seed, load * most["throughput"])
     for k in CONCURRENCIES:
         if k <= case[5]:
-            count = min(4000, 400 + 60 * k)
+            count = min(6000, 2000 + 60 * k)
             row["closed"][k] = simulate(case, count, 200 + seed, concurrency=k)
     return row
 

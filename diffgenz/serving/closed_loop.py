@@ -15,7 +15,7 @@ from diffgenz.serving.own_prefill import Joining, own_prefill
 from diffgenz.serving.runs import next_tokens, runs_of
 from diffgenz.serving.saturation import Saturation, arriving_tokens, recomputed
 from diffgenz.serving.smoothing import LIMITS, TAGGED, larger, smaller, smooth_smaller
-from diffgenz.serving.steady import Steady, piece_seconds
+from diffgenz.serving.steady import NOTHING, Steady, piece_seconds
 
 _FULL = 0.985
 """The share of the running decodes at which prompts fill every iteration up to which there are
@@ -96,7 +96,7 @@ def _prompts_first(theta: Closed) -> Steady:
         slot_wait=larger(concurrency / rate - cycle * demand.steps, 0.0),
         ahead=ahead,
         ahead_busy=larger(further / mine.count, 0.0),
-        rest=zero,
+        rests=NOTHING,
         own=own,
         excess=zero,
         excess_pace=zero,
@@ -175,7 +175,7 @@ def _steady(state: State, theta: Closed) -> Steady:
         slot_wait=larger(wait, 0.0),
         ahead=ahead,
         ahead_busy=larger(full, in_steps),
-        rest=zero,
+        rests=NOTHING,
         own=own,
         excess=zero,
         excess_pace=zero,

@@ -11,7 +11,7 @@ from diffgenz.serving.iteration_table import IterationTable
 from diffgenz.serving.runs import last_piece, pieces_of, room_of, runs_of
 from diffgenz.serving.saturation import Saturation
 from diffgenz.serving.smoothing import larger, smaller
-from diffgenz.serving.steady import Steady
+from diffgenz.serving.steady import NOTHING, Steady
 
 
 def lockstep(
@@ -61,7 +61,7 @@ def lockstep(
         slot_wait=larger(concurrency / rate - cycle, 0.0),
         ahead=zero,
         ahead_busy=zero,
-        rest=zero,
+        rests=NOTHING,
         own=own,
         excess=zero,
         excess_pace=zero,
@@ -100,7 +100,7 @@ def _prompts_first(
         slot_wait=larger(concurrency / rate - cycle, 0.0),
         ahead=zero,
         ahead_busy=zero,
-        rest=zero,
+        rests=NOTHING,
         own=own,
         excess=zero,
         excess_pace=zero,

@@ -15,7 +15,7 @@ from diffgenz.serving.own_prefill import Joining, own_prefill
 from diffgenz.serving.runs import Runs, next_tokens, runs_of
 from diffgenz.serving.saturation import Saturation, arriving_tokens
 from diffgenz.serving.smoothing import TAGGED, between, larger, smaller, smooth_smaller
-from diffgenz.serving.steady import Steady, piece_seconds
+from diffgenz.serving.steady import Rests, Steady, piece_seconds
 from diffgenz.serving.waiting import slot_wait
 
 NEAR = 0.999
@@ -129,8 +129,10 @@ def _steady(state: State, theta: Open) -> Steady:
     iteration = part * runs.cycle(after_idle, after_part)
     busy, partly = full * runs.full / iteration, part * runs.part / iteration
 
-    rest = 0.5 * (1 - busy - partly) * runs.idle * -xp.expm1(-running) + 0.5 * partly * runs.part
-    rest = rest * (1 - waits)
+    idle = runs.idle * -xp.expm1(-running)
+    lengths = xp.stack([idle, runs.part]) * (1 - waits)
+    rests = Rests(lengths, xp.stack([1 - busy - partly, partly]))
+    rest = rests.mean
     mean, square = piece_seconds(demand, runs, runs.full, table.pair)
     load = smaller(rate * mean, 0.999)
     ahead = _ahead(theta, mean, square, load, iteration)
@@ -167,7 +169,7 @@ def _steady(state: State, theta: Open) -> Steady:
         slot_wait=wait,
         ahead=ahead,
         ahead_busy=larger(busy, load),
-        rest=rest,
+        rests=rests,
         own=own,
         excess=excess * (1 - waits),
         excess_pace=pace,

@@ -134,7 +134,8 @@ def replay(
 def _limits(state: EngineState) -> Limits:
     """Of one engine; its cache in tokens, of requests of the longest kind."""
     room = float(state.fit) * float(state.demand.most - 1)
-    return Limits(round(float(state.table.budget)), int(state.slots), room)
+    first = state.table.prefill_first
+    return Limits(round(float(state.table.budget)), int(state.slots), room, first)
 
 
 def _seconds(case: Scenario, state: EngineState) -> Seconds:

@@ -42,7 +42,8 @@ def serve(
     """Latencies and throughput of a scenario under a load, in steady state.
 
     Iterations are those of `iteration_cost`: a chunk of prompts beside the running decodes, which
-    take their share of the token budget (`Serving.chunk`) first. A request is admitted when a slot
+    take their share of the token budget (`Serving.chunk`) first, or whole prompts that go before
+    them (`Engine.prefill_first`). A request is admitted when a slot
     is free and its whole prompt fits into the cache. Replicas share the load evenly.
 
     One configuration is answered without compiling. `jax.vmap` batches `serve`, and derivatives
@@ -126,17 +127,15 @@ def _served(
 def settings(case: Scenario, load: Load, engine: Engine) -> Iterable[Condition]:
     """What must hold of what is asked; arguments as of `serve`."""
     plan, serving = case.plan, case.serving
-    for name, value, least, what in (
+    least: list[tuple[str, Any, Any, str]] = [
         ("chunk", serving.chunk, LEAST_BUDGET, "the least budget of tokens that is modelled"),
-        (
-            "chunk",
-            serving.chunk,
-            2 * engine.max_num_seqs,
-            "twice max_num_seqs: decodes leave prompts too little of it; raise it",
-        ),
         ("output_tokens", case.workload.output_tokens, 2.0, "where nothing is decoded"),
-    ):
-        yield at_least(name, value, least, what)
+    ]
+    if not engine.prefill_first:
+        what = "twice max_num_seqs: decodes leave prompts too little of it; raise it"
+        least.insert(1, ("chunk", serving.chunk, 2 * engine.max_num_seqs, what))
+    for each in least:
+        yield at_least(*each)
     if engine.stream_interval is not None:
         what = "the tokens of an answer; lower it, or ask for longer answers"
         most = case.workload.output_tokens - 1
