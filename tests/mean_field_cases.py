@@ -5,10 +5,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from serving_simulator import CLOCKS, FOLDER
+from serving_fixtures import FOLDER
+from serving_simulator import CLOCKS, GUESSES, Guesses
 
 from diffgenz.core.verb import as_if_traced
-from diffgenz.serving.demand import Demand
+from diffgenz.scenario.serving_options import Speculation
+from diffgenz.serving.demand import Demand, Verifying
 from diffgenz.serving.engine_state import EngineState
 from diffgenz.serving.figures import load_result
 from diffgenz.serving.iteration_table import CHUNKS, DECODES, LEAST, IterationTable
@@ -32,12 +34,17 @@ def rows(name: str = "simulated") -> list[dict]:
     return found
 
 
-def demand_for(kind: str, prompt: float, output: float, fine: bool = False) -> Demand:
+def demand_for(
+    kind: str, prompt: float, output: float, fine: bool = False, guesses: Guesses | None = None
+) -> Demand:
     """Requests without cached tokens."""
     of = KINDS[kind].quantiles if fine else KINDS[kind].nodes
     prompts, outputs = of(np.float64(prompt)), of(np.float64(output))
     pairs_of = prompts.tokens * (prompts.tokens + 1) / 2
-    steps = outputs.tokens - 1
+    steps, verifying = outputs.tokens - 1, None
+    if guesses is not None:
+        verifying = Verifying.of(Speculation(number(guesses.drafts), number(guesses.acceptance)))
+        steps = verifying.rounds(steps)
     mean = prompts.mean(prompts.tokens)
     return Demand(
         prompts=prompts,
@@ -49,23 +56,33 @@ def demand_for(kind: str, prompt: float, output: float, fine: bool = False) -> D
         pairs=prompts.mean(pairs_of) / mean,
         context=mean + outputs.mean(steps * outputs.tokens) / (2 * outputs.mean(steps)),
         most=prompts.tokens.max() + outputs.tokens.max(),
+        verifying=verifying,
     )
 
 
 def state_of(case) -> EngineState:
     """One of the engines, prepared for the mean field."""
     clock, kind, prompt, output, budget, slots, cache, *words = case
-    clock, demand = CLOCKS[clock], demand_for(kind, prompt, output)
+    guesses = GUESSES.get(words[0]) if words else None
+    clock, demand = CLOCKS[clock], demand_for(kind, prompt, output, guesses=guesses)
     steps, sizes = np.arange(DECODES) / (DECODES - 1), np.arange(CHUNKS) / (CHUNKS - 1)
     some, few = slots**steps, (1 + slots) ** steps - 1
     first = "prefill_first" in words
     longest = max(budget, demand.prompts.tokens.max()) if first else budget
     tokens = LEAST * (longest / LEAST) ** sizes
-    mixed = clock(few[:, None], few[:, None] * demand.context, tokens, tokens * demand.pairs)
+    each = 1 if guesses is None else 1 + guesses.drafts
+    read = few[:, None] * demand.context
+    mixed = clock(each * few[:, None], read, tokens, tokens * demand.pairs)
+    alone = clock(each * some, some * demand.context, 0, 0)
+    if guesses is not None:
+        proposing = guesses.drafts * guesses.draft(few[:, None], read, 0, 0)
+        proposing[0] = 0  # nobody decodes
+        mixed = mixed + proposing + guesses.draft(0, 0, tokens, tokens * demand.pairs)
+        alone = alone + guesses.drafts * guesses.draft(some, some * demand.context, 0, 0)
     table = IterationTable(
         slots=number(slots),
         budget=number(budget),
-        alone=np.log(clock(some, some * demand.context, 0, 0)),
+        alone=np.log(alone),
         mixed=np.log(mixed),
         pair=number(clock.pair),
         prefill_first=first,
@@ -75,7 +92,7 @@ def state_of(case) -> EngineState:
     fit = min(cache, 1e12) / (demand.context + 0.6 * demand.prompt / demand.steps)
     with as_if_traced():
         most = saturation_of(table, demand, number(slots), number(fit))
-    fine = demand_for(kind, prompt, output, fine=True)
+    fine = demand_for(kind, prompt, output, True, guesses)
     return EngineState(demand, fine, table, most, number(slots), number(fit), number(1))
 
 

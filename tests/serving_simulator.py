@@ -6,22 +6,14 @@ into the cache. Where the cache overflows, the request that was admitted last is
 computed again. Engines that put prompts first compute whole prompts in iterations of their own, as
 long as any that waits fits. With speculation each decode takes the tokens of a verification, and
 yields as many as are accepted.
-
-`python tests/serving_simulator.py [NAME ...]` writes the fixtures of these names (`FIXTURES`), or
-all of them, anew (some minutes each).
 """
 
 import heapq
 import itertools
-import json
-import sys
 from collections import deque
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
-
-FOLDER = Path(__file__).parent / "serving"
 
 
 @dataclass(frozen=True)
@@ -344,126 +336,9 @@ def two_pools(clocks, workers, budget, slots, link, arrivals, prompts, outputs, 
     return first, last
 
 
-CASES = [
-    # clock, kind, prompt, output, budget, slots, cache
-    ("small", "constant", 512, 128, 2048, 256, np.inf),
-    ("small", "constant", 2048, 256, 8192, 256, np.inf),
-    ("small", "lognormal", 1024, 256, 2048, 256, np.inf),
-    ("small", "lognormal", 4096, 128, 2048, 128, np.inf),
-    ("small", "lognormal", 256, 512, 8192, 64, np.inf),
-    ("small", "constant", 1024, 512, 8192, 32, np.inf),
-    ("small", "lognormal", 2048, 512, 8192, 256, 200e3),
-    ("large", "constant", 2048, 256, 2048, 256, np.inf),
-    ("large", "lognormal", 512, 256, 512, 128, np.inf),
-    ("large", "lognormal", 8192, 512, 8192, 128, np.inf),
-    ("large", "constant", 128, 1024, 2048, 128, np.inf),
-    ("large", "lognormal", 1024, 1024, 2048, 256, 420e3),
-]
-PREFILL_FIRST = [
-    (*case, "prefill_first")
-    for case in [
-        ("small", "constant", 512, 128, 2048, 256, np.inf),
-        ("small", "lognormal", 1024, 256, 8192, 64, np.inf),
-        ("small", "lognormal", 4096, 128, 2048, 128, np.inf),
-        ("small", "constant", 2048, 256, 8192, 128, np.inf),
-        ("large", "lognormal", 512, 512, 2048, 128, np.inf),
-        ("large", "constant", 128, 1024, 2048, 32, np.inf),
-        ("large", "lognormal", 2048, 512, 8192, 256, 300e3),
-        ("large", "lognormal", 4096, 512, 8192, 256, np.inf),
-    ]
-]
-"""Prompts that are put first."""
-
-SPECULATION = [
-    ("small", "constant", 1024, 256, 8192, 64, np.inf, "two"),
-    ("small", "lognormal", 2048, 256, 8192, 256, np.inf, "four"),
-    ("small", "lognormal", 512, 512, 2048, 128, np.inf, "two"),
-    ("large", "lognormal", 1024, 512, 4096, 128, np.inf, "two"),
-    ("large", "constant", 2048, 128, 8192, 256, np.inf, "four"),
-    ("large", "lognormal", 512, 1024, 2048, 64, np.inf, "four"),
-]
-"""Speculative decoding."""
-
-FULL_CACHES = [
-    (clock, kind, prompt, output, budget, 256, float(cache))
-    for clock, kind, prompt, output, budget, cache in [
-        ("small", "lognormal", 256, 1024, 2048, 60e3),
-        ("small", "constant", 256, 512, 8192, 100e3),
-        ("small", "lognormal", 1024, 512, 4096, 120e3),
-        ("small", "lognormal", 512, 2048, 2048, 200e3),
-        ("small", "constant", 2048, 128, 8192, 100e3),
-        ("small", "lognormal", 4096, 256, 2048, 150e3),
-        ("large", "lognormal", 128, 1024, 2048, 80e3),
-        ("large", "constant", 1024, 1024, 8192, 150e3),
-        ("large", "lognormal", 8192, 128, 8192, 200e3),
-        ("large", "lognormal", 2048, 256, 2048, 120e3),
-        ("large", "constant", 512, 1024, 2048, 60e3),
-        ("large", "lognormal", 512, 512, 4096, 60e3),
-    ]
-]
-"""Caches that fill up before slots or budgets do."""
-
-FIXTURES = {
-    "simulated": CASES,
-    "prefill_first": PREFILL_FIRST,
-    "speculation": SPECULATION,
-    "full_caches": FULL_CACHES,
-}
-LOADS = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9)
-CONCURRENCIES = (1, 4, 16, 64, 128)
 CLOCKS = {"small": SMALL, "large": LARGE}
 GUESSES = {
     "two": Guesses(2, 0.8, Clock(0.6e-3, 2e-6, 4e-9, 0.08e-9, 1.2, 0.0)),
     "four": Guesses(4, 0.6, Clock(0.6e-3, 2e-6, 4e-9, 0.08e-9, 1.2, 0.0)),
 }
 """By name; a model of a tenth the size drafts."""
-
-
-def engine_of(case) -> Engine:
-    """The engine of a case; a last word of it, if any, says that prompts go first, or guesses."""
-    clock, _, _, _, budget, slots, cache, *words = case
-    word = words[0] if words else None
-    guesses = GUESSES.get(word)
-    return Engine(CLOCKS[clock], budget, slots, cache, word == "prefill_first", guesses)
-
-
-def simulate(case, count, seed, rate=None, concurrency=None, bursty=1.0) -> dict[str, float]:
-    """The figures of one run; without a rate and a concurrency all arrive at once."""
-    kind, prompt, output = case[1:4]
-    rng = np.random.default_rng(seed)
-    engine = engine_of(case)
-    arrivals = np.zeros(count)
-    if rate is not None:
-        gaps = rng.gamma(1 / bursty, bursty / rate, count)
-        arrivals = np.cumsum(gaps)
-    prompts, outputs = (lengths(kind, mean, count, rng) for mean in (prompt, output))
-    return figures(engine, engine.run(arrivals, prompts, outputs, concurrency))
-
-
-def simulated(case, seed) -> dict:
-    """A row of a fixture."""
-    most = simulate(case, 6000, seed)
-    row = {"case": list(case), "saturation": most["throughput"], "open": {}, "closed": {}}
-    row["case"][6] = None if np.isinf(case[6]) else case[6]
-    for load in LOADS:
-        count = 10000 if load < 0.6 else 48000
-        row["open"][load] = simulate(case, count, 100 + seed, load * most["throughput"])
-    for k in CONCURRENCIES:
-        if k <= case[5]:
-            count = min(6000, 2000 + 60 * k)
-            row["closed"][k] = simulate(case, count, 200 + seed, concurrency=k)
-    return row
-
-
-def main() -> None:
-    """Write the fixtures."""
-    for name in sys.argv[1:] or FIXTURES:
-        rows = []
-        for seed, case in enumerate(FIXTURES[name]):
-            rows.append(simulated(case, seed))
-            print(case, rows[-1]["saturation"], flush=True)
-        (FOLDER / f"{name}.json").write_text(json.dumps(rows, indent=1) + "\n")
-
-
-if __name__ == "__main__":
-    main()

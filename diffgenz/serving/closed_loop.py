@@ -73,7 +73,7 @@ def _prompts_first(theta: Closed) -> Steady:
     table, demand, most, concurrency, admitted = theta
     ends = admitted / demand.steps
     again = most.crowded(concurrency) * recomputed(table, demand, admitted)
-    arrivals = ends * (1 + again * demand.steps / demand.prompt)
+    arrivals = ends * (1 + again * demand.generated / demand.prompt)
     start = -xp.expm1(-arrivals)
     runs = runs_of(table, demand, admitted, demand.prompt * arrivals / start)
     cycle = runs.partly(start, 0 * start) * runs.cycle(start, 0 * start)
@@ -141,7 +141,7 @@ def _steady(state: State, theta: Closed) -> Steady:
     arrivals = running / demand.steps * larger(admitted - 1, 1e-6) / larger(admitted, 1.0 + 1e-6)
     # those that are put back are computed again
     again = most.crowded(concurrency) * recomputed(table, demand, running)
-    arrivals = arrivals * (1 + again * demand.steps / demand.prompt)
+    arrivals = arrivals * (1 + again * demand.generated / demand.prompt)
     start = -xp.expm1(-arrivals)
     part = runs.partly(start, start)
     full = part * (runs.count - 1)

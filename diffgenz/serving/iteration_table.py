@@ -16,6 +16,7 @@ from diffgenz.inference.iteration_cost import cost_of
 from diffgenz.inference.prefill_decode import Decodes, Prompts
 from diffgenz.inference.resolved import Resolved
 from diffgenz.serving.demand import Demand
+from diffgenz.serving.drafting import drafting_seconds
 
 DECODES, CHUNKS = 9, 10
 """Knots in the number of running decodes, and in the number of prompt tokens."""
@@ -97,7 +98,8 @@ def tabulate(
     few = xp.expm1(np.arange(DECODES) / (DECODES - 1) * xp.log1p(slots))[..., 1:, None]
     longest = None
     if prefill_first:  # whoever exceeds the budget is computed alone
-        longest = xp.where(demand.prompts.tokens.max() > budget, demand.prompts.tokens.max(), budget)
+        most = demand.prompts.tokens.max()
+        longest = xp.where(most > budget, most, budget)
     most = budget if longest is None else longest
     tokens = _chunks(most)
     flat = (*few.shape[:-2], (DECODES - 1) * CHUNKS)
@@ -169,7 +171,8 @@ def seconds_of(question: Resolved, prompts: Prompts | None, decodes: Decodes | N
     """
     cost = cost_of(question, prompts, decodes)
     waiting = question.case.plan.pipeline * cost.stage_seconds
-    return xp.where(cost.seconds > waiting, cost.seconds, waiting)
+    target = xp.where(cost.seconds > waiting, cost.seconds, waiting)
+    return target + drafting_seconds(question, prompts, decodes)
 
 
 def _chunk(tokens: Any, demand: Demand) -> Prompts:

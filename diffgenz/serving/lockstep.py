@@ -33,7 +33,7 @@ def lockstep(
     admitted = smaller(concurrency, smaller(slots, most.cache))
     if table.prefill_first:
         return _prompts_first(table, demand, admitted, concurrency)
-    room = larger(table.budget - admitted, 16.0)
+    room = larger(table.budget - demand.queries * admitted, 16.0)
     together = larger(xp.stop_gradient(xp.floor(room / demand.prompt)), 1.0)
     together = smaller(together, admitted)
     groups, others = admitted / together, admitted - together

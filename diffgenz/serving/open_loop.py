@@ -86,8 +86,7 @@ def _residual(state: State, theta: Open) -> State:
 def _balances(steady: Steady, theta: Open) -> tuple[Scalar, Scalar]:
     """The running decodes that Little's law gives, and the tokens that arrive in a cycle."""
     demand, runs = theta.demand, steady.runs
-    steps = larger(demand.outputs.tokens - 1, 0.0)
-    by_little = theta.rate * demand.outputs.mean(steady.generation(steps))
+    by_little = theta.rate * demand.outputs.mean(steady.generation(demand.rounds))
     by_time = theta.rate * demand.prompt * steady.iteration / larger(steady.part, 1e-30)
     by_completions = arriving_tokens(runs, demand, steady.running / demand.steps)
     waits = theta.waits
@@ -178,10 +177,8 @@ def _steady(state: State, theta: Open) -> Steady:
     )
 
 
-def _excess(
-    runs: Runs, iteration: Scalar, left: Scalar, prefills: Scalar
-) -> tuple[Scalar, Scalar]:
-    """Seconds beyond the mean iteration that an answer takes behind its own prefill, and their pace.
+def _excess(runs: Runs, iteration: Scalar, left: Scalar, prefills: Scalar) -> tuple[Scalar, Scalar]:
+    """Seconds that an answer takes beyond the mean iteration behind its prefill, and their pace.
 
     Arguments:
         runs: the prefill runs.

@@ -110,7 +110,9 @@ class Tails(eqx.Module):
             xp.stack([ahead.variance, slot.variance, ahead.variance + slot.variance])[:, None],
         )
         self.none = (1 - other) * (1 - waits) * idle
-        shares = xp.concatenate([(idle[:, None] / len(_REST) * np.ones(len(_REST))).ravel(), full[None]])
+        shares = xp.concatenate(
+            [(idle[:, None] / len(_REST) * np.ones(len(_REST))).ravel(), full[None]]
+        )
         busy = xp.concatenate([other * np.ones(2 * len(_REST)), xp.ones_like(full)[None]])
         some = xp.stack([busy * (1 - waits), waits * (1 - busy), busy * waits])
         self.some = shares * some
@@ -130,8 +132,8 @@ class Tails(eqx.Module):
     def end_to_end(self, seconds: Any) -> Any:
         """The probability that a whole answer takes more than some seconds; of any shape."""
         outputs = self.demand.outputs
-        steps = larger(outputs.tokens - 1, 0.0)
-        decoding, apart = self.steady.generation(steps), xp.sqrt(self.variance) * steps
+        decoding = self.steady.generation(self.demand.rounds)
+        apart = xp.sqrt(self.variance) * larger(outputs.tokens - 1, 0.0)
         left = (xp.asarray(seconds)[..., None] - decoding)[..., None]
         tail = self._late(left, apart[:, None])
         share, spread = self.burst
@@ -219,8 +221,9 @@ _quantiles.defjvp(_quantiles_jvp, symbolic_zeros=True)
 def per_token(steady: Steady, table: IterationTable, demand: Demand) -> tuple[Scalar, Scalar]:
     """The mean and the variance of TPOT over requests, in s and s^2."""
     outputs = demand.outputs
-    steps = larger(outputs.tokens - 1, 1e-9)
-    mean = outputs.mean(xp.where(outputs.tokens > 1, steady.generation(steps) / steps, 0.0))
+    left = larger(outputs.tokens - 1, 1e-9)
+    each = steady.generation(demand.rounds) / left
+    mean = outputs.mean(xp.where(outputs.tokens > 1, each, 0.0))
     idle = steady.runs.idle
     extra = larger(steady.iteration - idle, 1e-12)
     arrivals = larger(steady.arrivals, 1e-12)
@@ -229,4 +232,7 @@ def per_token(steady: Steady, table: IterationTable, demand: Demand) -> tuple[Sc
     own = arrivals / demand.steps * size * size * (1 + demand.prompt_variation)
     elasticity = between(table.elasticity(steady.tagged), 0.0, 0.9)
     drift = elasticity * mean / steady.tagged
+    own = own / (demand.pace * demand.pace)
+    if demand.verifying is not None:
+        own = own + demand.verifying.variation * mean * mean / demand.steps
     return mean, own + drift * drift * steady.running / (1 - elasticity)

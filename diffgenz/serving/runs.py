@@ -95,13 +95,15 @@ def room_of(table: IterationTable, demand: Demand, beside: Scalar) -> Scalar:
     random, where their lengths vary, and for what no prompt fills, where they are all alike.
     """
     if not table.prefill_first:
-        return larger(table.budget - beside, 16.0)
+        return larger(table.budget - demand.queries * beside, 16.0)
     prompts, mean, varies = demand.prompts.tokens, demand.prompt, demand.prompt_variation
     whole = xp.stop_gradient(xp.floor(table.budget / mean + 1e-4))
     left = larger(table.budget - prompts, 0.0)
     further = left * left / (left + mean * (1 + varies) / 2)
     random = smaller(4 * varies, 1.0)
-    return (1 - random) * mean * larger(whole, 1.0) + random * demand.prompts.mean(prompts + further)
+    return (1 - random) * mean * larger(whole, 1.0) + random * demand.prompts.mean(
+        prompts + further
+    )
 
 
 def pieces_of(table: IterationTable, prompts: Any, room: Scalar, beside: Scalar) -> Any:

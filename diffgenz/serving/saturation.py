@@ -55,12 +55,12 @@ def saturation_of(
             they run.
     """
     steps, mean = demand.steps, demand.prompt
-    by_budget, by_slots = table.budget * steps / (steps + mean), slots
+    by_budget, by_slots = table.budget * steps / (steps * demand.queries + mean), slots
     if table.prefill_first:
         by_budget = 1e6 * slots  # whoever decodes does so beside nobody's prompts
     else:
         for _ in range(2):
-            room = table.budget - smaller(by_slots, 0.9 * table.budget)
+            room = table.budget - smaller(demand.queries * by_slots, 0.9 * table.budget)
             pieces = pieces_of(table, demand.prompts.tokens, room, by_slots)
             by_slots = slots / (1 + demand.prompts.mean(pieces) / steps)
     by_cache = FILLED * cache
@@ -69,7 +69,7 @@ def saturation_of(
     queues = xp.sigmoid(60 * (1 - smaller(least / by_budget, 2.0)))
     binds = xp.sigmoid(60 * (1 - smaller(by_cache / by_slots, 2.0)))
     again = binds * recomputed(table, demand, running)
-    arrivals = running / steps * (1 + again * steps / mean)
+    arrivals = running / steps * (1 + again * demand.generated / mean)
     tokens = _run_tokens(table, demand, running, arrivals)
     runs = runs_of(table, demand, running, tokens)
     start = -xp.expm1(-arrivals)
@@ -78,7 +78,7 @@ def saturation_of(
     iteration = queues * shared + (1 - queues) * runs.full
     rate = running / (steps * iteration)
     token = runs.full / runs.room if table.prefill_first else (runs.full - runs.idle) / runs.room
-    calm = larger(1 - running * again * token / iteration, 0.1)
+    calm = larger(1 - running * demand.pace * again * token / iteration, 0.1)
     return Saturation(by_budget, by_cache, running, queues, rate, rate / calm)
 
 
@@ -104,7 +104,7 @@ def recomputed(table: IterationTable, demand: Demand, running: Scalar) -> Scalar
     if table.prefill_first:
         return quiet
     idle = larger(1 - ends * demand.prompt / room, 0.0)
-    return quiet * idle / (1 + quiet * running / room)
+    return quiet * idle / (1 + quiet * running * demand.pace / room)
 
 
 def arriving_tokens(runs: Runs, demand: Demand, arrivals: Scalar) -> Scalar:

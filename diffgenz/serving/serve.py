@@ -59,7 +59,7 @@ def serve(
     Raises:
         InputError: a rate of at least the saturation rate, a concurrency above `max_num_seqs`, a
             cache that cannot hold the longest request, or an option that is not modelled under
-            load: whole prompts, speculation, beams, offloading, images.
+            load: whole prompts, beams, offloading, images.
     """
     engine = checked(case, load, engine, objectives)
     answer = _serve(resolved(case), load, engine, objectives)
@@ -105,7 +105,6 @@ def refuse_options(case: Scenario) -> None:
     """Raise `InputError` for an option of a scenario that is not modelled under load."""
     serving = case.serving
     for name, given in (
-        ("speculation", serving.speculation is not None),
         ("beams", serving.beams is not None),
         ("offload", serving.offload is not None),
         ("images", not xp.is_jax(case.workload.images) and float(case.workload.images) > 0),
@@ -133,7 +132,11 @@ def settings(case: Scenario, load: Load, engine: Engine) -> Iterable[Condition]:
     ]
     if not engine.prefill_first:
         what = "twice max_num_seqs: decodes leave prompts too little of it; raise it"
-        least.insert(1, ("chunk", serving.chunk, 2 * engine.max_num_seqs, what))
+        taken = engine.max_num_seqs
+        if serving.speculation is not None:
+            taken = taken * (1 + serving.speculation.drafts)
+            what = "twice the drafts and tokens of max_num_seqs requests; raise it, or lower those"
+        least.insert(1, ("chunk", serving.chunk, 2 * taken, what))
     for each in least:
         yield at_least(*each)
     if engine.stream_interval is not None:

@@ -54,8 +54,8 @@ class Steady(eqx.Module):
         own: s of a request's own prefill, in the mean.
         excess: s that the decode iterations of a long answer take beyond the mean iteration, since
             prompts that queued behind its own still run.
-        excess_pace: the share of what is left of it that the next iteration takes, as the rate of an
-            exponential.
+        excess_pace: the share of what is left of it that an iteration takes, as an exponential's
+            rate.
         rate: requests/s.
         arrivals: requests that arrive in an iteration.
     """

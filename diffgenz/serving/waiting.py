@@ -30,8 +30,8 @@ def slot_wait(
         demand: the requests.
         most: the engine at its limit.
         slots: requests that may run at once.
-        load: the rate of requests over that of saturation, below 1. As long as the cache is not full
-            nobody is put back, and the engine can do more than it does at saturation.
+        load: the rate of requests over that of saturation, below 1. As long as the cache is not
+            full nobody is put back, and the engine can do more than it does at saturation.
         burstiness: the squared coefficient of variation of the time between arrivals.
     """
     places = smooth_smaller(slots, most.cache / FILLED, LIMITS)

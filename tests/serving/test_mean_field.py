@@ -5,7 +5,8 @@ import functools
 import numpy as np
 import pytest
 from mean_field_cases import found_for, rows, state_of
-from serving_simulator import CASES, CLOCKS, simulate
+from serving_fixtures import CASES, simulate
+from serving_simulator import CLOCKS
 
 from diffgenz.serving.load import Load
 

@@ -12,7 +12,8 @@ from diffgenz.serving.objectives import OBJECTIVES, Objectives
 from diffgenz.serving.under_load import UnderLoad
 
 _LOAD = ("rate", "concurrency", "requests", "burstiness")
-_KEYS = (*_LOAD, "lockstep", "sigma", "max_num_seqs", "host", "router", *OBJECTIVES, "of", "prefill_first")
+_ENGINE = ("max_num_seqs", "host", "router", "prefill_first")
+_KEYS = (*_LOAD, "lockstep", "sigma", *_ENGINE, *OBJECTIVES, "of")
 
 
 def loaded(top: Section, question: Question) -> Question:
