@@ -12,7 +12,7 @@ from diffgenz.core.verb import as_if_traced
 from diffgenz.scenario.serving_options import Speculation
 from diffgenz.serving.demand import Demand, Verifying
 from diffgenz.serving.engine_state import EngineState
-from diffgenz.serving.figures import load_result
+from diffgenz.serving.figures import load_result, means_of
 from diffgenz.serving.iteration_table import CHUNKS, DECODES, LEAST, IterationTable
 from diffgenz.serving.lengths import Constant, Lognormal
 from diffgenz.serving.load import Load
@@ -105,3 +105,11 @@ def found_for(state: EngineState, load: Load) -> dict[str, float]:
     for name in ("ttft", "tpot", "end_to_end"):
         found[name] = found[f"{name}_mean"]
     return found | {"throughput": found["requests_per_second"]}
+
+
+def means_for(state: EngineState, load: Load) -> dict[str, float]:
+    """Mean TTFT and TPOT of a load, without percentiles."""
+    load = jax.tree.map(np.float64, load)
+    with as_if_traced():
+        means = means_of(state, state.under(load), load)
+    return {"ttft": float(means.ttft), "tpot": float(means.tpot)}

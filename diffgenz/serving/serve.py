@@ -96,13 +96,18 @@ def checked(
     demand("engine", engine, Engine, "Engine(max_num_seqs=256)")
     if objectives is not None:
         demand("objectives", objectives, Objectives, "Objectives(ttft=0.5, tpot=0.05)")
-    refuse_options(case)
+    refuse_options(case, load)
     enforce(settings(case, load, engine))
     return engine
 
 
-def refuse_options(case: Scenario) -> None:
-    """Raise `InputError` for an option of a scenario that is not modelled under load."""
+def refuse_options(case: Scenario, load: Load) -> None:
+    """Raise `InputError` for an option that is not modelled under load.
+
+    Arguments:
+        case: the scenario.
+        load: how its requests come.
+    """
     serving = case.serving
     for name, given in (
         ("beams", serving.beams is not None),
@@ -111,6 +116,11 @@ def refuse_options(case: Scenario) -> None:
     ):
         if given:
             raise InputError(f"{name}: not modelled under load; leave it out, or use `estimate`")
+    if load.lockstep and serving.speculation is not None:
+        raise InputError(
+            "lockstep: with speculation equal answers take different numbers of iterations; leave "
+            "it out"
+        )
     if serving.chunk is None:
         raise InputError("chunk: whole prompts are not modelled under load; give a token budget")
 
