@@ -76,12 +76,12 @@ LOADS = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9)
 CONCURRENCIES = (1, 4, 16, 64, 128)
 
 FIXTURES = {
-    "simulated": (CASES, LOADS, CONCURRENCIES),
-    "prefill_first": (PREFILL_FIRST, (0.3, 0.5, 0.8), (4, 64)),
-    "speculation": (SPECULATION, (0.3, 0.5, 0.8), (4, 64)),
-    "full_caches": (FULL_CACHES, (0.9,), ()),
+    "simulated": (CASES, LOADS, CONCURRENCIES, 24000),
+    "prefill_first": (PREFILL_FIRST, (0.3, 0.5, 0.8), (4, 64), 96000),
+    "speculation": (SPECULATION, (0.3, 0.5, 0.8), (4, 64), 96000),
+    "full_caches": (FULL_CACHES, (0.9,), (), 24000),
 }
-"""Cases, shares of the saturation rate, and concurrencies."""
+"""Cases, shares of the saturation rate, concurrencies, and how many requests are many."""
 
 
 def engine_of(case) -> Engine:
@@ -105,13 +105,13 @@ def simulate(case, count, seed, rate=None, concurrency=None, bursty=1.0) -> dict
     return figures(engine, engine.run(arrivals, prompts, outputs, concurrency))
 
 
-def simulated(case, seed, loads, concurrencies) -> dict:
-    """A row of a fixture; the fewer slots there are, the more requests tell how rarely all wait."""
+def simulated(case, seed, loads, concurrencies, many) -> dict:
+    """A row of a fixture; where slots are few, many requests tell how rarely all of them wait."""
     most = simulate(case, 6000, seed)
     row = {"case": list(case), "saturation": most["throughput"], "open": {}, "closed": {}}
     row["case"][6] = None if np.isinf(case[6]) else case[6]
     for load in loads:
-        count = 8000 if load < 0.6 else 24000 if case[5] > 128 else 96000
+        count = 8000 if load < 0.6 else 24000 if case[5] > 128 else many
         row["open"][load] = simulate(case, count, 100 + seed, load * most["throughput"])
     for k in concurrencies:
         if k <= case[5]:

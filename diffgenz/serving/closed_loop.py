@@ -65,7 +65,7 @@ def closed_loop(
     theta = Closed(table, demand, most, concurrency, admitted)
     if table.prefill_first:
         return _prompts_first(theta)
-    return _steady(solve(_residual, _step, _start, theta, 20), theta)
+    return _steady(solve(_residual, _step, _start, theta, 16), theta)
 
 
 def _prompts_first(theta: Closed) -> Steady:

@@ -62,7 +62,7 @@ class IterationTable(eqx.Module):
     def decodes(self, running: Any) -> Any:
         """Seconds of iterations of decodes only, of some each."""
         at = (DECODES - 1) * xp.log(_at_least(running, 1.0)) / xp.log(self.slots)
-        return xp.exp((_with_ghosts(self.alone) * _cardinal(at, DECODES)).sum(-1))
+        return xp.exp((self.alone * _cardinal(at, DECODES)).sum(-1))
 
     def elasticity(self, running: Scalar) -> Scalar:
         """By how many per cent such an iteration takes longer with one per cent more decodes."""
@@ -77,11 +77,8 @@ class IterationTable(eqx.Module):
         rows = (DECODES - 1) * xp.log1p(_at_least(running, 0.0)) / xp.log1p(self.slots)
         most = self.budget if self.longest is None else self.longest
         size = xp.log(_at_least(tokens, LEAST) / LEAST) / xp.log(most / LEAST)
-        # sums of products, which compilers join to what is before and after, unlike products of
-        # small matrices
-        known = _with_ghosts(_with_ghosts(self.mixed).T)
-        beside = (known * _cardinal(rows, DECODES)).sum(-1)
-        return xp.exp((beside * _cardinal((CHUNKS - 1) * size, CHUNKS)).sum(-1))
+        beside = _cardinal(rows, DECODES) @ self.mixed
+        return xp.exp(_cardinal((CHUNKS - 1) * size, CHUNKS) @ beside)
 
 
 def tabulate(
@@ -196,25 +193,24 @@ def _at_least(x: Any, least: float) -> Any:
     return xp.where(x > least, x, least)
 
 
-def _with_ghosts(values: Any) -> Any:
-    """Values at knots, on the last axis, with one more at either end, as on a straight line."""
-    first = 2 * values[..., :1] - values[..., 1:2]
-    last = 2 * values[..., -1:] - values[..., -2:-1]
-    return xp.concatenate([first, values, last], axis=-1)
-
-
 def _cardinal(at: Any, knots: int) -> Any:
     """The weights of evenly spaced knots in a smooth curve through all of them (Keys 1981).
 
+    Beyond the first and the last knot the curve is continued as a straight line.
+
     Arguments:
         at: where, 0 at the first knot and `knots` - 1 at the last; of any shape.
-        knots: how many there are, without those of `_with_ghosts`.
+        knots: how many there are.
 
     Returns:
-        The shape of `at` and (knots + 2,), summing to 1.
+        The shape of `at` and (knots,), summing to 1.
     """
     far = xp.asarray(at)[..., None] - np.arange(-1.0, knots + 1)
     far = xp.where(far < 0, -far, far)
     near = 1 + far * far * (1.5 * far - 2.5)
     off = 2 + far * (-4 + far * (2.5 - 0.5 * far))
-    return xp.where(far < 1, near, xp.where(far < 2, off, 0.0))
+    weights = xp.where(far < 1, near, xp.where(far < 2, off, 0.0))
+    ghosts = np.zeros((knots + 2, knots))
+    ghosts[1:-1] = np.eye(knots)
+    ghosts[0, :2] = ghosts[-1, :-3:-1] = 2.0, -1.0
+    return weights @ ghosts

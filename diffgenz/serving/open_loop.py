@@ -67,7 +67,7 @@ def open_loop(
     rate = smaller(rate, NEAR * most.rate)
     waits, wait = slot_wait(table, demand, most, slots, rate / most.rate, burstiness)
     theta = Open(table, demand, most, slots, rate, burstiness, waits, wait)
-    state = solve(_residual, _step, _start, theta, 14)
+    state = solve(_residual, _step, _start, theta, 10)
     return _steady(state, theta)
 
 

@@ -142,4 +142,4 @@ def _run_tokens(table: IterationTable, demand: Demand, running: Scalar, arrivals
         mean = theta[1].prompt
         return 0 * mean, xp.log(mean)
 
-    return xp.exp(solve(residual, step, start, theta, 14)[1])
+    return xp.exp(solve(residual, step, start, theta, 8)[1])
