@@ -42,7 +42,7 @@ class Schedule(NamedTuple):
 
 
 def schedule_of(
-    concurrency: Scalar, prompt: Scalar, steps: Scalar, budget: Scalar, queries: Scalar
+    concurrency: Scalar, prompt: Scalar, steps: Scalar, budget: Scalar, queries: Scalar | float
 ) -> Schedule:
     """The schedule of an engine, constant under differentiation.
 
