@@ -2,11 +2,11 @@
 
 from typing import Any
 
-import equinox as eqx
 import numpy as np
 
 from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar
+from diffgenz.core.tree import Tree
 from diffgenz.scenario.scenario import Scenario, prompted
 from diffgenz.scenario.serving_options import Speculation
 from diffgenz.serving.lengths import Nodes
@@ -16,7 +16,7 @@ _MOST_DRAFTS = 64
 """Drafts beyond which hardly any is accepted."""
 
 
-class Verifying(eqx.Module):
+class Verifying(Tree):
     """What a decode iteration gives where it verifies drafts.
 
     Arguments:
@@ -54,7 +54,7 @@ class Verifying(eqx.Module):
         return xp.where(tokens > 0, xp.where(rounds > 1.0, rounds, 1.0), 0.0)
 
 
-class Demand(eqx.Module):
+class Demand(Tree):
     """Requests of one load.
 
     Arguments:

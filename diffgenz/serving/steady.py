@@ -2,11 +2,11 @@
 
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import numpy as np
 
 from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar
+from diffgenz.core.tree import Tree
 from diffgenz.serving.demand import Demand
 from diffgenz.serving.runs import Runs
 from diffgenz.serving.smoothing import larger
@@ -36,7 +36,7 @@ NOTHING = Rests(np.zeros(2), np.array([1.0, 0.0]))
 """Where requests come between iterations."""
 
 
-class Steady(eqx.Module):
+class Steady(Tree):
     """One engine under load, in the mean.
 
     Arguments:
