@@ -259,7 +259,7 @@ def mean_field(report: Report, quick: bool) -> None:
 
 
 def other_policies(cases: Any, report: Report) -> None:
-    """Full caches, prompts that go first, and speculation: the same checks, on their own engines."""
+    """Full caches, prompts that go first, and speculation: checks on engines of their own."""
     for name, label in (
         ("full_caches", "full caches"),
         ("prefill_first", "prompts first"),
