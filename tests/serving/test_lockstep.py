@@ -1,5 +1,7 @@
 """Which prompts share an iteration in lockstep, worked by hand; and compiled."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,8 +15,9 @@ from diffgenz.serving.load import Load
 from diffgenz.serving.lockstep_schedule import Schedule, schedule_of
 
 
-def counted(*numbers) -> Schedule:
-    return schedule_of(*map(np.float64, numbers))
+def counted(*numbers: float) -> Schedule:
+    given: Any = [np.float64(number) for number in numbers]
+    return schedule_of(*given)
 
 
 def test_all_prompts_that_fit_share_one_iteration():
