@@ -3,21 +3,17 @@
 It follows vLLM's scheduler: running requests first, each decode one token of the budget; then
 prompts in order of arrival, in chunks, each admitted once a slot is free and its whole prompt fits
 into the cache. Where the cache overflows, the request that was admitted last is preempted and
-computed again.
-
-`python tests/serving_simulator.py` writes `serving/simulated.json` anew (some minutes).
+computed again. Engines that put prompts first compute whole prompts in iterations of their own, as
+long as any that waits fits. With speculation each decode takes the tokens of a verification, and
+yields as many as are accepted.
 """
 
 import heapq
 import itertools
-import json
 from collections import deque
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
-
-FIXTURE = Path(__file__).parent / "serving" / "simulated.json"
 
 
 @dataclass(frozen=True)
@@ -53,9 +49,41 @@ LARGE = Clock(9.72e-3, 37.1e-6, 14e-9, 1.17e-9, 1.03, 1e-3)
 """Llama-3.1-70B on eight H100, about."""
 
 
+@dataclass(frozen=True)
+class Guesses:
+    """Speculative decoding.
+
+    Arguments:
+        drafts: tokens that are proposed for each verification.
+        acceptance: the probability that one is accepted if those before it were.
+        draft: the clock of what proposes them, one after the other; it prefills, too.
+    """
+
+    drafts: int
+    acceptance: float
+    draft: Clock
+
+    def verifications(self, tokens: int, rng) -> int:
+        """How many it takes until so many tokens are there, at random."""
+        count = 0
+        while tokens > 0:
+            # a geometric variable counts the trials to the first draft that is not accepted
+            tokens -= min(int(rng.geometric(1 - self.acceptance)), self.drafts + 1)
+            count += 1
+        return count
+
+    def seconds(self, decodes, contexts, prompts, pairs):
+        """What proposing adds to an iteration."""
+        found = self.drafts * self.draft(decodes, contexts, 0, 0) if decodes else 0.0
+        return found + (self.draft(0, 0, prompts, pairs) if prompts else 0.0)
+
+
 @dataclass
 class Request:
-    """One request; `need` are the tokens to prefill, `done` those in the cache."""
+    """One request; `need` are the tokens to prefill, `done` those in the cache.
+
+    While it decodes its cache grows by `pace` tokens an iteration.
+    """
 
     arrival: float
     need: int
@@ -63,6 +91,7 @@ class Request:
     generated: int = 0
     done: int = 0
     since: int = 0
+    pace: float = 1.0
     first: float = 0.0
     last: float = 0.0
 
@@ -75,7 +104,10 @@ class Engine:
     budget: int
     slots: int
     cache: float = np.inf
+    prefill_first: bool = False
+    guesses: Guesses | None = None
     preemptions: int = 0
+    recomputed: int = 0
     iterations: list[tuple[float, int]] = field(default_factory=list)
 
     def run(self, arrivals, prompts, outputs, concurrency=None) -> list[Request]:
@@ -94,7 +126,10 @@ class Engine:
         everyone = list(coming)
         waiting, partial, decoding = deque(), [], {}
         endings, order = [], itertools.count()
-        now, step, contexts = 0.0, 0, 0
+        now, step, contexts, growth = 0.0, 0, 0, 0
+        each = 1 if self.guesses is None else 1 + self.guesses.drafts
+        rng = np.random.default_rng(0)
+        stalled = []  # s since they had a token, and how many: decodes beside prompts put first
         for _ in range(concurrency or 0):
             waiting.append(coming.popleft())
         while coming or waiting or partial or decoding:
@@ -104,14 +139,17 @@ class Engine:
                 while coming and coming[0].arrival <= now:
                     waiting.append(coming.popleft())
             preempted = False
+            alone = self.prefill_first and self._fits(waiting, contexts, len(decoding), 0)
             while True:
-                n, left = len(decoding), self.budget - len(decoding)
+                n, left = len(decoding), self.budget - each * len(decoding)
+                if alone:
+                    n, left = 0, self.budget
                 chunks = []
                 for request in partial:
                     chunks.append(min(request.need - request.done, left))
                     left -= chunks[-1]
                 used = contexts + sum(r.done for r in partial)
-                if used + n + sum(chunks) <= self.cache:
+                if used + each * n + sum(chunks) <= self.cache:
                     break
                 preempted = True
                 self.preemptions += 1
@@ -120,31 +158,50 @@ class Engine:
                 else:
                     key = next(reversed(decoding))
                     victim = decoding.pop(key)
-                    contexts -= victim.done + step - victim.since
-                    victim.generated += step - victim.since
-                    victim.need += 1 + step - victim.since
+                    made = (step - victim.since) * victim.pace
+                    contexts, growth = contexts - victim.done - made, growth - victim.pace
+                    victim.generated += round(made)
+                    victim.need += 1 + round(made)
+                self.recomputed += victim.need
                 victim.done = 0
                 waiting.appendleft(victim)
             owed = sum(r.need - r.done for r in partial)
             while waiting and left > 0 and not preempted:
                 head = waiting[0]
-                full = used + n + owed + head.need > self.cache
+                full = used + each * n + owed + head.need > self.cache
                 if full or len(decoding) + len(partial) >= self.slots:
                     break
+                if self.prefill_first:
+                    if not self._fits(waiting, contexts, len(decoding) + len(partial), owed):
+                        break
+                    left = max(left, head.need)  # one that exceeds the budget is computed alone
                 partial.append(waiting.popleft())
                 chunks.append(min(head.need, left))
                 left -= chunks[-1]
                 owed += head.need
             pairs = sum(w * (r.done + (w + 1) / 2) for r, w in zip(partial, chunks, strict=True))
-            took = self.clock(n, contexts + n, sum(chunks), pairs)
-            self.iterations.append((took, n))
-            now, step, contexts = now + took, step + 1, contexts + n
+            read = contexts + n if n else 0
+            took = self.clock(each * n, read, sum(chunks), pairs)
+            if self.guesses is not None:
+                took += self.guesses.seconds(n, read, sum(chunks), pairs)
+            now += took
+            if n or not self.prefill_first:
+                old = n - sum(count for _, count in stalled[1:])
+                waits = stalled[:1] or [(0.0, n)]
+                for wait, count in [(waits[0][0], old), *stalled[1:]]:
+                    self.iterations.append((took + wait, count))
+                stalled = []
+                step, contexts = step + 1, contexts + growth
+            else:
+                stalled = [(wait + took, count) for wait, count in stalled or [(0.0, 0)]]
+                stalled.append((0.0, len(partial)))
             while endings and endings[0][0] == step:
                 _, key, since = heapq.heappop(endings)
                 if key not in decoding or decoding[key].since != since:
                     continue
                 request = decoding.pop(key)
-                contexts -= request.done + step - request.since
+                contexts -= request.done + (step - request.since) * request.pace
+                growth -= request.pace
                 self._leave(request, now, concurrency, coming, waiting)
             remaining = []
             for request, chunk in zip(partial, chunks, strict=True):
@@ -161,10 +218,22 @@ class Engine:
                 key, request.since = next(order), step
                 decoding[key] = request
                 contexts += request.done
-                ends = step + request.outputs - request.generated
-                heapq.heappush(endings, (ends, key, step))
+                steps = left_over = request.outputs - request.generated
+                if self.guesses is not None:
+                    steps = self.guesses.verifications(left_over, rng)
+                    request.pace = left_over / steps
+                growth += request.pace
+                heapq.heappush(endings, (step + steps, key, step))
             partial = remaining
         return everyone
+
+    def _fits(self, waiting, contexts, running, chosen) -> bool:
+        """Whether the head of those that wait can be prefilled beside some chosen tokens."""
+        if not waiting or running >= self.slots:
+            return False
+        need = waiting[0].need
+        within = chosen + need <= self.budget or chosen == 0
+        return within and contexts + chosen + need <= self.cache
 
     @staticmethod
     def _leave(request, now, concurrency, coming, waiting):
@@ -267,57 +336,9 @@ def two_pools(clocks, workers, budget, slots, link, arrivals, prompts, outputs, 
     return first, last
 
 
-CASES = [
-    # clock, kind, prompt, output, budget, slots, cache
-    ("small", "constant", 512, 128, 2048, 256, np.inf),
-    ("small", "constant", 2048, 256, 8192, 256, np.inf),
-    ("small", "lognormal", 1024, 256, 2048, 256, np.inf),
-    ("small", "lognormal", 4096, 128, 2048, 128, np.inf),
-    ("small", "lognormal", 256, 512, 8192, 64, np.inf),
-    ("small", "constant", 1024, 512, 8192, 32, np.inf),
-    ("small", "lognormal", 2048, 512, 8192, 256, 200e3),
-    ("large", "constant", 2048, 256, 2048, 256, np.inf),
-    ("large", "lognormal", 512, 256, 512, 128, np.inf),
-    ("large", "lognormal", 8192, 512, 8192, 128, np.inf),
-    ("large", "constant", 128, 1024, 2048, 128, np.inf),
-    ("large", "lognormal", 1024, 1024, 2048, 256, 420e3),
-]
-LOADS = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9)
-CONCURRENCIES = (1, 4, 16, 64, 128)
 CLOCKS = {"small": SMALL, "large": LARGE}
-
-
-def simulate(case, count, seed, rate=None, concurrency=None, bursty=1.0) -> dict[str, float]:
-    """The figures of one run; without a rate and a concurrency all arrive at once."""
-    clock, kind, prompt, output, budget, slots, cache = case
-    rng = np.random.default_rng(seed)
-    engine = Engine(CLOCKS[clock], budget, slots, cache)
-    arrivals = np.zeros(count)
-    if rate is not None:
-        gaps = rng.gamma(1 / bursty, bursty / rate, count)
-        arrivals = np.cumsum(gaps)
-    prompts, outputs = (lengths(kind, mean, count, rng) for mean in (prompt, output))
-    return figures(engine, engine.run(arrivals, prompts, outputs, concurrency))
-
-
-def main() -> None:
-    """Write the fixture."""
-    rows = []
-    for seed, case in enumerate(CASES):
-        most = simulate(case, 6000, seed)
-        row = {"case": list(case), "saturation": most["throughput"], "open": {}, "closed": {}}
-        row["case"][-1] = None if np.isinf(case[-1]) else case[-1]
-        for load in LOADS:
-            count = 8000 if load < 0.6 else 24000
-            row["open"][load] = simulate(case, count, 100 + seed, load * most["throughput"])
-        for k in CONCURRENCIES:
-            if k <= case[5]:
-                count = min(4000, 400 + 60 * k)
-                row["closed"][k] = simulate(case, count, 200 + seed, concurrency=k)
-        rows.append(row)
-        print(case, most["throughput"], flush=True)
-    FIXTURE.write_text(json.dumps(rows, indent=1))
-
-
-if __name__ == "__main__":
-    main()
+GUESSES = {
+    "two": Guesses(2, 0.8, Clock(0.6e-3, 2e-6, 4e-9, 0.08e-9, 1.2, 0.0)),
+    "four": Guesses(4, 0.6, Clock(0.6e-3, 2e-6, 4e-9, 0.08e-9, 1.2, 0.0)),
+}
+"""By name; a model of a tenth the size drafts."""

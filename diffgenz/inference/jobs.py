@@ -200,40 +200,44 @@ def _tower(case: Scenario, pipeline: Pipeline) -> tuple[Iteration, Scalar] | Non
 
 
 def _draft(case: Scenario, pipeline: Pipeline) -> tuple[Scenario, Served] | None:
-    """What drafts for a scenario, as a scenario of its own, and the requests that it serves.
+    """What drafts for a scenario, as a scenario of its own, and the requests that it serves."""
+    speculation, its = case.serving.speculation, draft_of(case)
+    if its is None or speculation is None:
+        return None
+    requests = pipeline.requests
+    if not isinstance(speculation.draft, MTP):
+        requests = share_of(requests, 1 / case.plan.attention_data, case.smooth_batch)
+    return its, Served.of(its, requests, requests, drafted=speculation.drafts)
+
+
+def draft_of(case: Scenario) -> Scenario | None:
+    """What drafts for a scenario, as a scenario of its own.
 
     A draft model is there once for each attention group, on the ranks of its own plan, and takes
     all requests of the group at once. The model's own module takes the ranks of one stage, all
     attention groups together, as the model's layers do.
 
     Returns:
-        The scenario and its requests; None where nothing drafts, or where drafting is free.
+        The scenario; None where nothing drafts, or where drafting is free.
     """
-    draft, speculation, serving = case.serving.draft, case.serving.speculation, case.serving
-    if draft is None or speculation is None:
+    draft, serving = case.serving.draft, case.serving
+    if draft is None:
         return None
     options = Serving(chunk=serving.chunk, prefix_hit=serving.prefix_hit, beams=serving.beams)
     if isinstance(draft, MTP):
         plan = case.plan.replace(pipeline=1.0, data=1.0).as_structure()
         parts = {"model": mtp_module(case.model), "plan": plan, "serving": options}
-        its = with_parts(case, parts | {"routing": case.routing.of_last_kind()})
-        requests = pipeline.requests
-    else:
-        platform = case.platform if draft.platform is None else draft.platform
-        its = with_parts(
-            case,
-            {
-                "model": draft.model,
-                "platform": platform,
-                "plan": draft.plan,
-                "precision": draft.precision,
-                "serving": options,
-                "routing": Uniform(),
-            },
-        )
-        groups = case.plan.attention_data
-        requests = share_of(pipeline.requests, 1 / groups, case.smooth_batch)
-    return its, Served.of(its, requests, requests, drafted=speculation.drafts)
+        return with_parts(case, parts | {"routing": case.routing.of_last_kind()})
+    platform = case.platform if draft.platform is None else draft.platform
+    parts = {
+        "model": draft.model,
+        "platform": platform,
+        "plan": draft.plan,
+        "precision": draft.precision,
+        "serving": options,
+        "routing": Uniform(),
+    }
+    return with_parts(case, parts)
 
 
 def _draft_jobs(

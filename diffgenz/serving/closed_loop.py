@@ -13,9 +13,9 @@ from diffgenz.serving.fixed_point import State, solve
 from diffgenz.serving.iteration_table import IterationTable
 from diffgenz.serving.own_prefill import Joining, own_prefill
 from diffgenz.serving.runs import next_tokens, runs_of
-from diffgenz.serving.saturation import Saturation, arriving_tokens
+from diffgenz.serving.saturation import Saturation, arriving_tokens, recomputed
 from diffgenz.serving.smoothing import LIMITS, TAGGED, larger, smaller, smooth_smaller
-from diffgenz.serving.steady import Steady, piece_seconds
+from diffgenz.serving.steady import NOTHING, Steady, piece_seconds
 
 _FULL = 0.985
 """The share of the running decodes at which prompts fill every iteration up to which there are
@@ -63,7 +63,46 @@ def closed_loop(
     places = smaller(slots, most.cache)
     admitted = smaller(concurrency, places)
     theta = Closed(table, demand, most, concurrency, admitted)
-    return _steady(solve(_residual, _step, _start, theta, 20), theta)
+    if table.prefill_first:
+        return _prompts_first(theta)
+    return _steady(solve(_residual, _step, _start, theta, 16), theta)
+
+
+def _prompts_first(theta: Closed) -> Steady:
+    """Whoever comes is prefilled before others decode on, so that all decode in each iteration."""
+    table, demand, most, concurrency, admitted = theta
+    ends = admitted / demand.steps
+    again = most.crowded(concurrency) * recomputed(table, demand, admitted)
+    arrivals = ends * (1 + again * demand.generated / demand.prompt)
+    start = -xp.expm1(-arrivals)
+    runs = runs_of(table, demand, admitted, demand.prompt * arrivals / start)
+    cycle = runs.partly(start, 0 * start) * runs.cycle(start, 0 * start)
+    rate = admitted / (demand.steps * cycle)
+    # those that a request meets: others end in the same iteration as the one before it
+    others = arrivals * larger(admitted - 1, 0.0) / larger(admitted, 1.0)
+    mine = runs_of(table, demand, admitted, demand.prompt * (1 + others))
+    further, zero = mine.count - 1, 0 * rate
+    own = (further * mine.full + mine.part) / mine.count
+    ahead = further / 2 * mine.full
+    iteration = cycle - (own + ahead) / demand.steps
+    return Steady(
+        running=rate * demand.steps * iteration,
+        tagged=admitted + zero,
+        runs=runs,
+        full=start * (runs.count - 1),
+        part=start,
+        iteration=iteration,
+        waits_for_slot=larger(1 - admitted / concurrency, 0.0) + zero,
+        slot_wait=larger(concurrency / rate - cycle * demand.steps, 0.0),
+        ahead=ahead,
+        ahead_busy=larger(further / mine.count, 0.0),
+        rests=NOTHING,
+        own=own,
+        excess=zero,
+        excess_pace=zero,
+        rate=rate,
+        arrivals=arrivals,
+    )
 
 
 def _start(theta: Closed) -> State:
@@ -100,6 +139,9 @@ def _steady(state: State, theta: Closed) -> Steady:
     tagged = smooth_smaller(running + 1, larger(smaller(admitted, most.budget), 1.0), TAGGED)
     runs = runs_of(table, demand, tagged, tokens)
     arrivals = running / demand.steps * larger(admitted - 1, 1e-6) / larger(admitted, 1.0 + 1e-6)
+    # those that are put back are computed again
+    again = most.crowded(concurrency) * recomputed(table, demand, running)
+    arrivals = arrivals * (1 + again * demand.generated / demand.prompt)
     start = -xp.expm1(-arrivals)
     part = runs.partly(start, start)
     full = part * (runs.count - 1)
@@ -133,10 +175,10 @@ def _steady(state: State, theta: Closed) -> Steady:
         slot_wait=larger(wait, 0.0),
         ahead=ahead,
         ahead_busy=larger(full, in_steps),
-        rest=zero,
+        rests=NOTHING,
         own=own,
         excess=zero,
-        excess_rate=zero,
+        excess_pace=zero,
         rate=rate,
         arrivals=arrivals,
     )

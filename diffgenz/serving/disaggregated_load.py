@@ -108,12 +108,23 @@ def serve_disaggregated(
         raise InputError("concurrency: pools are modelled at a rate; give Load(rate=...)")
     cases = [case.replace(platform=each.platform, plan=each.plan) for each in (prefill, decode)]
     engines = [checked(each, load, engine, objectives) for each in cases]
+    refuse_in_pools(case, engines[0])
     first, second = (resolved(each) for each in cases)
     link = Link(xp.asarray(link_bandwidth, float), xp.asarray(link_latency, float))
     workers = prefill.workers, decode.workers
     found, fit = _serve((first, second), workers, link, load, engines[0], objectives)
     enforce(_refusals(cases, load, found, fit))
     return found
+
+
+def refuse_in_pools(case: Scenario, engine: Engine) -> None:
+    """Raise `InputError` for what is not modelled of pools."""
+    for name, given in (
+        ("speculation", case.serving.speculation is not None),
+        ("prefill_first", engine.prefill_first),
+    ):
+        if given:
+            raise InputError(f"{name}: not modelled in pools; leave it out, or use `serve`")
 
 
 def pools_of(

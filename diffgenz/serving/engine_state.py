@@ -128,7 +128,7 @@ def measure(question: Resolved, demand: Demand, engine: Engine) -> Measured:
     """
     question = constant_ranks(question)
     slots, budget, engines = size_of(question, engine)
-    table = tabulate(question, demand, slots, budget)
+    table = tabulate(question, demand, slots, budget, engine.prefill_first)
     table = table.changed(host_of(engine, question.case.model.layers).on)
     typical = demand.context + 0.6 * demand.prompt / demand.steps
     lengths = xp.stack([typical, demand.most - 1])

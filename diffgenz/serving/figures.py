@@ -1,7 +1,7 @@
 """The figures of a steady state: means, percentiles and goodput."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from diffgenz.core import xp
 from diffgenz.core.smooth import Flag, Scalar
@@ -77,7 +77,7 @@ def added_by(host: Host, means: Means, steps: Scalar) -> Added:
 def means_of(state: EngineState, steady: Steady, load: Load) -> Means:
     """Mean latencies that users see; arguments as of `engine_means`."""
     means = engine_means(state, steady, load)
-    return added_by(state.host, means, state.demand.steps).to(means)
+    return added_by(state.host, means, state.demand.generated).to(means)
 
 
 def engine_means(state: EngineState, steady: Steady, load: Load) -> Means:
@@ -98,9 +98,8 @@ def engine_means(state: EngineState, steady: Steady, load: Load) -> Means:
         early = steady.own + larger(own - 1, 0.0) / 2 * one
         ttft = (1 - share) * ttft + share * early
     tpot, _ = per_token(steady, state.table, demand)
-    steps = larger(demand.outputs.tokens - 1, 0.0)
-    decoding = demand.outputs.mean(steady.generation(steps))
-    return Means(ttft, tpot, decoding / demand.steps, ttft + decoding, (share, spread))
+    decoding = demand.outputs.mean(steady.generation(demand.rounds))
+    return Means(ttft, tpot, decoding / demand.generated, ttft + decoding, (share, spread))
 
 
 def load_result(
@@ -116,7 +115,7 @@ def load_result(
     """
     demand, most, table, runs = state.demand, state.most, state.table, steady.runs
     means = engine_means(state, steady, load)
-    added = added_by(state.host, means, demand.steps)
+    added = added_by(state.host, means, demand.generated)
     queue = 1.0 + 0 * steady.own
     if load.concurrency is not None:
         queue = larger(load.concurrency / state.engines * steady.waits_for_slot, 1.0)
@@ -131,12 +130,12 @@ def load_result(
     if objectives is not None:
         goodput = rate * xp.where(saturated, 0.0, share(objectives))
     utilization = rate / (most.rate * state.engines)
-    decoding = demand.outputs.mean(steady.generation(larger(demand.outputs.tokens - 1, 0.0)))
+    decoding = demand.outputs.mean(steady.generation(demand.rounds))
     balance = steady.rate * decoding / steady.running - 1
     return LoadResult(
         **latencies,
         requests_per_second=rate,
-        throughput=rate * (demand.steps + 1),
+        throughput=rate * (demand.generated + 1),
         concurrency=rate * (steady.ttft + decoding + added.request),
         running=steady.running * state.engines,
         utilization=utilization,
@@ -162,13 +161,14 @@ def latencies_of(
         added: what users see beyond the engine.
     """
     shape, scale = means.tpot**2 / variance, variance / means.tpot
+    slowest = slowest / tails.demand.pace
     per_user = [scale * gamma_quantile(larger(shape, 0.5), level) for level in LEVELS]
     first = quantiles(Tails.ttft, tails, means.ttft)
     last = quantiles(Tails.end_to_end, tails, means.end_to_end)
     found = {
         "ttft": [added.delay + each for each in first],
         "tpot": [added.kept * smaller(each, slowest) for each in per_user],
-        "itl": [_between_tokens(tails.steady, level) for level in LEVELS],
+        "itl": [_between_tokens(tails, level) for level in LEVELS],
         "end_to_end": [added.request + each for each in last],
     }
     seen = added.to(means)
@@ -210,9 +210,28 @@ def preempts(state: EngineState, steady: Steady, load: Load) -> Flag:
     return running + deviations * xp.sqrt(variance) > state.most.cache / FILLED
 
 
-def _between_tokens(steady: Steady, level: float) -> Scalar:
-    """A quantile of the time between tokens: iterations are idle, last ones of runs, or full."""
+def _between_tokens(tails: Tails, level: Any) -> Scalar:
+    """A quantile of the time between tokens: iterations are idle, last ones of runs, or full.
+
+    Where prompts go first, an iteration is idle and may follow a run. Of the tokens of one
+    verification all but the first come at once.
+    """
+    steady, verifying = tails.steady, tails.demand.verifying
+    if verifying is not None:
+        level = 1 - (1 - level) * verifying.tokens
+        return xp.where(level > 0, _iteration_at(steady, level), 0.0)
+    return _iteration_at(steady, level)
+
+
+def _iteration_at(steady: Steady, level: Any) -> Scalar:
+    """A quantile of the time from the start of an iteration that decodes to that of the next."""
     runs = steady.runs
+    if runs.apart:
+        stops = -xp.expm1(-steady.arrivals * runs.idle / steady.iteration)
+        run = larger(steady.iteration - runs.idle, 0.0) / stops
+        # runs are of one prompt, or exponential
+        further = 0.5 + 0.5 * larger(xp.log(stops / (1 - level)), 0.0)
+        return runs.idle + xp.where(level > 1 - stops, run * further, 0.0)
     alone = 1 - steady.part - steady.full
     most = xp.where(level <= alone + steady.part, runs.part, runs.full)
     return xp.where(level <= alone, runs.idle, most)

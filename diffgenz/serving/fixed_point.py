@@ -1,5 +1,8 @@
 """Two equations in two unknowns: steps towards their solution, Newton's method, and derivatives.
 
+After some steps the Jacobian is measured once, by differences, and kept: near the solution it
+hardly changes, and each further step with it costs one evaluation instead of three.
+
 Derivatives are those of the implicit function theorem: of z that solves F(z, theta) = 0 they are
 -J^-1 dF/dtheta, where J is dF/dz. What they need is traced only where derivatives are taken.
 """
@@ -21,8 +24,8 @@ State: TypeAlias = tuple[Scalar, Scalar]
 Equations: TypeAlias = Callable[[State, Any], State]
 """From the unknowns, and what they depend on, to two numbers."""
 
-NEWTON = 4
-"""Newton steps; two are enough up to nine tenths of saturation."""
+NEWTON = 5
+"""Newton steps with one Jacobian; three are enough up to nine tenths of saturation."""
 
 _LONGEST = 0.3
 
@@ -46,36 +49,48 @@ def _found(residual: Equations, step: Equations, steps: int, start: State, theta
     if xp.is_jax(start, theta):
         return _compiled(residual, step, steps, start, theta)
     state = xp.repeated(lambda z: step(z, theta), start, steps)
-    return xp.repeated(lambda z: _newton(lambda at: residual(at, theta), z), state, NEWTON)
+    here, tiny = residual(state, theta), _tiny(state[0].dtype)
+    nearby = (state[0] + tiny, state[1]), (state[0], state[1] + tiny)
+    jacobian = tuple(
+        tuple((x - y) / tiny for x, y in zip(residual(at, theta), here, strict=True))
+        for at in nearby
+    )
+    state = _moved(state, here, jacobian)
+    further = NEWTON - 1
+    return xp.repeated(lambda z: _moved(z, residual(z, theta), jacobian), state, further)
 
 
 def _compiled(residual: Equations, step: Equations, steps: int, start: State, theta: Any) -> State:
     """The same in one loop, so that the equations are compiled once.
 
-    Newton steps take three rounds: at the state, and near it in either direction.
+    The first Newton step takes three rounds: at the state, and near it in either direction.
     """
     kind = jnp.result_type(*jax.tree.leaves((start, theta)))
     tiny = _tiny(kind)
 
     def round_of(count: Any, carried: Any) -> Any:
-        state, (here, first) = carried
-        newton, turn = count >= steps, (count - steps) % 3
-        aside = [jnp.where(newton & (turn == i), tiny, 0.0).astype(kind) for i in (1, 2)]
+        state, here, jacobian = carried
+        turn = count - steps  # below 0 while steps are taken
+        aside = [jnp.where(turn == i, tiny, 0.0).astype(kind) for i in (1, 2)]
         at = state[0] + aside[0], state[1] + aside[1]
         off, better = residual(at, theta), step(at, theta)
-        moved = _moved(state, here, (first, off), tiny)
-        ends = newton & (turn == 2)
+        here = _pick((turn == 1) | (turn == 2), here, off, kind)
+        slope = (off[0] - here[0]) / tiny, (off[1] - here[1]) / tiny
+        jacobian = tuple(
+            _pick(turn == i, slope, old, kind) for i, old in enumerate(jacobian, start=1)
+        )
+        moved = _moved(state, here, jacobian)
+        stays = (turn == 0) | (turn == 1)
         state = tuple(
-            jnp.where(newton, jnp.where(ends, new, old), further).astype(kind)
+            jnp.where(turn < 0, further, jnp.where(stays, old, new)).astype(kind)
             for old, new, further in zip(state, moved, better, strict=True)
         )
-        # what was found at the last two places
-        return state, (_pick(turn == 0, off, here, kind), _pick(turn == 1, off, first, kind))
+        return state, here, jacobian
 
     begin = tuple(jnp.asarray(x, kind) for x in start)
     nothing = jnp.zeros_like(begin[0]), jnp.zeros_like(begin[1])
-    rounds = steps + 3 * NEWTON
-    return jax.lax.fori_loop(0, rounds, round_of, (begin, (nothing, nothing)))[0]
+    rounds = steps + 2 + NEWTON
+    return jax.lax.fori_loop(0, rounds, round_of, (begin, nothing, (nothing, nothing)))[0]
 
 
 def _pick(where: Any, new: State, old: State, kind: Any) -> State:
@@ -107,26 +122,16 @@ def _tiny(kind: Any) -> float:
     return 1e-7 if kind == np.float64 else 5e-4
 
 
-def _newton(residual: Callable[[State], State], state: State) -> State:
-    """One step, with a Jacobian by differences, of NumPy's numbers."""
-    tiny = _tiny(state[0].dtype)
-    here = residual(state)
-    nearby = (state[0] + tiny, state[1]), (state[0], state[1] + tiny)
-    return _moved(state, here, (residual(nearby[0]), residual(nearby[1])), tiny)
-
-
-def _moved(state: State, here: State, beside: tuple[State, State], tiny: float) -> State:
+def _moved(state: State, here: State, jacobian: Any) -> State:
     """The state after a Newton step, no longer than `_LONGEST`.
 
     Arguments:
         state: where the step starts.
         here: the residual there.
-        beside: the residuals where the first and where the second unknown is larger by `tiny`.
-        tiny: by how much.
+        jacobian: how it changes with the first, and with the second unknown.
     """
-    first, second = beside
-    jacobian = [[(first[i] - here[i]) / tiny, (second[i] - here[i]) / tiny] for i in range(2)]
-    change = _solved(jacobian, here)
+    (a, c), (b, d) = jacobian
+    change = _solved(((a, b), (c, d)), here)
     return state[0] - _short(change[0]), state[1] - _short(change[1])
 
 

@@ -17,6 +17,7 @@ from diffgenz.inference.iteration_cost import cost_of
 from diffgenz.inference.prefill_decode import Decodes, Prompts
 from diffgenz.inference.resolved import Resolved
 from diffgenz.serving.demand import Demand
+from diffgenz.serving.drafting import drafting_seconds
 
 DECODES, CHUNKS = 9, 10
 """Knots in the number of running decodes, and in the number of prompt tokens."""
@@ -35,6 +36,9 @@ class IterationTable(Tree):
         mixed: ln s with prompt tokens, of `LEAST` to `budget`, beside 0 to `slots` decodes; shape
             (DECODES, CHUNKS).
         pair: s that one more pair of a query and a key takes in the attention of a chunk.
+        prefill_first: whether prompts are computed whole, in iterations without decodes.
+        longest: the most prompt tokens in `mixed`, where prompts may exceed the budget. None: the
+            budget.
     """
 
     slots: Scalar
@@ -42,6 +46,8 @@ class IterationTable(Tree):
     alone: Any
     mixed: Any
     pair: Scalar
+    prefill_first: bool = eqx.field(static=True, default=False)
+    longest: Scalar | None = None
 
     def changed(self, into: Callable[[Any], Any]) -> Self:
         """The table of iterations that take other times.
@@ -66,14 +72,19 @@ class IterationTable(Tree):
         return xp.log(more / fewer) / (2 * step)
 
     def both(self, running: Scalar, tokens: Any) -> Any:
-        """Seconds of iterations of some prompt tokens each, beside running decodes."""
+        """Seconds of iterations of some prompt tokens each, beside running decodes if they may."""
+        if self.prefill_first:
+            running = 0 * running
         rows = (DECODES - 1) * xp.log1p(_at_least(running, 0.0)) / xp.log1p(self.slots)
-        size = xp.log(_at_least(tokens, LEAST) / LEAST) / xp.log(self.budget / LEAST)
+        most = self.budget if self.longest is None else self.longest
+        size = xp.log(_at_least(tokens, LEAST) / LEAST) / xp.log(most / LEAST)
         beside = _cardinal(rows, DECODES) @ self.mixed
         return xp.exp(_cardinal((CHUNKS - 1) * size, CHUNKS) @ beside)
 
 
-def tabulate(question: Resolved, demand: Demand, slots: Scalar, budget: Scalar) -> IterationTable:
+def tabulate(
+    question: Resolved, demand: Demand, slots: Scalar, budget: Scalar, prefill_first: bool = False
+) -> IterationTable:
     """The table of a scenario, without its host.
 
     Arguments:
@@ -83,9 +94,15 @@ def tabulate(question: Resolved, demand: Demand, slots: Scalar, budget: Scalar) 
             chunks are pieces of prompts such that a token has the mean number of pairs.
         slots: the most running decodes.
         budget: the most prompt tokens.
+        prefill_first: whether iterations with prompts carry no decodes.
     """
     few = xp.expm1(np.arange(DECODES) / (DECODES - 1) * xp.log1p(slots))[..., 1:, None]
-    tokens = _chunks(budget)
+    longest = None
+    if prefill_first:  # whoever exceeds the budget is computed alone
+        most = demand.prompts.tokens.max()
+        longest = xp.where(most > budget, most, budget)
+    most = budget if longest is None else longest
+    tokens = _chunks(most)
     flat = (*few.shape[:-2], (DECODES - 1) * CHUNKS)
     rows = (few * xp.ones(CHUNKS)).reshape(flat)
     columns = (xp.ones((DECODES - 1, 1)) * tokens[..., None, :]).reshape(flat)
@@ -96,13 +113,15 @@ def tabulate(question: Resolved, demand: Demand, slots: Scalar, budget: Scalar) 
 
     apart = xp.mapped(mix)(rows, columns)
     apart = apart.reshape((*apart.shape[:-1], DECODES - 1, CHUNKS))
-    first, pair = prompts_alone(question, demand, budget)
+    first, pair = prompts_alone(question, demand, most)
     return IterationTable(
         slots=slots,
         budget=budget,
         alone=xp.log(decodes_alone(question, demand, slots)),
         mixed=xp.log(xp.concatenate([first[..., None, :], apart], axis=-2)),
         pair=pair,
+        prefill_first=prefill_first,
+        longest=longest,
     )
 
 
@@ -153,7 +172,8 @@ def seconds_of(question: Resolved, prompts: Prompts | None, decodes: Decodes | N
     """
     cost = cost_of(question, prompts, decodes)
     waiting = question.case.plan.pipeline * cost.stage_seconds
-    return xp.where(cost.seconds > waiting, cost.seconds, waiting)
+    target = xp.where(cost.seconds > waiting, cost.seconds, waiting)
+    return target + drafting_seconds(question, prompts, decodes)
 
 
 def _chunk(tokens: Any, demand: Demand) -> Prompts:

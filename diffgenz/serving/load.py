@@ -106,7 +106,8 @@ class Engine(Record):
     """What a server that batches continuously is set to, beside `Serving`.
 
     Its token budget is `Serving.chunk`: prompts are computed in chunks beside the running decodes,
-    which take their share of it first.
+    which take their share of it first. With `prefill_first` it bounds the prompts, each of them
+    whole, that are computed together while decodes stand still.
 
     Arguments:
         max_num_seqs: requests that may run at once, of each engine (each data-parallel replica or
@@ -122,6 +123,8 @@ class Engine(Record):
         pace: the time that accelerators take for an iteration, over the one that kernels' fits say,
             above 0. None: 1.
         router: how requests are dealt out to several engines: "random", or "round_robin".
+        prefill_first: whether whole prompts go before decodes, in iterations of their own, as in
+            engines without chunked prefill. A prompt that exceeds the budget is computed alone.
 
     Raises:
         InputError: a router that is not known.
@@ -134,6 +137,7 @@ class Engine(Record):
     layer_seconds: Leaf | None = number("s", off=0.0, default=None)
     pace: Leaf | None = number(above=0, off=1.0, default=None)
     router: str = eqx.field(static=True, default="random")
+    prefill_first: bool = eqx.field(static=True, default=False)
 
     def conditions(self) -> Iterable[Condition]:
         if self.router not in ROUTERS:

@@ -1,17 +1,20 @@
 """A closed loop of requests of one length, which stay together as they started.
 
-Those that fit into one iteration's budget are prefilled together, and then for ever. While one
-group is prefilled, the others decode beside it.
+Which prompts share an iteration is counted (`lockstep_schedule`). Where they go first, all of them
+are prefilled before all decode together.
 """
+
+import equinox as eqx
 
 from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar
 from diffgenz.serving.demand import Demand
 from diffgenz.serving.iteration_table import IterationTable
-from diffgenz.serving.runs import last_piece, pieces_of, runs_of
+from diffgenz.serving.lockstep_schedule import schedule_of
+from diffgenz.serving.runs import room_of, runs_of
 from diffgenz.serving.saturation import Saturation
 from diffgenz.serving.smoothing import larger, smaller
-from diffgenz.serving.steady import Steady
+from diffgenz.serving.steady import NOTHING, Steady
 
 
 def lockstep(
@@ -31,38 +34,79 @@ def lockstep(
         concurrency: requests under way.
     """
     admitted = smaller(concurrency, smaller(slots, most.cache))
-    room = larger(table.budget - admitted, 16.0)
-    together = larger(xp.stop_gradient(xp.floor(room / demand.prompt)), 1.0)
-    together = smaller(together, admitted)
-    groups, others = admitted / together, admitted - together
-    pieces = pieces_of(demand.prompt, room, larger(others, 1.0))
-    last = last_piece(demand.prompt, pieces, room) + (together - 1) * demand.prompt
-    whole = table.both(others, room)
-    own = (pieces - 1) * whole + table.both(others, last)
-    beside = smaller((groups - 1) * pieces, demand.steps)
-    idle = table.decodes(larger(admitted, 1.0))
-    cycle = larger(groups - 1, 0.0) * own + own + (demand.steps - beside) * idle
+    if table.prefill_first:
+        return _prompts_first(table, demand, admitted, concurrency)
+    plan = schedule_of(admitted, demand.prompt, demand.steps, table.budget, demand.queries)
+    seconds = table.both(plan.beside, plan.tokens)
+    idle, whole = table.decodes(larger(admitted, 1.0)), table.both(plan.beside, table.budget)
+    own = (plan.own * seconds).sum()
+    cycle = admitted * ((plan.each * seconds).sum() + plan.idle * idle)
     iteration = (cycle - own) / demand.steps
     rate, zero = admitted / cycle, 0 * own
     running = rate * demand.steps * iteration
-    part = beside / demand.steps
-    runs = runs_of(table, demand, larger(admitted, 1.0), together * demand.prompt)
+    carrying = plan.each.sum()
+    part = carrying / (carrying + plan.idle)
+    runs = runs_of(table, demand, larger(admitted, 1.0), demand.prompt)
+    runs = eqx.tree_at(
+        lambda r: (r.idle, r.part, r.full),
+        runs,
+        (idle, (plan.each * seconds).sum() / carrying, whole),
+    )
     waits = larger(1 - admitted / concurrency, 0.0) + zero
     return Steady(
         running=running,
         tagged=larger(admitted, 1.0) + zero,
         runs=runs,
-        full=part * (pieces - 1) / pieces,
-        part=part / pieces,
+        full=zero,
+        part=part + zero,
         iteration=iteration,
         waits_for_slot=waits,
         slot_wait=larger(concurrency / rate - cycle, 0.0),
         ahead=zero,
         ahead_busy=zero,
-        rest=zero,
+        rests=NOTHING,
         own=own,
         excess=zero,
-        excess_rate=zero,
+        excess_pace=zero,
+        rate=rate,
+        arrivals=rate * iteration,
+    )
+
+
+def _prompts_first(
+    table: IterationTable, demand: Demand, admitted: Scalar, concurrency: Scalar
+) -> Steady:
+    """All prompts are computed one after the other, before all decode together.
+
+    Arguments:
+        table, demand, concurrency: as of `lockstep`.
+        admitted: requests that run at once.
+    """
+    together = smaller(room_of(table, demand, admitted) / demand.prompt, admitted)
+    times = xp.stop_gradient(xp.ceil(admitted / together - 1e-4))
+    last = admitted - (times - 1) * together
+    whole, rest = table.both(admitted, demand.prompt * xp.stack([together, last]))
+    idle, run = table.decodes(admitted), (times - 1) * whole + rest
+    # each of the full iterations, and all of them before the last one
+    own = ((times - 1) * times / 2 * whole * together + run * last) / admitted
+    cycle = run + demand.steps * idle
+    iteration = (cycle - own) / demand.steps
+    rate, zero = admitted / cycle, 0 * own
+    return Steady(
+        running=rate * demand.steps * iteration,
+        tagged=admitted + zero,
+        runs=runs_of(table, demand, admitted, together * demand.prompt),
+        full=(times - 1) / demand.steps,
+        part=1 / demand.steps,
+        iteration=iteration,
+        waits_for_slot=larger(1 - admitted / concurrency, 0.0) + zero,
+        slot_wait=larger(concurrency / rate - cycle, 0.0),
+        ahead=zero,
+        ahead_busy=zero,
+        rests=NOTHING,
+        own=own,
+        excess=zero,
+        excess_pace=zero,
         rate=rate,
         arrivals=rate * iteration,
     )

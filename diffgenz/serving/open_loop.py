@@ -12,10 +12,10 @@ from diffgenz.serving.demand import Demand
 from diffgenz.serving.fixed_point import State, solve
 from diffgenz.serving.iteration_table import IterationTable
 from diffgenz.serving.own_prefill import Joining, own_prefill
-from diffgenz.serving.runs import next_tokens, runs_of
+from diffgenz.serving.runs import Runs, next_tokens, runs_of
 from diffgenz.serving.saturation import Saturation, arriving_tokens
 from diffgenz.serving.smoothing import TAGGED, between, larger, smaller, smooth_smaller
-from diffgenz.serving.steady import Steady, piece_seconds
+from diffgenz.serving.steady import Rests, Steady, piece_seconds
 from diffgenz.serving.waiting import slot_wait
 
 NEAR = 0.999
@@ -67,7 +67,7 @@ def open_loop(
     rate = smaller(rate, NEAR * most.rate)
     waits, wait = slot_wait(table, demand, most, slots, rate / most.rate, burstiness)
     theta = Open(table, demand, most, slots, rate, burstiness, waits, wait)
-    state = solve(_residual, _step, _start, theta, 14)
+    state = solve(_residual, _step, _start, theta, 10)
     return _steady(state, theta)
 
 
@@ -86,8 +86,7 @@ def _residual(state: State, theta: Open) -> State:
 def _balances(steady: Steady, theta: Open) -> tuple[Scalar, Scalar]:
     """The running decodes that Little's law gives, and the tokens that arrive in a cycle."""
     demand, runs = theta.demand, steady.runs
-    steps = larger(demand.outputs.tokens - 1, 0.0)
-    by_little = theta.rate * demand.outputs.mean(steady.generation(steps))
+    by_little = theta.rate * demand.outputs.mean(steady.generation(demand.rounds))
     by_time = theta.rate * demand.prompt * steady.iteration / larger(steady.part, 1e-30)
     by_completions = arriving_tokens(runs, demand, steady.running / demand.steps)
     waits = theta.waits
@@ -121,20 +120,26 @@ def _steady(state: State, theta: Open) -> Steady:
     runs = runs_of(table, demand, tagged, tokens)
     at_completions = -xp.expm1(-running / demand.steps)
     after_idle = -(1 - waits) * xp.expm1(-rate * runs.idle) + waits * at_completions
-    after_part = -(1 - waits) * xp.expm1(-rate * runs.part) + waits * at_completions
+    after_part = -(1 - waits) * xp.expm1(-rate * runs.part)
+    if not runs.apart:
+        after_part = after_part + waits * at_completions
     part = runs.partly(after_idle, after_part)
     full = part * (runs.count - 1)
     iteration = part * runs.cycle(after_idle, after_part)
     busy, partly = full * runs.full / iteration, part * runs.part / iteration
 
-    rest = 0.5 * (1 - busy - partly) * runs.idle * -xp.expm1(-running) + 0.5 * partly * runs.part
-    rest = rest * (1 - waits)
+    idle = runs.idle * -xp.expm1(-running)
+    lengths = xp.stack([idle, runs.part]) * (1 - waits)
+    rests = Rests(lengths, xp.stack([1 - busy - partly, partly]))
+    rest = rests.mean
     mean, square = piece_seconds(demand, runs, runs.full, table.pair)
     load = smaller(rate * mean, 0.999)
     ahead = _ahead(theta, mean, square, load, iteration)
     arrivals = running / demand.steps
     in_steps = smaller(arrivals * mean / runs.full, 0.999)
     regulated = arrivals * square / runs.full / (2 * (1 - in_steps))
+    if runs.apart:
+        regulated = (runs.count - 1) / 2 * runs.full
     ahead = (1 - waits) * ahead + waits * regulated
 
     alone = smaller(running, most.running)
@@ -145,11 +150,13 @@ def _steady(state: State, theta: Open) -> Steady:
     own, shared = own_prefill(table, demand, runs, beside, joining, (busy, mean))
     left = larger(arriving * (ahead + rest + own) - shared, 1e-3)
     left = smaller(left, larger(slots - running, 1e-3) * demand.prompt)
-    share, slower = left / runs.room, runs.full - runs.idle
-    lull = larger(1 - iteration / runs.full, 0.0)
-    calm = larger(runs.idle / iteration, 1e-3)
-    excess = share * slower * lull / calm * (1 - waits)
-    first = runs.idle - slower * share * xp.expm1(-(busy + partly) / share)
+    excess, pace = _excess(runs, iteration, left, busy + partly)
+    if runs.apart:
+        started = arriving * runs.idle / after_idle
+        follow = -xp.expm1(-left / demand.prompt)
+        further = larger(left - follow * started, 0.0) * runs.full / runs.room / (1 - load)
+        stall = iteration - runs.idle
+        excess, pace = stall * (follow / after_idle - 1) + further, 0 * pace + 50.0
     return Steady(
         running=running,
         tagged=tagged,
@@ -161,13 +168,30 @@ def _steady(state: State, theta: Open) -> Steady:
         slot_wait=wait,
         ahead=ahead,
         ahead_busy=larger(busy, load),
-        rest=rest,
+        rests=rests,
         own=own,
-        excess=excess,
-        excess_rate=larger(first - iteration, 0.0),
+        excess=excess * (1 - waits),
+        excess_pace=pace,
         rate=rate,
         arrivals=rate * iteration,
     )
+
+
+def _excess(runs: Runs, iteration: Scalar, left: Scalar, prefills: Scalar) -> tuple[Scalar, Scalar]:
+    """Seconds that an answer takes beyond the mean iteration behind its prefill, and their pace.
+
+    Arguments:
+        runs: the prefill runs.
+        iteration: s of an iteration, in the mean.
+        left: prompt tokens that are left when its own are computed.
+        prefills: the share of time in which prompts are computed.
+    """
+    share, slower = left / runs.room, runs.full - runs.idle
+    lull = larger(1 - iteration / runs.full, 0.0)
+    calm = larger(runs.idle / iteration, 1e-3)
+    excess = larger(share * slower * lull / calm, 1e-12)
+    first = runs.idle - slower * share * xp.expm1(-prefills / share)
+    return excess, larger(first - iteration, 0.0) / excess
 
 
 def _ahead(theta: Open, mean: Scalar, square: Scalar, load: Scalar, iteration: Scalar) -> Scalar:

@@ -12,7 +12,7 @@ from diffgenz.core.smooth import Scalar
 from diffgenz.serving.demand import Demand
 from diffgenz.serving.iteration_table import IterationTable
 from diffgenz.serving.runs import Runs, last_piece
-from diffgenz.serving.smoothing import LAST_ITERATION, smooth_smaller
+from diffgenz.serving.smoothing import LAST_ITERATION, larger, smooth_smaller
 
 
 class Joining(NamedTuple):
@@ -59,17 +59,26 @@ def own_prefill(
             the speed of full iterations.
     """
     (decodes, full), (probability, mean) = beside, inside
-    before, room = runs.pieces - 1, runs.room
-    last = last_piece(demand.prompts.tokens, runs.pieces, room)
-    joined = smooth_smaller(last + joining.start, room, LAST_ITERATION)
-    half = room / 2
-    filled = smooth_smaller(half + joining.inside, room, LAST_ITERATION)
+    before, room, prompts = runs.pieces - 1, runs.room, demand.prompts.tokens
+    if runs.apart:
+        last, half = prompts, larger(room - demand.prompt, 0.0) / 2
+    else:
+        last, half = last_piece(prompts, runs.pieces, room), room / 2
+    joined = last + _shared(joining.start, room - last)
+    filled = room - half + _shared(joining.inside, half)
     lasts = table.both(decodes, xp.concatenate([joined, filled[None]]))
     seconds = before * full + lasts[:-1]
     first = demand.prompts.mean(seconds + table.pair * demand.extra_pairs)
-    later = mean + lasts[-1] - runs.full / 2
+    later = lasts[-1] - half / room * runs.full
+    if not runs.apart:
+        later = later + mean
     return OwnPrefill(
         seconds=(1 - probability) * first + probability * later,
         shared=(1 - probability) * demand.prompts.mean(joined - last)
-        + probability * (filled - half),
+        + probability * (filled - room + half),
     )
+
+
+def _shared(coming: Any, left: Any) -> Any:
+    """Tokens of those that are coming that fit into what is left of an iteration."""
+    return smooth_smaller(larger(coming, 1e-3), larger(left, 1e-3), LAST_ITERATION)

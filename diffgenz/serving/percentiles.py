@@ -28,7 +28,9 @@ from diffgenz.serving.steady import Steady, piece_seconds
 LEVELS = (0.5, 0.9, 0.99)
 """P50, P90 and P99."""
 
-_REST = np.array([0.125, 0.375, 0.625, 0.875])
+_REST = np.array([0.25, 0.75])
+"""Nodes of a uniform variable."""
+
 _MARGIN = 3.0
 """Standard deviations by which a gamma variable is moved up to take in a normal one: it then has
 their variance, and without a wait it is nearly normal."""
@@ -67,6 +69,7 @@ class Tails(Tree):
     wait: "_Wait"
     none: Any
     some: Any
+    rest: Any
     variance: Any
 
     def __init__(
@@ -82,28 +85,39 @@ class Tails(Tree):
         self.steady, self.demand = steady, demand
         runs = steady.runs
         beside = smaller(steady.running, steady.tagged)
-        pieces = pieces_of(demand.prompts.tokens, runs.room, steady.tagged)
+        pieces = pieces_of(table, demand.prompts.tokens, runs.room, steady.tagged)
         last = last_piece(demand.prompts.tokens, pieces, runs.room)
         own = (pieces - 1) * table.both(beside, runs.room) + table.both(beside, last)
         own = larger(own + table.pair * demand.extra_pairs, 1e-9) + after
         self.own = own + steady.own - demand.prompts.mean(own)  # of the right mean
         busy = between(steady.ahead_busy, 1e-6, 1.0)
         _, square = piece_seconds(demand, runs, runs.full, table.pair)
-        seconds = larger(demand.prompts.tokens * runs.full / runs.room, 1e-9)
+        seconds = demand.prompts.tokens * runs.full / runs.room + table.pair * demand.extra_pairs
+        seconds = larger(seconds, 1e-9)
         cube = demand.prompts.mean(seconds * seconds * seconds)
         wait = larger(steady.ahead, 1e-9)
         load = between(1 - steady.rate * square / (2 * wait), 0.0, 0.999)
         second = 2 * wait * wait + steady.rate * cube / (3 * (1 - load))
         ahead = _Wait.of(wait / busy, larger(second / busy, 1.02 * wait * wait / busy**2))
+        idle = between(steady.rests.shares, 0.0, 1.0)
+        full = between(1 - idle.sum(-1), 0.0, 1.0)
+        other = between((busy - full) / larger(1 - full, 1e-6), 0.0, 1.0)
         waits = between(steady.waits_for_slot, 1e-9, 1.0)
         slot = steady.slot_wait / waits
         slot = _Wait.of(larger(slot, 1e-9), slot * slot * (1 + 1 / queue) + 1e-18)
         self.wait = _Wait(
-            xp.stack([ahead.mean, slot.mean, ahead.mean + slot.mean]),
-            xp.stack([ahead.variance, slot.variance, ahead.variance + slot.variance]),
+            xp.stack([ahead.mean, slot.mean, ahead.mean + slot.mean])[:, None],
+            xp.stack([ahead.variance, slot.variance, ahead.variance + slot.variance])[:, None],
         )
-        self.none = (1 - busy) * (1 - waits)
-        self.some = xp.stack([busy * (1 - waits), waits * (1 - busy), busy * waits])
+        self.none = (1 - other) * (1 - waits) * idle
+        shares = xp.concatenate(
+            [(idle[:, None] / len(_REST) * np.ones(len(_REST))).ravel(), full[None]]
+        )
+        busy = xp.concatenate([other * np.ones(2 * len(_REST)), xp.ones_like(full)[None]])
+        some = xp.stack([busy * (1 - waits), waits * (1 - busy), busy * waits])
+        self.some = shares * some
+        rest = (steady.rests.lengths[:, None] * _REST).ravel()
+        self.rest = xp.concatenate([rest, 0 * full[None]])
         _, self.variance = per_token(steady, table, demand)
 
     def ttft(self, seconds: Any) -> Any:
@@ -118,8 +132,8 @@ class Tails(Tree):
     def end_to_end(self, seconds: Any) -> Any:
         """The probability that a whole answer takes more than some seconds; of any shape."""
         outputs = self.demand.outputs
-        steps = larger(outputs.tokens - 1, 0.0)
-        decoding, apart = self.steady.generation(steps), xp.sqrt(self.variance) * steps
+        decoding = self.steady.generation(self.demand.rounds)
+        apart = xp.sqrt(self.variance) * larger(outputs.tokens - 1, 0.0)
         left = (xp.asarray(seconds)[..., None] - decoding)[..., None]
         tail = self._late(left, apart[:, None])
         share, spread = self.burst
@@ -137,14 +151,15 @@ class Tails(Tree):
         """
         left = seconds - self.own
         scale = xp.sqrt((_BLUR * self.own) ** 2 + (_LOGISTIC * apart) ** 2)
-        width = larger(2 * self.steady.rest, 0.1 * scale)
+        left, scale = left[..., None], scale[..., None]
+        width = larger(self.steady.rests.lengths, 0.1 * scale)
         above = softplus((width - left) / scale) - softplus(-left / scale)
-        tail = self.none * above * scale / width  # the mean of a logistic step over the rest
+        # the mean of a logistic step over the rest
+        tail = (self.none * above * scale / width).sum(-1)
         margin = _MARGIN * xp.asarray(apart)[..., None, None]
         wait = _Wait(self.wait.mean + margin, self.wait.variance + (margin / _MARGIN) ** 2)
-        rest = 2 * self.steady.rest * _REST[:, None]
-        late = wait.tail(left[..., None, None] - rest + margin).mean(-2)
-        return tail + (self.some * late).sum(-1)
+        late = wait.tail(left[..., None] - self.rest + margin)
+        return tail + (self.some * late).sum(-1).sum(-1)
 
 
 class _Wait(Tree):
@@ -206,8 +221,9 @@ _quantiles.defjvp(_quantiles_jvp, symbolic_zeros=True)
 def per_token(steady: Steady, table: IterationTable, demand: Demand) -> tuple[Scalar, Scalar]:
     """The mean and the variance of TPOT over requests, in s and s^2."""
     outputs = demand.outputs
-    steps = larger(outputs.tokens - 1, 1e-9)
-    mean = outputs.mean(xp.where(outputs.tokens > 1, steady.generation(steps) / steps, 0.0))
+    left = larger(outputs.tokens - 1, 1e-9)
+    each = steady.generation(demand.rounds) / left
+    mean = outputs.mean(xp.where(outputs.tokens > 1, each, 0.0))
     idle = steady.runs.idle
     extra = larger(steady.iteration - idle, 1e-12)
     arrivals = larger(steady.arrivals, 1e-12)
@@ -216,4 +232,7 @@ def per_token(steady: Steady, table: IterationTable, demand: Demand) -> tuple[Sc
     own = arrivals / demand.steps * size * size * (1 + demand.prompt_variation)
     elasticity = between(table.elasticity(steady.tagged), 0.0, 0.9)
     drift = elasticity * mean / steady.tagged
+    own = own / (demand.pace * demand.pace)
+    if demand.verifying is not None:
+        own = own + demand.verifying.variation * mean * mean / demand.steps
     return mean, own + drift * drift * steady.running / (1 - elasticity)

@@ -19,7 +19,13 @@ from diffgenz.core.verb import as_if_traced
 from diffgenz.inference.resolved import resolved
 from diffgenz.scenario.scenario import Scenario
 from diffgenz.serving.bisection import last_where
-from diffgenz.serving.disaggregated_load import Link, figures_of, means_of_pools, pools_of
+from diffgenz.serving.disaggregated_load import (
+    Link,
+    figures_of,
+    means_of_pools,
+    pools_of,
+    refuse_in_pools,
+)
 from diffgenz.serving.disaggregation import Pool
 from diffgenz.serving.figures import added_by
 from diffgenz.serving.limits import LOWEST, checked_kind, max_rate
@@ -110,6 +116,7 @@ def best_pools(
     pair = prefill, decode
     cases = [case.replace(platform=each.platform, plan=each.plan) for each in pair]
     engines = [checked(each, load, engine, objectives) for each in cases]
+    refuse_in_pools(case, engines[0])
     sizes = [int(each.plan.ranks) for each in pair]
     if accelerators < sum(sizes):
         raise InputError(

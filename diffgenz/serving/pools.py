@@ -27,7 +27,7 @@ from diffgenz.serving.smoothing import (
     smaller,
     smooth_smaller,
 )
-from diffgenz.serving.steady import Steady, piece_seconds
+from diffgenz.serving.steady import Rests, Steady, piece_seconds
 from diffgenz.serving.waiting import slot_wait
 
 
@@ -66,7 +66,7 @@ class Pools(Tree):
         running = smooth_smaller(self.slots, FILLED * self.cache, LIMITS)
         rate = running / (self.demand.steps * self.table.decodes(running))
         one = xp.ones_like(running)
-        return Saturation(1e9 * one, FILLED * self.cache, running, one, rate)
+        return Saturation(1e9 * one, FILLED * self.cache, running, one, rate, rate)
 
     @property
     def sustained(self) -> Scalar:
@@ -159,13 +159,13 @@ def _steady(state: State, theta: _Theta) -> Steady:
     runs = pools._runs(xp.exp(state[1]))
     cycle = _cycle(runs, theta)
     busy, partly = (runs.count - 1) * runs.full / cycle, runs.part / cycle
-    rest = 0.5 * partly * runs.part
+    rests = Rests(xp.stack([0 * partly, runs.part]), xp.stack([1 - busy - partly, partly]))
     mean, square = piece_seconds(demand, runs, runs.full, table.pair)
     load = smaller(rate * mean, NEAR)
     clumps = (theta.burstiness - 1) / 2 * mean * xp.exp(xp.log(load) / theta.burstiness)
     ahead = larger(rate * square / 2 + clumps, 0.05 * rate * square) / (1 - load)
     arriving = rate * demand.prompt
-    joining = Joining(arriving * (rest + (runs.pieces - 1) * runs.full), arriving * ahead)
+    joining = Joining(arriving * (rests.mean + (runs.pieces - 1) * runs.full), arriving * ahead)
     own, _ = own_prefill(table, demand, runs, (0 * running, runs.full), joining, (busy, mean))
     iteration = table.decodes(tagged)
     until_next = 0.5 * iteration * -xp.expm1(-running)
@@ -183,10 +183,10 @@ def _steady(state: State, theta: _Theta) -> Steady:
         slot_wait=wait,
         ahead=ahead,
         ahead_busy=larger(busy, load),
-        rest=rest,
+        rests=rests,
         own=own + _transfer(theta) + until_next,
         excess=zero,
-        excess_rate=zero,
+        excess_pace=zero,
         rate=rate,
         arrivals=theta.decode_rate * iteration,
     )

@@ -86,6 +86,8 @@ def replay(
         check_whole(name, given, "tokens")
     load = Load(rate=1.0, prompts=Empirical(asked[1]), outputs=Empirical(asked[2]))
     engine = checked(case, load, engine, None)
+    if case.serving.speculation is not None:
+        raise InputError("speculation: not modelled in a replay; leave it out, or use `serve`")
     order = np.argsort(asked[0], kind="stable")
     starts, tokens, answers = (each[order] for each in asked)
     if answers.max() < 2:
@@ -134,7 +136,8 @@ def replay(
 def _limits(state: EngineState) -> Limits:
     """Of one engine; its cache in tokens, of requests of the longest kind."""
     room = float(state.fit) * float(state.demand.most - 1)
-    return Limits(round(float(state.table.budget)), int(state.slots), room)
+    first = state.table.prefill_first
+    return Limits(round(float(state.table.budget)), int(state.slots), room, first)
 
 
 def _seconds(case: Scenario, state: EngineState) -> Seconds:

@@ -6,6 +6,8 @@ in a cycle, which makes each cycle start like the one before.
 
 from typing import Any
 
+import equinox as eqx
+
 from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar
 from diffgenz.core.tree import Tree
@@ -27,6 +29,8 @@ class Runs(Tree):
         idle: s of an iteration that only decodes.
         full: s of a full one.
         part: s of the last one.
+        apart: whether iterations with prompts carry no decodes: shares of iterations are then those
+            of iterations with decodes.
     """
 
     room: Scalar
@@ -35,6 +39,7 @@ class Runs(Tree):
     idle: Scalar
     full: Scalar
     part: Scalar
+    apart: bool = eqx.field(static=True, default=False)
 
     def cycle(self, after_idle: Scalar, after_part: Scalar) -> Scalar:
         """Seconds from the start of a run to that of the next.
@@ -48,7 +53,8 @@ class Runs(Tree):
 
     def partly(self, after_idle: Scalar, after_part: Scalar) -> Scalar:
         """The share of iterations that are the last of a run; arguments as in `cycle`."""
-        return after_idle / (1 - after_part + after_idle * self.count)
+        count = 0.0 if self.apart else self.count
+        return after_idle / (1 - after_part + after_idle * count)
 
 
 def runs_of(table: IterationTable, demand: Demand, beside: Scalar, tokens: Scalar) -> Runs:
@@ -62,9 +68,9 @@ def runs_of(table: IterationTable, demand: Demand, beside: Scalar, tokens: Scala
         beside: running decodes.
         tokens: prompt tokens of a run, in the mean.
     """
-    room = larger(table.budget - beside, 16.0)
+    room = room_of(table, demand, beside)
     prompts, mean = demand.prompts.tokens, demand.prompt
-    pieces = pieces_of(prompts, room, beside)
+    pieces = pieces_of(table, prompts, room, beside)
     scale = larger(tokens, mean)
     share = larger(tokens - mean, 0.0) / scale
     left = larger(pieces * room - prompts, 0.0)
@@ -79,11 +85,32 @@ def runs_of(table: IterationTable, demand: Demand, beside: Scalar, tokens: Scala
         idle=table.decodes(beside),
         full=full,
         part=part,
+        apart=table.prefill_first,
     )
 
 
-def pieces_of(prompts: Any, room: Scalar, beside: Scalar) -> Any:
+def room_of(table: IterationTable, demand: Demand, beside: Scalar) -> Scalar:
+    """Prompt tokens of a full iteration beside running decodes.
+
+    Whole prompts leave room for the next one unused: for half a prompt, as seen by a token drawn at
+    random, where their lengths vary, and for what no prompt fills, where they are all alike.
+    """
+    if not table.prefill_first:
+        return larger(table.budget - demand.queries * beside, 16.0)
+    prompts, mean, varies = demand.prompts.tokens, demand.prompt, demand.prompt_variation
+    whole = xp.stop_gradient(xp.floor(table.budget / mean + 1e-4))
+    left = larger(table.budget - prompts, 0.0)
+    further = left * left / (left + mean * (1 + varies) / 2)
+    random = smaller(4 * varies, 1.0)
+    return (1 - random) * mean * larger(whole, 1.0) + random * demand.prompts.mean(
+        prompts + further
+    )
+
+
+def pieces_of(table: IterationTable, prompts: Any, room: Scalar, beside: Scalar) -> Any:
     """Iterations that prompts take, whose room varies as running decodes do."""
+    if table.prefill_first:
+        return xp.ones_like(prompts)
     ratio = prompts / room
     width = larger(0.6 * xp.sqrt(beside) / room * ratio, _WIDTH)
     return larger(smooth_stairs(ratio, width), 1.0)

@@ -10,8 +10,8 @@ from diffgenz.core.tree import Tree
 from diffgenz.serving.demand import Demand
 from diffgenz.serving.fixed_point import State, solve
 from diffgenz.serving.iteration_table import IterationTable
-from diffgenz.serving.runs import Runs, next_tokens, pieces_of, runs_of
-from diffgenz.serving.smoothing import LIMITS, between, smaller, smooth_smaller
+from diffgenz.serving.runs import Runs, next_tokens, pieces_of, room_of, runs_of
+from diffgenz.serving.smoothing import LIMITS, between, larger, smaller, smooth_smaller
 
 FILLED = 0.97
 """The share of the cache that holds anything: blocks are not full, and the next request waits."""
@@ -26,6 +26,7 @@ class Saturation(Tree):
         running: running decodes: the least of these.
         queues: to what degree requests wait for slots or cache, not for other prompts, in [0, 1].
         rate: requests/s.
+        calm: requests/s that it would do if nobody were put back.
     """
 
     budget: Scalar
@@ -33,6 +34,11 @@ class Saturation(Tree):
     running: Scalar
     queues: Scalar
     rate: Scalar
+    calm: Scalar
+
+    def crowded(self, concurrency: Scalar) -> Scalar:
+        """To what degree so many requests fill the cache, in [0, 1]."""
+        return xp.sigmoid(60 * (1 - smaller(self.cache / concurrency, 2.0)))
 
 
 def saturation_of(
@@ -48,34 +54,70 @@ def saturation_of(
             they run.
     """
     steps, mean = demand.steps, demand.prompt
-    by_budget = table.budget * steps / (steps + mean)
-    by_slots = slots
-    for _ in range(2):
-        room = table.budget - smaller(by_slots, 0.9 * table.budget)
-        held = demand.prompts.mean(pieces_of(demand.prompts.tokens, room, by_slots))
-        by_slots = slots / (1 + held / steps)
+    by_budget, by_slots = table.budget * steps / (steps * demand.queries + mean), slots
+    if table.prefill_first:
+        by_budget = 1e6 * slots  # whoever decodes does so beside nobody's prompts
+    else:
+        for _ in range(2):
+            room = table.budget - smaller(demand.queries * by_slots, 0.9 * table.budget)
+            pieces = pieces_of(table, demand.prompts.tokens, room, by_slots)
+            by_slots = slots / (1 + demand.prompts.mean(pieces) / steps)
     by_cache = FILLED * cache
     least = smooth_smaller(by_slots, by_cache, LIMITS)
     running = smooth_smaller(by_budget, least, LIMITS)
     queues = xp.sigmoid(60 * (1 - smaller(least / by_budget, 2.0)))
-    arrivals = running / steps
+    binds = xp.sigmoid(60 * (1 - smaller(by_cache / by_slots, 2.0)))
+    again = binds * recomputed(table, demand, running)
+    arrivals = running / steps * (1 + again * demand.generated / mean)
     tokens = _run_tokens(table, demand, running, arrivals)
     runs = runs_of(table, demand, running, tokens)
     start = -xp.expm1(-arrivals)
-    shared = runs.partly(start, start) * runs.cycle(start, start)
+    later = 0 * start if table.prefill_first else start
+    shared = runs.partly(start, later) * runs.cycle(start, later)
     iteration = queues * shared + (1 - queues) * runs.full
     rate = running / (steps * iteration)
-    return Saturation(by_budget, by_cache, running, queues, rate)
+    token = runs.full / runs.room if table.prefill_first else (runs.full - runs.idle) / runs.room
+    calm = larger(1 - running * demand.pace * again * token / iteration, 0.1)
+    return Saturation(by_budget, by_cache, running, queues, rate, rate / calm)
+
+
+def recomputed(table: IterationTable, demand: Demand, running: Scalar) -> Scalar:
+    """Prompt tokens that preemption computes again, for each token that is decoded.
+
+    Whatever room there is in a full cache is given to the next prompts at once, so that caches
+    which grow by a token take it from somebody: the request that came last is put back, and its
+    prompt computed again. It needs not be where another request ends in that iteration, or where
+    prompts in the making have the budget to themselves, so that no further one is let in.
+
+    Arguments:
+        table: how long iterations take.
+        demand: the requests.
+        running: decodes that fill the cache.
+    """
+    room = room_of(table, demand, running)
+    ends = running / demand.steps
+    # requests of equal lengths end together with those that were let in together
+    random = smaller(4 * (demand.output_variation + demand.prompt_variation), 1.0)
+    together = random + (1 - random) * larger(room / demand.prompt, 1.0)
+    quiet = xp.exp(-ends / together)
+    if table.prefill_first:
+        return quiet
+    idle = larger(1 - ends * demand.prompt / room, 0.0)
+    return quiet * idle / (1 + quiet * running * demand.pace / room)
 
 
 def arriving_tokens(runs: Runs, demand: Demand, arrivals: Scalar) -> Scalar:
     """Prompt tokens that arrive in a cycle, of which each iteration brings `arrivals` requests."""
     start = -xp.expm1(-arrivals)
+    if runs.apart:  # nobody's answer ends meanwhile
+        return arrivals * demand.prompt / start
     return arrivals * demand.prompt * ((1 - start) / start + runs.count)
 
 
 def _run_tokens(table: IterationTable, demand: Demand, running: Scalar, arrivals: Scalar) -> Scalar:
     """Prompt tokens of a run; one unknown, beside which the other stays zero."""
+    if table.prefill_first:
+        return arrivals * demand.prompt / -xp.expm1(-arrivals)
     theta = (table, demand, running, arrivals)
 
     def of(state: State, theta) -> tuple[Scalar, Scalar, Runs]:
@@ -99,4 +141,4 @@ def _run_tokens(table: IterationTable, demand: Demand, running: Scalar, arrivals
         mean = theta[1].prompt
         return 0 * mean, xp.log(mean)
 
-    return xp.exp(solve(residual, step, start, theta, 14)[1])
+    return xp.exp(solve(residual, step, start, theta, 8)[1])

@@ -4,6 +4,9 @@ It is vLLM's: running requests first, in the order in which they were admitted, 
 token of the budget and each unfinished prompt what is left of it; then requests that wait, in
 their order, each admitted once a slot is free and its whole prompt fits into the cache. Where the
 cache overflows, the request that was admitted last is put back and computed again.
+
+Where prompts go first, whole prompts that wait are computed as long as any of them fits, as many in
+an iteration as its budget takes, and decodes stand still meanwhile.
 """
 
 from collections import deque
@@ -27,11 +30,13 @@ class Limits(NamedTuple):
         budget: tokens.
         slots: requests that run at once.
         cache: tokens that the KV cache holds.
+        prefill_first: whether whole prompts go first, in iterations of their own.
     """
 
     budget: int
     slots: int
     cache: float
+    prefill_first: bool = False
 
 
 class Times(NamedTuple):
@@ -94,16 +99,19 @@ class Scheduler:
 
     def _iterate(self) -> None:
         """One iteration, from the choice of its tokens to those that they give."""
-        chunks, put_back = self._chunks(), False
+        chunks, put_back = self._chunks(), self.limits.prefill_first
+        if put_back:
+            new = self._admit_whole()
+            chunks = np.concatenate([0 * chunks if len(new) else chunks, new])
         while self.done[self.running].sum() + chunks.sum() > self.limits.cache:
             self._put_back(self.running.pop())
             chunks, put_back = self._chunks(), True
         if not put_back:
             chunks = np.concatenate([chunks, self._admit(int(self.limits.budget - chunks.sum()))])
         at, done = np.array(self.running), self.done[self.running]
-        decodes = self.decoding[at]
-        prompt = chunks[~decodes]
-        pairs = float((prompt * (done[~decodes] + (prompt + 1) / 2)).sum())
+        prefills, decodes = ~self.decoding[at], self.decoding[at] & (chunks > 0)
+        prompt = chunks[prefills]
+        pairs = float((prompt * (done[prefills] + (prompt + 1) / 2)).sum())
         contexts = float((done[decodes] + 1).sum())
         self.now += self.seconds(int(decodes.sum()), contexts, int(prompt.sum()), pairs)
         self.done[at] += chunks
@@ -143,4 +151,18 @@ class Scheduler:
             self.running.append(self.waiting.popleft())
             chunks.append(min(int(self.need[head] - self.done[head]), left))
             left -= chunks[-1]
+        return np.array(chunks, dtype=self.need.dtype)
+
+    def _admit_whole(self) -> np.ndarray:
+        """Let whole prompts in that fit, a single one whatever the budget; tokens of each."""
+        chunks: list[int] = []
+        held = int(self.done[self.running].sum())
+        while self.waiting and len(self.running) < self.limits.slots:
+            head = self.waiting[0]
+            owed = int(self.need[head] - self.done[head])
+            held += int(self.need[head])
+            if (chunks and sum(chunks) + owed > self.limits.budget) or held > self.limits.cache:
+                break
+            self.running.append(self.waiting.popleft())
+            chunks.append(owed)
         return np.array(chunks, dtype=self.need.dtype)

@@ -42,7 +42,8 @@ def serve(
     """Latencies and throughput of a scenario under a load, in steady state.
 
     Iterations are those of `iteration_cost`: a chunk of prompts beside the running decodes, which
-    take their share of the token budget (`Serving.chunk`) first. A request is admitted when a slot
+    take their share of the token budget (`Serving.chunk`) first, or whole prompts that go before
+    them (`Engine.prefill_first`). A request is admitted when a slot
     is free and its whole prompt fits into the cache. Replicas share the load evenly.
 
     One configuration is answered without compiling. `jax.vmap` batches `serve`, and derivatives
@@ -58,7 +59,7 @@ def serve(
     Raises:
         InputError: a rate of at least the saturation rate, a concurrency above `max_num_seqs`, a
             cache that cannot hold the longest request, or an option that is not modelled under
-            load: whole prompts, speculation, beams, offloading, images.
+            load: whole prompts, beams, offloading, images.
     """
     engine = checked(case, load, engine, objectives)
     answer = _serve(resolved(case), load, engine, objectives)
@@ -95,22 +96,31 @@ def checked(
     demand("engine", engine, Engine, "Engine(max_num_seqs=256)")
     if objectives is not None:
         demand("objectives", objectives, Objectives, "Objectives(ttft=0.5, tpot=0.05)")
-    refuse_options(case)
+    refuse_options(case, load)
     enforce(settings(case, load, engine))
     return engine
 
 
-def refuse_options(case: Scenario) -> None:
-    """Raise `InputError` for an option of a scenario that is not modelled under load."""
+def refuse_options(case: Scenario, load: Load) -> None:
+    """Raise `InputError` for an option that is not modelled under load.
+
+    Arguments:
+        case: the scenario.
+        load: how its requests come.
+    """
     serving = case.serving
     for name, given in (
-        ("speculation", serving.speculation is not None),
         ("beams", serving.beams is not None),
         ("offload", serving.offload is not None),
         ("images", not xp.is_jax(case.workload.images) and float(case.workload.images) > 0),
     ):
         if given:
             raise InputError(f"{name}: not modelled under load; leave it out, or use `estimate`")
+    if load.lockstep and serving.speculation is not None:
+        raise InputError(
+            "lockstep: with speculation equal answers take different numbers of iterations; leave "
+            "it out"
+        )
     if serving.chunk is None:
         raise InputError("chunk: whole prompts are not modelled under load; give a token budget")
 
@@ -126,17 +136,19 @@ def _served(
 def settings(case: Scenario, load: Load, engine: Engine) -> Iterable[Condition]:
     """What must hold of what is asked; arguments as of `serve`."""
     plan, serving = case.plan, case.serving
-    for name, value, least, what in (
+    least: list[tuple[str, Any, Any, str]] = [
         ("chunk", serving.chunk, LEAST_BUDGET, "the least budget of tokens that is modelled"),
-        (
-            "chunk",
-            serving.chunk,
-            2 * engine.max_num_seqs,
-            "twice max_num_seqs: decodes leave prompts too little of it; raise it",
-        ),
         ("output_tokens", case.workload.output_tokens, 2.0, "where nothing is decoded"),
-    ):
-        yield at_least(name, value, least, what)
+    ]
+    if not engine.prefill_first:
+        what = "twice max_num_seqs: decodes leave prompts too little of it; raise it"
+        taken = engine.max_num_seqs
+        if serving.speculation is not None:
+            taken = taken * (1 + serving.speculation.drafts)
+            what = "twice the drafts and tokens of max_num_seqs requests; raise it, or lower those"
+        least.insert(1, ("chunk", serving.chunk, 2 * taken, what))
+    for each in least:
+        yield at_least(*each)
     if engine.stream_interval is not None:
         what = "the tokens of an answer; lower it, or ask for longer answers"
         most = case.workload.output_tokens - 1

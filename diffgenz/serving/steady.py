@@ -1,6 +1,8 @@
 """The steady state of one engine, which open and closed loops both end in."""
 
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar
@@ -8,6 +10,30 @@ from diffgenz.core.tree import Tree
 from diffgenz.serving.demand import Demand
 from diffgenz.serving.runs import Runs
 from diffgenz.serving.smoothing import larger
+
+
+class Rests(NamedTuple):
+    """What is left of the running iteration when a request arrives, where that is not a full one.
+
+    It is uniform from 0 to the length of an iteration that only decodes, or of the last one of a
+    run. Who arrives in a full iteration waits for prompts instead.
+
+    Arguments:
+        lengths: s of these two; 0 where none is waited for; shape (2,).
+        shares: the probabilities to arrive in either; shape (2,).
+    """
+
+    lengths: Any
+    shares: Any
+
+    @property
+    def mean(self) -> Scalar:
+        """Seconds, in the mean over all requests."""
+        return (self.lengths * self.shares).sum(-1) / 2
+
+
+NOTHING = Rests(np.zeros(2), np.array([1.0, 0.0]))
+"""Where requests come between iterations."""
 
 
 class Steady(Tree):
@@ -24,11 +50,12 @@ class Steady(Tree):
         slot_wait: s, in the mean over all requests.
         ahead: s that a request waits for the prompts before it, in the mean.
         ahead_busy: the probability that it does.
-        rest: s until the running iteration ends, where that is not a full one.
+        rests: what is left of the running iteration.
         own: s of a request's own prefill, in the mean.
         excess: s that the decode iterations of a long answer take beyond the mean iteration, since
             prompts that queued behind its own still run.
-        excess_rate: s of it in the first iteration.
+        excess_pace: the share of what is left of it that an iteration takes, as an exponential's
+            rate.
         rate: requests/s.
         arrivals: requests that arrive in an iteration.
     """
@@ -43,17 +70,17 @@ class Steady(Tree):
     slot_wait: Scalar
     ahead: Scalar
     ahead_busy: Scalar
-    rest: Scalar
+    rests: Rests
     own: Scalar
     excess: Scalar
-    excess_rate: Scalar
+    excess_pace: Scalar
     rate: Scalar
     arrivals: Scalar
 
     @property
     def admitted(self) -> Scalar:
         """Seconds from admission to the first token."""
-        return self.ahead + self.rest + self.own
+        return self.ahead + self.rests.mean + self.own
 
     @property
     def ttft(self) -> Scalar:
@@ -62,9 +89,7 @@ class Steady(Tree):
 
     def generation(self, steps: Any) -> Any:
         """Seconds from the first token to the last, of answers that take some decode iterations."""
-        excess = larger(self.excess, 1e-12)
-        caught = -excess * xp.expm1(-steps * self.excess_rate / excess)
-        return steps * self.iteration + caught
+        return steps * self.iteration - self.excess * xp.expm1(-steps * self.excess_pace)
 
 
 def piece_seconds(demand: Demand, runs: Runs, full: Scalar, pair: Scalar) -> tuple[Scalar, Scalar]:

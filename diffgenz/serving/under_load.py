@@ -70,7 +70,7 @@ class UnderLoad(Composed):
 
     def conditions(self) -> Iterable[Condition]:
         checked_kind(self.of)
-        refuse_options(self.scenario)
+        refuse_options(self.scenario, self.load)
         return settings(self.scenario, self.load, self.engine)
 
     @property

@@ -30,20 +30,29 @@ def slot_wait(
         demand: the requests.
         most: the engine at its limit.
         slots: requests that may run at once.
-        load: the rate of requests over that of saturation, below 1.
+        load: the rate of requests over that of saturation, below 1. As long as the cache is not
+            full nobody is put back, and the engine can do more than it does at saturation.
         burstiness: the squared coefficient of variation of the time between arrivals.
     """
     places = smooth_smaller(slots, most.cache / FILLED, LIMITS)
     elasticity = smaller(table.elasticity(most.running), 0.95)
     servers = places / (1 - elasticity)
-    busy = _all_busy(servers, load)
-    waits = busy / (load * busy + 1 - load) * most.queues
+    share = most.rate / most.calm
+    slower = share + (1 - share) * _waiting(servers, load)
+    rate, load = most.rate / slower, load * slower
+    waits = _waiting(servers, load) * most.queues
     steady = smaller(demand.output_variation, 1.0)
     root = xp.sqrt(4 + 5 * places)
     constant = 0.5 * (1 + (1 - load) * (places - 1) * (root - 2) / (16 * load * places))
     spread = (burstiness - 1) / 2 + steady + (1 - steady) * constant
     spread = xp.where(spread > 0.1, spread, 0.1)
-    return waits, waits / (most.rate * (1 - load)) * spread
+    return waits, waits / (rate * (1 - load)) * spread
+
+
+def _waiting(servers: Scalar, load: Scalar) -> Scalar:
+    """Erlang C of a real number of servers: the probability that all of them are busy."""
+    busy = _all_busy(servers, load)
+    return busy / (load * busy + 1 - load)
 
 
 def _all_busy(servers: Scalar, load: Scalar) -> Scalar:

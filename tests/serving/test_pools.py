@@ -8,12 +8,15 @@ from support import make_cluster
 from whole_models import DENSE
 
 from diffgenz import (
+    Engine,
     InputError,
     Load,
     Objectives,
     Parallelism,
     Pool,
     Scenario,
+    Serving,
+    Speculation,
     Workload,
     best_pools,
     disaggregate,
@@ -157,6 +160,12 @@ def test_what_pools_cannot_serve():
         serve_disaggregated(CASE, Load(rate=1e6), PREFILL, DECODE, **link)
     with pytest.raises(InputError, match="concurrency: pools are modelled at a rate"):
         serve_disaggregated(CASE, Load(concurrency=4), PREFILL, DECODE, **link)
+    guessing = CASE.replace(serving=Serving(speculation=Speculation(2, 0.5)))
+    with pytest.raises(InputError, match="speculation: not modelled in pools"):
+        serve_disaggregated(guessing, Load(rate=1.0), PREFILL, DECODE, **link)
+    first = Engine(prefill_first=True)
+    with pytest.raises(InputError, match="prefill_first: not modelled in pools"):
+        serve_disaggregated(CASE, Load(rate=1.0), PREFILL, DECODE, **link, engine=first)
     small = Pool(make_cluster(8), Parallelism(1))
     long = CASE.replace(workload=Workload(input_tokens=30e6, output_tokens=200))
     with pytest.raises(InputError, match="memory: the weights"):

@@ -14,6 +14,7 @@ from diffgenz import (
     Parallelism,
     Scenario,
     Serving,
+    Speculation,
     Workload,
     replay,
     serve,
@@ -21,6 +22,7 @@ from diffgenz import (
 from diffgenz.serving.scheduler import Limits, Scheduler
 
 
+@pytest.mark.parametrize("first", [False, True], ids=["chunks", "prefill_first"])
 @pytest.mark.parametrize("clock", [SMALL, LARGE], ids=["small", "large"])
 @pytest.mark.parametrize(
     ("rate", "budget", "slots", "cache"),
@@ -31,19 +33,28 @@ from diffgenz.serving.scheduler import Limits, Scheduler
         (0.2, 2048, 8, np.inf),  # a server that is idle in between
     ],
 )
-def test_every_request_is_as_in_the_simulator(clock, rate, budget, slots, cache):
+def test_every_request_is_as_in_the_simulator(clock, rate, budget, slots, cache, first):
     rng, count = np.random.default_rng(5), 150
     arrivals = np.cumsum(rng.exponential(1 / rate, count))
     prompts = lengths("lognormal", 900, count, rng).astype(np.int64)
     outputs = lengths("lognormal", 60, count, rng).astype(np.int64)
-    engine = Simulated(clock, budget, slots, cache)
+    engine = Simulated(clock, budget, slots, cache, first)
     expected = engine.run(arrivals, prompts, outputs)
-    limits = Limits(budget, slots, cache)
+    limits = Limits(budget, slots, cache, first)
     found = Scheduler(clock, limits, arrivals, prompts, outputs, np.zeros_like(prompts)).run()
     np.testing.assert_allclose(found.first, [each.first for each in expected], rtol=1e-9)
     np.testing.assert_allclose(found.last, [each.last for each in expected], rtol=1e-9)
     assert found.preemptions == engine.preemptions
     assert (found.preemptions > 0) == np.isfinite(cache)
+
+
+def test_prompts_that_go_first_hold_up_decodes():
+    case, log = case_of(), ([0.0, 0.05, 0.1], [100, 9000, 9000], [200, 20, 20])
+    beside, first = replay(case, *log), replay(case, *log, Engine(prefill_first=True))
+    assert first.ttft[1:].max() < beside.ttft[1:].max() * 1.01
+    assert first.tpot[0] > beside.tpot[0]
+    with pytest.raises(InputError, match="speculation: not modelled in a replay"):
+        replay(case_of(speculation=Speculation(2, 0.5)), *log)
 
 
 def case_of(plan=None, **options):

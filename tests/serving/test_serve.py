@@ -46,6 +46,9 @@ def case_of(model=DENSE, plan=None, workload=CHAT, **options):
     return Scenario(model, CLUSTER, workload, plan, None, Serving(**options))
 
 
+SPECULATION = Speculation(2, 0.7)
+GUESSED = case_of(speculation=SPECULATION)
+
 CASES = {
     "dense": case_of(),
     "replicas": case_of(plan=Parallelism(4, data=2)),
@@ -188,6 +191,42 @@ def test_tabulated_iterations_are_those_of_the_model(decodes, tokens):
     assert state.table.decodes(count) == pytest.approx(alone, rel=1e-2)
 
 
+@pytest.mark.parametrize(
+    ("case", "engine"),
+    [(GUESSED, Engine()), (case_of(), Engine(prefill_first=True))],
+    ids=["speculation", "prefill_first"],
+)
+def test_other_policies_have_the_same_laws(case, engine):
+    """One request takes the phases; Little's law; latency grows, and diverges at saturation."""
+    alone, phases = serve(case, Load(concurrency=1), engine), estimate(case)
+    assert alone.ttft.mean == pytest.approx(phases.ttft, rel=5e-3)
+    assert alone.tpot.mean == pytest.approx(phases.tpot, rel=1.5e-2)
+    most = float(saturation_rate(case, Load(rate=1.0), engine))
+    found = [serve(case, Load(rate=share * most), engine) for share in (0.05, 0.4, 0.8, 0.998)]
+    for each in found[:3]:
+        under_way = each.requests_per_second * each.end_to_end.mean
+        assert each.residual < 1e-6
+        assert each.concurrency == pytest.approx(under_way, rel=1e-6)
+        assert each.ttft.p50 <= each.ttft.p90 <= each.ttft.p99
+        assert each.itl.p50 <= each.itl.p90 <= each.itl.p99
+    for name in ("ttft", "tpot", "end_to_end"):
+        assert np.all(np.diff([float(getattr(each, name).mean) for each in found]) > 0), name
+    assert found[-1].ttft.mean > 3 * found[-2].ttft.mean
+    idle = serve(case, Load(rate=1e-4 * most), engine)
+    assert idle.ttft.mean == pytest.approx(alone.ttft.mean, rel=1e-2)
+    crowd = serve(case, Load(concurrency=256.0), engine)
+    assert crowd.requests_per_second == pytest.approx(most, rel=0.06)
+
+
+def test_certain_drafts_divide_the_time_between_tokens():
+    """All of d drafts accepted, proposed for nothing: each verification gives d + 1 tokens."""
+    plain = serve(case_of(), Load(concurrency=1))
+    sure = serve(case_of(speculation=Speculation(3, 1.0)), Load(concurrency=1))
+    assert sure.tpot.mean == pytest.approx(plain.tpot.mean / 4, rel=0.03)
+    none = serve(case_of(speculation=Speculation(3, 0.0)), Load(concurrency=1))
+    assert none.tpot.mean == pytest.approx(plain.tpot.mean, rel=0.02)
+
+
 def test_bursts_and_longer_tails_wait_longer():
     state = state_for("dense")
     plain, bursty = under(state, share=0.6), under(state, share=0.6, burstiness=4.0)
@@ -258,7 +297,8 @@ def test_objectives_out_of_reach():
         (case_of(chunk=None), Load(rate=1.0), None, "chunk: whole prompts"),
         (case_of(chunk=16), Load(rate=1.0), None, "chunk: 16 is below"),
         (case_of(chunk=300), Load(rate=1.0), None, "chunk: 300 is below 512"),
-        (case_of(speculation=Speculation(2, 0.5)), Load(rate=1.0), None, "speculation: not"),
+        (GUESSED, Load(concurrency=2.0, lockstep=True), None, "lockstep: with speculation"),
+        (case_of(chunk=600, speculation=SPECULATION), Load(rate=1.0), None, "chunk: .* drafts"),
         (case_of(workload=CHAT.replace(output_tokens=1.0)), Load(rate=1.0), None, "output_tokens"),
         (case_of(workload=Workload(1, 1e8, 2)), Load(rate=1e-6), None, "memory: the weights of"),
     ],

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from mean_field_cases import state_of
-from serving_simulator import CASES
+from serving_fixtures import CASES
 
 from diffgenz.serving.engine_state import EngineState
 from diffgenz.serving.figures import load_result, means_of

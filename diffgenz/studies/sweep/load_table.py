@@ -12,7 +12,8 @@ from diffgenz.serving.objectives import OBJECTIVES, Objectives
 from diffgenz.serving.under_load import UnderLoad
 
 _LOAD = ("rate", "concurrency", "requests", "burstiness")
-_KEYS = (*_LOAD, "lockstep", "sigma", "max_num_seqs", "host", "router", *OBJECTIVES, "of")
+_ENGINE = ("max_num_seqs", "host", "router", "prefill_first")
+_KEYS = (*_LOAD, "lockstep", "sigma", *_ENGINE, *OBJECTIVES, "of")
 
 
 def loaded(top: Section, question: Question) -> Question:
@@ -35,7 +36,7 @@ def loaded(top: Section, question: Question) -> Question:
     numbers: dict[str, Any] = {key: section.number(key) for key in _LOAD if key in section.raw}
     spread = section.number("sigma") if "sigma" in section.raw else 0.0
     limits = {key: quantity(section.at(key), section.raw[key], "s") for key in _in(section)}
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = {"prefill_first": section.flag("prefill_first")}
     if "max_num_seqs" in section.raw:
         settings["max_num_seqs"] = float(section.whole("max_num_seqs"))
     if "host" in section.raw:

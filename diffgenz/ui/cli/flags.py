@@ -239,6 +239,12 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         help="tokens that are sent to a user at once (default: 1)",
     )
     parser.add_argument(
+        "--prefill-first",
+        action="store_true",
+        help="whole prompts go before decodes, in iterations of their own (default: in chunks "
+        "beside them)",
+    )
+    parser.add_argument(
         "--serving-fit",
         metavar="FIT.toml",
         help="what `diffgenz calibrate BENCH.json --out FIT.toml` fitted to servers, where no flag "
@@ -254,6 +260,7 @@ def engine_of(options: argparse.Namespace) -> "Engine":
         max_num_seqs=float(options.max_num_seqs),
         host_seconds=options.host / 1e3,
         stream_interval=options.stream_interval,
+        prefill_first=options.prefill_first,
     )
 
 
