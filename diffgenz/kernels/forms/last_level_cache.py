@@ -45,6 +45,14 @@ class Cached(Form):
         return Work(flops, moved / xp.where(moved > LARGEST * MEGABYTE, 1.0, CACHE_SPEED))
 
     @classmethod
+    def without(cls, *names: str) -> type[Form]:
+        return cached(cls.plain.without(*names))
+
+    @classmethod
+    def whole(cls) -> type[Form]:
+        return cached(cls.plain.whole())
+
+    @classmethod
     def _work(cls, shape: Any) -> Work:
         work = cls.plain.work(shape)
         assert isinstance(work, Work)
@@ -80,6 +88,7 @@ def cached(form: type[Form]) -> type[Form]:
     adding = CachedProduct if form.Shape is GemmShape else Cached
     body = {
         "plain": form,
+        "absent": form.absent,
         "__doc__": f"`{form.__name__}`, whose operands are partly in a cache.",
         "__module__": __name__,
     }
