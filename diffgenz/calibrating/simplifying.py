@@ -22,7 +22,6 @@ import numpy as np
 from diffgenz.calibrating.fitting import (
     ROWS,
     SAMPLE,
-    STARTS,
     Errors,
     Whitening,
     covariance,
@@ -42,11 +41,17 @@ from diffgenz.kernels.form import Form
 WORTH = 0.015
 """Relative growth of the mean error for which all terms that a kernel does not need may account."""
 
+STARTS = 48
+"""Points that the form with all of its terms starts from."""
+
 FAR = 30.0
 """Distance of an unbounded parameter that stands for 0, or for its maximum."""
 
-CHOICE_ROWS = 2048
-"""Rows that are fitted to, and rows that are predicted, while terms are chosen."""
+CHOICE_ROWS = 1024
+"""Rows that are fitted to, and half as many as are predicted, while terms are chosen."""
+
+CHOICE_STARTS = 4
+"""Starts that go on with these rows."""
 
 
 def fit_simplified(
@@ -72,11 +77,11 @@ def fit_simplified(
         white = whitening(samples.form)
         few = rows_of(samples, doubles, seen[:SAMPLE])
         points, losses = minima(samples.form, points, white, few, 20)
-        best = points[finalists(points, losses)]
+        best = points[finalists(points, losses)[:CHOICE_STARTS]]
         choice = _Choice(
             samples.form,
             rows_of(samples, doubles, seen[:CHOICE_ROWS]),
-            samples.only(unseen[:CHOICE_ROWS]),
+            samples.only(unseen[: 2 * CHOICE_ROWS]),
             doubles,
         )
         absent, point = choice.unneeded(best, optional)

@@ -18,6 +18,7 @@ from diffgenz.core.errors import InputError, unknown
 from diffgenz.core.files import read_toml, written_aside
 from diffgenz.kernels.families import FORMS, family_named
 from diffgenz.kernels.form import Form
+from diffgenz.kernels.forms.attention_prefill import Prefill
 from diffgenz.kernels.forms.last_level_cache import Cached, cached
 
 VERSION = 1
@@ -67,11 +68,12 @@ class KernelFit:
 
     @property
     def plain(self) -> Self:
-        """The fit of the form without its last-level cache.
+        """The fit of the form without its last-level cache, as estimates take it.
 
-        Estimates take it so, because what an inference step reads, it reads for the first time.
+        What an inference step reads, it reads for the first time. Only prompts keep the cache: the
+        products before have just written their queries, keys and values.
         """
-        if not issubclass(self.form, Cached):
+        if not issubclass(self.form, Cached) or issubclass(self.form, Prefill):
             return self
         form, kept = self.form.plain, len(self.form.plain.priors())
         values = {name: self.values[name] for name in form.priors()}

@@ -4,8 +4,8 @@
     z = queries / 128,  packed = kv_heads .. heads       queries of a group may share a block
     x = sequences (heads z + pad packed (ceil(z) - z)) / units         rows of blocks per unit
     idle = 1 / (1 + x**8)                                where units are left over, keys are split
-    a = block (mean keys / 128 + edge) + prologue        a row of mean length, under the causal mask
-    l = longest block (most keys / 128 (1 - split idle) + edge) + latency      the longest row
+    a = block (mean keys / 128 + margin) + prologue        a row of mean length, under the causal mask
+    l = longest block (most keys / 128 (1 - split idle) + margin) + latency      the longest row
     t = sqrt((a x)**2 + l**2) + bytes / bandwidth + append + merge idle + launch
 
 The longest row is a bound that more compute units do not shorten, unless keys are split. `append`
@@ -55,7 +55,7 @@ class Prefill(Form):
     """Attention over a prompt, or over a chunk of one.
 
     It covers grouped queries, sliding windows, cached prefixes and narrow caches. Times are in
-    launches, `edge` and `window` in blocks. `narrow...` are factors that apply where the cache is
+    launches, `margin` and `window` in blocks. `narrow...` are factors that apply where the cache is
     narrower than 2 B, and `other` is one for head dimensions that kernels are not made for.
     `unpacked` is the share of a group's heads that have blocks of their own; it is smaller by its
     share `packed` where each sequence has one query, of which a window leaves `packed_window`. `blind` is the
@@ -76,7 +76,7 @@ class Prefill(Form):
     narrow_softmax: Leaf = parameter(1.0, 0.3, neutral=1.0)
     other: Leaf = parameter(1.0, 0.5, neutral=1.0)
     prologue: Leaf = parameter(0.5, neutral=0.0)
-    edge: Leaf = parameter(0.3)
+    margin: Leaf = parameter(0.3)
     window: Leaf = parameter(0.5, neutral=0.0)
     blind: Leaf = parameter(0.03, 1.5, 1.0, neutral=0.0)
     pad: Leaf = parameter(0.7)
@@ -119,20 +119,22 @@ class Prefill(Form):
         per_channel = 4 * BLOCK * BLOCK * chip.units / (chip.flops * self.compute)
         softmax = self.softmax * chip.launch * choose(narrow, self.narrow_softmax, 1.0)
         block = (d * per_channel * choose(narrow, self.narrow, 1.0) + softmax) * strange
-        edge = self.edge + xp.where(w < total, self.window, 0.0) if self.has("window") else self.edge
+        margin = self.margin
+        if self.has("window"):
+            margin = margin + xp.where(w < total, self.window, 0.0)
 
         z = q * (1 / BLOCK)
         packed = self.packed * choose(w < math.inf, self.packed_window, 1.0)
         heads = kv + (h - kv) * self.unpacked * (1 - packed / q)
         x = b * (h * z + self.pad * heads * (self.rounded_up(z) - z)) * (1 / chip.units)
-        a = block * (mean * (1 / BLOCK) + edge)
+        a = block * (mean * (1 / BLOCK) + margin)
         if self.has("prologue"):
             a = a + self.prologue * chip.launch * strange
 
         idle = self._idle(x)
         blocks = most * (1 / BLOCK)
         blocks = blocks * (1 - self.split * idle) if self.has("split") else blocks
-        longest = self.longest * block * (blocks + edge) + self.latency * chip.launch
+        longest = self.longest * block * (blocks + margin) + self.latency * chip.launch
 
         queries, ours = self.passes * (2 * q * h), kv * cache * (keys + self.fills * q)
         moving = b * d * (queries + ours) * (2 / (chip.bandwidth * self.memory))

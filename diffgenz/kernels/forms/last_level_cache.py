@@ -9,8 +9,9 @@ Operands that no longer fit are evicted before they are read again, hence the ed
 alternate between copies of the operands move it to a share of the cache (16 MB of the L40S's 96),
 and more so for what has more copies: of a product, a byte of inputs and of outputs may count for
 less than one of weights. Only tables that show a cache (rows faster than memory allows) are fitted
-so. An inference step reads other weights and other sequences each time, so estimates take the form
-without its cache (`plain`).
+so, and prompts where memory takes long to fill the cache (`cleaning`). An inference step reads
+other weights and other sequences each time, so estimates take the form without its cache (`plain`).
+Prompts keep it: queries, keys and values have just been written.
 """
 
 import functools
