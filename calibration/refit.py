@@ -24,7 +24,7 @@ from diffgenz.calibrating.fitting import fit
 from diffgenz.calibrating.readers.registry import TABLES, samples_of, table_name
 from diffgenz.calibrating.samples import Samples
 from diffgenz.calibrating.simplifying import fit_simplified
-from diffgenz.calibrating.transfer import Measured, transferred
+from diffgenz.calibrating.transfer import STARTS, Measured, transferred
 from diffgenz.core.errors import InputError
 from diffgenz.hardware.specs import read_spec
 from diffgenz.kernels.families import FAMILIES
@@ -240,7 +240,7 @@ def alike(measured: Iterable[Measured]) -> list[Measured]:
         missing = whole.priors().keys() - needed[each.samples.family, each.samples.format]
         form = whole.without(*missing)
         again = each.samples if form is whole else dataclasses.replace(each.samples, form=form)
-        own = each.fit if each.fit.form is form else fit(again, each.hardware)
+        own = each.fit if each.fit.form is form else fit(again, each.hardware, starts=STARTS)
         found.append(Measured(each.system, again, each.hardware, own))
     return found
 
