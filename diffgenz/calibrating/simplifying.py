@@ -61,9 +61,7 @@ def fit_simplified(
 
     Arguments are those of `fitting.fit`.
     """
-    optional = [
-        name for name, prior in samples.form.priors().items() if prior.neutral is not None
-    ]
+    optional = [name for name, prior in samples.form.priors().items() if prior.neutral is not None]
     train = np.flatnonzero(~samples.held_out)
     aside = shape_hash(samples.only(train).shape) // np.uint64(5) % np.uint64(5) == 0
     if not optional or not aside.any() or aside.all():

@@ -100,18 +100,11 @@ def test_prefill_by_hand() -> None:
     longest = block * (most / 128 * (1 - 0.5 * idle) + margin) + 2e-6
     moved = 2 * 64 * (0.5 * 2 * 160 * 8 + 2 * (64 + 160 - 1 + 2 * 160))
     token = 0.2 * 2 * 2 * (0.5 + 0.5) / (1 + 0.25 * 2) + 0.1 * 8 * idle
-    by_hand = (
-        np.hypot(a * x, longest)
-        + moved / 2e12
-        + 2e-6 * 2 * 1.5
-        + 160 * 2e-6 / 100 * token
-    )
+    by_hand = np.hypot(a * x, longest) + moved / 2e12 + 2e-6 * 2 * 1.5 + 160 * 2e-6 / 100 * token
     assert seconds(form, shape) == pytest.approx(by_hand, rel=1e-5)
 
 
-LEAN_DECODE = dict(
-    memory=0.5, compute=0.5, launch=2.0, stream=0.1, depth=1.0, fixed=0.5, slots=2.0
-)
+LEAN_DECODE = dict(memory=0.5, compute=0.5, launch=2.0, stream=0.1, depth=1.0, fixed=0.5, slots=2.0)
 
 
 def test_the_leanest_decode_by_hand() -> None:
@@ -312,7 +305,9 @@ def test_gradients_are_those_of_float64_differences(form) -> None:
         return form.seconds(shape, chip)
 
     chip = Chip(*(jnp.float32(x) for x in CHIP))
-    gradient = jax.jit(jax.vmap(jax.value_and_grad(time, argnums=(0, 1, 2)), in_axes=(None, 0, None)))
+    gradient = jax.jit(
+        jax.vmap(jax.value_and_grad(time, argnums=(0, 1, 2)), in_axes=(None, 0, None))
+    )
     times, gradients = gradient(form(), shape, chip)
     assert bool((times > 0).all())
     assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves((times, gradients)))
