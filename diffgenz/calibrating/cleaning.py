@@ -31,8 +31,9 @@ With more of them, a last-level cache is part of what was measured.
 SLOW_REFILL = 50e-6
 """Seconds that memory takes to fill the last-level cache, from which prompts are measured in it.
 
-It takes 71 to 160 us on NVIDIA's GPUs with GDDR and 10 to 20 us on those with HBM. Prompts are bound
-by compute, so that no row of theirs is faster than memory, even where that is what slows them.
+It takes 71 to 160 us on NVIDIA's GPUs with GDDR and a large cache, and 10 to 20 us on those with
+HBM. Prompts are bound by compute, so that no row of theirs is faster than memory, even where that
+is what slows them.
 """
 
 HOST_SHARE = 0.5

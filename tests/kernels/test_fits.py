@@ -39,7 +39,7 @@ def test_a_fit_file_says_what_it_was_told(found, tmp_path):
         (('form = "Gemm"', 'form = "Gem"'), 'form: "Gem"'),
         (
             ("values = { compute", "values = { computes"),
-            "values: those of Gemm lack compute and have, unknown here, computes: .*anew with diffgenz",
+            "lack compute and have, unknown here, computes: .*anew with diffgenz calibrate",
         ),
         (("rows =", "row ="), "table is damaged"),
         (("version = 1", "version = "), "not valid TOML"),

@@ -4,8 +4,8 @@ Queries of heads that share a KV head are one row, unless the kernel reads the c
 `apart`. A compute unit walks through a row in tiles of 128 keys (D = head_dim / 128):
 
     rows = kv_heads + (heads - kv_heads) apart      of one sequence
-    x = sequences rows / (slots units)              rows per place that works on them
-    tile = stream (depth + D) + 512 slots units queries (heads / rows) head_dim / (FLOP/s efficiency)
+    x = sequences rows / places                     places = slots units work on rows
+    tile = stream (depth + D) + 512 places queries (heads / rows) head_dim / (FLOP/s efficiency)
     a = ceil(keys / 128) tile + fixed               one row, through all of its keys
     t = sqrt(a**2 (x**2 + alone**2 + merge / (a + merge)) + tile**2 + (bytes / bandwidth)**2)
         + launch + join (tiles - 1) / (tiles (1 + x)) + what a window costs
@@ -58,10 +58,10 @@ class Decode(Form):
 
     It covers grouped queries, sliding windows, drafts and narrow caches. Times are in launches.
     `narrow...` are factors that apply where the cache is narrower than 2 B, `solo...` where a row
-    is one head, and `both...` on top where both is so. `alone` is the share of such a row that cannot be
-    split, and `narrow_alone` that of a shared one over a narrow cache. `lonely` is how much slower
-    solo rows are where a unit has only one. `window` is what a window that cuts costs, and `wasted`
-    the splits that find no key in it.
+    is one head, and `both...` on top where both is so. `alone` is the share of such a row that
+    cannot be split, and `narrow_alone` that of a shared one over a narrow cache. `lonely` is how
+    much slower solo rows are where a unit has only one. `window` is what a window that cuts costs,
+    and `wasted` the splits that find no key in it.
     """
 
     Shape: ClassVar[type] = DecodeShape

@@ -4,7 +4,7 @@
     z = queries / 128,  packed = kv_heads .. heads       queries of a group may share a block
     x = sequences (heads z + pad packed (ceil(z) - z)) / units         rows of blocks per unit
     idle = 1 / (1 + x**8)                                where units are left over, keys are split
-    a = block (mean keys / 128 + margin) + prologue        a row of mean length, under the causal mask
+    a = block (mean keys / 128 + margin) + prologue      a row of mean length, under the causal mask
     l = longest block (most keys / 128 (1 - split idle) + margin) + latency      the longest row
     t = sqrt((a x)**2 + l**2) + bytes / bandwidth + append + merge idle + launch
 
@@ -58,11 +58,11 @@ class Prefill(Form):
     launches, `margin` and `window` in blocks. `narrow...` are factors that apply where the cache is
     narrower than 2 B, and `other` is one for head dimensions that kernels are not made for.
     `unpacked` is the share of a group's heads that have blocks of their own; it is smaller by its
-    share `packed` where each sequence has one query, of which a window leaves `packed_window`. `blind` is the
-    share of keys beyond a window that are walked through all the same, `split` that of the longest
-    row that splitting its keys saves, and `merge` what that costs per token and head. `passes` is
-    how often queries and outputs move, and `fills` how often new keys and values do beside their
-    reading.
+    share `packed` where each sequence has one query, of which a window leaves `packed_window`.
+    `blind` is the share of keys beyond a window that are walked through all the same, `split` that
+    of the longest row that splitting its keys saves, and `merge` what that costs per token and
+    head. `passes` is how often queries and outputs move, and `fills` how often new keys and values
+    do beside their reading.
     """
 
     Shape: ClassVar[type] = PrefillShape
@@ -144,7 +144,7 @@ class Prefill(Form):
         return hypotenuse(a * x, longest) + moving + launches * chip.launch
 
     def _idle(self, x: Number) -> Number:
-        """Whether units are left over by `x` rows per unit, from 1 to 0; 0 where it is not asked."""
+        """Whether `x` rows per unit leave units over, from 1 to 0; 0 where no term needs it."""
         if not (self.has("split") or self.has("merge")):
             return 0.0
         squared = xp.where(x < BUSY, x * x, BUSY * BUSY)
