@@ -35,7 +35,7 @@ MOVED = {
 }
 """The bytes that shapes move, where they follow from the others of its fields and the format."""
 
-WINDOWED = (PrefillShape, DecodeShape)
+WINDOWED: tuple[Any, ...] = (PrefillShape, DecodeShape)
 """Shapes that may have a window."""
 
 EXAMPLE = "family,format,source,m,n,k,latency_us\ngemm,bf16,mine-1.0,4096,4096,4096,229.5"
