@@ -1,6 +1,7 @@
 """Remake the shipped fits from aiconfigurator's tables.
 
-    pip install "diffgenz[calibration]" && python calibration/refit.py [WHAT ...] [--data DIR]
+    pip install "diffgenz[calibration]" && python calibration/refit.py [WHAT ...] [--data DIR] \
+        [--families FAMILY ...]
 
 There is one fit for each kernel family, format and kernel of every accelerator below and of every
 software, as measured with the newest version that has the kernel; a fifth of the shapes is held
@@ -13,7 +14,7 @@ import dataclasses
 import importlib.util
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +23,12 @@ from diffgenz.calibrating.calibrate import launches_of_a_host, usable_rows
 from diffgenz.calibrating.fitting import fit
 from diffgenz.calibrating.readers.registry import TABLES, samples_of, table_name
 from diffgenz.calibrating.samples import Samples
-from diffgenz.calibrating.transfer import Measured, transferred
+from diffgenz.calibrating.simplifying import fit_simplified
+from diffgenz.calibrating.transfer import STARTS, Measured, transferred
 from diffgenz.core.errors import InputError
 from diffgenz.hardware.specs import read_spec
-from diffgenz.kernels.fits import KernelFit, write_fits
+from diffgenz.kernels.families import FAMILIES
+from diffgenz.kernels.fits import KernelFit, read_fits, write_fits
 from diffgenz.kernels.forms.deepep import NormalCombine, NormalDispatch
 from diffgenz.kernels.forms.elementwise import Elementwise
 from diffgenz.kernels.library import Origin
@@ -152,25 +155,44 @@ def main() -> None:
         default=data_folder(),
         help="a folder per system (default: those of the installed aiconfigurator-core)",
     )
+    parser.add_argument(
+        "--families",
+        nargs="*",
+        choices=FAMILIES,
+        default=list(FAMILIES),
+        metavar="FAMILY",
+        help=f"make only these anew, and keep the others: some of {', '.join(FAMILIES)}",
+    )
     options = parser.parse_args()
     if options.data is None:
         sys.exit("no tables: pip install aiconfigurator-core==0.12.0, or give --data")
     cache_compilations()
     for name in options.what:
+        families = set(options.families)
         fits = (
-            transferred(list(shipped(options.data)))
+            transferred(alike(shipped(options.data, families)))
             if name == TRANSFERRED
-            else own(name, options.data)
+            else own(name, options.data, families)
         )
-        write_fits(fit_path(name), name, fits, COMMAND)
+        path = fit_path(name)
+        before = read_fits(path)[1] if families != FAMILIES.keys() and path.is_file() else []
+        fits += [each for each in before if each.family not in families]
+        write_fits(path, name, sorted(fits, key=_place), COMMAND)
 
 
-def own(system: str, data: Path) -> list[KernelFit]:
-    """The fits of one accelerator; arguments are those of `kernels_of`."""
+def _place(fit: KernelFit) -> tuple[str, ...]:
+    """Where a fit stands in a file."""
+    return fit.family, fit.format, fit.source, fit.kernel
+
+
+def own(system: str, data: Path, families: Collection[str] = FAMILIES) -> list[KernelFit]:
+    """The fits of one accelerator; arguments are those of `kernels_of`, and the families wanted."""
     spec, fits = read_spec(system), []
     for path, samples in kernels_of(system, data):
+        if samples.family not in families:
+            continue
         usable = usable_rows(samples, spec, path, _tell)
-        found = None if usable is None else fit(*usable)
+        found = None if usable is None else fit_simplified(*usable)
         if found is not None and launches_of_a_host(found) is not None:
             _tell(f"{path}: {found.family} {found.format} {found.kernel}: the host's time")
         elif found is not None and found.held_out:
@@ -180,26 +202,47 @@ def own(system: str, data: Path) -> list[KernelFit]:
         elif found is not None:
             name = f"{path}: {found.family} {found.format} {found.kernel}"
             _tell(f"{name}: no shape to hold out among {found.rows} rows")
-    return sorted(fits, key=lambda each: (each.family, each.format, each.source, each.kernel))
+    return fits
 
 
-def shipped(data: Path) -> Iterator[Measured]:
+def shipped(data: Path, families: Collection[str] = FAMILIES) -> Iterator[Measured]:
     """The rows behind every shipped fit that is taken where nothing is said, with the fit.
 
-    Kernels that were measured in a cache are left out.
+    Kernels that were measured in a cache are left out. Arguments are those of `own`.
     """
     for system in SYSTEMS:
         spec = read_spec(system)
         fits = {
             (fit.family, fit.format, fit.source, fit.kernel): fit
             for fit in fits_of(Origin(system, "", SOFTWARE[0]))
-            if fit.source != TRANSFERRED
+            if fit.source != TRANSFERRED and fit.family in families
         }
         for path, samples in kernels_of(system, data):
             found = fits.get((samples.family, samples.format, samples.source, samples.kernel))
             usable = None if found is None else usable_rows(samples, spec, path, _tell)
-            if found is not None and usable is not None and usable[0].form is found.form:
+            if found is not None and usable is not None and usable[0].form is found.form.whole():
                 yield Measured(system, *usable, found)
+
+
+def alike(measured: Iterable[Measured]) -> list[Measured]:
+    """The same kernels, those of a family and format with the same terms, so that they compare.
+
+    A term is there if any of them needs it. Kernels whose own fit lacks one are fitted anew.
+    """
+    measured = list(measured)
+    needed: dict[tuple[str, str], set[str]] = {}
+    for each in measured:
+        key = each.samples.family, each.samples.format
+        needed.setdefault(key, set()).update(each.fit.values)
+    found = []
+    for each in measured:
+        whole = each.samples.form
+        missing = whole.priors().keys() - needed[each.samples.family, each.samples.format]
+        form = whole.without(*missing)
+        again = each.samples if form is whole else dataclasses.replace(each.samples, form=form)
+        own = each.fit if each.fit.form is form else fit(again, each.hardware, starts=STARTS)
+        found.append(Measured(each.system, again, each.hardware, own))
+    return found
 
 
 def _tell(words: str) -> None:

@@ -137,7 +137,7 @@ def usable_rows(
         return None
     try:
         hardware = hardware_of(spec, samples.form, samples.format)
-        clean = cleaned(samples, hardware, file)
+        clean = cleaned(samples, hardware, file, spec.on_chip.get("capacity", 0.0))
     except InputError as error:
         told(str(error))
         return None

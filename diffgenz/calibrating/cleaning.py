@@ -10,6 +10,7 @@ import numpy as np
 from diffgenz.calibrating.samples import Samples, padded
 from diffgenz.core.errors import InputError
 from diffgenz.kernels.form import Form, Work
+from diffgenz.kernels.forms.attention_prefill import Prefill
 from diffgenz.kernels.forms.elementwise import Elementwise
 from diffgenz.kernels.forms.last_level_cache import cached
 from diffgenz.kernels.hardware import Chip
@@ -27,6 +28,14 @@ IN_CACHE_SHARE = 0.005
 With more of them, a last-level cache is part of what was measured.
 """
 
+SLOW_REFILL = 50e-6
+"""Seconds that memory takes to fill the last-level cache, from which prompts are measured in it.
+
+It takes 71 to 160 us on NVIDIA's GPUs with GDDR and a large cache, and 10 to 20 us on those with
+HBM. Prompts are bound by compute, so that no row of theirs is faster than memory, even where that
+is what slows them.
+"""
+
 HOST_SHARE = 0.5
 """Share of rows that may be bound by the host, and are left out.
 
@@ -40,32 +49,36 @@ Kernels take a few times as much, and tens of times where the host is slow.
 """
 
 
-def cleaned(samples: Samples, hardware: Any, file: Path | str) -> Samples:
+def cleaned(samples: Samples, hardware: Any, file: Path | str, cache: float = 0.0) -> Samples:
     """The rows without those that cannot be believed.
 
     Left out are rows that are not finite and positive, repeat a shape, are bound by the host, or
-    are impossible. Where many rows are faster than memory allows, their form becomes that with a
-    last-level cache.
+    are impossible. Where many rows are faster than memory allows, or they are prompts and memory
+    takes `SLOW_REFILL` to fill the cache, their form becomes that with a last-level cache.
 
     Arguments:
         samples: the rows as they were read.
         hardware: what they run on, of `samples.form.hardware`.
         file: where they come from, for messages.
+        cache: size of the last-level cache in B; 0 where it is not known.
 
     Raises:
         InputError: no row is left, too many rows are faster than the peak roofline, most of them
             are far slower, as with another unit of time, or half of them are bound by the host.
     """
-    columns = np.column_stack([*samples.shape, samples.seconds])
-    samples = samples.only(
-        np.isfinite(columns).all(axis=1) & (samples.seconds > 0), "not a positive number"
-    )
+    endless = getattr(samples.shape, "ENDLESS", ())
+    known = [
+        np.isfinite(column) | (np.isposinf(column) & (name in endless))
+        for name, column in samples.shape._asdict().items()
+    ]
+    good = np.all(known, axis=0) & np.isfinite(samples.seconds) & (samples.seconds > 0)
+    samples = samples.only(good, "not a positive number")
     if not len(samples):
         raise InputError(
             f"{file}: {samples.family} {samples.format}: no row has a positive latency; "
             "check the latency column"
         )
-    samples = _possible(_with_cache(samples, hardware), hardware, file).merged()
+    samples = _possible(_with_cache(samples, hardware, cache), hardware, file).merged()
     floor = np.quantile(samples.seconds, 0.02)
     if floor > samples.form.host_floor * float(hardware.launch):
         reason, own = f"bound by the host (a floor of {1e6 * floor:.0f} us)", 1.5 * floor
@@ -80,13 +93,14 @@ def cleaned(samples: Samples, hardware: Any, file: Path | str) -> Samples:
     return samples
 
 
-def _with_cache(samples: Samples, hardware: Any) -> Samples:
-    """The rows, of the form with a last-level cache where enough of them show one."""
+def _with_cache(samples: Samples, hardware: Any, cache: float) -> Samples:
+    """The rows, of the form with a last-level cache where they were measured in one."""
     has_cache = samples.form is Elementwise
     if samples.form.hardware is not Chip or has_cache:
         return samples
     fast = samples.seconds < _least(samples, hardware)[0]
-    if fast.mean() <= IN_CACHE_SHARE:
+    slow = samples.form is Prefill and cache > SLOW_REFILL * float(hardware.bandwidth)
+    if fast.mean() <= IN_CACHE_SHARE and not slow:
         return samples
     return dataclasses.replace(samples, form=cached(samples.form))
 

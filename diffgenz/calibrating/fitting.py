@@ -93,17 +93,17 @@ def _fit(samples: Samples, hardware: Any, starts: int, seed: int) -> KernelFit:
     points = draws.normal(size=(starts, len(white.spread)))
     points[0] = 0.0
     few = rows_of(samples, hardware, fitted_to[:SAMPLE])
-    points, losses = _minima(samples.form, points, white, few, 20)
+    points, losses = minima(samples.form, points, white, few, 20)
     best = points[finalists(points, losses)]
     rows = rows_of(samples, hardware, fitted_to)
-    points, losses = _minima(samples.form, best, white, rows, 100)
+    points, losses = minima(samples.form, best, white, rows, 100)
     point = points[np.nanargmin(losses)]
-    covariance = _covariance(*(np.asarray(x) for x in _slopes(samples.form, point, white, rows)))
+    known = covariance(*slopes(samples.form, point, white, rows))
     return described(
         samples,
         hardware,
         white.centre + white.spread * point,
-        covariance * np.outer(white.spread, white.spread),
+        known * np.outer(white.spread, white.spread),
     )
 
 
@@ -175,9 +175,8 @@ def deviation(fit: KernelFit, shape: Any, hardware: Any) -> np.ndarray:
         free, count = np.asarray(fit.form(**fit.values).free), len(shape[0])
         here = Whitening(free, np.ones_like(free))
         rows = _padded(shape, hardware, np.ones(count))
-        _, slopes = _slopes(fit.form, np.zeros_like(free), here, rows)
-        slopes = SCALE * np.asarray(slopes)[:count]
-    return np.sqrt(np.einsum("ri,ij,rj->r", slopes, fit.covariance, slopes) + fit.scatter**2)
+        steep = SCALE * slopes(fit.form, np.zeros_like(free), here, rows)[1][:count]
+    return np.sqrt(np.einsum("ri,ij,rj->r", steep, fit.covariance, steep) + fit.scatter**2)
 
 
 class Whitening(NamedTuple):
@@ -254,9 +253,18 @@ def _residuals(point: jax.Array, args: Any) -> jax.Array:
     return jnp.concatenate([soft, point])
 
 
-def _minima(
+def minima(
     form: type[Form], points: np.ndarray, white: Whitening, rows: Rows, steps: int
 ) -> tuple[np.ndarray, np.ndarray]:
+    """Where descents end, and the losses there.
+
+    Arguments:
+        form: what is fitted.
+        points: where they start, (starts, parameters).
+        white: what points stand for; a parameter whose spread is 0 stays at its centre.
+        rows: what is fitted to.
+        steps: of each descent, at most.
+    """
     ends, losses = _descend(form, points, white, rows, steps)
     return np.asarray(ends), np.asarray(losses)
 
@@ -281,6 +289,14 @@ def _descend(
     return jax.vmap(descend)(points)
 
 
+def slopes(
+    form: type[Form], point: np.ndarray, white: Whitening, rows: Rows
+) -> tuple[np.ndarray, np.ndarray]:
+    """The errors of the rows at a point in units of `SCALE`, and their slopes along the point."""
+    errors, steep = _slopes(form, point, white, rows)
+    return np.asarray(errors), np.asarray(steep)
+
+
 @jax.jit(static_argnums=0)
 def _slopes(
     form: type[Form], point: jax.Array, white: Whitening, rows: Rows
@@ -291,13 +307,13 @@ def _slopes(
     return errors(point), jax.jacfwd(errors)(point)
 
 
-def _covariance(errors: np.ndarray, slopes: np.ndarray) -> np.ndarray:
+def covariance(errors: np.ndarray, steep: np.ndarray) -> np.ndarray:
     """The covariance of the parameters, in prior standard deviations.
 
     The sandwich estimator of robust regression (Huber 1967), to which the priors add. The slope and
     the curvature of the loss at an error e are e / sqrt(1 + e**2) and (1 + e**2)**(-3/2).
     """
-    root, priors = np.sqrt(1 + errors**2)[:, None], np.eye(slopes.shape[1])
-    bread = np.linalg.inv(slopes.T @ (slopes / root**3) + priors)
-    filling = slopes.T @ (slopes * (errors[:, None] / root) ** 2) + priors
+    root, priors = np.sqrt(1 + errors**2)[:, None], np.eye(steep.shape[1])
+    bread = np.linalg.inv(steep.T @ (steep / root**3) + priors)
+    filling = steep.T @ (steep * (errors[:, None] / root) ** 2) + priors
     return bread @ filling @ bread

@@ -7,6 +7,7 @@ each software. It is read without JAX tracing. `kernels.selection` takes one for
 import dataclasses
 import functools
 import json
+from collections.abc import Collection
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Self
@@ -17,6 +18,7 @@ from diffgenz.core.errors import InputError, unknown
 from diffgenz.core.files import read_toml, written_aside
 from diffgenz.kernels.families import FORMS, family_named
 from diffgenz.kernels.form import Form
+from diffgenz.kernels.forms.attention_prefill import Prefill
 from diffgenz.kernels.forms.last_level_cache import Cached, cached
 
 VERSION = 1
@@ -66,11 +68,12 @@ class KernelFit:
 
     @property
     def plain(self) -> Self:
-        """The fit of the form without its last-level cache.
+        """The fit of the form without its last-level cache, as estimates take it.
 
-        Estimates take it so, because what an inference step reads, it reads for the first time.
+        What an inference step reads, it reads for the first time. Only prompts keep the cache: the
+        products before have just written their queries, keys and values.
         """
-        if not issubclass(self.form, Cached):
+        if not issubclass(self.form, Cached) or issubclass(self.form, Prefill):
             return self
         form, kept = self.form.plain, len(self.form.plain.priors())
         values = {name: self.values[name] for name in form.priors()}
@@ -142,6 +145,8 @@ def write_fits(path: Path, system: str, fits: list[KernelFit], how: str) -> None
             f"{key} = {_figure(getattr(fit, key))}"
             for key in ("mean_error", "median_error", "coverage", "scatter")
         ]
+        if fit.form.absent:
+            lines.append(f"absent = {json.dumps(list(fit.form.absent))}")
         dropped = (f"{json.dumps(why)} = {count}" for why, count in fit.dropped.items())
         lines.append(f"dropped = {{ {', '.join(dropped)} }}")
         for name, figures in (
@@ -190,6 +195,20 @@ def read_fits(path: Path) -> tuple[str, list[KernelFit]]:
     return raw["system"], [_fit(table, path) for table in raw["fit"]]
 
 
+def _differs(form: str, values: Collection[str], parameters: Collection[str]) -> str:
+    """How the values of a file are not the parameters of a form, in words."""
+    parts = [("lack", parameters, values), ("have, unknown here,", values, parameters)]
+    words = [
+        f"{verb} {', '.join(name for name in these if name not in others)}"
+        for verb, these, others in parts
+        if set(these) - set(others)
+    ]
+    return (
+        f"those of {form} {' and '.join(words)}: the file is of another release; make it anew with "
+        "diffgenz calibrate"
+    )
+
+
 def _fit(table: dict[str, Any], path: Path) -> KernelFit:
     try:
         name, values = table["form"], table["values"]
@@ -198,12 +217,18 @@ def _fit(table: dict[str, Any], path: Path) -> KernelFit:
         if plain not in FORMS:
             raise unknown(f"{path}: form", name, FORMS)
         form = FORMS[name] if name == plain else cached(FORMS[plain])
+        where, absent = f"{path}: {table['family']} {table['format']}", table.get("absent", [])
+        needed = [each for each in absent if getattr(form.priors().get(each), "neutral", 0) is None]
+        unknown_names = [each for each in absent if each not in form.priors()]
+        if needed or unknown_names:
+            raise InputError(
+                f"{where}: absent: {name} has no term {(needed + unknown_names)[0]!r} that may be "
+                "left out; make the file anew with diffgenz calibrate"
+            )
+        form = form.without(*absent)
         priors = form.priors()
         if set(values) != set(priors):
-            raise InputError(
-                f"{path}: {table['family']} {table['format']}: values: {name} has "
-                f"{', '.join(priors)}; make the file anew with calibrate"
-            )
+            raise InputError(f"{where}: values: {_differs(name, values, priors)}")
         rows = table["covariance"]
         lower = np.array([[*row, *[0.0] * (len(rows) - len(row))] for row in rows])
         return KernelFit(
@@ -216,6 +241,8 @@ def _fit(table: dict[str, Any], path: Path) -> KernelFit:
                 if key not in ("form", "values", "covariance")
             },
         )
+    except InputError:
+        raise
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{path}: a [[fit]] table is damaged ({error}); make the file anew with calibrate"

@@ -4,7 +4,9 @@ Fits work on unbounded numbers; `Form.free` and `Form.of_free` map parameters to
 """
 
 import dataclasses
+import functools
 import math
+import types
 from abc import abstractmethod
 from typing import Any, ClassVar, NamedTuple, Protocol, Self, runtime_checkable
 
@@ -54,11 +56,13 @@ class Prior(NamedTuple):
         median: its median, above 0.
         spread: standard deviation of its logarithm, or of its log-odds where it is bounded.
         maximum: the value that it stays below; infinity where it is not bounded.
+        neutral: the value at which its term is not there, 0 or 1; None where there always is one.
     """
 
     median: float
     spread: float
     maximum: float
+    neutral: float | None = None
 
     def free(self, value: Leaf) -> Leaf:
         """The unbounded number that stands for `value`."""
@@ -73,12 +77,18 @@ class Prior(NamedTuple):
         return xp.exp(free) if math.isinf(self.maximum) else self.maximum * xp.sigmoid(free)
 
 
-def parameter(median: float, spread: float = 1.0, maximum: float = math.inf) -> Any:
+def parameter(
+    median: float,
+    spread: float = 1.0,
+    maximum: float = math.inf,
+    *,
+    neutral: float | None = None,
+) -> Any:
     """A field of a form: a positive number whose prior has these figures, and defaults to `median`.
 
     Arguments are those of `Prior`.
     """
-    prior = Prior(median, spread, maximum)
+    prior = Prior(median, spread, maximum, neutral)
     return eqx.field(converter=as_leaf, default=median, metadata={"prior": prior})
 
 
@@ -100,6 +110,9 @@ class Form(Record):
 
     Where nearly all rows of a kernel take longer, however small, the host sets the pace.
     """
+
+    absent: ClassVar[tuple[str, ...]] = ()
+    """Parameters whose terms a kernel does not need: constants at their neutral value."""
 
     level: Leaf = eqx.field(converter=as_leaf, default=1.0, kw_only=True)
     """Factor on the fitted time, 1 as fitted.
@@ -130,6 +143,26 @@ class Form(Record):
         """The least that executions of `shape` must do."""
 
     @classmethod
+    def has(cls, name: str) -> bool:
+        """Whether the term of the parameter `name` is there."""
+        return name not in cls.absent
+
+    @classmethod
+    def without(cls, *names: str) -> "type[Form]":
+        """This form without some of its terms, for which nothing is compiled.
+
+        Arguments:
+            names: parameters that have a neutral value, whose terms are left out as well.
+        """
+        order = [name for name in cls.whole().priors() if name in {*cls.absent, *names}]
+        return _without(cls.whole(), tuple(order)) if order else cls
+
+    @classmethod
+    def whole(cls) -> "type[Form]":
+        """This form with all of its terms."""
+        return next(each for each in cls.__mro__ if not each.absent)
+
+    @classmethod
     def priors(cls) -> dict[str, Prior]:
         """The prior of each parameter, in order."""
         return {
@@ -148,3 +181,19 @@ class Form(Record):
     def free(self) -> Unbounded:
         """The parameters as unbounded numbers."""
         return xp.stack([prior.free(getattr(self, name)) for name, prior in self.priors().items()])
+
+
+@functools.cache
+def _without(form: type[Form], names: tuple[str, ...]) -> type[Form]:
+    """`form` without the terms of `names`, which become constants of the class."""
+    neutral = {name: form.priors()[name].neutral for name in names}
+    body = {
+        **neutral,
+        "absent": names,
+        "__annotations__": dict.fromkeys(names, ClassVar[float]),
+        "__doc__": f"`{form.__name__}` without {', '.join(names)}.",
+        "__module__": __name__,
+    }
+    return types.new_class(
+        form.__name__, (form,), exec_body=lambda namespace: namespace.update(body)
+    )

@@ -143,12 +143,14 @@ def _moved(fit: KernelFit, system: str) -> KernelFit:
     top of its own. Where that is not known, the prior's does.
     """
     among = [each for each in _shipped(TRANSFERRED) if each.family == fit.family]
-    alike = [each for each in among if each.form is fit.form]
+    alike = [each for each in among if each.form.whole() is fit.form.whole()]
     nearest = [each for each in alike if each.format == fit.format] or alike
+    spread = np.diag([prior.spread**2 for prior in fit.form.priors().values()])
     if nearest:
-        spread = nearest[0].covariance
-    else:
-        spread = np.diag([prior.spread**2 for prior in fit.form.priors().values()])
+        shared = [name for name in fit.values if name in nearest[0].values]
+        here, there = ([*each.values] for each in (fit, nearest[0]))
+        ours, theirs = ([names.index(name) for name in shared] for names in (here, there))
+        spread[np.ix_(ours, ours)] = nearest[0].covariance[np.ix_(theirs, theirs)]
     source = f"{fit.source}{ON}{system}"
     return dataclasses.replace(fit, source=source, covariance=fit.covariance + spread)
 

@@ -53,8 +53,8 @@ class PrefillShape(NamedTuple):
         heads: query heads that the accelerator holds.
         kv_heads: key and value heads that it holds.
         head_dim: elements of a head.
-        window: keys that a query attends to at most, itself included; context + queries where there
-            is no window.
+        window: keys that a query attends to at most, itself included; infinity where there is no
+            window. One that is longer than the sequence is still one: it may run another kernel.
         cache_size: bytes per element of the KV cache.
     """
 
@@ -67,8 +67,15 @@ class PrefillShape(NamedTuple):
     window: Number
     cache_size: Number
 
-    # what decides if a row is held out: both formats of the cache are one fold
-    SPLIT = ("sequences", "queries", "context", "heads", "kv_heads", "head_dim", "window")
+    # what decides if a row is held out: both formats of the cache, and kernels with and without
+    # a window that does not reach, are one fold
+    SPLIT = ("sequences", "queries", "context", "heads", "kv_heads", "head_dim", "within")
+    ENDLESS = ("window",)
+
+    @property
+    def within(self) -> Number:
+        """Keys that a query attends to at most: all where there is no window."""
+        return np.minimum(self.window, np.add(self.context, self.queries))
 
 
 class DecodeShape(NamedTuple):
@@ -81,7 +88,8 @@ class DecodeShape(NamedTuple):
         heads: query heads that the accelerator holds.
         kv_heads: key and value heads that it holds.
         head_dim: elements of a head.
-        window: keys that a query attends to at most; `length` where there is no window.
+        window: keys that a query attends to at most; infinity where there is no window. One that
+            is longer than the sequence is still one: it may run another kernel.
         cache_size: bytes per element of the KV cache.
     """
 
@@ -94,8 +102,14 @@ class DecodeShape(NamedTuple):
     window: Number
     cache_size: Number
 
-    # what decides if a row is held out: both formats of the cache are one fold
-    SPLIT = ("sequences", "queries", "length", "heads", "kv_heads", "head_dim", "window")
+    # what decides if a row is held out, as in `PrefillShape`
+    SPLIT = ("sequences", "queries", "length", "heads", "kv_heads", "head_dim", "within")
+    ENDLESS = ("window",)
+
+    @property
+    def within(self) -> Number:
+        """Keys that a query attends to at most: all where there is no window."""
+        return np.minimum(self.window, self.length)
 
 
 class LatentPrefillShape(NamedTuple):

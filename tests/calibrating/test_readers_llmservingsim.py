@@ -1,5 +1,7 @@
 """Readers of LLMServingSim's profiles, the first ones among them."""
 
+import math
+
 import pytest
 from reader_cases import columns, read, said, write
 
@@ -49,7 +51,7 @@ def test_llmservingsim(tmp_path):
         "heads": [32],
         "kv_heads": [8],
         "head_dim": [128],
-        "window": [80],
+        "window": [math.inf],
         "cache_size": [2],
     }
     assert (prefill.dropped, prefill.seconds.tolist()) == (
@@ -62,7 +64,7 @@ def test_llmservingsim(tmp_path):
         "sequences": [8],
         "queries": [1],
         "length": [101],
-        "window": [101],
+        "window": [math.inf],
     }
     with pytest.raises(
         InputError, match="its path must say format and tensor parallelism, as .*bf16/tp1"
@@ -116,4 +118,4 @@ def test_llmservingsim_v0(tmp_path):
         columns(attention)["heads"],
         columns(attention)["queries"],
         columns(attention)["window"],
-    ) == ("prefill", [16], [5], [5])
+    ) == ("prefill", [16], [5], [math.inf])

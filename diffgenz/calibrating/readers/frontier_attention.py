@@ -44,7 +44,7 @@ def attention(path: Path) -> list[Samples]:
             heads / devices,
             np.maximum(kv_heads / devices, 1),
             dim * one,
-            cached + new,
+            np.inf * one,
             SIZES[format].size * one,
         )
         kernel = " and ".join(np.unique(words(rows, "attention_backend"))).lower()

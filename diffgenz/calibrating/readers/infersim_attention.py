@@ -37,7 +37,7 @@ def decode(path: Path) -> list[Samples]:
         size, s, n = SIZES[cache].size * one, sequences[at], length[at]
         if kind == "mha":
             known = ("decode", format, "infersim", "flashinfer")
-            shape = DecodeShape(s, one, n, heads, second, third, n, size)
+            shape = DecodeShape(s, one, n, heads, second, third, np.inf * one, size)
         else:
             known = ("latent_decode", cache, "infersim", "flashmla")
             shape = LatentDecodeShape(s, one, n, heads, second, third, size)
@@ -62,7 +62,8 @@ def prefill(path: Path) -> list[Samples]:
         n = length[at]
         if kind == "mha":
             family = "prefill"
-            shape = PrefillShape(one, n, 0 * n, heads, second, third, n, SIZES[format].size * one)
+            rest = second, third, np.inf * one, SIZES[format].size * one
+            shape = PrefillShape(one, n, 0 * n, heads, *rest)
         else:
             family = "latent_prefill"
             shape = LatentPrefillShape(one, n, 0 * n, heads, second + third, second)

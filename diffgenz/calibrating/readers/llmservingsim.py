@@ -75,8 +75,9 @@ def attention(path: Path) -> list[Samples]:
     heads, kv_heads = one * (model.heads / devices), one * max(model.kv_heads / devices, 1.0)
     dim, size = one * model.head_dim, one * SIZES[format].size
     seconds, mixed = us * 1e-6, (chunk > 0) & (sequences > 0)
-    prompt = PrefillShape(one, chunk, before, heads, kv_heads, dim, before + chunk, size)
-    step = DecodeShape(sequences, one, cached + 1, heads, kv_heads, dim, cached + 1, size)
+    rest = heads, kv_heads, dim, np.inf * one, size
+    prompt = PrefillShape(one, chunk, before, *rest)
+    step = DecodeShape(sequences, one, cached + 1, *rest)
     prefill = Samples.of("prefill", format, "llmservingsim", "vllm", prompt, seconds)
     prefill.dropped["batches of prompts and decodes"] = int(mixed.sum())
     decode = Samples.of("decode", format, "llmservingsim", "vllm", step, seconds)

@@ -57,7 +57,7 @@ def layers(path: Path) -> list[Samples]:
                 model.heads / devices,
                 np.maximum(model.kv_heads / devices, 1),
                 one * model.head_dim,
-                cached + tokens,
+                np.inf * one,
                 2 * one,
             )
             samples = Samples.of("prefill", "fp16", "llmservingsim_v0", "sdpa", shape, seconds)

@@ -3,7 +3,8 @@
 Its columns are family, format, source, the fields of the family's shape, and a latency. Columns
 that a row's family does not have stay empty. `kernel` may be left out, and so may `moved` of gemm
 and batched, which follows from the format, `window` of attention, and fields that have a default.
-A `window` that is empty, 0 or negative is none: the query attends to all keys.
+A `window` that is empty, 0 or negative is none: the query attends to all keys. One that is longer
+than the sequence is a kernel's of its own.
 """
 
 from pathlib import Path
@@ -34,11 +35,8 @@ MOVED = {
 }
 """The bytes that shapes move, where they follow from the others of its fields and the format."""
 
-KEYS = {
-    PrefillShape: lambda columns: columns["context"] + columns["queries"],
-    DecodeShape: lambda columns: columns["length"],
-}
-"""The keys that a query attends to at most without a window, by shapes that may have one."""
+WINDOWED: tuple[Any, ...] = (PrefillShape, DecodeShape)
+"""Shapes that may have a window."""
 
 EXAMPLE = "family,format,source,m,n,k,latency_us\ngemm,bf16,mine-1.0,4096,4096,4096,229.5"
 
@@ -93,7 +91,7 @@ def _shape(form: type[Form], family: str, format: str, rows: CsvTable) -> Any:
     """The shape, of the class that `form` is fitted to, that the rows of one family have."""
     shape = form.Shape
     filled = {field for field in shape._fields if any(rows.words(field))}
-    follows = {name for name, of in (("moved", MOVED), ("window", KEYS)) if shape in of}
+    follows = {name for name, of in (("moved", MOVED), ("window", WINDOWED)) if shape in of}
     for field in shape._fields:
         if field not in filled | follows | shape._field_defaults.keys():
             raise InputError(
@@ -105,9 +103,9 @@ def _shape(form: type[Form], family: str, format: str, rows: CsvTable) -> Any:
     }
     rows = rows.filled("window", "0")
     columns |= {field: rows.numbers(field) for field in shape._fields if field in filled}
-    if shape in KEYS:
-        keys, window = KEYS[shape](columns), columns.get("window", np.zeros(len(rows)))
-        columns["window"] = np.where(window > 0, np.minimum(window, keys), keys)
+    if shape in WINDOWED:
+        window = columns.get("window", np.zeros(len(rows)))
+        columns["window"] = np.where(window > 0, window, np.inf)
     if shape in MOVED and "moved" not in columns:
         columns["moved"] = MOVED[shape](shape(**columns, moved=0.0), format)
     return shape(**columns)

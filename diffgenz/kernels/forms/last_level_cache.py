@@ -9,8 +9,9 @@ Operands that no longer fit are evicted before they are read again, hence the ed
 alternate between copies of the operands move it to a share of the cache (16 MB of the L40S's 96),
 and more so for what has more copies: of a product, a byte of inputs and of outputs may count for
 less than one of weights. Only tables that show a cache (rows faster than memory allows) are fitted
-so. An inference step reads other weights and other sequences each time, so estimates take the form
-without its cache (`plain`).
+so, and prompts where memory takes long to fill the cache (`cleaning`). An inference step reads
+other weights and other sequences each time, so estimates take the form without its cache (`plain`).
+Prompts keep it: queries, keys and values have just been written.
 """
 
 import functools
@@ -43,6 +44,14 @@ class Cached(Form):
         """Operands that a cache may hold come at its speed."""
         flops, moved = cls._work(shape)
         return Work(flops, moved / xp.where(moved > LARGEST * MEGABYTE, 1.0, CACHE_SPEED))
+
+    @classmethod
+    def without(cls, *names: str) -> type[Form]:
+        return cached(cls.plain.without(*names))
+
+    @classmethod
+    def whole(cls) -> type[Form]:
+        return cached(cls.plain.whole())
 
     @classmethod
     def _work(cls, shape: Any) -> Work:
@@ -80,6 +89,7 @@ def cached(form: type[Form]) -> type[Form]:
     adding = CachedProduct if form.Shape is GemmShape else Cached
     body = {
         "plain": form,
+        "absent": form.absent,
         "__doc__": f"`{form.__name__}`, whose operands are partly in a cache.",
         "__module__": __name__,
     }

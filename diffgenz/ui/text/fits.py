@@ -79,8 +79,9 @@ def remarks(fits: Sequence[KernelFit]) -> list[str]:
         lines += [f"{name}: {count:,} rows left out: {why}" for why, count in fit.dropped.items()]
         if issubclass(fit.form, Cached):
             below = f"operands below {fit.values['cache']:.0f} MB"
+            taken = "with it" if fit.plain is fit else "without"
             lines.append(
-                f"{name}: measured in a last-level cache ({below}); estimates take it without"
+                f"{name}: measured in a last-level cache ({below}); estimates take it {taken}"
             )
         kept = [parameter for parameter, share in fit.learned.items() if share <= 0.5]
         if kept:

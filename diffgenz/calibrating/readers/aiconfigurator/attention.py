@@ -42,7 +42,7 @@ def prefill(path: Path) -> list[Samples]:
     found = []
     for source, kernel, format, rows in _parts(path):
         queries, context = rows["isl"].to_numpy(float), rows["step"].to_numpy(float)
-        sequences, heads = rows["batch_size"].to_numpy(float), _heads(rows, context + queries, path)
+        sequences, heads = rows["batch_size"].to_numpy(float), _heads(rows, path)
         shape = PrefillShape(sequences, queries, context, *heads)
         found.append(Samples.of("prefill", format, source, kernel, shape, seconds_of(rows)))
     return found
@@ -56,7 +56,7 @@ def decode(path: Path) -> list[Samples]:
     found = []
     for source, kernel, format, rows in _parts(path):
         length = rows["step"].to_numpy(float) + 1
-        sequences, heads = rows["batch_size"].to_numpy(float), _heads(rows, length, path)
+        sequences, heads = rows["batch_size"].to_numpy(float), _heads(rows, path)
         shape = DecodeShape(sequences, np.ones_like(length), length, *heads)
         found.append(Samples.of("decode", format, source, kernel, shape, seconds_of(rows)))
     return found
@@ -71,10 +71,11 @@ def _parts(path: Path) -> "list[tuple[str, str, str, pandas.DataFrame]]":
     ]
 
 
-def _heads(rows: "pandas.DataFrame", length: np.ndarray, path: Path) -> tuple[np.ndarray, ...]:
+def _heads(rows: "pandas.DataFrame", path: Path) -> tuple[np.ndarray, ...]:
     """heads, kv_heads, head_dim, window and cache_size of each row.
 
-    Tables without a window_size, and rows where it is 0, attend to everything.
+    Tables without a window_size, and rows where it is 0, attend to everything. A window that is
+    longer than the sequence is kept: another kernel was measured with it.
     """
     heads, kv_heads = (rows[name].to_numpy(float) for name in ("num_heads", "num_key_value_heads"))
     few = np.flatnonzero(~((kv_heads >= 1) & (kv_heads <= heads)))
@@ -83,8 +84,8 @@ def _heads(rows: "pandas.DataFrame", length: np.ndarray, path: Path) -> tuple[np
             f"{path}: num_key_value_heads: {kv_heads[few[0]]:g} with {heads[few[0]]:g} num_heads; "
             "it must be 1 to num_heads (equal to it without GQA)"
         )
-    window = rows["window_size"].to_numpy(float) if "window_size" in rows else np.zeros_like(length)
-    window = np.where(window > 0, np.minimum(window, length), length)
+    window = rows["window_size"].to_numpy(float) if "window_size" in rows else np.zeros(len(rows))
+    window = np.where(window > 0, window, np.inf)
     caches = (format_of(name, "kv_cache_dtype", path) for name in rows["kv_cache_dtype"])
     cache_size = np.asarray([SIZES[cache].size for cache in caches], float)
     return heads, kv_heads, rows["head_dim"].to_numpy(float), window, cache_size
