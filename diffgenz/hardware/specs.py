@@ -31,7 +31,8 @@ _ON_CHIP = {"capacity": "B", "bandwidth": "B/s"}
 _EXECUTION = {"compute_units": "1", "launch_latency": "s"}
 _POWER = {"tdp": "W", "idle": "W"}
 _PRICE = {"per_hour": "USD/s"}
-LEVEL = {"size": "1", "bandwidth": "B/s", "latency": "s"}
+_LEVEL = {"size": "1", "bandwidth": "B/s", "latency": "s"}
+LEVEL = _LEVEL | {"start": "s"}
 """The unit of each number of a network level."""
 
 FIGURES = {
@@ -44,7 +45,7 @@ FIGURES = {
 }
 """The unit of each number of an accelerator that may be set, by table and key."""
 
-MAY_BE_ZERO = {"reserve", "idle", "latency", "launch_latency"}
+MAY_BE_ZERO = {"reserve", "idle", "latency", "launch_latency", "start"}
 """Keys of numbers that may be zero."""
 
 _TOP = {
@@ -77,7 +78,7 @@ class NetworkSpec:
         topology: the name of its wiring, see `hardware.topology.TOPOLOGIES`.
         dimensions: of a torus.
         figures: accelerators in it ("size"), B/s per direction and accelerator ("bandwidth"), s per
-            hop ("latency").
+            hop ("latency"), and, where it is known, s per collective ("start").
     """
 
     name: str
@@ -340,7 +341,7 @@ class _Reader:
             self.text("name", raw, where),
             self.text("topology", raw, where),
             raw.get("dimensions", 1),
-            self.figures(where, figures, LEVEL, LEVEL),
+            self.figures(where, figures, LEVEL, _LEVEL),
         )
 
     def tier(self, where: str, raw: dict[str, Any]) -> tuple[str, Figures]:
