@@ -25,11 +25,10 @@ from diffgenz.calibrating.samples import Samples
 from diffgenz.calibrating.transfer import Measured, transferred
 from diffgenz.core.errors import InputError
 from diffgenz.hardware.specs import read_spec
-from diffgenz.kernels.fits import KernelFit, write_fits
+from diffgenz.kernels.fits import KernelFit, read_fits, write_fits
 from diffgenz.kernels.forms.deepep import NormalCombine, NormalDispatch
 from diffgenz.kernels.forms.elementwise import Elementwise
-from diffgenz.kernels.library import Origin
-from diffgenz.kernels.selection import TRANSFERRED, fit_path, fits_of
+from diffgenz.kernels.selection import TRANSFERRED, fit_path, preference
 from diffgenz.kernels.shapes import ExchangeShape
 from diffgenz.kernels.software import SOFTWARE
 from diffgenz.ui.cli.cache import cache_compilations
@@ -44,14 +43,12 @@ SYSTEMS = {
     "l40s": tuple(
         name
         for name in TABLES
-        if "context_attention" not in name
-        and "generation_attention" not in name
-        and "moe" not in name
+        if "context_attention" not in name and "generation_attention" not in name
     ),
 }
 """The tables that are fitted, of each accelerator.
 
-Others, and attention and experts on L40S, are kept to judge transferred parameters by.
+Others, and attention on L40S, are kept to judge transferred parameters by.
 """
 
 NODES = 4
@@ -158,7 +155,7 @@ def main() -> None:
     cache_compilations()
     for name in options.what:
         fits = (
-            transferred(list(shipped(options.data)))
+            transferred(shipped(options.data), lambda words: print(words, flush=True))
             if name == TRANSFERRED
             else own(name, options.data)
         )
@@ -184,22 +181,21 @@ def own(system: str, data: Path) -> list[KernelFit]:
 
 
 def shipped(data: Path) -> Iterator[Measured]:
-    """The rows behind every shipped fit that is taken where nothing is said, with the fit.
-
-    Kernels that were measured in a cache are left out.
-    """
+    """The rows behind every shipped fit that is taken where nothing is said, with the fit."""
     for system in SYSTEMS:
         spec = read_spec(system)
+        taken: dict[tuple[str, str], KernelFit] = {}
+        known = read_fits(fit_path(system))[1]
+        for each in sorted(known, key=lambda each: preference(each, SOFTWARE[0])):
+            taken.setdefault((each.family, each.format), each)
         fits = {
-            (fit.family, fit.format, fit.source, fit.kernel): fit
-            for fit in fits_of(Origin(system, "", SOFTWARE[0]))
-            if fit.source != TRANSFERRED
+            (each.family, each.format, each.source, each.kernel): each for each in taken.values()
         }
         for path, samples in kernels_of(system, data):
             found = fits.get((samples.family, samples.format, samples.source, samples.kernel))
             usable = None if found is None else usable_rows(samples, spec, path, _tell)
             if found is not None and usable is not None and usable[0].form is found.form:
-                yield Measured(system, *usable, found)
+                yield Measured(system, *usable, found, spec.kind)
 
 
 def _tell(words: str) -> None:

@@ -111,7 +111,7 @@ def measurements(
                 "several kernels, or not repeatable; tell them apart, or measure again"
             )
         any_left = True
-        yield Measured(spec.id, clean, hardware, found)
+        yield Measured(spec.id, clean, hardware, found, spec.kind)
     if not any_left and troubles:
         raise InputError(troubles[0])
     if not any_left:

@@ -45,8 +45,8 @@ def cleaned(samples: Samples, hardware: Any, file: Path | str) -> Samples:
     """The rows without those that cannot be believed.
 
     Left out are rows that are not finite and positive, repeat a shape, are bound by the host, or
-    are impossible, and those of a kernel that a collective falls back to. Where many rows are faster than memory allows, their form becomes that with a
-    last-level cache.
+    are impossible, and those of a kernel that a collective falls back to. Where many rows are
+    faster than memory allows, their form becomes that with a last-level cache.
 
     Arguments:
         samples: the rows as they were read.

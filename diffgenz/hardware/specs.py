@@ -17,6 +17,7 @@ from diffgenz.core.files import data_folder, read_toml
 from diffgenz.core.formats import PEAKS
 from diffgenz.core.units import parse
 from diffgenz.hardware import design
+from diffgenz.kernels.kind import Kind
 
 Figures = dict[str, float]
 
@@ -52,6 +53,7 @@ _TOP = {
     "name",
     "vendor",
     "architecture",
+    "memory_type",
     "sources",
     "peak_flops",
     "memory",
@@ -65,7 +67,7 @@ _TOP = {
     "design",
 }
 
-_NAMES = ("name", "vendor", "architecture", "sources", "like")
+_NAMES = ("name", "vendor", "architecture", "memory_type", "sources", "like")
 """Parts of a file that say nothing of how fast the accelerator is."""
 
 
@@ -112,6 +114,7 @@ class Spec:
         changed: whether it has other figures than the shipped file of the same id.
         settings: what was changed of the file (`hardware.settings`), for people.
         architecture: what compilers call it ("sm_100"); "" where the file says nothing.
+        memory_type: of its main memory ("GDDR6"); "" where the file says nothing.
     """
 
     id: str
@@ -132,6 +135,13 @@ class Spec:
     changed: bool = False
     settings: tuple[str, ...] = ()
     architecture: str = ""
+    memory_type: str = ""
+
+    @property
+    def kind(self) -> Kind:
+        """What it has in common with relatives."""
+        wiring = self.network[0].name.split()[0] if self.network else ""
+        return Kind.of(self.architecture, self.memory_type, wiring)
 
 
 def specs_folder() -> Path:
@@ -263,6 +273,7 @@ class _Reader:
             sources=self.sources,
             like=self.like(),
             architecture=self.architecture(),
+            memory_type=self.memory_type(),
         )
         if not spec.peak_flops:
             raise self.fail("peak_flops", f"at least one peak is needed, of {', '.join(PEAKS)}")
@@ -293,6 +304,11 @@ class _Reader:
                 '"gfx942", or leave it out',
             )
         return name
+
+    def memory_type(self) -> str:
+        """What its main memory is: the file says so, or its `[design]` does; else ""."""
+        told = self.design_names().get("memory", "")
+        return self.text("memory_type", self.raw) if "memory_type" in self.raw else told
 
     def like(self) -> str:
         """What `[kernels] like` names; "" where there is none."""

@@ -101,6 +101,9 @@ class Form(Record):
     Where nearly all rows of a kernel take longer, however small, the host sets the pace.
     """
 
+    steady: ClassVar[dict[str, float]] = {}
+    """Parameters that transferred fits keep, so that no work takes longer than more of it."""
+
     level: Leaf = eqx.field(converter=as_leaf, default=1.0, kw_only=True)
     """Factor on the fitted time, 1 as fitted.
 
