@@ -140,8 +140,8 @@ class Spec:
     @property
     def kind(self) -> Kind:
         """What it has in common with relatives."""
-        wiring = self.network[0].name.split()[0] if self.network else ""
-        return Kind.of(self.architecture, self.memory_type, wiring)
+        innermost = self.network[0].name if self.network else ""
+        return Kind.of(self.architecture, self.memory_type, innermost)
 
 
 def specs_folder() -> Path:

@@ -15,8 +15,6 @@ from typing import NamedTuple
 FAMILIES = {"sm_103": "sm_100"}
 """Architectures that run what is compiled for another one of their family ("sm_100f")."""
 
-PCIE = "PCIe"
-
 
 class Kin(enum.StrEnum):
     """How an accelerator is related to measured ones."""
@@ -32,7 +30,7 @@ class Kind(NamedTuple):
     Arguments:
         architecture: what compilers call it, the same within a family.
         memory: "HBM", "GDDR", "LPDDR" or another one, without its generation.
-        wiring: "PCIe", or "link" for links of its own.
+        wiring: "NVLink", "PCIe", "Infinity" or another one, without its generation.
     """
 
     architecture: str
@@ -46,12 +44,10 @@ class Kind(NamedTuple):
         Arguments:
             architecture: what compilers call it.
             memory_type: its memory, with its generation ("GDDR6X").
-            network: how the name of its innermost network level begins; "" without one.
+            network: the name of its innermost network level ("PCIe 4.0 x16"); "" without one.
         """
-        letters = re.match("[A-Za-z]*", memory_type)
-        wiring = PCIE if network.startswith(PCIE) else "link" if network else ""
         family = FAMILIES.get(architecture, architecture)
-        return cls(family, letters[0].upper() if letters else "", wiring)
+        return cls(family, _letters(memory_type).upper(), _letters(network))
 
     @classmethod
     def read(cls, text: str) -> "Kind":
@@ -88,8 +84,13 @@ class Kind(NamedTuple):
     @property
     def maker(self) -> str:
         """How the names of its maker's architectures begin: "sm" or "gfx"."""
-        letters = re.match("[a-z]*", self.architecture)
-        return letters[0] if letters else ""
+        return _letters(self.architecture)
+
+
+def _letters(name: str) -> str:
+    """The letters that a name begins with."""
+    found = re.match("[A-Za-z]*", name)
+    return found[0] if found else ""
 
 
 UNKNOWN = Kind("", "", "")

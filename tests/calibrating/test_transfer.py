@@ -13,7 +13,6 @@ from diffgenz.kernels.kind import Kin, Kind
 from diffgenz.kernels.selection import fit_path
 from diffgenz.kernels.shapes import ElementwiseShape
 
-
 SHIPPED = read_fits(fit_path("h100_sxm"))[1][0]
 
 
@@ -54,7 +53,7 @@ def measured_as(system, kind):
 def test_widths_hold_four_rows_of_five_and_never_shrink_with_distance():
     rows = np.arange(1, 101) / 50  # four of five are up to 1.6
     near, far = 0.5 * rows, 3.0 * rows
-    group = [measured_as("one", Kind("sm_90", "HBM", "link"))]
+    group = [measured_as("one", Kind("sm_90", "HBM", "NVLink"))]
     parts = [left_out("one", Kin.SIBLING, near), left_out("two", Kin.RELATIVE, rows)]
     (alone,) = widths_of([group], [[*parts, left_out("three", Kin.STRANGER, far)]])
     np.testing.assert_allclose([alone[each] for each in Kin], [0.8, 1.6, 4.8])

@@ -30,7 +30,7 @@ def kin(system, *, of_network=False, among=MEASURED):
         ("v100_sxm", "relative", "relative"),
         ("rtx_a6000", "stranger", "stranger"),  # GDDR, of another architecture than L40S
         ("rtx_5090", "stranger", "stranger"),
-        ("jetson_thor", "stranger", "relative"),  # LPDDR
+        ("jetson_thor", "stranger", "stranger"),  # LPDDR, Ethernet
         ("mi300x", "stranger", "stranger"),  # another maker's kernels, though with HBM
     ],
 )

@@ -48,7 +48,9 @@ def test_only_narrow_formats_misfit_and_most_where_wide_ones_time_them():
     assert misfit("gemm", "bf16", "bf16") == misfit("gemm", "fp16", "bf16") == 0
     assert misfit("all_reduce", "fp8", "bf16") == 0
     weight_only = misfit("gemm", "int4/bf16", "int8/bf16")
-    assert 0 < weight_only < misfit("gemm", "fp8", "fp8_block") < misfit("gemm", "int4/bf16", "bf16")
+    assert (
+        0 < weight_only < misfit("gemm", "fp8", "fp8_block") < misfit("gemm", "int4/bf16", "bf16")
+    )
     for table, family in ((PRODUCTS, "gemm"), (EXPERTS, "experts")):
         for name, others in table.items():
             assert name not in others
