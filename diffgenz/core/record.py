@@ -23,6 +23,7 @@ from diffgenz.core.checks import Condition, check, check_whole, checking, demand
 from diffgenz.core.errors import unknown
 from diffgenz.core.reprs import text_of_record
 from diffgenz.core.smooth import as_leaf
+from diffgenz.core.tree import Tree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,10 +163,10 @@ if TYPE_CHECKING:
         def __hash__(cls) -> int: ...
 
 else:
-    _Fields = type(eqx.Module)
+    _Fields = type(Tree)
 
 
-class Record(eqx.Module, metaclass=_Fields):
+class Record(Tree, metaclass=_Fields):
     """An immutable record whose checks run whenever it is built, also by `replace`."""
 
     def conditions(self) -> Iterable[Condition]:

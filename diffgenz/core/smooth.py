@@ -52,6 +52,7 @@ SHARPNESS = 8
 """The default: within 0.1 % of the hard roofline when one time is 1.8 times the other."""
 
 _TINY = 1e-12  # seconds; below it only the scaling saturates, not the result
+_TINY_IN_DOUBLE = 1e-30
 _NEVER_ZERO = 1e-20
 """Added to a sum that is at least 1 unless both terms vanish; only then does it have an effect."""
 
@@ -66,13 +67,9 @@ def check_sharpness(sharpness: float) -> None:
 
 
 def _power_of_two_below(x: Scalar) -> Scalar:
-    """1 / 2**floor(log2 x), exactly, from the exponent bits."""
-    if x.dtype == np.float64:
-        integer, mantissa, bias = np.int64, 52, 1023
-    else:
-        integer, mantissa, bias = np.int32, 23, 127
-    exponent = xp.bitcast(x, integer) >> mantissa
-    return xp.bitcast((2 * bias - exponent) << mantissa, x.dtype)
+    """1 / 2**floor(log2 x) of a float32, exactly, from the exponent bits."""
+    exponent = xp.bitcast(x, np.int32) >> 23
+    return xp.bitcast((254 - exponent) << 23, x.dtype)
 
 
 def _inverse_root(s: Leaf, p: int) -> Leaf:
@@ -80,13 +77,20 @@ def _inverse_root(s: Leaf, p: int) -> Leaf:
 
     It converges quadratically and needs no division.
     """
-    double = s.dtype == np.float64
-    integer, mantissa, bias = (np.int64, 52, 1023) if double else (np.int32, 23, 127)
-    magic = int((bias * (1 + 1 / p) - 0.06) * 2**mantissa)  # within 3 % for every s
-    y = xp.bitcast(magic - (xp.bitcast(s, integer) >> (p.bit_length() - 1)), s.dtype)
-    for _ in range(5 if double else 3):
+    if xp.is_double(s):
+        return 1 / _root(s, p)
+    magic = int((127 * (1 + 1 / p) - 0.06) * 2**23)  # within 3 % for every s
+    y = xp.bitcast(magic - (xp.bitcast(s, np.int32) >> (p.bit_length() - 1)), s.dtype)
+    for _ in range(3):
         y = y + y * ((1 - s * _power(y, p)) * (1 / p))
     return y
+
+
+def _root(s: Leaf, p: int) -> Leaf:
+    """s**(1/p), by square roots."""
+    for _ in range(p.bit_length() - 1):
+        s = xp.sqrt(s)
+    return s
 
 
 def _power(x: Leaf, p: int) -> Leaf:
@@ -103,6 +107,8 @@ def _power(x: Leaf, p: int) -> Leaf:
 def _inverse_norm(a: Scalar, b: Scalar, p: int) -> Scalar:
     if p == 1:
         return 1 / xp.maximum(a + b, 1e-18)
+    if xp.is_double(a):
+        return 1 / xp.maximum(_root(_power(a, p) + _power(b, p), p), _TINY_IN_DOUBLE)
     scale = _power_of_two_below(xp.maximum(xp.maximum(a, b), _TINY))
     return scale * _inverse_root(_power(a * scale, p) + _power(b * scale, p) + _NEVER_ZERO, p)
 
@@ -116,6 +122,8 @@ def _inverse_norm_jvp(p, primals, tangents):
 
 @partial(xp.rule, nondiff_argnums=(2,))
 def _norm(a: Scalar, b: Scalar, p: int) -> Scalar:
+    if xp.is_double(a):
+        return _root(_power(a, p) + _power(b, p), p)
     y = _inverse_norm(a, b, p)
     # u + v is 1 + p e, e being the relative error of y: it is taken out to first order
     u, v = _power(a * y, p), _power(b * y, p)

@@ -53,6 +53,15 @@ def default_float() -> type[np.floating]:
     return np.float64 if jax.enable_x64.value else np.float32
 
 
+def is_double(x: Any) -> bool:
+    """Whether a number is float64, in which formulas are written as short as can be.
+
+    Float32 is for batches: there they are written for XLA's fusions. Float64 is for few numbers,
+    where most of the time goes into compiling.
+    """
+    return x.dtype == np.float64
+
+
 def asarray(x: Any, dtype: Any = None) -> Number:
     """`x` as an array (of NumPy a scalar, where it is one), in `dtype`.
 

@@ -21,6 +21,7 @@ import equinox as eqx
 from diffgenz.core import xp
 from diffgenz.core.errors import InputError
 from diffgenz.core.smooth import Scalar
+from diffgenz.core.tree import Tree
 
 
 class Ranks(NamedTuple):
@@ -79,7 +80,7 @@ def ring(ranks: Ranks, passes: int) -> Schedule:
     return Schedule(passes * (ranks.count - 1), passes * ranks.others)
 
 
-class Topology(eqx.Module):
+class Topology(Tree):
     """The wiring of one level. Each method lists the algorithms that a library chooses from."""
 
     @abstractmethod

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from diffgenz.core import xp
+from diffgenz.core.tree import Tree
 from diffgenz.core.verb import verb
 from diffgenz.inference.estimate import constant_ranks
 from diffgenz.inference.iteration import communication, exposed, sending_time
@@ -38,7 +39,7 @@ Rows = dict[str, Row]
 """Seconds by resource, by the name of an operator or a message."""
 
 
-class Breakdown(eqx.Module):
+class Breakdown(Tree):
     """The seconds of each operator, by resource, in the time to first token and per output token.
 
     Arguments:

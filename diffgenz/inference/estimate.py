@@ -13,6 +13,7 @@ from diffgenz.core import xp
 from diffgenz.core.files import optional
 from diffgenz.core.reprs import text_of_record
 from diffgenz.core.smooth import Leaf, Scalar
+from diffgenz.core.tree import Tree
 from diffgenz.core.verb import verb
 from diffgenz.hardware.accelerator import Accelerator
 from diffgenz.inference.jobs import Jobs, jobs_of
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     import pandas
 
 
-class Estimate(eqx.Module):
+class Estimate(Tree):
     """What serving a workload takes. Times are in s, energy in J, cost in USD.
 
     Arguments:
@@ -141,6 +142,8 @@ def estimate_of(jobs: Jobs, case: Scenario) -> Estimate:
 
 def constant_ranks(question: Resolved) -> Resolved:
     """The scenario with the ranks of its plan constant under differentiation."""
+    if not xp.is_jax(question.case.plan):
+        return question
     return eqx.tree_at(lambda q: q.case.plan, question, question.case.plan.as_structure())
 
 

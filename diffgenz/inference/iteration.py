@@ -14,10 +14,9 @@ Three worked combinations:
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import equinox as eqx
-
 from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar, once, smooth_min
+from diffgenz.core.tree import Tree
 from diffgenz.inference.timing.machine import Machine, Sending
 from diffgenz.inference.timing.pipeline import Parts
 from diffgenz.inference.timing.roofline import operators_time
@@ -27,7 +26,7 @@ from diffgenz.operators.operator import Operator
 from diffgenz.operators.step import Step
 
 
-class Iteration(eqx.Module):
+class Iteration(Tree):
     """What one device executes for one micro-batch.
 
     Arguments:

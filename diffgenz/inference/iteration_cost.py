@@ -4,13 +4,13 @@ Serving under load is built on it, since a server's iterations are such mixes, e
 the one before.
 """
 
-import equinox as eqx
 import jax
 
 from diffgenz.core import xp
 from diffgenz.core.checks import demand
 from diffgenz.core.errors import InputError
 from diffgenz.core.smooth import Leaf, as_leaf
+from diffgenz.core.tree import Tree
 from diffgenz.core.verb import verb
 from diffgenz.inference.energy import dynamic_energy
 from diffgenz.inference.estimate import constant_ranks
@@ -22,7 +22,7 @@ from diffgenz.inference.timing.pipeline import Pipeline
 from diffgenz.scenario.scenario import Scenario, demand_scenario, prompted
 
 
-class IterationCost(eqx.Module):
+class IterationCost(Tree):
     """What one iteration of one replica takes.
 
     Arguments:

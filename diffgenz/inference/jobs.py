@@ -11,11 +11,14 @@ Three worked combinations:
 Time, energy, memory and breakdown are sums over the same jobs.
 """
 
+import dataclasses
+
 import equinox as eqx
 
 from diffgenz.core import xp
 from diffgenz.core.leaves import with_parts
 from diffgenz.core.smooth import Scalar, share_of
+from diffgenz.core.tree import Tree
 from diffgenz.hardware.accelerator import Accelerator
 from diffgenz.hardware.platform import Platform
 from diffgenz.inference.energy import dynamic_energy
@@ -39,7 +42,7 @@ from diffgenz.scenario.scenario import Scenario, prompted
 from diffgenz.scenario.serving_options import MTP, Serving
 
 
-class Job(eqx.Module):
+class Job(Tree):
     """Iterations of one kind.
 
     Arguments:
@@ -104,7 +107,7 @@ class Job(eqx.Module):
         return self.executions * energy
 
 
-class Jobs(eqx.Module):
+class Jobs(Tree):
     """All that is done for a scenario.
 
     Arguments:
@@ -159,7 +162,7 @@ def jobs_of(question: Resolved) -> Jobs:
         iteration, filled = tower
         executions = plan.stage * filled * (pipeline.micro_batch / pipeline.requests)
         seeing = job(iteration, Every(filled), executions)
-        first.insert(0, eqx.tree_at(lambda j: j.memory, seeing, Resident()))
+        first.insert(0, dataclasses.replace(seeing, memory=Resident()))
     in_use = [(plan.ranks, accelerator)]
     if draft is not None:
         prefills, proposals = _draft_jobs(case, pipeline, *draft, its_execution)

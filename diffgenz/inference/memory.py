@@ -3,11 +3,10 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-import equinox as eqx
-
 from diffgenz.core import xp
 from diffgenz.core.reprs import text_of, text_of_record
 from diffgenz.core.smooth import Flag, Leaf, Scalar
+from diffgenz.core.tree import Tree
 from diffgenz.hardware.accelerator import MemoryTier
 from diffgenz.inference.iteration import Iteration
 from diffgenz.inference.padded_experts import Tile, padded_by
@@ -22,7 +21,7 @@ MATRICES = (Kind.LINEAR, Kind.WIDE)
 """Operators whose weights may be offloaded; norms and convolutions are too small to be worth it."""
 
 
-class Memory(eqx.Module):
+class Memory(Tree):
     """B on the fullest accelerator.
 
     Arguments:

@@ -17,6 +17,7 @@ import equinox as eqx
 
 from diffgenz.core import xp
 from diffgenz.core.smooth import Flag, Scalar, smooth_max
+from diffgenz.core.tree import Tree
 from diffgenz.hardware.accelerator import Accelerator
 from diffgenz.inference.iteration import Iteration
 from diffgenz.inference.memory import MATRICES, Memory
@@ -24,7 +25,7 @@ from diffgenz.inference.timing.pipeline import Parts, Pipeline
 from diffgenz.scenario.serving_options import Offload
 
 
-class Resident(eqx.Module):
+class Resident(Tree):
     """The case in which no iteration waits for slower memory, since all is in the main memory."""
 
     def wait(self, times: Parts, iteration: Iteration, sharpness: float) -> Scalar:
@@ -32,7 +33,7 @@ class Resident(eqx.Module):
         return xp.zeros(())
 
 
-class Offloading(eqx.Module):
+class Offloading(Tree):
     """Slower memory as iterations see it.
 
     Arguments:

@@ -12,10 +12,9 @@ All functions take a scenario whose images are part of the prompt (`scenario.pro
 
 import dataclasses
 
-import equinox as eqx
-
 from diffgenz.core import xp
 from diffgenz.core.smooth import HARD, Scalar, share_of, smooth_max
+from diffgenz.core.tree import Tree
 from diffgenz.inference.iteration import Iteration
 from diffgenz.models.model import Model
 from diffgenz.operators.operator import Kind, Operator
@@ -238,7 +237,7 @@ def mixed(
     return dataclasses.replace(both, layers=once + rest)
 
 
-class Prompts(eqx.Module):
+class Prompts(Tree):
     """Prompt tokens that one iteration computes.
 
     Arguments:
@@ -252,7 +251,7 @@ class Prompts(eqx.Module):
     context: Scalar | float = 0.0
 
 
-class Decodes(eqx.Module):
+class Decodes(Tree):
     """Running requests of which one iteration computes the next token (or verifies the drafts).
 
     Arguments:

@@ -2,17 +2,16 @@
 
 from typing import Any
 
-import equinox as eqx
-
 from diffgenz.core.leaves import with_parts
 from diffgenz.core.record import unnamed
+from diffgenz.core.tree import Tree
 from diffgenz.hardware.platform import Platform
 from diffgenz.inference.timing.execution import Execution
 from diffgenz.scenario.scenario import Scenario, demand_scenario
 from diffgenz.scenario.serving_options import Draft
 
 
-class Resolved(eqx.Module):
+class Resolved(Tree):
     """A scenario without labels and names of formats, and what these names select.
 
     Models of one family, accelerators of one kind and precisions with kernels of the same forms

@@ -9,6 +9,7 @@ import equinox as eqx
 import numpy as np
 
 from diffgenz.core import xp
+from diffgenz.core.tree import Tree
 from diffgenz.core.verb import verb
 from diffgenz.inference.breakdown import Numbers
 from diffgenz.inference.estimate import constant_ranks
@@ -18,7 +19,7 @@ from diffgenz.inference.timing.roofline import kernel_key, operator_shares
 from diffgenz.scenario.scenario import Scenario
 
 
-class Roofline(eqx.Module):
+class Roofline(Tree):
     """What the operators of one phase do in one iteration, by name.
 
     Arguments:

@@ -1,10 +1,9 @@
 """The iterations of a served model, and the KV cache that its requests keep in memory."""
 
-import equinox as eqx
-
 from diffgenz.core import xp
 from diffgenz.core.leaves import with_parts
 from diffgenz.core.smooth import Scalar, share_of
+from diffgenz.core.tree import Tree
 from diffgenz.inference.iteration import Iteration
 from diffgenz.inference.prefill_decode import (
     chunk_count,
@@ -20,7 +19,7 @@ from diffgenz.operators.operator import Kind, Operator
 from diffgenz.scenario.scenario import Scenario
 
 
-class Served(eqx.Module):
+class Served(Tree):
     """The iterations of some requests of a scenario, each built once, and the cache of them all.
 
     Arguments:

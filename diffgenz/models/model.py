@@ -1,5 +1,6 @@
 """A whole model: embedding, repeated blocks, final norm and LM head."""
 
+import dataclasses
 import itertools
 from collections.abc import Iterable
 from typing import ClassVar
@@ -59,7 +60,7 @@ class Repeated(Record):
         if self.stored is not None:
             own = self.stored / self.count
             operators = tuple(
-                eqx.tree_at(lambda op: op.parameters, op, op.parameters * own) for op in operators
+                dataclasses.replace(op, parameters=op.parameters * own) for op in operators
             )
         return tuple(op.times(self.count) for op in operators)
 

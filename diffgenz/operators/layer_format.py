@@ -6,6 +6,7 @@ import equinox as eqx
 
 from diffgenz.core.formats import format_named
 from diffgenz.core.smooth import Leaf, as_leaf
+from diffgenz.core.tree import Tree
 from diffgenz.kernels.kernel_format import KernelFormat
 
 MODULES = {
@@ -23,7 +24,7 @@ DTYPE = ""
 """The part of a model that is in `Precision.dtype`."""
 
 
-class LayerFormat(eqx.Module):
+class LayerFormat(Tree):
     """The formats of some linear layers.
 
     Arguments:

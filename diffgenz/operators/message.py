@@ -11,6 +11,7 @@ import enum
 import equinox as eqx
 
 from diffgenz.core.smooth import Scalar
+from diffgenz.core.tree import Tree
 from diffgenz.operators.routing import Travel
 from diffgenz.operators.visits import GroupLimit
 
@@ -24,7 +25,7 @@ class Axis(enum.Enum):
     PIPELINE = "pipeline"
 
 
-class Message(eqx.Module):
+class Message(Tree):
     """One collective on one device, each time the operator that carries it runs.
 
     Arguments:

@@ -10,7 +10,7 @@ import dataclasses
 import enum
 from typing import Any
 
-import equinox as eqx
+import jax
 
 from diffgenz.core.smooth import Scalar
 from diffgenz.operators.layer_format import DTYPE
@@ -26,7 +26,13 @@ class Kind(enum.Enum):
     ELEMENTWISE = "elementwise"  # memory only: its arithmetic hides behind its bytes
 
 
-class Operator(eqx.Module):
+def _static(**default: Any) -> Any:
+    return dataclasses.field(metadata={"static": True}, **default)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Operator:
     """One kernel on one device, executed `repeats` times.
 
     Arguments:
@@ -53,8 +59,8 @@ class Operator(eqx.Module):
             already includes its time.
     """
 
-    name: str = eqx.field(static=True)
-    kind: Kind = eqx.field(static=True)
+    name: str = _static()
+    kind: Kind = _static()
     m: Scalar | float = 0.0
     n: Scalar | float = 0.0
     k: Scalar | float = 0.0
@@ -69,8 +75,8 @@ class Operator(eqx.Module):
     cached: Scalar | float = 0.0
     repeats: Scalar | float = 1.0
     messages: tuple[Message, ...] = ()
-    part: str = eqx.field(static=True, default=DTYPE)
-    kernel: str = eqx.field(static=True, default="")
+    part: str = _static(default=DTYPE)
+    kernel: str = _static(default="")
     shape: Any = None
 
     @property

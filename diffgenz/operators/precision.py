@@ -8,6 +8,7 @@ import equinox as eqx
 from diffgenz.core.formats import FORMATS, format_named
 from diffgenz.core.leaves import with_parts
 from diffgenz.core.smooth import Leaf, Scalar, as_leaf
+from diffgenz.core.tree import Tree
 from diffgenz.kernels.kernel_format import KernelFormat
 from diffgenz.operators.gear import Gear
 from diffgenz.operators.layer_format import DTYPE, LINEAR, MODULES, Layer, LayerFormat
@@ -16,7 +17,7 @@ _NAMES = ("dtype", "weights", "activations", "kv_cache", "messages")
 """The parts of a model that have a format each."""
 
 
-class Precision(eqx.Module):
+class Precision(Tree):
     """The formats a model is served in.
 
     Arguments:

@@ -9,13 +9,12 @@ groups of neighbouring experts in which the best ones are, and picks among those
 
 import math
 
-import equinox as eqx
-
 from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar
+from diffgenz.core.tree import Tree
 
 
-class GroupLimit(eqx.Module):
+class GroupLimit(Tree):
     """How many groups of neighbouring experts a token's experts are in.
 
     Arguments:

@@ -2,16 +2,15 @@
 
 from typing import Any
 
-import equinox as eqx
-
 from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar
+from diffgenz.core.tree import Tree
 from diffgenz.scenario.scenario import Scenario, prompted
 from diffgenz.serving.lengths import Nodes
 from diffgenz.serving.load import Load
 
 
-class Demand(eqx.Module):
+class Demand(Tree):
     """Requests of one load.
 
     Arguments:

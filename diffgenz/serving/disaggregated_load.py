@@ -6,13 +6,13 @@
 from collections.abc import Iterable
 from typing import Any
 
-import equinox as eqx
 import numpy as np
 
 from diffgenz.core import xp
 from diffgenz.core.checks import Condition, check, demand, enforce
 from diffgenz.core.errors import InputError
 from diffgenz.core.smooth import Leaf, Scalar
+from diffgenz.core.tree import Tree
 from diffgenz.core.verb import verb
 from diffgenz.inference.estimate import constant_ranks
 from diffgenz.inference.resolved import Resolved, resolved
@@ -38,7 +38,7 @@ from diffgenz.serving.smoothing import smaller
 from diffgenz.serving.steady import Steady
 
 
-class DisaggregatedLoad(eqx.Module):
+class DisaggregatedLoad(Tree):
     """Disaggregated serving under a load.
 
     Arguments:
@@ -58,7 +58,7 @@ class DisaggregatedLoad(eqx.Module):
         return STAGES[int(np.argmin(np.asarray(self.sustained)))]
 
 
-class Link(eqx.Module):
+class Link(Tree):
     """What joins the pools.
 
     Arguments:

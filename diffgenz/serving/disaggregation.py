@@ -16,6 +16,7 @@ from diffgenz.core import xp
 from diffgenz.core.checks import check, demand
 from diffgenz.core.record import Record, number
 from diffgenz.core.smooth import Leaf, Scalar
+from diffgenz.core.tree import Tree
 from diffgenz.hardware.platform import Platform
 from diffgenz.inference.estimate import estimate
 from diffgenz.models.model import Model
@@ -46,7 +47,7 @@ class Pool(Record):
     workers: Leaf = number(above=0, default=1.0)
 
 
-class Disaggregated(eqx.Module):
+class Disaggregated(Tree):
     """The latency and the sustained rates of disaggregated serving.
 
     Arguments:

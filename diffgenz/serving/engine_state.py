@@ -14,6 +14,7 @@ import numpy as np
 from diffgenz.core import xp
 from diffgenz.core.leaves import with_parts
 from diffgenz.core.smooth import Scalar
+from diffgenz.core.tree import Tree
 from diffgenz.inference.estimate import constant_ranks
 from diffgenz.inference.jobs import jobs_of
 from diffgenz.inference.memory import Memory
@@ -33,7 +34,7 @@ _UNLIMITED = 1e9
 """Requests that fit where they keep nothing."""
 
 
-class EngineState(eqx.Module):
+class EngineState(Tree):
     """One engine and its requests.
 
     Arguments:

@@ -11,6 +11,7 @@ import equinox as eqx
 
 from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar
+from diffgenz.core.tree import Tree
 from diffgenz.serving.smoothing import larger, smaller
 from diffgenz.serving.steady import Steady
 
@@ -19,7 +20,7 @@ _HIDES = 3.0
 served by vLLM of 2023."""
 
 
-class Host(eqx.Module):
+class Host(Tree):
     """What a host adds; None where it adds nothing.
 
     Arguments:

@@ -12,6 +12,7 @@ import numpy as np
 
 from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar
+from diffgenz.core.tree import Tree
 from diffgenz.inference.iteration_cost import cost_of
 from diffgenz.inference.prefill_decode import Decodes, Prompts
 from diffgenz.inference.resolved import Resolved
@@ -24,7 +25,7 @@ LEAST = 16.0
 """Prompt tokens of the least chunk in the table; fewer take as long."""
 
 
-class IterationTable(eqx.Module):
+class IterationTable(Tree):
     """The logarithm of the seconds of an iteration, at knots.
 
     Arguments:

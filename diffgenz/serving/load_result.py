@@ -2,14 +2,14 @@
 
 from typing import Any
 
-import equinox as eqx
 import numpy as np
 
 from diffgenz.core.reprs import text_of_record
 from diffgenz.core.smooth import Flag, Leaf
+from diffgenz.core.tree import Tree
 
 
-class Latencies(eqx.Module):
+class Latencies(Tree):
     """A latency over requests, or over tokens.
 
     Arguments:
@@ -28,7 +28,7 @@ class Latencies(eqx.Module):
         return text_of_record(self, dict.fromkeys(("mean", "p50", "p90", "p99"), "s"))
 
 
-class LoadResult(eqx.Module):
+class LoadResult(Tree):
     """A deployment under load, in steady state.
 
     Arguments:

@@ -9,13 +9,13 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar
+from diffgenz.core.tree import Tree
 from diffgenz.serving.bisection import last_where
 from diffgenz.serving.demand import Demand
 from diffgenz.serving.implicit import moved_by
@@ -47,7 +47,7 @@ _BLUR = 0.005
 steps and no derivatives."""
 
 
-class Tails(eqx.Module):
+class Tails(Tree):
     """The probabilities that the latencies of a steady state exceed some seconds.
 
     Arguments:
@@ -147,7 +147,7 @@ class Tails(eqx.Module):
         return tail + (self.some * late).sum(-1)
 
 
-class _Wait(eqx.Module):
+class _Wait(Tree):
     """Gamma distributed waits.
 
     Arguments:

@@ -8,10 +8,9 @@ as soon as it has the cache and a slot, at the start of its next iteration.
 
 from typing import NamedTuple
 
-import equinox as eqx
-
 from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar
+from diffgenz.core.tree import Tree
 from diffgenz.serving.demand import Demand
 from diffgenz.serving.fixed_point import State, solve
 from diffgenz.serving.host import Host
@@ -32,7 +31,7 @@ from diffgenz.serving.steady import Steady, piece_seconds
 from diffgenz.serving.waiting import slot_wait
 
 
-class Pools(eqx.Module):
+class Pools(Tree):
     """Both pools and the link between them.
 
     Arguments:

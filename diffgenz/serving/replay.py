@@ -6,11 +6,11 @@ A log of a few hundred requests, or a burst, never is in the steady state that `
 from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
 import numpy as np
 
 from diffgenz.core.checks import check, check_whole
 from diffgenz.core.errors import InputError
+from diffgenz.core.tree import Tree
 from diffgenz.core.verb import as_if_traced
 from diffgenz.inference.prefill_decode import Decodes
 from diffgenz.inference.resolved import resolved
@@ -26,7 +26,7 @@ _FURTHER = 1.5
 """The context at which what a token of it costs is measured, over the mean one."""
 
 
-class Replayed(eqx.Module):
+class Replayed(Tree):
     """What each request of a log saw.
 
     Arguments:

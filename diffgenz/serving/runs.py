@@ -6,10 +6,9 @@ in a cycle, which makes each cycle start like the one before.
 
 from typing import Any
 
-import equinox as eqx
-
 from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar
+from diffgenz.core.tree import Tree
 from diffgenz.serving.demand import Demand
 from diffgenz.serving.iteration_table import IterationTable
 from diffgenz.serving.smoothing import between, larger, smaller, smooth_stairs
@@ -18,7 +17,7 @@ _WIDTH = 0.02
 """The least width of a step in the iterations that a prompt takes."""
 
 
-class Runs(eqx.Module):
+class Runs(Tree):
     """Prefill runs beside a number of running decodes.
 
     Arguments:

@@ -4,10 +4,9 @@ In a saturated engine admissions happen at completions, so that requests per ite
 running ones over the iterations that each takes, and everything is explicit in their number.
 """
 
-import equinox as eqx
-
 from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar
+from diffgenz.core.tree import Tree
 from diffgenz.serving.demand import Demand
 from diffgenz.serving.fixed_point import State, solve
 from diffgenz.serving.iteration_table import IterationTable
@@ -18,7 +17,7 @@ FILLED = 0.97
 """The share of the cache that holds anything: blocks are not full, and the next request waits."""
 
 
-class Saturation(eqx.Module):
+class Saturation(Tree):
     """An engine at its limit.
 
     Arguments:

@@ -2,16 +2,15 @@
 
 from typing import Any
 
-import equinox as eqx
-
 from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar
+from diffgenz.core.tree import Tree
 from diffgenz.serving.demand import Demand
 from diffgenz.serving.runs import Runs
 from diffgenz.serving.smoothing import larger
 
 
-class Steady(eqx.Module):
+class Steady(Tree):
     """One engine under load, in the mean.
 
     Arguments:

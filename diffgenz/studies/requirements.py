@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Float
 
 from diffgenz.core.checks import check, demand
 from diffgenz.core.smooth import Leaf, Scalar
+from diffgenz.core.tree import Tree
 from diffgenz.hardware.accelerator import Accelerator
 from diffgenz.hardware.network import Level
 from diffgenz.hardware.platform import Platform
@@ -40,7 +41,7 @@ _WORST_LATENCY = 1e10
 """s: where the search of a latency begins; that of a rate begins at 1 FLOP/s or 1 B/s."""
 
 
-class LinkNeeds(eqx.Module):
+class LinkNeeds(Tree):
     """What one phase needs of one network level, as one accelerator sees it.
 
     Arguments:
@@ -54,7 +55,7 @@ class LinkNeeds(eqx.Module):
     latency: Leaf
 
 
-class Needs(eqx.Module):
+class Needs(Tree):
     """What one phase needs to meet its objective.
 
     Each number stands on its own, the others being what they are. A rate is 0 where any will do,
@@ -73,7 +74,7 @@ class Needs(eqx.Module):
     links: tuple[LinkNeeds, ...]
 
 
-class Requirements(eqx.Module):
+class Requirements(Tree):
     """What each accelerator needs to meet the objectives.
 
     Arguments:
@@ -168,7 +169,7 @@ Sought = Needs
 """Which number is sought: one field is true, all others are false."""
 
 
-class _Question(eqx.Module):
+class _Question(Tree):
     """All that a phase's time over its objective depends on, except the number sought."""
 
     case: Scenario

@@ -22,6 +22,7 @@ import equinox as eqx
 
 from diffgenz.core import xp
 from diffgenz.core.smooth import Flag, Scalar, smooth_max, smooth_min
+from diffgenz.core.tree import Tree
 from diffgenz.hardware.network import Level
 from diffgenz.hardware.topology import Ranks, Schedule, Topology
 from diffgenz.kernels.form import Form
@@ -35,7 +36,7 @@ NEVER = 1e12
 """Factor on the time of an algorithm that another beats for every volume: it is never chosen."""
 
 
-class Link(eqx.Module):
+class Link(Tree):
     """A network level as collectives see it: its reciprocal rate, built once per configuration.
 
     Arguments:
@@ -81,7 +82,7 @@ class Link(eqx.Module):
         return self.latency + volume * self.per_byte
 
 
-class Rung(eqx.Module):
+class Rung(Tree):
     """A group's part in one level.
 
     Arguments:
@@ -155,7 +156,7 @@ def _beaten(schedule: Schedule, rival: Schedule, *, later: bool) -> Flag:
     return as_good & ((rival.steps < schedule.steps) | (rival.share < schedule.share))
 
 
-class Group(eqx.Module):
+class Group(Tree):
     """Ranks at equal distances that communicate, from the innermost network level outwards.
 
     Arguments:

@@ -14,6 +14,7 @@ import equinox as eqx
 
 from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar, smooth_max
+from diffgenz.core.tree import Tree
 from diffgenz.hardware.network import Level
 from diffgenz.inference.timing.collectives import Group
 from diffgenz.kernels.form import Form
@@ -28,7 +29,7 @@ SMS = 20.0
 """Streaming multiprocessors given to normal kernels (DeepEP's default, `Buffer.num_sms`)."""
 
 
-class DeepEP(eqx.Module):
+class DeepEP(Tree):
     """DeepEP's kernels in one of its modes.
 
     Arguments:

@@ -13,6 +13,7 @@ import equinox as eqx
 
 from diffgenz.core.leaves import with_parts
 from diffgenz.core.smooth import Leaf
+from diffgenz.core.tree import Tree
 from diffgenz.hardware.accelerator import Accelerator
 from diffgenz.inference.padded_experts import Tile, expert_tiles
 from diffgenz.kernels.families import EXCHANGES, format_known_by
@@ -24,7 +25,7 @@ from diffgenz.operators.layer_format import DTYPE, LINEAR
 from diffgenz.operators.precision import Precision
 
 
-class Execution(eqx.Module):
+class Execution(Tree):
     """The peaks and the fitted kernels that one precision selects on one accelerator.
 
     Arguments:

@@ -6,10 +6,9 @@ goes. Time, breakdown and energy all ask them.
 
 from typing import NamedTuple
 
-import equinox as eqx
-
 from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar, smooth_min, smooth_min_slopes
+from diffgenz.core.tree import Tree
 from diffgenz.hardware.platform import Platform
 from diffgenz.inference.timing.collectives import Group, Link
 from diffgenz.inference.timing.exchange import DeepEP
@@ -31,7 +30,7 @@ class Sending(NamedTuple):
     launch: Scalar
 
 
-class Machine(eqx.Module):
+class Machine(Tree):
     """A platform under one plan and precision, in the form that times are computed from.
 
     Arguments:

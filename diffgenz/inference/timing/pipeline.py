@@ -13,16 +13,16 @@ With one stage there is one micro-batch, and in both times every part counts onc
 
 from abc import abstractmethod
 
-import equinox as eqx
 import jax
 
 from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar, ceil_share, once, share_of
+from diffgenz.core.tree import Tree
 from diffgenz.scenario.parallelism import Parallelism
 from diffgenz.scenario.workload import Workload
 
 
-class Parts(eqx.Module):
+class Parts(Tree):
     """One number for each part of a model: its seconds, or how often it counts.
 
     Arguments:
@@ -40,7 +40,7 @@ class Parts(eqx.Module):
         return self.layers * passes.layers + self.head * passes.head + self.rest * passes.rest
 
 
-class Pipeline(eqx.Module):
+class Pipeline(Tree):
     """The split of one replica's requests and layers over its stages.
 
     Arguments:
@@ -100,7 +100,7 @@ class Pipeline(eqx.Module):
         )
 
 
-class Passes(eqx.Module):
+class Passes(Tree):
     """How often each part of an iteration counts in a time."""
 
     @abstractmethod

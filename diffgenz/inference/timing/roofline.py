@@ -31,6 +31,7 @@ from jax.custom_derivatives import SymbolicZero
 from diffgenz.core import xp
 from diffgenz.core.differences import as_double, in_double, moves, slopes
 from diffgenz.core.smooth import SHARPNESS, Scalar, smooth_max, smooth_max_slopes
+from diffgenz.core.tree import Tree
 from diffgenz.hardware.platform import Accelerator
 from diffgenz.inference.timing.execution import Execution
 from diffgenz.kernels.library import Bound, executed, shared
@@ -38,7 +39,7 @@ from diffgenz.operators.layer_format import DTYPE, LINEAR
 from diffgenz.operators.operator import Kind, Operator
 
 
-class Rates(eqx.Module):
+class Rates(Tree):
     """An accelerator as the operators of one precision see it.
 
     Rates are kept as reciprocals, so that no operator divides. They are built once per

@@ -51,7 +51,7 @@ def point_at(
     return Point(f[:, 0], c[:, 0], slope, rows.swapaxes(1, 2))
 
 
-COMPILED_FROM = 2**16
+COMPILED_FROM = 2**14
 """Columns of differences for one iteration from which compiling takes less time."""
 
 _DRAWN_BLOCK = 512

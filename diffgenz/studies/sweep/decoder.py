@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffgenz.core.tree import Tree
 from diffgenz.studies.sweep.sobol import Place
 
 
-class Drawn(eqx.Module):
+class Drawn(Tree):
     """A sampled axis of levels.
 
     Arguments:
@@ -22,7 +23,7 @@ class Drawn(eqx.Module):
     tables: list[jax.Array]
 
 
-class Span(eqx.Module):
+class Span(Tree):
     """A sampled range.
 
     Arguments:
@@ -40,7 +41,7 @@ class Span(eqx.Module):
     logarithmic: bool = eqx.field(static=True)
 
 
-class Decoder(eqx.Module):
+class Decoder(Tree):
     """From offsets within a batch to the numbers of its configurations.
 
     Levels and offsets stay below 2**21, so that they are exact in float32.

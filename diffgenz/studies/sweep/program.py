@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,6 +19,7 @@ from diffgenz.core.batches import wide_vectors
 from diffgenz.core.errors import InputError, unknown
 from diffgenz.core.leaves import called, leaf_names, number_at, with_leaves
 from diffgenz.core.record import unnamed
+from diffgenz.core.tree import Tree
 from diffgenz.scenario.mix import number_named, paths_named
 from diffgenz.serving.load_metrics import EVERY_METRIC
 from diffgenz.serving.under_load import UnderLoad, answers_of, demand_sensible, names_of
@@ -35,7 +35,7 @@ Columns = dict[str, jax.Array]
 """Numbers by name, each with one entry for each configuration."""
 
 
-class Screened(eqx.Module):
+class Screened(Tree):
     """What comes of a batch of configurations.
 
     Arguments:

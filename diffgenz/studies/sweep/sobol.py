@@ -10,12 +10,12 @@ a digital shift (Matousek, J. Complexity 14, 1998), both from a seed.
 from functools import cached_property
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from diffgenz.core.errors import InputError
+from diffgenz.core.tree import Tree
 
 INDEX_BITS = 62
 """Bits of the largest index."""
@@ -128,7 +128,7 @@ class Sobol:
         return total
 
 
-class Place(eqx.Module):
+class Place(Tree):
     """The start of a batch, as the device needs it.
 
     Arguments:
