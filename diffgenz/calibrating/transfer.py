@@ -125,10 +125,12 @@ def transferred(
         told: called with how well each accelerator is predicted from others, in words.
     """
     groups = grouped(measured)
-    left_out = [list(predictions(group)) for group in groups]
+    common = [_common(group) for group in groups]
+    left_out = [list(predictions(*each)) for each in zip(groups, common, strict=True)]
+    parts = zip(groups, common, left_out, widths_of(groups, left_out), strict=True)
     found = []
-    for group, own, widths in zip(groups, left_out, widths_of(groups, left_out), strict=True):
-        found.append(_transferred(group, own, widths))
+    for group, whole, own, widths in parts:
+        found.append(_transferred(group, whole, own, widths))
         for each in own if told is not None else ():
             told(f"{found[-1].family} {found[-1].format} {each.described(widths[each.kin.value])}")
     return found
@@ -151,8 +153,13 @@ def _of_one_form(group: list[Measured]) -> list[Measured]:
     return [each for each in group if each.samples.form is common]
 
 
-def predictions(group: list[Measured]) -> Iterator[LeftOut]:
-    """Each member of a group, predicted without itself, and without its whole family."""
+def predictions(group: list[Measured], whole: KernelFit) -> Iterator[LeftOut]:
+    """Each member of a group, predicted without itself, and without its whole family.
+
+    Arguments:
+        group: the members.
+        whole: what all of them have in common.
+    """
     families: dict[str, list[int]] = {}
     for index, each in enumerate(group):
         of_network = is_network(group)
@@ -165,26 +172,30 @@ def predictions(group: list[Measured]) -> Iterator[LeftOut]:
     for members in families.values():
         if len(members) > 1:
             for index in members:
-                yield from _left_out(group, [index])
-        yield from _left_out(group, members)
+                yield from left_out_of(group, [index], whole)
+        yield from left_out_of(group, members, whole)
 
 
-def _left_out(group: list[Measured], members: list[int]) -> Iterator[LeftOut]:
-    """The members with these indices, predicted from the rest of the group."""
+def left_out_of(group: list[Measured], members: list[int], whole: KernelFit) -> Iterator[LeftOut]:
+    """The members with these indices, predicted from the rest of the group.
+
+    Intervals are those that the rest expects. A stranger's are those of the whole group: the fit
+    that is shipped knows of it, and others like it may be as far from the rest as it is.
+    """
     rest = [each for index, each in enumerate(group) if index not in members]
     if len(rest) < LEFT:
         return
-    others, kinds = _common(rest), [each.kind for each in rest]
+    others, kinds, network = _common(rest), [each.kind for each in rest], is_network(group)
     for each in (group[index] for index in members):
-        rows = each.samples.only(_some(each.samples))
+        rows, kin = each.samples.only(_some(each.samples)), each.kind.kin(kinds, of_network=network)
+        expected = others
+        if kin is Kin.STRANGER:
+            known = whole.covariance, whole.scatter
+            expected = dataclasses.replace(others, covariance=known[0], scatter=known[1])
         seconds = predict(others.fitted, rows.shape, each.hardware)
-        half = CENTRAL_80 * deviation(others, rows.shape, each.hardware)
-        yield LeftOut(
-            each.system,
-            each.kind.kin(kinds, of_network=is_network(group)),
-            Errors.of(seconds, rows.seconds),
-            np.abs(np.log(rows.seconds / seconds)) / half,
-        )
+        half = CENTRAL_80 * deviation(expected, rows.shape, each.hardware)
+        away = np.abs(np.log(rows.seconds / seconds)) / half
+        yield LeftOut(each.system, kin, Errors.of(seconds, rows.seconds), away)
 
 
 def is_network(group: Sequence[Measured]) -> bool:
@@ -235,7 +246,10 @@ def _quantile(parts: Sequence[np.ndarray]) -> float:
 
 
 def _transferred(
-    group: list[Measured], left_out: Sequence[LeftOut], widths: dict[str, float]
+    group: list[Measured],
+    whole: KernelFit,
+    left_out: Sequence[LeftOut],
+    widths: dict[str, float],
 ) -> KernelFit:
     """What `group` has in common, with the errors of leaving each member out."""
     judged = {each.system: each for each in left_out if each.kin is not Kin.SIBLING}
@@ -243,7 +257,7 @@ def _transferred(
     errors = [each.errors for each in judged.values()]
     covered = [each.coverage(widths[each.kin.value]) for each in left_out]
     return dataclasses.replace(
-        _common(group),
+        whole,
         mean_error=float(np.mean([each.mean for each in errors])),
         median_error=float(np.mean([each.median for each in errors])),
         held_out=sum(each.rows for each in errors),
