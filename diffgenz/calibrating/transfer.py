@@ -125,15 +125,44 @@ def transferred(
         told: called with how well each accelerator is predicted from others, in words.
     """
     groups = grouped(measured)
-    common = [_common(group) for group in groups]
+    common = [_common(pooled_of(group)) for group in groups]
     left_out = [list(predictions(*each)) for each in zip(groups, common, strict=True)]
     parts = zip(groups, common, left_out, widths_of(groups, left_out), strict=True)
     found = []
     for group, whole, own, widths in parts:
-        found.append(_transferred(group, whole, own, widths))
-        for each in own if told is not None else ():
-            told(f"{found[-1].family} {found[-1].format} {each.described(widths[each.kin.value])}")
+        found.append(_transferred(pooled_of(group), whole, own, widths))
+        found += [_alone(each, found[-1]) for each in group if not _is_in(each, pooled_of(group))]
+        if told is not None:
+            for each in own:
+                told(f"{whole.family} {whole.format} {each.described(widths[each.kin.value])}")
     return found
+
+
+def pooled_of(group: list[Measured]) -> list[Measured]:
+    """The members that are fitted together: of collectives, those with the wiring of most.
+
+    A pool of links hardly feels one GPU on PCIe: its collectives stay 50 % off.
+    """
+    if not is_network(group):
+        return group
+    wirings = [each.kind.wiring for each in group]
+    most = max(wirings, key=wirings.count)
+    return [each for each in group if each.kind.wiring == most]
+
+
+def _alone(each: Measured, whole: KernelFit) -> KernelFit:
+    """What one accelerator of another wiring says of others with it.
+
+    How far they may be from it is taken to be how far those of most wiring are from each other.
+    """
+    return dataclasses.replace(
+        each.fit,
+        source=TRANSFERRED,
+        kernel=f"{each.system} {each.samples.source}",
+        covariance=each.fit.covariance + whole.covariance,
+        among=(str(each.kind),),
+        widths=whole.widths,
+    )
 
 
 def grouped(measured: Iterable[Measured]) -> list[list[Measured]]:
@@ -158,7 +187,7 @@ def predictions(group: list[Measured], whole: KernelFit) -> Iterator[LeftOut]:
 
     Arguments:
         group: the members.
-        whole: what all of them have in common.
+        whole: what those that are fitted together have in common.
     """
     families: dict[str, list[int]] = {}
     for index, each in enumerate(group):
@@ -182,11 +211,14 @@ def left_out_of(group: list[Measured], members: list[int], whole: KernelFit) -> 
     Intervals are those that the rest expects. A stranger's are those of the whole group: the fit
     that is shipped knows of it, and others like it may be as far from the rest as it is.
     """
-    rest = [each for index, each in enumerate(group) if index not in members]
+    network, left = is_network(group), [group[index] for index in members]
+    pooled = pooled_of(group)
+    rest = [each for each in pooled if not _is_in(each, left)]
     if len(rest) < LEFT:
         return
-    others, kinds, network = _common(rest), [each.kind for each in rest], is_network(group)
-    for each in (group[index] for index in members):
+    others = whole if len(rest) == len(pooled) else _common(rest)
+    kinds = [each.kind for each in rest]
+    for each in left:
         rows, kin = each.samples.only(_some(each.samples)), each.kind.kin(kinds, of_network=network)
         expected = others
         if kin is Kin.STRANGER:
@@ -196,6 +228,10 @@ def left_out_of(group: list[Measured], members: list[int], whole: KernelFit) -> 
         half = CENTRAL_80 * deviation(expected, rows.shape, each.hardware)
         away = np.abs(np.log(rows.seconds / seconds)) / half
         yield LeftOut(each.system, kin, Errors.of(seconds, rows.seconds), away)
+
+
+def _is_in(each: Measured, group: Sequence[Measured]) -> bool:
+    return any(each is other for other in group)
 
 
 def is_network(group: Sequence[Measured]) -> bool:

@@ -152,8 +152,17 @@ def _base(system: str, like: str, vendor: str, changed: bool) -> tuple[str, str 
 
 
 def _transferred(kind: Kind) -> list[KernelFit]:
-    """What all measured GPUs have in common, as it is known on an accelerator of some kind."""
-    return [each.on(kind) for each in _shipped(TRANSFERRED)]
+    """What measured GPUs have in common, as it is known on an accelerator of some kind.
+
+    Of collectives there is a fit for each wiring; that of most GPUs comes first and is taken where
+    there is none of the accelerator's own.
+    """
+    found: dict[tuple[str, str], KernelFit] = {}
+    for each in _shipped(TRANSFERRED):
+        wirings = {Kind.read(other).wiring for other in each.among}
+        if (each.family, each.format) not in found or kind.wiring in wirings:
+            found[each.family, each.format] = each
+    return [each.on(kind) for each in found.values()]
 
 
 def _moved(fit: KernelFit, system: str, kind: Kind) -> KernelFit:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from diffgenz.hardware.specs import list_systems, read_spec
+from diffgenz.kernels.families import FAMILIES
 from diffgenz.kernels.fits import read_fits
 from diffgenz.kernels.kind import UNKNOWN, Kin, Kind
 from diffgenz.kernels.library import Origin
@@ -61,16 +62,17 @@ def test_strangers_are_known_less_well_than_siblings():
         assert 0.1 < widths[0] < widths[-1] < 10
 
 
-@pytest.mark.parametrize("system", ["h20", "v100_sxm", "rtx_5090"])
-def test_an_estimate_takes_the_width_of_its_kin(system):
+@pytest.mark.parametrize("system", ["h20", "v100_sxm", "rtx_5090", "mi300x"])
+def test_an_estimate_takes_the_wiring_and_the_width_of_its_kin(system):
     spec = read_spec(system)
-    whole = {(fit.family, fit.format): fit for fit in SHIPPED}
     found = fits_of(Origin(system, spec.vendor, "vllm", kind=spec.kind))
-    assert found
+    assert len({(fit.family, fit.format) for fit in found}) == len(found) > 20
     for fit in found:
-        base = whole[fit.family, fit.format]
+        network = FAMILIES[fit.family].kind == "network"
+        bases = [each for each in SHIPPED if (each.family, each.format) == (fit.family, fit.format)]
+        wired = [each for each in bases if f"/{spec.kind.wiring}" in "".join(each.among)]
+        base = wired[-1] if network and wired else bases[0]
         kinds = [Kind.read(each) for each in base.among]
-        network = "all_" in fit.family or fit.family.startswith(("reduce", "dispatch", "combine"))
         width = base.widths[spec.kind.kin(kinds, of_network=network).value]
         np.testing.assert_allclose(fit.covariance, width**2 * base.covariance)
         assert fit.scatter == pytest.approx(width * base.scatter)
@@ -80,3 +82,12 @@ def test_an_estimate_takes_the_width_of_its_kin(system):
 def test_a_fit_of_one_accelerator_is_the_same_anywhere():
     fit = dataclasses.replace(SHIPPED[0], among=(), widths={})
     assert fit.on(UNKNOWN) is fit
+
+
+def test_collectives_over_pcie_are_those_of_the_gpu_on_pcie():
+    """L40S, which a pool of GPUs with NVLink leaves 50 % off."""
+    own = {(f.family, f.format): f for f in read_fits(fit_path("l40s"))[1] if "nccl" in f.source}
+    spec = read_spec("rtx_5090")
+    for fit in fits_of(Origin("rtx_5090", spec.vendor, "vllm", kind=spec.kind)):
+        if fit.family in ("all_gather", "all_to_all"):
+            assert fit.values == pytest.approx(own[fit.family, fit.format].values, rel=1e-5)
