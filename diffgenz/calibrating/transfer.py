@@ -126,7 +126,10 @@ def transferred(
     """
     groups = grouped(measured)
     common = [_common(pooled_of(group)) for group in groups]
-    left_out = [list(predictions(*each)) for each in zip(groups, common, strict=True)]
+    left_out = [
+        list(predictions(pooled_of(group), whole))
+        for group, whole in zip(groups, common, strict=True)
+    ]
     parts = zip(groups, common, left_out, widths_of(groups, left_out), strict=True)
     found = []
     for group, whole, own, widths in parts:
@@ -186,8 +189,8 @@ def predictions(group: list[Measured], whole: KernelFit) -> Iterator[LeftOut]:
     """Each member of a group, predicted without itself, and without its whole family.
 
     Arguments:
-        group: the members.
-        whole: what those that are fitted together have in common.
+        group: the members that are fitted together.
+        whole: what they have in common.
     """
     families: dict[str, list[int]] = {}
     for index, each in enumerate(group):
@@ -211,12 +214,11 @@ def left_out_of(group: list[Measured], members: list[int], whole: KernelFit) -> 
     Intervals are those that the rest expects. A stranger's are those of the whole group: the fit
     that is shipped knows of it, and others like it may be as far from the rest as it is.
     """
-    network, left = is_network(group), [group[index] for index in members]
-    pooled = pooled_of(group)
-    rest = [each for each in pooled if not _is_in(each, left)]
+    left = [group[index] for index in members]
+    rest = [each for index, each in enumerate(group) if index not in members]
     if len(rest) < LEFT:
         return
-    others = whole if len(rest) == len(pooled) else _common(rest)
+    others, network = _common(rest), is_network(group)
     kinds = [each.kind for each in rest]
     for each in left:
         rows, kin = each.samples.only(_some(each.samples)), each.kind.kin(kinds, of_network=network)

@@ -77,8 +77,9 @@ class Kind(NamedTuple):
         if all(own) and own in map(known_by, measured):
             return Kin.SIBLING
         makers = {each.maker for each in measured}
-        most = Counter(known_by(each)[1] for each in measured).most_common(1)
-        is_relative = self.maker in makers and own[1] == most[0][0]
+        counts = Counter(known_by(each)[1] for each in measured).most_common(1)
+        is_common = [own[1]] == [name for name, _ in counts]
+        is_relative = is_common and (of_network or self.maker in makers)
         return Kin.RELATIVE if is_relative else Kin.STRANGER
 
     @property
