@@ -3,9 +3,9 @@
     python benchmarks/deployments.py [--quick] [--json OUT]
 
 A search tries every plan on all accelerators x 13 batch sizes x 5 combinations of formats, on
-fitted kernels and, beside that, on the roofline. The column "first" is the time to trace, compile
-and run it; "again" is that of another question of the same shape in the same process. The command
-is timed as a whole process, whose programs an earlier run has compiled.
+fitted kernels and, beside that, on the roofline. The column "first" is the time of the first search
+of a process, "again" that of another question of the same shape. The command is timed as a whole
+process. Nothing of it is compiled.
 
 Six questions with targets then ask whether the first row keeps what it promises: `estimate` of its
 scenario must say the same, and meet the targets.

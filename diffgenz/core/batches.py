@@ -35,7 +35,7 @@ COMPILED_QUICKLY: dict[str, Any] = {
 """Compiler options for `jax.jit` of programs that run once or twice.
 
 XLA's older emitters for CPUs, and LLVM without optimisation, compile in four fifths of the time.
-The programs of a search then take a fifth longer, which is a hundredth of what is saved.
+They then run a fifth longer, which is a hundredth of what is saved.
 """
 
 

@@ -135,14 +135,14 @@ def enforce(conditions: Iterable[Condition]) -> None:
 
 
 def all_hold(conditions: Iterable[Condition]) -> Flag:
-    """Whether all conditions hold, as one boolean; those on concrete numbers are enforced.
+    """Whether all conditions hold, as one flag or a column; those on single numbers are enforced.
 
     Raises:
-        InputError: a condition on concrete numbers does not hold.
+        InputError: a condition on single, concrete numbers does not hold.
     """
     total = xp.asarray(True)
     for condition in conditions:
-        if isinstance(condition.holds, Tracer):
+        if isinstance(condition.holds, Tracer) or np.ndim(condition.holds):
             total = total & condition.holds
         else:
             enforce((condition,))

@@ -109,7 +109,9 @@ def answers_of(question: Question, wanted: Container[str] | None = None) -> dict
     """
     if not isinstance(question, UnderLoad):
         return metrics_with_flags(question)
-    found = metrics_under_load(question, _HIGHEST if wanted is None else wanted)
+    columns = any(isinstance(leaf, np.ndarray) and leaf.ndim for leaf in jax.tree.leaves(question))
+    answered: Callable[..., dict[str, Any]] = in_columns if columns else metrics_under_load
+    found = answered(question, _HIGHEST if wanted is None else wanted)
     saturated = found.pop("saturated")
     known = ("saturation_rate", "goodput", "fits", *_HIGHEST)
     hidden = {

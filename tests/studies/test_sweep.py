@@ -46,6 +46,32 @@ COLUMNS = (
 )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled():
+    """Spaces as small as these are answered in NumPy otherwise."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(program, "FEW", 0)
+        yield
+
+
+def test_numpy_finds_the_same(swept, monkeypatch):
+    """The same configurations, all their columns, and the same counts."""
+    compiled, rows = swept
+    monkeypatch.setattr(program, "FEW", 2**14)
+    keep = {"top": dgz.Top(maximize="per_watt", count=50), "rows": dgz.Pareto(minimize=GOALS[:3])}
+    found = dgz.sweep(compiled.space, keep, batch=1000)
+    assert found.tally == compiled.tally
+    assert set(found.indices("rows")) == set(compiled.indices("front3"))
+    assert found.indices("top") == compiled.indices("top")
+    table = found.table("rows")
+    place = {index: row for row, index in enumerate(rows["index"].tolist())}
+    mine = [place[index] for index in table["index"]]
+    for name in GOALS:
+        goal = name.removeprefix("-")
+        values = np.abs(rows[name][mine])
+        np.testing.assert_allclose(table[goal], values, rtol=2e-6, err_msg=name)
+
+
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):
     """A sweep of 10,080 configurations, and all feasible ones as rows."""
@@ -249,6 +275,8 @@ def test_another_space_of_the_same_structure_compiles_nothing():
 def test_devices_share_the_work_and_change_nothing():
     code = """
 import json, jax
+from diffgenz.studies.sweep import program
+program.FEW = 0
 findings = dgz.sweep(space(300), kept(), batch=500)
 found = {name: array.tolist() for name, array in result(findings).items()}
 print(json.dumps({"devices": jax.local_device_count(), "found": found}))
@@ -267,6 +295,8 @@ def test_memory_does_not_grow_with_the_number_of_configurations():
     """KiB after sweeps of 3,000, 12,000 and 48,000 samples, the first to warm up."""
     code = """
 import resource
+from diffgenz.studies.sweep import program
+program.FEW = 0
 for samples in (3000, 12_000, 48_000):
     dgz.sweep(space(samples), kept(), batch=4096)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

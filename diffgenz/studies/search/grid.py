@@ -2,17 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any
 
 import equinox as eqx
 import jax
 import numpy as np
 
-from diffgenz.core.batches import COMPILED_QUICKLY
 from diffgenz.core.leaves import with_parts
-from diffgenz.core.smooth import Scalar, as_leaf
+from diffgenz.core.smooth import as_leaf
 from diffgenz.inference.estimate import Estimate, compiled_estimate
 from diffgenz.inference.metrics import METRICS, metrics_of
 from diffgenz.inference.resolved import Resolved, resolved
@@ -24,7 +21,7 @@ from diffgenz.studies.search.deployment import RANKS, Deployment
 from diffgenz.studies.search.routings import Routings
 
 BLOCK = 2**14
-"""Deployments that a program estimates in one call, at most."""
+"""Deployments that are estimated together, at most: their columns stay in the caches."""
 
 
 class Grid:
@@ -104,8 +101,6 @@ class Grid:
     ) -> Estimate:
         """The estimate of every combination.
 
-        There is one program for each structure of formats, with chunks and without.
-
         Kernels are timed as `estimate` times them: each format selects its own before its program
         runs.
 
@@ -145,7 +140,7 @@ class Grid:
                 columns["chunk"][mine] if chunked else None,
                 jax.tree.map(lambda leaf, at=self._routing(mine): leaf[at], table),
             )
-            found = _in_blocks(partial(_estimates, fixed), rows, len(mine), report)
+            found = _in_blocks(fixed, rows, len(mine), report)
             if not chunked and case.serving.mixed:  # whole prompts have no such time
                 found = with_parts(found, {"mixed_tpot": np.full_like(found.tpot, np.nan)})
             return mine, found
@@ -156,8 +151,7 @@ class Grid:
             for chunked, choices in formats.items()
             for members in _alike(choices)
         ]
-        with ThreadPoolExecutor(len(groups)) as threads:  # XLA compiles several programs at once
-            numbers, parts = zip(*threads.map(part, groups), strict=True)
+        numbers, parts = zip(*map(part, groups), strict=True)
         back = np.argsort(np.concatenate(numbers))
         return jax.tree.map(lambda *leaves: np.concatenate(leaves)[back], *parts)
 
@@ -249,52 +243,36 @@ def _is_missing(x: Any) -> bool:
     return x is None
 
 
-def _in_blocks(
-    estimates: Callable[..., Estimate], rows: Any, count: int, report: Callable[[int], None]
-) -> Estimate:
+def _in_blocks(fixed: Resolved, rows: Any, count: int, report: Callable[[int], None]) -> Estimate:
     """The estimates of all rows, some thousand at a time.
 
-    All blocks have one size, a power of two, so that searches of any size share programs; the last
-    block is filled up with its last row.
-
     Arguments:
-        estimates: the program, which takes `rows`.
-        rows: columns of shape (count,).
+        fixed: the numbers that all rows have in common.
+        rows: the others, as `_estimates` takes them, in columns of shape (count,).
         count: how many rows there are.
         report: called after each block with the number of its rows.
     """
-    size = min(BLOCK, 1 << (count - 1).bit_length())
     parts = []
-    for start in range(0, count, size):
-        places = np.minimum(np.arange(start, start + size), count - 1)
-        block = estimates(*jax.tree.map(lambda column, at=places: column[at], rows))
-        parts.append(jax.tree.map(np.asarray, block))
-        report(min(size, count - start))
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *parts)
+    for start in range(0, count, BLOCK):
+        block = jax.tree.map(lambda column, at=start: column[at : at + BLOCK], rows)
+        size = min(BLOCK, count - start)
+        found = _estimates(fixed, *block)
+        parts.append(jax.tree.map(lambda x, n=size: np.broadcast_to(x, (n,)), found))
+        report(size)
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 
-@partial(jax.jit, compiler_options=COMPILED_QUICKLY)
 def _estimates(
     fixed: Resolved,
     plans: Parallelism,
-    batches: jax.Array,
+    batches: np.ndarray,
     formats: Resolved,
-    chunks: jax.Array | None,
+    chunks: np.ndarray | None,
     routings: Routing | None,
 ) -> Estimate:
-    def one(
-        plan: Parallelism,
-        batch: Scalar,
-        choice: Resolved,
-        chunk: Scalar | None,
-        routing: Routing | None,
-    ) -> Estimate:
-        question: Resolved = eqx.combine(choice, fixed)
-        case = question.case
-        workload = case.workload.replace(batch=batch)
-        parts = {"workload": workload, "plan": plan, "serving.chunk": chunk}
-        if routing is not None:
-            parts["routing"] = routing
-        return compiled_estimate(dataclasses.replace(question, case=with_parts(case, parts)))
-
-    return jax.vmap(one)(plans, batches, formats, chunks, routings)
+    """The estimates of some rows, by NumPy: compiling takes longer than a search has rows for."""
+    question: Resolved = eqx.combine(formats, fixed)
+    parts = {"workload.batch": batches, "plan": plans, "serving.chunk": chunks}
+    if routings is not None:
+        parts["routing"] = routings
+    return compiled_estimate(dataclasses.replace(question, case=with_parts(question.case, parts)))

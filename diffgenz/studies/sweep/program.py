@@ -15,11 +15,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffgenz.core import xp
 from diffgenz.core.batches import wide_vectors
 from diffgenz.core.errors import InputError, unknown
 from diffgenz.core.leaves import called, leaf_names, number_at, with_leaves
 from diffgenz.core.record import unnamed
 from diffgenz.core.tree import Tree
+from diffgenz.core.verb import as_if_traced
 from diffgenz.scenario.mix import number_named, paths_named
 from diffgenz.serving.load_metrics import EVERY_METRIC
 from diffgenz.serving.under_load import UnderLoad, answers_of, demand_sensible, names_of
@@ -31,7 +33,8 @@ from diffgenz.studies.sweep.reductions.reduction import Reduction
 from diffgenz.studies.sweep.space import Space
 from diffgenz.technology.build import QUANTITIES, quantities_of
 
-Columns = dict[str, jax.Array]
+Column = jax.Array | np.ndarray
+Columns = Mapping[str, Column]
 """Numbers by name, each with one entry for each configuration."""
 
 
@@ -93,7 +96,10 @@ class Program:
         self._run = sharding is None
         self._offsets = offsets if sharding is None else jax.device_put(offsets, sharding)
         leaves, structure = jax.tree.flatten(self._base)
-        self._leaves = [jnp.asarray(leaf) for leaf in leaves]  # once, not for every batch
+        self._few = answered_in_numpy(space)
+        if not self._few:
+            leaves = [jnp.asarray(leaf) for leaf in leaves]  # once, not for every batch
+        self._leaves = leaves
         quantities = tuple(space.quantities.items())
         names = self._raw_names(dict(quantities))
         self._estimated = _Static(
@@ -114,7 +120,13 @@ class Program:
             thresholds: of each reduction, what its `screen` compares with.
         """
         levels, columns = _decode(self._asked, self.space.decoder(start), self._offsets, self._run)
-        raw = _estimate(self._estimated, self._leaves, columns)
+        if self._few:
+            few = [np.asarray(column)[:count] for column in columns]
+            raw = _in_numpy(self._estimated, self._leaves, few)
+            rest = (0, len(self._offsets) - count)
+            raw = {name: np.pad(column, rest, mode="edge") for name, column in raw.items()}
+        else:
+            raw = _estimate(self._estimated, self._leaves, columns)
         return _screen(
             self._screened,
             raw,
@@ -192,30 +204,51 @@ def _decode(
     return [levels[axis] for axis in asked], columns
 
 
+FEW = 2**17
+"""Configurations of a variant that NumPy estimates sooner than a program is compiled for them."""
+
+FEW_UNDER_LOAD = 200
+"""The same of configurations under a load, which take some hundredths of a second each."""
+
+
+def answered_in_numpy(space: Space) -> bool:
+    """Whether NumPy estimates the configurations of a space: where there are too few to compile."""
+    few = FEW_UNDER_LOAD if isinstance(space.scenario, UnderLoad) else FEW
+    return space.size // space.variant_count <= few
+
+
 @partial(jax.jit, static_argnums=0, compiler_options=wide_vectors())
 def _estimate(static: _Static, leaves: list[jax.Array], columns: list[jax.Array]) -> Columns:
+    return jax.vmap(partial(_answers, static, leaves))(columns)
+
+
+def _in_numpy(static: _Static, leaves: Sequence[Any], columns: Sequence[Any]) -> Columns:
+    """`_estimate` by NumPy's columns, which compiles nothing."""
+    numbers = [np.asarray(column) for column in columns]
+    with as_if_traced():
+        found = _answers(static, leaves, numbers)
+    count = max(map(np.size, numbers), default=1)
+    return {name: np.broadcast_to(np.asarray(value), (count,)) for name, value in found.items()}
+
+
+def _answers(static: _Static, leaves: Sequence[Any], numbers: Sequence[Any]) -> dict[str, Any]:
     structure, paths, derived, names, design = static.parts
-
-    def one(numbers: list[jax.Array]) -> Columns:
-        scenario = jax.tree.unflatten(structure, leaves)
-        scenario = with_leaves(scenario, dict(zip(paths, numbers, strict=True)))
-        good = jnp.asarray(True)  # the numbers of axes were checked when the space was made
-        for places, expression in derived:
-            value = jnp.asarray(expression(partial(number_named, scenario)), jnp.float32)
-            good = good & jnp.isfinite(value)
-            for about in (number_at(scenario, place) for place in places):
-                good = good if about is None else good & about.holds(value)
-            scenario = with_leaves(scenario, dict.fromkeys(places, value))
-        metrics = answers_of(scenario, names)
-        metrics["legal"] = metrics["legal"] & good
-        if design is not None:
-            metrics |= quantities_of(platform_of(scenario), design)
-        return {
-            name: metrics[name] if name in metrics else number_named(scenario, name)
-            for name in names
-        }
-
-    return jax.vmap(one)(columns)
+    scenario = jax.tree.unflatten(structure, leaves)
+    scenario = with_leaves(scenario, dict(zip(paths, numbers, strict=True)))
+    good = xp.asarray(True)  # the numbers of axes were checked when the space was made
+    for places, expression in derived:
+        value = xp.asarray(expression(partial(number_named, scenario)), np.float32)
+        good = good & xp.isfinite(value)
+        for about in (number_at(scenario, place) for place in places):
+            good = good if about is None else good & about.holds(value)
+        scenario = with_leaves(scenario, dict.fromkeys(places, value))
+    metrics = answers_of(scenario, names)
+    metrics["legal"] = metrics["legal"] & good
+    if design is not None:
+        metrics |= quantities_of(platform_of(scenario), design)
+    return {
+        name: metrics[name] if name in metrics else number_named(scenario, name) for name in names
+    }
 
 
 @partial(jax.jit, static_argnums=0)
@@ -253,10 +286,10 @@ def _screen(
     return Screened(columns, keep, legal.sum(), (legal & ~finite).sum(), feasible.sum(), summaries)
 
 
-def _lookup(quantities: Mapping[str, Expression], raw: Columns) -> Callable[[str], jax.Array]:
+def _lookup(quantities: Mapping[str, Expression], raw: Columns) -> Callable[[str], Column]:
     """From a name to its column: what the formula of a quantity gives, else what was estimated."""
 
-    def lookup(name: str) -> jax.Array:
+    def lookup(name: str) -> Column:
         return quantities[name](lookup) if name in quantities else raw[name]
 
     return lookup
@@ -273,34 +306,12 @@ def metrics_at(space: Space, indices: Sequence[int]) -> dict[str, list[float]]:
         if not mine:
             continue
         own = [indices[place] for place in mine]
-        under_load = isinstance(space.scenario, UnderLoad) and len(own) <= _ONE_BY_ONE
-        found = (_served if under_load else _variant_metrics)(space, own, variant)
+        found = _variant_metrics(space, own, variant)
         for name, values in found.items():
             column = columns.setdefault(name, [float("nan")] * len(indices))
             for place, value in zip(mine, values, strict=True):
                 column[place] = value
     return columns
-
-
-_ONE_BY_ONE = 200
-"""Configurations under a load that are answered in NumPy, as `serve` does; more are compiled."""
-
-
-def _served(space: Space, indices: Sequence[int], variant: int) -> dict[str, list[float]]:
-    """The same of configurations under a load, each as `serve` answers it."""
-    rows = []
-    for index in indices:
-        question = space.configuration(index)
-        answers = answers_of(question)
-
-        def lookup(name: str, question: Any = question, answers: Any = answers) -> Any:
-            if name in space.quantities:
-                return space.quantities[name](lookup)
-            return answers[name] if name in answers else number_named(question, name)
-
-        names = [name for name in answers if name not in CONDITIONS]
-        rows.append({name: float(np.asarray(lookup(name))) for name in (*space.quantities, *names)})
-    return {name: [row[name] for row in rows] for name in rows[0]}
 
 
 def _place(name: str) -> tuple[int, str]:
@@ -317,9 +328,14 @@ def _variant_metrics(space: Space, indices: Sequence[int], variant: int) -> dict
     names = tuple(sorted({*metrics, *used, "legal"} - space.quantities.keys()))
     design = design_of_space(space, variant, names)
     static = _Static(structure, space.paths, tuple(space.derived.items()), names, design)
-    numbers = [padded(np.asarray(column)) for column in space.numbers(indices)]
-    lookup = _lookup(space.quantities, _estimate(static, leaves, numbers))
+    numbers = [np.asarray(column) for column in space.numbers(indices)]
+    if isinstance(space.scenario, UnderLoad) and len(indices) > FEW_UNDER_LOAD:
+        raw = _estimate(static, leaves, [padded(column) for column in numbers])
+        raw = {name: np.asarray(column)[: len(indices)] for name, column in raw.items()}
+    else:
+        raw = _in_numpy(static, leaves, numbers)
+    lookup = _lookup(space.quantities, raw)
     return {
-        name: np.resize(np.asarray(lookup(name), float), len(indices)).tolist()
+        name: np.broadcast_to(np.asarray(lookup(name), float), (len(indices),)).tolist()
         for name in (*space.quantities, *metrics)
     }
