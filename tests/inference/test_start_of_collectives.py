@@ -18,7 +18,7 @@ COLLECTIVES = ("all_reduce", "all_gather")
 
 def seconds(collective, ranks, volume, start=START, sharpness=20.0):
     near = Level("node", topology_named("switch"), 8, 450e9, 1e-6)
-    far = Level("fabric", topology_named("fabric"), 1024, 50e9, 5e-6, start)
+    far = Level("fabric", topology_named("fabric"), 1024, 50e9, 5e-6, start=start)
     group = Group.of(jnp.asarray(float(ranks)), [Link.of(near), Link.of(far)])
     return getattr(group, collective)(jnp.asarray(volume, float), sharpness)
 
