@@ -31,8 +31,7 @@ from diffgenz.kernels.families import FAMILIES
 from diffgenz.kernels.fits import KernelFit, read_fits, write_fits
 from diffgenz.kernels.forms.deepep import NormalCombine, NormalDispatch
 from diffgenz.kernels.forms.elementwise import Elementwise
-from diffgenz.kernels.library import Origin
-from diffgenz.kernels.selection import TRANSFERRED, fit_path, fits_of
+from diffgenz.kernels.selection import TRANSFERRED, fit_path, preference
 from diffgenz.kernels.shapes import ExchangeShape
 from diffgenz.kernels.software import SOFTWARE
 from diffgenz.ui.cli.cache import cache_compilations
@@ -47,14 +46,12 @@ SYSTEMS = {
     "l40s": tuple(
         name
         for name in TABLES
-        if "context_attention" not in name
-        and "generation_attention" not in name
-        and "moe" not in name
+        if "context_attention" not in name and "generation_attention" not in name
     ),
 }
 """The tables that are fitted, of each accelerator.
 
-Others, and attention and experts on L40S, are kept to judge transferred parameters by.
+Others, and attention on L40S, are kept to judge transferred parameters by.
 """
 
 NODES = 4
@@ -170,7 +167,9 @@ def main() -> None:
     for name in options.what:
         families = set(options.families)
         fits = (
-            transferred(alike(shipped(options.data, families)))
+            transferred(
+                alike(shipped(options.data, families)), lambda words: print(words, flush=True)
+            )
             if name == TRANSFERRED
             else own(name, options.data, families)
         )
@@ -208,20 +207,24 @@ def own(system: str, data: Path, families: Collection[str] = FAMILIES) -> list[K
 def shipped(data: Path, families: Collection[str] = FAMILIES) -> Iterator[Measured]:
     """The rows behind every shipped fit that is taken where nothing is said, with the fit.
 
-    Kernels that were measured in a cache are left out. Arguments are those of `own`.
+    Arguments are those of `own`.
     """
     for system in SYSTEMS:
         spec = read_spec(system)
+        taken: dict[tuple[str, str], KernelFit] = {}
+        known = read_fits(fit_path(system))[1]
+        for each in sorted(known, key=lambda each: preference(each, SOFTWARE[0])):
+            taken.setdefault((each.family, each.format), each)
         fits = {
-            (fit.family, fit.format, fit.source, fit.kernel): fit
-            for fit in fits_of(Origin(system, "", SOFTWARE[0]))
-            if fit.source != TRANSFERRED and fit.family in families
+            (each.family, each.format, each.source, each.kernel): each
+            for each in taken.values()
+            if each.family in families
         }
         for path, samples in kernels_of(system, data):
             found = fits.get((samples.family, samples.format, samples.source, samples.kernel))
             usable = None if found is None else usable_rows(samples, spec, path, _tell)
             if found is not None and usable is not None and usable[0].form is found.form.whole():
-                yield Measured(system, *usable, found)
+                yield Measured(system, *usable, found, spec.kind)
 
 
 def alike(measured: Iterable[Measured]) -> list[Measured]:
@@ -241,7 +244,7 @@ def alike(measured: Iterable[Measured]) -> list[Measured]:
         form = whole.without(*missing)
         again = each.samples if form is whole else dataclasses.replace(each.samples, form=form)
         own = each.fit if each.fit.form is form else fit(again, each.hardware, starts=STARTS)
-        found.append(Measured(each.system, again, each.hardware, own))
+        found.append(Measured(each.system, again, each.hardware, own, each.kind))
     return found
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from diffgenz.calibrating.fall_backs import of_one_kernel
 from diffgenz.calibrating.samples import Samples, padded
 from diffgenz.core.errors import InputError
 from diffgenz.kernels.form import Form, Work
@@ -53,8 +54,9 @@ def cleaned(samples: Samples, hardware: Any, file: Path | str, cache: float = 0.
     """The rows without those that cannot be believed.
 
     Left out are rows that are not finite and positive, repeat a shape, are bound by the host, or
-    are impossible. Where many rows are faster than memory allows, or they are prompts and memory
-    takes `SLOW_REFILL` to fill the cache, their form becomes that with a last-level cache.
+    are impossible, and those of a kernel that a collective falls back to. Where many rows are
+    faster than memory allows, or they are prompts and memory takes `SLOW_REFILL` to fill the cache,
+    their form becomes that with a last-level cache.
 
     Arguments:
         samples: the rows as they were read.
@@ -79,6 +81,7 @@ def cleaned(samples: Samples, hardware: Any, file: Path | str, cache: float = 0.
             "check the latency column"
         )
     samples = _possible(_with_cache(samples, hardware, cache), hardware, file).merged()
+    samples = of_one_kernel(samples)
     floor = np.quantile(samples.seconds, 0.02)
     if floor > samples.form.host_floor * float(hardware.launch):
         reason, own = f"bound by the host (a floor of {1e6 * floor:.0f} us)", 1.5 * floor

@@ -7,6 +7,7 @@ longer than most fits.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -44,6 +45,9 @@ ROWS = 8192
 With more, parameters would be known better than the form is right.
 """
 
+HELD = 1e-4
+"""Spread of the priors of parameters that keep their value."""
+
 CENTRAL_80 = 1.2815515655446004
 """Half the width of a normal distribution's central 80 %, in standard deviations."""
 
@@ -71,7 +75,14 @@ class Errors:
         return cls(float(errors.mean()), float(np.median(errors)), len(errors))
 
 
-def fit(samples: Samples, hardware: Any, *, starts: int = STARTS, seed: int = 0) -> KernelFit:
+def fit(
+    samples: Samples,
+    hardware: Any,
+    *,
+    starts: int = STARTS,
+    seed: int = 0,
+    held: Mapping[str, float] | None = None,
+) -> KernelFit:
     """The parameters of `samples.form` that explain its rows, a fifth of them kept out.
 
     Arguments:
@@ -79,14 +90,17 @@ def fit(samples: Samples, hardware: Any, *, starts: int = STARTS, seed: int = 0)
         hardware: what they run on, such as a `Chip`: numbers, or arrays with one for each row.
         starts: points drawn from the priors, at least 1.
         seed: of these points.
+        held: parameters that keep their value, whatever the rows say.
     """
     with jax.enable_x64(True):
         doubles = type(hardware)(*(np.asarray(x, np.float64) for x in hardware))
-        return _fit(samples, doubles, starts, seed)
+        return _fit(samples, doubles, starts, seed, held or {})
 
 
-def _fit(samples: Samples, hardware: Any, starts: int, seed: int) -> KernelFit:
-    white = whitening(samples.form)
+def _fit(
+    samples: Samples, hardware: Any, starts: int, seed: int, held: Mapping[str, float]
+) -> KernelFit:
+    white = whitening(samples.form, held)
     train = np.flatnonzero(~samples.held_out)
     draws = np.random.default_rng(seed)
     fitted_to = draws.permutation(train)[:ROWS]
@@ -189,11 +203,17 @@ class Whitening(NamedTuple):
     spread: np.ndarray
 
 
-def whitening(form: type[Form]) -> Whitening:
-    """The map that a form's priors define."""
+def whitening(form: type[Form], held: Mapping[str, float] | None = None) -> Whitening:
+    """The map that a form's priors define.
+
+    Arguments:
+        form: the form.
+        held: parameters that keep their value: their priors are as narrow as `HELD`.
+    """
+    kept = held or {}
     return Whitening(
-        np.asarray(form().free, np.float64),
-        np.array([prior.spread for prior in form.priors().values()]),
+        np.asarray(form(**kept).free, np.float64),
+        np.array([HELD if name in kept else p.spread for name, p in form.priors().items()]),
     )
 
 

@@ -20,6 +20,9 @@ class Level(Record):
         efficiency: the share of the bandwidth that transfers reach, in (0, 1].
         power: W that one accelerator draws beside its idle power while it sends at the full
             bandwidth.
+        start: s that a collective takes here beside its hops and bytes, where it was not measured:
+            between nodes, what proxies on the hosts and libraries other than those inside a node
+            add.
     """
 
     name: str = label()
@@ -29,6 +32,7 @@ class Level(Record):
     latency: Leaf = number("s")
     efficiency: Leaf = number(above=0, at_most=1, default=1.0)
     power: Leaf = number("W", default=0.0)
+    start: Leaf = number("s", default=0.0)
 
     def wire(self, launch: Scalar | float) -> Wire:
         """The level as collectives see it: at the bandwidth they reach.

@@ -95,7 +95,9 @@ class Platform(Record):
             price=spec.price.get("per_hour"),
             tiers=tuple(MemoryTier(name, **figures) for name, figures in spec.memory_tiers),
             compute_units=spec.execution.get("compute_units"),
-            kernels=load_kernels(Origin(spec.id, spec.vendor, str(fit), spec.like, spec.changed)),
+            kernels=load_kernels(
+                Origin(spec.id, spec.vendor, str(fit), spec.like, spec.changed, spec.kind)
+            ),
             design=design_of(spec.design_names, spec.design),
             architecture=spec.architecture,
         )

@@ -69,7 +69,8 @@ def spec_text(spec: Spec, base: Spec, source: str) -> str:
         source: the source of all others.
     """
     titles = {"changed": source}
-    names = ("name", "vendor", *(("architecture",) if spec.architecture else ()))
+    told = [each for each in ("architecture", "memory_type") if getattr(spec, each)]
+    names = ("name", "vendor", *told)
     lines = [*(f"{each} = {_quoted(getattr(spec, each))}" for each in names), ""]
     body: list[str] = []
 

@@ -17,6 +17,7 @@ from diffgenz.core.files import data_folder, read_toml
 from diffgenz.core.formats import PEAKS
 from diffgenz.core.units import parse
 from diffgenz.hardware import design
+from diffgenz.kernels.kind import Kind
 
 Figures = dict[str, float]
 
@@ -31,7 +32,8 @@ _ON_CHIP = {"capacity": "B", "bandwidth": "B/s"}
 _EXECUTION = {"compute_units": "1", "launch_latency": "s"}
 _POWER = {"tdp": "W", "idle": "W"}
 _PRICE = {"per_hour": "USD/s"}
-LEVEL = {"size": "1", "bandwidth": "B/s", "latency": "s"}
+_LEVEL = {"size": "1", "bandwidth": "B/s", "latency": "s"}
+LEVEL = _LEVEL | {"start": "s"}
 """The unit of each number of a network level."""
 
 FIGURES = {
@@ -44,13 +46,14 @@ FIGURES = {
 }
 """The unit of each number of an accelerator that may be set, by table and key."""
 
-MAY_BE_ZERO = {"reserve", "idle", "latency", "launch_latency"}
+MAY_BE_ZERO = {"reserve", "idle", "latency", "launch_latency", "start"}
 """Keys of numbers that may be zero."""
 
 _TOP = {
     "name",
     "vendor",
     "architecture",
+    "memory_type",
     "sources",
     "peak_flops",
     "memory",
@@ -64,7 +67,7 @@ _TOP = {
     "design",
 }
 
-_NAMES = ("name", "vendor", "architecture", "sources", "like")
+_NAMES = ("name", "vendor", "architecture", "memory_type", "sources", "like")
 """Parts of a file that say nothing of how fast the accelerator is."""
 
 
@@ -77,7 +80,7 @@ class NetworkSpec:
         topology: the name of its wiring, see `hardware.topology.TOPOLOGIES`.
         dimensions: of a torus.
         figures: accelerators in it ("size"), B/s per direction and accelerator ("bandwidth"), s per
-            hop ("latency").
+            hop ("latency"), and, where it is known, s per collective ("start").
     """
 
     name: str
@@ -111,6 +114,7 @@ class Spec:
         changed: whether it has other figures than the shipped file of the same id.
         settings: what was changed of the file (`hardware.settings`), for people.
         architecture: what compilers call it ("sm_100"); "" where the file says nothing.
+        memory_type: of its main memory ("GDDR6"); "" where the file says nothing.
     """
 
     id: str
@@ -131,6 +135,13 @@ class Spec:
     changed: bool = False
     settings: tuple[str, ...] = ()
     architecture: str = ""
+    memory_type: str = ""
+
+    @property
+    def kind(self) -> Kind:
+        """What it has in common with relatives."""
+        innermost = self.network[0].name if self.network else ""
+        return Kind.of(self.architecture, self.memory_type, innermost)
 
 
 def specs_folder() -> Path:
@@ -262,6 +273,7 @@ class _Reader:
             sources=self.sources,
             like=self.like(),
             architecture=self.architecture(),
+            memory_type=self.memory_type(),
         )
         if not spec.peak_flops:
             raise self.fail("peak_flops", f"at least one peak is needed, of {', '.join(PEAKS)}")
@@ -292,6 +304,11 @@ class _Reader:
                 '"gfx942", or leave it out',
             )
         return name
+
+    def memory_type(self) -> str:
+        """What its main memory is: the file says so, or its `[design]` does; else ""."""
+        told = self.design_names().get("memory", "")
+        return self.text("memory_type", self.raw) if "memory_type" in self.raw else told
 
     def like(self) -> str:
         """What `[kernels] like` names; "" where there is none."""
@@ -340,7 +357,7 @@ class _Reader:
             self.text("name", raw, where),
             self.text("topology", raw, where),
             raw.get("dimensions", 1),
-            self.figures(where, figures, LEVEL, LEVEL),
+            self.figures(where, figures, LEVEL, _LEVEL),
         )
 
     def tier(self, where: str, raw: dict[str, Any]) -> tuple[str, Figures]:

@@ -5,6 +5,7 @@ level, by the scatter of measured kernels around the form. The scatter of one fa
 shift all its kernels together, which errs on the wide side.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ from diffgenz.core.smooth import Leaf, as_leaf
 from diffgenz.inference.essential import essential
 from diffgenz.inference.estimate import Estimate, compiled_estimate
 from diffgenz.inference.resolved import resolved
+from diffgenz.inference.timing.execution import misfits
 from diffgenz.kernels.fits import KernelFit
 from diffgenz.kernels.library import Library
 from diffgenz.kernels.selection import fits_behind
@@ -59,7 +61,7 @@ def uncertain_in(case: Scenario, asked: str) -> tuple[Scenario, Library, list[Ke
     """
     demand_scenario(case)
     accelerator = case.platform.accelerator
-    fits = [] if accelerator.kernels is None else fits_behind(accelerator.kernels)
+    fits = fits_in_use(case)
     case = essential(case)
     library = case.platform.accelerator.kernels
     if library is None or not fits:
@@ -67,11 +69,26 @@ def uncertain_in(case: Scenario, asked: str) -> tuple[Scenario, Library, list[Ke
             f"{asked}: the kernels of {accelerator.name} are not fitted; "
             "load the platform with a fit"
         )
-    return (
-        case,
-        library,
-        [each for each in fits if each.format in library.forms.get(each.family, {})],
-    )
+    return case, library, fits
+
+
+def fits_in_use(case: Scenario) -> list[KernelFit]:
+    """The fits of the kernels that a scenario uses; none where nothing is fitted.
+
+    Those that stand in for a format which has none are known less well (`kernels.relatives`).
+    """
+    library = case.platform.accelerator.kernels
+    used = essential(case).platform.accelerator.kernels
+    if library is None or used is None:
+        return []
+    off = misfits(library, case.precision)
+    fits = [each for each in fits_behind(library) if each.format in used.forms.get(each.family, {})]
+    return [
+        dataclasses.replace(
+            each, scatter=float(np.hypot(each.scatter, off.get((each.family, each.format), 0.0)))
+        )
+        for each in fits
+    ]
 
 
 def _with_kernels(library: Library, case: Scenario) -> Estimate:

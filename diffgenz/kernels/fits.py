@@ -16,10 +16,11 @@ import numpy as np
 
 from diffgenz.core.errors import InputError, unknown
 from diffgenz.core.files import read_toml, written_aside
-from diffgenz.kernels.families import FORMS, family_named
+from diffgenz.kernels.families import FAMILIES, FORMS, family_named
 from diffgenz.kernels.form import Form
 from diffgenz.kernels.forms.attention_prefill import Prefill
 from diffgenz.kernels.forms.last_level_cache import Cached, cached
+from diffgenz.kernels.kind import Kind
 
 VERSION = 1
 """Version of the file's layout."""
@@ -42,6 +43,9 @@ class KernelFit:
         median_error: median relative error of held-out rows.
         held_out: how many rows were held out.
         coverage: share of held-out rows in their nominal 80 % interval.
+        among: of what all measured accelerators have in common, the kind of each (`Kind`).
+        widths: of the same, by what the standard deviations of another accelerator are multiplied,
+            by how it is related to them (`Kin`).
     """
 
     family: str
@@ -60,6 +64,23 @@ class KernelFit:
     median_error: float
     held_out: int
     coverage: float
+    among: tuple[str, ...] = ()
+    widths: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    def on(self, kind: Kind) -> Self:
+        """The fit as it is known on an accelerator that was not measured.
+
+        Arguments:
+            kind: of the accelerator.
+        """
+        if not self.widths:
+            return self
+        network = FAMILIES[self.family].kind == "network"
+        kin = kind.kin([Kind.read(each) for each in self.among], of_network=network)
+        width = self.widths[kin.value]
+        return dataclasses.replace(
+            self, covariance=width**2 * self.covariance, scatter=width * self.scatter
+        )
 
     @functools.cached_property
     def fitted(self) -> Form:
@@ -147,13 +168,17 @@ def write_fits(path: Path, system: str, fits: list[KernelFit], how: str) -> None
         ]
         if fit.form.absent:
             lines.append(f"absent = {json.dumps(list(fit.form.absent))}")
+        lines += [f"among = {json.dumps(fit.among)}"] if fit.among else []
         dropped = (f"{json.dumps(why)} = {count}" for why, count in fit.dropped.items())
         lines.append(f"dropped = {{ {', '.join(dropped)} }}")
         for name, figures in (
             ("values", fit.values),
             ("standard_errors", fit.standard_errors),
             ("learned", fit.learned),
+            ("widths", fit.widths),
         ):
+            if not figures:
+                continue
             shown = (f"{key} = {_figure(value)}" for key, value in figures.items())
             lines.append(f"{name} = {{ {', '.join(shown)} }}")
         lines.append("covariance = [  # of ln value, of log-odds where bounded; lower triangle")
@@ -238,8 +263,10 @@ def _fit(table: dict[str, Any], path: Path) -> KernelFit:
             **{
                 key: table[key]
                 for key in KernelFit.__dataclass_fields__
-                if key not in ("form", "values", "covariance")
+                if key not in ("form", "values", "covariance", "among", "widths")
             },
+            among=tuple(table.get("among", ())),
+            widths={kin: float(width) for kin, width in table.get("widths", {}).items()},
         )
     except InputError:
         raise

@@ -113,6 +113,8 @@ class Form(Record):
 
     absent: ClassVar[tuple[str, ...]] = ()
     """Parameters whose terms a kernel does not need: constants at their neutral value."""
+    steady: ClassVar[dict[str, float]] = {}
+    """Parameters that transferred fits keep, so that no work takes longer than more of it."""
 
     level: Leaf = eqx.field(converter=as_leaf, default=1.0, kw_only=True)
     """Factor on the fitted time, 1 as fitted.

@@ -1,6 +1,6 @@
 """The fitted kernels of an accelerator, and single ones bound to hardware."""
 
-from collections.abc import Collection, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -9,33 +9,10 @@ from jax.custom_derivatives import SymbolicZero
 from diffgenz.core import xp
 from diffgenz.core.record import Record, label
 from diffgenz.core.smooth import Scalar, once, twice
-from diffgenz.kernels.families import FAMILIES, KnownBy
 from diffgenz.kernels.form import Form
 from diffgenz.kernels.hardware import Chip
-from diffgenz.kernels.kernel_format import KernelFormat
-
-RELATIVES = {
-    "bf16": ("fp16",),
-    "fp16": ("bf16",),
-    "tf32": ("bf16", "fp16"),
-    "fp32": ("bf16", "fp16"),
-    "mxfp8": ("fp8_block", "fp8"),
-    "fp8": ("fp8_block", "int8"),
-    "fp8_block": ("fp8",),
-    "int8": ("fp8",),
-    "nvfp4": ("mxfp4",),
-    "mxfp4": ("nvfp4",),
-    "fp8/bf16": ("int8/bf16", "int4/bf16"),
-    "int8/bf16": ("fp8/bf16", "int4/bf16"),
-    "int4/bf16": ("mxfp4/bf16", "int8/bf16"),
-    "mxfp4/bf16": ("int4/bf16", "int8/bf16"),
-    "nvfp4/bf16": ("mxfp4/bf16", "int4/bf16", "int8/bf16"),
-}
-"""Formats whose kernels stand in for a format that has none of its own, best first.
-
-Bytes and peak remain those of the format itself.
-"""
-
+from diffgenz.kernels.kind import UNKNOWN, Kind
+from diffgenz.kernels.relatives import nearest_format
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -60,6 +37,7 @@ class Origin(NamedTuple):
         fit: the software whose kernels are preferred, "like:SYSTEM", or a fit file.
         like: the accelerator that its file says it is like; "" where it says nothing.
         changed: whether its file has other numbers than the shipped one of the same id.
+        kind: what it has in common with measured accelerators.
     """
 
     system: str
@@ -67,6 +45,7 @@ class Origin(NamedTuple):
     fit: str
     like: str = ""
     changed: bool = False
+    kind: Kind = UNKNOWN
 
 
 class Library(Record):
@@ -75,10 +54,12 @@ class Library(Record):
     Arguments:
         forms: by family ("gemm", "decode", ...) and format ("fp8", "int4/bf16"; `KernelFormat`).
         origin: where the fits come from; None where the forms were built by hand.
+        alone: families and formats whose kernels stand in for no other format.
     """
 
     forms: dict[str, dict[str, Form]]
     origin: Origin | None = label(default=None)
+    alone: tuple[tuple[str, str], ...] = label(default=())
 
     def __repr__(self) -> str:
         origin = self.origin
@@ -87,31 +68,13 @@ class Library(Record):
 
     def format_of(self, family: str, format: str) -> str | None:
         """The format whose kernels time `family` in `format`; None where there is none."""
-        return nearest_format(self.forms.get(family, {}), family, format)
+        alone = [each for name, each in self.alone if name == family]
+        return nearest_format(self.forms.get(family, {}), family, format, alone)
 
     def form(self, family: str, format: str) -> Form | None:
         """The form that times `family` in `format`; None where there is none."""
         found = self.format_of(family, format)
         return None if found is None else self.forms[family][found]
-
-
-def nearest_format(forms: Collection[str], family: str, format: str) -> str | None:
-    """Which of the formats of a family times its kernels in `format`; None where none does.
-
-    It is the format itself, or its nearest relative: another of `RELATIVES`, or what weights (of
-    latent attention: its cache) and activations are alone.
-
-    Arguments:
-        forms: the formats that there are.
-        family: of the kernels.
-        format: the one wanted.
-    """
-    weights, activations = KernelFormat.of(format)
-    names = [format, *RELATIVES.get(format, ())]
-    if weights != activations:
-        names += [weights] if FAMILIES[family].known_by is KnownBy.CACHE else []
-        names += [activations, *RELATIVES.get(activations, ())]
-    return next((name for name in names if name in forms), None)
 
 
 def executed(bound: Bound, executions: Sequence[tuple[Scalar | float, Any]]) -> Scalar:

@@ -21,7 +21,9 @@ from diffgenz.core.files import data_folder
 from diffgenz.kernels.fits import KernelFit, read_fits
 from diffgenz.kernels.form import Form
 from diffgenz.kernels.forms.gemm import QuantisedGemm
+from diffgenz.kernels.kind import Kind
 from diffgenz.kernels.library import Library, Origin
+from diffgenz.kernels.relatives import STARTS_LATE
 from diffgenz.kernels.software import DEFAULT, NONE, SOFTWARE, TAKEN_FIRST
 
 TRANSFERRED = "transferred"
@@ -42,6 +44,19 @@ QUANTISED_APART = 3.0
 They take 3.1 to 7.9 in its tables of fp8 and nvfp4. Its bf16 products take 1.1, and the other
 engines' quantised ones on the same accelerators 0.6 to 2.8, which served models agree with
 (docs/serving.md).
+"""
+
+UNTUNED = "modeloptfp8moe_flashinfer_cutlass"
+"""Experts in fp8 per tensor by FlashInfer's CUTLASS, as vLLM 0.24.0 runs them.
+
+Its tables of Hopper were measured without tuned tactics: they take 3 to 5 times as long as those of
+TensorRT-LLM on the same GPU, and as vLLM's own did in 0.19.0.
+"""
+
+TUNED_MEMORY = 0.6
+"""The share of memory bandwidth that `UNTUNED` exceeds where it was tuned.
+
+It is 0.71 to 0.75 on Blackwell, and 0.19 and 0.57 on Hopper.
 """
 
 NO_GPUS = {
@@ -100,8 +115,8 @@ def fits_of(origin: Origin) -> list[KernelFit]:
     kind, base = _base(origin.system, like, origin.vendor, origin.changed)
     shipped = [] if base is None else sorted(_shipped(base), key=lambda e: preference(e, software))
     if kind == "like":
-        shipped = [_moved(each.plain, str(base)) for each in shipped]
-    transferred = [] if kind == ROOFLINE else _shipped(TRANSFERRED)
+        shipped = [_moved(each.plain, str(base), origin.kind) for each in shipped]
+    transferred = [] if kind == ROOFLINE else _transferred(origin.kind)
     best: dict[tuple[str, str], KernelFit] = {}
     for each in (*own, *shipped, *transferred):
         best.setdefault((each.family, each.format), each.plain)
@@ -136,13 +151,32 @@ def _base(system: str, like: str, vendor: str, changed: bool) -> tuple[str, str 
     return (ROOFLINE if vendor.strip().lower() in NO_GPUS else TRANSFERRED), None
 
 
-def _moved(fit: KernelFit, system: str) -> KernelFit:
+def _transferred(kind: Kind) -> list[KernelFit]:
+    """What measured GPUs have in common, as it is known on an accelerator of some kind.
+
+    Of collectives there is a fit for each wiring; that of most GPUs comes first and is taken where
+    there is none of the accelerator's own.
+    """
+    found: dict[tuple[str, str], KernelFit] = {}
+    for each in _shipped(TRANSFERRED):
+        wirings = {Kind.read(other).wiring for other in each.among}
+        if (each.family, each.format) not in found or kind.wiring in wirings:
+            found[each.family, each.format] = each
+    return [each.on(kind) for each in found.values()]
+
+
+def _moved(fit: KernelFit, system: str, kind: Kind) -> KernelFit:
     """A fit that times another accelerator than the one that it was fitted to.
 
     It is known less well there: the covariance of GPUs among each other (`transferred`) comes on
     top of its own. Where that is not known, the prior's does.
+
+    Arguments:
+        fit: the fit.
+        system: the accelerator that it was fitted to.
+        kind: of the one that it times.
     """
-    among = [each for each in _shipped(TRANSFERRED) if each.family == fit.family]
+    among = [each for each in _transferred(kind) if each.family == fit.family]
     alike = [each for each in among if each.form.whole() is fit.form.whole()]
     nearest = [each for each in alike if each.format == fit.format] or alike
     spread = np.diag([prior.spread**2 for prior in fit.form.priors().values()])
@@ -168,16 +202,18 @@ def preference(fit: KernelFit, software: str) -> tuple[bool | int | list[int], .
     return (*_set_apart(fit), fit.software != software, rank, newest, not default, -fit.rows)
 
 
-def _set_apart(fit: KernelFit) -> tuple[bool, bool]:
+def _set_apart(fit: KernelFit) -> tuple[bool, bool, bool]:
     """Why engines do not run a kernel as it was measured.
 
     Returns:
         whether it, or the quantisation of its inputs, was launched eagerly, where engines run all
-        in one CUDA graph; and whether it is made for experts without gates, which few models have.
+        in one CUDA graph; whether it is made for experts without gates, which few models have; and
+        whether it was measured before it was tuned.
     """
     quantises = fit.software == "trtllm" and issubclass(fit.form, QuantisedGemm)
     eager = "eager" in fit.kernel or (quantises and fit.values["launch"] > QUANTISED_APART)
-    return eager, "nongated" in fit.kernel
+    untuned = UNTUNED in fit.kernel and fit.values["memory"] < TUNED_MEMORY
+    return eager, "nongated" in fit.kernel, untuned
 
 
 @functools.cache
@@ -194,9 +230,12 @@ def load_kernels(origin: Origin) -> Library | None:
     if origin.fit == NONE:
         return None
     forms: dict[str, dict[str, Form]] = {}
+    alone: list[tuple[str, str]] = []
     for each in fits_of(origin):
         forms.setdefault(each.family, {})[each.format] = each.fitted
-    return Library(forms, origin) if forms else None
+        is_late = each.family == "gemm" and each.values["launch"] > STARTS_LATE
+        alone += [(each.family, each.format)] if is_late else []
+    return Library(forms, origin, tuple(alone)) if forms else None
 
 
 def fits_behind(library: Library) -> list[KernelFit]:

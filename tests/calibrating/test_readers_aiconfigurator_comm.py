@@ -7,16 +7,18 @@ import pandas as pd
 import pytest
 
 from diffgenz.calibrating.readers.aiconfigurator.comm import custom_allreduce, nccl
+from diffgenz.calibrating.readers.registry import reader_of
 from diffgenz.calibrating.samples import Samples
 from diffgenz.core.errors import InputError
 from diffgenz.kernels.forms.collective import AllGather, AllReduce, AllToAll
 from diffgenz.kernels.forms.custom_allreduce import CustomAllReduce
 
 
-def test_nccl_messages_count_elements_of_the_whole_tensor(tmp_path):
+@pytest.mark.parametrize("library", ["nccl", "oneccl"])
+def test_messages_of_a_library_count_elements_of_the_whole_tensor(library, tmp_path):
     ops = ["all_reduce", "all_gather", "reduce_scatter", "alltoall"]
     table = _table(
-        tmp_path / "nccl_perf.parquet",
+        tmp_path / f"{library}_perf.parquet",
         version="2.29.2",
         kernel_source="NCCL",
         op_name=ops,
@@ -25,7 +27,9 @@ def test_nccl_messages_count_elements_of_the_whole_tensor(tmp_path):
         message_size=1024,
         latency=0.02,
     )
-    found = {samples.family: samples for samples in nccl(table)}
+    read = reader_of(table)
+    assert read is not None
+    found = {samples.family: samples for samples in read(table)}
     assert {family: samples.form for family, samples in found.items()} == {
         "all_reduce": AllReduce,
         "all_gather": AllGather,
@@ -33,7 +37,7 @@ def test_nccl_messages_count_elements_of_the_whole_tensor(tmp_path):
         "all_to_all": AllToAll,
     }
     _has(found["all_reduce"], ranks=8, volume=2048)
-    assert found["all_reduce"].source == "nccl-2.29.2"
+    assert found["all_reduce"].source == f"{library}-2.29.2"
     assert found["all_reduce"].format == "fp16"
     assert found["all_reduce"].seconds == pytest.approx(20e-6)
 

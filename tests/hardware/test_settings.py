@@ -23,7 +23,7 @@ def test_every_number_of_every_file_may_be_set_by_its_full_name(system):
     }
     units = {"peak_flops": "FLOP/s", "power": "W", "price": "USD/s"}
     keys = {"capacity": "B", "reserve": "B", "bandwidth": "B/s", "latency": "s"}
-    keys |= {"launch_latency": "s", "compute_units": "", "size": ""}
+    keys |= {"launch_latency": "s", "compute_units": "", "size": "", "start": "s"}
     for table, figures in tables.items():
         for key, value in figures.items():
             unit = units.get(table) or keys[key]

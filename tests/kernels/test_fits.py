@@ -8,6 +8,7 @@ from support import assert_close
 
 from diffgenz import InputError, load_platform
 from diffgenz.core.files import data_folder
+from diffgenz.hardware.specs import read_spec
 from diffgenz.kernels.fits import KernelFit, read_fits, write_fits
 from diffgenz.kernels.library import Origin
 from diffgenz.kernels.selection import fits_of
@@ -28,7 +29,9 @@ def test_a_fit_file_says_what_it_was_told(found, tmp_path):
         else:
             assert now == pytest.approx(was, rel=1e-5) if not isinstance(was, str) else now == was
     platform = load_platform("h100_sxm", fit=path)
-    assert platform.accelerator.kernels.origin == Origin("h100_sxm", "NVIDIA", str(path))
+    kind = read_spec("h100_sxm").kind
+    told = Origin("h100_sxm", "NVIDIA", str(path), kind=kind)
+    assert platform.accelerator.kernels.origin == told
     assert list(tmp_path.iterdir()) == [path]
 
 

@@ -20,7 +20,7 @@ from diffgenz.calibrating.readers import (
     vidur,
 )
 from diffgenz.calibrating.readers.aiconfigurator.attention import decode, prefill
-from diffgenz.calibrating.readers.aiconfigurator.comm import custom_allreduce, nccl
+from diffgenz.calibrating.readers.aiconfigurator.comm import custom_allreduce, nccl, oneccl
 from diffgenz.calibrating.readers.aiconfigurator.deepep import low_latency, normal
 from diffgenz.calibrating.readers.aiconfigurator.experts import experts
 from diffgenz.calibrating.readers.aiconfigurator.gemm import gemm
@@ -47,6 +47,7 @@ TABLES: dict[str, Callable[[Path], list[Samples]]] = {
     "mamba2_perf": mamba2,
     "gdn_perf": delta,
     "nccl_perf": nccl,
+    "oneccl_perf": oneccl,
     "custom_allreduce_perf": custom_allreduce,
     "wideep_deepep_ll_perf": low_latency,
     "wideep_deepep_normal_perf": normal,

@@ -6,6 +6,10 @@ volume divided by the ranks inside it: reduce-scatter inside, all-reduce of the 
 all-gather inside, which telescopes to one all-reduce per level. At each level the fastest algorithm
 that its topology offers is taken, by a smooth minimum.
 
+What a collective takes at a level beside hops and bytes, however small it is, is the level's
+`start`. Between nodes it is far from zero: all-reduces of engines, written for one node, give way
+to a library's, and hosts pass the messages on. It is nothing to a group inside one node.
+
 Tokens on their way to their experts cross each level once for each group of ranks behind it that
 holds any of these experts (node-level de-duplication, as in DeepEP), of which there are fewer where
 the router is limited to some groups of experts. Levels work at the same time,
@@ -40,6 +44,7 @@ class Link(Tree):
         size: accelerators inside the level.
         per_byte: s/B in one direction.
         latency: s per hop.
+        start: s per collective, where no kernel of it is fitted.
         kernels: fitted collectives on this level, by name ("all_reduce"), whose times include the
             launch. Other collectives follow from the topology.
     """
@@ -48,6 +53,7 @@ class Link(Tree):
     size: Scalar
     per_byte: Scalar
     latency: Scalar
+    start: Scalar
     kernels: dict[str, Bound] = eqx.field(default_factory=dict)
 
     @classmethod
@@ -68,7 +74,8 @@ class Link(Tree):
         kernels = {name: Bound(form, wire) for name, form in (forms or {}).items()}
         size = xp.stop_gradient(level.size)
         per_byte = xp.asarray(1 / wire.bandwidth)
-        return cls(level.topology, size, per_byte, level.latency, shared(kernels, launch))
+        waiting = level.latency, level.start
+        return cls(level.topology, size, per_byte, *waiting, shared(kernels, launch))
 
     def send(self, volume: Scalar) -> Scalar:
         """Seconds for one message of `volume` B to a neighbour."""
@@ -127,7 +134,12 @@ class Rung(Tree):
                     time = time * xp.where(beaten, NEVER, 1.0)
             fastest = time if fastest is None else smooth_min(fastest, time, sharpness)
         assert fastest is not None
-        return fastest
+        return fastest + self.starting
+
+    @property
+    def starting(self) -> Scalar:
+        """Seconds to start a collective that was not measured; 0 for one rank."""
+        return self.ranks.several * self.link.start
 
 
 def _beaten(schedule: Schedule, rival: Schedule, *, later: bool) -> Flag:
@@ -239,7 +251,7 @@ class Group(Tree):
             zip(self.rungs, self.copies(exchange, owners), strict=True)
         ):
             schedule = rung.link.topology.all_to_all(rung.ranks)[0]
-            latency = latency + 2 * schedule.steps * rung.link.latency
+            latency = latency + 2 * (schedule.steps * rung.link.latency + rung.starting)
             busiest = times(volume, beyond if index else exchange.excess)
             moving = schedule.share * copies * busiest * rung.link.per_byte
             slowest = moving if slowest is None else smooth_max(slowest, moving, sharpness)

@@ -19,7 +19,8 @@ from diffgenz.inference.padded_experts import Tile, expert_tiles
 from diffgenz.kernels.families import EXCHANGES, format_known_by
 from diffgenz.kernels.form import Form
 from diffgenz.kernels.hardware import Chip
-from diffgenz.kernels.library import Library, nearest_format
+from diffgenz.kernels.library import Library
+from diffgenz.kernels.relatives import misfit
 from diffgenz.operators.layer_format import DTYPE, LINEAR
 from diffgenz.operators.precision import Precision
 
@@ -136,13 +137,34 @@ def kernels_in_use(library: Library, precisions: Sequence[Precision]) -> Library
     kept: dict[str, dict[str, Form]] = {}
     for family, forms in library.forms.items():
         wanted = {kernel_format(family, part, precision) for part, precision in asked}
-        used = {nearest_format(forms, family, format) for format in wanted | messages}
+        used = {library.format_of(family, format) for format in wanted | messages}
         if family in exchanges:  # one fit stands for all formats
             used.add(next(iter(forms)))
         own = {format: form for format, form in forms.items() if format in used}
         if own:
             kept[family] = own
     return with_parts(library, {"forms": kept})
+
+
+def misfits(library: Library, precision: Precision) -> dict[tuple[str, str], float]:
+    """How far kernels that stand in for another format may be off, by family and their own format.
+
+    Arguments:
+        library: fitted kernels by family and format.
+        precision: the formats in use.
+
+    Returns:
+        Standard deviations of ln(measured / predicted), of those that stand in for any.
+    """
+    found: dict[tuple[str, str], float] = {}
+    for part in (*precision.parts, DTYPE):
+        for family in library.forms:
+            format = kernel_format(family, part, precision)
+            taken = library.format_of(family, format)
+            off = 0.0 if taken is None else misfit(family, format, taken)
+            if taken is not None and off > found.get((family, taken), 0.0):
+                found[family, taken] = off
+    return found
 
 
 def fitted_exchanges(library: Library) -> list[tuple[str, str]]:

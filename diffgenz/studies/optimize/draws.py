@@ -17,9 +17,7 @@ from diffgenz.core import xp
 from diffgenz.core.errors import InputError
 from diffgenz.core.leaves import Path, leaf_names, number_at, with_leaves, with_unset
 from diffgenz.core.sections import said_of
-from diffgenz.inference.essential import essential
-from diffgenz.inference.uncertainty import drawn_library
-from diffgenz.kernels.selection import fits_behind
+from diffgenz.inference.uncertainty import drawn_library, fits_in_use
 from diffgenz.scenario.mix import Mix, Question, parts_of, paths_named
 from diffgenz.studies.expressions import Expression
 from diffgenz.studies.optimize.choices import Chosen
@@ -206,10 +204,7 @@ def _calibrations(question: Question, rng: _Shares) -> dict[Chosen, Numbers]:
     found: dict[tuple[str, ...], tuple[list[Path], Numbers]] = {}
     for number, part in enumerate(parts_of(question)):
         library = part.platform.accelerator.kernels
-        used = essential(part).platform.accelerator.kernels
-        fits = [] if library is None else fits_behind(library)
-        kept = {} if used is None else used.forms
-        fits = [each for each in fits if each.format in kept.get(each.family, {})]
+        fits = fits_in_use(part)
         if library is None or not fits:
             raise InputError(
                 f"calibration: the kernels of {part.platform.accelerator.name} are not fitted; "

@@ -1,4 +1,4 @@
-"""The tables nccl_perf and custom_allreduce_perf: collectives inside a node.
+"""The tables nccl_perf, oneccl_perf and custom_allreduce_perf: collectives inside a node.
 
 message_size counts elements of the whole tensor; latency is in ms.
 """
@@ -39,6 +39,11 @@ def nccl(path: Path) -> list[Samples]:
     Its framework is who measured; the version is NCCL's.
     """
     return _collectives(path, "nccl_dtype", software="nccl")
+
+
+def oneccl(path: Path) -> list[Samples]:
+    """The samples of a oneccl_perf table, which has the columns of NCCL's."""
+    return _collectives(path, "nccl_dtype", software="oneccl")
 
 
 def custom_allreduce(path: Path) -> list[Samples]:
