@@ -22,7 +22,9 @@ from diffgenz.studies.optimize.quadratic import Numbers
 SMOOTHING = 2e-3
 """e: the part of the threshold over which the maximum is rounded off."""
 
-_HALVINGS = 32
+_STEPS = 60
+"""Of the threshold, at most: Newton's, or half of the bracket where his leave it."""
+_NEAR = 1e-12
 
 
 class Statistic(NamedTuple):
@@ -107,22 +109,35 @@ def _smooth_tail(draws: Numbers, factor: float, least: bool) -> tuple[Numbers, N
     sign = -1.0 if least else 1.0
     room = np.log1p(SMOOTHING * (1 + np.sqrt(factor) + np.sqrt(factor / (factor - 1))))
     low, high = np.log(draws.min(axis=1)) - room, np.log(draws.max(axis=1)) + room
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        up = _slope(draws, middle, factor, sign) * sign < 0
-        low, high = np.where(up, middle, low), np.where(up, high, middle)
-    t = np.exp((low + high) / 2)[:, None]
+    rank = min(int(draws.shape[1] / factor), draws.shape[1] - 1)
+    worst = rank if least else draws.shape[1] - 1 - rank
+    log = np.log(np.partition(draws, worst, axis=1)[:, worst])
+    going = np.arange(len(draws))
+    for _ in range(_STEPS):
+        at = log[going]
+        slope, curvature = _slopes(draws[going], at, factor, sign)
+        up = slope * sign < 0
+        low[going], high[going] = np.where(up, at, low[going]), np.where(up, high[going], at)
+        newton, middle = at - slope / curvature, (low[going] + high[going]) / 2
+        inside = (newton > low[going]) & (newton < high[going])
+        log[going] = np.where(inside, newton, middle)
+        going = going[np.abs(log[going] - at) > _NEAR]
+        if not going.size:
+            break
+    t = np.exp(log)[:, None]
     z = sign * (draws / t - 1)
     slopes = factor / draws.shape[1] * (1 + z / np.hypot(z, SMOOTHING)) / 2
     return (t + sign * factor * t * _plus(z)).mean(axis=1), slopes
 
 
-def _slope(draws: Numbers, log: Numbers, factor: float, sign: float) -> Numbers:
-    """The slope in t of what is minimised; of the least draws, of what is maximised."""
+def _slopes(draws: Numbers, log: Numbers, factor: float, sign: float) -> tuple[Numbers, Numbers]:
+    """The slope in t of what is minimised (of the least draws, maximised), and its own in ln t."""
     u = draws / np.exp(log)[:, None]
     z = sign * (u - 1)
-    steep = (1 + z / np.hypot(z, SMOOTHING)) / 2
-    return 1 + factor * (sign * _plus(z) - u * steep).mean(axis=1)
+    size = np.hypot(z, SMOOTHING)
+    steep = (1 + z / size) / 2
+    slope = 1 + factor * (sign * (z + size) / 2 - u * steep).mean(axis=1)
+    return slope, sign * factor * (u**2 * SMOOTHING**2 / (2 * size**3)).mean(axis=1)
 
 
 def _plus(z: Numbers) -> Numbers:
