@@ -11,7 +11,6 @@ from diffgenz import (
     Parallelism,
     Scenario,
     Serving,
-    Speculation,
     Workload,
     estimate,
     serve,
@@ -60,7 +59,6 @@ def test_a_rate_is_an_open_loop_unless_the_concurrency_limits_it():
     [
         ({"rate": 1e5}, case_of(), "the deployment saturates at"),
         ({"concurrency": 300.0}, case_of(), "concurrency: 300 exceeds 256"),
-        ({"rate": 1.0}, case_of(speculation=Speculation(2, 0.5)), "speculation: not modelled"),
         ({"rate": 1.0}, case_of(chunk=None), "chunk: whole prompts are not modelled"),
         (
             {"concurrency": 250.0},

@@ -57,7 +57,7 @@ def test_means_and_percentiles_stand_beside_each_other_for_some_runs(tmp_path):
 
 def test_what_serve_refuses_is_said_and_estimated_as_one_batch(capsys, tmp_path):
     path = str(write(tmp_path, "bench.json", VLLM))
-    words = (*H100, *ROOFLINE, "--drafts", "2", "--acceptance", "0.5")
+    words = (*H100, *ROOFLINE, "--beams", "2")
     (found,) = run_json(capsys, "compare", path, *words)
     asked = ("--isl", "2048", "--osl", "256", "--batch", "8")
     own = run_json(capsys, "estimate", VLLM["model_id"], *words, *asked)
@@ -68,7 +68,7 @@ def test_what_serve_refuses_is_said_and_estimated_as_one_batch(capsys, tmp_path)
     assert found["ratio"]["ttft"] is None
     assert found["ratio"]["tpot"] == pytest.approx(own["tpot"] / 0.0125, rel=1e-6)
     text = run(capsys, "compare", path, *words)
-    said = "note: bench.json: estimated as one batch, not under load: speculation: not modelled"
+    said = "note: bench.json: estimated as one batch, not under load: beams: not modelled"
     assert said in text
     assert "under load TTFT includes queueing (not compared), and TPOT the prompts of" in text
     assert "by `serve`" not in text

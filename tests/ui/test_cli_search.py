@@ -20,7 +20,7 @@ ASKED = [
 
 def test_results_are_shown_saved_drawn_and_exported(tmp_path, capsys):
     results, rows, picture = (tmp_path / name for name in ("a.json", "a.csv", "a.png"))
-    asked = [*ASKED, "--gpus", "4", "--batch", "1", "16"]
+    asked = [*ASKED, "--gpus", "4", "--batch", "1", "16", "--weights", "bf16"]
     text = run(capsys, *asked, "--out", str(results), "--plot", str(picture))
     assert "Pareto front" in text
     assert "with TPOT <= 30 ms\nrow 1: TTFT is bound by " in text
@@ -47,6 +47,7 @@ def test_chunks_are_tried(tmp_path, capsys):
     results = tmp_path / "found.json"
     drafts = ("--drafts", "3", "--acceptance", "0.5")
     asked = [*ASKED, "--gpus", "2", "--batch", "16", "--chunk", "256", "--mixed", *drafts]
+    asked += ["--weights", "bf16"]
     text = run(capsys, *asked, "--out", str(results))
     assert "while each iteration carries a chunk" in text
     assert "memory usable; 3 drafts, acceptance 0.5" in text
