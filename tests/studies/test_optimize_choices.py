@@ -274,3 +274,4 @@ def test_parts_with_platforms_and_plans_of_their_own_are_optimized_apart():
     assert [float(part.plan.tensor) for part in found.exact.scenario.scenarios] == list(
         found.best.choices.values()
     )
+    assert ";" not in found.best.label  # the plan that both parts had before is neither's

@@ -145,6 +145,17 @@ def said_of_choices(labels: Mapping[str, float | str]) -> list[str]:
     ]
 
 
+def said_with_plan(labels: Mapping[str, float | str], plan: str) -> str:
+    """Choices and a plan in words: "fp8, accelerators 4; tp 2".
+
+    Where parts of a mix have ranks of their own, chosen by name, these alone are their plans.
+    """
+    said = ", ".join(said_of_choices(labels))
+    if not said or any(".plan." in name for name in labels):
+        return said or plan
+    return f"{said}; {plan}"
+
+
 def _options(name: str, axis: Axis) -> list[_Option]:
     if not isinstance(axis, Grid | Choice) or axis.drawn:
         raise InputError(f"choices[{name}]: a choice has single values; write values = [...]")

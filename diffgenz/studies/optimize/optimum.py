@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from diffgenz.core.reprs import text_of
 from diffgenz.scenario.mix import Question
-from diffgenz.studies.optimize.choices import said_of_choices
+from diffgenz.studies.optimize.choices import said_with_plan
 from diffgenz.studies.optimize.convexity import Convexity
 from diffgenz.studies.optimize.outcomes import Robustness
 from diffgenz.studies.optimize.prices import Price
@@ -64,11 +64,13 @@ class PlanOptimum:
     @property
     def label(self) -> str:
         """Choices and plan in words."""
-        return _label(self.choices, self.plan)
+        return said_with_plan(self.choices, self.plan)
 
     def label_without(self, name: str) -> str:
         """The same but for one of the choices."""
-        return _label({key: each for key, each in self.choices.items() if key != name}, self.plan)
+        return said_with_plan(
+            {key: each for key, each in self.choices.items() if key != name}, self.plan
+        )
 
     @property
     def feasible(self) -> bool:
@@ -134,7 +136,7 @@ class Exact:
     @property
     def label(self) -> str:
         """Choices and plan in words."""
-        return _label(self.choices, self.plan)
+        return said_with_plan(self.choices, self.plan)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,10 +235,6 @@ class Optimum:
             f"Optimum({self.objective}={text_of(self.best.value)}, plan={self.best.label!r}, "
             f"{numbers}; {self.best.certificate})"
         )
-
-
-def _label(choices: dict[str, float | str], plan: str) -> str:
-    return f"{', '.join(said_of_choices(choices))}; {plan}" if choices else plan
 
 
 def _said(violation: Violation) -> str:

@@ -38,7 +38,7 @@ from diffgenz.serving.under_load import (
     UnderLoad,
 )
 from diffgenz.studies.expressions import Expression
-from diffgenz.studies.optimize.choices import Chosen, check_choices, said_of_choices
+from diffgenz.studies.optimize.choices import Chosen, check_choices, said_with_plan
 from diffgenz.studies.optimize.figures import figures_of, technology_with
 from diffgenz.studies.optimize.layouts import Layout, label_of, stacked
 from diffgenz.studies.optimize.limits import NEEDED, ROOM, limits_of
@@ -274,9 +274,7 @@ class Problem:
 
     def label(self, layout: int) -> str:
         """A layout in words: "fp8, accelerators 4; tp 2"."""
-        chosen = said_of_choices(self.choices(layout))
-        plan = label_of(self.layouts[layout].plan)
-        return f"{', '.join(chosen)}; {plan}" if chosen else plan
+        return said_with_plan(self.choices(layout), label_of(self.layouts[layout].plan))
 
     def choices(self, layout: int) -> dict[str, float | str]:
         """What is chosen in a layout, by name."""
