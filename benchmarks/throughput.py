@@ -302,7 +302,7 @@ def main() -> None:
     report.check("configurations on the edge of a tile", 100 * edges.mean(), "%", 0.1)
     error = fitted_gradient_error(50 if options.quick else 1_000)
     report.check("gradient against float64 differences, fitted kernels", error, "relative", 1e-3)
-    forward.check(report, "estimate", fusions=40, size=1_000)
+    forward.check(report, "estimate", fusions=40, size=1_010)
     backward.check(report, "gradient", fusions=110, size=5_000)
     report.check("estimate: trace and compile", forward.compile_seconds, "s", 2)
     report.check("gradient: trace and compile", backward.compile_seconds, "s", 5)
