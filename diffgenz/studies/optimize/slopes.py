@@ -1,7 +1,7 @@
 """Values and slopes of a problem at many points: what each iteration of the solver asks for.
 
 Few points are answered in NumPy, by central differences in float64, which compiles nothing; many
-by a compiled program and JAX's derivatives (`compiled`). Both agree to some 1e-8.
+by differences of a compiled program (`compiled`). Both agree to some 1e-8.
 """
 
 from collections.abc import Callable, Mapping

@@ -208,7 +208,7 @@ class Grid:
 
 
 def _in_formats(case: Scenario, precision: Precision) -> Resolved:
-    """The scenario in these formats, its peaks spelled out, so that formats share programs."""
+    """The scenario in these formats, its peaks spelled out, so that formats share columns."""
     question = resolved(case.replace(precision=precision))
     return dataclasses.replace(question, execution=question.execution.explicit)
 
