@@ -9,7 +9,7 @@ from typing import NamedTuple
 from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar
 from diffgenz.serving.demand import Demand
-from diffgenz.serving.fixed_point import State, solve
+from diffgenz.serving.fixed_point import State, Tried, solve
 from diffgenz.serving.iteration_table import IterationTable
 from diffgenz.serving.own_prefill import Joining, own_prefill
 from diffgenz.serving.runs import next_tokens, runs_of
@@ -65,7 +65,7 @@ def closed_loop(
     theta = Closed(table, demand, most, concurrency, admitted)
     if table.prefill_first:
         return _prompts_first(theta)
-    return _steady(solve(_residual, _step, _start, theta, 16), theta)
+    return solve(_equations, _start, theta, 6)
 
 
 def _prompts_first(theta: Closed) -> Steady:
@@ -105,9 +105,10 @@ def _prompts_first(theta: Closed) -> Steady:
     )
 
 
-def _start(theta: Closed) -> State:
+def _start(theta: Closed) -> tuple[State, State]:
     first = smaller(0.8 * theta.admitted, 0.8 * theta.most.running)
-    return xp.log(first), xp.log(theta.demand.prompt)
+    tokens = 1000 * (theta.table.budget + theta.demand.prompt)
+    return (1 / first, xp.ones_like(first)), (1 / theta.admitted, theta.demand.prompt / tokens)
 
 
 def _decodes(steady: Steady, theta: Closed) -> Scalar:
@@ -117,25 +118,22 @@ def _decodes(steady: Steady, theta: Closed) -> Scalar:
     return smooth_smaller(free, _FULL * theta.most.budget, LIMITS)
 
 
-def _residual(state: State, theta: Closed) -> State:
+def _equations(state: State, theta: Closed) -> Tried:
     steady = _steady(state, theta)
-    arriving = arriving_tokens(steady.runs, theta.demand, steady.arrivals)
-    return xp.log(_decodes(steady, theta)) - state[0], xp.log(arriving) - state[1]
-
-
-def _step(state: State, theta: Closed) -> State:
-    steady = _steady(state, theta)
-    runs, tokens = steady.runs, xp.exp(state[1])
+    decodes, running = _decodes(steady, theta), steady.running
+    runs, tokens = steady.runs, theta.demand.prompt / state[1]
     arriving = arriving_tokens(runs, theta.demand, steady.arrivals)
     rate = steady.arrivals * theta.demand.prompt / runs.room
     new = next_tokens(runs, tokens, arriving, (rate, rate))
-    return (state[0] + xp.log(_decodes(steady, theta))) / 2, xp.log(new)
+    off = xp.log(decodes / running), xp.log(arriving / tokens)
+    better = 1 / xp.sqrt(decodes * running), theta.demand.prompt / new
+    return Tried(off, better, steady)
 
 
 def _steady(state: State, theta: Closed) -> Steady:
     """All that is explicit in the two unknowns."""
     table, demand, most, concurrency, admitted = theta
-    running, tokens = xp.exp(state[0]), xp.exp(state[1])
+    running, tokens = 1 / state[0], demand.prompt / state[1]
     tagged = smooth_smaller(running + 1, larger(smaller(admitted, most.budget), 1.0), TAGGED)
     runs = runs_of(table, demand, tagged, tokens)
     arrivals = running / demand.steps * larger(admitted - 1, 1e-6) / larger(admitted, 1.0 + 1e-6)
@@ -156,7 +154,8 @@ def _steady(state: State, theta: Closed) -> Steady:
     # prompts of the same iteration share it; they come per iteration, not per second
     each = arrivals * demand.prompt
     joining = Joining(start=runs.pieces * each, inside=each)
-    beside = alone, table.both(alone, runs.room)
+    chunks = table.beside(alone)
+    beside = chunks, chunks.seconds(runs.room)
     own = own_prefill(table, demand, runs, beside, joining, (full * random, mean)).seconds
     zero = 0 * own
     decoding = demand.steps * iteration
