@@ -6,6 +6,8 @@ than a short one: the clock is the iteration, and nobody waits for the rest of a
 
 from typing import NamedTuple
 
+import equinox as eqx
+
 from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar
 from diffgenz.serving.demand import Demand
@@ -20,6 +22,9 @@ from diffgenz.serving.steady import NOTHING, Steady, piece_seconds
 _FULL = 0.985
 """The share of the running decodes at which prompts fill every iteration up to which there are
 runs to speak of: at 1 a run never ends."""
+
+_OTHERS = 5.0
+"""How soon prompts share the budget: of two requests all but exp(-5) of the time."""
 
 _RATES = 48.0
 """The power of the smooth minimum of two rates; at a tie, which many closed loops come near to, it
@@ -127,11 +132,19 @@ def _equations(state: State, theta: Closed) -> Tried:
     new = next_tokens(runs, tokens, arriving, (rate, rate))
     off = xp.log(decodes / running), xp.log(arriving / tokens)
     better = 1 / xp.sqrt(decodes * running), theta.demand.prompt / new
-    return Tried(off, better, steady)
+    return Tried(off, better, _balanced(steady, theta).solving(off[0]))
+
+
+def _balanced(steady: Steady, theta: Closed) -> Steady:
+    """The state in which Little's law holds: where prompts fill the budget, iterations are full."""
+    spent = theta.concurrency / steady.rate
+    iteration = steady.running / (steady.rate * theta.demand.steps)
+    wait = spent - theta.demand.steps * iteration - steady.admitted
+    return eqx.tree_at(lambda s: (s.iteration, s.slot_wait), steady, (iteration, larger(wait, 0.0)))
 
 
 def _steady(state: State, theta: Closed) -> Steady:
-    """All that is explicit in the two unknowns."""
+    """All that is explicit in the two unknowns, but for the wait for a slot."""
     table, demand, most, concurrency, admitted = theta
     running, tokens = 1 / state[0], demand.prompt / state[1]
     tagged = smooth_smaller(running + 1, larger(smaller(admitted, most.budget), 1.0), TAGGED)
@@ -159,10 +172,9 @@ def _steady(state: State, theta: Closed) -> Steady:
     own = own_prefill(table, demand, runs, beside, joining, (full * random, mean)).seconds
     zero = 0 * own
     decoding = demand.steps * iteration
-    rate = smooth_smaller(
-        admitted / (decoding + ahead + own), most.budget / (demand.steps * runs.full), _RATES
-    )
-    wait = concurrency / rate - decoding - ahead - own
+    others = -xp.expm1(-_OTHERS * larger(admitted - 1, 1e-6))  # one alone shares with nobody
+    most_rate = most.budget / (demand.steps * runs.full * others)
+    rate = smooth_smaller(admitted / (decoding + ahead + own), most_rate, _RATES)
     return Steady(
         running=running,
         tagged=tagged,
@@ -171,7 +183,7 @@ def _steady(state: State, theta: Closed) -> Steady:
         part=part,
         iteration=iteration,
         waits_for_slot=larger(1 - admitted / concurrency, 0.0) + zero,
-        slot_wait=larger(wait, 0.0),
+        slot_wait=zero,
         ahead=ahead,
         ahead_busy=larger(full, in_steps),
         rests=NOTHING,

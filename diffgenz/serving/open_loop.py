@@ -105,7 +105,7 @@ def _equations(state: State, theta: Open) -> Tried:
     new = next_tokens(runs, tokens, arriving, rates)
     new = between(new, 0.3 * demand.prompt, 1000 * (runs.room + demand.prompt))
     off = xp.log(by_little / running), xp.log(arriving / tokens)
-    return Tried(off, (1 / better, demand.prompt / new), steady)
+    return Tried(off, (1 / better, demand.prompt / new), steady.solving(off[0]))
 
 
 def _steady(state: State, theta: Open) -> Steady:

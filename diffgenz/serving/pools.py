@@ -145,7 +145,8 @@ def _equations(state: State, theta: _Theta) -> Tried:
     new = next_tokens(runs, tokens, arriving, (busy, 0 * busy))
     new = between(new, 0.3 * demand.prompt, 1000 * runs.room)
     off = xp.log(by_little / running), xp.log(arriving / tokens)
-    return Tried(off, (1 / better, demand.prompt / new), _steady(state, theta))
+    steady = _steady(state, theta).solving(off[0])
+    return Tried(off, (1 / better, demand.prompt / new), steady)
 
 
 def _steady(state: State, theta: _Theta) -> Steady:

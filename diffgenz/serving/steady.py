@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import numpy as np
 
 from diffgenz.core import xp
@@ -58,6 +59,7 @@ class Steady(Tree):
             rate.
         rate: requests/s.
         arrivals: requests that arrive in an iteration.
+        residual: the share by which Little's law misses the running decodes.
     """
 
     running: Scalar
@@ -76,6 +78,11 @@ class Steady(Tree):
     excess_pace: Scalar
     rate: Scalar
     arrivals: Scalar
+    residual: Scalar | float = 0.0
+
+    def solving(self, off: Scalar) -> "Steady":
+        """The same state, whose running decodes miss Little's law by `off`, in logarithms."""
+        return eqx.tree_at(lambda s: s.residual, self, xp.where(off < 0, -off, off))
 
     @property
     def admitted(self) -> Scalar:
