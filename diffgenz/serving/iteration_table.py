@@ -22,6 +22,9 @@ from diffgenz.serving.drafting import drafting_seconds
 DECODES, CHUNKS = 9, 10
 """Knots in the number of running decodes, and in the number of prompt tokens."""
 
+LEAST_SLOTS = 2.0
+"""Running decodes up to which every table goes, so that its knots are apart."""
+
 LEAST = 16.0
 """Prompt tokens of the least chunk in the table; fewer take as long."""
 
@@ -47,7 +50,7 @@ class IterationTable(Tree):
     """The logarithm of the seconds of an iteration, at knots.
 
     Arguments:
-        slots: the most running decodes.
+        slots: the most running decodes, at least `LEAST_SLOTS`.
         budget: the most prompt tokens.
         alone: ln s of decodes only, at 1 to `slots` of them; shape (DECODES,).
         mixed: ln s with prompt tokens, of `LEAST` to `budget`, beside 0 to `slots` decodes; shape
@@ -116,6 +119,7 @@ def tabulate(
         budget: the most prompt tokens.
         prefill_first: whether iterations with prompts carry no decodes.
     """
+    slots = xp.where(slots > LEAST_SLOTS, slots, LEAST_SLOTS)
     few = xp.expm1(np.arange(DECODES) / (DECODES - 1) * xp.log1p(slots))[..., 1:, None]
     longest = None
     if prefill_first:  # whoever exceeds the budget is computed alone
