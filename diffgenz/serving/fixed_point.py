@@ -45,6 +45,9 @@ _NEWTON = 4, 10
 """Newton steps after the first, in float32 and in float64; four are enough up to nine tenths of
 saturation, beyond which some answers scatter more in float32 than a fifth one would change."""
 
+_EXACT = 1e-13
+"""A residual that is no more than rounding."""
+
 _FALL, _RISE = 0.9, 2.0
 """The most by which a Newton step lowers or raises an unknown, as a share of it."""
 
@@ -78,6 +81,8 @@ def _found(equations: Equations, steps: int, start: State, least: State, theta: 
         change = _minus(equations(aside, theta).off, here)
         jacobian.append(tuple(x / (tiny * state[i]) for x in change))
     for _ in range(_newton(state[0].dtype)):
+        if all(abs(x) < _EXACT for x in here):
+            break
         change = _change(state, here, jacobian, least)
         new = _plus(state, change)
         there = equations(new, theta).off
