@@ -6,8 +6,6 @@ than a short one: the clock is the iteration, and nobody waits for the rest of a
 
 from typing import NamedTuple
 
-import equinox as eqx
-
 from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar
 from diffgenz.serving.demand import Demand
@@ -17,7 +15,7 @@ from diffgenz.serving.own_prefill import Joining, own_prefill
 from diffgenz.serving.runs import next_tokens, runs_of
 from diffgenz.serving.saturation import Saturation, arriving_tokens, recomputed
 from diffgenz.serving.smoothing import LIMITS, TAGGED, larger, smaller, smooth_smaller
-from diffgenz.serving.steady import NOTHING, Steady, piece_seconds
+from diffgenz.serving.steady import Steady, closed_state, piece_seconds
 
 _FULL = 0.985
 """The share of the running decodes at which prompts fill every iteration up to which there are
@@ -86,27 +84,23 @@ def _prompts_first(theta: Closed) -> Steady:
     # those that a request meets: others end in the same iteration as the one before it
     others = arrivals * larger(admitted - 1, 0.0) / larger(admitted, 1.0)
     mine = runs_of(table, demand, admitted, demand.prompt * (1 + others))
-    further, zero = mine.count - 1, 0 * rate
+    further = mine.count - 1
     own = (further * mine.full + mine.part) / mine.count
     ahead = further / 2 * mine.full
-    iteration = cycle - (own + ahead) / demand.steps
-    return Steady(
-        running=rate * demand.steps * iteration,
-        tagged=admitted + zero,
+    return closed_state(
+        concurrency,
+        admitted,
+        demand.steps,
         runs=runs,
+        tagged=admitted,
+        iteration=cycle - (own + ahead) / demand.steps,
+        rate=rate,
+        own=own,
         full=start * (runs.count - 1),
         part=start,
-        iteration=iteration,
-        waits_for_slot=larger(1 - admitted / concurrency, 0.0) + zero,
-        slot_wait=larger(concurrency / rate - cycle * demand.steps, 0.0),
+        arrivals=arrivals,
         ahead=ahead,
         ahead_busy=larger(further / mine.count, 0.0),
-        rests=NOTHING,
-        own=own,
-        excess=zero,
-        excess_pace=zero,
-        rate=rate,
-        arrivals=arrivals,
     )
 
 
@@ -116,35 +110,7 @@ def _start(theta: Closed) -> tuple[State, State]:
     return (1 / first, xp.ones_like(first)), (1 / theta.admitted, theta.demand.prompt / tokens)
 
 
-def _decodes(steady: Steady, theta: Closed) -> Scalar:
-    """Running decodes, of which there are no more than prompts leave of the budget."""
-    decoding = theta.demand.steps * steady.iteration
-    free = theta.admitted * decoding / (decoding + steady.admitted)
-    return smooth_smaller(free, _FULL * theta.most.budget, LIMITS)
-
-
 def _equations(state: State, theta: Closed) -> Tried:
-    steady = _steady(state, theta)
-    decodes, running = _decodes(steady, theta), steady.running
-    runs, tokens = steady.runs, theta.demand.prompt / state[1]
-    arriving = arriving_tokens(runs, theta.demand, steady.arrivals)
-    rate = steady.arrivals * theta.demand.prompt / runs.room
-    new = next_tokens(runs, tokens, arriving, (rate, rate))
-    off = xp.log(decodes / running), xp.log(arriving / tokens)
-    better = 1 / xp.sqrt(decodes * running), theta.demand.prompt / new
-    return Tried(off, better, _balanced(steady, theta).solving(off[0]))
-
-
-def _balanced(steady: Steady, theta: Closed) -> Steady:
-    """The state in which Little's law holds: where prompts fill the budget, iterations are full."""
-    spent = theta.concurrency / steady.rate
-    iteration = steady.running / (steady.rate * theta.demand.steps)
-    wait = spent - theta.demand.steps * iteration - steady.admitted
-    return eqx.tree_at(lambda s: (s.iteration, s.slot_wait), steady, (iteration, larger(wait, 0.0)))
-
-
-def _steady(state: State, theta: Closed) -> Steady:
-    """All that is explicit in the two unknowns, but for the wait for a slot."""
     table, demand, most, concurrency, admitted = theta
     running, tokens = 1 / state[0], demand.prompt / state[1]
     tagged = smooth_smaller(running + 1, larger(smaller(admitted, most.budget), 1.0), TAGGED)
@@ -156,40 +122,45 @@ def _steady(state: State, theta: Closed) -> Steady:
     start = -xp.expm1(-arrivals)
     part = runs.partly(start, start)
     full = part * (runs.count - 1)
-    iteration = part * runs.cycle(start, start)
+    decoding = demand.steps * part * runs.cycle(start, start)
 
     random = smaller(4 * demand.output_variation, 1.0)
     mean, square = piece_seconds(demand, runs, runs.full, table.pair)
     in_steps = smaller(arrivals * demand.prompt / runs.room, 0.999)
     ahead = random * arrivals * square / runs.full / (2 * (1 - in_steps))
 
-    alone = larger(running * (admitted - 1) / larger(admitted, 1.0), 0.0)
+    chunks = table.beside(larger(running * (admitted - 1) / larger(admitted, 1.0), 0.0))
     # prompts of the same iteration share it; they come per iteration, not per second
     each = arrivals * demand.prompt
     joining = Joining(start=runs.pieces * each, inside=each)
-    chunks = table.beside(alone)
     beside = chunks, chunks.seconds(runs.room)
     own = own_prefill(table, demand, runs, beside, joining, (full * random, mean)).seconds
-    zero = 0 * own
-    decoding = demand.steps * iteration
+
+    # prompts fill the budget up to a rate, and leave room for so many decodes
+    free = admitted / (decoding + ahead + own)
     others = -xp.expm1(-_OTHERS * larger(admitted - 1, 1e-6))  # one alone shares with nobody
     most_rate = most.budget / (demand.steps * runs.full * others)
-    rate = smooth_smaller(admitted / (decoding + ahead + own), most_rate, _RATES)
-    return Steady(
-        running=running,
-        tagged=tagged,
+    rate = smooth_smaller(free, most_rate, _RATES)
+    decodes = smooth_smaller(free * decoding, _FULL * most.budget, LIMITS)
+
+    arriving = arriving_tokens(runs, demand, arrivals)
+    filled = each / runs.room
+    new = next_tokens(runs, tokens, arriving, (filled, filled))
+    off = xp.log(decodes / running), xp.log(arriving / tokens)
+    better = 1 / xp.sqrt(decodes * running), demand.prompt / new
+    steady = closed_state(
+        concurrency,
+        admitted,
+        demand.steps,
         runs=runs,
+        tagged=tagged,
+        iteration=running / (rate * demand.steps),  # full ones, where prompts fill the budget
+        rate=rate,
+        own=own,
         full=full,
         part=part,
-        iteration=iteration,
-        waits_for_slot=larger(1 - admitted / concurrency, 0.0) + zero,
-        slot_wait=zero,
+        arrivals=arrivals,
         ahead=ahead,
         ahead_busy=larger(full, in_steps),
-        rests=NOTHING,
-        own=own,
-        excess=zero,
-        excess_pace=zero,
-        rate=rate,
-        arrivals=arrivals,
     )
+    return Tried(off, better, steady.solving(off[0]))

@@ -99,6 +99,52 @@ class Steady(Tree):
         return steps * self.iteration - self.excess * xp.expm1(-steps * self.excess_pace)
 
 
+def closed_state(
+    concurrency: Scalar,
+    admitted: Scalar,
+    steps: Scalar,
+    *,
+    runs: Runs,
+    tagged: Scalar,
+    iteration: Scalar,
+    rate: Scalar,
+    own: Scalar,
+    full: Scalar,
+    part: Scalar,
+    arrivals: Scalar,
+    ahead: Scalar | float = 0.0,
+    ahead_busy: Scalar | float = 0.0,
+) -> Steady:
+    """The state of a closed loop: nobody waits for a running iteration, and Little's law holds.
+
+    Arguments:
+        concurrency: requests under way.
+        admitted: those of them that run at once, up to `concurrency`; the others wait for a slot.
+        steps: decode iterations of a request.
+        runs, tagged, iteration, rate, own, full, part, arrivals, ahead, ahead_busy: of `Steady`.
+    """
+    zero = 0 * own
+    wait = concurrency / rate - steps * iteration - own - ahead
+    return Steady(
+        running=rate * steps * iteration,
+        tagged=tagged + zero,
+        runs=runs,
+        full=full + zero,
+        part=part + zero,
+        iteration=iteration,
+        waits_for_slot=larger(1 - admitted / concurrency, 0.0) + zero,
+        slot_wait=larger(wait, 0.0),
+        ahead=ahead + zero,
+        ahead_busy=ahead_busy + zero,
+        rests=NOTHING,
+        own=own,
+        excess=zero,
+        excess_pace=zero,
+        rate=rate,
+        arrivals=arrivals,
+    )
+
+
 def piece_seconds(demand: Demand, runs: Runs, full: Scalar, pair: Scalar) -> tuple[Scalar, Scalar]:
     """The mean and the mean square of the seconds of prompts at the speed of full iterations.
 
