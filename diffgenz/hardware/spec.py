@@ -10,6 +10,7 @@ from diffgenz.hardware import design
 from diffgenz.kernels.kind import Kind
 
 Figures = dict[str, float]
+"""Numbers in SI by their keys."""
 
 UNSOURCED = "no source given in the file"
 """The source of a figure that is written without one."""
