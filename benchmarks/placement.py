@@ -39,7 +39,8 @@ from synthetic_traces import by_domain
 from diffgenz.routing.bounds import optimum
 from diffgenz.routing.coactivation import gathered, pairs_of
 from diffgenz.routing.grouping import balanced_kmeans, signatures
-from diffgenz.routing.locality import Objective, localised, parts, polished
+from diffgenz.routing.locality import Objective, localised, polished
+from diffgenz.routing.parts import parts
 from diffgenz.routing.place import place
 from diffgenz.routing.source import load_trace
 from diffgenz.routing.trace import Counts, Trace

@@ -27,8 +27,9 @@ from diffgenz.routing.grouping import (
     signatures,
 )
 from diffgenz.routing.layer_time import Demand, Roofline, demand
-from diffgenz.routing.locality import Objective, assigned, localised, parts
+from diffgenz.routing.locality import Objective, assigned, localised
 from diffgenz.routing.packing import packed_copies
+from diffgenz.routing.parts import parts
 from diffgenz.routing.place import place
 from diffgenz.routing.placement import Placement
 from diffgenz.routing.replicas import Rule

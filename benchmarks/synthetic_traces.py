@@ -24,8 +24,9 @@ from diffgenz.routing.baselines import linear, on_nodes
 from diffgenz.routing.coactivation import gathered, pairs_of
 from diffgenz.routing.fit_synthetic import Layout, log_normal_lengths
 from diffgenz.routing.grouping import balanced_kmeans, fit_router, signatures
-from diffgenz.routing.locality import assigned, parts
+from diffgenz.routing.locality import assigned
 from diffgenz.routing.moments import moments
+from diffgenz.routing.parts import parts
 from diffgenz.routing.synthetic import synthesize
 from diffgenz.routing.synthetic_files import load_synthetic
 from diffgenz.routing.trace import DECODE, PREFILL, Trace

@@ -59,6 +59,29 @@ def test_no_circles():
     TopologicalSorter({name: imports(name) - {name} for name in FILES}).prepare()
 
 
+@pytest.mark.parametrize(
+    "verb", ["inference.estimate", "inference.breakdown", "serving.serve", "studies.search.search"]
+)
+def test_questions_load_neither_optimizers_nor_tables(verb):
+    """They are asked from a shell, where each tenth of a second of imports is waited for."""
+    seen, others, ahead = set(), set(), {verb}
+    while ahead:
+        name = ahead.pop()
+        seen.add(name)
+        for node in TREES[name].body:  # not what functions import
+            if isinstance(node, ast.Import):
+                others |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                others.add(node.module or "")
+        inside = {each.removeprefix("diffgenz.") for each in others if each.startswith("diffgenz")}
+        inside |= {each for each in imports(name) if each.rpartition(".")[0] in inside}
+        inside |= {each.rpartition(".")[0] for each in inside}
+        ahead |= (inside & FILES.keys()) - seen
+    assert {"core.record", "kernels.form"} < seen
+    heavy = ("scipy.optimize", "scipy.sparse", "scipy.stats", "pandas", "pyarrow", "matplotlib")
+    assert not {each for each in others if each.startswith(heavy)}
+
+
 def test_the_top_has_thirteen_rooms_at_most_and_nothing_else():
     rooms = {path.name for path in PACKAGE.iterdir() if path.is_dir() and path.name[0] not in "_."}
     assert rooms <= set(ROOMS)

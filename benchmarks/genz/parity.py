@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 from genz.evaluation import measure, run
 from genz.layers import Shape
-from genz.subjects import NotCovered, Pairs, Result, Row, Subject, subject_of
+from genz.subject import NotCovered, Pairs, Result, Row, Subject
+from genz.subjects import subject_of
 
 HEADLINE = ("latency", "throughput", "weights", "kv", "fits", "expected_tokens")
 """The quantities that a whole-model row must match.

@@ -1,68 +1,28 @@
 """Golden rows: the graphs of each, where they are placed, and our numbers beside GenZ's."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
 
 from genz.evaluation import Footprint, Timing
-from genz.graph import (
-    ATTENTION_LAWS,
-    LAWS,
-    RESIDENCY,
-    Graph,
-    Kernel,
-    Law,
-    Message,
-    Pattern,
-    einsum_law,
-)
-from genz.layers import Decode, Prompt, Shape, Split
+from genz.graph import LAWS, RESIDENCY, Graph, Kernel, Law, Message, Pattern, einsum_law
+from genz.layers import Decode, Prompt, Shape
 from genz.memory import Placement, place
-from genz.phases import chunked, decode, expected_tokens, micro_batch, prefill
+from genz.phases import chunked, decode, expected_tokens, micro_batch
+from genz.search_subjects import Best, Candidates
+from genz.subject import (
+    MILLI,
+    NotCovered,
+    Pairs,
+    Result,
+    Row,
+    Subject,
+    checked_model,
+    checked_split,
+    model_graph,
+    outcome_pairs,
+    summary_pairs,
+    time_pairs,
+)
 from genz.system import System
-
-MIB, MILLI, MEGA = 2.0**20, 1e-3, 1e6
-
-Row = Mapping[str, Any]
-Pairs = dict[str, tuple[Any, Any]]
-"""Our number and GenZ's, by quantity. None stands for GenZ's NaN."""
-
-
-class NotCovered(Exception):
-    """The error of a row whose kind or values GENZ.md does not describe."""
-
-
-class Result(NamedTuple):
-    """The numbers of one graph."""
-
-    footprint: Footprint
-    placement: Placement
-    timing: Timing
-
-
-class Subject(ABC):
-    """A golden row with its graphs.
-
-    To implement one, build `graphs` from the row in `__init__`, where a missing key raises, and
-    pair our numbers with GenZ's in `compare`.
-    """
-
-    @abstractmethod
-    def __init__(self, row: Row): ...
-
-    graphs: tuple[Graph, ...] = ()
-
-    def place(self, footprints: Sequence[Footprint]) -> list[Placement]:
-        """Where each graph's tensors are; by default all off chip, with memory unchecked."""
-        return [Placement(True, False, graph.system.memory_bandwidth) for graph in self.graphs]
-
-    @abstractmethod
-    def compare(self, results: Sequence[Result]) -> Pairs:
-        """Our numbers with GenZ's, by quantity.
-
-        Arguments:
-            results: of each of the graphs.
-        """
 
 
 class Primitive(Subject):
@@ -111,90 +71,6 @@ def checked_einsum(equation: str) -> tuple[Law, list[str]]:
     if inputs.count(",") != 1 or not arrow or not set(output) <= set(inputs) - {","}:
         raise NotCovered(f"einsum {equation!r} is not a product of two operands")
     return einsum_law(equation), list(dict.fromkeys(inputs.replace(",", "")))
-
-
-def model_graph(phase: str, row: Row, shape: Shape, split: Split, system: System) -> Graph:
-    """The graph of a prefill, decode or chunked row.
-
-    Raises:
-        NotCovered: it is of another phase.
-    """
-    work = row["workload"]
-    if phase == "prefill":
-        requests, tokens = micro_batch(work["batch"], split), work["input_tokens"]
-        return Graph(system, prefill(shape, split, requests, tokens))
-    if phase == "decode":
-        requests, beams = micro_batch(work["batch"], split), work.get("beams", 1)
-        tokens = work["input_tokens"], work["output_tokens"]
-        return Graph(system, decode(shape, split, requests, beams, *tokens))
-    if phase == "chunked":
-        sizes = work["prefill_kv_sizes"], work["decode_kv_sizes"]
-        return Graph(system, chunked(shape, split, 1, *sizes))
-    raise NotCovered(f"no phase {phase!r}")
-
-
-def checked_model(row: Row) -> Shape:
-    """The model of a row.
-
-    Raises:
-        NotCovered: its layers are not alike, or of a kind that prefill and decode do not know.
-    """
-    if row["layer_type"] not in ("MHA-global", "Mamba"):
-        raise NotCovered(f"layers of type {row['layer_type']!r}")
-    if row["unique_layers"] != 1:
-        raise NotCovered("layers of more than one kind")
-    return Shape.of(row)
-
-
-def checked_split(row: Row) -> Split:
-    """The layout of a row.
-
-    Raises:
-        NotCovered: GenZ does not expose it.
-    """
-    if row["sp"] != 1:
-        raise NotCovered("sequence parallelism, which GenZ does not expose")
-    return Split.of(row)
-
-
-def summary_pairs(footprints: Sequence[Footprint], out: Row) -> Pairs:
-    """The quantities of GenZ's memory summary, summed over graphs.
-
-    Quirk: where the model does not fit, FLOP are multiply-adds.
-    """
-    total, summary = Footprint(*map(sum, zip(*footprints, strict=True))), out["summary"]
-    operations = total.flops if out["status"] == "ok" else total.flops / 2
-    return {
-        "weights": (total.weights / MIB, summary["weights_MB"]),
-        "kv": (total.cache / MIB, summary["kv_MB"]),
-        "idle_weights": (total.idle_weights / MIB, summary["unused_weights_MB"]),
-        "flops": (operations / MEGA, summary["num_ops_mflop"]),
-        "bytes": (total.traffic / MIB, summary["total_data_MB"]),
-        "largest": (total.largest / MIB, summary["max_op_tensors_MB"]),
-    }
-
-
-def time_pairs(graphs: Sequence[Graph], timings: Sequence[Timing], summary: Row) -> Pairs:
-    """The parts into which GenZ's summary splits the latency, summed over graphs."""
-    attention = communication = 0.0
-    for graph, timing in zip(graphs, timings, strict=True):
-        for entry, seconds in zip(graph.entries, timing.total * timing.repeats, strict=True):
-            if isinstance(entry, Message):
-                communication += float(seconds)
-            elif entry.law in ATTENTION_LAWS:
-                attention += float(seconds)
-    return {
-        "communication": (communication / MILLI, summary["comm_latency_ms"]),
-        "attention": (attention / MILLI, summary["attn_latency_ms"]),
-    }
-
-
-def outcome_pairs(placement: Placement, out: Row) -> Pairs:
-    """Whether the model fits, and where it does, whether by offload."""
-    fits: Pairs = {"fits": (placement.fits, out["status"] == "ok")}
-    if out["status"] == "ok":
-        fits["offloaded"] = placement.offloaded, out["is_offload"]
-    return fits
 
 
 class Estimate(Subject):
@@ -349,80 +225,6 @@ def energy(timing: Timing, power: float) -> float:
     busy = timing.total + 0.0
     dynamic = 40 * timing.ideal_compute + 20 * timing.ideal_memory + 10 * timing.communication
     return float(timing.repeats @ (power * (30 * busy + dynamic)))
-
-
-class Candidates(Subject):
-    """The layouts, of tensor x pipeline ranks, that GenZ's search considers."""
-
-    def __init__(self, row: Row):
-        self.expected = {tuple(pair) for pair in row["out"]}
-        self.found = set(candidates(checked_model(row["model"]), row["total_nodes"]))
-
-    def compare(self, results: Sequence[Result]) -> Pairs:
-        return {"candidates": (self.found == self.expected, True)}
-
-
-def candidates(shape: Shape, accelerators: int) -> list[tuple[int, int]]:
-    """The (tensor, pipeline) ranks that divide heads and layers.
-
-    Quirk: they never use all of the accelerators.
-    """
-    if accelerators == 1:
-        return [(1, 1)]
-    tensors = [n for n in range(1, shape.heads + 1) if shape.heads % n == 0]
-    stages = [n for n in range(1, shape.layers + 1) if shape.layers % n == 0]
-    return [
-        (tensor, stage)
-        for tensor in tensors
-        for stage in stages
-        if accelerators // 2 <= tensor * stage < accelerators
-    ]
-
-
-class Best(Subject):
-    """The layout with most tokens/s. Quirk: the batch is divided by the stages twice."""
-
-    def __init__(self, row: Row):
-        self.out, shape = row["out"], checked_model(row["model"])
-        batch = row["batch"]
-        self.layouts = [
-            layout for layout in candidates(shape, row["total_nodes"]) if layout[1] <= batch
-        ]
-        if not self.layouts:
-            raise NotCovered("no layout to choose from")
-        system = System.of_search_row(row["system"], row["bits"])
-        self.batches = [batch // stages for _, stages in self.layouts]
-        work = {
-            "input_tokens": row["input_tokens"],
-            "output_tokens": row["output_tokens"],
-            "beams": row["beam"],
-        }
-
-        def graph(tensor: int, stages: int, part: int) -> Graph:
-            asked = {"workload": {**work, "batch": part}}
-            return model_graph(row["stage"], asked, shape, Split(tensor, 1, stages), system)
-
-        self.graphs = tuple(
-            graph(*layout, part) for layout, part in zip(self.layouts, self.batches, strict=True)
-        )
-
-    def compare(self, results: Sequence[Result]) -> Pairs:
-        rates = [
-            part / result.timing.latency for part, result in zip(self.batches, results, strict=True)
-        ]
-        layout = (self.out["TP"], self.out["PP"])
-        pairs: Pairs = {
-            "best": (max(rates), self.out["Tokens/s"]),
-            "considered": (layout in self.layouts, True),
-        }
-        if layout not in self.layouts:
-            return pairs
-        theirs = self.layouts.index(layout)
-        return pairs | {
-            "throughput": (rates[theirs], self.out["Tokens/s"]),
-            "latency": (results[theirs].timing.latency / MILLI, self.out["Latency(ms)"]),
-            "micro_batch": (self.batches[theirs], self.out["micro batch"]),
-        }
 
 
 def subject_of(row: Row) -> Subject:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from diffgenz.core.errors import InputError
-from diffgenz.hardware.specs import Spec
+from diffgenz.hardware.spec import Spec
 from diffgenz.kernels.form import Form
 from diffgenz.kernels.hardware import Chip, Wire, Wires
 from diffgenz.kernels.kernel_format import KernelFormat

@@ -12,7 +12,8 @@ from diffgenz.calibrating.readers.registry import samples_of
 from diffgenz.calibrating.samples import Samples
 from diffgenz.calibrating.transfer import Measured
 from diffgenz.core.errors import InputError
-from diffgenz.hardware.specs import Spec, read_spec
+from diffgenz.hardware.spec import Spec
+from diffgenz.hardware.specs import read_spec
 from diffgenz.kernels.families import KINDS
 from diffgenz.kernels.fits import KernelFit
 

@@ -37,7 +37,7 @@ _NARROW = {
     "fp16": "bf16",
     "int8": "int8",
 }
-"""How many bits our formats have, as benchmarks call them."""
+"""What benchmarks call our formats."""
 
 _PRECISIONS = {
     **dict.fromkeys(("fp8", "w8a8_fp8", "fp8_e4m3", "modelopt", "modelopt_fp8"), "fp8"),
@@ -46,7 +46,7 @@ _PRECISIONS = {
     **dict.fromkeys(("bf16", "bfloat16", "fp16", "float16", "half", "none"), "bf16"),
     **dict.fromkeys(("int8", "w8a8_int8"), "int8"),
 }
-"""What benchmarks call the format of the weights."""
+"""What the words of benchmarks for the weights' format mean, as in `_NARROW`."""
 
 
 class Comparison(NamedTuple):

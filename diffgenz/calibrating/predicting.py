@@ -22,6 +22,7 @@ _ROUNDS = 10.0
 """Requests that benchmarks send for each that is under way, where a file does not say how many."""
 
 _SHOWN = (50.0, 90.0, 99.0)
+"""Percentiles of what a log's requests would see."""
 
 
 class Prediction(NamedTuple):
@@ -76,7 +77,7 @@ def predict(benchmark: Benchmark, case: Scenario, engine: Engine) -> Prediction:
         if bool(result.preempts):
             note = "the cache overflows, and requests would be preempted, which is not modelled"
             continue
-        if load.rate is None or float(result.concurrency) <= (benchmark.concurrency or 1e30):
+        if load.rate is None or float(result.concurrency) <= (benchmark.concurrency or np.inf):
             return _under(load, result)
     alone = estimate(case)
     means = batch_means(case, alone, engine)

@@ -16,7 +16,8 @@ from diffgenz.core.smooth import Leaf
 from diffgenz.hardware.accelerator import Accelerator, MemoryTier
 from diffgenz.hardware.design import design_of
 from diffgenz.hardware.network import Level
-from diffgenz.hardware.specs import Spec, read_spec
+from diffgenz.hardware.spec import Spec
+from diffgenz.hardware.specs import read_spec
 from diffgenz.hardware.topology import topology_named
 from diffgenz.kernels.library import Library, Origin
 from diffgenz.kernels.selection import load_kernels, timed_how
@@ -26,7 +27,8 @@ STATIC_SHARE, COMPUTE_SHARE, MEMORY_SHARE, NETWORK_SHARE = 0.3, 0.4, 0.2, 0.1
 """Shares of TDP drawn when idle, and added by fully used compute, memory and network.
 
 They are those of GenZ's power model (arXiv 2406.01698). Where a file states idle power, the other
-three share the rest of TDP in these proportions, and so do two where there is no network."""
+three share the rest of TDP in these proportions, and so do two where there is no network.
+"""
 
 
 class Platform(Record):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from diffgenz.core.errors import InputError, unknown
 from diffgenz.core.units import parse, show
-from diffgenz.hardware.specs import FIGURES, LEVEL, MAY_BE_ZERO, TIER, Figures, NetworkSpec, Spec
+from diffgenz.hardware.spec import FIGURES, LEVEL, MAY_BE_ZERO, TIER, Figures, NetworkSpec, Spec
 
 _UNTIMED = ("power", "price", "memory.capacity", "memory.reserve", "memory_tier", "design")
 """How the names of numbers begin that no kernel's time depends on."""

@@ -2,12 +2,13 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 
 from diffgenz.core.errors import InputError
 from diffgenz.hardware import design
 from diffgenz.hardware.platform import Platform
-from diffgenz.hardware.specs import FIGURES, LEVEL, TIER, UNSOURCED, Figures, Spec
+from diffgenz.hardware.spec import FIGURES, LEVEL, TIER, UNSOURCED, Figures, Spec
 
 
 def spec_of(platform: Platform, base: Spec, name: str) -> Spec:
@@ -79,7 +80,7 @@ def spec_text(spec: Spec, base: Spec, source: str) -> str:
     ) -> None:
         body.append(head)
         for key, value in now.items():
-            same = key in was and abs(value / was[key] - 1) < 1e-6 if was.get(key) else value == 0
+            same = math.isclose(value, was.get(key, math.inf), rel_tol=1e-6)
             known = spec.sources.get(f"{where}.{key}", "") if same else ""
             label = "changed"
             if known and known != UNSOURCED:

@@ -212,5 +212,5 @@ def topology_named(name: str, dimensions: int = 1) -> Topology:
     if name != "torus":
         return TOPOLOGIES[name]()
     if dimensions not in (2, 3):
-        raise InputError("a torus has dimensions = 2 or 3")
+        raise InputError(f"dimensions: {dimensions!r} is not allowed for a torus; give 2 or 3")
     return Torus(dimensions)

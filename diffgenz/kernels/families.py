@@ -26,8 +26,8 @@ WHOLE = ("bf16", "fp16", "fp32", "tf32")
 class KnownBy(enum.Enum):
     """By which formats of an estimate a family's kernels are known."""
 
-    OPERATOR = "operator"  # of its operator: of linear layers for one of those, else dtype
-    CACHE = "cache"  # of the cache, together with dtype
+    OPERATOR = "operator"  # those that its operator multiplies in
+    CACHE = "cache"  # that of the cache, together with dtype
 
 
 class Family(NamedTuple):

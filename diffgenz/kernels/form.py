@@ -113,8 +113,25 @@ class Form(Record):
 
     absent: ClassVar[tuple[str, ...]] = ()
     """Parameters whose terms a kernel does not need: constants at their neutral value."""
+
     steady: ClassVar[dict[str, float]] = {}
-    """Parameters that transferred fits keep, so that no work takes longer than more of it."""
+    """The value of each parameter that transferred fits keep, so that more work never takes less.
+
+    Elsewhere measured rows see to that.
+    """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Two forms that are joined must not have parameters of one name, which would be one.
+
+        Raises:
+            TypeError: they have; the message names it.
+        """
+        super().__init_subclass__(**options)
+        priors: dict[str, Prior] = {}
+        for base in cls.__bases__:
+            for name, prior in base.priors().items() if issubclass(base, Form) else ():
+                if priors.setdefault(name, prior) is not prior:
+                    raise TypeError(f"{cls.__name__}: {name} is a parameter of two of its bases")
 
     level: Leaf = eqx.field(converter=as_leaf, default=1.0, kw_only=True)
     """Factor on the fitted time, 1 as fitted.

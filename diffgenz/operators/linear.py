@@ -32,26 +32,9 @@ def linear(
         tied: whether the weights are those of the embedding, which counts them.
     """
     part, weight_size, activation_size = precision.layer(name, module)
-    if part == DTYPE:
-        return wide_linear(name, rows, outputs, inputs, precision, bias=bias, tied=tied)
-    parameters = outputs * (inputs + bias)
-    weights = parameters * weight_size
-    read, written = rows * inputs * activation_size, rows * outputs * precision.dtype_size
-    return Operator(
-        name,
-        Kind.LINEAR,
-        m=rows,
-        n=outputs,
-        k=inputs,
-        weights=weights,
-        inputs=read,
-        outputs=written,
-        parameters=outputs * bias if tied else parameters,
-        parameter_size=weight_size,
-        part=part,
-        kernel="gemm",
-        shape=GemmShape(rows, outputs, inputs, weights + read + written),
-    )
+    kind = Kind.WIDE if part == DTYPE else Kind.LINEAR
+    sizes = weight_size, activation_size, precision.dtype_size
+    return _product(name, kind, (rows, outputs, inputs), sizes, part, bias, tied)
 
 
 def wide_linear(
@@ -75,21 +58,50 @@ def wide_linear(
         bias: whether the layer adds a bias.
         tied: whether the weights are those of the embedding, which counts them.
     """
-    read = outputs * (inputs + bias)
-    moved = (read + rows * (inputs + outputs)) * precision.dtype_size
+    size = precision.dtype_size
+    return _product(name, Kind.WIDE, (rows, outputs, inputs), (size, size, size), DTYPE, bias, tied)
+
+
+def _product(
+    name: str,
+    kind: Kind,
+    dimensions: tuple[Scalar, Scalar, Scalar],
+    sizes: tuple[Scalar, Scalar, Scalar],
+    part: str,
+    bias: bool,
+    tied: bool,
+) -> Operator:
+    """A product with weights.
+
+    Arguments:
+        name: the operator's row in a breakdown.
+        kind: what it is.
+        dimensions: tokens, output and input features of this device's shard.
+        sizes: bytes per element of weights, of inputs and of outputs.
+        part: the part of the model in whose formats it runs.
+        bias: whether the layer adds a bias.
+        tied: whether the weights are those of the embedding, which counts them.
+    """
+    rows, outputs, inputs = dimensions
+    parameters = outputs * (inputs + bias)
+    weights, read, written = (
+        count * size
+        for count, size in zip((parameters, rows * inputs, rows * outputs), sizes, strict=True)
+    )
     return Operator(
         name,
-        Kind.WIDE,
+        kind,
         m=rows,
         n=outputs,
         k=inputs,
-        weights=read * precision.dtype_size,
-        inputs=rows * inputs * precision.dtype_size,
-        outputs=rows * outputs * precision.dtype_size,
-        parameters=outputs * bias if tied else read,
-        parameter_size=precision.dtype_size,
+        weights=weights,
+        inputs=read,
+        outputs=written,
+        parameters=outputs * bias if tied else parameters,
+        parameter_size=sizes[0],
+        part=part,
         kernel="gemm",
-        shape=GemmShape(rows, outputs, inputs, moved),
+        shape=GemmShape(rows, outputs, inputs, weights + read + written),
     )
 
 

@@ -10,7 +10,8 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array, csr_array, vstack
 
 from diffgenz.core.errors import InputError
-from diffgenz.routing.locality import Objective, assigned, parts
+from diffgenz.routing.locality import Objective, assigned
+from diffgenz.routing.parts import parts
 from diffgenz.routing.swaps import column_sums
 
 

@@ -10,7 +10,7 @@ from itertools import combinations
 
 import numpy as np
 
-from diffgenz.routing.locality import filled, parts
+from diffgenz.routing.parts import filled, parts
 from diffgenz.routing.swaps import column_sums, descend, load_changes, load_norm, product
 
 SAMPLE = 8192

@@ -11,7 +11,8 @@ where loads are in units of a rank's mean.
 import numpy as np
 
 from diffgenz.core.errors import InputError
-from diffgenz.routing.locality import Objective, localised, parts
+from diffgenz.routing.locality import Objective, localised
+from diffgenz.routing.parts import parts
 from diffgenz.routing.swaps import raised, root
 
 _POWER = 8

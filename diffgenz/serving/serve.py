@@ -195,7 +195,7 @@ def _first(x: Any) -> float:
     return float(np.ravel(np.asarray(x))[0])
 
 
-PATIENCE = 40
+PATIENCE = 4
 """As of `verb`: compiling takes as long as some thousand answers in NumPy."""
 
 _serve = verb(_served, patience=PATIENCE)

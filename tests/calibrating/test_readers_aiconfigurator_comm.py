@@ -1,14 +1,10 @@
 """Readers of aiconfigurator's tables of collectives."""
 
-from pathlib import Path
-from typing import Any
-
-import pandas as pd
 import pytest
+from aiconfigurator_cases import has, written
 
 from diffgenz.calibrating.readers.aiconfigurator.comm import custom_allreduce, nccl
 from diffgenz.calibrating.readers.registry import reader_of
-from diffgenz.calibrating.samples import Samples
 from diffgenz.core.errors import InputError
 from diffgenz.kernels.forms.collective import AllGather, AllReduce, AllToAll
 from diffgenz.kernels.forms.custom_allreduce import CustomAllReduce
@@ -17,7 +13,7 @@ from diffgenz.kernels.forms.custom_allreduce import CustomAllReduce
 @pytest.mark.parametrize("library", ["nccl", "oneccl"])
 def test_messages_of_a_library_count_elements_of_the_whole_tensor(library, tmp_path):
     ops = ["all_reduce", "all_gather", "reduce_scatter", "alltoall"]
-    table = _table(
+    table = written(
         tmp_path / f"{library}_perf.parquet",
         version="2.29.2",
         kernel_source="NCCL",
@@ -36,7 +32,7 @@ def test_messages_of_a_library_count_elements_of_the_whole_tensor(library, tmp_p
         "reduce_scatter": AllGather,
         "all_to_all": AllToAll,
     }
-    _has(found["all_reduce"], ranks=8, volume=2048)
+    has(found["all_reduce"], ranks=8, volume=2048)
     assert found["all_reduce"].source == f"{library}-2.29.2"
     assert found["all_reduce"].format == "fp16"
     assert found["all_reduce"].seconds == pytest.approx(20e-6)
@@ -51,7 +47,7 @@ def test_eager_and_graph_all_reduces_are_apart(tmp_path):
         "message_size": 128,
         "latency": 0.004,
     }
-    table = _table(
+    table = written(
         tmp_path / "custom_allreduce_perf.parquet",
         kernel_source=["vLLM_custom_eager", "vLLM_custom_graph"],
         **columns,
@@ -73,19 +69,6 @@ def test_an_unknown_collective_is_refused(tmp_path):
         "latency": 0.02,
     }
     with pytest.raises(InputError, match="op_name.*'broadcast'"):
-        nccl(_table(tmp_path / "nccl_perf.parquet", op_name=["broadcast"], **columns))
+        nccl(written(tmp_path / "nccl_perf.parquet", op_name=["broadcast"], **columns))
     with pytest.raises(InputError, match="'op_name' is missing"):
-        nccl(_table(tmp_path / "nccl_perf.parquet", **columns))
-
-
-def _table(path: Path, **columns: Any) -> Path:
-    pd.DataFrame(
-        {"framework": "SGLang"} | columns,
-        index=None if any(isinstance(x, list) for x in columns.values()) else [0],
-    ).to_parquet(path)
-    return path
-
-
-def _has(samples: Samples, **columns: float) -> None:
-    for name, value in columns.items():
-        assert getattr(samples.shape, name) == pytest.approx(value), name
+        nccl(written(tmp_path / "nccl_perf.parquet", **columns))

@@ -1,13 +1,11 @@
 """Readers of aiconfigurator's tables of DeepEP's kernels."""
 
-from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
+from aiconfigurator_cases import has, written
 
 from diffgenz.calibrating.readers.aiconfigurator.deepep import low_latency, normal
-from diffgenz.calibrating.samples import Samples
 from diffgenz.core.errors import InputError
 
 DEEPEP: dict[str, Any] = {
@@ -27,10 +25,10 @@ def test_low_latency_kernels_send_a_token_once_for_each_expert(tmp_path):
         "combine_avg_t_us": 20.0,
     }
     dispatch, combine = low_latency(
-        _table(tmp_path / "wideep_deepep_ll_perf.parquet", node_num=[2], **columns)
+        written(tmp_path / "wideep_deepep_ll_perf.parquet", node_num=[2], **columns)
     )
     own = 2 * 7168 * (1 + 4 / 128)
-    _has(
+    has(
         dispatch,
         ranks=16,
         nodes=2,
@@ -40,7 +38,7 @@ def test_low_latency_kernels_send_a_token_once_for_each_expert(tmp_path):
         far=own * 8 / 2,
         lanes=256,
     )
-    _has(combine, own=2 * 7168 * 2)
+    has(combine, own=2 * 7168 * 2)
     assert (dispatch.format, combine.format) == ("fp8", "bf16")
     assert (float(dispatch.seconds[0]), float(combine.seconds[0])) == pytest.approx((16e-6, 20e-6))
 
@@ -53,36 +51,23 @@ def test_normal_kernels_send_a_token_once_for_each_rank_and_node(tmp_path):
     }
     columns = DEEPEP | times | {"num_topk": 1, "num_experts": 256}
     dispatch, _ = normal(
-        _table(tmp_path / "wideep_deepep_normal_perf.parquet", node_num=[4], **columns)
+        written(tmp_path / "wideep_deepep_normal_perf.parquet", node_num=[4], **columns)
     )
     own = 2 * 7168 * (1 + 4 / 128)
-    _has(dispatch, ranks=32, near=own * 7 / 8, far=own * 3 / 4, lanes=20)
+    has(dispatch, ranks=32, near=own * 7 / 8, far=own * 3 / 4, lanes=20)
     assert dispatch.seconds == pytest.approx(35e-6)
     wide, _ = normal(
-        _table(
+        written(
             tmp_path / "wideep_deepep_normal_perf.parquet",
             node_num=[8],
             **columns | {"num_topk": 8},
         )
     )
-    _has(
+    has(
         wide,
         ranks=64,
         far=own * 4 * (1 - (3 / 4) ** 8) * 7 / 8,
         near=own * 32 * (1 - (31 / 32) ** 8) * 7 / 8,
     )  # on 4 nodes at most
     with pytest.raises(InputError, match="'node_num' has 0"):
-        normal(_table(tmp_path / "wideep_deepep_normal_perf.parquet", node_num=[0], **columns))
-
-
-def _table(path: Path, **columns: Any) -> Path:
-    pd.DataFrame(
-        {"framework": "SGLang"} | columns,
-        index=None if any(isinstance(x, list) for x in columns.values()) else [0],
-    ).to_parquet(path)
-    return path
-
-
-def _has(samples: Samples, **columns: float) -> None:
-    for name, value in columns.items():
-        assert getattr(samples.shape, name) == pytest.approx(value), name
+        normal(written(tmp_path / "wideep_deepep_normal_perf.parquet", node_num=[0], **columns))

@@ -1,7 +1,7 @@
 """Readers of aiconfigurator's tables of latent attention."""
 
-import pandas as pd
 import pytest
+from aiconfigurator_cases import saved
 
 from diffgenz.calibrating.readers.aiconfigurator.latent import (
     absorbed,
@@ -9,18 +9,6 @@ from diffgenz.calibrating.readers.aiconfigurator.latent import (
     latent_prefill,
 )
 from diffgenz.core.errors import InputError
-
-
-def saved(tmp_path, **columns):
-    path = tmp_path / "table.parquet"
-    base = {
-        "framework": ["TRTLLM"] * len(columns["latency"]),
-        "version": "1.0.0",
-        "kernel_source": "default",
-    }
-    pd.DataFrame(base | columns).to_parquet(path)
-    return path
-
 
 MLA = {"mla_dtype": "bfloat16", "num_heads": [16, 16], "batch_size": [4, 4], "latency": [0.1, 0.2]}
 

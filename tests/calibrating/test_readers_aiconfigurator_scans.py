@@ -1,22 +1,10 @@
 """Readers of aiconfigurator's tables of recurrences."""
 
-import pandas as pd
 import pytest
+from aiconfigurator_cases import saved
 
 from diffgenz.calibrating.readers.aiconfigurator.scans import delta, mamba2
 from diffgenz.core.errors import InputError
-
-
-def saved(tmp_path, **columns):
-    path = tmp_path / "table.parquet"
-    base = {
-        "framework": ["TRTLLM"] * len(columns["latency"]),
-        "version": "1.0.0",
-        "kernel_source": "default",
-    }
-    pd.DataFrame(base | columns).to_parquet(path)
-    return path
-
 
 GDN = {
     "batch_size": 2,

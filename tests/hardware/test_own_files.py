@@ -6,7 +6,8 @@ from support import assert_close
 import diffgenz as dgz
 from diffgenz.core.errors import InputError
 from diffgenz.hardware.platform import load_platform
-from diffgenz.hardware.specs import UNSOURCED, read_spec
+from diffgenz.hardware.spec import UNSOURCED
+from diffgenz.hardware.specs import read_spec
 from diffgenz.scenario.from_words import from_words
 
 HALVES = """

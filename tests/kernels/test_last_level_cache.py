@@ -1,6 +1,7 @@
 """Kernels whose operands a last-level cache holds."""
 
 import dataclasses
+import types
 
 import jax
 import numpy as np
@@ -10,12 +11,14 @@ from fit_cases import H100, planted
 from diffgenz.calibrating.cleaning import cleaned
 from diffgenz.calibrating.fitting import described, predict
 from diffgenz.calibrating.samples import Samples
+from diffgenz.kernels.families import FORMS
 from diffgenz.kernels.fits import read_fits, write_fits
 from diffgenz.kernels.forms.attention_decode import Decode
 from diffgenz.kernels.forms.attention_prefill import Prefill
 from diffgenz.kernels.forms.elementwise import Elementwise
 from diffgenz.kernels.forms.gemm import Gemm
-from diffgenz.kernels.forms.last_level_cache import cached
+from diffgenz.kernels.forms.last_level_cache import Cached, CachedProduct, cached
+from diffgenz.kernels.hardware import Chip
 from diffgenz.kernels.library import Origin
 from diffgenz.kernels.selection import fits_of
 from diffgenz.kernels.shapes import ElementwiseShape, GemmShape, PrefillShape
@@ -58,11 +61,11 @@ def test_inputs_and_outputs_of_a_product_take_their_share_of_a_cache():
         *Gemm.priors(),
         "resident",
         "cache",
-        "edge",
+        "steepness",
         "inputs",
         "outputs",
     ]
-    assert list(cached(Decode).priors()) == [*Decode.priors(), "resident", "cache", "edge"]
+    assert list(cached(Decode).priors()) == [*Decode.priors(), "resident", "cache", "steepness"]
 
 
 def test_an_estimate_takes_a_form_without_its_cache(tmp_path):
@@ -91,14 +94,24 @@ def test_an_estimate_takes_a_form_without_its_cache(tmp_path):
 
 
 def test_forms_keep_their_parameters_and_absent_terms_beside_a_cache():
-    for form in (Decode, Prefill):
-        assert len(cached(form).priors()) == len(form.priors()) + 3
+    for form in (each for each in FORMS.values() if each.hardware is Chip and each != Elementwise):
+        adding = CachedProduct if form.Shape is GemmShape else Cached
+        assert len(cached(form).priors()) == len(form.priors()) + len(adding.priors())
+        assert cached(form).priors() == form.priors() | adding.priors()
     lean = cached(Decode.without("few", "pair"))
     assert (lean.absent, lean.whole(), cached(Decode).without("pair", "few")) == (
         ("pair", "few"),
         cached(Decode),
         lean,
     )
+
+
+def test_a_parameter_of_one_name_in_two_forms_is_refused():
+    """The last-level cache of `Elementwise` is one of its own terms, of the same name."""
+    with pytest.raises(TypeError, match="CachedElementwise: cache is a parameter of two"):
+        cached(Elementwise)
+    with pytest.raises(TypeError, match="Both: "):
+        types.new_class("Both", (Gemm, Decode))
 
 
 def test_prompts_are_measured_in_a_cache_that_memory_fills_slowly():

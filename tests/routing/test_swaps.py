@@ -12,7 +12,8 @@ from diffgenz.routing import eplb
 from diffgenz.routing.baselines import capacity_greedy, linear, on_nodes
 from diffgenz.routing.bounds import least, optimum
 from diffgenz.routing.coactivation import Affinity, gathered, pairs_of
-from diffgenz.routing.locality import Objective, assigned, localised, parts, polished
+from diffgenz.routing.locality import Objective, assigned, localised, polished
+from diffgenz.routing.parts import parts
 from diffgenz.routing.traffic import tally_of_counts, tally_of_tokens
 
 SHARED = Path(__file__).parents[3] / "shared" / "measurements" / "routing"

@@ -50,18 +50,23 @@ def test_a_bound_is_below_the_optimum_at_any_point_and_multipliers(program):
         assert bounds.max() <= optimum[plan] + 1e-7
 
 
-def test_what_is_left_out_is_behind_and_the_best_is_found(program):
-    at, start, plan, optimum = program
-    pruning = Pruning(plan, np.ones(PLANS, bool), LOW, HIGH)
-    found = descend(
+def solved(at, start, plan, pruning, tolerance):
+    """All lanes solved, but for those that `pruning` leaves."""
+    return descend(
         lambda x, lanes: at(x, plan[lanes]),
         start,
         LOW,
         HIGH,
         np.ones(M),
-        tolerance=1e-9,
+        tolerance=tolerance,
         leaves=pruning,
     )
+
+
+def test_what_is_left_out_is_behind_and_the_best_is_found(program):
+    at, start, plan, optimum = program
+    pruning = Pruning(plan, np.ones(PLANS, bool), LOW, HIGH)
+    found = solved(at, start, plan, pruning, 1e-9)
     left = pruning.left
     assert left.any()
     assert (optimum[left] > optimum.min() + BEHIND).all()
@@ -75,15 +80,7 @@ def test_few_plans_are_all_solved(program):
     at, start, plan, _ = program
     few = plan < KEPT
     pruning = Pruning(plan[few], np.ones(KEPT, bool), LOW, HIGH)
-    found = descend(
-        lambda x, lanes: at(x, plan[lanes]),
-        start[few],
-        LOW,
-        HIGH,
-        np.ones(M),
-        tolerance=1e-6,
-        leaves=pruning,
-    )
+    found = solved(at, start[few], plan, pruning, 1e-6)
     assert (found.status != LEFT).all()
 
 
@@ -91,13 +88,5 @@ def test_a_plan_that_is_not_convex_is_never_left(program):
     at, start, plan, _ = program
     convex = np.arange(PLANS) % 2 == 0
     pruning = Pruning(plan, convex, LOW, HIGH, others=[-1e9] * KEPT)
-    found = descend(
-        lambda x, lanes: at(x, plan[lanes]),
-        start,
-        LOW,
-        HIGH,
-        np.ones(M),
-        tolerance=1e-6,
-        leaves=pruning,
-    )
+    found = solved(at, start, plan, pruning, 1e-6)
     np.testing.assert_array_equal(found.status == LEFT, convex[plan])

@@ -147,6 +147,14 @@ def test_a_preset_is_a_trace(capsys):
     assert told["tpot"] > plain["tpot"]
 
 
+def refused(arguments, message, capsys):
+    """The command line refuses, in one line that has `message`."""
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -175,10 +183,7 @@ def test_a_preset_is_a_trace(capsys):
 )
 def test_bad_input_is_one_line(arguments, message, trace, counts, capsys):
     named = {"TRACE": trace, "COUNTS": counts}
-    assert main(["routing", *(named.get(each, each) for each in arguments)]) == 2
-    said = capsys.readouterr().err
-    assert message in said
-    assert said.count("\n") == 1
+    refused(["routing", *(named.get(each, each) for each in arguments)], message, capsys)
 
 
 @pytest.mark.parametrize(
@@ -193,10 +198,8 @@ def test_bad_input_is_one_line(arguments, message, trace, counts, capsys):
     ],
 )
 def test_bad_routing_of_estimates_is_one_line(more, message, trace, capsys):
-    assert main(["estimate", *SAME, *(trace if each == "TRACE" else each for each in more)]) == 2
-    said = capsys.readouterr().err
-    assert message in said
-    assert said.count("\n") == 1
+    asked = ["estimate", *SAME, *(trace if each == "TRACE" else each for each in more)]
+    refused(asked, message, capsys)
 
 
 @pytest.mark.parametrize(
@@ -210,10 +213,7 @@ def test_bad_routing_of_estimates_is_one_line(more, message, trace, capsys):
 )
 def test_bad_routing_of_searches_is_one_line(more, message, trace, capsys):
     asked = ["search", *SAME[:5], *(trace if each == "TRACE" else each for each in more)]
-    assert main(asked) == 2
-    said = capsys.readouterr().err
-    assert message in said
-    assert said.count("\n") == 1
+    refused(asked, message, capsys)
 
 
 def test_what_is_saved_is_drawn(tmp_path):

@@ -15,7 +15,10 @@ from diffgenz.calibrating.samples import Samples
 from diffgenz.kernels.shapes import CollectiveShape
 
 COLUMNS = ("num_nodes", "num_gpus_per_node", "dtype", "size(kb)", "time(us)")
+"""Columns that tell the layout."""
+
 FORMATS = {"half": "fp16", "float": "fp32"}
+"""Our formats by its dtype."""
 
 
 def collectives(path: Path) -> list[Samples]:

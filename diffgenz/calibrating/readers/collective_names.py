@@ -17,6 +17,7 @@ OTHERS = ("alltoallv", "sendrecv", "broadcast", "gather", "scatter", "hypercube"
 """Collectives that no family describes."""
 
 NAME = re.compile("|".join(sorted((*FAMILIES, *OTHERS), key=len, reverse=True)))
+"""Finds the longest name of a collective that stands in a text."""
 
 
 def family_of(text: str, path: Path) -> str | None:

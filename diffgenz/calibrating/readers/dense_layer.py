@@ -12,6 +12,7 @@ from diffgenz.core.formats import FORMATS
 from diffgenz.kernels.shapes import ElementwiseShape, Number
 
 Product = tuple[Number, Number, Number]
+"""m, n and k of a product."""
 
 
 class Layer(NamedTuple):

@@ -25,8 +25,14 @@ if TYPE_CHECKING:
     import pandas
 
 FORMATS = {"BF16": "bf16", "FP16": "fp16", "FP32": "fp32"}
+"""Our formats by its profiling_precision."""
+
 COMMON = ("profiling_precision", "quant_signature", "model_arch", "measurement_type")
+"""Columns that all its tables have."""
+
 PASSES = {"mlp_act": "activation", "attn_rope": "rotary"}
+"""Passes over memory (`Layer.elements`) by the name of its operator."""
+
 EXPERTS = (
     "num_tokens",
     "router_topk",
@@ -36,6 +42,7 @@ EXPERTS = (
     "expert_hidden_dim",
     "num_tensor_parallel_workers",
 )
+"""Columns of numbers that describe experts."""
 
 
 def usable(path: Path) -> "tuple[pandas.DataFrame, str, dict[str, int]]":

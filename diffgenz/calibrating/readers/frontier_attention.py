@@ -18,7 +18,10 @@ from diffgenz.core.formats import FORMATS as SIZES
 from diffgenz.kernels.shapes import DecodeShape, PrefillShape
 
 HEADS = ("n_embd", "n_q_head", "n_kv_head", "num_tensor_parallel_workers")
+"""Columns of numbers that describe heads."""
+
 BATCH = ("batch_size", "prefill_chunk_size", "kv_cache_size")
+"""Columns of numbers that describe a batch."""
 
 
 def attention(path: Path) -> list[Samples]:

@@ -30,6 +30,8 @@ GROUPED = (
     "up_proj_us",
     "down_proj_us",
 )
+"""Columns of numbers that describe experts, and their times."""
+
 BATCH = ("batch_size_per_gpu", "seq_len_per_gpu")
 """Columns of a rank's tokens, in decodes and in prompts."""
 

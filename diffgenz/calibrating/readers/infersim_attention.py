@@ -18,6 +18,7 @@ from diffgenz.core.formats import FORMATS as SIZES
 from diffgenz.kernels.shapes import DecodeShape, LatentDecodeShape, LatentPrefillShape, PrefillShape
 
 FORMATS = {"bf16": "bf16", "fp16": "fp16", "fp8": "fp8"}
+"""Our formats by its dtype and kv_dtype."""
 
 
 def decode(path: Path) -> list[Samples]:
@@ -26,6 +27,8 @@ def decode(path: Path) -> list[Samples]:
     There is one new token, and kv_len tokens with it.
     """
     kind, parts = _name(path)
+    if kind == "dsa":
+        return []
     frame = frame_of(path)
     formats, caches = named(frame, "dtype", FORMATS, path), named(frame, "kv_dtype", FORMATS, path)
     sequences, length, us = numbers(frame, ("batch_size", "kv_len", "latency_us"), path)
@@ -42,7 +45,7 @@ def decode(path: Path) -> list[Samples]:
             known = ("latent_decode", cache, "infersim", "flashmla")
             shape = LatentDecodeShape(s, one, n, heads, second, third, size)
         found.append(Samples.of(*known, shape, us[at] * 1e-6))
-    return found if kind != "dsa" else []
+    return found
 
 
 def prefill(path: Path) -> list[Samples]:
@@ -51,6 +54,8 @@ def prefill(path: Path) -> list[Samples]:
     Values of mla have as many dimensions as keys without rope.
     """
     kind, parts = _name(path)
+    if kind == "dsa":
+        return []
     frame = frame_of(path)
     formats = named(frame, "dtype", FORMATS, path)
     length, us = numbers(frame, ("seq_len", "latency_us"), path)
@@ -68,7 +73,7 @@ def prefill(path: Path) -> list[Samples]:
             family = "latent_prefill"
             shape = LatentPrefillShape(one, n, 0 * n, heads, second + third, second)
         found.append(Samples.of(family, format, "infersim", "fa3", shape, us[at] * 1e-6))
-    return found if kind != "dsa" else []
+    return found
 
 
 def _name(path: Path) -> tuple[str, tuple[float, ...]]:

@@ -22,8 +22,13 @@ from diffgenz.calibrating.samples import Samples
 from diffgenz.core.errors import InputError
 
 NUMBER = r"\s*[0-9.e+-]+\s*"
+"""A number, with blanks around it."""
+
 MATMUL = re.compile(rf"\d+,\s*\d+,\s*\d+,{NUMBER}ms,{NUMBER}Tflops")
+"""How a file of products begins."""
+
 PASSES = ("softmax", "layernorm", "gelu")
+"""How the names of files of passes over memory begin."""
 
 
 def matmul(path: Path) -> list[Samples]:

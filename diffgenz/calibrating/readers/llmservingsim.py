@@ -21,8 +21,13 @@ from diffgenz.core.formats import FORMATS as SIZES
 from diffgenz.kernels.shapes import DecodeShape, PrefillShape
 
 FORMATS = ("bf16", "fp16", "fp32")
+"""Formats that stand in paths."""
+
 PRODUCTS = {"qkv_proj": "qkv", "o_proj": "o", "gate_up_proj": "up", "down_proj": "down"}
+"""Products (`Layer.products`) by the name of its layer."""
+
 PASSES = {"layernorm": "add_norm", "act_fn": "activation", "rotary_emb": "rotary"}
+"""Passes over memory (`Layer.elements`) by the name of its layer."""
 
 
 def dense(path: Path) -> list[Samples]:

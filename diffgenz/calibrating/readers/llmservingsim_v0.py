@@ -17,6 +17,7 @@ from diffgenz.calibrating.samples import Samples
 from diffgenz.kernels.shapes import PrefillShape
 
 NUMBERS = ("input", "kv_cache", "tp_size", "latency(ns)")
+"""Columns of numbers."""
 
 
 def layers(path: Path) -> list[Samples]:

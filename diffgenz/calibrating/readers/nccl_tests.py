@@ -26,17 +26,36 @@ FORMATS = {
     "int8": "int8",
     "uint8": "int8",
 }
+"""Our formats by its type."""
+
 HEADER = re.compile(r"^(.*?)#\s+(size\s+count\s+type\s.*\bbusbw\b.*)$", re.M)
+"""The line that names the columns, and what a launcher put before it."""
+
 REDUCTIONS = "sum|prod|max|min|avg|mulsum|none|all"
+"""Words of the column redop, which no type is called."""
+
 ROW = re.compile(
     rf"(?<![^\s:>|\])])\d+\s+\d+\s+(?!(?:{REDUCTIONS})\b)[a-z]\w*\s+(?:[a-z]+\s+)?-?\d.*$"
 )
+"""A row of the table, after what a launcher put before it: size, count, type, then times."""
+
 BROKEN = re.compile(r"\s*\d+(?:\s+\d+(?:\s+[a-z]\w*(?:\s.*)?)?)?\s*")
+"""What a row leaves that was cut off."""
+
 RANK = re.compile(r"#\s+Rank\s+\d+(?:\s+Group\s+(\d+))?\s+Pid\s+\d+\s+on\s+(\S+)")
+"""A line that says where a rank runs: its group of split ranks, if any, and its host."""
+
 PROCESS = re.compile(r"^\s*(\d+:(?!\d)|\[(?:\S+@)?\d{1,5}(?:,\d+)?\]|\[pod/\S+\]|[A-Za-z]\S*\s+\|)")
+"""What launchers put before a line of a process: "0:", "[1,0]", "[pod/name]", "host |"."""
+
 COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+"""A code that colours text on a screen."""
+
 FAILED = re.compile(r"Out of bounds values\s*:\s*(\d+)\s+FAILED")
+"""The line that says how many results were wrong."""
+
 LIBRARY = re.compile(r"nccl-library=(\d+)")
+"""The library's version as one number: 22903 of 2.29.3."""
 
 
 class Cell(NamedTuple):

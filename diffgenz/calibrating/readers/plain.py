@@ -39,6 +39,7 @@ WINDOWED: tuple[Any, ...] = (PrefillShape, DecodeShape)
 """Shapes that may have a window."""
 
 EXAMPLE = "family,format,source,m,n,k,latency_us\ngemm,bf16,mine-1.0,4096,4096,4096,229.5"
+"""A file of one row."""
 
 
 def plain(path: Path) -> list[Samples]:

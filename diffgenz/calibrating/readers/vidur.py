@@ -23,12 +23,16 @@ SIZES = (
     "n_kv_head",
     "num_tensor_parallel_workers",
 )
+"""Columns of numbers that describe a layer."""
+
 PRODUCTS = {
     "attn_pre_proj": "qkv",
     "attn_post_proj": "o",
     "mlp_up_proj": "up",
     "mlp_down_proj": "down",
 }
+"""Products (`Layer.products`) by the name of its operator."""
+
 PASSES = {
     "input_layernorm": "norm",
     "post_attention_layernorm": "norm",
@@ -36,6 +40,7 @@ PASSES = {
     "attn_rope": "rotary",
     "add": "residual",
 }
+"""Passes over memory (`Layer.elements`) by the name of its operator."""
 
 
 def median(name: str) -> str:

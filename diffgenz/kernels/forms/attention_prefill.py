@@ -1,8 +1,8 @@
 """Prefill attention: blocks of 128 queries by 128 keys, their softmax, and the longest row.
 
     block = 4 128**2 head_dim units / (FLOP/s efficiency) + softmax    one block on one compute unit
-    z = queries / 128,  packed = kv_heads .. heads       queries of a group may share a block
-    x = sequences (heads z + pad packed (ceil(z) - z)) / units         rows of blocks per unit
+    z = queries / 128,  own = kv_heads .. heads          queries of a group may share a block
+    x = sequences (heads z + pad own (ceil(z) - z)) / units            rows of blocks per unit
     idle = 1 / (1 + x**8)                                where units are left over, keys are split
     a = block (mean keys / 128 + margin) + prologue      a row of mean length, under the causal mask
     l = longest block (most keys / 128 (1 - split idle) + margin) + latency      the longest row

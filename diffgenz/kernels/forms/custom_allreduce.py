@@ -1,11 +1,17 @@
 """All-reduce as serving engines do it themselves.
 
 Every rank sends everything to every other while tensors are small; beyond, two passes take over.
-With flat, transfer and start as in `collective`, for n ranks and t = volume / bandwidth:
+For n ranks and t = volume / bandwidth, with all times except the launch in latencies of the wire:
 
-    one = (n - 1) t / one_shot                       each rank reads all others' tensors and adds
+    crowd = 1 + crowding (n**2 - 4)
+    flat = launch + (barrier + hop (n - 1)) latency
+    one = (n - 1) t crowd / one_shot                 each rank reads all others' tensors and adds
+    transfer = 2 (n - 1) / (n - pairing) t crowd / efficiency
+    start = (setup + refill (n - 1)) latency t**2 / (t**2 + (switch latency)**2)
     two = second latency + transfer + start          reduce-scatter, one more barrier, all-gather
     time = flat + one two / sqrt(one**2 + two**2)    the cheaper of the two
+
+`collective` says what the terms that both have stand for. One rank takes no time at all.
 """
 
 from typing import ClassVar

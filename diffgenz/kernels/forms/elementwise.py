@@ -22,6 +22,7 @@ Measured quantisation on an L40S: 6.6.
 """
 
 MEGABYTE = 1e6
+"""Bytes of the unit of `Elementwise.cache` and of other sizes of caches."""
 
 
 class Elementwise(Form):

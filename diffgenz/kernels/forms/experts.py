@@ -9,7 +9,8 @@
     u     = sqrt(x**2 + 1)
     a     = 2 tile share units / (FLOP/s efficiency)
     tc    = (hidden a + prologue) u_up + (width a + prologue) u_down
-    tm    = (weights of A experts / memory + R activations) / bandwidth (1 + stall u_up / x_up)
+    tm    = (weights of A experts / memory + activation bytes of R rows) / bandwidth
+            (1 + stall u_up / x_up)
     ts    = launch + expert local + token tokens + sort R / (R + 64)
     tg    = 2 tokens used (hidden gather + up activate) / bandwidth
     t     = sqrt(tc**2 + tm**2) + ts + tg

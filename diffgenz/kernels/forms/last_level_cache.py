@@ -3,9 +3,9 @@
 Benchmarks repeat a kernel on the same operands, so that small ones never come from memory:
 
     t = seconds of the form, its bandwidth divided by
-        1 - resident large**edge / (large**edge + footprint**edge),  large = `cache` MB
+        1 - resident large**s / (large**s + footprint**s),  large = `cache` MB, s = `steepness`
 
-Operands that no longer fit are evicted before they are read again, hence the edge. Collectors that
+Operands that no longer fit are evicted before they are read again, hence the step. Collectors that
 alternate between copies of the operands move it to a share of the cache (16 MB of the L40S's 96),
 and more so for what has more copies: of a product, a byte of inputs and of outputs may count for
 less than one of weights. Only tables that show a cache (rows faster than memory allows) are fitted
@@ -37,7 +37,7 @@ class Cached(Form):
 
     resident: Leaf = parameter(0.5, 1.0, 1 - 1 / CACHE_SPEED)
     cache: Leaf = parameter(50.0, 1.0, LARGEST)
-    edge: Leaf = parameter(8.0, 0.7)
+    steepness: Leaf = parameter(8.0, 0.7)
 
     @classmethod
     def work(cls, shape: Any) -> Work:
@@ -65,7 +65,7 @@ class Cached(Form):
 
     def seconds(self, shape: Any, chip: Chip) -> Number:
         plain = self.plain(**{name: getattr(self, name) for name in self.plain.priors()})
-        fits = xp.sigmoid(self.edge * xp.log(self.cache * MEGABYTE / self.footprint(shape)))
+        fits = xp.sigmoid(self.steepness * xp.log(self.cache * MEGABYTE / self.footprint(shape)))
         from_memory = 1 - self.resident * fits
         return plain.seconds(shape, chip._replace(bandwidth=chip.bandwidth / from_memory))
 
@@ -85,7 +85,11 @@ class CachedProduct(Cached):
 
 @functools.cache
 def cached(form: type[Form]) -> type[Form]:
-    """The form with a last-level cache: three parameters more, or five for products."""
+    """The form with a last-level cache: three parameters more, or five for products.
+
+    Raises:
+        TypeError: the form has a parameter of one of their names already.
+    """
     adding = CachedProduct if form.Shape is GemmShape else Cached
     body = {
         "plain": form,

@@ -23,7 +23,7 @@ its tiles of 64 tokens, or several compute units share them, at b seconds a spli
     u = sqrt(x**2 + b / (a + b) + 1 / tiles**2)
     m = cached bytes / (bandwidth efficiency)
     t = sqrt((a u + fixed x)**2 + m**2)
-        + (rows query and output bytes + convert cached elements) / bandwidth
+        + (rows query and output bytes + convert bytes that bf16 has more) / bandwidth
         + sequences sequence + launch
 
 The terms of u are the bounds by throughput, by the best split and by one tile. Kernels that do not

@@ -131,9 +131,8 @@ class Scan(Form):
         return Work(2 * tokens * products, tokens * s.moved)
 
     def seconds(self, shape: Any, chip: Chip) -> Number:
-        chains, queries, chunk, state, state_size, passes, pairwise, moved, inner = self.sizes(
-            shape
-        )
+        sizes = self.sizes(shape)
+        chains, queries, chunk, state, state_size, passes, pairwise, moved, inner = sizes
         chunks, taken = self.rounded_up(queries / chunk), xp.minimum(queries, chunk)
         x = chains * (1 / (chip.units * self.slots))
         square = x * x

@@ -12,7 +12,7 @@ from diffgenz.kernels.software import DEFAULT
 from diffgenz.scenario.words import WORDS
 from diffgenz.ui.cli.cache import cache_compilations
 from diffgenz.ui.cli.calibrate_serving import WORDS_OF, run_serving
-from diffgenz.ui.cli.flags import COUNT, add_plot, add_words, typed
+from diffgenz.ui.cli.flags import COUNT, add_plot, add_progress, add_words, typed
 from diffgenz.ui.cli.progress import is_terminal, say, working
 
 _SUGGESTED = {"tp": 1, "isl": 1024, "osl": 128, "batch": 16}
@@ -79,11 +79,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
         default="tpot",
         help="with --suggest: what shall be known better (default: tpot)",
     )
-    parser.add_argument(
-        "--progress",
-        action="store_true",
-        help="report progress on stderr even where that is no terminal",
-    )
+    add_progress(parser)
 
 
 def run(options: argparse.Namespace) -> tuple[str, Any]:

@@ -166,6 +166,15 @@ def add_plot(parser: argparse.ArgumentParser, what: str) -> None:
     )
 
 
+def add_progress(parser: argparse.ArgumentParser) -> None:
+    """`--progress`."""
+    parser.add_argument(
+        "--progress",
+        action="store_true",
+        help="report progress on stderr even where that is no terminal",
+    )
+
+
 def add_words(
     parser: argparse.ArgumentParser,
     names: Iterable[str],

@@ -7,7 +7,8 @@ from typing import Any
 from diffgenz.core.errors import InputError
 from diffgenz.core.formats import FORMATS
 from diffgenz.core.units import show
-from diffgenz.hardware.specs import Spec, list_systems, read_spec, schema
+from diffgenz.hardware.spec import Spec
+from diffgenz.hardware.specs import list_systems, read_spec, schema
 from diffgenz.models.files import NESTED, kind_of, list_models, read_config
 from diffgenz.scenario.use_case_figures import SOURCE, USE_CASES
 from diffgenz.ui.tables import number, table

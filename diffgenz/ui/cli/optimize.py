@@ -8,7 +8,7 @@ from typing import Any
 from diffgenz.core.errors import InputError, NoSolution
 from diffgenz.core.files import written_aside
 from diffgenz.ui.cli.cache import cache_compilations
-from diffgenz.ui.cli.flags import COUNT, add_plot
+from diffgenz.ui.cli.flags import COUNT, add_plot, add_progress
 from diffgenz.ui.cli.progress import progress_line
 
 
@@ -60,11 +60,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
         "(default: 24; 8 of three objectives)",
     )
     add_plot(parser, "draw what one percent more of each number does; of a front, its objectives")
-    parser.add_argument(
-        "--progress",
-        action="store_true",
-        help="report progress on stderr even where that is no terminal",
-    )
+    add_progress(parser)
 
 
 def run(options: argparse.Namespace) -> tuple[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from diffgenz.core.counts import real
 from diffgenz.core.errors import InputError
 from diffgenz.ui.cli.cache import cache_compilations
-from diffgenz.ui.cli.flags import typed
+from diffgenz.ui.cli.flags import add_progress, typed
 from diffgenz.ui.cli.progress import progress_line
 
 _LEAST = 2**18
@@ -59,11 +59,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
         "--address",
         help="of a Ray cluster, such as auto or ray://host:10001 (default: Ray on this machine)",
     )
-    parser.add_argument(
-        "--progress",
-        action="store_true",
-        help="report progress on stderr even where that is no terminal",
-    )
+    add_progress(parser)
 
 
 def run(options: argparse.Namespace) -> tuple[str, Any]:

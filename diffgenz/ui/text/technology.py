@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any, NamedTuple
 
-from diffgenz.hardware.specs import Spec
+from diffgenz.hardware.spec import Spec
 from diffgenz.technology.build import QUANTITIES, Build
 from diffgenz.ui.tables import table
 

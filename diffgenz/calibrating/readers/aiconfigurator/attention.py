@@ -32,6 +32,7 @@ COLUMNS = (
     "kv_cache_dtype",
     "latency",
 )
+"""Columns that every such table has."""
 
 
 def prefill(path: Path) -> list[Samples]:

@@ -7,20 +7,13 @@ import dataclasses
 from pathlib import Path
 
 from diffgenz.calibrating.readers.aiconfigurator.frames import format_of, need, parts, seconds_of
+from diffgenz.calibrating.readers.collective_names import FAMILIES
 from diffgenz.calibrating.readers.frames import frame_of
 from diffgenz.calibrating.samples import Samples
 from diffgenz.core.errors import InputError
 from diffgenz.core.formats import FORMATS as SIZES
 from diffgenz.kernels.forms.custom_allreduce import CustomAllReduce
 from diffgenz.kernels.shapes import CollectiveShape
-
-FAMILY = {
-    "all_reduce": "all_reduce",
-    "all_gather": "all_gather",
-    "reduce_scatter": "reduce_scatter",
-    "alltoall": "all_to_all",
-}
-"""Families by op_name."""
 
 COLUMNS = (
     "framework",
@@ -31,6 +24,7 @@ COLUMNS = (
     "message_size",
     "latency",
 )
+"""Columns that every such table has, beside that of its formats."""
 
 
 def nccl(path: Path) -> list[Samples]:
@@ -67,12 +61,12 @@ def _collectives(path: Path, dtypes: str, software: str | None = None) -> list[S
     need(frame, (*COLUMNS, dtypes), path)
     found = []
     for source, kernel, (op, dtype), rows in parts(frame, "op_name", dtypes):
-        if op not in FAMILY:
+        if op not in FAMILIES:
             raise InputError(
                 f"{path}: op_name: {op!r} is not known; "
-                f"it is one of {', '.join(FAMILY)}: leave other rows out"
+                f"it is one of {', '.join(FAMILIES)}: leave other rows out"
             )
-        family, format = FAMILY[op], format_of(dtype, dtypes, path)
+        family, format = FAMILIES[op], format_of(dtype, dtypes, path)
         volume = rows["message_size"].to_numpy(float) * SIZES[format].size
         shape = CollectiveShape(rows["num_gpus"].to_numpy(float), volume)
         version = source.partition("-")[2]

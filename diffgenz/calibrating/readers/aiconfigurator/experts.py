@@ -18,6 +18,8 @@ from diffgenz.kernels.kernel_format import KernelFormat
 from diffgenz.kernels.shapes import ExpertsShape
 
 WORDS = ("framework", "version", "kernel_source", "moe_dtype", "distribution")
+"""Columns of words that every such table has."""
+
 NUMBERS = (
     "num_tokens",
     "hidden_size",
@@ -27,6 +29,7 @@ NUMBERS = (
     "moe_tp_size",
     "moe_ep_size",
 )
+"""Columns of numbers that every such table has, beside the latency."""
 
 NOT_GATED = ((22, 512), (6, 128))
 """Experts of each token, and of all, in models of Nemotron 3, whose experts are not gated."""

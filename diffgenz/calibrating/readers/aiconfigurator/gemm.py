@@ -8,6 +8,7 @@ from diffgenz.calibrating.readers.products import gemm_samples
 from diffgenz.calibrating.samples import Samples
 
 COLUMNS = ("framework", "version", "kernel_source", "gemm_dtype", "m", "n", "k", "latency")
+"""Columns that every such table has."""
 
 
 def gemm(path: Path) -> list[Samples]:

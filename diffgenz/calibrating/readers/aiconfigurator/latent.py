@@ -35,6 +35,8 @@ ABSORBED_COLUMNS = (
     "num_heads",
     "latency",
 )
+"""Columns that every table of absorbed products has."""
+
 COLUMNS = (
     "framework",
     "version",
@@ -47,6 +49,7 @@ COLUMNS = (
     "step",
     "latency",
 )
+"""Columns that every table of latent attention has."""
 
 
 def latent_prefill(path: Path) -> list[Samples]:
@@ -80,7 +83,7 @@ def latent_prefill(path: Path) -> list[Samples]:
 def latent_decode(path: Path) -> list[Samples]:
     """The samples of a generation_mla_perf table, by kv_cache_dtype.
 
-    Rows have batch_size, step (the cache holds one token more), num_heads and latency in ms.
+    Rows have batch_size, isl new tokens after step cached ones, num_heads and latency in ms.
     """
     frame = frame_of(path)
     need(frame, COLUMNS, path)

@@ -35,6 +35,7 @@ BASE = (
     "latency",
     "d_conv",
 )
+"""Columns that both tables have."""
 
 
 def delta(path: Path) -> list[Samples]:
