@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from diffgenz.calibrating.readers.serving import (
     splitwise,
     vllm,
 )
-from diffgenz.calibrating.readers.serving.benchmark import Benchmark
+from diffgenz.calibrating.readers.serving.benchmark import Benchmark, Latency
 from diffgenz.core.errors import InputError
 
 
@@ -141,6 +142,12 @@ def _checked(benchmark: Benchmark) -> Benchmark:
         )
     if benchmark.completed == 0:
         raise InputError(f"{benchmark.place}: completed: 0 requests; repeat the run")
+    loads = {"concurrency": (benchmark.concurrency, 1), "rate": (benchmark.rate, 1e-9)}
+    for name, (value, least) in loads.items():
+        if value is not None and value < least:
+            raise InputError(f"{benchmark.place}: {name}: {value:g} is no load; correct the file")
+    if benchmark.output_tokens is not None and benchmark.output_tokens <= 1:
+        return replace(benchmark, tpot=Latency(), itl=Latency())  # tools write 0
     return benchmark
 
 
