@@ -7,6 +7,7 @@ from serving_cases import AIPERF, CSV, GENAI_PERF, INFERENCEX, SGLANG, VLLM, wri
 
 from diffgenz import InputError, read_benchmarks
 from diffgenz.calibrating.readers.serving.benchmark import Benchmark
+from diffgenz.calibrating.readers.serving.registry import holds_benchmarks
 
 
 def one(folder, *runs, name="bench.json"):
@@ -113,6 +114,27 @@ def test_servers_of_sglang_are_known_by_name(tmp_path):
     }
     found = one(tmp_path, {**SGLANG, "server_info": {**info, "max_running_requests": 48}})
     assert (found.model, found.slots) == ("Qwen/Qwen3-8B", 48)
+
+
+def test_folders_are_searched_for_runs(tmp_path):
+    folder = tmp_path / "bench"
+    folder.mkdir()
+    write(folder, "b.json", VLLM)
+    write(folder, "a.jsonl", SGLANG, SGLANG)
+    (folder / "notes.json").write_text('{"hello": 1}')
+    (folder / "broken.json").write_text("{")
+    assert [each.place for each in read_benchmarks(folder)] == [
+        "a.jsonl: row 1",
+        "a.jsonl: row 2",
+        "b.json",
+    ]
+    assert holds_benchmarks([folder])
+    empty = tmp_path / "kernels"
+    empty.mkdir()
+    (empty / "config.json").write_text('{"model_type": "llama"}')
+    assert not holds_benchmarks([empty])
+    with pytest.raises(InputError, match="kernels holds no file of a benchmark"):
+        read_benchmarks(empty)
 
 
 def test_requests_in_flight_at_a_rate_are_those_of_littles_law(tmp_path):
