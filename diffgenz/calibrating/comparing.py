@@ -4,20 +4,18 @@ A file says a part of the set-up, and words the rest. Where it says the load too
 else it is the estimate of as many requests as were in flight, which arrive together.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from diffgenz.calibrating.formats_named import formats_named
+from diffgenz.calibrating.named import model_named, of_one_model, on_system, system_named
 from diffgenz.calibrating.predicting import Prediction, predict
 from diffgenz.calibrating.readers.serving.benchmark import Benchmark, Latency
 from diffgenz.core.errors import InputError
 from diffgenz.core.sections import said_of
-from diffgenz.hardware.specs import list_systems, read_spec
 from diffgenz.inference.timed_by import timed_by
 from diffgenz.kernels.software import DEFAULT, SOFTWARE
-from diffgenz.models.checkpoints import load_precision, quantization_section, read_source
 from diffgenz.scenario.from_words import Asked, from_words
-from diffgenz.scenario.words import CHECKPOINT
 from diffgenz.serving.load import Engine
 from diffgenz.serving.serving_fit import ServingFit
 
@@ -26,27 +24,6 @@ RANKS = ("gpus", "tp", "pp", "dp", "ep", "cp", "attention-dp")
 
 METRICS = ("ttft", "tpot", "throughput")
 """What is compared."""
-
-_NARROW = {
-    "fp8": "fp8",
-    "fp8_block": "fp8",
-    "nvfp4": "fp4",
-    "mxfp4": "fp4",
-    "int4": "int4",
-    "bf16": "bf16",
-    "fp16": "bf16",
-    "int8": "int8",
-}
-"""What benchmarks call our formats."""
-
-_PRECISIONS = {
-    **dict.fromkeys(("fp8", "w8a8_fp8", "fp8_e4m3", "modelopt", "modelopt_fp8"), "fp8"),
-    **dict.fromkeys(("fp4", "nvfp4", "modelopt_fp4", "mxfp4"), "fp4"),
-    **dict.fromkeys(("int4", "awq", "gptq", "awq_marlin", "gptq_marlin"), "int4"),
-    **dict.fromkeys(("bf16", "bfloat16", "fp16", "float16", "half", "none"), "bf16"),
-    **dict.fromkeys(("int8", "w8a8_int8"), "int8"),
-}
-"""What the words of benchmarks for the weights' format mean, as in `_NARROW`."""
 
 
 class Comparison(NamedTuple):
@@ -125,15 +102,17 @@ def compare(
             said. A model, system, layout, format or fit overrides the file's.
         settings: numbers of the system to change (`hardware.settings`).
         skipped: called with each run that is left out, and why.
-        engine: what the server was set to. Default: `Engine()`.
+        engine: what the server was set to. Default: `Engine()`, with a slot for each request that
+            is under way.
         fit: what was fitted to servers (`load_serving_fit`). Default: nothing.
 
     Raises:
         InputError: several models of which none is named, a set-up that neither the file nor a word
             says, a word that contradicts the file, or nothing to compare.
     """
-    chosen = _of_one_model(benchmarks, words.get("model"))
-    chosen = _on_system(chosen, words.get("system"))
+    chosen = of_one_model(benchmarks, words.get("model"))
+    chosen = on_system(chosen, words.get("system"))
+    grows = engine is None
     engine = Engine() if engine is None else engine
     found, reasons = [], []
     for benchmark in chosen:
@@ -150,7 +129,7 @@ def compare(
         software = str(words.get("fit") or benchmark.engine)
         named = software if software in SOFTWARE else ""
         server = engine if fit is None else fit.engine(case, named, engine)
-        prediction = predict(benchmark, case, server)
+        prediction = predict(benchmark, case, server, grows)
         found.append(Comparison(benchmark, asked, prediction, timed_by(case)))
     if not found:
         raise InputError(f"FILE: nothing is left to compare; {reasons[0]}")
@@ -162,9 +141,7 @@ def question_of(
 ) -> Asked:
     """The set-up of a benchmark as a scenario; arguments and errors are those of `compare`."""
     values = {name: value for name, value in words.items() if value is not None}
-    values.setdefault("model", benchmark.model or None)
-    if values["model"] is None:
-        raise InputError(f"{benchmark.place}: model: the file does not say it; give --model")
+    values.setdefault("model", model_named(benchmark))
     if "system" not in values:
         values["system"] = system_named(benchmark)
     if not any(name in values for name in RANKS):
@@ -184,58 +161,8 @@ def question_of(
         values.setdefault("chunk", round(benchmark.budget))
     with said_of(benchmark.place):
         if not {"weights", "activations", "modules"} & values.keys():
-            values |= _formats(values["model"], values["system"], benchmark.precision)
+            values |= formats_named(values["model"], values["system"], benchmark.precision)
         return from_words(values, settings=settings)
-
-
-def system_named(benchmark: Benchmark) -> str:
-    """The accelerator that a benchmark calls "h200" or "b200-trt".
-
-    Raises:
-        InputError: the file says none, or none of that name is shipped.
-    """
-    text = benchmark.system.strip().lower()
-    if not text:
-        raise InputError(f"{benchmark.place}: system: the file does not say it; give --system")
-    ids = list_systems()
-    first = re.split(r"[-_ ]", text)[0]
-    alike = [each for each in ids if each == first or each.startswith(f"{first}_")]
-    for name in (text, f"{first}_sxm", *alike[:1]):
-        if name in ids:
-            return name
-    raise InputError(f"{benchmark.place}: system: {benchmark.system!r} is not known; give --system")
-
-
-def _of_one_model(benchmarks: Sequence[Benchmark], named: str | None) -> list[Benchmark]:
-    """The runs of the model that is named, where files have several."""
-    models = {_key(each.model): each.model for each in benchmarks if each.model}
-    if len(models) < 2:
-        return list(benchmarks)
-    if named is None or _key(named) not in models:
-        raise InputError(
-            f"{benchmarks[0].place.partition(':')[0]}: model: {' and '.join(models.values())} are "
-            f"{len(models)} models; name one of them with --model"
-        )
-    return [each for each in benchmarks if _key(each.model) == _key(named)]
-
-
-def _on_system(benchmarks: Sequence[Benchmark], named: str | None) -> list[Benchmark]:
-    """The runs on the accelerator that is named, where files have several."""
-    systems = {each.system for each in benchmarks if each.system}
-    if named is None or len(systems) < 2:
-        return list(benchmarks)
-    chosen = [each for each in benchmarks if each.system and system_named(each) == named]
-    if not chosen:
-        raise InputError(
-            f"--system: {named!r} is none of those in the files, {', '.join(sorted(systems))}; "
-            "name one of them, or leave it out for all"
-        )
-    return chosen
-
-
-def _key(model: str) -> str:
-    """A model's name without its publisher, case and punctuation."""
-    return re.sub("[^a-z0-9]", "", model.rstrip("/").rpartition("/")[2].lower())
 
 
 def _stated(benchmark: Benchmark, word: str, stated: float | None, given: Any) -> int:
@@ -250,22 +177,3 @@ def _stated(benchmark: Benchmark, word: str, stated: float | None, given: Any) -
             f"--{word}: {given} contradicts {benchmark.place}, which has {number}; leave it out"
         )
     return number
-
-
-def _formats(model: str, system: str, precision: str) -> dict[str, str]:
-    """The words for the formats of a benchmark: the checkpoint's own, unless it says others."""
-    own = None
-    if quantization_section(read_source(model)) is not None:
-        own = _NARROW.get(load_precision(model).linear_format.partition("/")[0])
-    asked = _PRECISIONS.get(precision.lower()) if precision else own
-    if own is not None and asked in (own, None):
-        return {"weights": CHECKPOINT}
-    if asked is None and precision:
-        raise InputError(f"precision: {precision!r} is not known; give --weights, --activations")
-    if asked in (None, "bf16"):
-        return {}
-    if asked == "int4":
-        return {"weights": "int4"}
-    fours = "nvfp4" if "nvfp4" in read_spec(system).peak_flops else "mxfp4"
-    format = fours if asked == "fp4" else str(asked)
-    return {"weights": format, "activations": format}

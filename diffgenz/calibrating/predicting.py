@@ -10,7 +10,7 @@ from diffgenz.core.errors import InputError
 from diffgenz.inference.estimate import Estimate, estimate
 from diffgenz.scenario.scenario import Scenario
 from diffgenz.serving.engine_state import host_of
-from diffgenz.serving.load import Engine, Load
+from diffgenz.serving.load import REGULAR, Engine, Load
 from diffgenz.serving.load_result import Latencies, LoadResult
 from diffgenz.serving.replay import replay
 from diffgenz.serving.serve import serve
@@ -51,7 +51,9 @@ class Prediction(NamedTuple):
         return self.load is None and not self.replayed
 
 
-def predict(benchmark: Benchmark, case: Scenario, engine: Engine) -> Prediction:
+def predict(
+    benchmark: Benchmark, case: Scenario, engine: Engine, grows: bool = False
+) -> Prediction:
     """What a benchmark's set-up is predicted to do.
 
     Where the file is a log, it is replayed; where it says a rate or a concurrency, `serve` answers.
@@ -62,15 +64,14 @@ def predict(benchmark: Benchmark, case: Scenario, engine: Engine) -> Prediction:
         benchmark: what was measured.
         case: its set-up; its batch are the requests in flight.
         engine: what the server is set to, as far as the file does not say it.
+        grows: as of `with_slots`.
     """
-    if benchmark.slots is not None:
-        engine = engine.replace(max_num_seqs=max(2.0, benchmark.slots))
     note = ""
     if benchmark.log is not None:
-        return replayed(benchmark, case, engine)
+        return replayed(benchmark, case, with_slots(engine, benchmark, case))
     for load in loads(benchmark):
         try:
-            result = serve(case, load, engine)
+            result = serve(case, load, with_slots(engine, benchmark, case, load, grows))
         except InputError as error:
             note = str(error)
             continue
@@ -116,10 +117,46 @@ def chunks_of(case: Scenario) -> float:
     return float(max(1.0, float(tokens / (case.serving.chunk * case.plan.attention_data))))
 
 
+def with_slots(
+    engine: Engine,
+    benchmark: Benchmark,
+    case: Scenario,
+    load: Load | None = None,
+    grows: bool = False,
+) -> Engine:
+    """The engine with as many slots as the server had.
+
+    Under a load they are no more than the budget of tokens has decodes for, twice over, as `serve`
+    asks: what exceeds that is refused where a concurrency needs it.
+
+    Arguments:
+        engine: what the server is set to, as far as the file does not say it.
+        benchmark: what was measured.
+        case: its set-up.
+        load: its load; None: of a log.
+        grows: whether an engine of which no file says the slots has one for each request that is
+            under way, at least.
+    """
+    slots = float(engine.max_num_seqs) if benchmark.slots is None else max(2.0, benchmark.slots)
+    if load is None:
+        return engine.replace(max_num_seqs=slots)
+    if load.concurrency is not None and benchmark.slots is None and grows:
+        groups = case.plan.attention_data * case.plan.data
+        slots = max(slots, float(load.concurrency / groups))
+    if benchmark.slots is not None or grows:
+        drafts = 0.0 if case.serving.speculation is None else case.serving.speculation.drafts
+        slots = max(2.0, min(slots, float(case.serving.chunk or 4) / 2 / (1 + float(drafts))))
+    return engine.replace(max_num_seqs=slots)
+
+
 def loads(benchmark: Benchmark) -> Iterator[Load]:
-    """The load of a benchmark; where a concurrency limits a rate, the rate comes first."""
+    """The load of a benchmark; where a concurrency limits a rate, the rate comes first.
+
+    Arrivals that are more regular than `serve` models are as regular as it does.
+    """
     if benchmark.rate is not None:
-        yield Load(rate=float(benchmark.rate))
+        bursts = max(benchmark.burstiness, REGULAR)
+        yield Load(rate=float(benchmark.rate), burstiness=bursts)
     if benchmark.concurrency is not None:
         sent = float(benchmark.completed or _ROUNDS * benchmark.concurrency)
         at_once = min(float(benchmark.concurrency), sent)

@@ -163,10 +163,10 @@ def excess(
     else:
         result = load_result(state, steady, load, None)
         found = {name: getattr(getattr(result, name), of) for name in objectives.limits}
-    worst: Any = -1.0
-    for name, limit in objectives.limits.items():
-        each = found[name] / limit - 1
-        worst = each if isinstance(worst, float) else xp.where(each > worst, each, worst)
+    each = [found[name] / limit - 1 for name, limit in objectives.limits.items()]
+    worst = each[0]
+    for other in each[1:]:
+        worst = xp.where(other > worst, other, worst)
     return worst
 
 

@@ -16,7 +16,7 @@ ROUTERS = ("random", "round_robin")
 """How a router deals requests out to engines: to any of them, or to one after the other."""
 
 
-_REGULAR = 0.1
+REGULAR = 0.1
 """The least burstiness that is modelled."""
 
 
@@ -47,7 +47,7 @@ class Load(Record):
     rate: Leaf | None = number("1/s", above=0, default=None)
     concurrency: Leaf | None = number(at_least=1, default=None)
     requests: Leaf | None = number(at_least=1, default=None)
-    burstiness: Leaf = number(at_least=_REGULAR, default=1.0)
+    burstiness: Leaf = number(at_least=REGULAR, default=1.0)
     lockstep: bool = eqx.field(static=True, default=False)
     prompts: Lengths = eqx.field(default_factory=Constant)
     outputs: Lengths = eqx.field(default_factory=Constant)
@@ -71,7 +71,7 @@ class Load(Record):
         }
         bursts = self.burstiness
         if router == "round_robin":
-            bursts = xp.where(bursts / engines > _REGULAR, bursts / engines, _REGULAR)
+            bursts = xp.where(bursts / engines > REGULAR, bursts / engines, REGULAR)
         else:
             bursts = 1 + (bursts - 1) / engines
         return self.replace(**parts, burstiness=bursts)

@@ -54,6 +54,26 @@ def test_a_rate_is_an_open_loop_unless_the_concurrency_limits_it():
     check(found, serve(case, Load(concurrency=below, requests=10 * below), engine))
 
 
+def test_slots_are_those_of_the_file_or_as_many_as_are_needed():
+    case, unsaid = case_of(), Engine()
+    many = asked(concurrency=400.0, completed=4000)
+    assert "400 exceeds 256" in predict(many, case, unsaid).note
+    more = serve(case, Load(concurrency=400.0, requests=4000.0), Engine(max_num_seqs=400.0))
+    check(predict(many, case, unsaid, grows=True), more)
+    few = asked(concurrency=40.0, slots=32.0)
+    assert "40 exceeds 32" in predict(few, case, unsaid, grows=True).note
+    huge = asked(concurrency=40.0, completed=400, slots=1e4)  # more than the budget has room for
+    load = Load(concurrency=40.0, requests=400.0)
+    check(predict(huge, case, unsaid), serve(case, load, Engine(max_num_seqs=4096.0)))
+
+
+def test_bursts_of_a_rate_are_those_of_the_file():
+    case = case_of()
+    for bursts, modelled in ((4.0, 4.0), (0.0, 0.1)):
+        found = predict(asked(rate=20.0, burstiness=bursts), case, Engine())
+        check(found, serve(case, Load(rate=20.0, burstiness=modelled)))
+
+
 @pytest.mark.parametrize(
     ("said", "case", "note"),
     [

@@ -7,6 +7,7 @@ from serving_cases import AIPERF, CSV, GENAI_PERF, INFERENCEX, SGLANG, VLLM, wri
 
 from diffgenz import InputError, read_benchmarks
 from diffgenz.calibrating.readers.serving.benchmark import Benchmark
+from diffgenz.calibrating.readers.serving.registry import holds_benchmarks
 
 
 def one(folder, *runs, name="bench.json"):
@@ -39,6 +40,101 @@ def test_vllm_says_more_in_its_metadata_and_details(tmp_path):
     found = one(tmp_path, {**said, **VLLM, **details, "backend": "vllm"})
     assert (found.ranks, found.system, found.precision) == ({"tp": 8}, "h100_sxm", "fp8")
     assert found.engine == "vllm"
+
+
+def test_metadata_of_vllm_in_other_words(tmp_path):
+    said = {
+        "Tensor-Parallel-Size": "4",
+        "enable_expert_parallel": "true",
+        "GPU_name": "NVIDIA H200",
+    }
+    found = one(tmp_path, {**said, **VLLM, "max_num_seqs": "64", "max_num_batched_tokens": 4096})
+    assert (found.ranks, found.system) == ({"tp": 4, "ep": 4}, "NVIDIA H200")
+    assert (found.slots, found.budget) == (64, 4096)
+    nothing = {**VLLM, "max_concurrency": "None", "request_rate": 2.0, "mean_ttft_ms": "null"}
+    assert one(tmp_path, nothing).concurrency is None
+
+
+def test_bursts_of_vllm_and_aiperf(tmp_path):
+    rated = {**VLLM, "request_rate": 2.0, "max_concurrency": None}
+    assert one(tmp_path, rated).burstiness == 1
+    assert one(tmp_path, {**rated, "burstiness": 0.25}).burstiness == 4  # a shape, not a variance
+    for said, bursts in (
+        ({"loadgen": {"request_rate": 2.0}}, 1),
+        ({"loadgen": {"request_rate": 2.0, "request_rate_mode": "constant"}}, 0),
+        (
+            {
+                "loadgen": {
+                    "request_rate": 2.0,
+                    "arrival_pattern": "gamma",
+                    "arrival_smoothness": 0.5,
+                }
+            },
+            2,
+        ),
+        ({"request_rate": 2.0}, 0),  # genai-perf
+    ):
+        assert one(tmp_path, AIPERF | {"input_config": said}).burstiness == bursts
+
+
+def test_all_requests_at_once_are_a_log(tmp_path):
+    at_once = {**VLLM, "request_rate": "inf", "max_concurrency": None, "completed": 3}
+    at_once |= {"num_prompts": 3, "total_input_tokens": 90, "total_output_tokens": 30}
+    log = one(tmp_path, at_once).log
+    assert [each.tolist() for each in log] == [[0, 0, 0], [30, 30, 30], [10, 10, 10]]
+    details = {"input_lens": [20, 30, 40], "output_lens": [5, 10, 15], "start_times": [7.0, 7.5, 9]}
+    log = one(tmp_path, at_once | details).log
+    assert [each.tolist() for each in log] == [[0, 0.5, 2], [20, 30, 40], [5, 10, 15]]
+    assert one(tmp_path, VLLM).log is None
+    endless = {**SGLANG, "request_rate": float("inf"), "max_concurrency": None}
+    assert len(one(tmp_path, endless).log.arrivals) == SGLANG["completed"]
+
+
+def test_answers_of_one_token_have_no_time_between_tokens(tmp_path):
+    one_token = {**VLLM, "total_output_tokens": 80, "mean_tpot_ms": 0.0, "mean_itl_ms": 0.0}
+    found = one(tmp_path, one_token)
+    assert (found.tpot.typical, found.itl.typical) == (None, None)
+
+
+def test_what_no_estimate_describes_is_said(tmp_path):
+    assert one(tmp_path, {**VLLM, "ramp_up_strategy": "linear"}).unmodelled.startswith(
+        "a rate that"
+    )
+    pooled = {**VLLM, "input_sequence_throughput": 3.0}
+    assert "embeddings" in one(tmp_path, pooled).unmodelled
+    routed = {**SGLANG, "server_info": {"prefill": [{}], "decode": [{}]}}
+    assert "pools" in one(tmp_path, routed).unmodelled
+
+
+def test_servers_of_sglang_are_known_by_name(tmp_path):
+    info = {
+        **SGLANG["server_info"],
+        "model_path": "/models/x",
+        "served_model_name": "Qwen/Qwen3-8B",
+    }
+    found = one(tmp_path, {**SGLANG, "server_info": {**info, "max_running_requests": 48}})
+    assert (found.model, found.slots) == ("Qwen/Qwen3-8B", 48)
+
+
+def test_folders_are_searched_for_runs(tmp_path):
+    folder = tmp_path / "bench"
+    folder.mkdir()
+    write(folder, "b.json", VLLM)
+    write(folder, "a.jsonl", SGLANG, SGLANG)
+    (folder / "notes.json").write_text('{"hello": 1}')
+    (folder / "broken.json").write_text("{")
+    assert [each.place for each in read_benchmarks(folder)] == [
+        "a.jsonl: row 1",
+        "a.jsonl: row 2",
+        "b.json",
+    ]
+    assert holds_benchmarks([folder])
+    empty = tmp_path / "kernels"
+    empty.mkdir()
+    (empty / "config.json").write_text('{"model_type": "llama"}')
+    assert not holds_benchmarks([empty])
+    with pytest.raises(InputError, match="kernels holds no file of a benchmark"):
+        read_benchmarks(empty)
 
 
 def test_requests_in_flight_at_a_rate_are_those_of_littles_law(tmp_path):
@@ -116,6 +212,8 @@ def test_the_csv_of_inferencex_says_the_same_as_its_json(tmp_path):
         ([AIPERF | {"was_cancelled": True}], "was_cancelled: true; let the benchmark run"),
         ([AIPERF | {"input_config": {"model_names": ["a", "b"]}}], "a, b are 2 models; measure"),
         ([AIPERF | {"request_latency": {"unit": "min", "avg": 1}}], "its unit 'min' is not one of"),
+        ([{**VLLM, "mean_ttft_ms": -3.0}], "ttft mean: -3 is no time"),
+        ([{**VLLM, "max_concurrency": 0}], "concurrency: 0 is no load; correct the file"),
         ([{**VLLM, "mean_tpot_ms": "NaN"}], "tpot mean: 'NaN' is no finite number"),
         ([{**VLLM, "max_concurrency": "many"}], "max_concurrency: 'many' is no finite number"),
         ([{"hello": 1}], "no reader knows this benchmark; known are `vllm bench serve"),

@@ -279,6 +279,15 @@ def test_the_highest_load_meets_the_objectives_just_so(of):
     assert getattr(found.tpot, of) == pytest.approx(objectives.tpot, rel=1e-4)
 
 
+def test_the_highest_load_meets_each_of_several_objectives():
+    case = CASES["dense"]
+    shares = {"ttft": 0.3, "tpot": 0.5, "end_to_end": 0.7}  # the first one limits the load
+    limits = {name: float(getattr(at(case, x), name).p90) for name, x in shares.items()}
+    rate = max_rate(case, Objectives(**limits), of="p90")
+    assert rate == pytest.approx(at(case, 0.3).requests_per_second, rel=1e-4)
+    assert rate == max_rate(case, Objectives(ttft=limits["ttft"]), of="p90")
+
+
 def test_objectives_out_of_reach():
     case = CASES["dense"]
     assert max_rate(case, Objectives(ttft=1e-9)) == 0

@@ -38,6 +38,7 @@ def configuration_of(benchmark: Benchmark) -> tuple[Any, ...]:
     load = (
         benchmark.concurrency,
         benchmark.rate,
+        benchmark.burstiness,
         benchmark.in_flight if benchmark.together else None,
     )
     log = None if benchmark.log is None else benchmark.place

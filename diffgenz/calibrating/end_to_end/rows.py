@@ -9,7 +9,7 @@ import numpy as np
 from diffgenz.calibrating.comparing import question_of
 from diffgenz.calibrating.end_to_end.folds import configuration_of
 from diffgenz.calibrating.end_to_end.predicted import METRICS, Batch, Logged, Run, Served
-from diffgenz.calibrating.predicting import chunks_of, loads
+from diffgenz.calibrating.predicting import chunks_of, loads, with_slots
 from diffgenz.calibrating.readers.serving.benchmark import Benchmark, Latency
 from diffgenz.core.errors import InputError
 from diffgenz.core.verb import as_if_traced
@@ -144,10 +144,8 @@ def _measured(benchmark: Benchmark) -> np.ndarray:
 
 def _run(benchmark: Benchmark, case: Scenario, engine: Engine) -> Run:
     """What predicts a run."""
-    if benchmark.slots is not None:
-        engine = engine.replace(max_num_seqs=max(2.0, benchmark.slots))
     if benchmark.log is not None:
-        return Logged(benchmark.log, case, engine)
+        return Logged(benchmark.log, case, with_slots(engine, benchmark, case))
     if benchmark.together:
         alone = estimate(case)
         if not bool(alone.memory.fits):
@@ -156,13 +154,10 @@ def _run(benchmark: Benchmark, case: Scenario, engine: Engine) -> Run:
         return Batch(float(alone.ttft), float(alone.tpot), chunks_of(case), layers)
     trouble = "it says neither a rate nor a concurrency"
     for load in loads(benchmark):
-        if load.concurrency is not None and benchmark.slots is None:
-            groups = case.plan.attention_data * case.plan.data
-            slots = max(float(engine.max_num_seqs), float(load.concurrency / groups))
-            engine = engine.replace(max_num_seqs=min(slots, float(case.serving.chunk or 2) / 2))
-        checked(case, load, engine, None)
+        set_up = with_slots(engine, benchmark, case, load, grows=True)
+        checked(case, load, set_up, None)
         with as_if_traced():
-            state = engine_state(resolved(case), load, engine)
+            state = engine_state(resolved(case), load, set_up)
             steady = state.under(load)
             full = bool(preempts(state, steady, load))
         if not float(state.fit) >= 1:

@@ -48,13 +48,16 @@ def run(options: argparse.Namespace) -> tuple[str, Any]:
     """Measured beside predicted: text and JSON."""
     from diffgenz.calibrating.comparing import compare
     from diffgenz.calibrating.readers.serving.registry import read_benchmarks
+    from diffgenz.serving.load import Engine
     from diffgenz.serving.serving_fit import load_serving_fit
     from diffgenz.ui.text.compare import comparison_json, comparisons_text
 
     benchmarks = read_benchmarks(options.files)
     words = {"model": options.model, **words_in(options, _WORDS)}
     fit = None if options.serving_fit is None else load_serving_fit(options.serving_fit)
-    found = compare(benchmarks, words, options.set, _say, engine_of(options), fit)
+    engine = engine_of(options)
+    said = None if engine == Engine() else engine
+    found = compare(benchmarks, words, options.set, _say, said, fit)
     return comparisons_text(found), [comparison_json(each) for each in found]
 
 

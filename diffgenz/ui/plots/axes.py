@@ -49,7 +49,9 @@ def thousands(axis: Any) -> None:
 
 
 def _decades(ratio: float, locator: Any) -> Any:
-    """Ticks at 1, 2 and 5 of every decade, or at 1 where there are many."""
+    """Ticks at every figure of a part of a decade, at 1, 2 and 5 of several, or at 1 of many."""
+    if ratio < 4:
+        return locator(subs=tuple(float(figure) for figure in range(1, 10)))
     return locator(subs=(1.0, 2.0, 5.0) if ratio < 1e3 else (1.0,))
 
 

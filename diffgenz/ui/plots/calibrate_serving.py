@@ -6,6 +6,7 @@ import numpy as np
 
 from diffgenz.calibrating.end_to_end.calibrate_serving import ServingCalibration
 from diffgenz.calibrating.end_to_end.predicted import METRICS
+from diffgenz.ui.plots.axes import plain_ticks
 from diffgenz.ui.plots.figure import figure_for, save_figure
 
 _TITLES = {"ttft": "time to first token", "tpot": "time per output token", "end_to_end": "whole"}
@@ -58,6 +59,8 @@ def calibrate_serving_plot(found: ServingCalibration, path: Path, title: str) ->
         axes.plot(line, line, color="0.3", lw=1)
         axes.fill_between(line, line / 1.2, line * 1.2, color="0.3", alpha=0.1, lw=0)
         axes.set(xscale="log", yscale="log", xlim=line, ylim=line)
+        for axis in (axes.xaxis, axes.yaxis):
+            plain_ticks(axis, np.geomspace(*line, 9))
         axes.set(xlabel="measured, ms", ylabel="predicted, ms")
         held = "in sample" if case == "in sample" else f"{case}s held out"
         axes.set_title(f"{_TITLES[name]}; {held}; band: +-20 %", fontsize=10)

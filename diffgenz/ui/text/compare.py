@@ -31,6 +31,10 @@ _UNDER_LOAD = (
     "predicted under the load of each run by `serve`: continuous batching in steady state, with "
     "the burst in which a benchmark of a fixed concurrency starts"
 )
+_REPLAYED = (
+    "predicted request by request by `replay`, where the file is a log, or all requests were sent "
+    "at once"
+)
 _QUEUED = (
     "the estimate is of a batch that arrives together; under load TTFT includes queueing (not "
     "compared), and TPOT the prompts of other requests that are computed in between"
@@ -65,6 +69,8 @@ def comparisons_text(found: Sequence[Comparison]) -> str:
     ]
     if any(each.prediction.load is not None for each in found):
         lines.append(_UNDER_LOAD)
+    if any(each.prediction.replayed for each in found):
+        lines.append(_REPLAYED)
     if any(each.is_queued for each in found):
         lines.append(_QUEUED)
     for note in dict.fromkeys(each.prediction.note for each in found):
@@ -124,7 +130,8 @@ def _details(found: Sequence[Comparison]) -> list[str]:
         for name, what in _LATENCIES.items():
             measured: Latency = getattr(each.benchmark, name)
             predicted = each.prediction.latencies.get(name, Latency())
-            if each.prediction.load is None or measured.typical is None:
+            queued = each.is_queued and name in ("ttft", "end_to_end")
+            if queued or predicted.typical is None or measured.typical is None:
                 continue
             for who, latency in (("measured", measured), ("predicted", predicted)):
                 values = (latency.mean, *(latency.percentiles.get(p) for p in _SHOWN))

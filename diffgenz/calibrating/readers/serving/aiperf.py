@@ -11,7 +11,7 @@ from diffgenz.core.errors import InputError
 
 TOOL = "aiperf"
 
-_UNITS = {"s": 1.0, "sec": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+_UNITS = {"s": 1.0, "sec": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 
 
 def knows(raw: dict[str, Any]) -> bool:
@@ -47,6 +47,7 @@ def read(place: str, raw: dict[str, Any]) -> Benchmark:
         output_tokens=_average(place, raw, "output_sequence_length"),
         concurrency=_load(place, config, "concurrency"),
         rate=_load(place, config, "request_rate"),
+        burstiness=_burstiness(place, config),
         ttft=_latency(place, raw, "time_to_first_token"),
         tpot=between,  # (latency - ttft) / (tokens - 1) of each request
         itl=between,
@@ -73,6 +74,19 @@ def _load(place: str, config: dict[str, Any], name: str) -> float | None:
         if isinstance(table, dict) and table.get(name) is not None:
             return Fields(f"{place}: input_config", table).number(name)
     return None
+
+
+def _burstiness(place: str, config: dict[str, Any]) -> float:
+    """The squared coefficient of variation of the time between arrivals.
+
+    It is that of aiperf's pattern; perf_analyzer, below genai-perf, sends at regular times.
+    """
+    load = config.get("loadgen")
+    if not isinstance(load, dict):
+        return 0.0 if _load(place, config, "request_rate") is not None else 1.0
+    pattern = str(load.get("arrival_pattern") or load.get("request_rate_mode") or "poisson").lower()
+    smooth = Fields(f"{place}: input_config", load).number("arrival_smoothness") or 1.0
+    return {"constant": 0.0, "gamma": 1 / smooth}.get(pattern, 1.0)
 
 
 def _average(place: str, raw: dict[str, Any], name: str) -> float | None:

@@ -41,6 +41,7 @@ class Benchmark:
         output_tokens: mean tokens generated for a request.
         concurrency: requests in flight at most, over all replicas; None for no limit.
         rate: requests/s that arrive; None where they come as soon as others are done.
+        burstiness: the squared coefficient of variation of the time between them: 1 for Poisson's.
         in_flight: mean number of requests in flight, where it was measured.
         together: whether they arrive together, as one batch, and none follows them.
         slots: requests that the server lets run at once; None where the file does not say it.
@@ -70,6 +71,7 @@ class Benchmark:
     output_tokens: float | None = None
     concurrency: float | None = None
     rate: float | None = None
+    burstiness: float = 1.0
     in_flight: float | None = None
     together: bool = False
     slots: float | None = None

@@ -7,6 +7,9 @@ from typing import Any
 from diffgenz.calibrating.readers.serving.benchmark import Latency
 from diffgenz.core.errors import InputError
 
+_ABSENT = ("", "none", "null")
+"""What stands for nothing, in small letters."""
+
 _STATISTIC = re.compile(r"(?:p(?P<percentile>\d+(?:\.\d+)?)|(?P<name>mean|avg|median))")
 
 
@@ -34,9 +37,8 @@ class Fields:
         """
         for name in names:
             value = self.raw.get(name)
-            if value in (None, ""):
-                continue
-            return self.as_number(name, value)
+            if not _is_absent(value):
+                return self.as_number(name, value)
         return None
 
     def count(self, *names: str) -> int | None:
@@ -75,9 +77,11 @@ class Fields:
             name: the field.
             endless: what it holds then, beside infinity and null.
         """
-        if str(self.raw.get(name)) in ("inf", "Infinity", "None", *endless):
-            return None
-        return self.number(name)
+        return None if self.is_endless(name) or self.raw.get(name) in endless else self.number(name)
+
+    def is_endless(self, name: str) -> bool:
+        """Whether a rate of requests is infinite: all are sent at once, up to a concurrency."""
+        return str(self.raw.get(name)).strip().lower() in ("inf", "infinity")
 
     def per_request(self, total: str) -> float | None:
         """A total over the requests that completed; None where either is unknown, or none did."""
@@ -104,9 +108,14 @@ class Fields:
         mean, percentiles = None, {}
         for key, value in statistics.items():
             match = _STATISTIC.fullmatch(key) or re.fullmatch(r"(?P<percentile>[\d.]+)", key)
-            if value is None or value == "" or match is None:
+            if _is_absent(value) or match is None:
                 continue
-            seconds = scale * self.as_number(f"{name} {key}", value)
+            number = self.as_number(f"{name} {key}", value)
+            if number < 0:
+                raise InputError(
+                    f"{self.place}: {name} {key}: {number:g} is no time; run the benchmark again"
+                )
+            seconds = scale * number
             percentile = match["percentile"]
             if percentile is not None:
                 percentiles[float(percentile)] = seconds
@@ -115,3 +124,7 @@ class Fields:
             else:
                 mean = seconds
         return Latency(mean, percentiles)
+
+
+def _is_absent(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and value.strip().lower() in _ABSENT)

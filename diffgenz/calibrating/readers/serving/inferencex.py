@@ -39,6 +39,17 @@ CSV = {
 }
 """What the rows call the columns of the CSV that the site exports."""
 
+_MODELS = {
+    "dsr1": "deepseek-ai/DeepSeek-R1-0528",
+    "dsv4": "deepseek-ai/DeepSeek-V4-Pro",
+    "gptoss": "openai/gpt-oss-120b",
+    "gptoss120b": "openai/gpt-oss-120b",
+    "70b": "meta-llama/Llama-3.3-70B-Instruct",
+    "llama70b": "meta-llama/Llama-3.3-70B-Instruct",
+    "glm5": "zai-org/GLM-5",
+}
+"""Models by the keys of its database, of those that have the sizes of a shipped one."""
+
 _ENGINES = {"vllm": "vllm", "sglang": "sglang", "trt": "trtllm", "trtllm": "trtllm"}
 
 
@@ -63,19 +74,19 @@ def read(place: str, raw: dict[str, Any]) -> Benchmark:
     """
     metrics = raw.get("metrics")
     fields = Fields(place, {**raw, **metrics} if isinstance(metrics, dict) else raw)
-    tensor = fields.count("tp", "decode_tp") or 1
-    stages = fields.count("pp") or 1
-    ranks = {"pp": stages, "ep": fields.count("ep", "decode_ep") or 1}
-    if fields.flag("dp_attention"):
+    tensor = fields.count("tp", "decode_tp")
+    stages = fields.count("pp", "decode_pp") or 1
+    ranks = {} if tensor is None else {"pp": stages, "ep": fields.count("ep", "decode_ep") or 1}
+    if tensor is not None and (fields.flag("dp_attention") or fields.flag("decode_dp_attention")):
         ranks |= {"tp": 1, "attention-dp": tensor}
-    else:
+    elif tensor is not None:
         ranks |= {"tp": tensor}
     each = fields.number("output_tput_per_gpu")
     speculative = fields.text("spec_decoding", "spec_method", "mtp")
     return Benchmark(
         place,
         TOOL,
-        model=fields.text("model"),
+        model=_MODELS.get(fields.text("model").lower(), fields.text("model")),
         system=fields.text("hw", "hardware", "hw_key"),
         engine=_ENGINES.get(fields.text("framework").lower().rpartition("-")[2], ""),
         ranks=ranks,
@@ -87,7 +98,7 @@ def read(place: str, raw: dict[str, Any]) -> Benchmark:
         tpot=fields.latency("tpot", scale=1.0),
         itl=fields.latency("itl", scale=1.0),
         end_to_end=fields.latency("e2el", scale=1.0),
-        throughput=None if each is None else each * tensor * stages,
+        throughput=None if each is None or tensor is None else each * tensor * stages,
         speculative="" if speculative.lower() in ("none", "off", "false", "") else speculative,
         unmodelled=_unmodelled(fields),
     )

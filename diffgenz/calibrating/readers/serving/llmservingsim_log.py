@@ -55,6 +55,12 @@ def read(path: Path, rows: Sequence[dict[str, Any]]) -> Benchmark:
                 f"{arrival:g}, and last_token_ts, {last:g}; leave the request out"
             )
         tokens = [_known(fields, name) for name in ("input_toks", "output_toks")]
+        for name, count in zip(("input_toks", "output_toks"), tokens, strict=True):
+            if count < 1:
+                raise InputError(
+                    f"{fields.place}: {name}: {count:g} is no number of tokens; leave the request "
+                    "out"
+                )
         for name, value in zip(columns, (arrival, *tokens, queued, first, last), strict=True):
             columns[name].append(value)
     arrival, prompts, outputs, _, first, last = (np.array(each) for each in columns.values())

@@ -9,6 +9,7 @@ from typing import Any
 
 from diffgenz.calibrating.readers.serving.benchmark import Benchmark, Latency
 from diffgenz.calibrating.readers.serving.fields import Fields
+from diffgenz.core.errors import InputError
 
 NIM, IMEC = "NVIDIA NIM", "IMEC"
 
@@ -56,7 +57,9 @@ def read_imec(place: str, raw: dict[str, Any]) -> Benchmark:
     found = _LLAMA.fullmatch(model)
     if found:
         model = f"meta-llama/Llama-{found['generation']}-{found['size']}b-hf"
-    ranks = fields.count("TP") or 1
+    ranks, seconds = fields.count("TP") or 1, fields.number("actual")
+    if seconds is not None and seconds <= 0:
+        raise InputError(f"{place}: actual: {seconds:g} s is no time; leave the row out")
     return Benchmark(
         place,
         IMEC,
@@ -67,5 +70,6 @@ def read_imec(place: str, raw: dict[str, Any]) -> Benchmark:
         output_tokens=_TOKENS,
         in_flight=1.0,
         together=True,
-        end_to_end=Latency(fields.number("actual")),
+        end_to_end=Latency(seconds),
+        throughput=None if seconds is None else _TOKENS / seconds,
     )

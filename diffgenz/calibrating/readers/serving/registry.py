@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from diffgenz.calibrating.readers.serving import (
     splitwise,
     vllm,
 )
-from diffgenz.calibrating.readers.serving.benchmark import Benchmark
+from diffgenz.calibrating.readers.serving.benchmark import Benchmark, Latency
 from diffgenz.core.errors import InputError
 
 
@@ -55,15 +56,15 @@ def read_benchmarks(files: str | Path | Sequence[str | Path]) -> list[Benchmark]
     """The serving benchmarks in some files, in their order.
 
     Arguments:
-        files: files of `TOOLS`, or one of them; a file may hold several runs.
+        files: files of `TOOLS`, or one of them; a file may hold several runs. Of a folder those of
+            its files are read that are such.
 
     Raises:
         InputError: a file cannot be read, no reader knows it, it holds no run, or requests of a run
             failed: no average counts them, so that nothing can be compared with it.
     """
     found = []
-    for name in [files] if isinstance(files, str | Path) else files:
-        path = Path(name)
+    for path in _each_file([files] if isinstance(files, str | Path) else files):
         rows = _csv_rows(path) if path.suffix.lower() == ".csv" else _json_rows(path)
         if not rows:
             raise InputError(f"{path.name}: it holds no runs; give the result of a benchmark")
@@ -83,7 +84,7 @@ def holds_benchmarks(files: Sequence[str | Path]) -> bool:
     JSON is; a CSV is where its columns are those of a tool.
 
     Arguments:
-        files: files, or folders, which hold kernels.
+        files: files, or folders, which are benchmarks if any of their files is one.
 
     Raises:
         InputError: some are, and some are not.
@@ -98,7 +99,37 @@ def holds_benchmarks(files: Sequence[str | Path]) -> bool:
     return any(found)
 
 
+def _each_file(names: Sequence[str | Path]) -> list[Path]:
+    """The files of some names, with those of folders that hold runs."""
+    found = []
+    for path in map(Path, names):
+        inside = _runs_in(path) if path.is_dir() else [path]
+        if not inside:
+            raise InputError(f"FILE: {path} holds no file of a benchmark; name the files")
+        found += inside
+    return found
+
+
+def _runs_in(folder: Path) -> list[Path]:
+    """The files of a folder that hold runs, by name."""
+    return [path for path in sorted(folder.iterdir()) if path.is_file() and _holds_runs(path)]
+
+
+def _holds_runs(path: Path) -> bool:
+    """Whether a file holds runs that a reader knows."""
+    if path.suffix.lower() not in (".json", ".jsonl"):
+        return path.suffix.lower() == ".csv" and _is_benchmark(path)
+    try:
+        objects = [row for _, row in _json_rows(path)]
+    except InputError:
+        return False
+    known = any(tool.knows(row) for row in objects if isinstance(row, dict) for tool in TOOLS)
+    return known or llmservingsim_log.knows(objects)
+
+
 def _is_benchmark(path: Path) -> bool:
+    if path.is_dir():
+        return bool(_runs_in(path))
     if path.suffix.lower() in (".json", ".jsonl"):
         return True
     try:
@@ -141,6 +172,12 @@ def _checked(benchmark: Benchmark) -> Benchmark:
         )
     if benchmark.completed == 0:
         raise InputError(f"{benchmark.place}: completed: 0 requests; repeat the run")
+    loads = {"concurrency": (benchmark.concurrency, 1), "rate": (benchmark.rate, 1e-9)}
+    for name, (value, least) in loads.items():
+        if value is not None and value < least:
+            raise InputError(f"{benchmark.place}: {name}: {value:g} is no load; correct the file")
+    if benchmark.output_tokens is not None and benchmark.output_tokens <= 1:
+        return replace(benchmark, tpot=Latency(), itl=Latency())  # tools write 0
     return benchmark
 
 

@@ -6,6 +6,7 @@ Newer versions add what the server said of itself (`server_info`): model, ranks 
 from typing import Any
 
 from diffgenz.calibrating.readers.serving.benchmark import Benchmark
+from diffgenz.calibrating.readers.serving.burst import burst_of
 from diffgenz.calibrating.readers.serving.fields import Fields
 
 TOOL = "sglang bench_serving"
@@ -36,11 +37,13 @@ def read(place: str, raw: dict[str, Any]) -> Benchmark:
     if not speculative and drafts is not None and drafts > 1:
         speculative = f"{drafts:.3g} tokens per verification"
     engine = fields.text("backend").partition("-")[0]
-    disaggregated = server.text("disaggregation_mode") not in ("", "null")
+    pools = {"prefill", "decode"} & server.raw.keys()  # of a router
+    disaggregated = pools or server.text("disaggregation_mode") not in ("", "null")
+    budget, slots = server.number("chunked_prefill_size"), server.number("max_running_requests")
     return Benchmark(
         place,
         TOOL,
-        model=server.text("model_path", "served_model_name"),
+        model=_model(server),
         engine=_ENGINES.get(engine, ""),
         ranks=_ranks(server),
         precision=server.text("quantization"),
@@ -50,6 +53,9 @@ def read(place: str, raw: dict[str, Any]) -> Benchmark:
         concurrency=fields.number("max_concurrency"),
         rate=fields.rate("request_rate", "trace"),
         in_flight=fields.number("concurrency"),
+        slots=slots if slots and slots > 0 else None,
+        budget=budget if budget and budget > 0 else None,
+        log=burst_of(fields),
         ttft=fields.latency("ttft", "_ms"),
         tpot=fields.latency("tpot", "_ms"),
         itl=fields.latency("itl", "_ms"),
@@ -60,6 +66,12 @@ def read(place: str, raw: dict[str, Any]) -> Benchmark:
         speculative=speculative,
         unmodelled="prefill and decode on pools of their own" if disaggregated else "",
     )
+
+
+def _model(server: Fields) -> str:
+    """What the server calls its model: a name rather than a path."""
+    path, served = server.text("model_path"), server.text("served_model_name")
+    return served if served and path.startswith(("/", "~", ".")) else path or served
 
 
 def _ranks(server: Fields) -> dict[str, int]:
