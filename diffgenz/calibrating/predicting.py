@@ -96,7 +96,7 @@ def batch_means(case: Scenario, alone: Estimate, engine: Engine) -> dict[str, fl
     host, pieces = host_of(engine, case.model.layers), chunks_of(case)
     steps = np.float64(case.workload.output_tokens) - 1
     first, between = np.float64(alone.ttft), np.float64(alone.tpot)
-    prefill = pieces * (host.on(first / pieces) - first / pieces)
+    prefill = pieces * (host.on(first / pieces, prompts=True) - first / pieces)
     slower = host.on(between) - between
     delay, kept = host.delay(between + slower, steps), host.kept(np.maximum(steps, 1.0))
     request = 0.0 if engine.request_seconds is None else float(engine.request_seconds)

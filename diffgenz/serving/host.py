@@ -30,6 +30,8 @@ class Host(Tree):
         interval: tokens that it sends at once.
         pace: the time of the accelerators' part of an iteration, over the one that kernels' fits
             say.
+        prompts: s by which launches take longer in an iteration that carries prompts, which CUDA
+            graphs of decodes do not cover.
     """
 
     iteration: Any
@@ -37,13 +39,21 @@ class Host(Tree):
     request: Any = None
     interval: Any = None
     pace: Any = None
+    prompts: Any = None
 
-    def on(self, seconds: Any) -> Any:
-        """Seconds of iterations, those of the accelerators given; of any shape."""
+    def on(self, seconds: Any, prompts: bool = False) -> Any:
+        """Seconds of iterations, those of the accelerators given; of any shape.
+
+        Arguments:
+            seconds: what the accelerators take.
+            prompts: whether these iterations carry prompts.
+        """
         if self.pace is not None:
             seconds = self.pace * seconds
-        if self.launches is not None:
-            least = larger(self.launches, 1e-12)
+        parts = (self.launches, self.prompts if prompts else None)
+        launches = [each for each in parts if each is not None]
+        if launches:
+            least = larger(sum(launches), 1e-12)
             both = xp.exp(_HIDES * xp.log(seconds)) + xp.exp(_HIDES * xp.log(least))
             seconds = xp.exp(xp.log(both) / _HIDES)
         return seconds + self.iteration

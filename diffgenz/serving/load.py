@@ -120,6 +120,9 @@ class Engine(Record):
         layer_seconds: s in which the host of an eager engine, one without CUDA graphs, launches the
             kernels of a layer, at least 0: iterations take no less. None: launches cost what
             kernels' fits have of them.
+        prompt_layer_seconds: s by which launching the kernels of a layer takes longer in iterations
+            that carry prompts, at least 0. Engines with CUDA graphs launch these kernel by kernel:
+            graphs are of decodes. None: launches cost what kernels' fits have of them.
         pace: the time that accelerators take for an iteration, over the one that kernels' fits say,
             above 0. None: 1.
         router: how requests are dealt out to several engines: "random", or "round_robin".
@@ -135,6 +138,7 @@ class Engine(Record):
     request_seconds: Leaf | None = number("s", off=0.0, default=None)
     stream_interval: Leaf | None = number(at_least=1, off=1.0, default=None)
     layer_seconds: Leaf | None = number("s", off=0.0, default=None)
+    prompt_layer_seconds: Leaf | None = number("s", off=0.0, default=None)
     pace: Leaf | None = number(above=0, off=1.0, default=None)
     router: str = eqx.field(static=True, default="random")
     prefill_first: bool = eqx.field(static=True, default=False)

@@ -2,7 +2,8 @@
 
 What a host adds to iterations, and their pace, change the steady state of a server: `serve` or
 `replay` are asked, and asked again nearby for their slopes, and between them seconds are straight
-lines, drawn anew where a fit has moved. What is added to a request, and tokens sent at once, add to
+lines, drawn anew where a fit has moved. Launches of prompts bind some iterations and not others:
+they are asked at several knots, and between knots there are straight lines. What is added to a request, and tokens sent at once, add to
 these seconds as `Host` says. Batches are written out.
 """
 
@@ -33,6 +34,12 @@ INSIDE = tuple(NAMES.index(name) for name in ("host_seconds", "layer_seconds", "
 
 _STEPS = np.array([2e-4, 1e-5, 0.02])
 """By how much those are changed for slopes, in SI."""
+
+_KNOTS = np.array([0.0, 0.3e-3, 0.7e-3, 1.5e-3, 4e-3])
+"""Launches of a layer of prompts, in s, at which seconds are asked for."""
+
+_FIRST = 0.1e-3
+"""One knot more, where the fit has none of its own yet."""
 
 _FEW = 48
 """Runs under a load for which compiling a program takes longer than NumPy."""
@@ -78,7 +85,8 @@ class Lines(NamedTuple):
 
     Arguments:
         at: the host's s of an iteration and of a layer, and the pace; shape (3,).
-        seconds: of TTFT and TPOT there, before anything is sent; shape (runs, 2).
+        knots: the host's s of a layer of prompts; shape (knots,).
+        seconds: of TTFT and TPOT there, before anything is sent; shape (runs, 2, knots).
         slopes: of these by the three; shape (runs, 2, 3).
         batch: 1 where a run is a batch, which `pieces` and `layers` describe; shape (runs,).
         pieces: iterations of the prefill; shape (runs,).
@@ -87,6 +95,7 @@ class Lines(NamedTuple):
     """
 
     at: Any
+    knots: Any
     seconds: Any
     slopes: Any
     batch: Any
@@ -108,14 +117,15 @@ class Lines(NamedTuple):
         named = dict(zip(NAMES, values, strict=True))
         pace, longer = named["pace"] * xp.exp(extra[:, 0]), xp.exp(extra[:, 1])
         iteration, layer = longer * named["host_seconds"], longer * named["layer_seconds"]
-        host = Host(iteration, self.layers * layer, pace=pace)
-        first, between = self.seconds[:, 0], self.seconds[:, 1]
+        prompts = longer * named["prompt_layer_seconds"]
+        host = Host(iteration, self.layers * layer, pace=pace, prompts=self.layers * prompts)
+        first, between = self.seconds[:, 0, 0], self.seconds[:, 1, 0]
         moved = (iteration - self.at[0], layer - self.at[1], pace - self.at[2])
         found = []
         for place, exact in enumerate(
-            (self.pieces * host.on(first / self.pieces), host.on(between))
+            (self.pieces * host.on(first / self.pieces, prompts=True), host.on(between))
         ):
-            here = self.seconds[:, place]
+            here = self._between_knots(place, prompts)
             line = here + sum(self.slopes[:, place, i] * each for i, each in enumerate(moved))
             line = xp.where(line > 0.05 * here, line, 0.05 * here)
             found.append(xp.where(self.batch > 0, exact, line))
@@ -127,6 +137,20 @@ class Lines(NamedTuple):
         kept = xp.where(kept > 1e-3, kept, 1e-3)
         return xp.log(xp.stack([ttft, found[1] * kept, whole]).T)
 
+    def _between_knots(self, place: int, prompts: Any) -> Any:
+        """Seconds of one latency of each run, whose layers of prompts take so long to launch."""
+        found = self.seconds[:, place, 0]
+        last = self.seconds.shape[-1] - 2
+        for at in range(last + 1):
+            width = self.knots[at + 1] - self.knots[at]
+            rise = (self.seconds[:, place, at + 1] - self.seconds[:, place, at]) / width
+            beyond = prompts - self.knots[at]
+            beyond = xp.where(beyond > 0, beyond, 0.0)
+            if at < last:
+                beyond = xp.where(beyond < width, beyond, width)
+            found = found + rise * beyond
+        return found
+
 
 def lines_of(runs: Sequence[Run], steps: np.ndarray, values: np.ndarray) -> Lines:
     """The seconds of some runs near a point.
@@ -136,21 +160,30 @@ def lines_of(runs: Sequence[Run], steps: np.ndarray, values: np.ndarray) -> Line
         steps: tokens after the first; shape (runs,).
         values: the point, of `terms.TERMS`; shape (terms,).
     """
-    at = values[list(INSIDE)]
-    here = _seconds(runs, at)
-    slopes = np.zeros((*here.shape, 3))
+    at, prompts = values[list(INSIDE)], values[NAMES.index("prompt_layer_seconds")]
+    knots = np.sort(np.append(_KNOTS, prompts if prompts > 0 else _FIRST))
+    here = np.stack([_seconds(runs, at, knot) for knot in knots], -1)
+    middle = here[..., np.searchsorted(knots, prompts)]
+    slopes = np.zeros((*middle.shape, 3))
     for place in (0, 2):  # launches of layers only bind batches, which are exact
         beside = at.copy()
         beside[place] += _STEPS[place]
-        slopes[..., place] = (_seconds(runs, beside) - here) / _STEPS[place]
+        slopes[..., place] = (_seconds(runs, beside, prompts) - middle) / _STEPS[place]
     layers = [run.layers if isinstance(run, Batch) else 1.0 for run in runs]
     pieces = [run.pieces if isinstance(run, Batch) else 1.0 for run in runs]
     batch = np.array([float(isinstance(run, Batch)) for run in runs])
-    return Lines(at, here, slopes, batch, np.array(pieces), np.array(layers), steps)
+    return Lines(at, knots, here, slopes, batch, np.array(pieces), np.array(layers), steps)
 
 
-def _seconds(runs: Sequence[Run], at: np.ndarray) -> np.ndarray:
-    """s of TTFT and TPOT of each run, before anything is sent; of batches by the kernels alone."""
+def _seconds(runs: Sequence[Run], inside: np.ndarray, prompts: float) -> np.ndarray:
+    """s of TTFT and TPOT of each run, before anything is sent; of batches by the kernels alone.
+
+    Arguments:
+        runs: the runs.
+        inside: the terms of `INSIDE`; shape (3,).
+        prompts: s in which the host launches a layer of prompts.
+    """
+    at = np.append(inside, prompts)
     found = np.empty((len(runs), 2))
     served = [place for place, run in enumerate(runs) if isinstance(run, Served)]
     compiled = len(served) > _FEW
@@ -162,7 +195,9 @@ def _seconds(runs: Sequence[Run], at: np.ndarray) -> np.ndarray:
         if isinstance(run, Batch):
             found[place] = run.first, run.between
         elif isinstance(run, Logged):
-            engine = run.engine.replace(host_seconds=at[0], pace=at[2])
+            engine = run.engine.replace(
+                host_seconds=at[0], pace=at[2], prompt_layer_seconds=at[3]
+            )
             seen = replay(run.case, *run.log, engine)
             found[place] = seen.ttft.mean(), np.nanmean(seen.tpot)
         elif not compiled:
@@ -174,7 +209,7 @@ def _seconds(runs: Sequence[Run], at: np.ndarray) -> np.ndarray:
 def _one(run: Served, at: Any) -> Any:
     """s of TTFT and TPOT of one run."""
     state = run.state
-    host = Host(at[0], at[1] * run.layers, pace=at[2])
+    host = Host(at[0], at[1] * run.layers, pace=at[2], prompts=at[3] * run.layers)
     table = state.table.changed(host.on)
     most = saturation_of(table, state.demand, state.slots, state.most.cache / FILLED)
     new = EngineState(
