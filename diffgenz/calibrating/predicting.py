@@ -24,6 +24,13 @@ _ROUNDS = 10.0
 _SHOWN = (50.0, 90.0, 99.0)
 
 
+PROMPTS_FIRST = ("sglang",)
+"""Engines that by default compute whole prompts before decodes, in iterations of their own.
+
+SGLang mixes both only with `--enable-mixed-chunk`.
+"""
+
+
 class Prediction(NamedTuple):
     """What a set-up is predicted to do.
 
@@ -62,8 +69,7 @@ def predict(benchmark: Benchmark, case: Scenario, engine: Engine) -> Prediction:
         case: its set-up; its batch are the requests in flight.
         engine: what the server is set to, as far as the file does not say it.
     """
-    if benchmark.slots is not None:
-        engine = engine.replace(max_num_seqs=max(2.0, benchmark.slots))
+    engine = set_up(benchmark, engine)
     note = ""
     if benchmark.log is not None:
         return replayed(benchmark, case, engine)
@@ -115,14 +121,34 @@ def chunks_of(case: Scenario) -> float:
     return float(max(1.0, float(tokens / (case.serving.chunk * case.plan.attention_data))))
 
 
+def set_up(benchmark: Benchmark, engine: Engine) -> Engine:
+    """What a server is set to by its benchmark's file, or else by its engine's defaults.
+
+    Arguments:
+        benchmark: what was measured.
+        engine: what it is set to, as far as the file does not say it.
+    """
+    if benchmark.slots is not None:
+        engine = engine.replace(max_num_seqs=max(2.0, benchmark.slots))
+    if benchmark.engine in PROMPTS_FIRST and not engine.prefill_first:
+        engine = engine.replace(prefill_first=True)
+    return engine
+
+
 def loads(benchmark: Benchmark) -> Iterator[Load]:
-    """The load of a benchmark; where a concurrency limits a rate, the rate comes first."""
+    """The load of a benchmark; where a concurrency limits a rate, the rate comes first.
+
+    Requests of one length stay together where prompts go first, even if they don't come at the same
+    instant: no decode goes on before the last of them is prefilled. Where chunks go beside decodes,
+    those that come a little later fall behind.
+    """
+    lockstep = benchmark.range_ratio == 1 and benchmark.engine in PROMPTS_FIRST
     if benchmark.rate is not None:
         yield Load(rate=float(benchmark.rate))
     if benchmark.concurrency is not None:
         sent = float(benchmark.completed or _ROUNDS * benchmark.concurrency)
         at_once = min(float(benchmark.concurrency), sent)
-        yield Load(concurrency=at_once, requests=sent)
+        yield Load(concurrency=at_once, requests=sent, lockstep=lockstep)
 
 
 def replayed(benchmark: Benchmark, case: Scenario, engine: Engine) -> Prediction:

@@ -9,7 +9,7 @@ import numpy as np
 from diffgenz.calibrating.comparing import question_of
 from diffgenz.calibrating.end_to_end.folds import configuration_of
 from diffgenz.calibrating.end_to_end.predicted import METRICS, Batch, Logged, Run, Served
-from diffgenz.calibrating.predicting import chunks_of, loads
+from diffgenz.calibrating.predicting import chunks_of, loads, set_up
 from diffgenz.calibrating.readers.serving.benchmark import Benchmark, Latency
 from diffgenz.core.errors import InputError
 from diffgenz.core.verb import as_if_traced
@@ -144,8 +144,7 @@ def _measured(benchmark: Benchmark) -> np.ndarray:
 
 def _run(benchmark: Benchmark, case: Scenario, engine: Engine) -> Run:
     """What predicts a run."""
-    if benchmark.slots is not None:
-        engine = engine.replace(max_num_seqs=max(2.0, benchmark.slots))
+    engine = set_up(benchmark, engine)
     if benchmark.log is not None:
         return Logged(benchmark.log, case, engine)
     if benchmark.together:

@@ -39,6 +39,9 @@ class Benchmark:
         kv_cache: the format of the KV cache in our words; "" where it says nothing.
         input_tokens: mean prompt tokens of a request.
         output_tokens: mean tokens generated for a request.
+        range_ratio: lengths of requests are drawn evenly between this share of `input_tokens` and
+            `output_tokens` and all of them; 1: all are alike. None: these are means, and how they
+            scatter is not known.
         concurrency: requests in flight at most, over all replicas; None for no limit.
         rate: requests/s that arrive; None where they come as soon as others are done.
         in_flight: mean number of requests in flight, where it was measured.
@@ -68,6 +71,7 @@ class Benchmark:
     kv_cache: str = ""
     input_tokens: float | None = None
     output_tokens: float | None = None
+    range_ratio: float | None = None
     concurrency: float | None = None
     rate: float | None = None
     in_flight: float | None = None
@@ -84,6 +88,16 @@ class Benchmark:
     failed: int = 0
     speculative: str = ""
     unmodelled: str = ""
+
+    def mean_of(self, tokens: float | None) -> float | None:
+        """The mean of lengths of which the file says the longest, where it does.
+
+        Arguments:
+            tokens: `input_tokens` or `output_tokens`.
+        """
+        if tokens is None or self.range_ratio is None:
+            return tokens
+        return tokens * (1 + self.range_ratio) / 2
 
     @property
     def batch(self) -> float | None:

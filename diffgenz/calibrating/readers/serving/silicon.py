@@ -5,6 +5,10 @@ identifier says neither and both MoE ranks exceed 1, `tp_size` or `attention_dp_
 product, though either of them alone is the number of GPUs; where the identifier says "tp8", there
 are 8 GPUs, whatever the columns say. Tensor ranks that are no power of two (36 for DeepSeek-R1 on
 GB200) are the GPUs of several engines or pools, which the row does not tell apart.
+
+Rows that come from InferenceX, whose sources are dumps of its database or exports by date, have
+lengths drawn evenly between 0.8 of the stated ones and these (RANDOM_RANGE_RATIO of its workflows);
+those that NVIDIA measured itself have requests of one length.
 """
 
 import re
@@ -16,6 +20,9 @@ from diffgenz.calibrating.readers.serving.fields import Fields
 TOOL = "aiconfigurator's silicon table"
 
 _GPUS = re.compile(r"_tp(\d+)")
+_INFERENCEX = re.compile(r"db-dump/|source_file=\d{4}-\d\d-\d\d\.csv")
+_RANGE_RATIO = 0.8
+
 _CONCURRENCY = (re.compile(r"silicon_concurrency=(\d+)"), re.compile(r"_c(\d+)_"))
 
 
@@ -55,6 +62,7 @@ def read(place: str, raw: dict[str, Any]) -> Benchmark:
         precision=fields.text("precision") or fields.text("gemm_quant_mode"),
         input_tokens=fields.number("isl"),
         output_tokens=fields.number("osl"),
+        range_ratio=_range_ratio(fields),
         concurrency=_concurrency(fields),
         ttft=means["ttft"],
         tpot=means["tpot"],
@@ -75,6 +83,14 @@ def _ranks(fields: Fields) -> dict[str, int]:
         gpus = tensor * groups
     ranks = {"pp": stages, "ep": experts}
     return ranks | ({"tp": 1, "attention-dp": gpus} if groups > 1 else {"tp": gpus})
+
+
+def _range_ratio(fields: Fields) -> float | None:
+    """The shortest requests over the longest ones; None where the row does not say its source."""
+    source = fields.text("silicon_data_source")
+    if not source:
+        return None
+    return _RANGE_RATIO if _INFERENCEX.match(source) else 1.0
 
 
 def _concurrency(fields: Fields) -> float | None:
