@@ -132,6 +132,8 @@ def set_up(benchmark: Benchmark, engine: Engine) -> Engine:
         engine = engine.replace(max_num_seqs=max(2.0, benchmark.slots))
     if benchmark.engine in PROMPTS_FIRST and not engine.prefill_first:
         engine = engine.replace(prefill_first=True)
+    if benchmark.request_iterations is not None:
+        engine = engine.replace(request_iterations=benchmark.request_iterations)
     return engine
 
 

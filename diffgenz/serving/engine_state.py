@@ -164,6 +164,7 @@ def host_of(engine: Engine, layers: Any) -> Host:
         engine.stream_interval,
         engine.pace,
         prompts,
+        engine.request_iterations,
     )
 
 

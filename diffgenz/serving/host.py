@@ -32,6 +32,7 @@ class Host(Tree):
             say.
         prompts: s by which launches take longer in an iteration that carries prompts, which CUDA
             graphs of decodes do not cover.
+        wait: iterations that pass before it looks at a request, in the mean.
     """
 
     iteration: Any
@@ -40,6 +41,7 @@ class Host(Tree):
     interval: Any = None
     pace: Any = None
     prompts: Any = None
+    wait: Any = None
 
     def on(self, seconds: Any, prompts: bool = False) -> Any:
         """Seconds of iterations, those of the accelerators given; of any shape.
@@ -58,6 +60,19 @@ class Host(Tree):
             seconds = xp.exp(xp.log(both) / _HIDES)
         return seconds + self.iteration
 
+    def held(self, tpot: Any) -> Any:
+        """Seconds by which the engine starts with a request later.
+
+        Arguments:
+            tpot: s between tokens.
+        """
+        found = 0 * tpot
+        if self.request is not None:
+            found = found + self.request
+        if self.wait is not None:
+            found = found + self.wait * tpot
+        return found
+
     def delay(self, tpot: Any, steps: Any) -> Any:
         """Seconds by which users see the first token later than the engine has it.
 
@@ -65,9 +80,7 @@ class Host(Tree):
             tpot: s between tokens.
             steps: tokens after the first.
         """
-        found = 0 * tpot
-        if self.request is not None:
-            found = found + self.request
+        found = self.held(tpot)
         if self.interval is not None:
             found = found + smaller(self.interval - 1, steps) * tpot
         return found
@@ -94,10 +107,11 @@ class Host(Tree):
             steady: the loop without.
             concurrency: requests under way.
         """
-        if self.request is None:
+        if self.request is None and self.wait is None:
             return steady
-        waited = smaller(steady.slot_wait, self.request)
-        rate = concurrency / (concurrency / steady.rate + self.request - waited)
+        held = self.held(steady.iteration)
+        waited = smaller(steady.slot_wait, held)
+        rate = concurrency / (concurrency / steady.rate + held - waited)
         running = steady.running * rate / steady.rate
         return eqx.tree_at(
             lambda s: (s.rate, s.running, s.slot_wait),

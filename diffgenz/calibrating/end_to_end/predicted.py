@@ -3,8 +3,8 @@
 What a host adds to iterations, and their pace, change the steady state of a server: `serve` or
 `replay` are asked, and asked again nearby for their slopes, and between them seconds are straight
 lines, drawn anew where a fit has moved. Launches of prompts bind some iterations and not others:
-they are asked at several knots, and between knots there are straight lines. What is added to a request, and tokens sent at once, add to
-these seconds as `Host` says. Batches are written out.
+they are asked at several knots, and between knots there are straight lines. What is added to a
+request, and tokens sent at once, add to these seconds as `Host` says. Batches are written out.
 """
 
 from collections.abc import Sequence
@@ -92,6 +92,7 @@ class Lines(NamedTuple):
         pieces: iterations of the prefill; shape (runs,).
         layers: of the model; shape (runs,).
         steps: tokens after the first; shape (runs,).
+        waits: iterations before the server looks at a request; shape (runs,).
     """
 
     at: Any
@@ -102,6 +103,7 @@ class Lines(NamedTuple):
     pieces: Any
     layers: Any
     steps: Any
+    waits: Any
 
     def logs(self, values: Any, extra: Any) -> Any:
         """ln of the metrics; of NumPy's or JAX's numbers.
@@ -131,8 +133,9 @@ class Lines(NamedTuple):
             found.append(xp.where(self.batch > 0, exact, line))
         request, interval = longer * named["request_seconds"], named["stream_interval"] - 1
         sent = Host(0.0, request=request, interval=1 + longer * interval)
-        ttft = found[0] + sent.delay(found[1], self.steps)
-        whole = found[0] + request + self.steps * found[1]
+        waited = self.waits * found[1]
+        ttft = found[0] + sent.delay(found[1], self.steps) + waited
+        whole = found[0] + request + waited + self.steps * found[1]
         kept = sent.kept(self.steps)
         kept = xp.where(kept > 1e-3, kept, 1e-3)
         return xp.log(xp.stack([ttft, found[1] * kept, whole]).T)
@@ -172,7 +175,14 @@ def lines_of(runs: Sequence[Run], steps: np.ndarray, values: np.ndarray) -> Line
     layers = [run.layers if isinstance(run, Batch) else 1.0 for run in runs]
     pieces = [run.pieces if isinstance(run, Batch) else 1.0 for run in runs]
     batch = np.array([float(isinstance(run, Batch)) for run in runs])
-    return Lines(at, knots, here, slopes, batch, np.array(pieces), np.array(layers), steps)
+    waits = np.array([_wait_of(run) for run in runs])
+    return Lines(at, knots, here, slopes, batch, np.array(pieces), np.array(layers), steps, waits)
+
+
+def _wait_of(run: Run) -> float:
+    """Iterations before the server of a run looks at a request; those of logs are replayed."""
+    wait = run.state.host.wait if isinstance(run, Served) else None
+    return 0.0 if wait is None else float(wait)
 
 
 def _seconds(runs: Sequence[Run], inside: np.ndarray, prompts: float) -> np.ndarray:
@@ -195,9 +205,7 @@ def _seconds(runs: Sequence[Run], inside: np.ndarray, prompts: float) -> np.ndar
         if isinstance(run, Batch):
             found[place] = run.first, run.between
         elif isinstance(run, Logged):
-            engine = run.engine.replace(
-                host_seconds=at[0], pace=at[2], prompt_layer_seconds=at[3]
-            )
+            engine = run.engine.replace(host_seconds=at[0], pace=at[2], prompt_layer_seconds=at[3])
             seen = replay(run.case, *run.log, engine)
             found[place] = seen.ttft.mean(), np.nanmean(seen.tpot)
         elif not compiled:
@@ -231,7 +239,8 @@ def _stacked(runs: Sequence[Run], places: list[int]) -> list[tuple[np.ndarray, A
         run = runs[place]
         assert isinstance(run, Served)
         state = run.state
-        lean = run._replace(state=eqx.tree_at(lambda s: s.fine, state, state.demand))
+        known = state.demand, state.demand, state.table, state.most
+        lean = run._replace(state=EngineState(*known, state.slots, state.fit, state.engines))
         leaves, structure = jax.tree.flatten(lean)
         key = structure, tuple(np.shape(leaf) for leaf in leaves)
         kinds.setdefault(key, []).append(place)

@@ -47,6 +47,8 @@ class Benchmark:
         in_flight: mean number of requests in flight, where it was measured.
         together: whether they arrive together, as one batch, and none follows them.
         slots: requests that the server lets run at once; None where the file does not say it.
+        request_iterations: iterations that pass before the server looks at a request, in the mean;
+            None where the file does not say it.
         budget: tokens that it computes in one iteration; None where the file does not say it.
         log: when each request arrived, and its tokens; None where only averages are known.
         ttft: s until the first token of a request, with queueing.
@@ -77,6 +79,7 @@ class Benchmark:
     in_flight: float | None = None
     together: bool = False
     slots: float | None = None
+    request_iterations: float | None = None
     budget: float | None = None
     log: Requests | None = None
     ttft: Latency = Latency()
