@@ -47,16 +47,12 @@ def test_a_concurrency_is_a_closed_loop_of_as_many_requests_as_were_sent():
 
 def test_requests_of_one_length_stay_together_where_prompts_go_first():
     case = case_of()
-    loop = {"concurrency": 40.0, "requests": 400.0}
-    for engine, ratio, together in (
-        ("sglang", 1.0, True),
-        ("sglang", 0.8, False),
-        ("vllm", 1.0, None),
-    ):
+    for engine, ratio, together in (("sglang", 1.0, True), ("sglang", 0.8, False)):
         said = asked(concurrency=40.0, engine=engine, range_ratio=ratio)
-        server = Engine(prefill_first=together is not None)
-        expected = serve(case, Load(**loop, lockstep=bool(together)), server)
-        check(predict(said, case, Engine()), expected)
+        load = Load(concurrency=40.0, requests=400.0, lockstep=together)
+        check(predict(said, case, Engine()), serve(case, load, Engine(prefill_first=True)))
+    said = asked(concurrency=40.0, engine="vllm", range_ratio=1.0)
+    check(predict(said, case, Engine()), serve(case, Load(concurrency=40.0, requests=400.0)))
 
 
 def test_a_rate_is_an_open_loop_unless_the_concurrency_limits_it():
