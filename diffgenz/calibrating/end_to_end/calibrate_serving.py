@@ -150,7 +150,7 @@ def _measured(rows: Sequence[Row], values: np.ndarray) -> Measured:
 def _engine(rows: Sequence[Row], say: Callable[[str], None]) -> tuple[Chosen, Measured, Measured]:
     """What is fitted to the rows of one engine; they near the fit, and near nothing fitted."""
     benchmarks = [row.benchmark for row in rows]
-    folds = folds_of(benchmarks, "deployment"), folds_of(benchmarks, "configuration")
+    folds = [folds_of(benchmarks, by) for by in ("deployment", "configuration", "system")]
     say("predicting all runs")
     first = measured = _measured(rows, OFF.copy())
     one = chosen(measured, *folds, say)

@@ -234,7 +234,7 @@ def _many(runs: Any, at: Any) -> Any:
 
 def _stacked(runs: Sequence[Run], places: list[int]) -> list[tuple[np.ndarray, Any]]:
     """Runs of one structure, stacked and padded to a power of four; and where they were."""
-    kinds: dict[Any, list[int]] = {}
+    kinds: dict[Any, dict[int, Served]] = {}
     for place in places:
         run = runs[place]
         assert isinstance(run, Served)
@@ -243,13 +243,14 @@ def _stacked(runs: Sequence[Run], places: list[int]) -> list[tuple[np.ndarray, A
         lean = run._replace(state=EngineState(*known, state.slots, state.fit, state.engines))
         leaves, structure = jax.tree.flatten(lean)
         key = structure, tuple(np.shape(leaf) for leaf in leaves)
-        kinds.setdefault(key, []).append(place)
+        kinds.setdefault(key, {})[place] = lean
     found = []
     for mine in kinds.values():
         size = 64
         while size < len(mine):
             size *= 4
-        chosen = [runs[place] for place in [*mine, *[mine[-1]] * (size - len(mine))]]
+        leans = list(mine.values())
+        chosen = [*leans, *[leans[-1]] * (size - len(mine))]
         columns = jax.tree.map(lambda *each: np.stack([np.float64(x) for x in each]), *chosen)
-        found.append((np.array(mine), columns))
+        found.append((np.array(list(mine)), columns))
     return found
