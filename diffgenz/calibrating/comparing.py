@@ -154,6 +154,9 @@ def question_of(
     stated = {"isl": benchmark.input_tokens, "osl": benchmark.output_tokens}
     for name, value in (stated | {"batch": benchmark.batch}).items():
         values[name] = _stated(benchmark, name, value, values.get(name))
+    for name, longest in stated.items():
+        if longest is not None:
+            values[name] = max(1, round(benchmark.mean_of(longest) or 1))
     values.setdefault("fit", benchmark.engine or DEFAULT)
     if benchmark.kv_cache:
         values.setdefault("kv-cache", benchmark.kv_cache)

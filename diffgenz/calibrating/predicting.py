@@ -25,6 +25,13 @@ _SHOWN = (50.0, 90.0, 99.0)
 """Percentiles of what a log's requests would see."""
 
 
+PROMPTS_FIRST = ("sglang",)
+"""Engines that by default compute whole prompts before decodes, in iterations of their own.
+
+SGLang mixes both only with `--enable-mixed-chunk`.
+"""
+
+
 class Prediction(NamedTuple):
     """What a set-up is predicted to do.
 
@@ -66,6 +73,7 @@ def predict(
         engine: what the server is set to, as far as the file does not say it.
         grows: as of `with_slots`.
     """
+    engine = set_up(benchmark, engine)
     note = ""
     if benchmark.log is not None:
         return replayed(benchmark, case, with_slots(engine, benchmark, case))
@@ -98,7 +106,7 @@ def batch_means(case: Scenario, alone: Estimate, engine: Engine) -> dict[str, fl
     host, pieces = host_of(engine, case.model.layers), chunks_of(case)
     steps = np.float64(case.workload.output_tokens) - 1
     first, between = np.float64(alone.ttft), np.float64(alone.tpot)
-    prefill = pieces * (host.on(first / pieces) - first / pieces)
+    prefill = pieces * (host.on(first / pieces, prompts=True) - first / pieces)
     slower = host.on(between) - between
     delay, kept = host.delay(between + slower, steps), host.kept(np.maximum(steps, 1.0))
     request = 0.0 if engine.request_seconds is None else float(engine.request_seconds)
@@ -137,7 +145,7 @@ def with_slots(
         grows: whether an engine of which no file says the slots has one for each request that is
             under way, at least.
     """
-    slots = float(engine.max_num_seqs) if benchmark.slots is None else max(2.0, benchmark.slots)
+    slots = float(engine.max_num_seqs) if benchmark.slots is None else float(benchmark.slots)
     if load is None:
         return engine.replace(max_num_seqs=slots)
     if load.concurrency is not None and benchmark.slots is None and grows:
@@ -145,22 +153,41 @@ def with_slots(
         slots = max(slots, float(load.concurrency / groups))
     if benchmark.slots is not None or grows:
         drafts = 0.0 if case.serving.speculation is None else case.serving.speculation.drafts
-        slots = max(2.0, min(slots, float(case.serving.chunk or 4) / 2 / (1 + float(drafts))))
+        slots = max(1.0, min(slots, float(case.serving.chunk or 4) / 2 / (1 + float(drafts))))
     return engine.replace(max_num_seqs=slots)
+
+
+def set_up(benchmark: Benchmark, engine: Engine) -> Engine:
+    """What a server is set to by its benchmark's file, or else by its engine's defaults.
+
+    Arguments:
+        benchmark: what was measured.
+        engine: what it is set to, as far as the file does not say it.
+    """
+    if benchmark.engine in PROMPTS_FIRST and not engine.prefill_first:
+        engine = engine.replace(prefill_first=True)
+    if benchmark.request_iterations is not None:
+        engine = engine.replace(request_iterations=benchmark.request_iterations)
+    return engine
 
 
 def loads(benchmark: Benchmark) -> Iterator[Load]:
     """The load of a benchmark; where a concurrency limits a rate, the rate comes first.
 
     Arrivals that are more regular than `serve` models are as regular as it does.
+
+    Requests of one length stay together where prompts go first, even if they don't come at the same
+    instant: no decode goes on before the last of them is prefilled. Where chunks go beside decodes,
+    those that come a little later fall behind.
     """
+    lockstep = benchmark.range_ratio == 1 and benchmark.engine in PROMPTS_FIRST
     if benchmark.rate is not None:
         bursts = max(benchmark.burstiness, REGULAR)
         yield Load(rate=float(benchmark.rate), burstiness=bursts)
     if benchmark.concurrency is not None:
         sent = float(benchmark.completed or _ROUNDS * benchmark.concurrency)
         at_once = min(float(benchmark.concurrency), sent)
-        yield Load(concurrency=at_once, requests=sent)
+        yield Load(concurrency=at_once, requests=sent, lockstep=lockstep)
 
 
 def replayed(benchmark: Benchmark, case: Scenario, engine: Engine) -> Prediction:

@@ -155,14 +155,16 @@ def host_of(engine: Engine, layers: Any) -> Host:
         engine: what it is set to.
         layers: of the model.
     """
-    each = engine.layer_seconds
-    launches = None if each is None else layers * each
+    launched = (engine.layer_seconds, engine.prompt_layer_seconds)
+    launches, prompts = (None if each is None else layers * each for each in launched)
     return Host(
         engine.host_seconds,
         launches,
         engine.request_seconds,
         engine.stream_interval,
         engine.pace,
+        prompts,
+        engine.request_iterations,
     )
 
 

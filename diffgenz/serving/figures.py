@@ -70,8 +70,7 @@ def added_by(host: Host, means: Means, steps: Scalar) -> Added:
         means: the engine's mean latencies.
         steps: tokens of a request after the first.
     """
-    request = 0 * means.ttft + (0.0 if host.request is None else host.request)
-    return Added(host.delay(means.tpot, steps), host.kept(steps), request)
+    return Added(host.delay(means.tpot, steps), host.kept(steps), host.held(means.tpot))
 
 
 def means_of(state: EngineState, steady: Steady, load: Load) -> Means:

@@ -30,6 +30,9 @@ class Host(Tree):
         interval: tokens that it sends at once.
         pace: the time of the accelerators' part of an iteration, over the one that kernels' fits
             say.
+        prompts: s by which launches take longer in an iteration that carries prompts, which CUDA
+            graphs of decodes do not cover.
+        wait: iterations that pass before it looks at a request, in the mean.
     """
 
     iteration: Any
@@ -37,16 +40,38 @@ class Host(Tree):
     request: Any = None
     interval: Any = None
     pace: Any = None
+    prompts: Any = None
+    wait: Any = None
 
-    def on(self, seconds: Any) -> Any:
-        """Seconds of iterations, those of the accelerators given; of any shape."""
+    def on(self, seconds: Any, prompts: bool = False) -> Any:
+        """Seconds of iterations, those of the accelerators given; of any shape.
+
+        Arguments:
+            seconds: what the accelerators take.
+            prompts: whether these iterations carry prompts.
+        """
         if self.pace is not None:
             seconds = self.pace * seconds
-        if self.launches is not None:
-            least = larger(self.launches, 1e-12)
+        parts = (self.launches, self.prompts if prompts else None)
+        launches = [each for each in parts if each is not None]
+        if launches:
+            least = larger(sum(launches), 1e-12)
             both = xp.exp(_HIDES * xp.log(seconds)) + xp.exp(_HIDES * xp.log(least))
             seconds = xp.exp(xp.log(both) / _HIDES)
         return seconds + self.iteration
+
+    def held(self, tpot: Any) -> Any:
+        """Seconds by which the engine starts with a request later.
+
+        Arguments:
+            tpot: s between tokens.
+        """
+        found = 0 * tpot
+        if self.request is not None:
+            found = found + self.request
+        if self.wait is not None:
+            found = found + self.wait * tpot
+        return found
 
     def delay(self, tpot: Any, steps: Any) -> Any:
         """Seconds by which users see the first token later than the engine has it.
@@ -55,9 +80,7 @@ class Host(Tree):
             tpot: s between tokens.
             steps: tokens after the first.
         """
-        found = 0 * tpot
-        if self.request is not None:
-            found = found + self.request
+        found = self.held(tpot)
         if self.interval is not None:
             found = found + smaller(self.interval - 1, steps) * tpot
         return found
@@ -84,10 +107,11 @@ class Host(Tree):
             steady: the loop without.
             concurrency: requests under way.
         """
-        if self.request is None:
+        if self.request is None and self.wait is None:
             return steady
-        waited = smaller(steady.slot_wait, self.request)
-        rate = concurrency / (concurrency / steady.rate + self.request - waited)
+        held = self.held(steady.iteration)
+        waited = smaller(steady.slot_wait, held)
+        rate = concurrency / (concurrency / steady.rate + held - waited)
         running = steady.running * rate / steady.rate
         return eqx.tree_at(
             lambda s: (s.rate, s.running, s.slot_wait),

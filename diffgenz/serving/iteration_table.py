@@ -69,14 +69,16 @@ class IterationTable(Tree):
     prefill_first: bool = eqx.field(static=True, default=False)
     longest: Scalar | None = None
 
-    def changed(self, into: Callable[[Any], Any]) -> Self:
+    def changed(self, into: Callable[[Any, bool], Any]) -> Self:
         """The table of iterations that take other times.
 
         Arguments:
-            into: the s of iterations from those that they take here, of shape (..., iterations).
+            into: the s of iterations from those that they take here, of shape (..., iterations),
+                and whether they carry prompts.
         """
         flat = self.mixed.reshape((*self.mixed.shape[:-2], DECODES * CHUNKS))
-        alone, mixed = (xp.log(into(xp.exp(each))) for each in (self.alone, flat))
+        both = ((self.alone, False), (flat, True))
+        alone, mixed = (xp.log(into(xp.exp(each), prompts)) for each, prompts in both)
         mixed = mixed.reshape(self.mixed.shape)
         return eqx.tree_at(lambda table: (table.alone, table.mixed), self, (alone, mixed))
 

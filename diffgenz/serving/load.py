@@ -115,11 +115,17 @@ class Engine(Record):
         host_seconds: s that the host adds to each iteration, at least 0.
         request_seconds: s that the server adds to each request before its first token, at least 0.
             None: nothing.
+        request_iterations: iterations that pass before the engine looks at a request, in the mean,
+            at least 0: half of SGLang's scheduler_recv_interval, TensorRT-LLM's
+            batch_wait_timeout_iters. None: it looks before each.
         stream_interval: tokens that are sent to a user at once, at least 1 and fewer than an answer
             has: the first of them wait for the others. None: each by itself.
         layer_seconds: s in which the host of an eager engine, one without CUDA graphs, launches the
             kernels of a layer, at least 0: iterations take no less. None: launches cost what
             kernels' fits have of them.
+        prompt_layer_seconds: s by which launching the kernels of a layer takes longer in iterations
+            that carry prompts, at least 0. Engines with CUDA graphs launch these kernel by kernel:
+            graphs are of decodes. None: launches cost what kernels' fits have of them.
         pace: the time that accelerators take for an iteration, over the one that kernels' fits say,
             above 0. None: 1.
         router: how requests are dealt out to several engines: "random", or "round_robin".
@@ -133,8 +139,10 @@ class Engine(Record):
     max_num_seqs: Leaf = number(at_least=1, default=256.0)
     host_seconds: Leaf = number("s", default=0.0)
     request_seconds: Leaf | None = number("s", off=0.0, default=None)
+    request_iterations: Leaf | None = number(off=0.0, default=None)
     stream_interval: Leaf | None = number(at_least=1, off=1.0, default=None)
     layer_seconds: Leaf | None = number("s", off=0.0, default=None)
+    prompt_layer_seconds: Leaf | None = number("s", off=0.0, default=None)
     pace: Leaf | None = number(above=0, off=1.0, default=None)
     router: str = eqx.field(static=True, default="random")
     prefill_first: bool = eqx.field(static=True, default=False)

@@ -122,11 +122,12 @@ def replay(
     steps = np.where(answers > 1, answers - 1, np.nan)
     makespan = float(last.max() - starts[0])
     tpot = (last - first) / steps
-    delay = np.nan_to_num(state.host.delay(tpot, steps), nan=float(engine.request_seconds or 0.0))
+    alone = float(engine.request_seconds or 0.0)  # of answers of one token
+    delay, held = state.host.delay(tpot, steps), state.host.held(tpot)
     return Replayed(
-        ttft=(first - starts + delay)[back],
+        ttft=(first - starts + np.nan_to_num(delay, nan=alone))[back],
         tpot=(tpot * state.host.kept(steps))[back],
-        end_to_end=(last - starts)[back] + float(engine.request_seconds or 0.0),
+        end_to_end=(last - starts + np.nan_to_num(held, nan=alone))[back],
         makespan=makespan,
         throughput=float(answers.sum()) / makespan,
         preemptions=preemptions,

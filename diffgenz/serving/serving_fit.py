@@ -20,7 +20,14 @@ from diffgenz.serving.load import Engine
 VERSION = 1
 """Version of the file's layout."""
 
-FIELDS = ("request_seconds", "stream_interval", "host_seconds", "layer_seconds", "pace")
+FIELDS = (
+    "request_seconds",
+    "stream_interval",
+    "host_seconds",
+    "layer_seconds",
+    "prompt_layer_seconds",
+    "pace",
+)
 """What of an engine is fitted."""
 
 
@@ -114,7 +121,7 @@ class ServingFit:
         return engine.replace(**{name: x for name, x in values.items() if _free(engine, name)})
 
 
-_SECONDS = {"request_seconds", "host_seconds", "layer_seconds"}
+_SECONDS = {"request_seconds", "host_seconds", "layer_seconds", "prompt_layer_seconds"}
 _OWN = ("pace", "host", "pace_error", "host_error")
 
 

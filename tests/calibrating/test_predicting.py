@@ -45,6 +45,16 @@ def test_a_concurrency_is_a_closed_loop_of_as_many_requests_as_were_sent():
         check(found, serve(case, Load(concurrency=min(40.0, requests), requests=requests), engine))
 
 
+def test_requests_of_one_length_stay_together_where_prompts_go_first():
+    case = case_of()
+    for engine, ratio, together in (("sglang", 1.0, True), ("sglang", 0.8, False)):
+        said = asked(concurrency=40.0, engine=engine, range_ratio=ratio)
+        load = Load(concurrency=40.0, requests=400.0, lockstep=together)
+        check(predict(said, case, Engine()), serve(case, load, Engine(prefill_first=True)))
+    said = asked(concurrency=40.0, engine="vllm", range_ratio=1.0)
+    check(predict(said, case, Engine()), serve(case, Load(concurrency=40.0, requests=400.0)))
+
+
 def test_a_rate_is_an_open_loop_unless_the_concurrency_limits_it():
     case, engine = case_of(), Engine()
     free = serve(case, Load(rate=20.0), engine)

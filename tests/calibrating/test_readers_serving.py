@@ -283,6 +283,37 @@ def test_the_silicon_table(tmp_path):
     assert (first.unmodelled, second.unmodelled) == ("", "prefill and decode on pools of their own")
 
 
+@pytest.mark.parametrize(
+    ("start", "rest", "expected"),
+    [
+        ("a_c8_x,db-dump/2026-04-27; config_id=1,sglang,m,b200_sxm,fp8", "1024,128", (0.8, 4.5)),
+        ("a_c16_x,source_file=2026-03-25.csv; x,sglang,m,b200_sxm,fp8", "1024,128", (0.8, 14.5)),
+        ("a_c16_x,source_file=2026-03-25.csv; x,sglang,m,h200_sxm,fp8", "1024,128", (0.8, None)),
+        (
+            "a_c4,source_file=2026-04-06.csv,trtllm,Llama-3.1-70B,b200_sxm,fp4",
+            "1024,1024",
+            (0.8, 20),
+        ),
+        (
+            "a_c4,source_file=2026-04-06.csv,trtllm,Llama-3.1-70B,b200_sxm,fp4",
+            "1024,8192",
+            (0.8, None),
+        ),
+        ("a_c64_x,db-dump/1,trtllm,deepseek-ai/DeepSeek-V3,b200_sxm,fp8", "1024,1024", (0.8, 40)),
+        ("a_c32_x,db-dump/1,trtllm,deepseek-ai/DeepSeek-V3,b200_sxm,fp8", "1024,1024", (0.8, None)),
+        ("a_c16_x,source_file=h100_sxm/sglang/1/m.csv,sglang,m,h100_sxm,", "1024,128", (1.0, None)),
+        ("a_c16_x,,sglang,m,h100_sxm,", "1024,128", (None, None)),
+    ],
+)
+def test_what_is_known_of_the_servers_of_the_silicon_table(start, rest, expected, tmp_path):
+    row = f"{start},agg,{rest},fp8,4,1,1,4,1,493,10.5\n"
+    (found,) = read_benchmarks(write(tmp_path, "silicon.csv", SILICON + row))
+    assert (found.range_ratio, found.request_iterations) == expected
+    assert found.input_tokens == 1024
+    share = 1 if found.range_ratio is None else (1 + found.range_ratio) / 2
+    assert found.mean_of(found.input_tokens) == pytest.approx(share * 1024)
+
+
 def test_files_that_are_none(tmp_path):
     with pytest.raises(InputError, match="FILE: .*none.json cannot be read"):
         read_benchmarks(tmp_path / "none.json")

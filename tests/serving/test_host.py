@@ -32,6 +32,36 @@ def test_a_request_waits_for_its_host_and_tokens_for_each_other(load):
         assert float(found.residual) < 1e-6
 
 
+@pytest.mark.parametrize("load", LOADS, ids=["alone", "closed", "open"])
+def test_a_request_waits_for_the_engine_to_look_at_it(load):
+    plain, held = serve(CASE, load), serve(CASE, load, Engine(request_iterations=10.0))
+    late = 10 * float(held.tpot.mean)
+    assert float(held.tpot.mean) == pytest.approx(float(plain.tpot.mean))
+    assert float(held.ttft.mean - plain.ttft.mean) == pytest.approx(late)
+    assert float(held.end_to_end.mean - plain.end_to_end.mean) == pytest.approx(late)
+    if load.rate is None:  # Little's law
+        inside = float(held.requests_per_second * held.end_to_end.mean)
+        before = float(plain.requests_per_second * plain.end_to_end.mean)
+        assert inside == pytest.approx(before, rel=1e-2)
+
+
+def test_launches_of_prompts_bind_iterations_that_carry_them():
+    alone, layers = LOADS[0], float(DENSE.layers)
+    plain = serve(CASE, alone)
+    eager = serve(CASE, alone, Engine(prompt_layer_seconds=1.0))
+    assert float(eager.ttft.mean) == pytest.approx(layers, rel=1e-3)
+    assert float(eager.tpot.mean) == pytest.approx(float(plain.tpot.mean), rel=1e-3)
+    # on top of what launches of any layer take
+    whole = serve(CASE, alone, Engine(layer_seconds=0.5, prompt_layer_seconds=0.5))
+    assert float(whole.ttft.mean) == pytest.approx(layers, rel=1e-3)
+    assert float(whole.tpot.mean) == pytest.approx(layers / 2, rel=1e-3)
+    # others' prompts make tokens wait
+    several = LOADS[1]
+    assert float(serve(CASE, several, Engine(prompt_layer_seconds=1.0)).tpot.mean) > 1.5 * float(
+        serve(CASE, several).tpot.mean
+    )
+
+
 def test_an_eager_host_is_a_floor_and_pace_a_factor():
     alone = LOADS[0]
     plain = float(serve(CASE, alone).tpot.mean)

@@ -150,17 +150,19 @@ def _measured(rows: Sequence[Row], values: np.ndarray) -> Measured:
 def _engine(rows: Sequence[Row], say: Callable[[str], None]) -> tuple[Chosen, Measured, Measured]:
     """What is fitted to the rows of one engine; they near the fit, and near nothing fitted."""
     benchmarks = [row.benchmark for row in rows]
-    folds = folds_of(benchmarks, "deployment"), folds_of(benchmarks, "configuration")
+    deployments, configurations, systems = (
+        folds_of(benchmarks, by) for by in ("deployment", "configuration", "system")
+    )
     say("predicting all runs")
     first = measured = _measured(rows, OFF.copy())
-    one = chosen(measured, *folds, say)
+    one = chosen(measured, deployments, configurations, systems, say)
     for _ in range(_ROUNDS):
         before = one.found.values
         if not one.found.free.any():
             break
         say("predicting all runs anew")
         measured = _measured(rows, before)
-        one = chosen(measured, *folds, say)
+        one = chosen(measured, deployments, configurations, systems, say)
         if (np.abs(one.found.values - before) <= _NEAR * np.maximum(before, STARTS)).all():
             break
     return one, measured, first

@@ -1,7 +1,9 @@
 """Which terms are worth having: those that make latencies of runs that were held out less wrong.
 
 The runs of each engine are fitted apart. From nothing, the term that lowers the held-out error most
-is added, as long as one lowers it by `WORTH`. Then each deployment may differ from its engine in
+is added, as long as one lowers it by `WORTH`: the mean of what it is where deployments are held out
+and, if there are several, where systems are, so that what only explains the systems that were
+measured is not said of others. Then each deployment may differ from its engine in
 its pace and in what its host adds, drawn towards no difference, where that helps with loads of it
 that were held out. Of one configuration nothing can be held out: then the few terms that explain it
 best are taken, no more than it has latencies.
@@ -137,6 +139,7 @@ def chosen(
     measured: Measured,
     by_deployment: np.ndarray,
     by_configuration: np.ndarray,
+    by_system: np.ndarray,
     told: Callable[[str], None],
 ) -> Chosen:
     """The terms of one engine, and differences of its deployments, that its runs speak for.
@@ -145,9 +148,11 @@ def chosen(
         measured: its runs.
         by_deployment: the fold of each run where deployments are held out; shape (runs,).
         by_configuration: the same where configurations are.
+        by_system: the same where systems are.
         told: called with what is tried.
     """
     folds = by_deployment if len(np.unique(by_deployment)) > 2 else by_configuration
+    foldings = [folds, *([by_system] if len(np.unique(by_system)) > 1 else [])]
     free = np.zeros(len(TERMS), bool)
     best = loss_of(measured.errors(nothing().values, np.zeros((len(folds), 2))))
     losses = {"nothing": best}
@@ -160,7 +165,8 @@ def chosen(
             told(f"trying {TERMS[place].what}")
             trial = free.copy()
             trial[place] = True
-            tried[int(place)] = loss_of(held_out(measured, trial, folds, False))
+            losses_of = [loss_of(held_out(measured, trial, each, False)) for each in foldings]
+            tried[int(place)] = float(np.mean(losses_of))
         place = min(tried, key=lambda each: tried[each])
         for each, loss in tried.items():
             losses.setdefault(TERMS[each].name, loss)

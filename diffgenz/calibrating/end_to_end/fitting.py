@@ -93,7 +93,8 @@ def fitted(measured: Measured, free: np.ndarray, weights: np.ndarray) -> Found:
     size = _SIZE
     while size < len(weights):
         size *= 4
-    lines = Lines(measured.lines.at, *(_padded(each, size) for each in measured.lines[1:]))
+    at, knots, *rest = measured.lines
+    lines = Lines(at, knots, *(_padded(each, size) for each in rest))
     with jax.enable_x64(True):
         point = _minimum(lines, _padded(logs, size), _padded(counts, size, 0.0), free.astype(float))
         values = np.asarray(_values(np.asarray(point), free, np))

@@ -9,7 +9,7 @@ import numpy as np
 from diffgenz.calibrating.comparing import question_of
 from diffgenz.calibrating.end_to_end.folds import configuration_of
 from diffgenz.calibrating.end_to_end.predicted import METRICS, Batch, Logged, Run, Served
-from diffgenz.calibrating.predicting import chunks_of, loads, with_slots
+from diffgenz.calibrating.predicting import chunks_of, loads, set_up, with_slots
 from diffgenz.calibrating.readers.serving.benchmark import Benchmark, Latency
 from diffgenz.core.errors import InputError
 from diffgenz.core.verb import as_if_traced
@@ -144,6 +144,7 @@ def _measured(benchmark: Benchmark) -> np.ndarray:
 
 def _run(benchmark: Benchmark, case: Scenario, engine: Engine) -> Run:
     """What predicts a run."""
+    engine = set_up(benchmark, engine)
     if benchmark.log is not None:
         return Logged(benchmark.log, case, with_slots(engine, benchmark, case))
     if benchmark.together:
@@ -154,10 +155,10 @@ def _run(benchmark: Benchmark, case: Scenario, engine: Engine) -> Run:
         return Batch(float(alone.ttft), float(alone.tpot), chunks_of(case), layers)
     trouble = "it says neither a rate nor a concurrency"
     for load in loads(benchmark):
-        set_up = with_slots(engine, benchmark, case, load, grows=True)
-        checked(case, load, set_up, None)
+        server = with_slots(engine, benchmark, case, load, grows=True)
+        checked(case, load, server, None)
         with as_if_traced():
-            state = engine_state(resolved(case), load, set_up)
+            state = engine_state(resolved(case), load, server)
             steady = state.under(load)
             full = bool(preempts(state, steady, load))
         if not float(state.fit) >= 1:

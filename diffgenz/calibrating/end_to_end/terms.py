@@ -32,6 +32,7 @@ TERMS: tuple[Term, ...] = (
     Term("stream_interval", "tokens sent at once", "tokens", 1.0, 8.0, 1.5, 1.0),
     Term("host_seconds", "host time of an iteration", "ms", 1e3, 0.5e-3, 2.0, 0.0),
     Term("layer_seconds", "launches of a layer, eager", "ms", 1e3, 0.2e-3, 2.0, 0.0),
+    Term("prompt_layer_seconds", "launches of a layer, prompts", "ms", 1e3, 0.5e-3, 1.5, 0.0),
     Term("pace", "accelerators' time, over kernels'", "x", 1.0, 1.0, 0.3, 1.0),
 )
 """Values are lognormal before they are measured, those of `stream_interval` above 1."""

@@ -60,7 +60,7 @@ def calibrate_serving_plot(found: ServingCalibration, path: Path, title: str) ->
         axes.fill_between(line, line / 1.2, line * 1.2, color="0.3", alpha=0.1, lw=0)
         axes.set(xscale="log", yscale="log", xlim=line, ylim=line)
         for axis in (axes.xaxis, axes.yaxis):
-            plain_ticks(axis, np.geomspace(*line, 9))
+            plain_ticks(axis, np.geomspace(line[0], line[1], 9))
         axes.set(xlabel="measured, ms", ylabel="predicted, ms")
         held = "in sample" if case == "in sample" else f"{case}s held out"
         axes.set_title(f"{_TITLES[name]}; {held}; band: +-20 %", fontsize=10)

@@ -39,12 +39,17 @@ class Benchmark:
         kv_cache: the format of the KV cache in our words; "" where it says nothing.
         input_tokens: mean prompt tokens of a request.
         output_tokens: mean tokens generated for a request.
+        range_ratio: lengths of requests are drawn evenly between this share of `input_tokens` and
+            `output_tokens` and all of them; 1: all are alike. None: these are means, and how they
+            scatter is not known.
         concurrency: requests in flight at most, over all replicas; None for no limit.
         rate: requests/s that arrive; None where they come as soon as others are done.
         burstiness: the squared coefficient of variation of the time between them: 1 for Poisson's.
         in_flight: mean number of requests in flight, where it was measured.
         together: whether they arrive together, as one batch, and none follows them.
         slots: requests that the server lets run at once; None where the file does not say it.
+        request_iterations: iterations that pass before the server looks at a request, in the mean;
+            None where the file does not say it.
         budget: tokens that it computes in one iteration; None where the file does not say it.
         log: when each request arrived, and its tokens; None where only averages are known.
         ttft: s until the first token of a request, with queueing.
@@ -69,12 +74,14 @@ class Benchmark:
     kv_cache: str = ""
     input_tokens: float | None = None
     output_tokens: float | None = None
+    range_ratio: float | None = None
     concurrency: float | None = None
     rate: float | None = None
     burstiness: float = 1.0
     in_flight: float | None = None
     together: bool = False
     slots: float | None = None
+    request_iterations: float | None = None
     budget: float | None = None
     log: Requests | None = None
     ttft: Latency = Latency()
@@ -86,6 +93,16 @@ class Benchmark:
     failed: int = 0
     speculative: str = ""
     unmodelled: str = ""
+
+    def mean_of(self, tokens: float | None) -> float | None:
+        """The mean of lengths of which the file says the longest, where it does.
+
+        Arguments:
+            tokens: `input_tokens` or `output_tokens`.
+        """
+        if tokens is None or self.range_ratio is None:
+            return tokens
+        return tokens * (1 + self.range_ratio) / 2
 
     @property
     def batch(self) -> float | None:

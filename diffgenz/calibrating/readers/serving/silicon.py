@@ -5,6 +5,11 @@ identifier says neither and both MoE ranks exceed 1, `tp_size` or `attention_dp_
 product, though either of them alone is the number of GPUs; where the identifier says "tp8", there
 are 8 GPUs, whatever the columns say. Tensor ranks that are no power of two (36 for DeepSeek-R1 on
 GB200) are the GPUs of several engines or pools, which the row does not tell apart.
+
+Rows that come from InferenceX, whose sources are dumps of its database or exports by date, have
+lengths drawn evenly between 0.8 of the stated ones and these (RANDOM_RANGE_RATIO of its workflows),
+and servers that are set as its scripts say; those that NVIDIA measured itself have requests of one
+length.
 """
 
 import re
@@ -16,6 +21,9 @@ from diffgenz.calibrating.readers.serving.fields import Fields
 TOOL = "aiconfigurator's silicon table"
 
 _GPUS = re.compile(r"_tp(\d+)")
+_INFERENCEX = re.compile(r"db-dump/|source_file=\d{4}-\d\d-\d\d\.csv")
+_RANGE_RATIO = 0.8
+
 _CONCURRENCY = (re.compile(r"silicon_concurrency=(\d+)"), re.compile(r"_c(\d+)_"))
 
 
@@ -55,6 +63,8 @@ def read(place: str, raw: dict[str, Any]) -> Benchmark:
         precision=fields.text("precision") or fields.text("gemm_quant_mode"),
         input_tokens=fields.number("isl"),
         output_tokens=fields.number("osl"),
+        range_ratio=_range_ratio(fields),
+        request_iterations=_request_iterations(fields),
         concurrency=_concurrency(fields),
         ttft=means["ttft"],
         tpot=means["tpot"],
@@ -75,6 +85,37 @@ def _ranks(fields: Fields) -> dict[str, int]:
         gpus = tensor * groups
     ranks = {"pp": stages, "ep": experts}
     return ranks | ({"tp": 1, "attention-dp": gpus} if groups > 1 else {"tp": gpus})
+
+
+def _range_ratio(fields: Fields) -> float | None:
+    """The shortest requests over the longest ones; None where the row does not say its source."""
+    source = fields.text("silicon_data_source")
+    if not source:
+        return None
+    return _RANGE_RATIO if _INFERENCEX.match(source) else 1.0
+
+
+def _request_iterations(fields: Fields) -> float | None:
+    """Iterations before InferenceX's servers on B200 look at a request, as its scripts set them.
+
+    SGLang looks every 10 of them, and every 30 from 16 requests under way on (dsr1_*_b200.sh,
+    qwen3.5_*_b200.sh); TensorRT-LLM waits 20 for more prompts where it serves Llama 70B on fewer
+    than eight GPUs, and 40 where DeepSeek-R1 in fp8 has 64 requests under way, both of 1024 tokens
+    in and out (70b_*_b200_trt_slurm.sh, dsr1_fp8_b200_trt.sh).
+    """
+    known = _INFERENCEX.match(fields.text("silicon_data_source"))
+    if not known or fields.text("system") != "b200_sxm":
+        return None
+    under_way, model = _concurrency(fields) or 1.0, fields.text("model_path").lower()
+    if fields.text("backend") == "sglang":
+        return ((30 if under_way >= 16 else 10) - 1) / 2
+    even = fields.number("isl") == fields.number("osl") == 1024
+    if fields.text("backend") != "trtllm" or not even:
+        return None
+    if "llama" in model and "70b" in model and max(_ranks(fields).values()) < 8:
+        return 20.0
+    fp8 = fields.text("precision") == "fp8"
+    return 40.0 if "deepseek" in model and fp8 and under_way >= 64 else None
 
 
 def _concurrency(fields: Fields) -> float | None:
