@@ -24,7 +24,7 @@ from diffgenz.core.checks import unchecked
 P = ParamSpec("P")
 R = TypeVar("R")
 
-FEW = 300
+FEW = 150
 """Answers in NumPy to questions of one structure; for more of them it pays to compile.
 
 Where compiling costs as much as all answers before it, no series of questions takes much more than
@@ -33,9 +33,9 @@ cores (Llama-3.1-70B on 8 H100, then DeepSeek-V3 on 16 H200):
 
 | question | NumPy, ms | compiled, ms | compiling, s | compiling / NumPy |
 |---|---|---|---|---|
-| `estimate` | 9.4, 12.7 | 2.1, 2.0 | 1.6, 5.3 | 174, 413 |
-| `breakdown` | 12.2, 19.5 | 1.3, 2.9 | 3.4, 8.4 | 283, 431 |
-| `iteration_cost` | 6.1, 8.8 | 2.4, 1.8 | 1.1, 2.7 | 170, 310 |
+| `estimate` | 7.0, 10.3 | 1.3, 1.2 | 1.0, 1.8 | 142, 178 |
+| `breakdown` | 8.9, 11.6 | 1.2, 1.4 | 2.1, 3.3 | 232, 282 |
+| `serve` | 36, 46 | 2.3, 2.3 | 5.4, 7.4 | 149, 160 |
 """
 
 

@@ -33,7 +33,7 @@ from diffgenz.serving.load_result import LoadResult
 from diffgenz.serving.objectives import Objectives
 from diffgenz.serving.percentiles import Tails, per_token
 from diffgenz.serving.pools import Pools, pools_under
-from diffgenz.serving.serve import PATIENCE, checked
+from diffgenz.serving.serve import checked
 from diffgenz.serving.smoothing import smaller
 from diffgenz.serving.steady import Steady
 
@@ -255,4 +255,4 @@ def _refusals(
     )
 
 
-_serve = verb(_served, patience=PATIENCE)
+_serve = verb(_served)

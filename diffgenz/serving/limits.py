@@ -23,7 +23,7 @@ from diffgenz.serving.figures import load_result, means_of
 from diffgenz.serving.load import Engine, Load
 from diffgenz.serving.objectives import KINDS, Objectives
 from diffgenz.serving.open_loop import NEAR
-from diffgenz.serving.serve import PATIENCE, checked, fits
+from diffgenz.serving.serve import checked, fits
 
 _STEPS = 30
 """Bisections: of ends a factor of 1000 apart they leave a ratio of 1 + 1e-8, which float32 does not
@@ -119,7 +119,7 @@ def _solver(of: str) -> Callable[..., tuple[Scalar, Scalar]]:
         state = engine_state(question, load, engine)
         return highest_load(state, load, objectives, of), state.fit
 
-    return verb(limit, patience=PATIENCE)
+    return verb(limit)
 
 
 def highest_load(state: EngineState, load: Load, objectives: Objectives, of: str) -> Scalar:

@@ -43,8 +43,8 @@ def serve(
 
     Iterations are those of `iteration_cost`: a chunk of prompts beside the running decodes, which
     take their share of the token budget (`Serving.chunk`) first, or whole prompts that go before
-    them (`Engine.prefill_first`). A request is admitted when a slot
-    is free and its whole prompt fits into the cache. Replicas share the load evenly.
+    them (`Engine.prefill_first`). A request is admitted when a slot is free and its whole prompt
+    fits into the cache. Replicas share the load evenly.
 
     One configuration is answered without compiling. `jax.vmap` batches `serve`, and derivatives
     with respect to any number of the scenario, the load and the engine are those of the implicit
@@ -195,8 +195,5 @@ def _first(x: Any) -> float:
     return float(np.ravel(np.asarray(x))[0])
 
 
-PATIENCE = 4
-"""As of `verb`: compiling takes as long as some thousand answers in NumPy."""
-
-_serve = verb(_served, patience=PATIENCE)
-_saturation = verb(_saturated, patience=PATIENCE)
+_serve = verb(_served)
+_saturation = verb(_saturated)
