@@ -166,6 +166,52 @@ def test_both_loops_agree_where_nobody_waits_and_where_all_do(name):
     assert crowd.requests_per_second == pytest.approx(most, rel=0.06)
 
 
+@pytest.mark.parametrize(("prompt", "answer"), [(30000, 2), (30000, 16), (6000, 2), (40, 2)])
+def test_laws_of_long_prompts_and_short_answers(prompt, answer):
+    """Prompts of several budgets fill all iterations, beside hardly any decode."""
+    case = case_of(workload=Workload(input_tokens=prompt, output_tokens=answer), chunk=8192)
+    phases = estimate(case)
+    with as_if_traced():
+        state = engine_state(resolved(case), Load(concurrency=1), Engine(max_num_seqs=64))
+    for count in (1, 2, 3, 8, 64):
+        found = under(state, concurrency=count)
+        each = found.requests_per_second
+        assert found.residual < 1e-6
+        assert each * found.end_to_end.mean == pytest.approx(count, rel=1e-6)
+        decoding = found.end_to_end.mean - found.ttft.mean
+        assert found.running == pytest.approx(each * decoding, rel=1e-6)
+        if count == 1:
+            # pieces of a prompt are tabulated in the mean of their keys
+            assert found.ttft.mean == pytest.approx(phases.ttft, rel=1e-2)
+            assert found.tpot.mean == pytest.approx(phases.tpot, rel=5e-3)
+
+
+@each_case
+def test_solved_up_to_saturation(name):
+    """Little's law to a thousandth of saturation, and latencies that grow up to there."""
+    state = state_for(name)
+    found = [under(state, share=share) for share in (0.9, 0.95, 0.98, 0.99, 0.995, 0.998)]
+    assert max(float(each.residual) for each in found) < 1e-6
+    for latency in ("ttft", "tpot"):
+        means = [float(getattr(each, latency).mean) for each in found]
+        assert np.all(np.diff(means) > 0), latency
+
+
+def test_one_slot_is_a_queue():
+    """Requests one after the other wait as Pollaczek and Khinchine say of a single server."""
+    engine = Engine(max_num_seqs=1)
+    alone = serve(CASES["dense"], Load(concurrency=1), engine)
+    whole = float(alone.end_to_end.mean)
+    assert alone.requests_per_second == pytest.approx(1 / whole, rel=1e-6)
+    most = saturation_rate(CASES["dense"], Load(rate=1.0), engine)
+    assert most == pytest.approx(1 / whole, rel=1e-2)
+    for share in (0.3, 0.8):
+        found = serve(CASES["dense"], Load(rate=share / whole), engine)
+        wait = whole * share / (2 * (1 - share))
+        assert found.ttft.mean == pytest.approx(alone.ttft.mean + wait, rel=0.06)
+        assert found.tpot.mean == pytest.approx(alone.tpot.mean, rel=0.02)
+
+
 def test_replicas_share_the_load():
     """Two replicas take twice the rate, at the same latencies."""
     one = case_of(plan=Parallelism(4))
