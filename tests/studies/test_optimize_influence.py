@@ -57,3 +57,24 @@ def test_slopes_along_few_directions_are_all_slopes(more, derived, count):
     every = slopes(problem, found.names, x, np.eye(len(problem.variables)))
     scale = np.abs(metrics(problem, found.names, x)).T
     np.testing.assert_allclose(found.spread(along[None])[0] / scale, every / scale, atol=1e-8)
+
+
+def test_a_load_reaches_its_question():
+    platform = dgz.load_platform("h100_sxm", 2, "none")
+    case = dgz.Scenario(
+        dgz.load_model("meta-llama/Llama-3.1-8B"), platform, dgz.Workload(1, 512, 64)
+    )
+    load, engine = dgz.Load(rate=2.0), dgz.Engine(host_seconds=1e-3)
+    question = dgz.UnderLoad(case, load, engine, dgz.Objectives(tpot=0.02))
+    over = {
+        "rate": (1, 9),
+        "host_seconds": (1e-4, 1e-2),
+        "memory_bandwidth": (1e12, 4e12),
+        "n": (1, 2),
+    }
+    layouts = [Layout(dgz.Parallelism(2))]
+    limits = ("tpot_p90 <= 0.02",)
+    problem = Problem(question, over, "rate * n", True, limits, {}, {"n": "1"}, layouts)
+    found = directions_of(problem)
+    assert found.counts.tolist() == [[True, True, True, False]] * len(found.names)
+    assert len(found.basis) == 3

@@ -87,9 +87,10 @@ def _reached(problem: Problem) -> np.ndarray:
     def placed(*numbers: Any) -> list[list[Any]]:
         own = problem.with_layout(problem.double, problem.table_at(0), numbers)
         question = problem.placed(*own)
-        shares = question.shares if isinstance(question, Mix) else ()
+        if not isinstance(question, Mix):  # a load is of the question, beside its scenario
+            return [[jnp.asarray(leaf, float) for leaf in jax.tree.leaves(question)]]
         return [
-            [jnp.asarray(leaf, float) for leaf in jax.tree.leaves((part, shares))]
+            [jnp.asarray(leaf, float) for leaf in jax.tree.leaves((part, question.shares))]
             for part in parts_of(question)
         ]
 
