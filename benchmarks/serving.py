@@ -56,7 +56,7 @@ covers: 0.375 + 0.222 ms, as fitted to Llama-2-70B on DGX A100 and H100 (Splitwi
 
 def main() -> None:
     """Measure, print, write."""
-    parser = parser_of(__doc__, quick="some rows of the sample, three loads, 2**11 fixed points")
+    parser = parser_of(__doc__, quick="some rows of the sample, three loads, three repeats")
     parser.add_argument(
         "--data", type=Path, help="a folder with the measurements (see above; default: none)"
     )
