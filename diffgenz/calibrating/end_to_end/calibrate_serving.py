@@ -150,7 +150,10 @@ def _measured(rows: Sequence[Row], values: np.ndarray) -> Measured:
 def _engine(rows: Sequence[Row], say: Callable[[str], None]) -> tuple[Chosen, Measured, Measured]:
     """What is fitted to the rows of one engine; they near the fit, and near nothing fitted."""
     benchmarks = [row.benchmark for row in rows]
-    folds = [folds_of(benchmarks, by) for by in ("deployment", "configuration", "system")]
+    by_deployment, by_configuration, by_system = (
+        folds_of(benchmarks, by) for by in ("deployment", "configuration", "system")
+    )
+    folds = by_deployment, by_configuration, by_system
     say("predicting all runs")
     first = measured = _measured(rows, OFF.copy())
     one = chosen(measured, *folds, say)
