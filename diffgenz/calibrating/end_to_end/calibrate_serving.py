@@ -150,19 +150,20 @@ def _measured(rows: Sequence[Row], values: np.ndarray) -> Measured:
 def _engine(rows: Sequence[Row], say: Callable[[str], None]) -> tuple[Chosen, Measured, Measured]:
     """What is fitted to the rows of one engine; they near the fit, and near nothing fitted."""
     benchmarks = [row.benchmark for row in rows]
-    deployments, configurations, systems = (
+    by_deployment, by_configuration, by_system = (
         folds_of(benchmarks, by) for by in ("deployment", "configuration", "system")
     )
+    folds = by_deployment, by_configuration, by_system
     say("predicting all runs")
     first = measured = _measured(rows, OFF.copy())
-    one = chosen(measured, deployments, configurations, systems, say)
+    one = chosen(measured, *folds, say)
     for _ in range(_ROUNDS):
         before = one.found.values
         if not one.found.free.any():
             break
         say("predicting all runs anew")
         measured = _measured(rows, before)
-        one = chosen(measured, deployments, configurations, systems, say)
+        one = chosen(measured, *folds, say)
         if (np.abs(one.found.values - before) <= _NEAR * np.maximum(before, STARTS)).all():
             break
     return one, measured, first
