@@ -36,6 +36,26 @@ NOTHING = Rests(np.zeros(2), np.array([1.0, 0.0]))
 """Where requests come between iterations."""
 
 
+class Sharing(NamedTuple):
+    """How prompts share iterations, which their percentiles depend on.
+
+    Arguments:
+        inside: s that a request's own prefill takes longer where it starts inside a full iteration
+            of others than where it starts a run.
+        joined: s of prompts that came later in its last iteration, in the mean, where it starts a
+            run.
+        each: s that another prompt adds to an iteration that has room for it.
+    """
+
+    inside: Any
+    joined: Any
+    each: Any
+
+
+ALONE = Sharing(np.zeros(()), np.zeros(()), np.ones(()))
+"""Where all that is known is the mean."""
+
+
 class Steady(Tree):
     """One engine under load, in the mean.
 
@@ -58,6 +78,7 @@ class Steady(Tree):
             rate.
         rate: requests/s.
         arrivals: requests that arrive in an iteration.
+        sharing: how prompts share iterations.
     """
 
     running: Scalar
@@ -76,6 +97,7 @@ class Steady(Tree):
     excess_pace: Scalar
     rate: Scalar
     arrivals: Scalar
+    sharing: Sharing = ALONE
 
     @property
     def admitted(self) -> Scalar:
