@@ -275,8 +275,6 @@ def other_policies(cases: Any, report: Report) -> None:
         pairs = list(zip(rows, states, strict=True))
         off = [abs(float(state.most.rate) / row["saturation"] - 1) for row, state in pairs]
         report.check(f"{label}, saturation rate, mean", 100 * float(np.mean(off)), "%", 2)
-        if name == "full_caches":
-            continue  # near saturation only, where chance decides
         worst = {"tpot": 0.0, "ttft": 0.0}
         for load in rows[0]["open"]:
             found = [

@@ -1,15 +1,17 @@
 """Engines and loads whose simulated figures are stored, and what stores them.
 
 `python tests/serving_fixtures.py [NAME ...]` writes the fixtures of these names (`FIXTURES`), or
-all of them, anew (some minutes each).
+all of them, anew. Runs are long, for their noise to be small beside what is compared: an hour or
+more each.
 """
 
 import json
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-from serving_simulator import CLOCKS, GUESSES, Engine, figures, lengths
+from serving_simulator import CLOCKS, GUESSES, Engine, Request, figures, lengths, pooled
 
 FOLDER = Path(__file__).parent / "serving"
 
@@ -75,13 +77,34 @@ FULL_CACHES = [
 LOADS = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9)
 CONCURRENCIES = (1, 4, 16, 64, 128)
 
+
+class Plan(NamedTuple):
+    """What is simulated of a fixture.
+
+    Arguments:
+        cases: its engines.
+        loads: shares of the saturation rate.
+        concurrencies: of closed loops.
+        saturated: requests that arrive at once, whose middle ones tell the saturation rate.
+        runs: how many runs at each load are pooled.
+        requests: of a run, and three times as many at nine tenths of saturation.
+    """
+
+    cases: list
+    loads: tuple
+    concurrencies: tuple
+    saturated: int
+    runs: int
+    requests: int
+
+
 FIXTURES = {
-    "simulated": (CASES, LOADS, CONCURRENCIES, 24000),
-    "prefill_first": (PREFILL_FIRST, (0.3, 0.5, 0.8), (4, 64), 96000),
-    "speculation": (SPECULATION, (0.3, 0.5, 0.8), (4, 64), 96000),
-    "full_caches": (FULL_CACHES, (0.9,), (), 24000),
+    "simulated": Plan(CASES, LOADS, CONCURRENCIES, 100_000, 8, 60_000),
+    "prefill_first": Plan(PREFILL_FIRST, (0.3, 0.5, 0.8), (4, 64), 50_000, 8, 60_000),
+    "speculation": Plan(SPECULATION, (0.3, 0.5, 0.8), (4, 64), 6_000, 2, 40_000),
+    "full_caches": Plan(FULL_CACHES, (0.7, 0.8), (), 20_000, 6, 20_000),
 }
-"""Cases, shares of the saturation rate, concurrencies, and how many requests are many."""
+"""What each file holds; speculation.json is of single runs of 8,000 to 96,000 requests as yet."""
 
 
 def engine_of(case) -> Engine:
@@ -94,6 +117,13 @@ def engine_of(case) -> Engine:
 
 def simulate(case, count, seed, rate=None, concurrency=None, bursty=1.0) -> dict[str, float]:
     """The figures of one run; without a rate and a concurrency all arrive at once."""
+    return figures(*served(case, count, seed, rate, concurrency, bursty))
+
+
+def served(
+    case, count, seed, rate=None, concurrency=None, bursty=1.0
+) -> tuple[Engine, list[Request]]:
+    """The engine and the requests of one run; arguments as of `simulate`."""
     kind, prompt, output = case[1:4]
     rng = np.random.default_rng(seed)
     engine = engine_of(case)
@@ -102,18 +132,21 @@ def simulate(case, count, seed, rate=None, concurrency=None, bursty=1.0) -> dict
         gaps = rng.gamma(1 / bursty, bursty / rate, count)
         arrivals = np.cumsum(gaps)
     prompts, outputs = (lengths(kind, mean, count, rng) for mean in (prompt, output))
-    return figures(engine, engine.run(arrivals, prompts, outputs, concurrency))
+    return engine, engine.run(arrivals, prompts, outputs, concurrency)
 
 
-def simulated(case, seed, loads, concurrencies, many) -> dict:
-    """A row of a fixture; where slots are few, many requests tell how rarely all of them wait."""
-    most = simulate(case, 6000, seed)
-    row = {"case": list(case), "saturation": most["throughput"], "open": {}, "closed": {}}
+def simulated(case, seed, plan: Plan) -> dict:
+    """A row of a fixture; `seed` is that of its closed loops."""
+    ends = np.sort([each.last for each in served(case, plan.saturated, 9)[1]])
+    low, high = plan.saturated // 5, plan.saturated * 4 // 5
+    most = float((high - low) / (ends[high] - ends[low]))
+    row = {"case": list(case), "saturation": most, "open": {}, "closed": {}}
     row["case"][6] = None if np.isinf(case[6]) else case[6]
-    for load in loads:
-        count = 8000 if load < 0.6 else 24000 if case[5] > 128 else many
-        row["open"][load] = simulate(case, count, 100 + seed, load * most["throughput"])
-    for k in concurrencies:
+    for load in plan.loads:
+        count = plan.requests * (3 if load >= 0.9 else 1)
+        runs = [served(case, count, 1000 + i, load * most)[1] for i in range(plan.runs)]
+        row["open"][load] = pooled(runs)
+    for k in plan.concurrencies:
         if k <= case[5]:
             count = min(4000, 400 + 60 * k)
             row["closed"][k] = simulate(case, count, 200 + seed, concurrency=k)
@@ -123,10 +156,9 @@ def simulated(case, seed, loads, concurrencies, many) -> dict:
 def main() -> None:
     """Write the fixtures."""
     for name in sys.argv[1:] or FIXTURES:
-        cases, *asked = FIXTURES[name]
-        rows = []
-        for seed, case in enumerate(cases):
-            rows.append(simulated(case, seed, *asked))
+        plan, rows = FIXTURES[name], []
+        for seed, case in enumerate(plan.cases):
+            rows.append(simulated(case, seed, plan))
             print(case, rows[-1]["saturation"], flush=True)
         (FOLDER / f"{name}.json").write_text(json.dumps(rows, indent=1) + "\n")
 

@@ -276,6 +276,32 @@ def figures(engine: Engine, served: list[Request]) -> dict[str, float]:
     return {name: float(f"{value:.5g}") for name, value in found.items()}
 
 
+def pooled(runs: list[list[Request]]) -> dict[str, float]:
+    """Means and percentiles over the middles of several runs, with standard errors of TTFT.
+
+    Arguments:
+        runs: the requests of each, served.
+    """
+    kept = [served[int(0.15 * len(served)) : int(0.925 * len(served))] for served in runs]
+    waits = [np.array([r.first - r.arrival for r in each]) for each in kept]
+    every = [r for each in kept for r in each]
+    values = {
+        "ttft": np.concatenate(waits),
+        "tpot": np.array([(r.last - r.first) / (r.outputs - 1) for r in every if r.outputs > 1]),
+        "end_to_end": np.array([r.last - r.arrival for r in every]),
+    }
+    found = {name: each.mean() for name, each in values.items()}
+    for name, each in values.items():
+        for level in (50, 90, 99):
+            found[f"{name}_p{level}"] = np.percentile(each, level)
+    pieces = max(1, 20 // len(runs))
+    batches = [part.mean() for each in waits for part in np.array_split(each, pieces)]
+    tails = [np.percentile(each, 99) for each in waits]
+    for name, parts in (("ttft_error", batches), ("ttft_p99_error", tails)):
+        found[name] = np.std(parts, ddof=1) / np.sqrt(len(parts))
+    return {name: float(f"{value:.5g}") for name, value in found.items()}
+
+
 def decode_only(clock: Clock, slots: int, arrivals, prompts, outputs):
     """When each request that comes with its cache has its first and its last token.
 

@@ -193,7 +193,7 @@ def figures_of(pools: Pools, load: Load, objectives: Objectives | None) -> Disag
     steady, means = means_of_pools(pools, load)
     one = 1.0 + 0 * steady.own
     after = pools.transfer * pools.fine.prompts.tokens
-    tails = Tails(steady, pools.table, pools.fine, one, means.burst, after)
+    tails = Tails(steady, pools.table, asked, pools.fine, one, means.burst, after)
     _, variance = per_token(steady, pools.table, asked)
     decoding = asked.steps * steady.iteration
     added = added_by(pools.host, means, asked.steps)

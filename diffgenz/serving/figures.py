@@ -118,7 +118,7 @@ def load_result(
     queue = 1.0 + 0 * steady.own
     if load.concurrency is not None:
         queue = larger(load.concurrency / state.engines * steady.waits_for_slot, 1.0)
-    tails = Tails(steady, table, state.fine, queue, means.burst)
+    tails = Tails(steady, table, demand, state.fine, queue, means.burst)
     _, variance = per_token(steady, table, demand)
     latencies, share = latencies_of(tails, means, variance, runs.full, added)
     rate = steady.rate * state.engines

@@ -12,10 +12,10 @@ from diffgenz.serving.demand import Demand
 from diffgenz.serving.fixed_point import State, Tried, solve
 from diffgenz.serving.iteration_table import IterationTable
 from diffgenz.serving.own_prefill import Joining, own_prefill
-from diffgenz.serving.runs import Runs, next_tokens, runs_of
+from diffgenz.serving.runs import Runs, ends_of, next_tokens, runs_of
 from diffgenz.serving.saturation import Saturation, arriving_tokens
 from diffgenz.serving.smoothing import TAGGED, between, larger, smaller, smooth_smaller
-from diffgenz.serving.steady import Rests, Steady, piece_seconds
+from diffgenz.serving.steady import Rests, Sharing, Steady, piece_seconds
 from diffgenz.serving.waiting import slot_wait
 
 NEAR = 0.999
@@ -125,12 +125,14 @@ def _steady(state: State, theta: Open) -> Steady:
     busy, partly = full * runs.full / iteration, part * runs.part / iteration
 
     idle = runs.idle * -xp.expm1(-running)
-    lengths = xp.stack([idle, runs.part]) * (1 - waits)
+    token = (runs.full if runs.apart else runs.full - runs.idle) / runs.room
+    ends, each = ends_of(demand, runs, token), token * demand.prompt
+    lengths = xp.stack([idle, ends.seconds]) * (1 - waits)
     rests = Rests(lengths, xp.stack([1 - busy - partly, partly]))
     rest = rests.mean
     mean, square = piece_seconds(demand, runs, runs.full, table.pair)
     load = smaller(rate * mean, 0.999)
-    ahead = _ahead(theta, mean, square, load, iteration)
+    ahead = _ahead(theta, mean, (square, ends.square, each * rest), load, iteration)
     arrivals = running / demand.steps
     in_steps = smaller(arrivals * mean / runs.full, 0.999)
     regulated = arrivals * square / runs.full / (2 * (1 - in_steps))
@@ -143,8 +145,9 @@ def _steady(state: State, theta: Open) -> Steady:
     beside = chunks, chunks.seconds(runs.room)
     meanwhile = rest + (runs.pieces - 1) * beside[1]
     joining = Joining(start=arriving * meanwhile, inside=arriving * ahead)
-    own, shared = own_prefill(table, demand, runs, beside, joining, (busy, mean))
-    left = larger(arriving * (ahead + rest + own) - shared, 1e-3)
+    mine = own_prefill(table, demand, runs, beside, joining, (busy, mean))
+    own = mine.seconds
+    left = larger(arriving * (ahead + rest + own) - mine.shared, 1e-3)
     left = smaller(left, larger(slots - running, 1e-3) * demand.prompt)
     excess, pace = _excess(runs, iteration, left, busy + partly)
     if runs.apart:
@@ -170,6 +173,7 @@ def _steady(state: State, theta: Open) -> Steady:
         excess_pace=pace,
         rate=rate,
         arrivals=rate * iteration,
+        sharing=Sharing(mine.inside, mine.joined, each),
     )
 
 
@@ -190,15 +194,29 @@ def _excess(runs: Runs, iteration: Scalar, left: Scalar, prefills: Scalar) -> tu
     return excess, larger(first - iteration, 0.0) / excess
 
 
-def _ahead(theta: Open, mean: Scalar, square: Scalar, load: Scalar, iteration: Scalar) -> Scalar:
+def _ahead(
+    theta: Open, mean: Scalar, squares: tuple[Scalar, ...], load: Scalar, iteration: Scalar
+) -> Scalar:
     """Seconds of waiting for the prompts before, were there no slots to wait for.
 
-    It is that of an M/G/1 queue at the speed of full iterations; arrivals in clumps wait even at
-    low load. In a long backlog decodes pile up and service slows down.
+    It is that of an M/G/1 queue at the speed of full iterations: by Little's law so many are ahead
+    as come while one waits. Who finds a prompt in the last iteration of a run waits for the rest of
+    that, as counted elsewhere, and then shares an iteration with those who came before. Arrivals in
+    clumps wait even at low load. In a long backlog decodes pile up and service slows down.
+
+    Arguments:
+        theta: the engine and its load.
+        mean: s of a prompt at the speed of full iterations.
+        squares: s^2: the mean square of that; the part of it in last iterations; and what another
+            prompt adds to an iteration, times the rest of a running one that is not full.
+        load: the share of time in which prompts would be computed at that speed.
+        iteration: s of one.
     """
+    square, last, others = squares
     rate, most, bursts = theta.rate, theta.most, theta.burstiness
     clumps = (bursts - 1) / 2 * mean * xp.exp(xp.log(load) / bursts)
-    total = larger(rate * square / 2 + clumps, 0.05 * rate * square)
+    found = rate * larger((square - last) / 2, 0.0) + rate * others
+    total = larger(found + clumps, 0.05 * found + 1e-12)
     short, backlog = total / (1 - load), total / ((1 - load) * (1 - load))
     lag = backlog / (backlog + theta.demand.steps * iteration / 2) * (1 - most.queues)
     slower = xp.log((1 - load) / (1 - rate / most.rate))

@@ -33,10 +33,14 @@ class OwnPrefill(NamedTuple):
     Arguments:
         seconds: s of it.
         shared: tokens of others that are computed in its last iteration.
+        joined: s of those, where it starts a run.
+        inside: s that it takes longer where it starts inside an iteration of others.
     """
 
     seconds: Scalar
     shared: Scalar
+    joined: Scalar
+    inside: Scalar
 
 
 def own_prefill(
@@ -76,6 +80,8 @@ def own_prefill(
         seconds=(1 - probability) * first + probability * later,
         shared=(1 - probability) * demand.prompts.mean(joined - last)
         + probability * (filled - room + half),
+        joined=demand.prompts.mean(lasts[:-1] - chunks.seconds(last)),
+        inside=later - first,
     )
 
 

@@ -55,7 +55,8 @@ class Tails(Tree):
     Arguments:
         steady: the steady state.
         table: how long iterations take.
-        demand: the requests, their lengths told apart finely.
+        demand: the requests.
+        fine: the same, their lengths told apart finely.
         queue: the shape of the wait for a slot, of those who do wait: 1 where it is exponential.
         burst: of requests that all come at once in the beginning: their share, and the s between
             the first tokens of the first and of the last of them.
@@ -77,48 +78,24 @@ class Tails(Tree):
         steady: Steady,
         table: IterationTable,
         demand: Demand,
+        fine: Demand,
         queue: Scalar,
         burst: tuple[Scalar, Scalar],
         after: Any = 0.0,
     ):
         self.burst = burst
-        self.steady, self.demand = steady, demand
+        self.steady, self.demand = steady, fine
         runs = steady.runs
         beside = smaller(steady.running, steady.tagged)
-        pieces = pieces_of(table, demand.prompts.tokens, runs.room, steady.tagged)
-        last = last_piece(demand.prompts.tokens, pieces, runs.room)
+        pieces = pieces_of(table, fine.prompts.tokens, runs.room, steady.tagged)
+        last = last_piece(fine.prompts.tokens, pieces, runs.room)
         own = (pieces - 1) * table.both(beside, runs.room) + table.both(beside, last)
-        own = larger(own + table.pair * demand.extra_pairs, 1e-9) + after
-        self.own = own + steady.own - demand.prompts.mean(own)  # of the right mean
-        busy = between(steady.ahead_busy, 1e-6, 1.0)
-        _, square = piece_seconds(demand, runs, runs.full, table.pair)
-        seconds = demand.prompts.tokens * runs.full / runs.room + table.pair * demand.extra_pairs
-        seconds = larger(seconds, 1e-9)
-        cube = demand.prompts.mean(seconds * seconds * seconds)
-        wait = larger(steady.ahead, 1e-9)
-        load = between(1 - steady.rate * square / (2 * wait), 0.0, 0.999)
-        second = 2 * wait * wait + steady.rate * cube / (3 * (1 - load))
-        ahead = _Wait.of(wait / busy, larger(second / busy, 1.02 * wait * wait / busy**2))
-        idle = between(steady.rests.shares, 0.0, 1.0)
-        full = between(1 - idle.sum(-1), 0.0, 1.0)
-        other = between((busy - full) / larger(1 - full, 1e-6), 0.0, 1.0)
-        waits = between(steady.waits_for_slot, 1e-9, 1.0)
-        slot = steady.slot_wait / waits
-        slot = _Wait.of(larger(slot, 1e-9), slot * slot * (1 + 1 / queue) + 1e-18)
-        self.wait = _Wait(
-            xp.stack([ahead.mean, slot.mean, ahead.mean + slot.mean])[:, None],
-            xp.stack([ahead.variance, slot.variance, ahead.variance + slot.variance])[:, None],
-        )
-        self.none = (1 - other) * (1 - waits) * idle
-        shares = xp.concatenate(
-            [(idle[:, None] / len(_REST) * np.ones(len(_REST))).ravel(), full[None]]
-        )
-        busy = xp.concatenate([other * np.ones(2 * len(_REST)), xp.ones_like(full)[None]])
-        some = xp.stack([busy * (1 - waits), waits * (1 - busy), busy * waits])
-        self.some = shares * some
-        rest = (steady.rests.lengths[:, None] * _REST).ravel()
-        self.rest = xp.concatenate([rest, 0 * full[None]])
-        _, self.variance = per_token(steady, table, demand)
+        own = larger(own + table.pair * fine.extra_pairs, 1e-9) + after
+        self.none, self.some, self.rest, self.wait = _states(steady, table, demand, queue)
+        waits = (self.none * steady.rests.lengths).sum(-1) / 2
+        waits = waits + (self.some * (self.rest + self.wait.mean)).sum(-1)
+        self.own = own + steady.ttft - waits - fine.prompts.mean(own)  # of the right mean
+        _, self.variance = per_token(steady, table, fine)
 
     def ttft(self, seconds: Any) -> Any:
         """The probability that TTFT exceeds some seconds; of any shape."""
@@ -156,10 +133,81 @@ class Tails(Tree):
         above = softplus((width - left) / scale) - softplus(-left / scale)
         # the mean of a logistic step over the rest
         tail = (self.none * above * scale / width).sum(-1)
-        margin = _MARGIN * xp.asarray(apart)[..., None, None]
+        margin = _MARGIN * xp.asarray(apart)[..., None]
         wait = _Wait(self.wait.mean + margin, self.wait.variance + (margin / _MARGIN) ** 2)
-        late = wait.tail(left[..., None] - self.rest + margin)
-        return tail + (self.some * late).sum(-1).sum(-1)
+        late = wait.tail(left - self.rest + margin)
+        return tail + (self.some * late).sum(-1)
+
+
+def _states(
+    steady: Steady, table: IterationTable, demand: Demand, queue: Scalar
+) -> tuple[Any, Any, Any, "_Wait"]:
+    """What an arriving request finds.
+
+    An iteration that only decodes, or the last one of a run: others that come in the same iteration
+    may share the next one, Poisson in number. A full one, behind which prompts wait. Or that all
+    slots are taken.
+
+    Arguments:
+        steady, table, demand, queue: as of `Tails`.
+
+    Returns:
+        The probabilities that nobody shares the next iteration; those of all other states; the s
+        before a wait in each; and the waits.
+    """
+    runs, sharing, lengths = steady.runs, steady.sharing, steady.rests.lengths
+    shares = between(steady.rests.shares, 0.0, 1.0)
+    full = between(1 - shares.sum(-1), 0.0, 1.0)
+    wait, one = larger(steady.ahead, 1e-9), xp.ones_like(steady.ahead)[None]
+    waiting = between(steady.ahead_busy, 1e-6, 1.0)
+    mean, square = piece_seconds(demand, runs, runs.full, table.pair)
+    seconds = demand.prompts.tokens * runs.full / runs.room + table.pair * demand.extra_pairs
+    seconds = larger(seconds, 1e-9)
+    cube = demand.prompts.mean(seconds * seconds * seconds)
+
+    slots = between(steady.waits_for_slot, 1e-9, 1.0)
+    end = lengths[1] / larger(1 - slots, 1e-3)  # 0 where the clock is the iteration
+    stops = between(end / runs.part, 0.0, 1.0)
+    busy = between(full + (1 - stops) * (waiting - full), 1e-6, 1.0)
+    before = steady.rate * sharing.each * lengths / 2
+    before = before * smaller(wait / larger((before * shares).sum(-1), 1e-12), 1.0)
+    left = larger(wait - (before * shares).sum(-1), 1e-6 * wait)
+    behind = smaller(left, busy * (wait / waiting + stops * runs.full / 2))
+    before = before + larger(left - behind, 0.0) / larger(shares[1], 1e-6) * np.array([0.0, 1.0])
+    # of an M/G/1 queue, of those who wait
+    spread = 2 * waiting + (1 - waiting) * 4 / 3 * mean * cube / (square * square)
+    ahead = behind / busy
+    ahead = _Wait.of(ahead, ahead * ahead * larger(spread, 1.02))
+
+    further = demand.prompts.mean(runs.pieces - 1) * runs.full
+    time = lengths / 2 + further + 1e-9
+    typical = (time * shares).sum(-1) / larger(shares.sum(-1), 1e-6)
+    company = larger(before + sharing.joined * time / typical, 1e-9)
+    each = larger(sharing.each, 1e-9)
+    alone = xp.exp(-company / each)
+    met = larger(1 - alone, 1e-9)
+    second = (each * (1 + demand.prompt_variation) + company) * company
+    joined = _Wait.of(company / met, second / met)
+    # last iterations are of all lengths, and whoever meets a long one also meets more others
+    uneven = larger(end - runs.part, 0.0) * runs.part
+    more = 0.5 + steady.rate * sharing.each
+    joined = _Wait(joined.mean, joined.variance + more * more * uneven * np.array([0.0, 1.0]))
+
+    slot = larger(steady.slot_wait / slots, 1e-9)
+    slot = _Wait(slot + steady.ahead + steady.rests.mean, slot * slot / queue + wait * wait)
+    shares = shares * (1 - busy) / larger(1 - full, 1e-6) * (1 - slots)
+
+    def twice(each: Any) -> Any:
+        return (each[:, None] * np.ones(len(_REST))).ravel()
+
+    some = xp.concatenate([twice(shares * met) / len(_REST), (1 - slots) * busy * one, slots * one])
+    rest = (lengths[:, None] * _REST).ravel()
+    waits = _Wait(
+        xp.concatenate([twice(joined.mean), ahead.mean * one, slot.mean * one]),
+        xp.concatenate([twice(joined.variance), ahead.variance * one, slot.variance * one]),
+    )
+    offsets = xp.concatenate([rest, sharing.inside * one, 0 * one])
+    return shares * alone, some, offsets, waits
 
 
 class _Wait(Tree):

@@ -14,10 +14,10 @@ from diffgenz.core.tree import Tree
 from diffgenz.serving.demand import Demand
 from diffgenz.serving.fixed_point import State, Tried, solve
 from diffgenz.serving.host import Host
-from diffgenz.serving.iteration_table import IterationTable
+from diffgenz.serving.iteration_table import LEAST, IterationTable
 from diffgenz.serving.open_loop import NEAR
 from diffgenz.serving.own_prefill import Joining, own_prefill
-from diffgenz.serving.runs import Runs, next_tokens, runs_of
+from diffgenz.serving.runs import Runs, ends_of, next_tokens, runs_of
 from diffgenz.serving.saturation import FILLED, Saturation
 from diffgenz.serving.smoothing import (
     LIMITS,
@@ -27,7 +27,7 @@ from diffgenz.serving.smoothing import (
     smaller,
     smooth_smaller,
 )
-from diffgenz.serving.steady import Rests, Steady, piece_seconds
+from diffgenz.serving.steady import Rests, Sharing, Steady, piece_seconds
 from diffgenz.serving.waiting import slot_wait
 
 
@@ -158,25 +158,27 @@ def _steady(state: State, theta: _Theta) -> Steady:
     runs = pools._runs(demand.prompt / state[1])
     cycle = _cycle(runs, theta)
     busy, partly = (runs.count - 1) * runs.full / cycle, runs.part / cycle
-    rests = Rests(xp.stack([0 * partly, runs.part]), xp.stack([1 - busy - partly, partly]))
+    token = (runs.full - table.both(0 * running, LEAST + 0 * running)) / runs.room
+    ends, each = ends_of(demand, runs, token), token * demand.prompt
+    rests = Rests(xp.stack([0 * partly, ends.seconds]), xp.stack([1 - busy - partly, partly]))
     mean, square = piece_seconds(demand, runs, runs.full, table.pair)
     load = smaller(rate * mean, NEAR)
     clumps = (theta.burstiness - 1) / 2 * mean * xp.exp(xp.log(load) / theta.burstiness)
-    ahead = larger(rate * square / 2 + clumps, 0.05 * rate * square) / (1 - load)
+    found = rate * larger((square - ends.square) / 2, 0.0) + rate * each * rests.mean
+    ahead = larger(found + clumps, 0.05 * found + 1e-12) / (1 - load)
     arriving = rate * demand.prompt
     joining = Joining(arriving * (rests.mean + (runs.pieces - 1) * runs.full), arriving * ahead)
-    own, _ = own_prefill(
-        table, demand, runs, (table.beside(0 * running), runs.full), joining, (busy, mean)
-    )
+    beside = table.beside(0 * running), runs.full
+    mine = own_prefill(table, demand, runs, beside, joining, (busy, mean))
     iteration = table.decodes(tagged)
     until_next = 0.5 * iteration * -xp.expm1(-running)
     share = theta.decode_rate / most.rate
     waits, wait = slot_wait(table, demand, most, pools.slots, share, xp.ones_like(rate))
-    zero = 0 * own
+    zero = 0 * mine.seconds
     return Steady(
         running=running,
         tagged=tagged,
-        runs=Runs(runs.room, runs.pieces, runs.count, iteration, runs.full, runs.part),
+        runs=Runs(runs.room, runs.pieces, runs.count, iteration, runs.full, runs.part, runs.last),
         full=zero,
         part=zero,
         iteration=iteration,
@@ -185,11 +187,12 @@ def _steady(state: State, theta: _Theta) -> Steady:
         ahead=ahead,
         ahead_busy=larger(busy, load),
         rests=rests,
-        own=own + _transfer(theta) + until_next,
+        own=mine.seconds + _transfer(theta) + until_next,
         excess=zero,
         excess_pace=zero,
         rate=rate,
         arrivals=theta.decode_rate * iteration,
+        sharing=Sharing(mine.inside, mine.joined, each),
     )
 
 

@@ -4,7 +4,7 @@ Iterations form cycles: some that only decode, then a run. The tokens of a run a
 in a cycle, which makes each cycle start like the one before.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 
@@ -29,6 +29,7 @@ class Runs(Tree):
         idle: s of an iteration that only decodes.
         full: s of a full one.
         part: s of the last one.
+        last: prompt tokens of it.
         apart: whether iterations with prompts carry no decodes: shares of iterations are then those
             of iterations with decodes.
     """
@@ -39,6 +40,7 @@ class Runs(Tree):
     idle: Scalar
     full: Scalar
     part: Scalar
+    last: Scalar
     apart: bool = eqx.field(static=True, default=False)
 
     def cycle(self, after_idle: Scalar, after_part: Scalar) -> Scalar:
@@ -85,8 +87,45 @@ def runs_of(table: IterationTable, demand: Demand, beside: Scalar, tokens: Scala
         idle=table.decodes(beside),
         full=full,
         part=part,
+        last=last,
         apart=table.prefill_first,
     )
+
+
+class Ends(NamedTuple):
+    """The last iterations of runs, as those see them who arrive meanwhile.
+
+    Arguments:
+        seconds: of one; a long one is met more often than a short one.
+        square: mean square of the s, at the speed of full iterations, that prompts spend in them.
+    """
+
+    seconds: Scalar
+    square: Scalar
+
+
+def ends_of(demand: Demand, runs: Runs, token: Scalar) -> Ends:
+    """The last iterations of runs.
+
+    They hold the last pieces of prompts, and prompts that joined, whose number is Poisson; tokens
+    of chunks vary no more than if any number of them were as likely.
+
+    Arguments:
+        demand: the lengths of prompts.
+        runs: the runs.
+        token: s that one more prompt token takes.
+    """
+    prompt, room = demand.prompt, runs.room
+    pieces = last_piece(demand.prompts.tokens, runs.pieces, room)
+    piece, square = demand.prompts.mean(pieces), demand.prompts.mean(pieces * pieces)
+    joined = larger(runs.last - piece, 0.0)
+    variance = square - piece * piece + joined * prompt * (1 + demand.prompt_variation)
+    if not runs.apart:
+        variance = variance * room * room / (12 * variance + room * room)
+    # of prompts that end in them; the rest end in full ones
+    share = smaller(runs.last * prompt / ((room * (runs.count - 1) + runs.last) * piece), 1.0)
+    full = runs.full / room
+    return Ends(runs.part + token * token * variance / runs.part, share * square * full * full)
 
 
 def room_of(table: IterationTable, demand: Demand, beside: Scalar) -> Scalar:

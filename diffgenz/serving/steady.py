@@ -37,6 +37,26 @@ NOTHING = Rests(np.zeros(2), np.array([1.0, 0.0]))
 """Where requests come between iterations."""
 
 
+class Sharing(NamedTuple):
+    """How prompts share iterations, which their percentiles depend on.
+
+    Arguments:
+        inside: s that a request's own prefill takes longer where it starts inside a full iteration
+            of others than where it starts a run.
+        joined: s of prompts that came later in its last iteration, in the mean, where it starts a
+            run.
+        each: s that another prompt adds to an iteration that has room for it.
+    """
+
+    inside: Any
+    joined: Any
+    each: Any
+
+
+ALONE = Sharing(np.zeros(()), np.zeros(()), np.ones(()))
+"""Where all that is known is the mean."""
+
+
 class Steady(Tree):
     """One engine under load, in the mean.
 
@@ -60,6 +80,7 @@ class Steady(Tree):
         rate: requests/s.
         arrivals: requests that arrive in an iteration.
         residual: the share by which Little's law misses the running decodes.
+        sharing: how prompts share iterations.
     """
 
     running: Scalar
@@ -79,6 +100,7 @@ class Steady(Tree):
     rate: Scalar
     arrivals: Scalar
     residual: Scalar | float = 0.0
+    sharing: Sharing = ALONE
 
     def solving(self, off: Scalar) -> "Steady":
         """The same state, whose running decodes miss Little's law by `off`, in logarithms."""

@@ -47,16 +47,16 @@ def saturation_errors(found, states):
 
 def test_saturation_rates(states):
     ratios = np.abs(saturation_errors(ROWS, states))
-    assert np.mean(ratios) < 0.02
-    assert np.max(ratios) < 0.03
+    assert np.mean(ratios) < 0.01
+    assert np.max(ratios) < 0.02
 
 
 def test_saturation_rates_of_full_caches():
     """Requests are put back and computed again: up to four fifths of an engine's prompt tokens."""
     found = rows("full_caches")
     ratios = np.abs(saturation_errors(found, [state_of(row["case"]) for row in found]))
-    assert np.mean(ratios) < 0.02
-    assert np.max(ratios) < 0.06
+    assert np.mean(ratios) < 0.015
+    assert np.max(ratios) < 0.035
 
 
 @pytest.mark.parametrize("name", ["prefill_first", "speculation"])
@@ -65,7 +65,7 @@ def test_other_policies(name):
     found = rows(name)
     engines = [state_of(row["case"]) for row in found]
     assert np.mean(np.abs(saturation_errors(found, engines))) < 0.02
-    for share, limit in (("0.3", 0.05), ("0.5", 0.06), ("0.8", 0.07)):
+    for share, limit in (("0.3", 0.015), ("0.5", 0.025), ("0.8", 0.06)):
         errors = {"ttft": [], "tpot": []}
         for row, state in zip(found, engines, strict=True):
             mine = means_for(state, Load(rate=float(share) * row["saturation"]))
@@ -87,14 +87,13 @@ def test_other_policies(name):
 @pytest.mark.parametrize("load", ["0.1", "0.3", "0.5", "0.7", "0.8", "0.9"])
 def test_time_per_token(answers, load):
     errors, _ = open_errors(answers, load, "tpot")
-    assert np.mean(np.abs(errors)) < 0.03
+    assert np.mean(np.abs(errors)) < 0.025
 
 
 @pytest.mark.parametrize("load", ["0.1", "0.3", "0.5", "0.7", "0.8"])
 def test_time_to_first_token(answers, load):
-    errors, noise = open_errors(answers, load, "ttft")
-    beyond_noise = np.maximum(np.abs(errors) - noise, 0)
-    assert np.mean(beyond_noise) < 0.06
+    errors, _ = open_errors(answers, load, "ttft")
+    assert np.mean(np.abs(errors)) < 0.04
 
 
 @pytest.mark.parametrize("load", ["0.1", "0.3", "0.5", "0.7", "0.8"])
@@ -105,10 +104,12 @@ def test_end_to_end(answers, load):
     assert np.mean(np.abs(tails)) < 0.10
 
 
-@pytest.mark.parametrize("load", ["0.1", "0.3", "0.5"])
-def test_tails_of_time_to_first_token(answers, load):
+@pytest.mark.parametrize(
+    ("load", "limit"), [("0.1", 0.05), ("0.3", 0.06), ("0.5", 0.06), ("0.7", 0.07), ("0.8", 0.11)]
+)
+def test_tails_of_time_to_first_token(answers, load, limit):
     errors, _ = open_errors(answers, load, "ttft_p99")
-    assert np.mean(np.abs(errors)) < 0.15
+    assert np.mean(np.abs(errors)) < limit
 
 
 @pytest.mark.parametrize("concurrency", ["4", "16", "64", "128"])

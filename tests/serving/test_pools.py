@@ -94,14 +94,9 @@ def found_for(pools, rate):
     return [float(each) for each in figures], float(result.residual)
 
 
-@pytest.mark.parametrize(
-    ("case", "tails"), list(zip(CASES, (0.25, 0.25, 0.4), strict=True)), ids=IDS
-)
-def test_it_agrees_with_simulated_pools(case, tails):
-    """Mean TTFT within 12 % and two standard errors, TPOT 2 %, end to end 4 %, P99 TTFT 25 %.
-
-    Where few slots are waited for, P99 is up to 40 % too high.
-    """
+@pytest.mark.parametrize("case", CASES, ids=IDS)
+def test_it_agrees_with_simulated_pools(case):
+    """Mean TTFT within 8 % and two standard errors, TPOT 2 %, end to end 4 %, P99 TTFT 25 %."""
     pools = pools_for(case)
     with as_if_traced():
         most = float(np.min(pools.sustained))
@@ -109,9 +104,9 @@ def test_it_agrees_with_simulated_pools(case, tails):
         ttft, tail, tpot, whole, error = simulated(case, share * most, count)
         (own_ttft, own_tail, own_tpot, own_whole), residual = found_for(pools, share * most)
         assert residual < 1e-6
-        assert abs(own_ttft - ttft) < 0.12 * ttft + 2 * error, (share, own_ttft, ttft, error)
+        assert abs(own_ttft - ttft) < 0.08 * ttft + 2 * error, (share, own_ttft, ttft, error)
         assert abs(own_tpot / tpot - 1) < 0.02, (share, own_tpot, tpot)
-        assert abs(own_tail / tail - 1) < tails, (share, own_tail, tail)
+        assert abs(own_tail / tail - 1) < 0.25, (share, own_tail, tail)
         assert abs(own_whole - whole) < 0.04 * whole + 2 * error, (share, own_whole, whole)
 
 
