@@ -136,7 +136,7 @@ def with_slots(
         grows: whether an engine of which no file says the slots has one for each request that is
             under way, at least.
     """
-    slots = float(engine.max_num_seqs) if benchmark.slots is None else max(2.0, benchmark.slots)
+    slots = float(engine.max_num_seqs) if benchmark.slots is None else max(1.0, benchmark.slots)
     if load is None:
         return engine.replace(max_num_seqs=slots)
     if load.concurrency is not None and benchmark.slots is None and grows:
@@ -144,7 +144,7 @@ def with_slots(
         slots = max(slots, float(load.concurrency / groups))
     if benchmark.slots is not None or grows:
         drafts = 0.0 if case.serving.speculation is None else case.serving.speculation.drafts
-        slots = max(2.0, min(slots, float(case.serving.chunk or 4) / 2 / (1 + float(drafts))))
+        slots = max(1.0, min(slots, float(case.serving.chunk or 4) / 2 / (1 + float(drafts))))
     return engine.replace(max_num_seqs=slots)
 
 
