@@ -145,7 +145,7 @@ def with_slots(
         grows: whether an engine of which no file says the slots has one for each request that is
             under way, at least.
     """
-    slots = float(engine.max_num_seqs) if benchmark.slots is None else float(benchmark.slots)
+    slots = float(engine.max_num_seqs) if benchmark.slots is None else max(1.0, benchmark.slots)
     if load is None:
         return engine.replace(max_num_seqs=slots)
     if load.concurrency is not None and benchmark.slots is None and grows:

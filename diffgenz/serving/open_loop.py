@@ -127,8 +127,10 @@ def _steady(state: State, theta: Open) -> Steady:
     idle = runs.idle * -xp.expm1(-running)
     token = (runs.full if runs.apart else runs.full - runs.idle) / runs.room
     ends, each = ends_of(demand, runs, token), token * demand.prompt
-    lengths = xp.stack([idle, ends.seconds]) * (1 - waits)
-    rests = Rests(lengths, xp.stack([1 - busy - partly, partly]))
+    rests = Rests(xp.stack([idle, ends.seconds]), xp.stack([1 - busy - partly, partly]))
+    # of those who wait for a slot, the rest of an iteration is part of a wait that is longer
+    longer = waits * wait / (wait + waits * rests.mean + 1e-12)
+    rests = Rests(rests.lengths * (1 - longer), rests.shares)
     rest = rests.mean
     mean, square = piece_seconds(demand, runs, runs.full, table.pair)
     load = smaller(rate * mean, 0.999)
@@ -149,7 +151,8 @@ def _steady(state: State, theta: Open) -> Steady:
     own = mine.seconds
     left = larger(arriving * (ahead + rest + own) - mine.shared, 1e-3)
     left = smaller(left, larger(slots - running, 1e-3) * demand.prompt)
-    excess, pace = _excess(runs, iteration, left, busy + partly)
+    next_one = table.both(tagged, smaller(left, runs.room)) - runs.idle
+    excess, pace = _excess(runs, iteration, left, next_one, busy + partly)
     if runs.apart:
         started = arriving * runs.idle / after_idle
         follow = -xp.expm1(-left / demand.prompt)
@@ -177,16 +180,21 @@ def _steady(state: State, theta: Open) -> Steady:
     )
 
 
-def _excess(runs: Runs, iteration: Scalar, left: Scalar, prefills: Scalar) -> tuple[Scalar, Scalar]:
+def _excess(
+    runs: Runs, iteration: Scalar, left: Scalar, longer: Scalar, prefills: Scalar
+) -> tuple[Scalar, Scalar]:
     """Seconds that an answer takes beyond the mean iteration behind its prefill, and their pace.
 
     Arguments:
         runs: the prefill runs.
         iteration: s of an iteration, in the mean.
         left: prompt tokens that are left when its own are computed.
+        longer: s that the next iteration takes longer with them, as far as they fit in; fewer than
+            their share of a full one where weights take longer to read than they to compute.
         prefills: the share of time in which prompts are computed.
     """
     share, slower = left / runs.room, runs.full - runs.idle
+    slower = smaller(slower, larger(longer, 1e-3 * slower) / smaller(share, 1.0))
     lull = larger(1 - iteration / runs.full, 0.0)
     calm = larger(runs.idle / iteration, 1e-3)
     excess = larger(share * slower * lull / calm, 1e-12)
