@@ -2,8 +2,9 @@
 
 A cache is as many places as it holds mean requests; that these are unlike makes its use vary as
 if it had fewer places of larger requests (Hayward's approximation: Fredericks, Bell System
-Technical Journal 59, 1980). Slots are a real number. The probability that all are taken is Jagerman's form of Erlang B, turned
-into Erlang C; Cosmetatos' factor makes service times less random than exponential ones.
+Technical Journal 59, 1980). Slots are a real number. The probability that all are taken is
+Jagerman's form of Erlang B, turned into Erlang C; Cosmetatos' factor makes service times less
+random than exponential ones.
 """
 
 import math
