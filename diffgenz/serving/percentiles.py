@@ -229,8 +229,9 @@ class _Wait(Tree):
     def tail(self, seconds: Any) -> Any:
         """The probability that it exceeds some seconds, where it may be negative."""
         late = seconds > 0
-        scaled = xp.where(late, seconds, self.mean) * self.mean / self.variance
-        tail = gamma_tail(self.mean * self.mean / self.variance, scaled)
+        # of 1 ns, squares are all that float32 holds: no higher powers in derivatives
+        shape = 1 / (self.variance / (self.mean * self.mean))
+        tail = gamma_tail(shape, shape * (xp.where(late, seconds, self.mean) / self.mean))
         return xp.where(late, tail, 1.0)
 
 

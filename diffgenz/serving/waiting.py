@@ -1,7 +1,10 @@
 """Waiting for a slot, or for room in the cache: a closed form, exact for Erlang's queue.
 
-Slots are a real number. The probability that all are taken is Jagerman's form of Erlang B, turned
-into Erlang C; Cosmetatos' factor makes service times less random than exponential ones.
+A cache is as many places as it holds mean requests; that these are unlike makes its use vary as
+if it had fewer places of larger requests (Hayward's approximation: Fredericks, Bell System
+Technical Journal 59, 1980). Slots are a real number. The probability that all are taken is
+Jagerman's form of Erlang B, turned into Erlang C; Cosmetatos' factor makes service times less
+random than exponential ones.
 """
 
 import math
@@ -36,7 +39,9 @@ def slot_wait(
     """
     places = smooth_smaller(slots, most.cache / FILLED, LIMITS)
     elasticity = smaller(table.elasticity(most.running), 0.95)
-    servers = places / (1 - elasticity)
+    full = xp.exp(LIMITS * xp.log(places * FILLED / most.cache))
+    lumps = 1 + full * _context_variation(demand)
+    servers = places / lumps / (1 - elasticity)
     share = most.rate / most.calm
     slower = share + (1 - share) * _waiting(servers, load)
     rate, load = most.rate / slower, load * slower
@@ -46,7 +51,21 @@ def slot_wait(
     constant = 0.5 * (1 + (1 - load) * (places - 1) * (root - 2) / (16 * load * places))
     spread = (burstiness - 1) / 2 + steady + (1 - steady) * constant
     spread = xp.where(spread > 0.1, spread, 0.1)
-    return waits, waits / (rate * (1 - load)) * spread
+    return waits, waits / (rate * (1 - load)) * spread * lumps
+
+
+def _context_variation(demand: Demand) -> Scalar:
+    """The squared coefficient of variation of the cache of a running request.
+
+    Long answers run for longer, and have any part of their tokens as likely.
+    """
+    rounds, tokens = demand.rounds, demand.outputs.tokens
+    total = demand.outputs.mean(rounds)
+    made = demand.outputs.mean(rounds * tokens) / (2 * total)
+    square = demand.outputs.mean(rounds * tokens * tokens) / (3 * total)
+    prompt = demand.context - made
+    variance = square - made * made + demand.prompt_variation * prompt * prompt
+    return variance / (demand.context * demand.context)
 
 
 def _waiting(servers: Scalar, load: Scalar) -> Scalar:
