@@ -52,7 +52,7 @@ MOST_SLOTS = 4096.0
 
 def main() -> None:
     """Measure, print, write."""
-    parser = parser_of(__doc__, quick="some rows of the sample, three loads, 2**11 fixed points")
+    parser = parser_of(__doc__, quick="some rows of the sample, three loads, three repeats")
     parser.add_argument(
         "--data", type=Path, help="a folder with the measurements (see above; default: none)"
     )

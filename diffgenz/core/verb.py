@@ -15,8 +15,10 @@ from typing import Any, Generic, ParamSpec, TypeVar
 import equinox as eqx
 import jax
 import numpy as np
+from jax.core import Tracer
 
 from diffgenz.core import xp
+from diffgenz.core.batches import COMPILED_FOR_SOME
 from diffgenz.core.checks import unchecked
 
 P = ParamSpec("P")
@@ -38,7 +40,8 @@ class verb(Generic[P, R]):
 
     | arguments | how |
     |---|---|
-    | some JAX array or tracer | compiled (`eqx.filter_jit`), for batches and derivatives |
+    | some JAX tracer | compiled (`eqx.filter_jit`), for batches and derivatives |
+    | JAX arrays | compiled, quickly |
     | numbers of NumPy and Python | NumPy; after `FEW` x `patience` of one structure, compiled |
     | columns of NumPy | NumPy, which broadcasts |
 
@@ -53,7 +56,8 @@ class verb(Generic[P, R]):
     ):
         self._plain = plain or function
         self._patience = patience
-        self._compiled = eqx.filter_jit(function)
+        self._traced = eqx.filter_jit(function)
+        self._compiled = _quickly(function)
         self._calls: Counter[Any] = Counter()
         functools.update_wrapper(self, function)
 
@@ -67,20 +71,24 @@ class verb(Generic[P, R]):
 
         named = inspect.unwrap(unpacked)  # what compilations are called in logs and profiles
         named.__name__ = named.__qualname__ = function.__name__
-        self._of_packed = eqx.filter_jit(unpacked)
+        self._of_packed = _quickly(unpacked)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """The answer."""
         leaves, structure = jax.tree.flatten((args, kwargs))
         with as_if_traced():
             if xp.is_jax(*leaves):
-                return self._compiled(*args, **kwargs)
+                if any(isinstance(leaf, Tracer) for leaf in leaves):
+                    return self._traced(*args, **kwargs)
+                with jax.ensure_compile_time_eval():  # options are for whole programs
+                    return self._compiled(*args, **kwargs)
             if not self._often(leaves, structure):
                 return self._plain(*args, **kwargs)
             # one argument: JAX takes tens of microseconds for each
             others = tuple(_PACKED if _is_number(leaf) else leaf for leaf in leaves)
             numbers = np.array([leaf for leaf in leaves if _is_number(leaf)])
-            return self._of_packed(numbers, others, structure)
+            with jax.ensure_compile_time_eval():
+                return self._of_packed(numbers, others, structure)
 
     def _often(self, leaves: list[Any], structure: Any) -> bool:
         """Whether this is one more of many calls of one structure."""
@@ -89,6 +97,12 @@ class verb(Generic[P, R]):
         kind = structure, *(None if _is_number(leaf) else leaf for leaf in leaves)
         self._calls[kind] += 1
         return self._calls[kind] > self._patience * FEW
+
+
+def _quickly(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The compiled function of one configuration."""
+    compiled: Any = eqx.filter_jit
+    return compiled(function, compiler_options=COMPILED_FOR_SOME)
 
 
 class _Packed:

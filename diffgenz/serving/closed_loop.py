@@ -9,17 +9,20 @@ from typing import NamedTuple
 from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar
 from diffgenz.serving.demand import Demand
-from diffgenz.serving.fixed_point import State, solve
+from diffgenz.serving.fixed_point import State, Tried, solve
 from diffgenz.serving.iteration_table import IterationTable
 from diffgenz.serving.own_prefill import Joining, own_prefill
 from diffgenz.serving.runs import next_tokens, runs_of
 from diffgenz.serving.saturation import Saturation, arriving_tokens, recomputed
 from diffgenz.serving.smoothing import LIMITS, TAGGED, larger, smaller, smooth_smaller
-from diffgenz.serving.steady import NOTHING, Steady, piece_seconds
+from diffgenz.serving.steady import Steady, closed_state, piece_seconds
 
 _FULL = 0.985
 """The share of the running decodes at which prompts fill every iteration up to which there are
 runs to speak of: at 1 a run never ends."""
+
+_OTHERS = 5.0
+"""How soon prompts share the budget: of two requests all but exp(-5) of the time."""
 
 _RATES = 48.0
 """The power of the smooth minimum of two rates; at a tie, which many closed loops come near to, it
@@ -65,7 +68,7 @@ def closed_loop(
     theta = Closed(table, demand, most, concurrency, admitted)
     if table.prefill_first:
         return _prompts_first(theta)
-    return _steady(solve(_residual, _step, _start, theta, 16), theta)
+    return solve(_equations, _start, theta, 6)
 
 
 def _prompts_first(theta: Closed) -> Steady:
@@ -81,61 +84,35 @@ def _prompts_first(theta: Closed) -> Steady:
     # those that a request meets: others end in the same iteration as the one before it
     others = arrivals * larger(admitted - 1, 0.0) / larger(admitted, 1.0)
     mine = runs_of(table, demand, admitted, demand.prompt * (1 + others))
-    further, zero = mine.count - 1, 0 * rate
+    further = mine.count - 1
     own = (further * mine.full + mine.part) / mine.count
     ahead = further / 2 * mine.full
-    iteration = cycle - (own + ahead) / demand.steps
-    return Steady(
-        running=rate * demand.steps * iteration,
-        tagged=admitted + zero,
+    return closed_state(
+        concurrency,
+        admitted,
+        demand.steps,
         runs=runs,
+        tagged=admitted,
+        iteration=cycle - (own + ahead) / demand.steps,
+        rate=rate,
+        own=own,
         full=start * (runs.count - 1),
         part=start,
-        iteration=iteration,
-        waits_for_slot=larger(1 - admitted / concurrency, 0.0) + zero,
-        slot_wait=larger(concurrency / rate - cycle * demand.steps, 0.0),
+        arrivals=arrivals,
         ahead=ahead,
         ahead_busy=larger(further / mine.count, 0.0),
-        rests=NOTHING,
-        own=own,
-        excess=zero,
-        excess_pace=zero,
-        rate=rate,
-        arrivals=arrivals,
     )
 
 
-def _start(theta: Closed) -> State:
+def _start(theta: Closed) -> tuple[State, State]:
     first = smaller(0.8 * theta.admitted, 0.8 * theta.most.running)
-    return xp.log(first), xp.log(theta.demand.prompt)
+    tokens = 1000 * (theta.table.budget + theta.demand.prompt)
+    return (1 / first, xp.ones_like(first)), (1 / theta.admitted, theta.demand.prompt / tokens)
 
 
-def _decodes(steady: Steady, theta: Closed) -> Scalar:
-    """Running decodes, of which there are no more than prompts leave of the budget."""
-    decoding = theta.demand.steps * steady.iteration
-    free = theta.admitted * decoding / (decoding + steady.admitted)
-    return smooth_smaller(free, _FULL * theta.most.budget, LIMITS)
-
-
-def _residual(state: State, theta: Closed) -> State:
-    steady = _steady(state, theta)
-    arriving = arriving_tokens(steady.runs, theta.demand, steady.arrivals)
-    return xp.log(_decodes(steady, theta)) - state[0], xp.log(arriving) - state[1]
-
-
-def _step(state: State, theta: Closed) -> State:
-    steady = _steady(state, theta)
-    runs, tokens = steady.runs, xp.exp(state[1])
-    arriving = arriving_tokens(runs, theta.demand, steady.arrivals)
-    rate = steady.arrivals * theta.demand.prompt / runs.room
-    new = next_tokens(runs, tokens, arriving, (rate, rate))
-    return (state[0] + xp.log(_decodes(steady, theta))) / 2, xp.log(new)
-
-
-def _steady(state: State, theta: Closed) -> Steady:
-    """All that is explicit in the two unknowns."""
+def _equations(state: State, theta: Closed) -> Tried:
     table, demand, most, concurrency, admitted = theta
-    running, tokens = xp.exp(state[0]), xp.exp(state[1])
+    running, tokens = 1 / state[0], demand.prompt / state[1]
     tagged = smooth_smaller(running + 1, larger(smaller(admitted, most.budget), 1.0), TAGGED)
     runs = runs_of(table, demand, tagged, tokens)
     arrivals = running / demand.steps * larger(admitted - 1, 1e-6) / larger(admitted, 1.0 + 1e-6)
@@ -145,40 +122,45 @@ def _steady(state: State, theta: Closed) -> Steady:
     start = -xp.expm1(-arrivals)
     part = runs.partly(start, start)
     full = part * (runs.count - 1)
-    iteration = part * runs.cycle(start, start)
+    decoding = demand.steps * part * runs.cycle(start, start)
 
     random = smaller(4 * demand.output_variation, 1.0)
     mean, square = piece_seconds(demand, runs, runs.full, table.pair)
     in_steps = smaller(arrivals * demand.prompt / runs.room, 0.999)
     ahead = random * arrivals * square / runs.full / (2 * (1 - in_steps))
 
-    alone = larger(running * (admitted - 1) / larger(admitted, 1.0), 0.0)
+    chunks = table.beside(larger(running * (admitted - 1) / larger(admitted, 1.0), 0.0))
     # prompts of the same iteration share it; they come per iteration, not per second
     each = arrivals * demand.prompt
     joining = Joining(start=runs.pieces * each, inside=each)
-    beside = alone, table.both(alone, runs.room)
+    beside = chunks, chunks.seconds(runs.room)
     own = own_prefill(table, demand, runs, beside, joining, (full * random, mean)).seconds
-    zero = 0 * own
-    decoding = demand.steps * iteration
-    rate = smooth_smaller(
-        admitted / (decoding + ahead + own), most.budget / (demand.steps * runs.full), _RATES
-    )
-    wait = concurrency / rate - decoding - ahead - own
-    return Steady(
-        running=running,
-        tagged=tagged,
+
+    # prompts fill the budget up to a rate, and leave room for so many decodes
+    free = admitted / (decoding + ahead + own)
+    others = -xp.expm1(-_OTHERS * larger(admitted - 1, 1e-6))  # one alone shares with nobody
+    most_rate = most.budget / (demand.steps * runs.full * others)
+    rate = smooth_smaller(free, most_rate, _RATES)
+    decodes = smooth_smaller(free * decoding, _FULL * most.budget, LIMITS)
+
+    arriving = arriving_tokens(runs, demand, arrivals)
+    filled = each / runs.room
+    new = next_tokens(runs, tokens, arriving, (filled, filled))
+    off = xp.log(decodes / running), xp.log(arriving / tokens)
+    better = 1 / xp.sqrt(decodes * running), demand.prompt / new
+    steady = closed_state(
+        concurrency,
+        admitted,
+        demand.steps,
         runs=runs,
+        tagged=tagged,
+        iteration=running / (rate * demand.steps),  # full ones, where prompts fill the budget
+        rate=rate,
+        own=own,
         full=full,
         part=part,
-        iteration=iteration,
-        waits_for_slot=larger(1 - admitted / concurrency, 0.0) + zero,
-        slot_wait=larger(wait, 0.0),
+        arrivals=arrivals,
         ahead=ahead,
         ahead_busy=larger(full, in_steps),
-        rests=NOTHING,
-        own=own,
-        excess=zero,
-        excess_pace=zero,
-        rate=rate,
-        arrivals=arrivals,
     )
+    return Tried(off, better, steady.solving(off[0]))

@@ -203,7 +203,6 @@ def figures_of(pools: Pools, load: Load, objectives: Objectives | None) -> Disag
     rate = steady.rate * pools.prefills
     saturated = load.rate >= most
     goodput = None if objectives is None else rate * xp.where(saturated, 0.0, share(objectives))
-    balance = rate * decoding / (steady.running * pools.decodes) - 1
     result = LoadResult(
         **latencies,
         requests_per_second=rate,
@@ -216,7 +215,7 @@ def figures_of(pools: Pools, load: Load, objectives: Objectives | None) -> Disag
         goodput=goodput,
         preempts=steady.running + 4 * xp.sqrt(steady.running) > pools.cache,
         saturated=saturated,
-        residual=xp.where(balance < 0, -balance, balance),
+        residual=steady.residual,
     )
     return DisaggregatedLoad(result, pools.transfer * asked.prompt + pools.latency, sustained)
 

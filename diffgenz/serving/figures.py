@@ -131,7 +131,6 @@ def load_result(
         goodput = rate * xp.where(saturated, 0.0, share(objectives))
     utilization = rate / (most.rate * state.engines)
     decoding = demand.outputs.mean(steady.generation(demand.rounds))
-    balance = steady.rate * decoding / steady.running - 1
     return LoadResult(
         **latencies,
         requests_per_second=rate,
@@ -144,7 +143,7 @@ def load_result(
         goodput=goodput,
         preempts=preempts(state, steady, load),
         saturated=saturated,
-        residual=xp.where(balance < 0, -balance, balance),
+        residual=steady.residual + 0 * rate,
     )
 
 

@@ -1,14 +1,16 @@
-"""Two equations in two unknowns: steps towards their solution, Newton's method, and derivatives.
+"""Equations in one or two unknowns: steps towards their solution, Newton's method, derivatives.
 
 After some steps the Jacobian is measured once, by differences, and kept: near the solution it
-hardly changes, and each further step with it costs one evaluation instead of three.
+hardly changes, and each further step with it costs one evaluation instead of two or three.
 
 Derivatives are those of the implicit function theorem: of z that solves F(z, theta) = 0 they are
--J^-1 dF/dtheta, where J is dF/dz. What they need is traced only where derivatives are taken.
+-J^-1 dF/dtheta, where J is dF/dz. What follows from z is differentiated together with F, in one
+pass; what that needs is traced only where derivatives are taken.
 """
 
+import operator
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -18,103 +20,143 @@ from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar
 from diffgenz.serving.implicit import moved_by
 
-State: TypeAlias = tuple[Scalar, Scalar]
-"""Logarithms of the two unknowns."""
+State: TypeAlias = tuple[Scalar, ...]
+"""One or two unknowns, all positive."""
 
-Equations: TypeAlias = Callable[[State, Any], State]
-"""From the unknowns, and what they depend on, to two numbers."""
 
-NEWTON = 5
-"""Newton steps with one Jacobian; three are enough up to nine tenths of saturation."""
+class Tried(NamedTuple):
+    """What equations say of a state.
 
-_LONGEST = 0.3
+    Arguments:
+        off: numbers that are zero at the solution, one for each unknown.
+        better: a state that is nearer to it.
+        answer: what follows from the state: a pytree.
+    """
+
+    off: State
+    better: State
+    answer: Any
+
+
+Equations: TypeAlias = Callable[[State, Any], Tried]
+"""From the unknowns, and what they depend on."""
+
+_NEWTON = 4, 10
+"""Newton steps after the first, in float32 and in float64; four are enough up to nine tenths of
+saturation, beyond which some answers scatter more in float32 than a fifth one would change."""
+
+_EXACT = 1e-13
+"""A residual that is no more than rounding."""
+
+_FALL, _RISE = 0.9, 2.0
+"""The most by which a Newton step lowers or raises an unknown, as a share of it."""
 
 
 def solve(
-    residual: Equations, step: Equations, start: Callable[[Any], State], theta: Any, steps: int
-) -> State:
-    """Where `residual` is zero.
+    equations: Equations, start: Callable[[Any], tuple[State, State]], theta: Any, steps: int
+) -> Any:
+    """What follows from the solution of equations.
 
     Arguments:
-        residual: two numbers that are zero at the solution.
-        step: from a state to a better one.
-        start: the first state.
-        theta: what all three depend on, and the solution is differentiated by.
+        equations: of the unknowns.
+        start: the first state, and the least that its unknowns may be.
+        theta: what both depend on, and the answer is differentiated by.
         steps: how many steps come before Newton's method.
     """
-    return _solution(residual, step, steps, start(xp.stop_gradient(theta)), theta)
+    first, least = start(xp.stop_gradient(theta))
+    return _answer(equations, steps, first, least, theta)
 
 
-def _found(residual: Equations, step: Equations, steps: int, start: State, theta: Any) -> State:
-    if xp.is_jax(start, theta):
-        return _compiled(residual, step, steps, start, theta)
-    state = xp.repeated(lambda z: step(z, theta), start, steps)
-    here, tiny = residual(state, theta), _tiny(state[0].dtype)
-    nearby = (state[0] + tiny, state[1]), (state[0], state[1] + tiny)
-    jacobian = tuple(
-        tuple((x - y) / tiny for x, y in zip(residual(at, theta), here, strict=True))
-        for at in nearby
-    )
-    state = _moved(state, here, jacobian)
-    further = NEWTON - 1
-    return xp.repeated(lambda z: _moved(z, residual(z, theta), jacobian), state, further)
+def _solved(equations: Equations, steps: int, start: State, least: State, theta: Any) -> Any:
+    find = _compiled if xp.is_jax(start, theta) else _found
+    return equations(find(equations, steps, start, least, theta), theta).answer
 
 
-def _compiled(residual: Equations, step: Equations, steps: int, start: State, theta: Any) -> State:
-    """The same in one loop, so that the equations are compiled once.
+def _found(equations: Equations, steps: int, start: State, least: State, theta: Any) -> State:
+    state = xp.repeated(lambda z: equations(z, theta).better, start, steps)
+    here, tiny = equations(state, theta).off, _tiny(state[0].dtype)
+    jacobian = []
+    for i in range(len(state)):
+        aside = tuple((1 + tiny) * z if i == j else z for j, z in enumerate(state))
+        change = _minus(equations(aside, theta).off, here)
+        jacobian.append(tuple(x / (tiny * state[i]) for x in change))
+    for _ in range(_newton(state[0].dtype)):
+        if all(abs(x) < _EXACT for x in here):
+            break
+        change = _change(state, here, jacobian, least)
+        new = _plus(state, change)
+        there = equations(new, theta).off
+        jacobian = _secant(jacobian, state, change, _minus(there, here))
+        state, here = new, there
+    return _plus(state, _change(state, here, jacobian, least))
 
-    The first Newton step takes three rounds: at the state, and near it in either direction.
-    """
+
+def _compiled(equations: Equations, steps: int, start: State, least: State, theta: Any) -> State:
+    """The same in one loop, so that the equations are compiled once."""
     kind = jnp.result_type(*jax.tree.leaves((start, theta)))
-    tiny = _tiny(kind)
+    tiny, unknowns = _tiny(kind), range(len(start))
 
     def round_of(count: Any, carried: Any) -> Any:
-        state, here, jacobian = carried
-        turn = count - steps  # below 0 while steps are taken
-        aside = [jnp.where(turn == i, tiny, 0.0).astype(kind) for i in (1, 2)]
-        at = state[0] + aside[0], state[1] + aside[1]
-        off, better = residual(at, theta), step(at, theta)
-        here = _pick((turn == 1) | (turn == 2), here, off, kind)
-        slope = (off[0] - here[0]) / tiny, (off[1] - here[1]) / tiny
+        state, here, jacobian, change = carried
+        turn = count - steps  # below 0 while steps are taken, then aside in each direction
+        at = _plus(state, change)
+        off, better, _ = equations(at, theta)
+        more = _minus(off, here)
+        secant = _secant(jacobian, state, change, more)
         jacobian = tuple(
-            _pick(turn == i, slope, old, kind) for i, old in enumerate(jacobian, start=1)
+            tuple(
+                jnp.where(turn == i + 1, x / (tiny * state[i]), jnp.where(turn > len(at), new, old))
+                for x, new, old in zip(more, secant[i], jacobian[i], strict=True)
+            )
+            for i in unknowns
         )
-        moved = _moved(state, here, jacobian)
-        stays = (turn == 0) | (turn == 1)
-        state = tuple(
-            jnp.where(turn < 0, further, jnp.where(stays, old, new)).astype(kind)
-            for old, new, further in zip(state, moved, better, strict=True)
-        )
-        return state, here, jacobian
+        aside = (turn >= 1) & (turn <= len(at))
+        state, here = _pick(aside, state, at), _pick(aside, here, off)
+        probe = tuple(jnp.where(turn == i, tiny * state[i], 0.0) for i in unknowns)
+        change = _pick(turn < len(at), probe, _change(state, here, jacobian, least))
+        change = _pick(turn < 0, _minus(better, at), change)
+        return jax.tree.map(lambda x: x.astype(kind), (state, here, jacobian, change))
 
     begin = tuple(jnp.asarray(x, kind) for x in start)
-    nothing = jnp.zeros_like(begin[0]), jnp.zeros_like(begin[1])
-    rounds = steps + 2 + NEWTON
-    return jax.lax.fori_loop(0, rounds, round_of, (begin, nothing, (nothing, nothing)))[0]
+    nothing = tuple(jnp.zeros_like(x) for x in begin)
+    rounds = steps + 1 + len(start) + _newton(kind)
+    first = begin, nothing, len(start) * (nothing,), nothing
+    state, _, _, change = jax.lax.fori_loop(0, rounds, round_of, first)
+    return _plus(state, change)
 
 
-def _pick(where: Any, new: State, old: State, kind: Any) -> State:
-    first, second = (jnp.where(where, a, b).astype(kind) for a, b in zip(new, old, strict=True))
-    return first, second
+def _pick(where: Any, new: State, old: State) -> State:
+    return tuple(jnp.where(where, a, b) for a, b in zip(new, old, strict=True))
 
 
-_solution = xp.rule(_found, nondiff_argnums=(0, 1, 2))
+_answer = xp.rule(_solved, nondiff_argnums=(0, 1))
 
 
-def _solution_jvp(
-    residual: Equations, step: Equations, steps: int, primals: Any, tangents: Any
-) -> tuple[State, State]:
-    start, theta = primals
-    state = _solution(residual, step, steps, start, theta)
-    jacobian = jax.jacfwd(lambda z: jnp.stack(residual((z[0], z[1]), theta)))(jnp.stack(state))
-    off = moved_by(lambda changed: residual(state, changed), theta, tangents[1])
-    if off is None:
-        return state, (jnp.zeros_like(state[0]), jnp.zeros_like(state[1]))
-    first, second = _solved(jacobian, off)
-    return state, (-first, -second)
+def _answer_jvp(equations: Equations, steps: int, primals: Any, tangents: Any) -> tuple[Any, Any]:
+    start, least, theta = primals
+
+    def only_state(z: State, theta: Any) -> Tried:
+        return equations(z, theta)._replace(answer=z)
+
+    def of(z: State, theta: Any) -> tuple[State, Any]:
+        off, _, answer = equations(z, theta)
+        return off, answer
+
+    state = _answer(only_state, steps, start, least, theta)
+    answer = of(state, theta)[1]
+    moved = moved_by(lambda changed: of(state, changed), theta, tangents[2])
+    if moved is None:
+        return answer, jax.tree.map(jnp.zeros_like, answer)
+    by_state = jax.jacfwd(lambda z: of(tuple(z), theta))(jnp.stack(state))
+    columns = [jax.tree.map(lambda x, i=i: x[..., i], by_state) for i in range(len(state))]
+    further = _step([column[0] for column in columns], moved[0])
+    changes = moved[1]
+    for (_, slope), step in zip(columns, further, strict=True):
+        changes = jax.tree.map(lambda x, y, step=step: x - y * step, changes, slope)
+    return answer, changes
 
 
-_solution.defjvp(_solution_jvp, symbolic_zeros=True)
+_answer.defjvp(_answer_jvp, symbolic_zeros=True)
 
 
 def _tiny(kind: Any) -> float:
@@ -122,29 +164,73 @@ def _tiny(kind: Any) -> float:
     return 1e-7 if kind == np.float64 else 5e-4
 
 
-def _moved(state: State, here: State, jacobian: Any) -> State:
-    """The state after a Newton step, no longer than `_LONGEST`.
+def _newton(kind: Any) -> int:
+    return _NEWTON[1] if kind == np.float64 else _NEWTON[0]
+
+
+def _plus(state: State, change: State) -> State:
+    return tuple(x + y for x, y in zip(state, change, strict=True))
+
+
+def _minus(state: State, other: State) -> State:
+    return tuple(x - y for x, y in zip(state, other, strict=True))
+
+
+def _change(state: State, here: State, jacobian: Any, least: State) -> State:
+    """A Newton step, which changes each unknown by a limited factor.
 
     Arguments:
         state: where the step starts.
         here: the residual there.
-        jacobian: how it changes with the first, and with the second unknown.
+        jacobian: how it changes with each of the unknowns.
+        least: the least that they may be.
     """
-    (a, c), (b, d) = jacobian
-    change = _solved(((a, b), (c, d)), here)
-    return state[0] - _short(change[0]), state[1] - _short(change[1])
+    steps = _step(jacobian, here)
+    changes = [-x * _short(step / x) for x, step in zip(state, steps, strict=True)]
+    return tuple(
+        xp.where(x + change > low, change, low - x)
+        for x, change, low in zip(state, changes, least, strict=True)
+    )
 
 
 def _short(x: Scalar) -> Scalar:
     x = xp.where(x == x, x, 0.0)
-    return xp.where(x > _LONGEST, _LONGEST, xp.where(x < -_LONGEST, -_LONGEST, x))
+    return xp.where(x > _FALL, _FALL, xp.where(x < -_RISE, -_RISE, x))
 
 
-def _solved(jacobian: Any, right: State) -> State:
-    """J^-1 r, by Cramer's rule."""
-    (a, b), (c, d) = (jacobian[0][0], jacobian[0][1]), (jacobian[1][0], jacobian[1][1])
-    determinant = a * d - b * c
-    size = xp.where(determinant < 0, -determinant, determinant)
-    determinant = xp.where(size > 1e-6, determinant, xp.where(determinant < 0, -1e-6, 1e-6))
+def _secant(jacobian: Any, state: State, change: State, more: State) -> Any:
+    """The Jacobian that explains the last change of the residual, else as before (Broyden 1965).
+
+    Changes so small that rounding shows in the residual say nothing.
+
+    Arguments:
+        jacobian: the one before.
+        state: the unknowns before.
+        change: by how much they changed.
+        more: by how much the residual did.
+    """
+    shares = [x / z for x, z in zip(change, state, strict=True)]
+    size = sum(share * share for share in shares)
+    noise = (_tiny(state[0].dtype) / 5) ** 2
+    told = xp.where(size > noise, 1 / xp.where(size > noise, size, 1.0), 0.0)
+    expected = [sum(map(operator.mul, change, row)) for row in zip(*jacobian, strict=True)]
+    missing = [told * (new - old) for new, old in zip(more, expected, strict=True)]
+    return tuple(
+        tuple(old + share / z * each for old, each in zip(column, missing, strict=True))
+        for share, z, column in zip(shares, state, jacobian, strict=True)
+    )
+
+
+def _step(jacobian: Any, right: State) -> State:
+    """J^-1 r, by Cramer's rule; the Jacobian is given by columns, one for each unknown."""
+    if len(right) == 1:
+        return (right[0] / _not_zero(jacobian[0][0]),)
+    (a, c), (b, d) = jacobian
     first, second = right
+    determinant = _not_zero(a * d - b * c)
     return (d * first - b * second) / determinant, (a * second - c * first) / determinant
+
+
+def _not_zero(x: Scalar) -> Scalar:
+    size = xp.where(x < 0, -x, x)
+    return xp.where(size > 1e-6, x, xp.where(x < 0, -1e-6, 1e-6))

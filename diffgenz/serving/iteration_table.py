@@ -5,7 +5,7 @@ grid of running decodes and prompt tokens, evenly spaced in the logarithm.
 """
 
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import equinox as eqx
 import numpy as np
@@ -22,15 +22,35 @@ from diffgenz.serving.drafting import drafting_seconds
 DECODES, CHUNKS = 9, 10
 """Knots in the number of running decodes, and in the number of prompt tokens."""
 
+LEAST_SLOTS = 2.0
+"""Running decodes up to which every table goes, so that its knots are apart."""
+
 LEAST = 16.0
 """Prompt tokens of the least chunk in the table; fewer take as long."""
+
+
+class Chunks(NamedTuple):
+    """How long iterations of prompt tokens take beside a number of running decodes.
+
+    Arguments:
+        knots: ln s, at the knots of the table and one beyond either end; shape (CHUNKS + 2,).
+        range: ln of the most tokens over `LEAST`.
+    """
+
+    knots: Any
+    range: Scalar
+
+    def seconds(self, tokens: Any) -> Any:
+        """Seconds of iterations of some prompt tokens each."""
+        size = (CHUNKS - 1) * xp.log(_at_least(tokens, LEAST) / LEAST) / self.range
+        return xp.exp(_weights(size, CHUNKS) @ self.knots)
 
 
 class IterationTable(Tree):
     """The logarithm of the seconds of an iteration, at knots.
 
     Arguments:
-        slots: the most running decodes.
+        slots: the most running decodes, at least `LEAST_SLOTS`.
         budget: the most prompt tokens.
         alone: ln s of decodes only, at 1 to `slots` of them; shape (DECODES,).
         mixed: ln s with prompt tokens, of `LEAST` to `budget`, beside 0 to `slots` decodes; shape
@@ -63,7 +83,7 @@ class IterationTable(Tree):
     def decodes(self, running: Any) -> Any:
         """Seconds of iterations of decodes only, of some each."""
         at = (DECODES - 1) * xp.log(_at_least(running, 1.0)) / xp.log(self.slots)
-        return xp.exp((self.alone * _cardinal(at, DECODES)).sum(-1))
+        return xp.exp(_weights(at, DECODES) @ _continued(self.alone))
 
     def elasticity(self, running: Scalar) -> Scalar:
         """By how many per cent such an iteration takes longer with one per cent more decodes."""
@@ -71,15 +91,18 @@ class IterationTable(Tree):
         fewer, more = self.decodes(running * np.array([1 - step, 1 + step]))
         return xp.log(more / fewer) / (2 * step)
 
-    def both(self, running: Scalar, tokens: Any) -> Any:
-        """Seconds of iterations of some prompt tokens each, beside running decodes if they may."""
+    def beside(self, running: Scalar) -> "Chunks":
+        """How long chunks take beside running decodes, if they may run beside any."""
         if self.prefill_first:
             running = 0 * running
         rows = (DECODES - 1) * xp.log1p(_at_least(running, 0.0)) / xp.log1p(self.slots)
         most = self.budget if self.longest is None else self.longest
-        size = xp.log(_at_least(tokens, LEAST) / LEAST) / xp.log(most / LEAST)
-        beside = _cardinal(rows, DECODES) @ self.mixed
-        return xp.exp(_cardinal((CHUNKS - 1) * size, CHUNKS) @ beside)
+        knots = _continued(_continued(self.mixed).T)
+        return Chunks(knots @ _weights(rows, DECODES), xp.log(most / LEAST))
+
+    def both(self, running: Scalar, tokens: Any) -> Any:
+        """Seconds of iterations of some prompt tokens each, beside running decodes if they may."""
+        return self.beside(running).seconds(tokens)
 
 
 def tabulate(
@@ -96,6 +119,7 @@ def tabulate(
         budget: the most prompt tokens.
         prefill_first: whether iterations with prompts carry no decodes.
     """
+    slots = xp.where(slots > LEAST_SLOTS, slots, LEAST_SLOTS)
     few = xp.expm1(np.arange(DECODES) / (DECODES - 1) * xp.log1p(slots))[..., 1:, None]
     longest = None
     if prefill_first:  # whoever exceeds the budget is computed alone
@@ -194,24 +218,24 @@ def _at_least(x: Any, least: float) -> Any:
     return xp.where(x > least, x, least)
 
 
-def _cardinal(at: Any, knots: int) -> Any:
-    """The weights of evenly spaced knots in a smooth curve through all of them (Keys 1981).
+def _continued(values: Any) -> Any:
+    """Values at knots, and what a straight line continues them with before and after."""
+    before, after = 2 * values[:1] - values[1:2], 2 * values[-1:] - values[-2:-1]
+    return xp.concatenate([before, values, after])
 
-    Beyond the first and the last knot the curve is continued as a straight line.
+
+def _weights(at: Any, knots: int) -> Any:
+    """The weights of evenly spaced knots in a smooth curve through all of them (Keys 1981).
 
     Arguments:
         at: where, 0 at the first knot and `knots` - 1 at the last; of any shape.
-        knots: how many there are.
+        knots: how many there are, besides one before and one after them.
 
     Returns:
-        The shape of `at` and (knots,), summing to 1.
+        The shape of `at` and (knots + 2,), summing to 1 up to the last of all.
     """
     far = xp.asarray(at)[..., None] - np.arange(-1.0, knots + 1)
-    far = xp.where(far < 0, -far, far)
-    near = 1 + far * far * (1.5 * far - 2.5)
-    off = 2 + far * (-4 + far * (2.5 - 0.5 * far))
-    weights = xp.where(far < 1, near, xp.where(far < 2, off, 0.0))
-    ghosts = np.zeros((knots + 2, knots))
-    ghosts[1:-1] = np.eye(knots)
-    ghosts[0, :2] = ghosts[-1, :-3:-1] = 2.0, -1.0
-    return weights @ ghosts
+    left = 2 - xp.where(far < 0, -far, far)
+    left = xp.where(left > 0, left, 0.0)
+    inner = xp.where(left > 1, left - 1, 0.0)
+    return (left - 1) * left * left / 2 + inner * inner * (1 - 2 * inner)

@@ -111,7 +111,7 @@ class Engine(Record):
 
     Arguments:
         max_num_seqs: requests that may run at once, of each engine (each data-parallel replica or
-            attention group), at least 2.
+            attention group), at least 1.
         host_seconds: s that the host adds to each iteration, at least 0.
         request_seconds: s that the server adds to each request before its first token, at least 0.
             None: nothing.
@@ -130,7 +130,7 @@ class Engine(Record):
         InputError: a router that is not known.
     """
 
-    max_num_seqs: Leaf = number(at_least=2, default=256.0)
+    max_num_seqs: Leaf = number(at_least=1, default=256.0)
     host_seconds: Leaf = number("s", default=0.0)
     request_seconds: Leaf | None = number("s", off=0.0, default=None)
     stream_interval: Leaf | None = number(at_least=1, off=1.0, default=None)

@@ -44,13 +44,13 @@ class LoadResult(Tree):
         saturation_rate: requests/s that cannot be exceeded.
         cache_use: the share of the KV cache in use, in the mean.
         goodput: requests/s that meet the objectives; None where there are none.
-        preempts: whether running requests are likely to be put back since the cache is full; the
-            figures do not include what that costs.
+        preempts: whether running requests are likely to be put back since the cache is full; what
+            that costs is in the saturation rate and in closed loops, not in latencies below it.
         saturated: whether more requests arrive than can be served; of latencies only those of a
             batch or under `jit`, where nothing can be refused, are then given, just below
             saturation.
-        residual: how far the solution is from solving its equations, relatively; small unless it is
-            within hundredths of saturation.
+        residual: how far the solution is from solving its equations, relatively; of float32 small
+            unless it is within hundredths of saturation.
     """
 
     ttft: Latencies

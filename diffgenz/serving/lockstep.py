@@ -14,7 +14,7 @@ from diffgenz.serving.lockstep_schedule import schedule_of
 from diffgenz.serving.runs import room_of, runs_of
 from diffgenz.serving.saturation import Saturation
 from diffgenz.serving.smoothing import larger, smaller
-from diffgenz.serving.steady import NOTHING, Steady
+from diffgenz.serving.steady import Steady, closed_state
 
 
 def lockstep(
@@ -42,8 +42,7 @@ def lockstep(
     own = (plan.own * seconds).sum()
     cycle = admitted * ((plan.each * seconds).sum() + plan.idle * idle)
     iteration = (cycle - own) / demand.steps
-    rate, zero = admitted / cycle, 0 * own
-    running = rate * demand.steps * iteration
+    rate = admitted / cycle
     carrying = plan.each.sum()
     part = carrying / (carrying + plan.idle)
     runs = runs_of(table, demand, larger(admitted, 1.0), demand.prompt)
@@ -52,23 +51,17 @@ def lockstep(
         runs,
         (idle, (plan.each * seconds).sum() / carrying, whole),
     )
-    waits = larger(1 - admitted / concurrency, 0.0) + zero
-    return Steady(
-        running=running,
-        tagged=larger(admitted, 1.0) + zero,
+    return closed_state(
+        concurrency,
+        admitted,
+        demand.steps,
         runs=runs,
-        full=zero,
-        part=part + zero,
+        tagged=larger(admitted, 1.0),
         iteration=iteration,
-        waits_for_slot=waits,
-        slot_wait=larger(concurrency / rate - cycle, 0.0),
-        ahead=zero,
-        ahead_busy=zero,
-        rests=NOTHING,
-        own=own,
-        excess=zero,
-        excess_pace=zero,
         rate=rate,
+        own=own,
+        full=0 * own,
+        part=part,
         arrivals=rate * iteration,
     )
 
@@ -91,22 +84,17 @@ def _prompts_first(
     own = ((times - 1) * times / 2 * whole * together + run * last) / admitted
     cycle = run + demand.steps * idle
     iteration = (cycle - own) / demand.steps
-    rate, zero = admitted / cycle, 0 * own
-    return Steady(
-        running=rate * demand.steps * iteration,
-        tagged=admitted + zero,
+    rate = admitted / cycle
+    return closed_state(
+        concurrency,
+        admitted,
+        demand.steps,
         runs=runs_of(table, demand, admitted, together * demand.prompt),
+        tagged=admitted,
+        iteration=iteration,
+        rate=rate,
+        own=own,
         full=(times - 1) / demand.steps,
         part=1 / demand.steps,
-        iteration=iteration,
-        waits_for_slot=larger(1 - admitted / concurrency, 0.0) + zero,
-        slot_wait=larger(concurrency / rate - cycle, 0.0),
-        ahead=zero,
-        ahead_busy=zero,
-        rests=NOTHING,
-        own=own,
-        excess=zero,
-        excess_pace=zero,
-        rate=rate,
         arrivals=rate * iteration,
     )

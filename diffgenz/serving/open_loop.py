@@ -9,7 +9,7 @@ from typing import NamedTuple
 from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar
 from diffgenz.serving.demand import Demand
-from diffgenz.serving.fixed_point import State, solve
+from diffgenz.serving.fixed_point import State, Tried, solve
 from diffgenz.serving.iteration_table import IterationTable
 from diffgenz.serving.own_prefill import Joining, own_prefill
 from diffgenz.serving.runs import Runs, ends_of, next_tokens, runs_of
@@ -67,20 +67,16 @@ def open_loop(
     rate = smaller(rate, NEAR * most.rate)
     waits, wait = slot_wait(table, demand, most, slots, rate / most.rate, burstiness)
     theta = Open(table, demand, most, slots, rate, burstiness, waits, wait)
-    state = solve(_residual, _step, _start, theta, 10)
-    return _steady(state, theta)
+    return solve(_equations, _start, theta, 4)
 
 
-def _start(theta: Open) -> State:
-    steps = theta.demand.steps
+def _start(theta: Open) -> tuple[State, State]:
+    demand, most = theta.demand, theta.most
+    steps = demand.steps
     idle = theta.rate * steps * theta.table.decodes(xp.ones_like(steps))
-    return xp.log(smaller(idle, 0.98 * theta.most.running)), xp.log(theta.demand.prompt)
-
-
-def _residual(state: State, theta: Open) -> State:
-    steady = _steady(state, theta)
-    by_little, arriving = _balances(steady, theta)
-    return xp.log(by_little) - state[0], xp.log(arriving) - state[1]
+    tokens = 1000 * (theta.table.budget + demand.prompt)
+    least = 1 / (1.1 * most.running), demand.prompt / tokens
+    return (1 / smaller(idle, 0.98 * most.running), xp.ones_like(idle)), least
 
 
 def _balances(steady: Steady, theta: Open) -> tuple[Scalar, Scalar]:
@@ -93,29 +89,29 @@ def _balances(steady: Steady, theta: Open) -> tuple[Scalar, Scalar]:
     return by_little, (1 - waits) * by_time + waits * by_completions
 
 
-def _step(state: State, theta: Open) -> State:
+def _equations(state: State, theta: Open) -> Tried:
     table, demand = theta.table, theta.demand
     steady = _steady(state, theta)
     by_little, arriving = _balances(steady, theta)
-    runs, running, tokens = steady.runs, steady.running, xp.exp(state[1])
+    runs, running, tokens = steady.runs, steady.running, demand.prompt / state[1]
     share = theta.rate * demand.steps * steady.iteration / by_little
     elasticity = between(
         table.elasticity(steady.tagged) * running / (running + 1) * share, 0.0, 0.85
     )
     move = between((by_little / running - 1) / (1 - elasticity), -0.5, 2.0)
-    log_running = state[0] + xp.log1p(move)
-    log_running = smaller(log_running, xp.log(1.1 * theta.most.running))
+    better = smaller(running * (1 + move), 1.1 * theta.most.running)
     arrivals = theta.rate * demand.prompt
     rates = arrivals * runs.full / runs.room, arrivals * runs.idle / runs.room
     new = next_tokens(runs, tokens, arriving, rates)
     new = between(new, 0.3 * demand.prompt, 1000 * (runs.room + demand.prompt))
-    return log_running, xp.log(new)
+    off = xp.log(by_little / running), xp.log(arriving / tokens)
+    return Tried(off, (1 / better, demand.prompt / new), steady.solving(off[0]))
 
 
 def _steady(state: State, theta: Open) -> Steady:
     """All that is explicit in the two unknowns."""
     table, demand, most, slots, rate, _, waits, wait = theta
-    running, tokens = xp.exp(state[0]), xp.exp(state[1])
+    running, tokens = 1 / state[0], demand.prompt / state[1]
     tagged = smooth_smaller(running + 1, most.running, TAGGED)
     runs = runs_of(table, demand, tagged, tokens)
     at_completions = -xp.expm1(-running / demand.steps)
@@ -144,9 +140,9 @@ def _steady(state: State, theta: Open) -> Steady:
         regulated = (runs.count - 1) / 2 * runs.full
     ahead = (1 - waits) * ahead + waits * regulated
 
-    alone = smaller(running, most.running)
+    chunks = table.beside(smaller(running, most.running))
     arriving = rate * demand.prompt
-    beside = alone, table.both(alone, runs.room)
+    beside = chunks, chunks.seconds(runs.room)
     meanwhile = rest + (runs.pieces - 1) * beside[1]
     joining = Joining(start=arriving * meanwhile, inside=arriving * ahead)
     mine = own_prefill(table, demand, runs, beside, joining, (busy, mean))

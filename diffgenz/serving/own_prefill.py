@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar
 from diffgenz.serving.demand import Demand
-from diffgenz.serving.iteration_table import IterationTable
+from diffgenz.serving.iteration_table import Chunks, IterationTable
 from diffgenz.serving.runs import Runs, last_piece
 from diffgenz.serving.smoothing import LAST_ITERATION, larger, smooth_smaller
 
@@ -47,7 +47,7 @@ def own_prefill(
     table: IterationTable,
     demand: Demand,
     runs: Runs,
-    beside: tuple[Scalar, Scalar],
+    beside: tuple[Chunks, Scalar],
     joining: Joining,
     inside: tuple[Scalar, Scalar],
 ) -> OwnPrefill:
@@ -57,12 +57,12 @@ def own_prefill(
         table: how long iterations take.
         demand: the requests.
         runs: the prefill runs.
-        beside: decodes that run beside the prompt, and s of a full iteration with them.
+        beside: how long chunks take beside the decodes that run, and s of a full iteration.
         joining: what shares its last iteration.
         inside: the probability that it starts inside an iteration of others, and s of a prompt at
             the speed of full iterations.
     """
-    (decodes, full), (probability, mean) = beside, inside
+    (chunks, full), (probability, mean) = beside, inside
     before, room, prompts = runs.pieces - 1, runs.room, demand.prompts.tokens
     if runs.apart:
         last, half = prompts, larger(room - demand.prompt, 0.0) / 2
@@ -70,8 +70,9 @@ def own_prefill(
         last, half = last_piece(prompts, runs.pieces, room), room / 2
     joined = last + _shared(joining.start, room - last)
     filled = room - half + _shared(joining.inside, half)
-    lasts = table.both(decodes, xp.concatenate([joined, filled[None]]))
-    seconds = before * full + lasts[:-1]
+    lasts = chunks.seconds(xp.concatenate([joined, last, filled[None]]))
+    shared, alone = lasts[: last.size], lasts[last.size : -1]
+    seconds = before * full + shared
     first = demand.prompts.mean(seconds + table.pair * demand.extra_pairs)
     later = lasts[-1] - half / room * runs.full
     if not runs.apart:
@@ -80,7 +81,7 @@ def own_prefill(
         seconds=(1 - probability) * first + probability * later,
         shared=(1 - probability) * demand.prompts.mean(joined - last)
         + probability * (filled - room + half),
-        joined=demand.prompts.mean(lasts[:-1] - table.both(decodes, last)),
+        joined=demand.prompts.mean(shared - alone),
         inside=later - first,
     )
 

@@ -12,7 +12,7 @@ from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar
 from diffgenz.core.tree import Tree
 from diffgenz.serving.demand import Demand
-from diffgenz.serving.fixed_point import State, solve
+from diffgenz.serving.fixed_point import State, Tried, solve
 from diffgenz.serving.host import Host
 from diffgenz.serving.iteration_table import LEAST, IterationTable
 from diffgenz.serving.open_loop import NEAR
@@ -107,22 +107,23 @@ def pools_under(pools: Pools, rate: Scalar, burstiness: Scalar) -> Steady:
     first, link, second = pools.sustained
     rate = smaller(rate, NEAR * smaller(smaller(first, link), second))
     theta = _Theta(pools, pools.most, rate / pools.prefills, rate / pools.decodes, burstiness)
-    state = solve(_residual, _step, _start, theta, 14)
-    return _steady(state, theta)
+    return solve(_equations, _start, theta, 6)
 
 
-def _start(theta: _Theta) -> State:
+def _start(theta: _Theta) -> tuple[State, State]:
     demand, table = theta.pools.demand, theta.pools.table
     idle = theta.decode_rate * demand.steps * table.decodes(xp.ones_like(demand.steps))
-    return xp.log(smaller(idle, 0.98 * theta.most.running)), xp.log(demand.prompt)
+    tokens = 1000 * (table.budget + demand.prompt)
+    least = 1 / (1.1 * theta.most.running), demand.prompt / tokens
+    return (1 / smaller(idle, 0.98 * theta.most.running), xp.ones_like(idle)), least
 
 
 def _balances(state: State, theta: _Theta) -> tuple[Scalar, Scalar, Runs]:
     """The running decodes that Little's law gives, and the tokens that arrive in a cycle."""
     demand, table = theta.pools.demand, theta.pools.table
-    running = xp.exp(state[0])
+    running = 1 / state[0]
     tagged = smooth_smaller(running + 1, theta.most.running, TAGGED)
-    runs = theta.pools._runs(xp.exp(state[1]))
+    runs = theta.pools._runs(demand.prompt / state[1])
     by_little = theta.decode_rate * demand.steps * table.decodes(tagged)
     return by_little, theta.prefill_rate * demand.prompt * _cycle(runs, theta), runs
 
@@ -133,30 +134,28 @@ def _cycle(runs: Runs, theta: _Theta) -> Scalar:
     return xp.exp(-rate * runs.part) / rate + (runs.count - 1) * runs.full + runs.part
 
 
-def _residual(state: State, theta: _Theta) -> State:
-    by_little, arriving, _ = _balances(state, theta)
-    return xp.log(by_little) - state[0], xp.log(arriving) - state[1]
-
-
-def _step(state: State, theta: _Theta) -> State:
+def _equations(state: State, theta: _Theta) -> Tried:
     demand, table, most = theta.pools.demand, theta.pools.table, theta.most
     by_little, arriving, runs = _balances(state, theta)
-    running, tokens = xp.exp(state[0]), xp.exp(state[1])
+    running, tokens = 1 / state[0], demand.prompt / state[1]
     elasticity = between(table.elasticity(running + 1) * running / (running + 1), 0.0, 0.85)
     move = between((by_little / running - 1) / (1 - elasticity), -0.5, 2.0)
-    log_running = smaller(state[0] + xp.log1p(move), xp.log(1.1 * most.running))
+    better = smaller(running * (1 + move), 1.1 * most.running)
     busy = theta.prefill_rate * demand.prompt * runs.full / runs.room
     new = next_tokens(runs, tokens, arriving, (busy, 0 * busy))
-    return log_running, xp.log(between(new, 0.3 * demand.prompt, 1000 * runs.room))
+    new = between(new, 0.3 * demand.prompt, 1000 * runs.room)
+    off = xp.log(by_little / running), xp.log(arriving / tokens)
+    steady = _steady(state, theta).solving(off[0])
+    return Tried(off, (1 / better, demand.prompt / new), steady)
 
 
 def _steady(state: State, theta: _Theta) -> Steady:
     """All that is explicit in the running decodes and the tokens of a prefill run."""
     pools, most = theta.pools, theta.most
     demand, table, rate = pools.demand, pools.table, theta.prefill_rate
-    running = xp.exp(state[0])
+    running = 1 / state[0]
     tagged = smooth_smaller(running + 1, most.running, TAGGED)
-    runs = pools._runs(xp.exp(state[1]))
+    runs = pools._runs(demand.prompt / state[1])
     cycle = _cycle(runs, theta)
     busy, partly = (runs.count - 1) * runs.full / cycle, runs.part / cycle
     token = (runs.full - table.both(0 * running, LEAST + 0 * running)) / runs.room
@@ -169,7 +168,9 @@ def _steady(state: State, theta: _Theta) -> Steady:
     ahead = larger(found + clumps, 0.05 * found + 1e-12) / (1 - load)
     arriving = rate * demand.prompt
     joining = Joining(arriving * (rests.mean + (runs.pieces - 1) * runs.full), arriving * ahead)
-    mine = own_prefill(table, demand, runs, (0 * running, runs.full), joining, (busy, mean))
+    mine = own_prefill(
+        table, demand, runs, (table.beside(0 * running), runs.full), joining, (busy, mean)
+    )
     iteration = table.decodes(tagged)
     until_next = 0.5 * iteration * -xp.expm1(-running)
     share = theta.decode_rate / most.rate

@@ -4,11 +4,13 @@ In a saturated engine admissions happen at completions, so that requests per ite
 running ones over the iterations that each takes, and everything is explicit in their number.
 """
 
+from typing import Any
+
 from diffgenz.core import xp
 from diffgenz.core.smooth import Scalar
 from diffgenz.core.tree import Tree
 from diffgenz.serving.demand import Demand
-from diffgenz.serving.fixed_point import State, solve
+from diffgenz.serving.fixed_point import State, Tried, solve
 from diffgenz.serving.iteration_table import IterationTable
 from diffgenz.serving.runs import Runs, next_tokens, pieces_of, room_of, runs_of
 from diffgenz.serving.smoothing import LIMITS, between, larger, smaller, smooth_smaller
@@ -69,8 +71,7 @@ def saturation_of(
     binds = xp.sigmoid(60 * (1 - smaller(by_cache / by_slots, 2.0)))
     again = binds * recomputed(table, demand, running)
     arrivals = running / steps * (1 + again * demand.generated / mean)
-    tokens = _run_tokens(table, demand, running, arrivals)
-    runs = runs_of(table, demand, running, tokens)
+    runs = _full_runs(table, demand, running, arrivals)
     start = -xp.expm1(-arrivals)
     later = 0 * start if table.prefill_first else start
     shared = runs.partly(start, later) * runs.cycle(start, later)
@@ -114,31 +115,26 @@ def arriving_tokens(runs: Runs, demand: Demand, arrivals: Scalar) -> Scalar:
     return arrivals * demand.prompt * ((1 - start) / start + runs.count)
 
 
-def _run_tokens(table: IterationTable, demand: Demand, running: Scalar, arrivals: Scalar) -> Scalar:
-    """Prompt tokens of a run; one unknown, beside which the other stays zero."""
+def _full_runs(table: IterationTable, demand: Demand, running: Scalar, arrivals: Scalar) -> Runs:
+    """The prefill runs of an engine at its limit; their tokens are the one unknown."""
     if table.prefill_first:
-        return arrivals * demand.prompt / -xp.expm1(-arrivals)
-    theta = (table, demand, running, arrivals)
+        tokens = arrivals * demand.prompt / -xp.expm1(-arrivals)
+        return runs_of(table, demand, running, tokens)
+    return solve(_equations, _start, (table, demand, running, arrivals), 4)
 
-    def of(state: State, theta) -> tuple[Scalar, Scalar, Runs]:
-        table, demand, running, arrivals = theta
-        tokens = xp.exp(state[1])
-        runs = runs_of(table, demand, running, tokens)
-        return tokens, arriving_tokens(runs, demand, arrivals), runs
 
-    def residual(state: State, theta) -> State:
-        tokens, arriving, _ = of(state, theta)
-        return state[0], xp.log(arriving / tokens)
+def _start(theta: Any) -> tuple[State, State]:
+    table, demand, running, _ = theta
+    tokens = 1000 * (table.budget + demand.prompt)
+    return (xp.ones_like(running),), (demand.prompt / tokens,)
 
-    def step(state: State, theta) -> State:
-        tokens, arriving, runs = of(state, theta)
-        per_token = theta[3] * theta[1].prompt / runs.room
-        new = next_tokens(runs, tokens, arriving, (per_token, per_token))
-        most = 1000 * (runs.room + theta[1].prompt)
-        return state[0], xp.log(between(new, 0.3 * theta[1].prompt, most))
 
-    def start(theta) -> State:
-        mean = theta[1].prompt
-        return 0 * mean, xp.log(mean)
-
-    return xp.exp(solve(residual, step, start, theta, 8)[1])
+def _equations(state: State, theta: Any) -> Tried:
+    table, demand, running, arrivals = theta
+    tokens = demand.prompt / state[0]
+    runs = runs_of(table, demand, running, tokens)
+    arriving = arriving_tokens(runs, demand, arrivals)
+    each = arrivals * demand.prompt / runs.room
+    new = next_tokens(runs, tokens, arriving, (each, each))
+    new = between(new, 0.3 * demand.prompt, 1000 * (runs.room + demand.prompt))
+    return Tried((xp.log(arriving / tokens),), (demand.prompt / new,), runs)

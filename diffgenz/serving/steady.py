@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import equinox as eqx
 import numpy as np
 
 from diffgenz.core import xp
@@ -52,10 +53,6 @@ class Sharing(NamedTuple):
     each: Any
 
 
-ALONE = Sharing(np.zeros(()), np.zeros(()), np.ones(()))
-"""Where all that is known is the mean."""
-
-
 class Steady(Tree):
     """One engine under load, in the mean.
 
@@ -79,6 +76,7 @@ class Steady(Tree):
         rate: requests/s.
         arrivals: requests that arrive in an iteration.
         sharing: how prompts share iterations.
+        residual: the share by which Little's law misses the running decodes.
     """
 
     running: Scalar
@@ -97,7 +95,12 @@ class Steady(Tree):
     excess_pace: Scalar
     rate: Scalar
     arrivals: Scalar
-    sharing: Sharing = ALONE
+    sharing: Sharing
+    residual: Scalar | float = 0.0
+
+    def solving(self, off: Scalar) -> "Steady":
+        """The same state, whose running decodes miss Little's law by `off`, in logarithms."""
+        return eqx.tree_at(lambda s: s.residual, self, xp.where(off < 0, -off, off))
 
     @property
     def admitted(self) -> Scalar:
@@ -112,6 +115,53 @@ class Steady(Tree):
     def generation(self, steps: Any) -> Any:
         """Seconds from the first token to the last, of answers that take some decode iterations."""
         return steps * self.iteration - self.excess * xp.expm1(-steps * self.excess_pace)
+
+
+def closed_state(
+    concurrency: Scalar,
+    admitted: Scalar,
+    steps: Scalar,
+    *,
+    runs: Runs,
+    tagged: Scalar,
+    iteration: Scalar,
+    rate: Scalar,
+    own: Scalar,
+    full: Scalar,
+    part: Scalar,
+    arrivals: Scalar,
+    ahead: Scalar | float = 0.0,
+    ahead_busy: Scalar | float = 0.0,
+) -> Steady:
+    """The state of a closed loop: nobody waits for a running iteration, and Little's law holds.
+
+    Arguments:
+        concurrency: requests under way.
+        admitted: those of them that run at once, up to `concurrency`; the others wait for a slot.
+        steps: decode iterations of a request.
+        runs, tagged, iteration, rate, own, full, part, arrivals, ahead, ahead_busy: of `Steady`.
+    """
+    zero = 0 * own
+    wait = concurrency / rate - steps * iteration - own - ahead
+    return Steady(
+        running=rate * steps * iteration,
+        tagged=tagged + zero,
+        runs=runs,
+        full=full + zero,
+        part=part + zero,
+        iteration=iteration,
+        waits_for_slot=larger(1 - admitted / concurrency, 0.0) + zero,
+        slot_wait=larger(wait, 0.0),
+        ahead=ahead + zero,
+        ahead_busy=ahead_busy + zero,
+        rests=NOTHING,
+        own=own,
+        excess=zero,
+        excess_pace=zero,
+        rate=rate,
+        arrivals=arrivals,
+        sharing=Sharing(zero, zero, 1 + zero),
+    )
 
 
 def piece_seconds(demand: Demand, runs: Runs, full: Scalar, pair: Scalar) -> tuple[Scalar, Scalar]:

@@ -175,7 +175,7 @@ def test_a_load_is_read_from_a_file(tmp_path):
         ("rate = 4", "speed = 4", "study.toml: load: key: 'speed' is not known"),
         ("rate = 4", "rate = 4\nconcurrency = 3", "load: give either a rate"),
         ("rate = 4", "requests = 40\nrate = 4", "requests: needs a concurrency"),
-        ("max_num_seqs = 128", "max_num_seqs = 1", "max_num_seqs: 1 is not allowed"),
+        ("max_num_seqs = 128", "max_num_seqs = 0", "max_num_seqs: 0 is not allowed"),
         ('of = "p90"', 'of = "p95"', "of: 'p95' is not known"),
         ("osl = 64", "osl = 64\nbeams = 2", "beams: not modelled under load"),
     ],
