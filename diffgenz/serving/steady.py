@@ -53,10 +53,6 @@ class Sharing(NamedTuple):
     each: Any
 
 
-ALONE = Sharing(np.zeros(()), np.zeros(()), np.ones(()))
-"""Where all that is known is the mean."""
-
-
 class Steady(Tree):
     """One engine under load, in the mean.
 
@@ -79,8 +75,8 @@ class Steady(Tree):
             rate.
         rate: requests/s.
         arrivals: requests that arrive in an iteration.
-        residual: the share by which Little's law misses the running decodes.
         sharing: how prompts share iterations.
+        residual: the share by which Little's law misses the running decodes.
     """
 
     running: Scalar
@@ -99,8 +95,8 @@ class Steady(Tree):
     excess_pace: Scalar
     rate: Scalar
     arrivals: Scalar
+    sharing: Sharing
     residual: Scalar | float = 0.0
-    sharing: Sharing = ALONE
 
     def solving(self, off: Scalar) -> "Steady":
         """The same state, whose running decodes miss Little's law by `off`, in logarithms."""
@@ -164,6 +160,7 @@ def closed_state(
         excess_pace=zero,
         rate=rate,
         arrivals=arrivals,
+        sharing=Sharing(zero, zero, 1 + zero),
     )
 
 
