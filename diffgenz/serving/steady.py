@@ -142,6 +142,7 @@ def closed_state(
         runs, tagged, iteration, rate, own, full, part, arrivals, ahead, ahead_busy: of `Steady`.
     """
     zero = 0 * own
+    # below 0 by rounding where nobody waits: deciding by its sign would split its derivative
     wait = concurrency / rate - steps * iteration - own - ahead
     return Steady(
         running=rate * steps * iteration,
@@ -151,7 +152,7 @@ def closed_state(
         part=part + zero,
         iteration=iteration,
         waits_for_slot=larger(1 - admitted / concurrency, 0.0) + zero,
-        slot_wait=larger(wait, 0.0),
+        slot_wait=wait,
         ahead=ahead + zero,
         ahead_busy=ahead_busy + zero,
         rests=NOTHING,
