@@ -16,7 +16,10 @@ from diffgenz.core.errors import InputError
 from diffgenz.core.record import Record, number
 from diffgenz.core.smooth import Leaf, Scalar
 
-_GAUSS = np.polynomial.hermite_e.hermegauss(5)
+_GAUSS = [each.tolist() for each in np.polynomial.hermite_e.hermegauss(5)]
+"""Nodes and weights of a normal variable; no array, which JAX would keep in the precision that it
+meets it in first."""
+
 _FINE = 13
 """Bins of equal probability of a distribution's body, of which the last is cut further. None of
 P50, P90 and P99 is at an edge."""
@@ -76,7 +79,8 @@ class Lognormal(Lengths):
     sigma: Leaf = number(default=0.7)
 
     def nodes(self, mean: Leaf) -> Nodes:
-        return Nodes(self._at(mean, _GAUSS[0]), _GAUSS[1] / _GAUSS[1].sum())
+        at, weights = np.array(_GAUSS)
+        return Nodes(self._at(mean, at), weights / weights.sum())
 
     def quantiles(self, mean: Leaf) -> Nodes:
         tokens = self._at(mean, ndtri((_EDGES[1:] + _EDGES[:-1]) / 2))

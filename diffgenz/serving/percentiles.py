@@ -28,7 +28,7 @@ from diffgenz.serving.steady import Steady, piece_seconds
 LEVELS = (0.5, 0.9, 0.99)
 """P50, P90 and P99."""
 
-_REST = np.array([0.25, 0.75])
+_REST = 0.25, 0.75
 """Nodes of a uniform variable."""
 
 _MARGIN = 3.0
@@ -201,7 +201,7 @@ def _states(
         return (each[:, None] * np.ones(len(_REST))).ravel()
 
     some = xp.concatenate([twice(shares * met) / len(_REST), (1 - slots) * busy * one, slots * one])
-    rest = (lengths[:, None] * _REST).ravel()
+    rest = (lengths[:, None] * np.array(_REST)).ravel()
     waits = _Wait(
         xp.concatenate([twice(joined.mean), ahead.mean * one, slot.mean * one]),
         xp.concatenate([twice(joined.variance), ahead.variance * one, slot.variance * one]),

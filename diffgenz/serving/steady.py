@@ -33,10 +33,6 @@ class Rests(NamedTuple):
         return (self.lengths * self.shares).sum(-1) / 2
 
 
-NOTHING = Rests(np.zeros(2), np.array([1.0, 0.0]))
-"""Where requests come between iterations."""
-
-
 class Sharing(NamedTuple):
     """How prompts share iterations, which their percentiles depend on.
 
@@ -155,7 +151,7 @@ def closed_state(
         slot_wait=wait,
         ahead=ahead + zero,
         ahead_busy=ahead_busy + zero,
-        rests=NOTHING,
+        rests=Rests(zero * np.ones(2), zero + np.array([1.0, 0.0])),
         own=own,
         excess=zero,
         excess_pace=zero,

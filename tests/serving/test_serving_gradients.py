@@ -9,6 +9,7 @@ import pytest
 from mean_field_cases import state_of
 from serving_fixtures import CASES
 
+from diffgenz import Lognormal
 from diffgenz.serving.engine_state import EngineState
 from diffgenz.serving.figures import load_result, means_of
 from diffgenz.serving.load import Load
@@ -84,3 +85,35 @@ def test_derivatives_are_those_of_differences(which, closed):
             scale = np.abs(measured) + 1e-3 * size / points[:, i : i + 1]
             off = np.abs(slopes[:, :, i] - measured) / scale
             assert off.max() < 1e-3, (NUMBERS[i], off)
+
+
+@pytest.mark.slow
+def test_tails_have_derivatives_in_float32_and_in_float64_in_one_process():
+    """From an idle engine to one near saturation: where nobody waits nothing overflows."""
+
+    def figures(rate, state):
+        load = Load(rate=rate)
+        found = load_result(state, state.under(load), load, PROMISE)
+        tails = found.ttft.p99, found.end_to_end.p99, jnp.asarray(found.goodput)
+        return (jnp.stack(tails),) * 2
+
+    state = state_of(CASES[0])
+    rates = np.array([1e-5, 1e-3, 0.1, 0.5, 0.9]) * float(state.most.rate)
+    slopes, values = {}, {}
+    for wide in (False, True):
+        with jax.enable_x64(wide):
+            kind = jnp.float64 if wide else jnp.float32
+            numbers = jax.tree.map(lambda x, kind=kind: jnp.asarray(x, kind), (rates, state))
+            program = jax.jit(jax.vmap(jax.jacfwd(figures, has_aux=True), (0, None)))
+            slopes[wide], values[wide] = (np.asarray(each) for each in program(*numbers))
+    size = np.abs(slopes[True]) + 1e-2 * values[True] / rates[:, None]
+    np.testing.assert_allclose(slopes[False] / size, slopes[True] / size, atol=0.02)
+
+
+def test_lengths_have_derivatives_in_both_precisions():
+    for wide in (False, True, False):
+        with jax.enable_x64(wide):
+            mean = jax.jit(jax.jacfwd(lambda mean: Lognormal(0.7).nodes(mean).tokens))
+            found = mean(jnp.asarray(100.0, jnp.float64 if wide else jnp.float32))
+        assert found.dtype == (np.float64 if wide else np.float32)
+        np.testing.assert_allclose(found, np.asarray(Lognormal(0.7).nodes(np.float64(1.0)).tokens), rtol=1e-5)
