@@ -194,10 +194,12 @@ def seconds_of(question: Resolved, prompts: Prompts | None, decodes: Decodes | N
     """Seconds of an iteration of one of the engines that share a pipeline in turn.
 
     It passes through all stages, or waits until the slowest stage has done as many iterations as
-    there are engines.
+    there are engines at work: whose decodes are few, who finds others idle now and then.
     """
-    cost = cost_of(question, prompts, decodes)
-    waiting = question.case.plan.pipeline * cost.stage_seconds
+    cost, engines = cost_of(question, prompts, decodes), question.case.plan.pipeline
+    if prompts is None and decodes is not None:
+        engines = 1 - (engines - 1) * xp.expm1(1 - decodes.sequences)
+    waiting = engines * cost.stage_seconds
     target = xp.where(cost.seconds > waiting, cost.seconds, waiting)
     return target + drafting_seconds(question, prompts, decodes)
 

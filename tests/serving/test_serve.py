@@ -117,14 +117,16 @@ def test_percentiles_are_in_order(name):
             assert its.p50 <= its.p90 <= its.p99, latency
 
 
-@pytest.mark.parametrize("name", ["dense", "small budget", "cached prefix", "states"])
+@pytest.mark.parametrize("name", ["dense", "small budget", "cached prefix", "states", "stages"])
 def test_one_request_at_a_time_takes_the_phases(name):
-    """Of a small budget only decoding: half-filled chunks take less than the mean chunk."""
+    """Of a small budget, half-filled chunks take less than the mean chunk; of a pipeline's prompts,
+    those of the other engines are waited for."""
     case = CASES[name]
     found, alone = serve(case, Load(concurrency=1)), estimate(case)
     assert found.tpot.mean == pytest.approx(alone.tpot, rel=5e-3)
     if name != "small budget":
-        assert found.ttft.mean == pytest.approx(alone.ttft, rel=5e-3)
+        rel = 2e-2 if name == "stages" else 5e-3
+        assert found.ttft.mean == pytest.approx(alone.ttft, rel=rel)
 
 
 @pytest.mark.parametrize(
