@@ -142,6 +142,10 @@ def test_benchmarks_are_told_from_kernels_by_what_they_hold(tmp_path):
     table = write(tmp_path, "x.csv", SPLITWISE)
     assert holds_benchmarks([renamed, table])
     assert holds_benchmarks([write(tmp_path, "y.csv", AIPERF)])
-    assert not holds_benchmarks([kernels, tmp_path])
+    tables = tmp_path / "tables"
+    tables.mkdir()
+    write(tables, "gemm.csv", "family,format,source,m,n,k,latency_us\n")
+    assert not holds_benchmarks([kernels, tables])
+    assert holds_benchmarks([tmp_path])
     with pytest.raises(InputError, match="gemm.csv is not; calibrate kernels and servers apart"):
         holds_benchmarks([table, kernels])
