@@ -85,7 +85,7 @@ def _balances(steady: Steady, theta: Open) -> tuple[Scalar, Scalar]:
     by_little = theta.rate * demand.outputs.mean(steady.generation(demand.rounds))
     by_time = theta.rate * demand.prompt * steady.iteration / larger(steady.part, 1e-30)
     by_completions = arriving_tokens(runs, demand, steady.running / demand.steps)
-    waits = theta.waits
+    waits = _regulated(theta, runs)
     return by_little, (1 - waits) * by_time + waits * by_completions
 
 
@@ -114,11 +114,12 @@ def _steady(state: State, theta: Open) -> Steady:
     running, tokens = 1 / state[0], demand.prompt / state[1]
     tagged = smooth_smaller(running + 1, most.running, TAGGED)
     runs = runs_of(table, demand, tagged, tokens)
+    by_slots = _regulated(theta, runs)
     at_completions = -xp.expm1(-running / demand.steps)
-    after_idle = -(1 - waits) * xp.expm1(-rate * runs.idle) + waits * at_completions
-    after_part = -(1 - waits) * xp.expm1(-rate * runs.part)
+    after_idle = -(1 - by_slots) * xp.expm1(-rate * runs.idle) + by_slots * at_completions
+    after_part = -(1 - by_slots) * xp.expm1(-rate * runs.part)
     if not runs.apart:
-        after_part = after_part + waits * at_completions
+        after_part = after_part + by_slots * at_completions
     part = runs.partly(after_idle, after_part)
     full = part * (runs.count - 1)
     iteration = part * runs.cycle(after_idle, after_part)
@@ -127,20 +128,18 @@ def _steady(state: State, theta: Open) -> Steady:
     idle = runs.idle * -xp.expm1(-running)
     token = (runs.full if runs.apart else runs.full - runs.idle) / runs.room
     ends, each = ends_of(demand, runs, token), token * demand.prompt
-    rests = Rests(xp.stack([idle, ends.seconds]), xp.stack([1 - busy - partly, partly]))
-    # of those who wait for a slot, the rest of an iteration is part of a wait that is longer
-    longer = waits * wait / (wait + waits * rests.mean + 1e-12)
-    rests = Rests(rests.lengths * (1 - longer), rests.shares)
+    anyway = Rests(xp.stack([idle, ends.seconds]), xp.stack([1 - busy - partly, partly]))
+    rests = Rests(anyway.lengths * (1 - by_slots), anyway.shares)
     rest = rests.mean
     mean, square = piece_seconds(demand, runs, runs.full, table.pair)
     load = smaller(rate * mean, 0.999)
-    ahead = _ahead(theta, mean, (square, ends.square, each * rest), load, iteration)
+    freely = _ahead(theta, mean, (square, ends.square, each * rest), load, iteration)
     arrivals = running / demand.steps
     in_steps = smaller(arrivals * mean / runs.full, 0.999)
     regulated = arrivals * square / runs.full / (2 * (1 - in_steps))
     if runs.apart:
         regulated = (runs.count - 1) / 2 * runs.full
-    ahead = (1 - waits) * ahead + waits * regulated
+    ahead = (1 - by_slots) * freely + by_slots * regulated
 
     chunks = table.beside(smaller(running, most.running))
     arriving = rate * demand.prompt
@@ -149,16 +148,17 @@ def _steady(state: State, theta: Open) -> Steady:
     joining = Joining(start=arriving * meanwhile, inside=arriving * ahead)
     mine = own_prefill(table, demand, runs, beside, joining, (busy, mean))
     own = mine.seconds
-    left = larger(arriving * (ahead + rest + own) - mine.shared, 1e-3)
+    left = larger(arriving * (freely + anyway.mean + own) - mine.shared, 1e-3)
     left = smaller(left, larger(slots - running, 1e-3) * demand.prompt)
-    next_one = table.both(tagged, smaller(left, runs.room)) - runs.idle
-    excess, pace = _excess(runs, iteration, left, next_one, busy + partly)
+    excess, pace = _excess(runs, iteration, left, busy + partly)
     if runs.apart:
         started = arriving * runs.idle / after_idle
         follow = -xp.expm1(-left / demand.prompt)
         further = larger(left - follow * started, 0.0) * runs.full / runs.room / (1 - load)
         stall = iteration - runs.idle
         excess, pace = stall * (follow / after_idle - 1) + further, 0 * pace + 50.0
+    else:  # no answer takes longer than at saturation
+        excess = smaller(excess, larger(most.running / most.rate - demand.steps * iteration, 1e-12))
     return Steady(
         running=running,
         tagged=tagged,
@@ -172,7 +172,7 @@ def _steady(state: State, theta: Open) -> Steady:
         ahead_busy=larger(busy, load),
         rests=rests,
         own=own,
-        excess=excess * (1 - waits),
+        excess=excess * (1 - by_slots),
         excess_pace=pace,
         rate=rate,
         arrivals=rate * iteration,
@@ -180,25 +180,32 @@ def _steady(state: State, theta: Open) -> Steady:
     )
 
 
-def _excess(
-    runs: Runs, iteration: Scalar, left: Scalar, longer: Scalar, prefills: Scalar
-) -> tuple[Scalar, Scalar]:
+def _regulated(theta: Open, runs: Runs) -> Scalar:
+    """To what degree requests come as others end: where they wait for slots longer than for the
+    iterations that run, of which the rest is then part of that wait."""
+    return theta.waits * theta.slot_wait / (theta.slot_wait + theta.waits * runs.part + 1e-12)
+
+
+def _excess(runs: Runs, iteration: Scalar, left: Scalar, prefills: Scalar) -> tuple[Scalar, Scalar]:
     """Seconds that an answer takes beyond the mean iteration behind its prefill, and their pace.
 
     Arguments:
         runs: the prefill runs.
         iteration: s of an iteration, in the mean.
         left: prompt tokens that are left when its own are computed.
-        longer: s that the next iteration takes longer with them, as far as they fit in; fewer than
-            their share of a full one where weights take longer to read than they to compute.
         prefills: the share of time in which prompts are computed.
     """
-    share, slower = left / runs.room, runs.full - runs.idle
-    slower = smaller(slower, larger(longer, 1e-3 * slower) / smaller(share, 1.0))
+    # up to those of a last iteration they take less than their share of a full one, as long as
+    # weights take longer to read than they to compute
+    few = smaller(left, runs.last)
+    each = larger(runs.part - runs.idle, 1e-9) / runs.last
+    more = (runs.full - runs.part) / larger(runs.room - runs.last, 1.0)
+    longer = few * each + (left - few) * larger(more, 0.0)
+    share = left / runs.room
     lull = larger(1 - iteration / runs.full, 0.0)
     calm = larger(runs.idle / iteration, 1e-3)
-    excess = larger(share * slower * lull / calm, 1e-12)
-    first = runs.idle - slower * share * xp.expm1(-prefills / share)
+    excess = larger(longer * lull / calm, 1e-12)
+    first = runs.idle - longer * xp.expm1(-prefills / share)
     return excess, larger(first - iteration, 0.0) / excess
 
 

@@ -70,9 +70,8 @@ def own_prefill(
         last, half = last_piece(prompts, runs.pieces, room), room / 2
     joined = last + _shared(joining.start, room - last)
     filled = room - half + _shared(joining.inside, half)
-    lasts = chunks.seconds(xp.concatenate([joined, last, filled[None]]))
-    shared, alone = lasts[: last.size], lasts[last.size : -1]
-    seconds = before * full + shared
+    lasts = chunks.seconds(xp.concatenate([joined, filled[None]]))
+    seconds = before * full + lasts[:-1]
     first = demand.prompts.mean(seconds + table.pair * demand.extra_pairs)
     later = lasts[-1] - half / room * runs.full
     if not runs.apart:
@@ -81,7 +80,7 @@ def own_prefill(
         seconds=(1 - probability) * first + probability * later,
         shared=(1 - probability) * demand.prompts.mean(joined - last)
         + probability * (filled - room + half),
-        joined=demand.prompts.mean(shared - alone),
+        joined=demand.prompts.mean(lasts[:-1] - chunks.seconds(last)),  # where percentiles ask
         inside=later - first,
     )
 

@@ -116,4 +116,6 @@ def test_lengths_have_derivatives_in_both_precisions():
             mean = jax.jit(jax.jacfwd(lambda mean: Lognormal(0.7).nodes(mean).tokens))
             found = mean(jnp.asarray(100.0, jnp.float64 if wide else jnp.float32))
         assert found.dtype == (np.float64 if wide else np.float32)
-        np.testing.assert_allclose(found, np.asarray(Lognormal(0.7).nodes(np.float64(1.0)).tokens), rtol=1e-5)
+        np.testing.assert_allclose(
+            found, np.asarray(Lognormal(0.7).nodes(np.float64(1.0)).tokens), rtol=1e-5
+        )
