@@ -176,7 +176,7 @@ def _steady(state: State, theta: Open) -> Steady:
         excess_pace=pace,
         rate=rate,
         arrivals=rate * iteration,
-        sharing=Sharing(mine.inside, mine.joined, each),
+        sharing=Sharing(mine.inside, mine.joined, each, ends.seconds),
     )
 
 

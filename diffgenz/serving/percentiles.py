@@ -166,8 +166,7 @@ def _states(
     cube = demand.prompts.mean(seconds * seconds * seconds)
 
     slots = between(steady.waits_for_slot, 1e-9, 1.0)
-    end = lengths[1] / larger(1 - slots, 1e-3)  # 0 where the clock is the iteration
-    stops = between(end / runs.part, 0.0, 1.0)
+    stops = between(sharing.end / runs.part, 0.0, 1.0)
     busy = between(full + (1 - stops) * (waiting - full), 1e-6, 1.0)
     before = steady.rate * sharing.each * lengths / 2
     before = before * smaller(wait / larger((before * shares).sum(-1), 1e-12), 1.0)
@@ -189,7 +188,7 @@ def _states(
     second = (each * (1 + demand.prompt_variation) + company) * company
     joined = _Wait.of(company / met, second / met)
     # last iterations are of all lengths, and whoever meets a long one also meets more others
-    uneven = larger(end - runs.part, 0.0) * runs.part
+    uneven = larger(sharing.end - runs.part, 0.0) * runs.part
     more = 0.5 + steady.rate * sharing.each
     joined = _Wait(joined.mean, joined.variance + more * more * uneven * np.array([0.0, 1.0]))
 

@@ -192,7 +192,7 @@ def _steady(state: State, theta: _Theta) -> Steady:
         excess_pace=zero,
         rate=rate,
         arrivals=theta.decode_rate * iteration,
-        sharing=Sharing(mine.inside, mine.joined, each),
+        sharing=Sharing(mine.inside, mine.joined, each, ends.seconds),
     )
 
 

@@ -42,11 +42,14 @@ class Sharing(NamedTuple):
         joined: s of prompts that came later in its last iteration, in the mean, where it starts a
             run.
         each: s that another prompt adds to an iteration that has room for it.
+        end: s of the last iteration of a run, as those meet it who arrive; 0 where nobody arrives
+            within iterations.
     """
 
     inside: Any
     joined: Any
     each: Any
+    end: Any
 
 
 class Steady(Tree):
@@ -157,7 +160,7 @@ def closed_state(
         excess_pace=zero,
         rate=rate,
         arrivals=arrivals,
-        sharing=Sharing(zero, zero, 1 + zero),
+        sharing=Sharing(zero, zero, 1 + zero, zero),
     )
 
 
