@@ -1,7 +1,9 @@
 """Equations in one or two unknowns: steps towards their solution, Newton's method, derivatives.
 
-After some steps the Jacobian is measured once, by differences, and kept: near the solution it
-hardly changes, and each further step with it costs one evaluation instead of two or three.
+After some steps the Jacobian is measured once, by differences, and then follows the changes that
+it causes (Broyden), so that each further step costs one evaluation. Steps are bounded in number,
+alike in NumPy and in compiled batches, where a solver that stops by itself (as optimistix has them)
+would wait for the slowest member.
 
 Derivatives are those of the implicit function theorem: of z that solves F(z, theta) = 0 they are
 -J^-1 dF/dtheta, where J is dF/dz. What follows from z is differentiated together with F, in one
